@@ -1,0 +1,123 @@
+# Development of uactor. Each target installs what it needs, inside this folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PROTO_VENV := .venv-proto
+BIN := $(VENV)/bin
+NPM_BIN := node_modules/.bin
+GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help demo test lint proto proto-check proto-landed lock tools clean
+.PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=.venv-3.12 its environment.'
+
+demo: $(VENV)/.project  ## Show what uactor does, in under a minute
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev tools  ## Run the tests; ARGS='-k name' goes to pytest
+	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+lint: lint-ruff lint-format lint-mypy lint-pyright lint-buf proto-check  ## Check style, types, contract and generated files
+
+lint-ruff: $(VENV)/.dev
+	$(BIN)/ruff check
+
+lint-format: $(VENV)/.dev
+	$(BIN)/ruff format --check
+
+lint-mypy: $(VENV)/.dev
+	$(BIN)/mypy
+
+lint-pyright: $(VENV)/.dev node_modules/.stamp
+	$(NPM_BIN)/pyright --pythonpath $(BIN)/python
+
+lint-buf: node_modules/.stamp
+	$(NPM_BIN)/buf lint
+	$(NPM_BIN)/buf breaking --against proto/landed.binpb
+
+proto: $(PROTO_VENV)/.stamp  ## Generate uactor/v1 from proto
+	$(PROTO_VENV)/bin/python tools/generate.py
+
+proto-check: $(PROTO_VENV)/.stamp  ## Check that uactor/v1 is what proto gives
+	$(PROTO_VENV)/bin/python tools/generate.py --check
+
+proto-landed: node_modules/.stamp  ## Take the contract as it is for the one not to break (see buf.yaml)
+	$(NPM_BIN)/buf build --exclude-source-info --output proto/landed.binpb
+
+# Locked versions stay unless UPGRADE says otherwise: UPGRADE=--upgrade, or
+# UPGRADE='--upgrade-package grpcio'.
+UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --no-header \
+	--universal --python-version 3.10 --generate-hashes $(UPGRADE)
+
+lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requirements
+	$(UV_COMPILE) pyproject.toml --extra codegen --extra dev --group build -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
+	$(UV_COMPILE) --group proto -o requirements/proto.txt
+
+clean:  ## Remove all that make and the tools have made
+	rm -rf .venv .venv-* .tools node_modules build dist
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Environments. A stamp is newer than all that went into its environment.
+
+define new-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "uactor needs Python 3.10 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." \
+			"Choose another: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(@D)
+endef
+
+$(VENV)/.run: requirements/run.txt
+	$(new-venv)
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.project
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+$(PROTO_VENV)/.stamp: requirements/proto.txt
+	$(new-venv)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+.venv-lock/.stamp:
+	$(new-venv)
+	$(@D)/bin/python -m pip install --quiet uv
+	@touch $@
+
+# Tools that don't come from PyPI: buf and pyright with npm, grpcurl with go.
+
+node_modules/.stamp: package.json package-lock.json .npmrc
+	@command -v npm >/dev/null || { echo 'buf and pyright are installed with npm: install npm first.' >&2; exit 1; }
+	npm ci --loglevel=error
+	@touch $@
+
+# Go before 1.21, as in Debian 12, can't build the newer one.
+.tools/bin/grpcurl:
+	@command -v go >/dev/null || { echo 'grpcurl is installed with go: install go first.' >&2; exit 1; }
+	GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.9.3 || \
+		GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.8.9
+
+# For the tests. Without a tool its tests are skipped; on CI they must run.
+tools:
+ifdef CI
+	@$(MAKE) --silent node_modules/.stamp .tools/bin/grpcurl
+else
+	@$(MAKE) --silent node_modules/.stamp || echo 'No buf: its tests are skipped.'
+	@$(MAKE) --silent .tools/bin/grpcurl || echo 'No grpcurl: its tests are skipped.'
+endif

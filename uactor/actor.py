@@ -1,0 +1,207 @@
+"""Actors: what users subclass, and how the configuration of a class is read."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from uactor import local
+from uactor.handles import Address
+from uactor.manager import ActorManager, connected
+from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
+from uactor.proxies.base import BaseProxy
+from uactor.proxies.standard import PROXIES
+from uactor.values import DEFAULT_SERIALIZER
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_RESERVED = ('actor', 'auto')
+
+
+class Actor:
+    """A class whose instance lives in a process of its own.
+
+    Instantiating a derived class starts a process, makes the instance there, and returns a
+    proxy of it. The process ends when its last proxy in the owner process has gone, when it is
+    shut down, and with its owner.
+
+    :cvar manager_class: base of the manager class that is made for each actor class.
+    :cvar proxy_class: base of the proxy class that is made for each actor class.
+    :cvar _options_: arguments of :class:`uactor.ActorManager`: ``address``, ``authkey``,
+        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``.
+    :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
+    :cvar _proxies_: proxy classes by typeid, beside the standard ones.
+    :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
+
+    All but the first two are merged along the class hierarchy. The names and their meaning are
+    those of uActor 0.1.1.
+    """
+
+    manager_class: ClassVar[type[ActorManager]] = ActorManager
+    proxy_class: ClassVar[type[ActorProxy]] = ActorProxy
+    _options_: ClassVar[Mapping[str, Any]] = {}
+    _exposed_: ClassVar[Sequence[str] | None] = ('__enter__', '__exit__', 'shutdown')
+    _proxies_: ClassVar[Mapping[str, type[BaseProxy]]] = PROXIES
+    _method_to_typeid_: ClassVar[Mapping[str, str | None]] = {'__enter__': 'actor'}
+
+    if TYPE_CHECKING:  # what the proxy has, and so whoever instantiates the class
+        _manager: ActorManager
+
+        @property
+        def connection_address(self) -> Address:
+            """Where the actor listens."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the class's own manager and proxy classes.
+
+        :raises TypeError: for a reserved typeid, or one that is not defined.
+        """
+        super().__init_subclass__(**kwargs)
+        _configure(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Start a process with an actor in it and return its proxy.
+
+        :raises BaseException: whatever the constructor raises in the actor process.
+        :raises ActorStartError: when the process ends before the actor is constructed.
+        """
+        if local.constructing is cls:  # in the actor process: make the instance itself
+            local.constructing = None
+            return super().__new__(cls)
+        manager = cls.manager_class(**_merged(cls, '_options_'))
+        manager.start(cls, args, kwargs)
+        return cast('Self', manager.actor())
+
+    def __init__(self) -> None:
+        """Initialize the actor. Runs once, in the main thread of the actor process."""
+
+    def __enter__(self) -> Self:
+        """Enter the context: runs in the actor, and the caller gets a proxy of it."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> bool | None:
+        """Leave the context: runs in the actor; something true swallows the exception.
+
+        :param exc_value: the exception of the block, as far as it can be sent.
+        :param traceback: always None; tracebacks don't travel.
+        """
+        return None
+
+    def shutdown(self) -> None:
+        """Prepare for the end, or for whatever a remote ``shutdown()`` shall mean.
+
+        Runs in the actor when a proxy's ``shutdown`` is called, and when the owner leaves the
+        context, after ``__exit__``.
+        """
+
+    @classmethod
+    def connect(
+        cls,
+        address: Address,
+        authkey: bytes | None = None,
+        serializer: str = DEFAULT_SERIALIZER,
+        capture: Sequence[Address] = (),
+    ) -> Self:
+        """Return a proxy of the running actor at ``address``.
+
+        :param authkey: the actor's authkey; None for that of the process family, or the one
+            that this process knows for ``address`` already.
+        :param capture: further addresses under which proxies of the same actor may appear.
+        :raises AuthkeyError: when the actor has another authkey.
+        :raises ActorUnreachableError: when nothing listens there.
+        """
+        manager = connected(cls.manager_class, address, authkey, serializer, capture)
+        return cast('Self', manager.actor())
+
+
+# --- reading a class ---------------------------------------------------------------------------------
+
+
+def _merged(cls: type, name: str) -> dict[str, Any]:
+    """Return a mapping attribute merged along the hierarchy, the most derived class last."""
+    merged: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        merged.update(vars(base).get(name) or {})
+    return merged
+
+
+def _exposed_names(cls: type) -> Iterator[str]:
+    """Yield what each class of the hierarchy exposes: what it lists, or its public methods."""
+    for base in reversed(cls.__mro__):
+        listed = vars(base).get('_exposed_')
+        if listed is None:
+            listed = (
+                name
+                for name in vars(base)
+                if not name.startswith('_') and callable(getattr(base, name, None))
+            )
+            listed = tuple(name for name in listed if name not in _NOT_METHODS)
+        yield from listed
+        yield from vars(base).get('_method_to_typeid_') or ()
+
+
+_NOT_METHODS = ('manager_class', 'proxy_class')
+
+
+def _configure(cls: type[Actor]) -> None:
+    """Give ``cls`` its manager and proxy classes."""
+    proxies = _merged(cls, '_proxies_')
+    mapping = {
+        method: typeid
+        for method, typeid in _merged(cls, '_method_to_typeid_').items()
+        if typeid is not None
+    }
+    for typeid in proxies:
+        if typeid in _RESERVED:
+            raise TypeError(f'{cls.__qualname__}._proxies_: the typeid {typeid!r} is reserved')
+    for method, typeid in mapping.items():
+        if typeid not in proxies and typeid not in _RESERVED:
+            raise TypeError(
+                f'{cls.__qualname__}._method_to_typeid_: the typeid {typeid!r} of {method!r} '
+                'is not defined; add it to _proxies_'
+            )
+    cls.proxy_class = _proxy_class(cls, tuple(dict.fromkeys(_exposed_names(cls))), mapping)
+    cls.manager_class = _manager_class(cls, proxies)
+
+
+def _proxy_class(
+    cls: type[Actor], exposed: tuple[str, ...], mapping: Mapping[str, str]
+) -> type[ActorProxy]:
+    base = cls.proxy_class
+    members = {
+        name: proxy_member(cls, name)
+        for name in exposed
+        if not hasattr(base, name) or is_generated(getattr(base, name))
+    }
+    members.update(
+        __module__=cls.__module__,
+        __qualname__=f'{cls.__qualname__}.proxy_class',
+        __doc__=f'Proxy of {cls.__qualname__}.',
+        _exposed_=exposed,
+        _method_to_typeid_=mapping,
+    )
+    return type(f'{cls.__qualname__}.proxy_class', (base,), members)
+
+
+def _manager_class(
+    cls: type[Actor], proxies: Mapping[str, type[BaseProxy]]
+) -> type[ActorManager]:
+    name = f'{cls.__qualname__}.manager_class'
+    namespace = {'__module__': cls.__module__, '__qualname__': name}
+    manager_class = type(name, (cls.manager_class,), namespace)
+    for typeid, proxytype in proxies.items():
+        known = manager_class._registry.get(typeid)
+        if known is None or known.proxytype is not proxytype:
+            manager_class.register(typeid, proxytype=proxytype, create_method=False)
+    manager_class.register('actor', proxytype=cls.proxy_class, create_method=False)
+    return manager_class
+
+
+_configure(Actor)

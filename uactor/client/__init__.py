@@ -1,0 +1,1 @@
+"""The calling side: one connection per (process, actor), one session per thread."""

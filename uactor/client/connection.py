@@ -1,0 +1,539 @@
+"""A connection: how this process reaches one actor process.
+
+There is one per (process, actor), shared by all proxies, with one session per
+thread. It counts what this process holds there, so that holds can be given up in
+batches and taken anew by a forked child.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import multiprocessing.util
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from uactor import failures, local, values
+from uactor.auth import keyring
+from uactor.reaper import reaper
+from uactor.client.session import Session
+from uactor.errors import ActorDiedError, ActorUnreachableError, AuthkeyError, UActorException
+from uactor.handles import Token, is_loopback, socket_path
+from uactor.local import Resolve, Shared
+from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+_SESSION = '/uactor.v1.ActorService/Session'
+_EXIT_PRIORITY = 10  # after the actors of this process have been shut down
+
+
+class _Process:
+    """What this process is called by the actors that it talks to."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.client_id = secrets.token_hex(16)
+        self.exit_hooked = False
+
+    def hook_exit(self) -> None:
+        """Close all connections politely when the process ends, a multiprocessing worker too."""
+        if not self.exit_hooked:
+            self.exit_hooked = True
+            multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
+
+
+_process = _Process()
+
+
+def _channel_options(address: str) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ('grpc.max_send_message_length', -1),
+        ('grpc.max_receive_message_length', -1),
+        # Shared subchannels would be those of the parent, in a forked child.
+        ('grpc.use_local_subchannel_pool', 1),
+        ('grpc.max_reconnect_backoff_ms', 1000),
+    ]
+    if is_loopback(address):
+        options.append(('grpc.enable_http_proxy', 0))
+    else:  # find out about a peer that vanished without a word
+        options += [
+            ('grpc.keepalive_time_ms', 20_000),
+            ('grpc.keepalive_timeout_ms', 10_000),
+            ('grpc.http2.ping_timeout_ms', 10_000),
+            ('grpc.http2.max_pings_without_data', 0),
+        ]
+    if socket_path(address) is not None:
+        options.append(('grpc.default_authority', 'localhost'))
+    return options
+
+
+class _ThreadEnd:
+    """Lives in a thread's local storage; its end is that of the thread."""
+
+    __slots__ = ('link', 'session')
+
+    def __init__(self, link: Link, session: Session) -> None:
+        self.link, self.session = link, session
+
+    def __del__(self) -> None:
+        link, session = self.link, self.session
+        reaper.put(lambda: link.retire(session))
+
+
+class _Local(threading.local):
+    end: _ThreadEnd | None = None
+
+
+class Link:
+    """The channel and sessions of a connection, and what it holds.
+
+    Apart from :class:`Connection`, so that it can be closed after that is gone.
+    """
+
+    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+        self.address = address
+        self.held: collections.Counter[str] = collections.Counter()
+        self.actor: pb.Handle | None = None
+        self.inherited: tuple[str, list[str]] | None = None
+        self._keys = tuple(keys)
+        self._lock = threading.Lock()
+        self._pending: collections.deque[str] = collections.deque()
+        self._flushing = False
+        self._local = _Local()
+        self._sessions: set[Session] = set()
+        self._spare: Session | None = None
+        self._channel: Any = None
+        self._stub: Any = None
+
+    def _dial(self) -> None:
+        """Make the channel, on first use: not at once in a forked child."""
+        with self._lock:
+            if self._channel is not None:
+                return
+            import grpc  # noqa: PLC0415  # 60 ms, which only those pay who connect
+
+            self._channel = grpc.insecure_channel(self.address, _channel_options(self.address))
+            self._stub = self._channel.stream_stream(
+                _SESSION,
+                request_serializer=pb.SessionRequest.SerializeToString,
+                response_deserializer=pb.SessionResponse.FromString,
+            )
+        _process.hook_exit()
+        reaper.opened()
+
+    # --- sessions --------------------------------------------------------------------------
+
+    def session(self) -> Session:
+        """Return an idle session of this thread."""
+        end = self._local.end
+        if end is not None and end.session.alive and not end.session.busy:
+            return end.session
+        session = self.open()
+        if end is None or not end.session.alive:
+            self._local.end = _ThreadEnd(self, session)
+        return session
+
+    def open(self) -> Session:
+        """Open a session, with the first authkey that fits."""
+        self._dial()
+        *others, last = self._keys
+        for key in others:
+            try:
+                return self._opened(key)
+            except AuthkeyError:
+                log.debug('an authkey known for %s does not fit', self.address)
+        return self._opened(last)
+
+    def _opened(self, key: bytes) -> Session:
+        try:
+            session = Session(self._stub, self.address, key, _process.client_id)
+        except ActorUnreachableError as error:
+            if self.actor is None:
+                raise
+            raise ActorDiedError(f'the actor at {self.address} has ended', 'no') from error
+        if self.actor is None:
+            self.actor = session.actor
+        elif self.actor.id != session.actor.id:
+            session.abandon()
+            raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
+        self._keys = (key,)
+        with self._lock:
+            self._sessions = {known for known in self._sessions if known.alive}
+            self._sessions.add(session)
+            inherited, self.inherited = self.inherited, None
+        if inherited is not None:
+            lease, ids = inherited
+            retain = pb.RetainHandleRequest(handles=ids, lease_id=lease)
+            answer(session, pb.SessionRequest(retain_handle=retain))
+        return session
+
+    def retire(self, session: Session) -> None:
+        """Close the session of a thread that has ended, unless it is the last.
+
+        The last one stays, for releases, and to show that this process is alive.
+        """
+        with self._lock:
+            others = [known for known in self._sessions if known.alive and known is not session]
+            if self._spare is None and not others:
+                self._spare = session
+                return
+            self._sessions.discard(session)
+        session.close()
+
+    def abandon(self) -> None:
+        """Break all sessions off: the actor process is known to have ended."""
+        for session in tuple(self._sessions):
+            session.abandon()
+
+    @property
+    def connected(self) -> bool:
+        """Whether some session is open."""
+        return any(session.alive for session in tuple(self._sessions))
+
+    def close(self, process_ends: bool = False) -> None:
+        """Say goodbye on all sessions and close the channel."""
+        for session in tuple(self._sessions):
+            session.close(process_ends)
+        if self._channel is not None:
+            self._channel.close()
+            reaper.closed()
+
+    # --- holds -----------------------------------------------------------------------------
+
+    def adopt(self, handle: str) -> None:
+        with self._lock:
+            self.held[handle] += 1
+
+    def release(self, handle: str) -> None:
+        """Queue a release. Safe in finalizers."""
+        self._pending.append(handle)
+        if not self._flushing:
+            self._flushing = True
+            reaper.put(self._flush)
+
+    def drain(self) -> list[str]:
+        """Take the queued releases, to send them."""
+        if not self._pending:
+            return []
+        with self._lock:
+            count = len(self._pending)
+            released = [self._pending.popleft() for _ in range(count)]
+            self.held.subtract(released)
+            for handle in released:
+                if self.held[handle] <= 0:
+                    del self.held[handle]
+        return released
+
+    def _flush(self) -> None:
+        self._flushing = False
+        released = self.drain()
+        if not released or not self.connected:
+            return
+        try:
+            if self._spare is None or not self._spare.alive:
+                self._spare = self.open()
+            self._spare.send(pb.SessionRequest(releases=released))
+        except UActorException as error:
+            log.debug('releases for %s are moot: %s', self.address, error)
+
+    def holdings(self) -> list[str]:
+        """Return the ids of what this process holds, each once per hold."""
+        with self._lock:
+            held = self.held.copy()
+        held.subtract(tuple(self._pending))
+        return list(held.elements())
+
+
+def answer(session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
+    """Ask, and raise the failure if the response is one."""
+    response = session.ask(request)
+    if response.WhichOneof('kind') == 'failure':
+        error = failures.decode(response.failure, session.serializer != 'native')
+        try:
+            raise error
+        finally:
+            del error  # a cycle with its traceback otherwise
+    return response
+
+
+class Connection:
+    """This process's way to one actor process, through gRPC.
+
+    :ivar actor: names the actor.
+    """
+
+    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+        self.address = address
+        self._link = link = Link(address, keys)
+        self._keys = tuple(keys)
+        try:
+            session = link.session()
+        except BaseException:
+            link.close()
+            raise
+        self.actor = Token('actor', address, session.actor.id)
+        self._finalizer = self._close_when_gone(link)
+
+    def _close_when_gone(self, link: Link) -> weakref.finalize[..., Any]:
+        finalizer = weakref.finalize(self, reaper.put, link.close)
+        finalizer.atexit = False  # _close_all sees to it
+        return finalizer
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the actor is there, as far as this process knows."""
+        return self._link.connected
+
+    def abandon(self) -> None:
+        """Let every caller know that the actor process has ended."""
+        self._link.abandon()
+
+    def close(self, process_ends: bool = False) -> None:
+        """Close the channel; this connection is of no use then."""
+        if self._finalizer.detach():
+            self._link.close(process_ends)
+
+    # --- requests --------------------------------------------------------------------------
+
+    def call(
+        self,
+        handle: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        resolve: Resolve,
+    ) -> Any:
+        """Call a method; see :class:`uactor.local.Connection`."""
+        session = self._link.session()
+        request = pb.SessionRequest()
+        request.call.handle = handle
+        request.call.method = method
+        values.encode_arguments(
+            request.call, args, kwargs, session.serializer, session.by_value, handle_of
+        )
+        return self._result(session, request, resolve)
+
+    def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
+        """Read an attribute; see :class:`uactor.local.Connection`."""
+        session = self._link.session()
+        get = pb.GetAttributeRequest(
+            handle=handle, name=name, accept_pickle=session.serializer != 'native'
+        )
+        return self._result(session, pb.SessionRequest(get_attribute=get), resolve)
+
+    def set_attribute(self, handle: str, name: str, value: Any) -> None:
+        """Write an attribute; see :class:`uactor.local.Connection`."""
+        session = self._link.session()
+        with values.passage():
+            if session.serializer == 'native':
+                encoded = values.encode_native(value, handle_of)
+            else:
+                encoded = values.encode(value, session.by_value)
+        request = pb.SetAttributeRequest(
+            handle=handle,
+            name=name,
+            value=encoded,
+            accept_pickle=session.serializer != 'native',
+        )
+        self._result(session, pb.SessionRequest(set_attribute=request), lambda shared: shared)
+
+    def create(
+        self, typeid: str, args: Sequence[Any], kwargs: Mapping[str, Any], resolve: Resolve
+    ) -> Any:
+        """Make a new object; see :class:`uactor.local.Connection`."""
+        session = self._link.session()
+        request = pb.CreateHandleRequest(typeid=typeid)
+        with values.passage():
+            pickles = session.serializer != 'native'
+
+            def encoded(value: Any) -> pb.Value:
+                if pickles:
+                    return values.encode(value, session.by_value)
+                return values.encode_native(value, handle_of)
+
+            request.args.extend(encoded(value) for value in args)
+            for name, value in kwargs.items():
+                request.kwargs[name].CopyFrom(encoded(value))
+        return self._result(session, pb.SessionRequest(create_handle=request), resolve)
+
+    def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
+        response = self._ask(session, request)
+        if not response.HasField('result'):
+            return None
+
+        def resolved(handle: pb.Handle) -> Any:
+            if handle.address != self.address and not self._is_own(handle.id):
+                return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
+            self._link.adopt(handle.id)
+            token = Token(handle.typeid, self.address, handle.id)
+            return resolve(Shared(token, tuple(handle.methods)))
+
+        return values.decode(response.result, resolved, session.serializer != 'native')
+
+    def _is_own(self, handle: str) -> bool:
+        return handle.partition('.')[0] == self.actor.id.partition('.')[0]
+
+    def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
+        released = self._link.drain()
+        request.releases.extend(released)
+        try:
+            return answer(session, request)
+        except ActorDiedError:
+            for handle in released:  # only this session may have ended
+                self._link.adopt(handle)
+                self._link.release(handle)
+            raise
+
+    # --- holds -----------------------------------------------------------------------------
+
+    def retain(self, handle: str, lease: str = '') -> None:
+        """Take a hold; see :class:`uactor.local.Connection`."""
+        retain = pb.RetainHandleRequest(handles=[handle], lease_id=lease)
+        self._ask(self._link.session(), pb.SessionRequest(retain_handle=retain))
+        self._link.adopt(handle)
+
+    def adopt(self, handle: str) -> None:
+        """Count a hold; see :class:`uactor.local.Connection`."""
+        self._link.adopt(handle)
+
+    def release(self, handle: str) -> None:
+        """Give a hold up; see :class:`uactor.local.Connection`."""
+        self._link.release(handle)
+
+    def claim(self, handle: str) -> str:
+        """Take a lease, unless this process keeps the object alive until it is received."""
+        passage = values.current_passage()
+        if passage is not None and passage.grants is None:
+            return ''
+        return self._lease([handle])
+
+    def _lease(self, handles: list[str]) -> str:
+        retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
+        request = pb.SessionRequest(retain_handle=retain)
+        return self._ask(self._link.session(), request).retained.lease_id
+
+    # --- forks -----------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Lease what this process holds, for the child that is about to be."""
+        handles = self._link.holdings()
+        self._fork_lease: tuple[str, list[str]] | None = None
+        if handles and self._link.connected:
+            try:
+                self._fork_lease = self._lease(handles), handles
+            except UActorException as error:
+                log.debug('the forked child will not hold %s: %s', self.address, error)
+
+    def after_fork(self) -> None:
+        """Leave the parent's channel alone and get an own one, in the child."""
+        _abandoned.append(self._link)
+        self._finalizer.detach()
+        parents = self._link
+        self._link = link = Link(self.address, self._keys)
+        link.actor = parents.actor
+        link.held = parents.held
+        link.inherited = self._fork_lease
+        self._finalizer = self._close_when_gone(link)
+
+
+def handle_of(value: Any) -> pb.Handle:
+    """Return the native form of a proxy.
+
+    :raises SerializationError: for anything else.
+    """
+    token = getattr(value, '_token', None)
+    if isinstance(token, Token):
+        return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
+    return values.unshareable(value)
+
+
+_abandoned: list[Link] = []
+"""Channels of the parent. Closing one in a forked child hangs, so they are kept for good."""
+
+
+class Connections:
+    """The connections of this process, by address; each lives while a proxy uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
+
+    def get(self, address: str) -> local.Connection:
+        """Return the connection to the actor at ``address``, opened if there is none.
+
+        :raises AuthkeyError: when no known authkey fits.
+        :raises ActorUnreachableError: when nothing listens there.
+        """
+        if local.host is not None and local.host.serves(address):
+            return local.host.connection
+        address = keyring.resolve(address)
+        known = self._known.get(address)
+        if known is not None and known.reusable:
+            return known
+        return self._add(Connection(address, keyring.candidates(address)))
+
+    def open(self, address: str, authkey: bytes, aliases: Sequence[str] = ()) -> local.Connection:
+        """Connect with an explicit authkey and remember it, once it has proved right.
+
+        :param aliases: further addresses under which the same actor may appear.
+        """
+        if local.host is not None and local.host.serves(address):
+            return local.host.connection
+        connection = Connection(address, (authkey,))
+        keyring.add(address, authkey, aliases)
+        return self._add(connection)
+
+    def _add(self, connection: Connection) -> Connection:
+        with self._lock:
+            known = self._known.get(connection.address)
+            if known is not None and known.reusable and known.actor.id == connection.actor.id:
+                return known  # another thread was faster; ours closes itself
+            self._known[connection.address] = connection
+        return connection
+
+    def lost(self, address: str) -> None:
+        """Let every caller know that the actor process at ``address`` has ended."""
+        known = self._known.get(address)
+        if known is not None:
+            known.abandon()
+
+    def all(self) -> list[Connection]:
+        """Return the connections that there are."""
+        return list(self._known.values())
+
+    def unlock(self) -> None:
+        """Replace the lock, which another thread may have held when this process was forked."""
+        self._lock = threading.Lock()
+
+
+connections = Connections()
+"""The connections of this process."""
+
+
+def _close_all() -> None:
+    for connection in connections.all():
+        connection.close(process_ends=True)
+
+
+def _before_fork() -> None:
+    for connection in connections.all():
+        connection.before_fork()
+
+
+def _after_fork_in_child() -> None:
+    reaper.reset()
+    _process.reset()
+    connections.unlock()
+    for connection in connections.all():
+        connection.after_fork()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

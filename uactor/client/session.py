@@ -1,0 +1,162 @@
+"""A session: the conversation of one thread of this process with an actor."""
+
+from __future__ import annotations
+
+import platform
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from uactor import auth
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    AuthkeyError,
+    SerializationError,
+    VersionError,
+)
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    import grpc
+
+PROTOCOL_VERSION = 1
+_CLOSE_TIMEOUT = 1.0
+
+Stub = Callable[[Iterator[pb.SessionRequest]], Any]
+"""Opens the bidirectional stream ``ActorService.Session``."""
+
+
+class Session:
+    """One bidirectional stream. Used by one thread at a time, one request at a time.
+
+    :ivar actor: handle of the actor at the other end.
+    :ivar serializer: how values travel.
+    :ivar by_value: whether classes and functions may travel by value: not between
+        different Python versions, where cloudpickle's code objects crash the receiver.
+    :ivar busy: whether a request is under way.
+    """
+
+    def __init__(self, stub: Stub, address: str, authkey: bytes, client_id: str) -> None:
+        self._address = address
+        self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
+        self._done = threading.Event()
+        self._number = 0
+        self.busy = False
+        self._stream = stub(iter(self._requests.get, None))
+        if not self._stream.add_callback(self._ended):
+            self._ended()
+        self._open(authkey, client_id)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the stream is open, as far as this side knows."""
+        return not self._done.is_set()
+
+    def _ended(self) -> None:
+        self._done.set()
+        self._requests.put(None)  # ends gRPC's thread that waits for requests
+
+    # --- handshake -------------------------------------------------------------------------
+
+    def _open(self, authkey: bytes, client_id: str) -> None:
+        nonce = auth.new_nonce()
+        hello = pb.Hello(
+            protocol_version=PROTOCOL_VERSION,
+            python_version=platform.python_version(),
+            cloudpickle_version=cloudpickle.__version__,
+            client_id=client_id,
+            nonce=nonce,
+        )
+        welcome = self._exchange(pb.SessionRequest(hello=hello), opening=True).welcome
+        if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
+            self.abandon()
+            raise AuthkeyError(f'the actor at {self._address} has another authkey')
+        if welcome.protocol_version != PROTOCOL_VERSION:
+            self.abandon()
+            raise VersionError(
+                f'the actor at {self._address} speaks protocol {welcome.protocol_version}, '
+                f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
+            )
+        proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
+        self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
+        self.actor = welcome.actor
+        self.serializer = welcome.serializer
+        self.by_value = self.serializer == 'cloudpickle' and _same_minor(welcome.python_version)
+
+    # --- requests --------------------------------------------------------------------------
+
+    def send(self, request: pb.SessionRequest) -> None:
+        """Send a message that gets no response. Any thread may."""
+        self._requests.put(request)
+
+    def ask(self, request: pb.SessionRequest) -> pb.SessionResponse:
+        """Send a request and wait for its response.
+
+        :raises ActorDiedError: when the actor ends meanwhile.
+        """
+        return self._exchange(request)
+
+    def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
+        import grpc  # noqa: PLC0415  # loaded with the channel; this module is not
+
+        self._number += 1
+        request.id = self._number
+        self.busy = True
+        try:
+            self._requests.put(request)
+            response: pb.SessionResponse = next(self._stream)
+            if response.id != request.id:
+                raise VersionError('the actor answered another request than the one asked')
+        except (grpc.RpcError, StopIteration) as error:
+            self._done.set()
+            raise self._translated(error, opening) from error
+        except BaseException:  # KeyboardInterrupt: the response would meet the next request
+            self.abandon()
+            raise
+        self.busy = False
+        return response
+
+    def _translated(self, error: grpc.RpcError | StopIteration, opening: bool) -> Exception:
+        """Return our error for one of gRPC's. The table of error and status."""
+        import grpc  # noqa: PLC0415
+
+        code = error.code() if isinstance(error, grpc.Call) else None
+        details = error.details() if isinstance(error, grpc.Call) else 'the stream ended'
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return AuthkeyError(f'the actor at {self._address} has another authkey')
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return SerializationError(f'the message is larger than allowed: {details}')
+        if code is grpc.StatusCode.FAILED_PRECONDITION:
+            return VersionError(details)
+        if opening:
+            return ActorUnreachableError(
+                f'nothing answers at {self._address} ({details}); is the actor running?'
+            )
+        return ActorDiedError(f'the actor at {self._address} has ended ({details})')
+
+    # --- ending ----------------------------------------------------------------------------
+
+    def close(self, process_ends: bool = False) -> None:
+        """Say goodbye and wait until the host has taken note; abandon a busy session."""
+        if self.busy or not self.alive:
+            self.abandon()
+            return
+        self.busy = True
+        self.send(pb.SessionRequest(goodbye=pb.Goodbye(process_ends=process_ends)))
+        self._requests.put(None)
+        if not self._done.wait(_CLOSE_TIMEOUT):
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Break the stream off; the host takes it for the death of this thread."""
+        self._stream.cancel()
+
+
+def _same_minor(version: str) -> bool:
+    return version.split('.')[:2] == platform.python_version().split('.')[:2]
+
+

@@ -1,0 +1,119 @@
+"""What names an object in an actor process, and where that process listens."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from typing import Union
+
+from uactor.errors import AddressError
+
+Address = Union[str, 'tuple[str, int]']
+"""``'unix:/path'``, ``'host:port'`` or ``('host', port)``, as the user wrote it."""
+
+MAX_PATH = 100
+"""Longest path of a Unix socket, in bytes. The kernel refuses 108 and more."""
+
+
+@dataclasses.dataclass(slots=True)
+class Token:
+    """Names a shared object, like :class:`multiprocessing.managers.Token`."""
+
+    typeid: str
+    address: Address
+    id: str
+
+    @property
+    def target(self) -> str:
+        """The address in the form that gRPC dials."""
+        return target(self.address)
+
+
+def target(address: Address) -> str:
+    """Return ``address`` as ``'unix:/path'`` or ``'host:port'``, what gRPC dials.
+
+    :raises AddressError: when it is none.
+    """
+    if isinstance(address, tuple):
+        return _tcp_target(*_host_port(address))
+    if not isinstance(address, str) or not address:
+        raise AddressError(f'{address!r} is not an address; {_FORMS}')
+    if address.startswith('unix:'):
+        return 'unix:' + _checked_path(address[len('unix:') :])
+    if address.startswith('/'):
+        return 'unix:' + _checked_path(address)
+    return _tcp_target(*_host_port(tuple(address.rpartition(':')[::2])))
+
+
+_FORMS = "give 'unix:/path', 'host:port' or ('host', port)"
+
+
+def _host_port(address: tuple[object, ...]) -> tuple[str, int]:
+    try:
+        host, port = address
+        number = int(port)  # type: ignore[call-overload]  # whatever the user gave
+    except (TypeError, ValueError):
+        raise AddressError(f'{address!r} is not an address; {_FORMS}') from None
+    if not isinstance(host, str) or not host or not 0 <= number < 65536:
+        raise AddressError(f'{address!r} is not an address; {_FORMS}')
+    return host.strip('[]'), number
+
+
+def _tcp_target(host: str, port: int) -> str:
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def _checked_path(path: str) -> str:
+    path = path.removeprefix('//')
+    length = len(os.fsencode(path))
+    if not path.startswith('/'):
+        raise AddressError(f'the socket path {path!r} must be absolute')
+    if length > MAX_PATH:
+        raise AddressError(
+            f'the socket path {path!r} has {length} bytes, and only {MAX_PATH} fit; '
+            'choose a shorter one'
+        )
+    return path
+
+
+def socket_path(address: str) -> str | None:
+    """Return the path of the Unix socket that a target names, or None for TCP."""
+    return address[len('unix:') :] if address.startswith('unix:') else None
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Return host and port of a TCP target."""
+    return _host_port(tuple(address.rpartition(':')[::2]))
+
+
+def resolved(address: Address) -> Address:
+    """Return a TCP address with its host name looked up, in the form that it came in.
+
+    What :mod:`multiprocessing.managers` reports as the address of a listener.
+    """
+    name = target(address)
+    if socket_path(name) is not None:
+        return name
+    host, port = host_port(name)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise AddressError(f'cannot look up the host of {address!r}: {error}') from error
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    numeric = str(found[0][4][0])
+    return (numeric, port) if isinstance(address, tuple) else _tcp_target(numeric, port)
+
+
+def with_port(address: Address, port: int) -> Address:
+    """Return a TCP address with another port, in the form that it came in."""
+    host, _ = host_port(target(address))
+    return (host, port) if isinstance(address, tuple) else _tcp_target(host, port)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether a resolved target stays on this machine."""
+    if socket_path(address) is not None:
+        return True
+    host, _ = host_port(address)
+    return host == 'localhost' or host == '::1' or host.startswith('127.')

@@ -1,0 +1,1 @@
+"""The actor process: objects, dispatcher, sessions, the gRPC door, lifecycle."""

@@ -1,0 +1,97 @@
+"""Who talks to this actor process: client processes and their sessions."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+
+from uactor.host.objects import ANONYMOUS
+from uactor.host.waiting import Interrupt
+
+log = logging.getLogger(__name__)
+
+GRACE = 1.0
+"""How long a client process may be without any session before it is taken for dead,
+in seconds: a broken channel may come back."""
+
+
+class Caller:
+    """On whose behalf a call runs.
+
+    :ivar client_id: its client process; names its holds.
+    :ivar in_session: whether its calls all run on one thread.
+    :ivar interrupt: ends its waits.
+    """
+
+    def __init__(self, client_id: str = ANONYMOUS, in_session: bool = False) -> None:
+        self.client_id = client_id
+        self.in_session = in_session
+        self.interrupt = Interrupt()
+
+
+class Clients:
+    """The client processes with their sessions.
+
+    :param forget: what to do for a client process that has ended, by its id.
+    """
+
+    def __init__(self, forget: Callable[[str], None]) -> None:
+        self._forget = forget
+        self._lock = threading.Lock()
+        self._sessions: dict[str, set[Caller]] = {}
+        self._unary: set[Caller] = set()
+        self._arrivals = itertools.count()
+        self._last_arrival: dict[str, int] = {}
+
+    def joined(self, caller: Caller) -> None:
+        """Note a new session."""
+        with self._lock:
+            self._sessions.setdefault(caller.client_id, set()).add(caller)
+            self._last_arrival[caller.client_id] = next(self._arrivals)
+
+    def left(self, caller: Caller, polite: bool, process_ends: bool) -> None:
+        """Note the end of a session; forget its client when that has ended."""
+        client_id = caller.client_id
+        with self._lock:
+            sessions = self._sessions.get(client_id, set())
+            sessions.discard(caller)
+            alone = not sessions
+            if alone and (polite or process_ends):
+                self._sessions.pop(client_id, None)
+                self._last_arrival.pop(client_id, None)
+            arrival = self._last_arrival.get(client_id)
+        if alone and polite:
+            self._forget(client_id)
+        elif alone:
+            timer = threading.Timer(GRACE, self._give_up, (client_id, arrival))
+            timer.daemon = True
+            timer.start()
+
+    def _give_up(self, client_id: str, arrival: int | None) -> None:
+        with self._lock:
+            if self._sessions.get(client_id) or self._last_arrival.get(client_id) != arrival:
+                return  # it has come back
+            self._sessions.pop(client_id, None)
+            self._last_arrival.pop(client_id, None)
+        log.info('a client process has vanished; dropping its holds and locks')
+        self._forget(client_id)
+
+    def interrupt_all(self) -> None:
+        """End all waits."""
+        with self._lock:
+            callers = [caller for sessions in self._sessions.values() for caller in sessions]
+            callers += self._unary
+        for caller in callers:
+            caller.interrupt.fire()
+
+    def unary(self, caller: Caller) -> None:
+        """Note a call outside sessions."""
+        with self._lock:
+            self._unary.add(caller)
+
+    def unary_done(self, caller: Caller) -> None:
+        """Note its end."""
+        with self._lock:
+            self._unary.discard(caller)

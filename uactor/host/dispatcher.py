@@ -1,0 +1,135 @@
+"""The dispatcher: the only place that runs user code.
+
+It takes a decoded request and gives a value, or raises what the method raised.
+It knows no gRPC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from uactor.errors import ActorDiedError, NotExposedError
+from uactor.host import primitives
+from uactor.host.clients import Caller
+from uactor.host.objects import Entry, ObjectTable
+from uactor.host.primitives import Locks
+
+Fallback = Callable[[Entry], Any]
+
+FALLBACKS: dict[str, Fallback] = {
+    '#GETVALUE': lambda entry: entry.object,
+    '#METHODS': lambda entry: tuple(sorted(entry.exposed)),
+    '__str__': lambda entry: str(entry.object),
+    '__repr__': lambda entry: repr(entry.object),
+}
+"""What every shared object answers, exposed or not; as in multiprocessing.managers."""
+
+
+class Dispatcher:
+    """Runs methods of shared objects."""
+
+    def __init__(self, table: ObjectTable, locks: Locks) -> None:
+        self._table = table
+        self._locks = locks
+        self._gate = threading.Condition()
+        self._running = 0
+        self._closed = False
+
+    @contextlib.contextmanager
+    def accepted(self) -> Iterator[None]:
+        """Accept a call and count it, or refuse it because the actor is ending.
+
+        Both are decided here, in one critical section with :meth:`close`.
+
+        :raises ActorDiedError: when the actor is ending; the call has not run.
+        """
+        with self._gate:
+            if self._closed:
+                raise ActorDiedError('the actor is shutting down', 'no')
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._running -= 1
+                if not self._running:
+                    self._gate.notify_all()
+
+    def close(self) -> None:
+        """Accept no more calls."""
+        with self._gate:
+            self._closed = True
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no call is running; tell whether it came to that."""
+        end = time.monotonic() + timeout
+        with self._gate:
+            while self._running:
+                if not self._gate.wait(max(0.0, end - time.monotonic())):
+                    return False
+        return True
+
+    def call(
+        self,
+        caller: Caller,
+        handle: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Any, str]:
+        """Run a method; return its result and the typeid to share it as, or ''.
+
+        :raises BaseException: whatever the method raises.
+        """
+        entry = self._table.get(handle)
+        if method not in entry.exposed:
+            return self._unexposed(entry, method, args), ''
+        if isinstance(entry.object, primitives.PRIMITIVES):
+            result = primitives.call(entry.object, method, args, kwargs, caller, self._locks)
+        else:
+            result = getattr(entry.object, method)(*args, **kwargs)
+        return result, entry.method_to_typeid.get(method, '')
+
+    def _unexposed(self, entry: Entry, method: str, args: Sequence[Any]) -> Any:
+        fallback = FALLBACKS.get(method)
+        if fallback is not None:
+            return fallback(entry)
+        if method == '__getattribute__' and len(args) == 1:
+            return self._get(entry, args[0])
+        if method == '__setattr__' and len(args) == 2:
+            return self._set(entry, *args)
+        raise not_exposed(entry, method)
+
+    def get_attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
+        """Read an attribute; return its value and the typeid to share it as, or ''."""
+        entry = self._table.get(handle)
+        return self._get(entry, name), entry.method_to_typeid.get(name, '')
+
+    def set_attribute(self, caller: Caller, handle: str, name: str, value: Any) -> None:
+        """Write an attribute."""
+        self._set(self._table.get(handle), name, value)
+
+    def _get(self, entry: Entry, name: str) -> Any:
+        if not _is_attribute(entry, name, '__getattribute__'):
+            raise not_exposed(entry, name)
+        return getattr(entry.object, name)
+
+    def _set(self, entry: Entry, name: str, value: Any) -> None:
+        if not _is_attribute(entry, name, '__setattr__'):
+            raise not_exposed(entry, name)
+        setattr(entry.object, name, value)
+
+
+def _is_attribute(entry: Entry, name: str, accessor: str) -> bool:
+    if name in entry.exposed:
+        return not callable(getattr(type(entry.object), name, None))
+    return accessor in entry.exposed and not name.startswith('_')
+
+
+def not_exposed(entry: Entry, name: str) -> NotExposedError:
+    """Return the error for a name that the object does not expose."""
+    return NotExposedError(f'{type(entry.object).__name__!r} object exposes no {name!r}')

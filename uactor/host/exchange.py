@@ -1,0 +1,215 @@
+"""Requests into dispatcher calls, results into values: what all doors share."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import inspect
+
+from uactor import values
+from uactor.errors import ProxyError, SerializationError
+from uactor.handles import Token
+from uactor.host.clients import Caller
+from uactor.host.dispatcher import Dispatcher
+from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
+from uactor.v1 import actor_pb2 as pb
+
+PROTOCOL_VERSION = 1
+_REPR_LIMIT = 200
+
+Create = Callable[[str, Sequence[Any], Mapping[str, Any]], Any]
+"""Makes a new object of a typeid."""
+
+
+class Exchange:
+    """Decodes requests, has them dispatched, and encodes what comes of it.
+
+    :param address: where this process listens, as handles name it.
+    :param serializer: how values travel.
+    :param resolve: makes the proxy for a handle that came as an argument.
+    :param create: makes a new object of a typeid.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        table: ObjectTable,
+        address: str,
+        serializer: str,
+        resolve: Callable[[pb.Handle], Any],
+        create: Create,
+        typeids: Sequence[str],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._table = table
+        self._address = address
+        self._resolve = resolve
+        self._create = create
+        self._typeids = tuple(typeids)
+        self.serializer = serializer
+        self.pickles = serializer != 'native'
+
+    # --- requests --------------------------------------------------------------------------
+
+    def call(self, caller: Caller, request: pb.CallRequest, by_value: bool = True) -> pb.Value:
+        """Run the method that a request names and return its encoded result."""
+        result, typeid = self.dispatch(caller, request)
+        return self.encode(caller, result, typeid, request.accept_pickle, by_value)
+
+    def dispatch(self, caller: Caller, request: pb.CallRequest) -> tuple[Any, str]:
+        """Run the method that a request names; return its result and typeid, or ''."""
+        self._table.use(request.handle)
+        try:
+            args, kwargs = values.decode_arguments(request, self._resolve, self.pickles)
+        except SerializationError as error:
+            error.__dict__['executed'] = 'no'
+            raise
+        result, typeid = self._dispatcher.call(
+            caller, request.handle, request.method, args, kwargs
+        )
+        return result, request.typeid or typeid
+
+    def get_attribute(
+        self, caller: Caller, request: pb.GetAttributeRequest, by_value: bool = True
+    ) -> pb.Value:
+        """Read the attribute that a request names and return its encoded value."""
+        self._table.use(request.handle)
+        value, typeid = self._dispatcher.get_attribute(caller, request.handle, request.name)
+        return self.encode(caller, value, typeid, request.accept_pickle, by_value)
+
+    def set_attribute(self, caller: Caller, request: pb.SetAttributeRequest) -> None:
+        """Write the attribute that a request names."""
+        self._table.use(request.handle)
+        value = values.decode(request.value, self._resolve, self.pickles)
+        self._dispatcher.set_attribute(caller, request.handle, request.name, value)
+
+    def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
+        """Make the object that a request asks for and return its handle."""
+        args = [values.decode(value, self._resolve, self.pickles) for value in request.args]
+        kwargs = {
+            name: values.decode(value, self._resolve, self.pickles)
+            for name, value in request.kwargs.items()
+        }
+        made = self._create(request.typeid, args, kwargs)
+        seconds = request.lease.ToTimedelta().total_seconds() or LEASE
+        return self._shared(caller, made, request.typeid, detailed=True, seconds=seconds)
+
+    def retain(self, caller: Caller, request: pb.RetainHandleRequest) -> pb.RetainHandleResponse:
+        """Take the holds or the lease that a request asks for."""
+        seconds = request.lease.ToTimedelta().total_seconds() or LEASE
+        if request.as_lease:
+            return pb.RetainHandleResponse(lease_id=self._table.lease(request.handles, seconds))
+        self._table.retain(request.handles, caller.client_id, request.lease_id)
+        if caller.client_id == ANONYMOUS:
+            for handle in request.handles:
+                self._table.lease_anonymously(handle, seconds)
+        return pb.RetainHandleResponse()
+
+    # --- results ---------------------------------------------------------------------------
+
+    def encode(
+        self, caller: Caller, value: Any, typeid: str, accept_pickle: bool, by_value: bool = True
+    ) -> pb.Value:
+        """Return the encoded ``value``; what is shared with it is held for ``caller``."""
+        pickles = self.pickles and accept_pickle
+        if typeid and not isinstance(getattr(value, '_token', None), Token):
+            return pb.Value(handle=self._shared(caller, value, typeid, detailed=not pickles))
+        if not pickles:
+            return values.encode_native(value, lambda part: self._native_handle(caller, part))
+        with values.passage(granting=True) as passage:
+            encoded = values.encode(value, by_value)
+        if passage.grants:
+            self._table.retain(passage.grants, caller.client_id)
+        return encoded
+
+    def _native_handle(self, caller: Caller, value: Any) -> pb.Handle:
+        """Return a handle for what has no native form."""
+        token = getattr(value, '_token', None)
+        if not isinstance(token, Token):
+            known = self._table.of(value)
+            typeid = known.typeid if known is not None else 'auto'
+            return self._shared(caller, value, typeid, detailed=True)
+        if token.target == self._address:
+            entry = self._table.get(token.id)
+            return self._shared(caller, entry.object, entry.typeid, detailed=True)
+        value._connection.claim(token.id)  # held there for a while, for whoever comes
+        return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
+
+    def _shared(
+        self, caller: Caller, value: Any, typeid: str, detailed: bool, seconds: float = LEASE
+    ) -> pb.Handle:
+        if typeid == 'actor':
+            entry = self.actor_entry(value)
+            entry.holds[caller.client_id] += 1
+        else:
+            entry = self._table.share(value, typeid, caller.client_id)
+        if caller.client_id == ANONYMOUS and not entry.permanent:
+            self._table.lease_anonymously(entry.id, seconds)
+        return self.handle(entry, detailed)
+
+    def actor_entry(self, value: Any) -> Entry:
+        """Return the entry of the actor, for a result that is to be a proxy of it.
+
+        :raises ProxyError: when ``value`` is something else.
+        """
+        entry = self._table.get('')
+        if value is not None and value is not entry.object:
+            raise ProxyError("the typeid 'actor' is for the actor of this process alone")
+        return entry
+
+    def handle(self, entry: Entry, detailed: bool) -> pb.Handle:
+        """Return the handle of an entry, with its repr and methods if ``detailed``."""
+        handle = pb.Handle(id=entry.id, address=self._address, typeid=entry.typeid)
+        if detailed:
+            handle.repr = brief_repr(entry.object)
+        if detailed or entry.typeid == 'auto':
+            handle.methods.extend(sorted(entry.exposed))
+        return handle
+
+    # --- descriptions ----------------------------------------------------------------------
+
+    def describe(self, handle: str) -> pb.DescribeResponse:
+        """Describe an object."""
+        entry = self._table.get(handle)
+        cls = type(entry.object)
+        response = pb.DescribeResponse(
+            handle=self.handle(entry, detailed=True),
+            class_name=f'{cls.__module__}.{cls.__qualname__}',
+            doc=inspect.getdoc(cls) or '',
+            typeids=self._typeids,
+            serializer=self.serializer,
+            protocol_version=PROTOCOL_VERSION,
+            python_version=platform.python_version(),
+        )
+        for name in sorted(entry.exposed):
+            member = inspect.getattr_static(cls, name, None)
+            value = getattr(cls, name, None)
+            doc = inspect.getdoc(value) or '' if member is not None else ''
+            if callable(value):
+                typeid = entry.method_to_typeid.get(name, '')
+                response.methods.add(
+                    name=name, signature=signature_text(entry.object, name), doc=doc, typeid=typeid
+                )
+            else:
+                response.attributes.add(name=name, doc=doc)
+        return response
+
+
+def signature_text(owner: Any, name: str) -> str:
+    """Return the signature of a method for people; '' when Python can't tell."""
+    try:
+        return str(inspect.signature(getattr(owner, name)))
+    except (TypeError, ValueError):  # implemented in C, without a signature
+        return ''
+
+
+def brief_repr(value: Any) -> str:
+    """Return repr(), cut to what fits a line or two."""
+    try:
+        text = repr(value)
+    except Exception as error:  # the user's __repr__
+        text = f'<{type(value).__name__}: repr() raised {type(error).__name__}>'
+    text = text.encode('utf-8', 'backslashreplace').decode('utf-8')
+    return text if len(text) <= _REPR_LIMIT else f'{text[:_REPR_LIMIT]}…'

@@ -1,0 +1,209 @@
+"""Calls into shared primitives: who took which lock, and what was taken too late.
+
+Locks that a client took through proxies are released when it dies; those that
+belong to a thread (RLock, Condition), when the session ends, on its very thread.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import logging
+import multiprocessing.synchronize
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uactor.errors import ThreadOwnedError
+from uactor.host.waiting import WAITABLE, Interrupt, Interrupted
+
+if TYPE_CHECKING:
+    from uactor.host.clients import Caller
+
+log = logging.getLogger(__name__)
+
+_LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
+_C_LOCKS = (
+    _LOCK,
+    _RLOCK,
+    multiprocessing.synchronize.Lock,
+    multiprocessing.synchronize.RLock,
+    multiprocessing.synchronize.Semaphore,
+)
+_THREAD_OWNED = (_RLOCK, threading.Condition, multiprocessing.synchronize.RLock)
+_LOCKS = (*_C_LOCKS, threading.Condition, threading.Semaphore)
+_QUEUES = (queue.Queue, queue.SimpleQueue)
+PRIMITIVES: tuple[type, ...] = (*_LOCKS, *_QUEUES, *WAITABLE)
+"""Types whose calls go through :func:`call`."""
+
+_TAKES = ('acquire', '__enter__')
+_GIVES = ('release', '__exit__')
+_GETS = ('get', 'get_nowait')
+
+
+@dataclasses.dataclass
+class _Taken:
+    lock: Any
+    caller: Caller
+
+
+class Locks:
+    """The locks that clients hold through proxies."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._taken: collections.deque[_Taken] = collections.deque()
+
+    def took(self, lock: Any, caller: Caller) -> None:
+        """Note that ``caller`` has acquired ``lock``."""
+        with self._mutex:
+            self._taken.append(_Taken(lock, caller))
+
+    def gave(self, lock: Any, caller: Caller) -> None:
+        """Note that ``caller`` has released ``lock``, which another one may have acquired."""
+        with self._mutex:
+            candidates = [taken for taken in self._taken if taken.lock is lock]
+            own = [taken for taken in candidates if taken.caller.client_id == caller.client_id]
+            same = [taken for taken in own if taken.caller is caller]
+            for found in (same or own or candidates)[-1:]:
+                self._taken.remove(found)
+
+    def release_thread_owned(self, caller: Caller) -> None:
+        """Release what belongs to the session's thread, on that thread, when it ends."""
+        self._release(
+            lambda taken: taken.caller is caller and isinstance(taken.lock, _THREAD_OWNED)
+        )
+
+    def release_all(self, client_id: str) -> None:
+        """Release what a client process holds, when it has ended."""
+        self._release(
+            lambda taken: (
+                taken.caller.client_id == client_id and not isinstance(taken.lock, _THREAD_OWNED)
+            )
+        )
+
+    def _release(self, chosen: Callable[[_Taken], bool]) -> None:
+        with self._mutex:
+            released = [taken for taken in self._taken if chosen(taken)]
+            self._taken = collections.deque(
+                taken for taken in self._taken if all(taken is not gone for gone in released)
+            )
+        for taken in released:
+            try:
+                taken.lock.release()
+                log.info('released a %s of a client that has ended', type(taken.lock).__name__)
+            except (RuntimeError, ValueError) as error:  # it has been released elsewhere
+                log.debug('a lock of a client that has ended was free already: %s', error)
+
+
+def call(
+    primitive: Any,
+    method: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    caller: Caller,
+    locks: Locks,
+) -> Any:
+    """Call a method of a shared primitive for a client.
+
+    :raises Interrupted: when the client goes while the call waits; nothing is taken then.
+    """
+    function = getattr(primitive, method)
+    with caller.interrupt.on_this_thread():
+        if isinstance(primitive, _LOCKS):
+            if method in _TAKES:
+                return _take(primitive, method, args, kwargs, caller, locks)
+            result = function(*args, **kwargs)
+            if method in _GIVES:
+                locks.gave(primitive, caller)
+            return result
+        if isinstance(primitive, _QUEUES) and method in _GETS:
+            return _get(primitive, method, args, kwargs, caller.interrupt)
+        return function(*args, **kwargs)
+
+
+def _take(
+    lock: Any,
+    method: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    caller: Caller,
+    locks: Locks,
+) -> bool:
+    if isinstance(lock, _THREAD_OWNED) and not caller.in_session:
+        raise ThreadOwnedError(
+            f'{method}() of a {type(lock).__name__} needs a Session: the lock belongs to the '
+            'thread that takes it, and other RPCs have none of their own'
+        )
+    if method == '__enter__':
+        args, kwargs = (), {}
+    taken = _acquire(lock, caller.interrupt, *args, **kwargs)
+    if taken:
+        if caller.interrupt.fired:
+            lock.release()
+            raise Interrupted
+        locks.took(lock, caller)
+    return taken
+
+
+def _acquire(
+    lock: Any, interrupt: Interrupt, blocking: bool = True, timeout: float | None = None
+) -> bool:
+    inner = getattr(lock, '_lock', None) if isinstance(lock, threading.Condition) else lock
+    waits_in_condition = not isinstance(inner, _C_LOCKS)
+    if waits_in_condition or not blocking or timeout == 0:
+        return bool(lock.acquire(blocking, *(() if timeout is None else (timeout,))))
+    if timeout is not None and timeout < 0 and timeout != -1:
+        raise ValueError('timeout value must be a non-negative number')
+    return interrupt.sliced(functools.partial(lock.acquire, True), timeout)
+
+
+def _get(
+    source: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], interrupt: Interrupt
+) -> Any:
+    if isinstance(source, queue.SimpleQueue) and method == 'get':
+        item = _simple_get(source, interrupt, *args, **kwargs)
+    else:
+        item = getattr(source, method)(*args, **kwargs)
+    if interrupt.fired:
+        _put_back(source, item)
+        raise Interrupted
+    return item
+
+
+def _simple_get(
+    source: queue.SimpleQueue[Any],
+    interrupt: Interrupt,
+    block: bool = True,
+    timeout: float | None = None,
+) -> Any:
+    if not block:
+        return source.get(False)
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+
+    def attempt(seconds: float) -> list[Any]:
+        try:
+            return [source.get(True, seconds)]
+        except queue.Empty:
+            return []
+
+    found = interrupt.sliced(attempt, timeout)
+    if not found:
+        raise queue.Empty
+    return found[0]
+
+
+def _put_back(source: Any, item: Any) -> None:
+    """Put an item back where it was taken from, as far as the queue knows a front."""
+    if isinstance(source, queue.SimpleQueue):
+        source.put(item)
+        return
+    with source.mutex:
+        if type(source)._put is queue.Queue._put:  # type: ignore[attr-defined]  # first in, first out
+            source.queue.appendleft(item)
+        else:
+            source._put(item)
+        source.not_empty.notify()

@@ -1,0 +1,150 @@
+"""Server reflection, v1 and v1alpha, with the comments of the ``.proto`` files.
+
+grpcio-reflection speaks v1alpha only, does not find methods, and serves descriptors
+that have lost their comments. The v1 service has the same messages under another
+name, so one servicer serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+
+_SERVICES = ('grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection')
+
+
+def descriptors() -> list[descriptor_pb2.FileDescriptorProto]:
+    """Return the files that every actor process serves, comments included."""
+    data = resources.files('uactor.v1').joinpath('actor.binpb').read_bytes()
+    files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
+    for module in (health_pb2, pb):
+        file = descriptor_pb2.FileDescriptorProto()
+        module.DESCRIPTOR.CopyToProto(file)
+        files.append(file)
+    files.append(_as_v1(files[-1]))
+    return files
+
+
+def _as_v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+    """Return the v1 reflection file: the messages of v1alpha under another name."""
+    data = alpha.SerializeToString()
+    file = descriptor_pb2.FileDescriptorProto.FromString(data)
+    file.name, file.package = 'grpc/reflection/v1/reflection.proto', 'grpc.reflection.v1'
+
+    def renamed(name: str) -> str:
+        return name.replace('.grpc.reflection.v1alpha.', '.grpc.reflection.v1.')
+
+    for message in file.message_type:
+        for field in message.field:
+            field.type_name = renamed(field.type_name)
+    for service in file.service:
+        for method in service.method:
+            method.input_type = renamed(method.input_type)
+            method.output_type = renamed(method.output_type)
+    return file
+
+
+class Reflection:
+    """Answers what tools ask about the services and their messages."""
+
+    def __init__(self, files: list[descriptor_pb2.FileDescriptorProto]) -> None:
+        self._files = {file.name: file for file in files}
+        self._by_symbol: dict[str, str] = {}
+        for file in files:
+            self._by_symbol.update((symbol, file.name) for symbol in _symbols(file))
+
+    def services(self) -> list[str]:
+        """Return the names of all services."""
+        return sorted(
+            _full(file.package, service.name)
+            for file in self._files.values()
+            for service in file.service
+        )
+
+    def handlers(self) -> list[Any]:
+        """Return the gRPC handlers for both versions."""
+        return [
+            grpc.method_handlers_generic_handler(
+                name,
+                {
+                    'ServerReflectionInfo': grpc.stream_stream_rpc_method_handler(
+                        self._info,
+                        request_deserializer=pb.ServerReflectionRequest.FromString,
+                        response_serializer=pb.ServerReflectionResponse.SerializeToString,
+                    )
+                },
+            )
+            for name in _SERVICES
+        ]
+
+    def _info(
+        self, requests: Iterator[pb.ServerReflectionRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ServerReflectionResponse]:
+        for request in requests:
+            response = pb.ServerReflectionResponse(
+                valid_host=request.host, original_request=request
+            )
+            self._answer(request, response)
+            yield response
+
+    def _answer(
+        self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse
+    ) -> None:
+        kind = request.WhichOneof('message_request')
+        if kind == 'list_services':
+            for name in self.services():
+                response.list_services_response.service.add(name=name)
+            return
+        name = None
+        if kind == 'file_by_filename' and request.file_by_filename in self._files:
+            name = request.file_by_filename
+        elif kind == 'file_containing_symbol':
+            name = self._by_symbol.get(request.file_containing_symbol)
+        if name is None:  # there are no extensions in proto3
+            code = grpc.StatusCode.NOT_FOUND
+            response.error_response.error_code = code.value[0]
+            response.error_response.error_message = f'no such {kind}'
+            return
+        response.file_descriptor_response.file_descriptor_proto.extend(
+            file.SerializeToString() for file in self._with_imports(name)
+        )
+
+    def _with_imports(self, name: str) -> list[descriptor_pb2.FileDescriptorProto]:
+        found: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+        wanted = [name]
+        while wanted:
+            current = wanted.pop()
+            if current not in found and current in self._files:
+                found[current] = self._files[current]
+                wanted.extend(found[current].dependency)
+        return list(found.values())
+
+
+def _full(package: str, name: str) -> str:
+    return f'{package}.{name}' if package else name
+
+
+def _symbols(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
+    """Yield the full names of everything in a file that can be asked for."""
+    for enum in file.enum_type:
+        yield _full(file.package, enum.name)
+    for message in file.message_type:
+        yield from _message_symbols(_full(file.package, message.name), message)
+    for service in file.service:
+        name = _full(file.package, service.name)
+        yield name
+        yield from (f'{name}.{method.name}' for method in service.method)
+
+
+def _message_symbols(name: str, message: descriptor_pb2.DescriptorProto) -> Iterator[str]:
+    yield name
+    yield from (f'{name}.{field.name}' for field in message.field)
+    yield from (f'{name}.{enum.name}' for enum in message.enum_type)
+    for nested in message.nested_type:
+        yield from _message_symbols(f'{name}.{nested.name}', nested)

@@ -1,0 +1,163 @@
+"""Waits that end when the client they are for has gone.
+
+A host thread that blocks in ``queue.get()`` for a client that was killed would
+take the next item for nobody. So the conditions inside the primitives that an
+actor shares (Event, Condition, Semaphore, Barrier, the queues, results of pools)
+wait on a waiter that the session can wake; locks implemented in C, which have no
+condition inside, are tried in slices.
+
+Only calls into shared primitives are interrupted, never the actor's own methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing.pool
+import queue
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar('T')
+
+_SLICE = 0.25
+"""How long a C lock is waited for before looking whether the client is still there, in seconds."""
+
+_SYNC = (threading.Condition, threading.Event, threading.Semaphore, threading.Barrier)
+WAITABLE: tuple[type, ...] = (
+    *_SYNC,
+    queue.Queue,
+    multiprocessing.pool.ApplyResult,
+    multiprocessing.pool.IMapIterator,
+    Future,
+)
+"""What blocks in conditions of its own."""
+
+
+class Interrupted(BaseException):
+    """The client for whom this thread waits has gone."""
+
+
+class _Waiter:
+    """Stands in a condition's line of waiters; released by ``notify`` or by the session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._guard = threading.Lock()
+        self._lock.acquire()
+        self.notified = False
+
+    def wait(self, timeout: float | None) -> None:
+        self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+
+    def wake(self) -> None:
+        with self._guard:
+            if self._lock.locked():
+                self._lock.release()
+
+    def release(self) -> None:
+        """Do what :meth:`threading.Condition.notify` expects of a waiter's lock."""
+        self.notified = True
+        self.wake()
+
+
+class Interrupt:
+    """Ends the waits of one session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiters: set[_Waiter] = set()
+        self.fired = False
+
+    def fire(self) -> None:
+        """End the wait that is under way, and all that follow. Any thread may."""
+        with self._lock:
+            self.fired = True
+            waiters = tuple(self._waiters)
+        for waiter in waiters:
+            waiter.wake()
+
+    def check(self) -> None:
+        """Raise :class:`Interrupted` if the client has gone."""
+        if self.fired:
+            raise Interrupted
+
+    @contextlib.contextmanager
+    def wakes(self, waiter: _Waiter) -> Iterator[None]:
+        """Let :meth:`fire` wake ``waiter`` meanwhile."""
+        with self._lock:
+            self._waiters.add(waiter)
+            if self.fired:
+                waiter.wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
+
+    @contextlib.contextmanager
+    def on_this_thread(self) -> Iterator[None]:
+        """Make the waits of this thread interruptible meanwhile."""
+        previous, _current.interrupt = _current.interrupt, self
+        try:
+            yield
+        finally:
+            _current.interrupt = previous
+
+    def sliced(self, wait: Callable[[float], T], timeout: float | None) -> T:
+        """Call ``wait(seconds)`` until its result is true or time is up."""
+        end = None if timeout is None or timeout < 0 else time.monotonic() + timeout
+        while True:
+            self.check()
+            left = _SLICE if end is None else max(0.0, min(_SLICE, end - time.monotonic()))
+            result = wait(left)
+            if result or (end is not None and time.monotonic() >= end):
+                return result
+
+
+class _Current(threading.local):
+    interrupt: Interrupt | None = None
+
+
+_current = _Current()
+
+
+def _wait(condition: Any, timeout: float | None = None) -> bool:
+    """Wait like :meth:`threading.Condition.wait`, until notified or interrupted.
+
+    Uses what subclasses of Condition may override: ``_is_owned``, ``_release_save`` and
+    ``_acquire_restore``.
+    """
+    interrupt = _current.interrupt
+    if interrupt is None:
+        return threading.Condition.wait(condition, timeout)
+    if not condition._is_owned():
+        raise RuntimeError('cannot wait on un-acquired lock')
+    waiter = _Waiter()
+    condition._waiters.append(waiter)
+    state = condition._release_save()
+    try:
+        with interrupt.wakes(waiter):
+            waiter.wait(timeout)
+    finally:
+        condition._acquire_restore(state)
+        with contextlib.suppress(ValueError):  # notify has taken it out
+            condition._waiters.remove(waiter)
+    if interrupt.fired:
+        if waiter.notified:
+            condition.notify()  # it was meant for somebody who can use it
+        raise Interrupted
+    return waiter.notified
+
+
+def make_interruptible(primitive: Any) -> None:
+    """Let sessions interrupt waits inside ``primitive``, if it is one that waits."""
+    if isinstance(primitive, threading.Condition):
+        primitive.wait = types.MethodType(_wait, primitive)  # type: ignore[method-assign]
+    elif isinstance(primitive, WAITABLE):
+        for part in vars(primitive).values():
+            if isinstance(part, _SYNC):
+                make_interruptible(part)

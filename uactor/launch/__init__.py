@@ -1,0 +1,1 @@
+"""How an actor process comes to be, and how it ends."""

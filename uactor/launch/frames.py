@@ -1,0 +1,37 @@
+"""Messages over the lifeline: the socket pair between an owner and its actor process.
+
+The owner sends what the process is to be; the process answers once whether its
+actor came to be. After that nothing is sent: either side sees the other end.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_LENGTH = struct.Struct('!Q')
+
+
+def send(sock: socket.socket, data: bytes) -> None:
+    """Send one message."""
+    sock.sendall(_LENGTH.pack(len(data)))
+    sock.sendall(data)
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """Receive one message, or None when the other side has ended."""
+    header = _exactly(sock, _LENGTH.size)
+    return None if header is None else _exactly(sock, *_LENGTH.unpack(header))
+
+
+def _exactly(sock: socket.socket, count: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < count:
+        try:
+            part = sock.recv(min(count - len(data), 1 << 20))
+        except ConnectionResetError:
+            return None
+        if not part:
+            return None
+        data += part
+    return bytes(data)

@@ -1,0 +1,118 @@
+"""Starting an actor process in a fresh interpreter.
+
+The user's process is never forked, and its main module is never imported again:
+the interpreter runs a few lines that take everything else from a socket.
+"""
+
+from __future__ import annotations
+
+import marshal
+import multiprocessing.util
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from uactor.errors import ActorStartError, AddressError
+from uactor.handles import MAX_PATH
+from uactor.launch import frames
+from uactor.launch.process import ActorProcess, end_all
+
+START_CODE = (
+    'import sys,socket,marshal,struct;'
+    's=socket.socket(fileno={fd});'
+    'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL))[0];'
+    'sys.path[:]=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
+    'from uactor.entry import main;main(s)'
+)
+"""What the interpreter runs: take the import path first, and then the rest from uactor."""
+
+READY, FAILED = b'R', b'F'
+_END_TIMEOUT = 5.0
+_EXIT_PRIORITY = 20
+
+
+def private_directory() -> str:
+    """Make a directory for the socket of one actor, short enough for its path.
+
+    :raises AddressError: when no temporary directory has a short path.
+    """
+    for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
+        if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
+            return tempfile.mkdtemp(prefix='uactor-', dir=parent)
+    raise AddressError(
+        f'the path of the temporary directory {tempfile.gettempdir()!r} is too long for a socket; '
+        'set TMPDIR to a shorter one'
+    )
+
+
+def start(
+    name: str,
+    path: list[str],
+    messages: Sequence[bytes],
+    directory: str | None,
+    decode_failure: Callable[[bytes], BaseException],
+) -> tuple[ActorProcess, bytes]:
+    """Start an actor process and wait until its actor is constructed.
+
+    :param path: its import path.
+    :param messages: pickles of its surroundings, its settings, and its class with arguments.
+    :param directory: the private directory that its socket is in.
+    :param decode_failure: makes the exception of the constructor.
+    :returns: the process, and what it says of itself.
+    :raises ActorStartError: when the process ends before its actor is constructed.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            popen = _spawn(theirs.fileno())
+    except BaseException:
+        ours.close()
+        raise
+    process = ActorProcess(popen, ours, name, directory)
+    _hook_exit()
+    try:
+        for message in (marshal.dumps(path), *messages):
+            frames.send(ours, message)
+        reply = frames.receive(ours)
+    except OSError:
+        reply = None
+    except BaseException:  # KeyboardInterrupt
+        process.kill()
+        process.join()
+        raise
+    if reply is not None and reply[:1] == READY:
+        return process, reply[1:]
+    process.end(_END_TIMEOUT)
+    if reply is None:
+        raise ActorStartError(
+            f'the process of {name} ended before its actor was constructed '
+            f'(exit code {process.exitcode}); what it said is on its standard error'
+        )
+    raise decode_failure(reply[1:])
+
+
+def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
+    if not sys.executable:
+        raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return subprocess.Popen(
+        [sys.executable, *flags, '-c', START_CODE.format(fd=descriptor)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=(descriptor,),
+    )
+
+
+_hooked_pid = 0
+
+
+def _hook_exit() -> None:
+    """End this process's actors when it ends, also in a multiprocessing worker."""
+    global _hooked_pid
+    if _hooked_pid != os.getpid():
+        _hooked_pid = os.getpid()
+        multiprocessing.util.Finalize(
+            None, end_all, args=(_END_TIMEOUT,), exitpriority=_EXIT_PRIORITY
+        )

@@ -1,0 +1,176 @@
+"""A process that this one has started, as its owner sees it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+from uactor.reaper import reaper
+
+log = logging.getLogger(__name__)
+
+_TERM_TIMEOUT = 1.0
+
+
+class ActorProcess:
+    """An actor process, with the methods of :class:`multiprocessing.Process`.
+
+    :ivar name: what it is called, for people.
+    :param lifeline: the owner's end of the socket pair; its closing ends the process.
+    :param directory: private directory of its socket, removed when it has ended.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        lifeline: socket.socket,
+        name: str,
+        directory: str | None,
+    ) -> None:
+        self.name = name
+        self._process = process
+        self._lifeline = lifeline
+        self._directory = directory
+        self._owner_pid = os.getpid()
+        self._exited = threading.Event()
+        self._exitcode: int | None = None
+        self._lock = threading.Lock()
+        self._on_exit: list[Callable[[], None]] = []
+        _processes[process.pid] = self
+        reaper.opened()
+        threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process has started it, and not its parent before a fork."""
+        return os.getpid() == self._owner_pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """Exit status, negative for a signal; None while it is alive."""
+        return self._exitcode
+
+    def is_alive(self) -> bool:
+        """Tell whether the process has not ended yet."""
+        return not self._exited.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended.
+
+        :param timeout: how long at most, in seconds.
+        """
+        self._exited.wait(timeout)
+
+    def terminate(self) -> None:
+        """Send SIGTERM: the process ends in order."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with self._lock:  # not to a process that has been reaped
+            if self._exitcode is None and self.owned:
+                os.kill(self.pid, number)
+
+    def _watch(self) -> None:
+        exitcode = self._process.wait()
+        with self._lock:
+            self._exitcode = exitcode
+            callbacks, self._on_exit = self._on_exit, []
+        self._lifeline.close()
+        if self._directory is not None:  # a killed process leaves its socket behind
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if exitcode < 0:
+            log.warning('%s was ended by signal %d', self.name, -exitcode)
+        for callback in callbacks:
+            callback()
+        _processes.pop(self.pid, None)
+        reaper.closed()
+        self._exited.set()
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the process has ended, on the thread that finds out."""
+        with self._lock:
+            if self._exitcode is None:
+                self._on_exit.append(callback)
+                return
+        callback()
+
+    def ask_to_end(self) -> None:
+        """Close the lifeline, upon which the process ends in order. Safe in finalizers."""
+        if self.owned:
+            try:
+                self._lifeline.shutdown(socket.SHUT_WR)
+            except OSError:  # it has ended already
+                log.debug('%s has ended already', self.name)
+
+    def end(self, timeout: float) -> None:
+        """Have the process end: ask, wait, SIGTERM, SIGKILL.
+
+        :param timeout: how long to wait for an end in order, in seconds.
+        """
+        if not self.owned:
+            return
+        self.ask_to_end()
+        self.join(timeout)
+        for number, patience in ((signal.SIGTERM, _TERM_TIMEOUT), (signal.SIGKILL, None)):
+            if not self.is_alive():
+                return
+            log.warning('%s (pid %d) does not end; sending %s', self.name, self.pid, number.name)
+            self._signal(number)
+            self.join(patience)
+
+    def end_soon(self, timeout: float) -> None:
+        """Have the process end without waiting for it. Safe in finalizers."""
+        self.ask_to_end()
+        reaper.put(lambda: self._end_elsewhere(timeout))
+
+    def _end_elsewhere(self, timeout: float) -> None:
+        if self.is_alive():
+            threading.Thread(target=self.end, args=(timeout,), daemon=True).start()
+
+    def __repr__(self) -> str:
+        state = 'alive' if self.is_alive() else f'exitcode={self.exitcode}'
+        return f'<ActorProcess {self.name} pid={self.pid} {state}>'
+
+
+_processes: dict[int, ActorProcess] = {}
+"""The processes that this one has started and that have not ended."""
+
+
+def end_all(timeout: float) -> None:
+    """End all processes that this one has started, the youngest first.
+
+    :param timeout: how long to wait for them to end in order, in seconds, all together.
+    """
+    deadline = time.monotonic() + timeout
+    remaining = list(reversed(_processes.values()))
+    for process in remaining:
+        process.ask_to_end()
+    for process in remaining:
+        process.end(max(0.0, deadline - time.monotonic()))
+
+
+def _after_fork_in_child() -> None:
+    """Close the lifelines: they are the parent's, and would outlive it here."""
+    for process in _processes.values():
+        process._lifeline.close()
+    _processes.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

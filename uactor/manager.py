@@ -1,0 +1,353 @@
+"""Managers: what knows an actor process, starts or reaches it, and makes its proxies."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from uactor import failures, local, values
+from uactor.auth import family_key, keyring
+from uactor.client.connection import connections
+from uactor.errors import ProxyError
+from uactor.handles import Address, Token, target
+from uactor.launch import interpreter
+from uactor.launch.process import ActorProcess
+from uactor.launch.surroundings import capture
+from uactor.local import Shared
+from uactor.values import DEFAULT_SERIALIZER
+from uactor.v1 import actor_pb2 as pb
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """What a typeid stands for.
+
+    :ivar callable: makes a new object of it, or None.
+    :ivar exposed: names that may be used from outside; None for all public methods.
+    :ivar method_to_typeid: methods whose result is a proxy, and of which kind.
+    :ivar proxytype: makes the proxy.
+    """
+
+    callable: Callable[..., Any] | None
+    exposed: tuple[str, ...] | None
+    method_to_typeid: Mapping[str, str] | None
+    proxytype: Callable[..., Any]
+
+
+class ActorManager:
+    """Knows one actor process: its own, or one that it is connected to.
+
+    Mirrors :class:`multiprocessing.managers.BaseManager` as uActor uses it. Normally made by
+    :class:`uactor.Actor`, with its ``_options_``.
+
+    :param address: where the actor listens or shall listen: ``'unix:/path'``, ``'host:port'``
+        or ``('host', port)``; None for a Unix socket in a private directory.
+    :param authkey: secret that callers must know; None for that of the process family.
+    :param serializer: ``'cloudpickle'``, ``'pickle'`` or ``'native'``.
+    :param parent: manager of the process that owns the actor, kept alive by this one.
+    :param shutdown_timeout: how long the process may take to end in order, in seconds.
+    :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
+    :param insecure: whether listening beyond this machine without TLS is accepted.
+    :raises AddressError: when ``address`` is none.
+    :raises ValueError: when there is no such serializer.
+    """
+
+    _registry: ClassVar[dict[str, Registered]] = {}
+
+    def __init__(
+        self,
+        address: Address | None = None,
+        authkey: bytes | None = None,
+        serializer: str = DEFAULT_SERIALIZER,
+        *,
+        parent: ActorManager | None = None,
+        shutdown_timeout: float = 5.0,
+        max_message_size: int = -1,
+        insecure: bool = False,
+    ) -> None:
+        if address is not None:
+            target(address)
+        if authkey is not None and not isinstance(authkey, bytes):
+            raise TypeError(f'authkey must be bytes, not {type(authkey).__name__}')
+        self.parent = parent
+        self._address = address
+        self._authkey = authkey
+        self._serializer = values.check_serializer(serializer)
+        self._shutdown_timeout = shutdown_timeout
+        self._max_message_size = max_message_size
+        self._insecure = insecure
+        self._process: ActorProcess | None = None
+        self._link: local.Connection | None = None
+        self._view: weakref.ref[ActorManager] | None = None
+        self._shut_down = False
+
+    # --- typeids -------------------------------------------------------------------------------
+
+    @classmethod
+    def typeids(cls) -> tuple[str, ...]:
+        """Return the typeids of all registered proxies."""
+        return tuple(cls._registry)
+
+    @classmethod
+    def register(
+        cls,
+        typeid: str,
+        callable: Callable[..., Any] | None = None,
+        proxytype: Callable[..., Any] | None = None,
+        exposed: Sequence[str] | None = None,
+        method_to_typeid: Mapping[str, str] | None = None,
+        create_method: bool = True,
+    ) -> None:
+        """Register a typeid, as :meth:`multiprocessing.managers.BaseManager.register` does.
+
+        :param callable: makes a new object of it in the actor process.
+        :param proxytype: makes the proxy; None for one of all public methods.
+        :param exposed: names that may be used from outside; default: what ``proxytype`` says.
+        :param method_to_typeid: methods whose result is a proxy; default: as ``proxytype`` says.
+        :param create_method: whether the manager gets a method of that name that makes one.
+        """
+        if '_registry' not in vars(cls):
+            cls._registry = dict(cls._registry)
+        if proxytype is None:
+            proxytype = cls._registry['auto'].proxytype
+        exposed = exposed or getattr(proxytype, '_exposed_', None)
+        cls._registry[typeid] = Registered(
+            callable,
+            None if exposed is None else tuple(exposed),
+            method_to_typeid or getattr(proxytype, '_method_to_typeid_', None),
+            proxytype,
+        )
+        if create_method and callable is not None:
+
+            def create(self: ActorManager, /, *args: Any, **kwargs: Any) -> Any:
+                return self.connection.create(typeid, args, kwargs, self._proxy)
+
+            create.__name__ = typeid
+            create.__qualname__ = f'{cls.__qualname__}.{typeid}'
+            create.__doc__ = f'Make a new {typeid} in the actor process and return its proxy.'
+            setattr(cls, typeid, create)
+
+    # --- the actor process -----------------------------------------------------------------------
+
+    @property
+    def address(self) -> Address | None:
+        """Where the actor listens."""
+        return self._address
+
+    @property
+    def process(self) -> ActorProcess | None:
+        """The actor process, if this manager has started it."""
+        process = self._process
+        return process if process is not None and process.owned else None
+
+    def start(
+        self, actor_class: type, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Start a process with an actor of ``actor_class`` in it.
+
+        :raises BaseException: whatever the constructor raises; no process is left then.
+        :raises ActorStartError: when the process ends before its actor is constructed.
+        :raises SerializationError: when class or arguments can't be sent.
+        """
+        if self._process is not None or self._link is not None:
+            raise ProxyError('this manager has an actor already')
+        with values.passage():
+            actor = values.dumps((actor_class, tuple(args), dict(kwargs or {})))
+        surroundings = capture()
+        directory = interpreter.private_directory() if self._address is None else None
+        settings = self._settings(directory)
+        messages = [values.dumps(surroundings), settings, actor]
+        self._process, ready = interpreter.start(
+            actor_class.__qualname__, surroundings.path, messages, directory, _constructor_error
+        )
+        self._address, _ = pickle.loads(ready)
+        if self._authkey is not None:
+            keyring.add(target(self._address), self._authkey)
+        finalizer = weakref.finalize(self, self._process.end_soon, self._shutdown_timeout)
+        finalizer.atexit = False  # launch ends what is left
+        with _lock:
+            _owners[target(self._address)] = self
+        try:
+            self._link = connections.get(target(self._address))
+        except BaseException:
+            self._process.end(self._shutdown_timeout)
+            raise
+        address = target(self._address)
+        self._process.on_exit(lambda: connections.lost(address))
+
+    def _settings(self, directory: str | None) -> bytes:
+        return pickle.dumps(
+            {
+                'address': self._address if directory is None else f'unix:{directory}/s',
+                'authkey': family_key() if self._authkey is None else self._authkey,
+                'serializer': self._serializer,
+                'max_message_size': self._max_message_size,
+                'insecure': self._insecure,
+            }
+        )
+
+    def connect(self) -> None:
+        """Connect to the actor at ``address``.
+
+        :raises AuthkeyError: when the actor has another authkey.
+        :raises ActorUnreachableError: when nothing listens there.
+        """
+        if self._address is None:
+            raise ProxyError('a manager without an address has nothing to connect to')
+        self._open(())
+
+    def _open(self, aliases: Sequence[str]) -> None:
+        name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
+        if self._authkey is not None:
+            self._link = connections.open(name, self._authkey, aliases)
+        else:
+            self._link = connections.get(name)
+            if aliases:
+                keyring.add(name, family_key(), aliases)
+
+    @property
+    def connection(self) -> local.Connection:
+        """The connection to the actor.
+
+        :raises ProxyError: when the manager has neither started nor connected.
+        """
+        if self._link is None:
+            raise ProxyError('the manager is not connected; call connect() first')
+        return self._link
+
+    def shutdown(self) -> None:
+        """End the actor process, if this manager has started it, and wait for its end."""
+        if self._process is None or self.process is None:
+            return
+        self._shut_down = True
+        self._process.end(self._shutdown_timeout)
+        if self._address is not None:
+            keyring.forget(target(self._address))
+
+    @property
+    def was_shut_down(self) -> bool:
+        """Whether :meth:`shutdown` has ended the process."""
+        return self._shut_down
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the actor process has ended, if this manager has started it."""
+        if self._process is not None:
+            self._process.join(timeout)
+
+    # --- proxies ---------------------------------------------------------------------------------
+
+    def actor(self) -> Any:
+        """Return a proxy of the actor."""
+        token = Token('actor', _known(self._address), self.connection.actor.id)
+        return self._registry['actor'].proxytype(
+            token, self._serializer, manager=self, incref=False
+        )
+
+    def view(self) -> ActorManager:
+        """Return what proxies that come from the actor hold on to: keeps, but does not own it."""
+        if self._process is None:
+            return self
+        view = self._view() if self._view is not None else None
+        if view is None:
+            view = type(self)(self._address, self._authkey, self._serializer, parent=self)
+            view._link = self._link
+            self._view = weakref.ref(view)
+        return view
+
+    def _proxy(self, shared: Shared) -> Any:
+        """Make the proxy for a shared object that the actor has returned."""
+        token = shared.token
+        if token.target != self.connection.actor.target:
+            return proxy_of(ActorManager, token, shared.methods)
+        registered = self._registry.get(token.typeid) or self._registry['auto']
+        token.address = _known(self._address)
+        return registered.proxytype(
+            token,
+            self._serializer,
+            manager=self.view(),
+            exposed=shared.methods or None,
+            incref=False,
+        )
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} of the actor at {self._address!r}>'
+
+
+def _known(address: Address | None) -> Address:
+    if address is None:
+        raise ProxyError('the manager has no address yet')
+    return address
+
+
+def _constructor_error(data: bytes) -> BaseException:
+    return failures.decode(pb.Failure.FromString(data), unpickle=True)
+
+
+# --- managers of this process ------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_owners: weakref.WeakValueDictionary[str, ActorManager] = weakref.WeakValueDictionary()
+_connected: weakref.WeakValueDictionary[tuple[type, str], ActorManager] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def owner_of(address: str) -> ActorManager | None:
+    """Return the manager of this process that has started the actor at ``address``."""
+    owner = _owners.get(address)
+    return owner if owner is not None and owner.process is not None else None
+
+
+def manager_of(manager_class: type[ActorManager], address: Address) -> ActorManager:
+    """Return a manager that knows the actor at ``address``, connected.
+
+    :raises AuthkeyError: when this process does not know the actor's authkey.
+    """
+    name = keyring.resolve(target(address))
+    owner = owner_of(name)
+    if owner is not None:
+        return owner.view()
+    known = _connected.get((manager_class, name))
+    if known is not None and _is_current(known, name):
+        return known
+    manager = manager_class(address if name == target(address) else name)
+    manager.connect()
+    with _lock:
+        _connected[manager_class, name] = manager
+    return manager
+
+
+def _is_current(manager: ActorManager, name: str) -> bool:
+    return manager.connection is connections.get(name)
+
+
+def connected(
+    manager_class: type[ActorManager],
+    address: Address,
+    authkey: bytes | None,
+    serializer: str,
+    capture: Sequence[Address],
+) -> ActorManager:
+    """Connect with an explicit authkey; see :meth:`uactor.Actor.connect`."""
+    name = target(address)
+    manager = manager_class(address, authkey, serializer, parent=owner_of(name))
+    manager._open([target(alias) for alias in capture])
+    with _lock:
+        _connected[manager_class, name] = manager
+    return manager
+
+
+def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()) -> Any:
+    """Make the proxy for a token that came from elsewhere, and hold its object."""
+    manager = manager_of(manager_class, token.address)
+    registered = manager._registry.get(token.typeid) or manager._registry['auto']
+    token = Token(token.typeid, _known(manager.address), token.id)
+    return registered.proxytype(
+        token, manager._serializer, manager=manager, exposed=tuple(methods) or None
+    )
+
+

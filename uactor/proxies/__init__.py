@@ -1,0 +1,1 @@
+"""What stands for an object that lives in an actor process."""

@@ -1,0 +1,101 @@
+"""The proxy of an actor."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import types
+from typing import Any
+
+from uactor import failures
+from uactor.errors import ActorDiedError
+from uactor.handles import Address
+from uactor.proxies.base import BaseProxy
+
+log = logging.getLogger(__name__)
+
+
+class ActorProxy(BaseProxy):
+    """Stands for an actor; base of the ``proxy_class`` of every actor class."""
+
+    @property
+    def connection_address(self) -> Address:
+        """Where the actor listens: ``'unix:/path'``, ``'host:port'`` or ``('host', port)``."""
+        return self._token.address
+
+    def __enter__(self) -> Any:
+        """Call :meth:`uactor.Actor.__enter__` in the actor."""
+        return self._callmethod('__enter__')
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> bool:
+        """Call :meth:`uactor.Actor.__exit__` in the actor, and then end it.
+
+        Ends it only through the proxy that instantiating the class returned: that of the owner.
+        The exception of the block reaches the caller unchanged, unless the actor's ``__exit__``
+        returns something true. An actor that died meanwhile adds no error of its own; one that
+        was shut down in the block can't be left, which is a :class:`BrokenPipeError` as in uActor.
+        """
+        portable = failures.portable(exc_value)
+        kind = exc_type if portable is exc_value else type(portable)
+        try:
+            swallow = bool(self._callmethod('__exit__', (kind, portable, None)))
+            if self._manager.process is not None:
+                self._callmethod('shutdown')
+        except ActorDiedError as error:
+            if exc_value is None and self._manager.was_shut_down:
+                raise
+            log.warning('an actor died before its block was left: %s', error)
+            return False
+        finally:
+            self._manager.shutdown()
+        return swallow
+
+    def shutdown(self) -> Any:
+        """Call :meth:`uactor.Actor.shutdown` in the actor; the owner's process also ends it."""
+        try:
+            return self._callmethod('shutdown')
+        finally:
+            (self._manager.parent or self._manager).shutdown()
+
+
+def proxy_member(actor_class: type, name: str) -> Any:
+    """Return what ``actor_class.proxy_class`` has under ``name``: a method or a property."""
+    member = getattr(actor_class, name, None)
+    if callable(member):
+
+        def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
+            return self._callmethod(name, args, kwargs)
+
+        functools.update_wrapper(method, member)
+        method.__dict__.pop('__wrapped__', None)  # a class or partial would be pickled along
+        method.__name__ = name
+        method._uactor_generated = True  # type: ignore[attr-defined]
+        return method
+    return AttributeProxy(name, getattr(member, '__doc__', None))
+
+
+class AttributeProxy(property):
+    """A property that reads and writes an attribute of the actor."""
+
+    def __init__(self, name: str, doc: str | None) -> None:
+        def get(self: BaseProxy) -> Any:
+            return self._connection.get_attribute(self._id, name, self._manager._proxy)
+
+        def set_(self: BaseProxy, value: Any) -> None:
+            self._connection.set_attribute(self._id, name, value)
+
+        super().__init__(get, set_, doc=doc)
+        self._arguments = name, doc
+
+    def __reduce__(self) -> tuple[type[AttributeProxy], tuple[str, str | None]]:
+        return type(self), self._arguments
+
+
+def is_generated(member: Any) -> bool:
+    """Tell whether :func:`proxy_member` has made ``member``."""
+    return isinstance(member, AttributeProxy) or hasattr(member, '_uactor_generated')

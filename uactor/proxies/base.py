@@ -1,0 +1,239 @@
+"""Proxies: what stands for an object that lives in an actor process."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from uactor import local, values
+from uactor.errors import ProxyError, StaleHandleError
+from uactor.handles import Address, Token
+from uactor.manager import ActorManager, manager_of, proxy_of
+from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
+from uactor.v1 import actor_pb2 as pb
+
+
+class BaseProxy:
+    """Base of all proxies; derive from it for proxies of your own.
+
+    Modelled on :class:`multiprocessing.managers.BaseProxy`. A method of a derived class calls
+    its object by :meth:`_callmethod`, or is a :func:`ProxyMethod`. Proxies can be pickled and
+    sent anywhere: the receiver reaches the same object.
+
+    :cvar _exposed_: names that may be used from outside; None for all public methods.
+    :cvar _method_to_typeid_: methods whose result is a proxy, and of which kind.
+    """
+
+    _exposed_: ClassVar[tuple[str, ...] | None] = None
+    _method_to_typeid_: ClassVar[Mapping[str, str] | None] = None
+    _isauto: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        token: Token,
+        serializer: str = DEFAULT_SERIALIZER,
+        manager: ActorManager | None = None,
+        authkey: bytes | None = None,
+        exposed: Sequence[str] | None = None,
+        incref: bool = True,
+        manager_owned: bool = False,
+    ) -> None:
+        """Make a proxy. uactor does; user code gets proxies from actors.
+
+        :param incref: whether to take a hold on the object, or it has been given already.
+        """
+        self._token = token
+        self._id = token.id
+        self._serializer = serializer
+        self._manager = manager if manager is not None else manager_of(ActorManager, token.address)
+        self._connection = connection = self._manager.connection
+        if incref:
+            connection.retain(token.id)
+        self._held = True
+
+    def __del__(self) -> None:
+        if getattr(self, '_held', False):  # else it was never finished
+            self._connection.release(self._id)
+
+    def _callmethod(
+        self, methodname: str, args: Sequence[Any] = (), kwds: Mapping[str, Any] = {}
+    ) -> Any:
+        """Call a method of the object and return its result.
+
+        :raises BaseException: whatever the method raises, with the remote traceback as cause.
+        :raises ActorDiedError: when the actor ends meanwhile, or has ended.
+        :raises NotExposedError: when the object does not expose the method.
+        """
+        return self._connection.call(self._id, methodname, args, kwds, self._manager._proxy)
+
+    def _getvalue(self) -> Any:
+        """Return a copy of the object."""
+        return self._callmethod('#GETVALUE')
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Pickle as what names the object; see :func:`rebuild_proxy`."""
+        token = self._token
+        claim = '' if token.typeid == 'actor' else self._connection.claim(token.id)
+        proxytype = None if self._isauto else type(self)
+        classes: Any = type(self._manager), proxytype
+        if values.current_passage() is None and not all(map(_is_found, classes)):
+            classes = values.dumps(classes)  # for picklers that know names only
+        exposed = self._exposed_ if self._isauto else None
+        return rebuild_proxy, (
+            classes,
+            token.typeid,
+            token.address,
+            token.id,
+            self._serializer,
+            exposed,
+            claim,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self._getvalue()
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} object, typeid {self._token.typeid!r} at {id(self):#x}>'
+
+    def __str__(self) -> str:
+        """Return repr() of the object itself, as multiprocessing does."""
+        return str(self._callmethod('__repr__'))
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both stand for the same object."""
+        if not isinstance(other, BaseProxy):
+            return NotImplemented
+        return self._id == other._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+
+def _is_found(cls: type | None) -> bool:
+    """Tell whether a pickle by name serves: also in ``__main__``, for multiprocessing."""
+    if cls is None or importable(cls):
+        return True
+    module = inspect.getmodule(cls)
+    found: Any = module
+    for part in cls.__qualname__.split('.'):
+        found = getattr(found, part, None)
+    return found is cls
+
+
+def rebuild_proxy(
+    classes: Any,
+    typeid: str,
+    address: Address,
+    ident: str,
+    serializer: str,
+    exposed: tuple[str, ...] | None,
+    claim: str,
+) -> Any:
+    """Make a proxy from its pickle, and hold its object.
+
+    :param claim: what entitles to the hold: granted with the message, a lease, or nothing.
+    :raises AuthkeyError: when this process does not know the actor's authkey.
+    """
+    manager_class, proxytype = values.loads(classes) if isinstance(classes, bytes) else classes
+    manager = manager_of(manager_class, address)
+    connection = manager.connection
+    if typeid == 'actor':
+        if connection.actor.id != ident:
+            raise StaleHandleError(f'another actor runs at {address} by now')
+    elif claim == GRANTED:
+        connection.adopt(ident)
+    else:
+        connection.retain(ident, claim)
+    token = Token(typeid, manager.address or address, ident)
+    make = auto_proxy if proxytype is None else proxytype
+    return make(token, serializer, manager=manager, exposed=exposed, incref=False)
+
+
+def proxy_for_handle(handle: pb.Handle) -> Any:
+    """Make the proxy for a native handle, and hold its object."""
+    here = local.host
+    if here is not None and (not handle.address or here.serves(handle.address)):
+        shared = here.known(handle.id)
+        return _inside(here, shared)
+    return proxy_of(ActorManager, Token(handle.typeid, handle.address, handle.id), handle.methods)
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+def ProxyMethod(name: str) -> Callable[..., Any]:  # noqa: N802  # the name that uActor documents
+    """Return a method, for the body of a proxy class, that calls ``name`` of the object."""
+
+    def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
+        return self._callmethod(name, args, kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f'Call ``{name}`` of the object in the actor.'
+    return method
+
+
+# --- proxies of any object -------------------------------------------------------------------------
+
+_auto_types: dict[tuple[str, tuple[str, ...]], type[BaseProxy]] = {}
+
+
+def auto_proxy(
+    token: Token,
+    serializer: str = DEFAULT_SERIALIZER,
+    manager: ActorManager | None = None,
+    authkey: bytes | None = None,
+    exposed: Sequence[str] | None = None,
+    incref: bool = True,
+    manager_owned: bool = False,
+) -> BaseProxy:
+    """Make a proxy that has whatever public methods its object has."""
+    if manager is None:
+        manager = manager_of(ActorManager, token.address)
+    if not exposed:
+        exposed = manager.connection.call(token.id, '#METHODS', (), {}, manager._proxy)
+    names = tuple(exposed or ())
+    key = token.typeid, names
+    cls = _auto_types.get(key)
+    if cls is None:
+        methods: dict[str, Any] = {name: ProxyMethod(name) for name in names}
+        methods.update(_exposed_=names, _isauto=True, __module__=__name__)
+        cls = _auto_types[key] = type(f'AutoProxy[{token.typeid}]', (BaseProxy,), methods)
+    return cls(token, serializer, manager=manager, incref=incref)
+
+
+# --- sharing from within the actor -----------------------------------------------------------------
+
+
+def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER) -> Any:
+    """Return a proxy of ``value``, to be returned or sent from within an actor.
+
+    :param typeid: kind of proxy; one of the class's ``manager_class.typeids()``.
+    :raises ProxyError: outside an actor process, for an unknown typeid, for an object that
+        has another kind of proxy already, and for ``'actor'`` with anything but the actor.
+    """
+    if local.host is None:
+        raise ProxyError(
+            'proxies can only be made inside an actor process; '
+            'return uactor.proxy(…) from a method of the actor'
+        )
+    return _inside(local.host, local.host.share(value, typeid))
+
+
+def _inside(host: local.Host, shared: local.Shared) -> Any:
+    manager_class: type[ActorManager] = host.actor_class.manager_class  # type: ignore[union-attr]
+    return manager_of(manager_class, shared.token.address)._proxy(shared)
+
+
+def typeid(proxy: Any) -> str:
+    """Return the typeid of a proxy.
+
+    :raises ValueError: when ``proxy`` is none.
+    :raises ProxyError: when it has lost its token.
+    """
+    token = getattr(proxy, '_token', None)
+    if isinstance(token, Token):
+        return token.typeid
+    if isinstance(proxy, BaseProxy):
+        raise ProxyError('the proxy has no token, and so no typeid')
+    raise ValueError(f'{proxy!r} is not a proxy')

@@ -1,0 +1,121 @@
+"""Proxies of synchronization primitives.
+
+The calls of one client thread all run on one thread of the actor process, so that
+locks which belong to a thread work through proxies as they do without. What a
+client holds is released when it dies.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from uactor.proxies.base import BaseProxy, ProxyMethod
+
+
+class AcquirerProxy(BaseProxy):
+    """Stands for a lock or semaphore."""
+
+    _exposed_ = ('acquire', 'release', 'locked', '__enter__', '__exit__')
+
+    locked = ProxyMethod('locked')
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Acquire it; tell whether that succeeded.
+
+        :param timeout: how long to wait at most, in seconds.
+        """
+        args = (blocking,) if timeout is None else (blocking, timeout)
+        return bool(self._callmethod('acquire', args))
+
+    def release(self, *args: Any) -> None:
+        """Release it; a semaphore as many times as asked for."""
+        self._callmethod('release', args)
+
+    def __enter__(self) -> bool:
+        """Acquire it."""
+        return bool(self._callmethod('acquire'))
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        """Release it."""
+        self._callmethod('release')
+
+
+class ConditionProxy(AcquirerProxy):
+    """Stands for a :class:`threading.Condition`."""
+
+    _exposed_ = (*AcquirerProxy._exposed_, 'wait', 'notify', 'notify_all')
+
+    notify_all = ProxyMethod('notify_all')
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until notified; tell whether that came in time."""
+        return bool(self._callmethod('wait', (timeout,)))
+
+    def notify(self, n: int = 1) -> None:
+        """Wake ``n`` of those who wait."""
+        self._callmethod('notify', (n,))
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until ``predicate``, which runs in this process, is true; return its result."""
+        end = None if timeout is None else monotonic() + timeout
+        result = predicate()
+        while not result:
+            left = None if end is None else end - monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+            result = predicate()
+        return result
+
+
+class EventProxy(BaseProxy):
+    """Stands for a :class:`threading.Event`."""
+
+    _exposed_ = ('is_set', 'set', 'clear', 'wait')
+
+    is_set = ProxyMethod('is_set')
+    set = ProxyMethod('set')
+    clear = ProxyMethod('clear')
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set; tell whether it was in time."""
+        return bool(self._callmethod('wait', (timeout,)))
+
+
+class BarrierProxy(BaseProxy):
+    """Stands for a :class:`threading.Barrier`."""
+
+    _exposed_ = ('__getattribute__', 'wait', 'abort', 'reset')
+
+    abort = ProxyMethod('abort')
+    reset = ProxyMethod('reset')
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all parties have come; return which of them this one is."""
+        return int(self._callmethod('wait', (timeout,)))
+
+    def _attribute(self, name: str) -> Any:
+        return self._connection.get_attribute(self._id, name, self._manager._proxy)
+
+    @property
+    def parties(self) -> int:
+        """How many have to come."""
+        return int(self._attribute('parties'))
+
+    @property
+    def n_waiting(self) -> int:
+        """How many have come."""
+        return int(self._attribute('n_waiting'))
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken."""
+        return bool(self._attribute('broken'))

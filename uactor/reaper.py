@@ -1,0 +1,77 @@
+"""The one thread that does what finalizers must not: send.
+
+A finalizer may run at any point of any thread, also inside gRPC's own locks, and
+so it only appends to a queue that is safe to re-enter. The reaper sends what has
+been queued, in batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+_BATCH = 0.01
+"""How long releases are gathered before they are sent, in seconds. A call that goes to
+the same actor meanwhile takes them along."""
+
+
+class Reaper:
+    """Runs queued jobs on a thread of its own, which lives while there is something open."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, in a process that was forked."""
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._open = 0
+        self._thread: threading.Thread | None = None
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Queue a job. Safe in finalizers."""
+        self._jobs.put(job)
+
+    def opened(self) -> None:
+        """Keep the thread alive until :meth:`closed` has been called as often."""
+        with self._lock:
+            self._open += 1
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name='uactor-reaper', daemon=True
+                )
+                self._thread.start()
+
+    def closed(self) -> None:
+        """Let the thread end when nothing is left open."""
+        with self._lock:
+            self._open -= 1
+        self._jobs.put(lambda: None)
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            time.sleep(_BATCH)
+            self._do(job)
+            while not self._jobs.empty():
+                self._do(self._jobs.get())
+            with self._lock:
+                if not self._open and self._jobs.empty():
+                    self._thread = None
+                    return
+
+    @staticmethod
+    def _do(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception:
+            log.exception('a queued release failed')
+
+
+reaper = Reaper()
+"""The reaper of this process."""

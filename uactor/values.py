@@ -1,0 +1,369 @@
+"""Python value ↔ ``uactor.v1.Value``.
+
+Between Python peers, plain scalars travel in their native form and all else as a
+pickle: by the C pickler when everything in it can be imported by name, which is
+four times as fast, and by cloudpickle when something has to travel by value
+(functions and classes of ``__main__``, lambdas, closures).
+
+For callers that take no pickles, plain data is mapped to the native forms, and
+anything else to a handle.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import pickle
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import cloudpickle
+
+from uactor.errors import SerializationError, UActorException
+from uactor.v1 import actor_pb2 as pb
+
+DEFAULT_SERIALIZER = 'cloudpickle'
+"""Name of the default serializer."""
+
+SERIALIZERS = ('cloudpickle', 'pickle', 'native')
+"""``'cloudpickle'`` sends anything, ``'pickle'`` only what can be imported by name,
+``'native'`` only plain data and handles, without any pickle."""
+
+PROTOCOL = 5
+GRANTED = 'granted'
+"""Claim of a proxy whose hold the host has given to the receiver already."""
+
+_INT64 = range(-(2**63), 2**63)
+_MAX_DEPTH = 64
+_MAINS = ('__main__', '__mp_main__')
+_VIEWS = tuple(type(view) for view in ({}.keys(), {}.values(), {}.items())) + tuple(
+    type(view)
+    for empty in [collections.OrderedDict[Any, Any]()]
+    for view in (empty.keys(), empty.values(), empty.items())
+)
+
+
+def check_serializer(name: str) -> str:
+    """Return ``name`` if it is a serializer.
+
+    :raises ValueError: otherwise.
+    """
+    if name not in SERIALIZERS:
+        raise ValueError(f'unknown serializer {name!r}; choose one of {", ".join(SERIALIZERS)}')
+    return name
+
+
+# --- what a pickle of a proxy may rely on -----------------------------------------------
+
+
+class Passage:
+    """Says how the pickle that this thread is making will be received.
+
+    :ivar grants: ids of this process's objects whose holds the receiver gets along with
+        the pickle; None when the receiver takes its holds itself.
+    """
+
+    def __init__(self, granting: bool = False) -> None:
+        self.grants: list[str] | None = [] if granting else None
+
+
+class _Passages(threading.local):
+    current: Passage | None = None
+
+
+_passages = _Passages()
+
+
+def current_passage() -> Passage | None:
+    """Return how the pickle in the making travels; None for one that uactor doesn't send.
+
+    In a passage the sender keeps its proxies alive until the receiver has them.
+    """
+    return _passages.current
+
+
+@contextlib.contextmanager
+def passage(granting: bool = False) -> Iterator[Passage]:
+    """Say that what this thread pickles meanwhile is sent in one message by uactor."""
+    previous, _passages.current = _passages.current, Passage(granting)
+    try:
+        yield _passages.current
+    finally:
+        _passages.current = previous
+
+
+# --- pickling ----------------------------------------------------------------------------
+
+
+class _NeedsValue(Exception):
+    """Something in the pickle can't be imported by name."""
+
+
+def importable(obj: Any) -> bool:
+    """Tell whether a class or function can be found under its name by another process."""
+    module_name = getattr(obj, '__module__', None)
+    if module_name is None or module_name in _MAINS:
+        return False
+    found: Any = sys.modules.get(module_name)
+    for part in obj.__qualname__.split('.'):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+class _NamePickler(pickle.Pickler):
+    """Pickles by name only, and says when that is not enough."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, types.FunctionType)):
+            if not importable(obj):
+                raise _NeedsValue
+        elif isinstance(obj, _VIEWS):  # as multiprocessing.managers does
+            return list, (list(obj),)
+        return NotImplemented
+
+
+class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
+    """Pickles by value where names won't do, filling each class only once per process."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _VIEWS):
+            return list, (list(obj),)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
+            with _filling:
+                _filled.add(obj)
+            make, args, state, *items, fill = reduced
+            return make, args, (fill, state), *items, _fill_class_once
+        return reduced
+
+
+_filled: weakref.WeakSet[type] = weakref.WeakSet()
+_filling = threading.RLock()
+
+
+def _fill_class_once(cls: type, state: tuple[Callable[[type, Any], None], Any]) -> None:
+    """Give a class that came by value its attributes, unless it has them already.
+
+    cloudpickle would set them anew at each load, and so undo whatever this process has
+    done to the class since it first came.
+    """
+    fill, attributes = state
+    with _filling:
+        if cls not in _filled:
+            fill(cls, attributes)
+            _filled.add(cls)
+
+
+def _pickled(pickler: type[pickle.Pickler], value: Any) -> bytes:
+    buffer = io.BytesIO()
+    pickler(buffer, protocol=PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+def _by_value(value: Any) -> bytes:
+    worker_main = sys.modules.get('__mp_main__')
+    if worker_main is not None:  # the main module of a multiprocessing worker
+        cloudpickle.register_pickle_by_value(worker_main)
+    return _pickled(_ValuePickler, value)
+
+
+def dumps(value: Any, by_value: bool = True) -> bytes:
+    """Pickle ``value``.
+
+    :param by_value: whether classes and functions that can't be imported may travel by value.
+    :raises SerializationError: when it can't be pickled.
+    """
+    current = _passages.current
+    try:
+        try:
+            return _pickled(_NamePickler, value)
+        except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError):
+            if not by_value:
+                raise
+            if current is not None and current.grants:
+                current.grants.clear()
+            return _by_value(value)
+    except UActorException:
+        raise
+    except _NeedsValue:
+        raise SerializationError(
+            f'cannot send {_described(value)}: it holds a class or function that only travels '
+            'by value, which this serializer, or another Python version at the other side, '
+            'does not allow; put it into a module'
+        ) from None
+    except Exception as error:
+        raise SerializationError(f'cannot send {_described(value)}: {error}') from error
+
+
+def _described(value: Any) -> str:
+    return f'a value of type {type(value).__qualname__}'
+
+
+def loads(data: bytes, buffers: Sequence[bytes] = ()) -> Any:
+    """Rebuild a pickled value.
+
+    :raises SerializationError: when it can't be rebuilt in this process.
+    """
+    try:
+        return pickle.loads(data, buffers=buffers)
+    except UActorException:
+        raise
+    except Exception as error:
+        raise SerializationError(
+            f'cannot rebuild a value that was sent here: {type(error).__name__}: {error}'
+        ) from error
+
+
+# --- values for Python peers ----------------------------------------------------------------
+
+
+def _scalar(value: Any) -> pb.Value | None:
+    """Return the native form of a scalar, where it is exact and cheaper than a pickle."""
+    kind = type(value)
+    if value is None:
+        return pb.Value(null=0)  # type: ignore[arg-type]  # enum value as int
+    if kind is bool:
+        return pb.Value(bool=value)
+    if kind is int:
+        return pb.Value(int64=value) if value in _INT64 else None
+    if kind is float:
+        return pb.Value(double=value)
+    if kind is bytes:
+        return pb.Value(bytes=value)
+    if kind is str:
+        try:
+            return pb.Value(string=value)
+        except UnicodeEncodeError:  # lone surrogates
+            return None
+    return None
+
+
+def encode(value: Any, by_value: bool = True) -> pb.Value:
+    """Return ``value`` for a peer that accepts pickles.
+
+    :raises SerializationError: when it can't be pickled.
+    """
+    scalar = _scalar(value)
+    if scalar is not None:
+        return scalar
+    return pb.Value(pickle=pb.Pickle(data=dumps(value, by_value)))
+
+
+# --- native values ---------------------------------------------------------------------------
+
+Share = Callable[[Any], 'pb.Handle']
+Resolve = Callable[['pb.Handle'], Any]
+
+
+def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
+    """Return ``value`` in native forms; what has none becomes a handle by ``share``.
+
+    :raises SerializationError: from ``share``, when there is no handle for it either.
+    """
+    scalar = _scalar(value)
+    if scalar is not None:
+        return scalar
+    kind = type(value)
+    if depth < _MAX_DEPTH:
+        if kind in (list, tuple):
+            items = [encode_native(item, share, depth + 1) for item in value]
+            return pb.Value(list=pb.ListValue(items=items))
+        if kind is bytearray:
+            return pb.Value(bytes=bytes(value))
+        if kind in _VIEWS:
+            return encode_native(list(value), share, depth)
+        if kind is dict:
+            entries = [
+                pb.MapEntry(
+                    key=encode_native(key, share, depth + 1),
+                    value=encode_native(item, share, depth + 1),
+                )
+                for key, item in value.items()
+            ]
+            return pb.Value(map=pb.MapValue(entries=entries))
+    return pb.Value(handle=share(value))
+
+
+def unshareable(value: Any) -> pb.Handle:
+    """Refuse to make a handle: the ``share`` of those who can't."""
+    raise SerializationError(
+        f'{_described(value)} has no native form; only None, bool, int of 64 bits, float, str, '
+        'bytes, list, dict and proxies travel without pickles'
+    )
+
+
+def decode(value: pb.Value, resolve: Resolve, unpickle: bool) -> Any:
+    """Return the Python value.
+
+    :param resolve: makes what a handle stands for.
+    :param unpickle: whether pickles are accepted.
+    :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
+    """
+    kind = value.WhichOneof('kind')
+    if kind == 'pickle':
+        return _unpickled(value.pickle, unpickle)
+    if kind == 'list':
+        return [decode(item, resolve, unpickle) for item in value.list.items]
+    if kind == 'map':
+        return {
+            _key(decode(entry.key, resolve, unpickle)): decode(entry.value, resolve, unpickle)
+            for entry in value.map.entries
+        }
+    if kind == 'handle':
+        return resolve(value.handle)
+    if kind in (None, 'null'):
+        return None
+    return getattr(value, kind)
+
+
+def _unpickled(message: pb.Pickle, unpickle: bool) -> Any:
+    if not unpickle:
+        raise SerializationError("this side accepts no pickles (serializer='native')")
+    return loads(message.data, message.buffers)
+
+
+def _key(key: Any) -> Any:
+    """Return ``key`` as a dict can use it: what came as a list was a tuple."""
+    return tuple(_key(item) for item in key) if isinstance(key, list) else key
+
+
+# --- calls -------------------------------------------------------------------------------------
+
+
+def encode_arguments(
+    request: pb.CallRequest,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer: str,
+    by_value: bool,
+    share: Share,
+) -> None:
+    """Put the arguments of a call into ``request``."""
+    with passage():
+        if serializer != 'native':
+            request.arguments.data = dumps((tuple(args), dict(kwargs)), by_value)
+            request.accept_pickle = True
+            return
+        request.args.extend(encode_native(value, share) for value in args)
+        for name, value in kwargs.items():
+            request.kwargs[name].CopyFrom(encode_native(value, share))
+
+
+def decode_arguments(
+    request: pb.CallRequest, resolve: Resolve, unpickle: bool
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the positional and keyword arguments of a call.
+
+    :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
+    """
+    if request.HasField('arguments'):
+        pair: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(request.arguments, unpickle)
+        return pair
+    args = [decode(value, resolve, unpickle) for value in request.args]
+    kwargs = {name: decode(value, resolve, unpickle) for name, value in request.kwargs.items()}
+    return args, kwargs
