@@ -206,13 +206,17 @@ class Host:
         self._ending.get()
 
     def stop(self) -> None:
-        """Refuse new calls, let running ones end for a while, and close the server."""
+        """Refuse new calls and let running ones end for a while.
+
+        The streams that are open then end with the process: cancelling them would make gRPC
+        write to the standard error of every client.
+        """
         self._health.enter_graceful_shutdown()
         self.dispatcher.close()
         self.clients.interrupt_all()
         if not self.dispatcher.wait_idle(GRACE):
             log.warning('ending while calls are running')
-        self._server.stop(0).wait(GRACE)
+        self._server.stop(GRACE)  # not waited for: replies that are under way go out
 
 
 # --- addresses -----------------------------------------------------------------------------------

@@ -1,0 +1,31 @@
+"""Fixtures for all tests: each leaves no actor process behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import descendants, eventually
+
+
+@pytest.fixture(autouse=True)
+def no_actor_is_left_behind() -> Iterator[None]:
+    """Check after each test that all processes that it started have ended."""
+    before = {process.pid for process in descendants()}
+    yield
+    gc.collect()
+    eventually(lambda: all(process.pid in before for process in descendants()), timeout=10)
+
+
+def require_tool(name: str) -> str:
+    """Return the path of a command; skip without it, but fail in CI."""
+    path = shutil.which(name)
+    if path is None:
+        if os.environ.get('CI'):
+            pytest.fail(f'{name} is not installed, and CI must have it')
+        pytest.skip(f'{name} is not installed')
+    return path

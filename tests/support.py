@@ -1,0 +1,49 @@
+"""What the tests share: the transport under test, and waiting for things that come about."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+
+import uactor
+
+TRANSPORT = os.environ.get('UACTOR_TEST_TRANSPORT', 'unix')
+"""'unix' or 'tcp'; in the environment, so that nested actors follow."""
+
+
+class Actor(uactor.Actor):
+    """Base of the actors under test: listens on the transport under test."""
+
+    _options_ = {'address': ('localhost', 0)} if TRANSPORT == 'tcp' else {}
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
+    """Return what ``condition`` returns once it is true; for what nothing announces.
+
+    For states of other processes, which can't be awaited: /proc, the file system.
+    """
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f'not within {timeout} seconds: {condition}')
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return result
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs, zombies not counted."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
+    """Yield the processes below this one, or below ``pid``."""
+    yield from psutil.Process(pid).children(recursive=True)
