@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uactor import local
-from uactor.handles import Address
+from uactor.handles import Address, Token
 from uactor.manager import ActorManager, connected
 from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
 from uactor.proxies.base import BaseProxy
@@ -48,10 +48,8 @@ class Actor:
 
     if TYPE_CHECKING:  # what the proxy has, and so whoever instantiates the class
         _manager: ActorManager
-
-        @property
-        def connection_address(self) -> Address:
-            """Where the actor listens."""
+        _token: Token
+        connection_address: Address
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the class's own manager and proxy classes.
@@ -190,9 +188,7 @@ def _proxy_class(
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
 
 
-def _manager_class(
-    cls: type[Actor], proxies: Mapping[str, type[BaseProxy]]
-) -> type[ActorManager]:
+def _manager_class(cls: type[Actor], proxies: Mapping[str, type[BaseProxy]]) -> type[ActorManager]:
     name = f'{cls.__qualname__}.manager_class'
     namespace = {'__module__': cls.__module__, '__qualname__': name}
     manager_class = type(name, (cls.manager_class,), namespace)

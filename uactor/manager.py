@@ -18,8 +18,8 @@ from uactor.launch import interpreter
 from uactor.launch.process import ActorProcess
 from uactor.launch.surroundings import capture
 from uactor.local import Shared
-from uactor.values import DEFAULT_SERIALIZER
 from uactor.v1 import actor_pb2 as pb
+from uactor.values import DEFAULT_SERIALIZER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,5 +349,3 @@ def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[
     return registered.proxytype(
         token, manager._serializer, manager=manager, exposed=tuple(methods) or None
     )
-
-

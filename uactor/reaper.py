@@ -42,9 +42,7 @@ class Reaper:
         with self._lock:
             self._open += 1
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name='uactor-reaper', daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name='uactor-reaper', daemon=True)
                 self._thread.start()
 
     def closed(self) -> None:

@@ -19,11 +19,11 @@ from typing import Any
 
 from uactor import failures, local, values
 from uactor.auth import keyring
-from uactor.reaper import reaper
 from uactor.client.session import Session
 from uactor.errors import ActorDiedError, ActorUnreachableError, AuthkeyError, UActorException
 from uactor.handles import Token, is_loopback, socket_path
 from uactor.local import Resolve, Shared
+from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Link:
         with self._lock:
             if self._channel is not None:
                 return
-            import grpc  # noqa: PLC0415  # 60 ms, which only those pay who connect
+            import grpc  # 60 ms, which only those pay who connect
 
             self._channel = grpc.insecure_channel(self.address, _channel_options(self.address))
             self._stub = self._channel.stream_stream(

@@ -101,7 +101,7 @@ class Session:
         return self._exchange(request)
 
     def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
-        import grpc  # noqa: PLC0415  # loaded with the channel; this module is not
+        import grpc  # loaded with the channel; this module is not
 
         self._number += 1
         request.id = self._number
@@ -122,7 +122,7 @@ class Session:
 
     def _translated(self, error: grpc.RpcError | StopIteration, opening: bool) -> Exception:
         """Return our error for one of gRPC's. The table of error and status."""
-        import grpc  # noqa: PLC0415
+        import grpc
 
         code = error.code() if isinstance(error, grpc.Call) else None
         details = error.details() if isinstance(error, grpc.Call) else 'the stream ended'
@@ -158,5 +158,3 @@ class Session:
 
 def _same_minor(version: str) -> bool:
     return version.split('.')[:2] == platform.python_version().split('.')[:2]
-
-

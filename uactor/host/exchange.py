@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import inspect
 
 from uactor import values
 from uactor.errors import ProxyError, SerializationError
@@ -66,9 +65,7 @@ class Exchange:
         except SerializationError as error:
             error.__dict__['executed'] = 'no'
             raise
-        result, typeid = self._dispatcher.call(
-            caller, request.handle, request.method, args, kwargs
-        )
+        result, typeid = self._dispatcher.call(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
 
     def get_attribute(

@@ -130,7 +130,9 @@ class Host:
         """Accept connections, and be this process's host."""
         local.host = self
         self._server.start()
-        threading.Thread(target=self.table.release_queued, name='uactor-releases', daemon=True).start()
+        threading.Thread(
+            target=self.table.release_queued, name='uactor-releases', daemon=True
+        ).start()
         _close_inherited_sockets_in_children(self.target)
 
     def construct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -300,5 +302,3 @@ def _socket_name(descriptor: int) -> Any:
     with probe:
         name = probe.getsockname()
     return name[:2] if isinstance(name, tuple) else name
-
-

@@ -29,13 +29,17 @@ class Authorization(grpc.ServerInterceptor):  # type: ignore[misc]  # untyped ba
     def __init__(self, authkey: bytes) -> None:
         self._authkey = authkey
 
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+    def intercept_service(
+        self, continuation: Callable[[Any], Any], handler_call_details: Any
+    ) -> Any:
         """Return the handler, or one that refuses."""
-        handler = continuation(details)
-        method = details.method
+        handler = continuation(handler_call_details)
+        method = handler_call_details.method
         if method.startswith(_HEALTH) or method == _SESSION:
             return handler
-        if handler is None or auth.is_authorized(details.invocation_metadata, self._authkey):
+        if handler is None or auth.is_authorized(
+            handler_call_details.invocation_metadata, self._authkey
+        ):
             return handler
         return _refusal(handler)
 

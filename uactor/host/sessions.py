@@ -32,7 +32,7 @@ def serve(
     :param authorized: whether the metadata carries the authkey; otherwise the client has to
         prove that it knows it before anything that it sends is looked at.
     """
-    import grpc  # noqa: PLC0415
+    import grpc
 
     first = next(requests, None)
     if first is None or first.WhichOneof('kind') != 'hello':
@@ -112,9 +112,7 @@ class _Session:
             error.__traceback__ = None
         return response
 
-    def _handle(
-        self, request: pb.SessionRequest, kind: str, response: pb.SessionResponse
-    ) -> None:
+    def _handle(self, request: pb.SessionRequest, kind: str, response: pb.SessionResponse) -> None:
         exchange, caller = self._host.exchange, self._caller
         if kind == 'call':
             result = exchange.call(caller, request.call, self._by_value)

@@ -10,8 +10,8 @@ from uactor import local, values
 from uactor.errors import ProxyError, StaleHandleError
 from uactor.handles import Address, Token
 from uactor.manager import ActorManager, manager_of, proxy_of
-from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
 from uactor.v1 import actor_pb2 as pb
+from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
 
 
 class BaseProxy:
@@ -162,7 +162,7 @@ def proxy_for_handle(handle: pb.Handle) -> Any:
 # --- methods -------------------------------------------------------------------------------------
 
 
-def ProxyMethod(name: str) -> Callable[..., Any]:  # noqa: N802  # the name that uActor documents
+def ProxyMethod(name: str) -> Callable[..., Any]:  # the name that uActor documents
     """Return a method, for the body of a proxy class, that calls ``name`` of the object."""
 
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:

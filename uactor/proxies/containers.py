@@ -6,6 +6,7 @@ a list in slices, a dict or set as the copy of its keys at the start.
 
 from __future__ import annotations
 
+import abc
 import collections.abc
 import operator
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ V = TypeVar('V')
 T = TypeVar('T')
 
 _READ_AHEAD = 128
+_registers = abc.ABCMeta.register
 
 
 def _plain(value: Any) -> Any:
@@ -25,7 +27,7 @@ def _plain(value: Any) -> Any:
     return value._getvalue() if isinstance(value, BaseProxy) else value
 
 
-def _compared(compare: Callable[[Any, Any], bool]) -> Callable[[BaseProxy, Any], Any]:
+def _compared(compare: Callable[[Any, Any], bool]) -> Any:
     """Return an operator that compares by value."""
 
     def method(self: BaseProxy, other: Any) -> Any:
@@ -132,8 +134,8 @@ class ArrayProxy(_Sequence[T]):
 
     _exposed_ = (
         *_SEQUENCE.split(),
-        *'buffer_info byteswap frombytes fromfile fromlist fromunicode tobytes tofile'.split(),
-        *'tolist tounicode __getattribute__'.split(),
+        *['buffer_info', 'byteswap', 'frombytes', 'fromfile', 'fromlist', 'fromunicode', 'tobytes', 'tofile'],
+        *['tolist', 'tounicode', '__getattribute__'],
     )
 
     buffer_info = ProxyMethod('buffer_info')
@@ -162,10 +164,7 @@ class DictProxy(BaseProxy, Generic[K, V]):
     """Stands for a :class:`dict`, or any mapping."""
 
     _exposed_ = tuple(
-        (
-            '__contains__ __delitem__ __getitem__ __ior__ __iter__ __len__ __setitem__ clear copy '
-            'get items keys pop popitem setdefault update values'
-        ).split()
+        ['__contains__', '__delitem__', '__getitem__', '__ior__', '__iter__', '__len__', '__setitem__', 'clear', 'copy', 'get', 'items', 'keys', 'pop', 'popitem', 'setdefault', 'update', 'values']
     )
     _method_to_typeid_ = {'__iter__': 'Iterator'}
 
@@ -204,11 +203,7 @@ class SetProxy(BaseProxy, Generic[T]):
     """Stands for a :class:`set`."""
 
     _exposed_ = tuple(
-        (
-            '__contains__ __iand__ __ior__ __isub__ __ixor__ __len__ add clear copy difference '
-            'difference_update discard intersection intersection_update isdisjoint issubset '
-            'issuperset pop remove symmetric_difference symmetric_difference_update union update'
-        ).split()
+        ['__contains__', '__iand__', '__ior__', '__isub__', '__ixor__', '__len__', 'add', 'clear', 'copy', 'difference', 'difference_update', 'discard', 'intersection', 'intersection_update', 'isdisjoint', 'issubset', 'issuperset', 'pop', 'remove', 'symmetric_difference', 'symmetric_difference_update', 'union', 'update']
     )
 
     __contains__ = ProxyMethod('__contains__')
@@ -255,10 +250,10 @@ class SetProxy(BaseProxy, Generic[T]):
         return iter(self._getvalue())
 
 
-collections.abc.MutableSequence.register(ListProxy)
-collections.abc.MutableSequence.register(ArrayProxy)
-collections.abc.MutableMapping.register(DictProxy)
-collections.abc.MutableSet.register(SetProxy)
+_registers(collections.abc.MutableSequence, ListProxy)
+_registers(collections.abc.MutableSequence, ArrayProxy)
+_registers(collections.abc.MutableMapping, DictProxy)
+_registers(collections.abc.MutableSet, SetProxy)
 
 
 class ValueProxy(BaseProxy, Generic[T]):
@@ -327,4 +322,4 @@ class IteratorProxy(BaseProxy):
         return self
 
 
-collections.abc.Iterator.register(IteratorProxy)
+_registers(collections.abc.Iterator, IteratorProxy)

@@ -11,10 +11,7 @@ class QueueProxy(BaseProxy):
     """Stands for a :class:`queue.Queue`, :class:`queue.LifoQueue` or the like."""
 
     _exposed_ = tuple(
-        (
-            '__getattribute__ empty full get get_nowait join put put_nowait qsize shutdown '
-            'task_done'
-        ).split()
+        ['__getattribute__', 'empty', 'full', 'get', 'get_nowait', 'join', 'put', 'put_nowait', 'qsize', 'shutdown', 'task_done']
     )
 
     empty = ProxyMethod('empty')
@@ -62,10 +59,7 @@ class PoolProxy(BaseProxy):
     """Stands for a :class:`multiprocessing.pool.Pool` or ``ThreadPool``."""
 
     _exposed_ = tuple(
-        (
-            'apply apply_async close imap imap_unordered join map map_async starmap '
-            'starmap_async terminate'
-        ).split()
+        ['apply', 'apply_async', 'close', 'imap', 'imap_unordered', 'join', 'map', 'map_async', 'starmap', 'starmap_async', 'terminate']
     )
     _method_to_typeid_ = {
         'apply_async': 'AsyncResult',

@@ -14,11 +14,13 @@ from typing import Any
 
 from uactor.proxies.base import BaseProxy, ProxyMethod
 
+_ACQUIRER = ('acquire', 'release', 'locked', '__enter__', '__exit__')
+
 
 class AcquirerProxy(BaseProxy):
     """Stands for a lock or semaphore."""
 
-    _exposed_ = ('acquire', 'release', 'locked', '__enter__', '__exit__')
+    _exposed_ = _ACQUIRER
 
     locked = ProxyMethod('locked')
 
@@ -51,7 +53,7 @@ class AcquirerProxy(BaseProxy):
 class ConditionProxy(AcquirerProxy):
     """Stands for a :class:`threading.Condition`."""
 
-    _exposed_ = (*AcquirerProxy._exposed_, 'wait', 'notify', 'notify_all')
+    _exposed_ = (*_ACQUIRER, 'wait', 'notify', 'notify_all')
 
     notify_all = ProxyMethod('notify_all')
 
