@@ -119,7 +119,7 @@ class Actor:
         return cast('Self', manager.actor())
 
 
-# --- reading a class ---------------------------------------------------------------------------------
+# --- reading a class -----------------------------------------------------------------------------
 
 
 def _merged(cls: type, name: str) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _proxy_class(
 def _manager_class(cls: type[Actor], proxies: Mapping[str, type[BaseProxy]]) -> type[ActorManager]:
     name = f'{cls.__qualname__}.manager_class'
     namespace = {'__module__': cls.__module__, '__qualname__': name}
-    manager_class = type(name, (cls.manager_class,), namespace)
+    manager_class: type[ActorManager] = type(name, (cls.manager_class,), namespace)
     for typeid, proxytype in proxies.items():
         known = manager_class._registry.get(typeid)
         if known is None or known.proxytype is not proxytype:

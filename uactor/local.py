@@ -42,46 +42,63 @@ class Connection(Protocol):
         resolve: Resolve,
     ) -> Any:
         """Call a method and return its result, handles made into proxies by ``resolve``."""
+        ...
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
         """Read an attribute."""
+        ...
 
     def set_attribute(self, handle: str, name: str, value: Any) -> None:
         """Write an attribute."""
+        ...
 
     def create(
         self, typeid: str, args: Sequence[Any], kwargs: Mapping[str, Any], resolve: Resolve
     ) -> Any:
         """Make a new object of a typeid, held once."""
+        ...
 
     def retain(self, handle: str, lease: str = '') -> None:
         """Take a hold, out of a lease if there is one."""
+        ...
 
     def adopt(self, handle: str) -> None:
         """Count a hold that came along with a pickle."""
+        ...
 
     def release(self, handle: str) -> None:
         """Give a hold up. Safe in finalizers: never blocks, never calls."""
+        ...
 
     def claim(self, handle: str) -> str:
         """Return what a pickled proxy must present to be held by its receiver."""
+        ...
 
 
 class Host(Protocol):
     """What the rest of uactor needs of the actor process that it runs in."""
 
-    connection: Connection
-    actor_class: type | None
-    instance: Any
+    @property
+    def connection(self) -> Connection:
+        """The way to this process's own objects."""
+        ...
+
+    @property
+    def actor_class(self) -> Any:
+        """The class of the actor."""
+        ...
 
     def share(self, value: Any, typeid: str) -> Shared:
         """Put an object into the table; held once by this process."""
+        ...
 
     def known(self, handle: str) -> Shared:
         """Return an object that is in the table already; held once more by this process."""
+        ...
 
     def serves(self, address: str) -> bool:
         """Tell whether ``address`` is one of this process's own."""
+        ...
 
 
 host: Host | None = None

@@ -287,7 +287,7 @@ def _constructor_error(data: bytes) -> BaseException:
     return failures.decode(pb.Failure.FromString(data), unpickle=True)
 
 
-# --- managers of this process ------------------------------------------------------------------------
+# --- managers of this process --------------------------------------------------------------------
 
 _lock = threading.Lock()
 _owners: weakref.WeakValueDictionary[str, ActorManager] = weakref.WeakValueDictionary()

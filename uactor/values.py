@@ -41,10 +41,9 @@ GRANTED = 'granted'
 _INT64 = range(-(2**63), 2**63)
 _MAX_DEPTH = 64
 _MAINS = ('__main__', '__mp_main__')
-_VIEWS = tuple(type(view) for view in ({}.keys(), {}.values(), {}.items())) + tuple(
-    type(view)
-    for empty in [collections.OrderedDict[Any, Any]()]
-    for view in (empty.keys(), empty.values(), empty.items())
+_MAPPINGS: tuple[Mapping[Any, Any], ...] = ({}, collections.OrderedDict())
+_VIEWS = tuple(
+    type(view) for empty in _MAPPINGS for view in (empty.keys(), empty.values(), empty.items())
 )
 
 

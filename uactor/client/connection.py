@@ -208,6 +208,7 @@ class Link:
     # --- holds -----------------------------------------------------------------------------
 
     def adopt(self, handle: str) -> None:
+        """Count a hold."""
         with self._lock:
             self.held[handle] += 1
 

@@ -157,7 +157,8 @@ def _acquire(
         return bool(lock.acquire(blocking, *(() if timeout is None else (timeout,))))
     if timeout is not None and timeout < 0 and timeout != -1:
         raise ValueError('timeout value must be a non-negative number')
-    return interrupt.sliced(functools.partial(lock.acquire, True), timeout)
+    attempt: Callable[[float], bool] = functools.partial(lock.acquire, True)
+    return interrupt.sliced(attempt, timeout)
 
 
 def _get(
@@ -202,7 +203,7 @@ def _put_back(source: Any, item: Any) -> None:
         source.put(item)
         return
     with source.mutex:
-        if type(source)._put is queue.Queue._put:  # type: ignore[attr-defined]  # first in, first out
+        if type(source)._put is queue.Queue._put:  # first in, first out
             source.queue.appendleft(item)
         else:
             source._put(item)

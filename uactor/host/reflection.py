@@ -98,10 +98,10 @@ class Reflection:
     ) -> None:
         kind = request.WhichOneof('message_request')
         if kind == 'list_services':
-            for name in self.services():
-                response.list_services_response.service.add(name=name)
+            for service in self.services():
+                response.list_services_response.service.add(name=service)
             return
-        name = None
+        name: str | None = None
         if kind == 'file_by_filename' and request.file_by_filename in self._files:
             name = request.file_by_filename
         elif kind == 'file_containing_symbol':

@@ -117,7 +117,9 @@ class Host:
             ('grpc.http2.ping_timeout_ms', 10_000),
         ]
         server = grpc.server(
-            ThreadPerCall(), interceptors=[Authorization(settings.authkey)], options=options
+            ThreadPerCall(),  # type: ignore[arg-type]  # any Executor will do
+            interceptors=[Authorization(settings.authkey)],
+            options=options,
         )
         actor_pb2_grpc.add_ActorServiceServicer_to_server(ActorServicer(self), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

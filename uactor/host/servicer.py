@@ -23,7 +23,7 @@ _HEALTH = '/grpc.health.v1.Health/'
 _SESSION = '/uactor.v1.ActorService/Session'
 
 
-class Authorization(grpc.ServerInterceptor):  # type: ignore[misc]  # untyped base
+class Authorization(grpc.ServerInterceptor):
     """Lets nobody in without the authkey, but for health and the handshake of a session."""
 
     def __init__(self, authkey: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 from uactor import auth, failures
-from uactor.errors import ActorDiedError, SerializationError
+from uactor.errors import ActorDiedError, Executed, SerializationError
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.waiting import Interrupted
@@ -141,10 +141,10 @@ class _Session:
 _ACCEPTING = ('call', 'get_attribute', 'set_attribute')
 
 
-def executed_of(error: BaseException) -> failures.errors.Executed:
+def executed_of(error: BaseException) -> Executed:
     """Return whether the method ran that ended with ``error``."""
     if isinstance(error, (ActorDiedError, SerializationError)):
-        executed: failures.errors.Executed = error.__dict__.get('executed', 'yes')
+        executed: Executed = error.__dict__.get('executed', 'yes')
         return executed
     return 'yes'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from uactor import local, values
 from uactor.errors import ProxyError, StaleHandleError
@@ -12,6 +12,8 @@ from uactor.handles import Address, Token
 from uactor.manager import ActorManager, manager_of, proxy_of
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
+
+P = TypeVar('P', bound='BaseProxy')
 
 
 class BaseProxy:
@@ -170,10 +172,26 @@ def ProxyMethod(name: str) -> Callable[..., Any]:  # the name that uActor docume
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f'Call ``{name}`` of the object in the actor.'
+    method._calls = name  # type: ignore[attr-defined]
     return method
 
 
-# --- proxies of any object -------------------------------------------------------------------------
+def exposing(*others: str) -> Callable[[type[P]], type[P]]:
+    """Return a class decorator that exposes what the methods of a proxy class call.
+
+    :param others: further names that its methods use.
+    """
+
+    def expose(cls: type[P]) -> type[P]:
+        members = (getattr(cls, name) for name in dir(cls) if name != '_exposed_')
+        called = (getattr(member, '_calls', None) for member in members)
+        cls._exposed_ = tuple(sorted({name for name in called if name}.union(others)))
+        return cls
+
+    return expose
+
+
+# --- proxies of any object -----------------------------------------------------------------------
 
 _auto_types: dict[tuple[str, tuple[str, ...]], type[BaseProxy]] = {}
 
@@ -202,7 +220,7 @@ def auto_proxy(
     return cls(token, serializer, manager=manager, incref=incref)
 
 
-# --- sharing from within the actor -----------------------------------------------------------------
+# --- sharing from within the actor ---------------------------------------------------------------
 
 
 def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER) -> Any:
@@ -221,7 +239,7 @@ def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER
 
 
 def _inside(host: local.Host, shared: local.Shared) -> Any:
-    manager_class: type[ActorManager] = host.actor_class.manager_class  # type: ignore[union-attr]
+    manager_class: type[ActorManager] = host.actor_class.manager_class
     return manager_of(manager_class, shared.token.address)._proxy(shared)
 
 

@@ -6,20 +6,19 @@ a list in slices, a dict or set as the copy of its keys at the start.
 
 from __future__ import annotations
 
-import abc
 import collections.abc
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
 
-from uactor.proxies.base import BaseProxy, ProxyMethod
+from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
 
 K = TypeVar('K')
 V = TypeVar('V')
 T = TypeVar('T')
+P = TypeVar('P', bound=BaseProxy)
 
 _READ_AHEAD = 128
-_registers = abc.ABCMeta.register
 
 
 def _plain(value: Any) -> Any:
@@ -68,6 +67,11 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
     return method
 
 
+def _is_a(abstract: Any) -> Callable[[type[P]], type[P]]:
+    """Return a class decorator that registers a proxy class with an abstract one."""
+    return abstract.register  # type: ignore[no-any-return]  # ABCMeta.register returns the class
+
+
 class _Sequence(BaseProxy, Generic[T]):
     """What lists and arrays have in common."""
 
@@ -110,33 +114,24 @@ class _Sequence(BaseProxy, Generic[T]):
 
     def __reversed__(self) -> Iterator[T]:
         """Iterate over a copy, from its end."""
-        return reversed(self._getvalue())
+        items: list[T] = self._getvalue()
+        return reversed(items)
 
 
-_SEQUENCE = (
-    '__contains__ __delitem__ __getitem__ __len__ __setitem__ __imul__ __iadd__ append count '
-    'extend index insert pop remove reverse'
-)
-
-
+@_is_a(collections.abc.MutableSequence)
+@exposing('__imul__', '__reversed__')
 class ListProxy(_Sequence[T]):
     """Stands for a :class:`list`."""
-
-    _exposed_ = (*_SEQUENCE.split(), 'clear', 'copy', 'sort', '__add__', '__mul__', '__reversed__')
 
     clear = ProxyMethod('clear')
     copy = ProxyMethod('copy')
     sort = ProxyMethod('sort')
 
 
+@_is_a(collections.abc.MutableSequence)
+@exposing('__imul__', 'typecode', 'itemsize')
 class ArrayProxy(_Sequence[T]):
     """Stands for an :class:`array.array`, or an array of :mod:`ctypes`."""
-
-    _exposed_ = (
-        *_SEQUENCE.split(),
-        *['buffer_info', 'byteswap', 'frombytes', 'fromfile', 'fromlist', 'fromunicode', 'tobytes', 'tofile'],
-        *['tolist', 'tounicode', '__getattribute__'],
-    )
 
     buffer_info = ProxyMethod('buffer_info')
     byteswap = ProxyMethod('byteswap')
@@ -160,13 +155,12 @@ class ArrayProxy(_Sequence[T]):
         return int(self._connection.get_attribute(self._id, 'itemsize', self._manager._proxy))
 
 
+@_is_a(collections.abc.MutableMapping)
+@exposing('__iter__')
 class DictProxy(BaseProxy, Generic[K, V]):
     """Stands for a :class:`dict`, or any mapping."""
 
-    _exposed_ = tuple(
-        ['__contains__', '__delitem__', '__getitem__', '__ior__', '__iter__', '__len__', '__setitem__', 'clear', 'copy', 'get', 'items', 'keys', 'pop', 'popitem', 'setdefault', 'update', 'values']
-    )
-    _method_to_typeid_ = {'__iter__': 'Iterator'}
+    _method_to_typeid_: ClassVar[Mapping[str, str] | None] = {'__iter__': 'Iterator'}
 
     __contains__ = ProxyMethod('__contains__')
     __delitem__ = ProxyMethod('__delitem__')
@@ -192,19 +186,19 @@ class DictProxy(BaseProxy, Generic[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         """Iterate over a copy of the keys."""
-        return iter(self._callmethod('keys'))
+        keys: list[K] = self._callmethod('keys')
+        return iter(keys)
 
     def __reversed__(self) -> Iterator[K]:
         """Iterate over a copy of the keys, from the last."""
-        return reversed(self._callmethod('keys'))
+        keys: list[K] = self._callmethod('keys')
+        return reversed(keys)
 
 
+@_is_a(collections.abc.MutableSet)
+@exposing('__iand__', '__ior__', '__isub__', '__ixor__')
 class SetProxy(BaseProxy, Generic[T]):
     """Stands for a :class:`set`."""
-
-    _exposed_ = tuple(
-        ['__contains__', '__iand__', '__ior__', '__isub__', '__ixor__', '__len__', 'add', 'clear', 'copy', 'difference', 'difference_update', 'discard', 'intersection', 'intersection_update', 'isdisjoint', 'issubset', 'issuperset', 'pop', 'remove', 'symmetric_difference', 'symmetric_difference_update', 'union', 'update']
-    )
 
     __contains__ = ProxyMethod('__contains__')
     __len__ = ProxyMethod('__len__')
@@ -250,16 +244,9 @@ class SetProxy(BaseProxy, Generic[T]):
         return iter(self._getvalue())
 
 
-_registers(collections.abc.MutableSequence, ListProxy)
-_registers(collections.abc.MutableSequence, ArrayProxy)
-_registers(collections.abc.MutableMapping, DictProxy)
-_registers(collections.abc.MutableSet, SetProxy)
-
-
+@exposing('get', 'set', 'value')
 class ValueProxy(BaseProxy, Generic[T]):
     """Stands for a value holder such as :func:`multiprocessing.Value` makes."""
-
-    _exposed_ = ('get', 'set', '__getattribute__', '__setattr__')
 
     @property
     def value(self) -> T:
@@ -280,10 +267,9 @@ class ValueProxy(BaseProxy, Generic[T]):
         self.value = value
 
 
+@exposing('__getattribute__', '__setattr__', '__delattr__')
 class NamespaceProxy(BaseProxy):
     """Stands for an object whose public attributes can be read, written and deleted."""
-
-    _exposed_ = ('__getattribute__', '__setattr__', '__delattr__')
 
     def __getattr__(self, name: str) -> Any:
         """Read an attribute."""
@@ -306,10 +292,10 @@ class NamespaceProxy(BaseProxy):
             self._callmethod('__delattr__', (name,))
 
 
+@_is_a(collections.abc.Iterator)
+@exposing()
 class IteratorProxy(BaseProxy):
     """Stands for an iterator or generator."""
-
-    _exposed_ = ('__next__', 'next', 'send', 'throw', 'close')
 
     __next__ = ProxyMethod('__next__')
     next = ProxyMethod('next')
@@ -320,6 +306,3 @@ class IteratorProxy(BaseProxy):
     def __iter__(self) -> IteratorProxy:
         """Return the proxy itself."""
         return self
-
-
-_registers(collections.abc.Iterator, IteratorProxy)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
+from typing import ClassVar
 
-from uactor.proxies.base import BaseProxy, ProxyMethod
+from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
 
 
+@exposing('maxsize')
 class QueueProxy(BaseProxy):
     """Stands for a :class:`queue.Queue`, :class:`queue.LifoQueue` or the like."""
-
-    _exposed_ = tuple(
-        ['__getattribute__', 'empty', 'full', 'get', 'get_nowait', 'join', 'put', 'put_nowait', 'qsize', 'shutdown', 'task_done']
-    )
 
     empty = ProxyMethod('empty')
     full = ProxyMethod('full')
@@ -31,10 +30,9 @@ class QueueProxy(BaseProxy):
         return int(self._connection.get_attribute(self._id, 'maxsize', self._manager._proxy))
 
 
+@exposing()
 class SimpleQueueProxy(BaseProxy):
     """Stands for a :class:`queue.SimpleQueue`."""
-
-    _exposed_ = ('empty', 'get', 'get_nowait', 'put', 'put_nowait', 'qsize')
 
     empty = ProxyMethod('empty')
     get = ProxyMethod('get')
@@ -44,10 +42,9 @@ class SimpleQueueProxy(BaseProxy):
     qsize = ProxyMethod('qsize')
 
 
+@exposing()
 class AsyncResultProxy(BaseProxy):
     """Stands for a :class:`multiprocessing.pool.AsyncResult`."""
-
-    _exposed_ = ('get', 'ready', 'successful', 'wait')
 
     get = ProxyMethod('get')
     ready = ProxyMethod('ready')
@@ -55,13 +52,11 @@ class AsyncResultProxy(BaseProxy):
     wait = ProxyMethod('wait')
 
 
+@exposing()
 class PoolProxy(BaseProxy):
     """Stands for a :class:`multiprocessing.pool.Pool` or ``ThreadPool``."""
 
-    _exposed_ = tuple(
-        ['apply', 'apply_async', 'close', 'imap', 'imap_unordered', 'join', 'map', 'map_async', 'starmap', 'starmap_async', 'terminate']
-    )
-    _method_to_typeid_ = {
+    _method_to_typeid_: ClassVar[Mapping[str, str] | None] = {
         'apply_async': 'AsyncResult',
         'map_async': 'AsyncResult',
         'starmap_async': 'AsyncResult',

@@ -12,15 +12,12 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from uactor.proxies.base import BaseProxy, ProxyMethod
-
-_ACQUIRER = ('acquire', 'release', 'locked', '__enter__', '__exit__')
+from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
 
 
+@exposing('acquire', 'release')
 class AcquirerProxy(BaseProxy):
     """Stands for a lock or semaphore."""
-
-    _exposed_ = _ACQUIRER
 
     locked = ProxyMethod('locked')
 
@@ -50,10 +47,9 @@ class AcquirerProxy(BaseProxy):
         self._callmethod('release')
 
 
+@exposing('acquire', 'release', 'wait', 'notify')
 class ConditionProxy(AcquirerProxy):
     """Stands for a :class:`threading.Condition`."""
-
-    _exposed_ = (*_ACQUIRER, 'wait', 'notify', 'notify_all')
 
     notify_all = ProxyMethod('notify_all')
 
@@ -78,10 +74,9 @@ class ConditionProxy(AcquirerProxy):
         return result
 
 
+@exposing('wait')
 class EventProxy(BaseProxy):
     """Stands for a :class:`threading.Event`."""
-
-    _exposed_ = ('is_set', 'set', 'clear', 'wait')
 
     is_set = ProxyMethod('is_set')
     set = ProxyMethod('set')
@@ -92,10 +87,9 @@ class EventProxy(BaseProxy):
         return bool(self._callmethod('wait', (timeout,)))
 
 
+@exposing('wait', 'parties', 'n_waiting', 'broken')
 class BarrierProxy(BaseProxy):
     """Stands for a :class:`threading.Barrier`."""
-
-    _exposed_ = ('__getattribute__', 'wait', 'abort', 'reset')
 
     abort = ProxyMethod('abort')
     reset = ProxyMethod('reset')
