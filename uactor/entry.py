@@ -38,6 +38,7 @@ def make_host(actor_class: type, settings: Settings) -> Host:
 
 def main(lifeline: socket.socket) -> NoReturn:
     """Be the actor process at the other end of ``lifeline``."""
+    lifeline.set_inheritable(False)
     # A Ctrl-C in the terminal is for the owner, which ends its actors in order. Not SIG_IGN,
     # which the actor's own child processes would inherit.
     signal.signal(signal.SIGINT, lambda number, frame: None)

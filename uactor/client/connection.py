@@ -84,11 +84,13 @@ class _ThreadEnd:
 
     def __del__(self) -> None:
         link, session = self.link, self.session
-        reaper.put(lambda: link.retire(session))
+        if link.pid == os.getpid():  # else a thread that a forked child has not got
+            reaper.put(lambda: link.retire(session))
 
 
 class _Local(threading.local):
-    end: _ThreadEnd | None = None
+    def __init__(self) -> None:
+        self.ends: list[_ThreadEnd] = []
 
 
 class Link:
@@ -99,6 +101,7 @@ class Link:
 
     def __init__(self, address: str, keys: Sequence[bytes]) -> None:
         self.address = address
+        self.pid = os.getpid()
         self.held: collections.Counter[str] = collections.Counter()
         self.actor: pb.Handle | None = None
         self.inherited: tuple[str, list[str]] | None = None
@@ -131,13 +134,18 @@ class Link:
     # --- sessions --------------------------------------------------------------------------
 
     def session(self) -> Session:
-        """Return an idle session of this thread."""
-        end = self._local.end
-        if end is not None and end.session.alive and not end.session.busy:
-            return end.session
+        """Return an idle session of this thread.
+
+        There is more than one only where a finalizer or signal handler has made a call while
+        the thread was waiting for another one's response.
+        """
+        ends = self._local.ends
+        for end in ends:
+            if end.session.alive and not end.session.busy:
+                return end.session
         session = self.open()
-        if end is None or not end.session.alive:
-            self._local.end = _ThreadEnd(self, session)
+        ends[:] = [end for end in ends if end.session.alive]
+        ends.append(_ThreadEnd(self, session))
         return session
 
     def open(self) -> Session:
@@ -465,6 +473,7 @@ class Connections:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def get(self, address: str) -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
@@ -497,6 +506,7 @@ class Connections:
             if known is not None and known.reusable and known.actor.id == connection.actor.id:
                 return known  # another thread was faster; ours closes itself
             self._known[connection.address] = connection
+            self._all.add(connection)
         return connection
 
     def lost(self, address: str) -> None:
@@ -506,8 +516,8 @@ class Connections:
             known.abandon()
 
     def all(self) -> list[Connection]:
-        """Return the connections that there are."""
-        return list(self._known.values())
+        """Return the connections that there are, also those to actors that have ended."""
+        return list(self._all)
 
     def unlock(self) -> None:
         """Replace the lock, which another thread may have held when this process was forked."""

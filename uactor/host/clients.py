@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from uactor.host.objects import ANONYMOUS
-from uactor.host.waiting import Interrupt
+from uactor.host.waiting import Interrupt, Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,25 @@ class Caller:
     :ivar client_id: its client process; names its holds.
     :ivar in_session: whether its calls all run on one thread.
     :ivar interrupt: ends its waits.
+    :ivar undo: puts back what the call that is running has taken.
     """
 
     def __init__(self, client_id: str = ANONYMOUS, in_session: bool = False) -> None:
         self.client_id = client_id
         self.in_session = in_session
         self.interrupt = Interrupt()
+        self.undo: Callable[[], None] | None = None
+
+    def confirm(self) -> None:
+        """Take back what the call has taken out of a queue, if the client has gone meanwhile.
+
+        :raises Interrupted: when it has.
+        """
+        undo, self.undo = self.undo, None
+        if self.interrupt.fired:
+            if undo is not None:
+                undo()
+            raise Interrupted
 
 
 class Clients:

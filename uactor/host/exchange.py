@@ -109,7 +109,11 @@ class Exchange:
     def encode(
         self, caller: Caller, value: Any, typeid: str, accept_pickle: bool, by_value: bool = True
     ) -> pb.Value:
-        """Return the encoded ``value``; what is shared with it is held for ``caller``."""
+        """Return the encoded ``value``; what is shared with it is held for ``caller``.
+
+        :raises Interrupted: when the client has gone meanwhile; nothing is held then.
+        """
+        caller.confirm()
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):
             return pb.Value(handle=self._shared(caller, value, typeid, detailed=not pickles))

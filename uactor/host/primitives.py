@@ -120,7 +120,7 @@ def call(
                 locks.gave(primitive, caller)
             return result
         if isinstance(primitive, _QUEUES) and method in _GETS:
-            return _get(primitive, method, args, kwargs, caller.interrupt)
+            return _get(primitive, method, args, kwargs, caller)
         return function(*args, **kwargs)
 
 
@@ -162,15 +162,13 @@ def _acquire(
 
 
 def _get(
-    source: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], interrupt: Interrupt
+    source: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], caller: Caller
 ) -> Any:
     if isinstance(source, queue.SimpleQueue) and method == 'get':
-        item = _simple_get(source, interrupt, *args, **kwargs)
+        item = _simple_get(source, caller.interrupt, *args, **kwargs)
     else:
         item = getattr(source, method)(*args, **kwargs)
-    if interrupt.fired:
-        _put_back(source, item)
-        raise Interrupted
+    caller.undo = functools.partial(_put_back, source, item)
     return item
 
 
