@@ -25,6 +25,7 @@ from uactor.handles import Token, is_loopback, socket_path
 from uactor.local import Resolve, Shared
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
+from uactor.wire import load_grpc
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,7 @@ class Link:
         with self._lock:
             if self._channel is not None:
                 return
-            import grpc  # 60 ms, which only those pay who connect
-
+            grpc = load_grpc()
             self._channel = grpc.insecure_channel(self.address, _channel_options(self.address))
             self._stub = self._channel.stream_stream(
                 _SESSION,

@@ -1,1 +1,5 @@
 """The actor process: objects, dispatcher, sessions, the gRPC door, lifecycle."""
+
+from uactor.wire import load_grpc
+
+load_grpc()  # before any module here does
