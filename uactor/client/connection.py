@@ -33,24 +33,15 @@ _SESSION = '/uactor.v1.ActorService/Session'
 _EXIT_PRIORITY = 10  # after the actors of this process have been shut down
 
 
-class _Process:
-    """What this process is called by the actors that it talks to."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.client_id = secrets.token_hex(16)
-        self.exit_hooked = False
-
-    def hook_exit(self) -> None:
-        """Close all connections politely when the process ends, a multiprocessing worker too."""
-        if not self.exit_hooked:
-            self.exit_hooked = True
-            multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
+_exit_hooked = 0
 
 
-_process = _Process()
+def _hook_exit() -> None:
+    """Close all connections politely when the process ends, a multiprocessing worker too."""
+    global _exit_hooked
+    if _exit_hooked != os.getpid():
+        _exit_hooked = os.getpid()
+        multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
 
 
 def _channel_options(address: str) -> list[tuple[str, Any]]:
@@ -103,6 +94,9 @@ class Link:
     def __init__(self, address: str, keys: Sequence[bytes]) -> None:
         self.address = address
         self.pid = os.getpid()
+        # What the host counts holds by: anew in a forked child, and for each connection, so
+        # that the holds of one that is closed are told from those of its successor.
+        self._client_id = secrets.token_hex(16)
         self.held: collections.Counter[str] = collections.Counter()
         self.actor: pb.Handle | None = None
         self.inherited: tuple[str, list[str]] | None = None
@@ -128,7 +122,7 @@ class Link:
                 request_serializer=pb.SessionRequest.SerializeToString,
                 response_deserializer=pb.SessionResponse.FromString,
             )
-        _process.hook_exit()
+        _hook_exit()
         reaper.opened()
 
     # --- sessions --------------------------------------------------------------------------
@@ -161,7 +155,7 @@ class Link:
 
     def _opened(self, key: bytes) -> Session:
         try:
-            session = Session(self._stub, self.address, key, _process.client_id)
+            session = Session(self._stub, self.address, key, self._client_id)
         except ActorUnreachableError as error:
             if self.actor is None:
                 raise
@@ -540,7 +534,6 @@ def _before_fork() -> None:
 
 def _after_fork_in_child() -> None:
     reaper.reset()
-    _process.reset()
     connections.unlock()
     for connection in connections.all():
         connection.after_fork()

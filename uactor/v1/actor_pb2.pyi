@@ -1125,8 +1125,8 @@ class Hello(_message.Message):
     cloudpickle_version: _builtins.str
     """Version of cloudpickle; empty when there is none."""
     client_id: _builtins.str
-    """Random id of the client process. Holds are counted by it, and dropped when
-    its last session has ended.
+    """Random id of the client process, or of one connection of it. Holds are
+    counted by it, and dropped when its last session has ended.
     """
     nonce: _builtins.bytes
     """Random bytes for the host to prove that it knows the authkey."""
