@@ -15,6 +15,7 @@ import collections
 import contextlib
 import io
 import pickle
+import platform
 import sys
 import threading
 import types
@@ -55,6 +56,17 @@ def check_serializer(name: str) -> str:
     if name not in SERIALIZERS:
         raise ValueError(f'unknown serializer {name!r}; choose one of {", ".join(SERIALIZERS)}')
     return name
+
+
+def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
+    """Tell whether classes and functions can go by value to a peer with these versions.
+
+    Not between minor versions of Python, whose code objects crash each other's interpreter, nor
+    between major versions of cloudpickle, whose pickles name its own functions.
+    """
+    here = platform.python_version().split('.')[:2]
+    major = cloudpickle.__version__.partition('.')[0]
+    return python_version.split('.')[:2] == here and cloudpickle_version.partition('.')[0] == major
 
 
 # --- what a pickle of a proxy may rely on -----------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from uactor import auth
+from uactor import auth, values
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -85,7 +85,9 @@ class Session:
         self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         self.actor = welcome.actor
         self.serializer = welcome.serializer
-        self.by_value = self.serializer == 'cloudpickle' and _same_minor(welcome.python_version)
+        self.by_value = self.serializer == 'cloudpickle' and values.travel_by_value(
+            welcome.python_version, welcome.cloudpickle_version
+        )
 
     # --- requests --------------------------------------------------------------------------
 
@@ -154,7 +156,3 @@ class Session:
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
         self._stream.cancel()
-
-
-def _same_minor(version: str) -> bool:
-    return version.split('.')[:2] == platform.python_version().split('.')[:2]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import cloudpickle
 
-from uactor import auth, failures
+from uactor import auth, failures, values
 from uactor.errors import ActorDiedError, Executed, SerializationError
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
@@ -53,7 +53,9 @@ def serve(
             context.abort(grpc.StatusCode.UNAUTHENTICATED, 'wrong or missing authkey')
     caller = Caller(hello.client_id or f'session {id(context)}', in_session=True)
     host.clients.joined(caller)
-    session = _Session(host, caller, _same_minor(hello.python_version))
+    session = _Session(
+        host, caller, values.travel_by_value(hello.python_version, hello.cloudpickle_version)
+    )
     try:
         if not context.add_callback(caller.interrupt.fire):
             caller.interrupt.fire()
@@ -147,7 +149,3 @@ def executed_of(error: BaseException) -> Executed:
         executed: Executed = error.__dict__.get('executed', 'yes')
         return executed
     return 'yes'
-
-
-def _same_minor(version: str) -> bool:
-    return version.split('.')[:2] == platform.python_version().split('.')[:2]
