@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+TRANSPORTS ?= unix tcp
 
 PROTO_VENV := .venv-proto
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test lint proto proto-check proto-landed lock tools clean
+.PHONY: help demo test test-unix test-tcp lint proto proto-check proto-landed lock tools clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
 help:  ## List the targets
@@ -23,8 +24,11 @@ help:  ## List the targets
 demo: $(VENV)/.project  ## Show what uactor does, in under a minute
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev tools  ## Run the tests; ARGS='-k name' goes to pytest
-	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+test: $(TRANSPORTS:%=test-%)  ## Run the tests over each transport; ARGS='-k name' goes to pytest
+
+test-%: $(VENV)/.dev tools
+	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
+		$(BIN)/python -m pytest $(ARGS)
 
 lint: lint-ruff lint-format lint-mypy lint-pyright lint-buf proto-check  ## Check style, types, contract and generated files
 

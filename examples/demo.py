@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import logging
 import math
 import multiprocessing
 import os
@@ -99,7 +100,7 @@ class Index(uactor.Actor):
             return sum(found[name] for found in places) / math.sqrt(self._lengths[name])
 
         best = sorted(common, key=lambda name: (-score(name), name))[:limit]
-        return [{'name': name, 'line': first_line(self._library.docstring(name))} for name in best]
+        return [{'name': name, 'text': self._library.docstring(name)} for name in best]
 
 
 # --- what they work on ---------------------------------------------------------------------------
@@ -127,22 +128,27 @@ def docstrings(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
                 yield from docstrings(child, f'{name}.{child.name}')
 
 
-def first_line(text: str) -> str:
-    return textwrap.shorten(text.split('\n\n')[0], 68, placeholder=' …')
-
-
 # --- what is shown -------------------------------------------------------------------------------
 
 
+WIDTH = 92
+
+
 def title(text: str) -> None:
-    print(f'\n{text}\n{"─" * len(text)}')
+    print(f'\n{text}\n{"-" * len(text)}')
 
 
 def show(code: str, *results: object) -> None:
     """Print what was done, and what came of it."""
     print(f'  {code}')
     for result in results:
-        print(f'      → {result}')
+        print(f'      -> {textwrap.shorten(str(result), WIDTH, placeholder=" ...")}')
+
+
+def quote(text: str) -> None:
+    """Print what another program or process has said."""
+    for line in text.rstrip().splitlines():
+        print(f'      | {line[:WIDTH]} ...' if len(line) > WIDTH else f'      | {line}')
 
 
 def show_actors(library: Library, index: Index) -> None:
@@ -158,10 +164,10 @@ def show_callbacks(library: Library, index: Index) -> None:
     show('library.start(index.add)', 'returns at once: the actor reads on a thread of its own')
     finished = library.finished().wait(60)
     show('library.finished().wait(60)', f'{finished}, from a threading.Event that lives there')
-    for query in ('thread pool', 'shared memory', 'parse date'):
-        found = [f'{place["name"]}: {place["line"]}' for place in index.search(query)]
-        show(f'index.search({query!r})', *found)
-    print('  Index has ranked the places, and has asked Library for each line.')
+    for query in ('thread pool', 'shared memory', 'weak reference'):
+        found = index.search(query)
+        show(f'index.search({query!r})', *(f'{place["name"]}: {place["text"]}' for place in found))
+    print('  The index has ranked the places, and has asked the library for each text.')
 
 
 def show_proxies(library: Library, index: Index) -> None:
@@ -172,7 +178,7 @@ def show_proxies(library: Library, index: Index) -> None:
     show("'asyncio.locks' in modules", 'asyncio.locks' in modules)
     show('words = index.words()', f'a proxy of typeid {uactor.typeid(words)!r}')
     show('len(words)', len(words))
-    show("words['semaphore']", textwrap.shorten(str(words['semaphore']), 74, placeholder=' …'))
+    show("words['semaphore']", words['semaphore'])
 
 
 def show_errors(library: Library) -> None:
@@ -180,37 +186,38 @@ def show_errors(library: Library) -> None:
     try:
         library.docstring('no.such.module')
     except KeyError as error:
-        *_, place, line, _ = str(error.__cause__).strip('\n"').splitlines()
         show("library.docstring('no.such.module')", repr(error))
-        print('  Its cause is the traceback in the other process, which ends with:')
-        print(f'      {line.strip()}   ({place.rpartition(", ")[2]})')
+        if isinstance(error.__cause__, uactor.RemoteTraceback):
+            print('  Its cause is the traceback in the other process:')
+            quote(error.__cause__.traceback)
 
 
 def show_grpc(address: str, authkey: bytes) -> None:
     title('5. The same actor through plain gRPC, without proxies and without pickles')
     metadata = uactor.call_metadata(authkey)
-    with grpc.insecure_channel(address, [('grpc.default_authority', 'localhost')]) as channel:
+    with grpc.insecure_channel(address) as channel:
         stub = actor_pb2_grpc.ActorServiceStub(channel)
 
-        request = pb.CallRequest(method='search', args=[pb.Value(string='weak reference')])
+        request = pb.CallRequest(method='search', args=[pb.Value(string='heap queue')])
         request.kwargs['limit'].int64 = 1
         reply = stub.Call(request, metadata=metadata)
-        place = {item.key.string: item.value.string for item in reply.result.list.items[0].map.entries}
-        show("stub.Call(method='search', args=['weak reference'], kwargs={'limit': 1})", place)
+        entries = reply.result.list.items[0].map.entries
+        place = {entry.key.string: entry.value.string for entry in entries}
+        show("stub.Call(method='search', args=['heap queue'], kwargs={'limit': 1})", place)
 
         handle = stub.Call(pb.CallRequest(method='words'), metadata=metadata).result.handle
-        show("handle = stub.Call(method='words')", f'Handle(id={handle.id!r}, typeid={handle.typeid!r})')
+        show("stub.Call(method='words')", f'handle {handle.id}, typeid {handle.typeid!r}')
 
         size = stub.Call(pb.CallRequest(handle=handle.id, method='__len__'), metadata=metadata)
-        show("stub.Call(handle=handle.id, method='__len__')", f'int64: {size.result.int64}')
+        show(f"stub.Call(handle='{handle.id}', method='__len__')", f'int64: {size.result.int64}')
 
         stub.ReleaseHandle(pb.ReleaseHandleRequest(handles=[handle.id]), metadata=metadata)
-        show('stub.ReleaseHandle(handles=[handle.id])', 'the actor forgets the handle')
+        show(f"stub.ReleaseHandle(handles=['{handle.id}'])", 'nobody else holds it: forgotten')
 
         try:
             stub.Call(request)
         except grpc.RpcError as error:
-            show('stub.Call(…) without the authkey', error.code())
+            show('the first call again, without the authkey', error.code())
 
 
 def show_grpcurl(address: str, authkey: bytes) -> None:
@@ -220,26 +227,21 @@ def show_grpcurl(address: str, authkey: bytes) -> None:
         print('  grpcurl is not on the path, so this is left out.')
         return
     ((key, value),) = uactor.call_metadata(authkey)
-    data = '{"method": "search", "args": [{"string": "binary heap"}, {"int64": 1}]}'
-    call = ['-d', data, address, 'uactor.v1.ActorService/Call']
-    print("  grpcurl -plaintext -H 'authorization: Bearer …' \\")
-    print(f"      -d '{data}' \\\n      {' '.join(call[2:])}")
-    done = subprocess.run(
-        [grpcurl, '-plaintext', '-H', f'{key}: {value}', *call],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    compact = re.sub(r'\s+', ' ', done.stdout).strip()
-    print(textwrap.fill(compact, 92, initial_indent='      → ', subsequent_indent='        '))
+    data = '{"method": "search", "args": [{"string": "heap queue"}, {"int64": 1}]}'
+    place = ['-unix', address.removeprefix('unix:'), 'uactor.v1.ActorService/Call']
+    print("  grpcurl -plaintext -H 'authorization: Bearer ...' \\")
+    print(f"      -d '{data}' \\\n      {' '.join(place)}")
+    command = [grpcurl, '-plaintext', '-H', f'{key}: {value}', '-d', data, *place]
+    quote(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 def show_death(index: Index) -> None:
     title('7. A call always ends, also when the actor is killed')
     process = index._manager.process
     if process is not None:
+        print('  index._manager.process.kill()')
         process.kill()
-        show('index._manager.process.kill()', 'SIGKILL')
+        process.join()
     try:
         index.search('anything')
     except uactor.ActorDiedError as error:
@@ -247,6 +249,8 @@ def show_death(index: Index) -> None:
 
 
 def main() -> None:
+    log_format = '      | %(levelname)s %(name)s: %(message)s'
+    logging.basicConfig(stream=sys.stdout, format=log_format)
     print(f'uactor {uactor.__version__} on Python {platform.python_version()}')
     library = Library()
     index = Index(library)
@@ -259,8 +263,9 @@ def main() -> None:
         show_grpc(address, authkey)
         show_grpcurl(address, authkey)
         show_death(index)
-    ended = [actor._manager.process.exitcode for actor in (library, index) if actor._manager.process]
-    show('after the block: exit codes of library and index', ended)
+    processes = (actor._manager.process for actor in (library, index))
+    codes = [process.exitcode for process in processes if process is not None]
+    show('after the block: the exit codes of library and index', codes)
 
 
 main()

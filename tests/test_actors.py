@@ -12,7 +12,6 @@ import pytest
 import uactor
 from tests.support import Actor, eventually, is_running
 
-
 # --- starting ------------------------------------------------------------------------------------
 
 
@@ -256,7 +255,7 @@ def test_what_an_attribute_lacks_is_an_attribute_error(thermostat: Any) -> None:
 
 
 def test_an_actor_that_nobody_refers_to_ends() -> None:
-    actor = Shelf()
+    actor = Parent(generations=0)
     process = actor._manager.process
     assert process.is_alive()
     del actor
@@ -266,7 +265,7 @@ def test_an_actor_that_nobody_refers_to_ends() -> None:
 
 
 def test_an_actor_lives_while_a_result_proxy_is_held() -> None:
-    actor = Shelf()
+    actor = Parent(generations=0)
     process = actor._manager.process
     things = actor.things()
     del actor

@@ -12,6 +12,10 @@ import uactor
 from tests.support import Actor
 
 
+class PlainActor(Actor):
+    def method(self) -> None: ...
+
+
 class Diary(Actor):
     """Writes its hooks into a file, which outlives it."""
 
@@ -27,9 +31,10 @@ class Diary(Actor):
         self._write('__enter__')
         return super().__enter__()
 
-    def __exit__(self, *exc_info: Any) -> bool | None:
-        self._write('__exit__ {} {!r} {}'.format(getattr(*exc_info[:1], '__name__', None), *exc_info[1:]))
-        return super().__exit__(*exc_info)
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> bool | None:
+        name = exc_type and exc_type.__name__
+        self._write(f'__exit__ {name} {exc_value!r} {traceback}')
+        return super().__exit__(exc_type, exc_value, traceback)
 
     def shutdown(self) -> None:
         self._write('shutdown')
@@ -64,10 +69,10 @@ class UnpicklableError(Exception):
 
 
 def test_leaving_the_block_of_the_owner_ends_the_process() -> None:
-    counter = Counter()
-    process = counter._manager.process
-    with counter as entered:
-        assert entered._token == counter._token
+    actor = PlainActor()
+    process = actor._manager.process
+    with actor as entered:
+        assert entered._token == actor._token
         with entered:
             pass
         assert process.is_alive()  # only the owner's block ends it
@@ -116,7 +121,7 @@ def test_an_exception_in_the_block_reaches_the_caller_unchanged(
     error_class: type[BaseException],
 ) -> None:
     error = error_class()
-    with pytest.raises(error_class) as caught, Counter():
+    with pytest.raises(error_class) as caught, PlainActor():
         raise error
     assert caught.value is error
     assert error.__cause__ is None
@@ -144,11 +149,11 @@ def test_an_enter_that_returns_nothing_still_gives_the_actor() -> None:
 
 
 def test_leaving_the_block_of_an_actor_that_died_adds_no_error() -> None:
-    with Counter() as counter:
-        kill(counter)
+    with PlainActor() as actor:
+        kill(actor)
     error = ValueError('from the block')
-    with pytest.raises(ValueError) as caught, Counter() as counter:
-        kill(counter)
+    with pytest.raises(ValueError) as caught, PlainActor() as actor:
+        kill(actor)
         raise error
     assert caught.value is error
 
@@ -161,17 +166,17 @@ def kill(actor: Any) -> None:
 
 
 def test_leaving_a_block_after_shutdown_in_it_is_a_broken_pipe_as_in_uactor() -> None:
-    counter = Counter()
-    process = counter._manager.process
-    with pytest.raises(BrokenPipeError), counter as entered:
+    actor = PlainActor()
+    process = actor._manager.process
+    with pytest.raises(BrokenPipeError), actor as entered:
         entered.shutdown()
         assert not process.is_alive()
 
 
 def test_calling_an_actor_that_was_shut_down_is_a_broken_pipe_as_in_uactor() -> None:
-    counter = Counter()
-    counter.shutdown()
+    actor = PlainActor()
+    actor.shutdown()
     with pytest.raises(BrokenPipeError):
-        counter.increment()
+        actor.method()
     with pytest.raises(BrokenPipeError):
-        counter.shutdown()
+        actor.shutdown()

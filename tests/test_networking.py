@@ -20,13 +20,10 @@ SECRET = b'a key of its own'
 class NetworkActor(uactor.Actor):
     _options_ = {'address': ('localhost', 0), 'authkey': b'not this one'}
 
-    def pid(self) -> int:
-        return os.getpid()
-
 
 class KeyedNetworkActor(NetworkActor):
     _options_ = {'authkey': SECRET}
-    _exposed_ = ('counts', 'stops')
+    _exposed_ = ('counts', 'pid', 'stops')
     _method_to_typeid_ = {'counts': 'dict'}
 
     def __init__(self) -> None:
@@ -35,6 +32,9 @@ class KeyedNetworkActor(NetworkActor):
 
     def counts(self) -> dict[str, int]:
         return self._counts
+
+    def pid(self) -> int:
+        return os.getpid()
 
     def shutdown(self) -> None:
         self.stops += 1
@@ -77,10 +77,12 @@ def test_a_manager_connects_by_address_and_key(network_actor: Any) -> None:
     assert manager.process is None
 
 
-@pytest.mark.parametrize('form', ['({host!r}, {port})', "'{host}:{port}'"])
-def test_connect_takes_both_forms_of_a_tcp_address(network_actor: Any, form: str) -> None:
+@pytest.mark.parametrize('form', [lambda port: ('localhost', port), 'localhost:{}'.format])
+def test_connect_takes_both_forms_of_a_tcp_address(
+    network_actor: Any, form: Callable[[int], Any]
+) -> None:
     _, port = network_actor.connection_address
-    address = eval(form.format(host='localhost', port=port))
+    address = form(port)
     remote = KeyedNetworkActor.connect(address, SECRET)
     assert remote.connection_address == remote._token.address == address
     assert remote.pid() == network_actor.pid()
@@ -118,7 +120,7 @@ def test_connecting_to_an_own_actor_at_its_own_address_gives_a_proxy_that_can_en
 
 def test_another_program_connects_by_address_and_key(network_actor: Any) -> None:
     program = (
-        'from tests.test_actors import SECRET, KeyedNetworkActor\n'
+        'from tests.test_networking import SECRET, KeyedNetworkActor\n'
         f'with KeyedNetworkActor.connect({network_actor.connection_address}, SECRET) as actor:\n'
         '    actor.counts().update(visits=1)\n'
         '    print(actor.pid())\n'

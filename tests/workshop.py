@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uactor
@@ -10,8 +11,21 @@ from tests.support import Actor
 from uactor import local
 
 
+class Tool:
+    """An object with an attribute that can be set, and one that can't."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def label(self) -> str:
+        return f'tool {self.name}'
+
+
 class Workshop(Actor):
     """Makes objects, shares them, and looks into them from the inside."""
+
+    _method_to_typeid_ = {'lists': 'Iterator'}
 
     def make(self, typeid: str, make: Callable[..., Any], *args: Any) -> Any:
         """Return a proxy of what ``make(*args)`` returns in the actor process."""
@@ -25,19 +39,25 @@ class Workshop(Actor):
         """Return what ``function(*args)`` returns in the actor process."""
         return function(*args)
 
+    def lists(self, count: int) -> Iterator[Any]:
+        """Yield proxies of new lists."""
+        for _ in range(count):
+            yield uactor.proxy([], 'list')
+
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
         return len(local.host.table) - 1  # type: ignore[union-attr, attr-defined]
 
 
 def outcome(code: str, **names: Any) -> tuple[Any, Any]:
-    """Return the value of an expression, or None for a statement; and the exception's type."""
+    """Run statements; return the value of a final expression, and the type of an exception."""
+    tree = ast.parse(code)
+    last = tree.body[-1]
     try:
-        try:
-            compiled = compile(code, code, 'eval')
-        except SyntaxError:
-            exec(compile(code, code, 'exec'), names)
+        if not isinstance(last, ast.Expr):
+            exec(compile(tree, code, 'exec'), names)
             return None, None
-        return eval(compiled, names), None
+        exec(compile(ast.Module(tree.body[:-1], []), code, 'exec'), names)
+        return eval(compile(ast.Expression(last.value), code, 'eval'), names), None
     except Exception as error:
         return None, type(error)

@@ -68,7 +68,7 @@ class Actor:
         if local.constructing is cls:  # in the actor process: make the instance itself
             local.constructing = None
             return super().__new__(cls)
-        manager = cls.manager_class(**_merged(cls, '_options_'))
+        manager = cls.manager_class(**options_of(cls))
         manager.start(cls, args, kwargs)
         return cast('Self', manager.actor())
 
@@ -120,6 +120,11 @@ class Actor:
 
 
 # --- reading a class -----------------------------------------------------------------------------
+
+
+def options_of(cls: type[Actor]) -> dict[str, Any]:
+    """Return the ``_options_`` of a class, merged with those of its bases."""
+    return _merged(cls, '_options_')
 
 
 def _merged(cls: type, name: str) -> dict[str, Any]:

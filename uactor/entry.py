@@ -9,11 +9,13 @@ import logging
 import multiprocessing
 import os
 import pickle
-import shutil
+import select
 import signal
 import socket
+import stat
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 from uactor import failures, values
@@ -27,23 +29,36 @@ from uactor.proxies.base import proxy_for_handle
 
 log = logging.getLogger(__name__)
 
-_EXIT_TIMEOUT = 4.0
-"""How long ending may take before the process is cut off, in seconds."""
+_ORPHAN_TIMEOUT = 2.0
+"""How long a process may take to end once its owner has, in seconds. An owner that is there
+has patience or not as its user wishes."""
+
+_files: list[str] = []
+"""What this process has made in the file system: its socket, and the directory of that."""
+
+_leaving = threading.Lock()
 
 
 def make_host(actor_class: type, settings: Settings) -> Host:
     """Make the host of this process."""
-    return Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
+    host = Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
+    path = socket_path(host.target)
+    if path is not None:
+        _files.append(path)
+    return host
 
 
 def main(lifeline: socket.socket) -> NoReturn:
     """Be the actor process at the other end of ``lifeline``."""
     lifeline.set_inheritable(False)
+    if hasattr(os, 'register_at_fork'):  # a forked child would keep it open for the owner to see
+        os.register_at_fork(after_in_child=lifeline.close)
     # A Ctrl-C in the terminal is for the owner, which ends its actors in order. Not SIG_IGN,
     # which the actor's own child processes would inherit.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     sys.stdin = open(os.devnull)  # noqa: SIM115  # for the life of the process
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if sys.stdout is not None:  # as it is in a daemon
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     host = _begin(lifeline)
     if host is not None:
         host.wait_for_stop()
@@ -54,55 +69,72 @@ def main(lifeline: socket.socket) -> NoReturn:
 def _begin(lifeline: socket.socket) -> Host | None:
     """Make the actor and tell the owner; return None when there is no actor."""
     messages = [frames.receive(lifeline) for _ in range(3)]
+    surroundings, settings, actor = messages
+    if surroundings is None or settings is None or actor is None:
+        return None  # the owner has ended
+    constructed: list[Host] = []
+    threading.Thread(
+        target=_watch, args=(lifeline, constructed), name='uactor-lifeline', daemon=True
+    ).start()
     try:
-        surroundings, settings, actor = messages
-        if surroundings is None or settings is None or actor is None:
-            return None  # the owner has ended
         apply(pickle.loads(surroundings))
+        directory, fields = pickle.loads(settings)
+        if directory is not None:
+            os.mkdir(directory, 0o700)
+            _files.append(directory)
         actor_class, args, kwargs = values.loads(actor)
         multiprocessing.current_process().name = actor_class.__qualname__
-        host = make_host(actor_class, Settings(**pickle.loads(settings)))
-        signal.signal(signal.SIGTERM, lambda number, frame: host.request_stop())
-        _watch(lifeline, host)
+        host = make_host(actor_class, Settings(**fields))
         host.start()
         host.construct(args, kwargs)
+        answer = READY + pickle.dumps((host.address, host.table.actor_id))
+        constructed.append(host)
+        _end_on_sigterm(host)
     except BaseException as error:  # also SystemExit: the owner is waiting
-        failure = failures.encode(error)
-        with contextlib.suppress(OSError):  # the owner has ended
-            frames.send(lifeline, FAILED + failure.SerializeToString())
-        return None
-    ready = pickle.dumps((host.address, host.table.actor_id))
-    frames.send(lifeline, READY + ready)
-    return host
+        answer = FAILED + failures.encode(error).SerializeToString()
+    with contextlib.suppress(OSError):  # the owner has ended
+        frames.send(lifeline, answer)
+    return constructed[0] if constructed else None
 
 
-def _watch(lifeline: socket.socket, host: Host) -> None:
-    """End with the owner: its end of the lifeline closes, however it ends."""
+def _end_on_sigterm(host: Host) -> None:
+    """End in order on SIGTERM, unless the actor has other plans."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: host.request_stop())
+        if hasattr(os, 'register_at_fork'):  # workers of the actor end on it at once, as usual
+            os.register_at_fork(after_in_child=_die_on_sigterm)
 
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            while lifeline.recv(1):
-                pass
-        if host.instance is None:  # a constructor can't be asked to stop
-            leave(1)
-        host.request_stop()
 
-    threading.Thread(target=wait, name='uactor-lifeline', daemon=True).start()
-    if hasattr(os, 'register_at_fork'):  # a forked child would keep it open for the owner to see
-        os.register_at_fork(after_in_child=lifeline.close)
+def _die_on_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _watch(lifeline: socket.socket, constructed: Sequence[Host]) -> None:
+    """End when the owner asks for it, or with it: its end of the lifeline closes, anyhow."""
+    with contextlib.suppress(OSError):
+        while lifeline.recv(1):
+            pass
+    if constructed:
+        constructed[0].request_stop()
+        closed = select.poll()
+        closed.register(lifeline, 0)  # shut down by an owner that is there, it is not closed yet
+        closed.poll()
+    faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT, exit=True, file=2)  # needs no GIL
+    if not constructed:  # a constructor can't be asked to stop
+        leave(1)
 
 
 def end(host: Host) -> None:
     """End the actor process in order."""
-    faulthandler.dump_traceback_later(_EXIT_TIMEOUT, exit=True)  # needs no GIL
     host.stop()
-    path = socket_path(host.target)
-    if path is not None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        directory = os.path.dirname(path)
-        if os.path.basename(directory).startswith('uactor-'):
-            shutil.rmtree(directory, ignore_errors=True)
+    _remove_files()
+
+
+def _remove_files() -> None:
+    for path in reversed(_files):
+        with contextlib.suppress(OSError):  # gone already, or never made
+            os.unlink(path) if stat.S_ISSOCK(os.lstat(path).st_mode) else os.rmdir(path)
+    _files.clear()
 
 
 def leave(status: int) -> NoReturn:
@@ -110,6 +142,10 @@ def leave(status: int) -> NoReturn:
 
     Without waiting for threads: those of gRPC and of blocked calls may never end.
     """
+    _leaving.acquire()  # for ever, if another thread does this already
+    if threading.current_thread() is threading.main_thread():
+        _die_on_sigterm()  # from here on it is meant in earnest
+    _remove_files()
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()

@@ -7,9 +7,14 @@ through, ours derives from the builtin that a program would have caught there.
 
 from __future__ import annotations
 
+import ast
 import builtins
+import multiprocessing
 import pickle
-from typing import Literal
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal
 
 __all__ = [
     'ActorDiedError',
@@ -31,7 +36,10 @@ __all__ = [
 ]
 
 Executed = Literal['no', 'yes', 'maybe']
-"""Whether a call that failed has run in the actor."""
+"""Whether the method of a call that failed has run in the actor."""
+
+Stage = Literal['asked', 'running', 'done']
+"""How far a call has come: until the actor's code begins, in it, and after it."""
 
 
 class UActorException(Exception):
@@ -77,7 +85,7 @@ class ThreadOwnedError(UActorException, RuntimeError):
 
 
 class ActorUnreachableError(UActorException, ConnectionRefusedError):
-    """Nothing accepts connections at the actor's address."""
+    """Nothing accepts connections at the actor's address, or the actor does not exist yet."""
 
 
 class ActorDiedError(UActorException, BrokenPipeError, EOFError):
@@ -86,8 +94,8 @@ class ActorDiedError(UActorException, BrokenPipeError, EOFError):
     A :class:`BrokenPipeError` and an :class:`EOFError`, since these are what
     :mod:`multiprocessing.managers` raises then.
 
-    :ivar executed: whether the call may have run: ``'no'`` when it certainly
-        never reached the actor, else ``'maybe'``.
+    :ivar executed: whether the method may have run: ``'no'`` when it certainly did not,
+        ``'yes'`` when it has come upon the end of another actor, else ``'maybe'``.
     """
 
     def __init__(self, message: str = 'the actor has ended', executed: Executed = 'maybe') -> None:
@@ -119,7 +127,12 @@ class SerializationError(UActorException, pickle.PicklingError, TypeError):
     """A value can't travel between processes.
 
     Return it through a proxy, or give its class a way to be pickled.
+
+    :ivar executed: whether the method has run: ``'yes'`` when it was the result that can't
+        travel, ``'no'`` when it was an argument.
     """
+
+    executed: Executed = 'no'
 
 
 class VersionError(UActorException):
@@ -174,17 +187,22 @@ STATUS: tuple[tuple[type[BaseException], str], ...] = (
     (ProxyError, 'INVALID_ARGUMENT'),
     (ActorUnreachableError, 'UNAVAILABLE'),
     (ActorDiedError, 'UNAVAILABLE'),
-    (BaseException, 'UNKNOWN'),
+    (BaseException, 'INTERNAL'),
 )
-"""The gRPC status of an error on unary RPCs: that of the first class that it belongs to."""
+"""The gRPC status of a unary RPC that was refused: that of the first class that the error
+belongs to."""
 
 
-def status_of(error: BaseException, executed: Executed) -> str:
-    """Return the name of the gRPC status code for ``error``."""
-    if isinstance(error, ActorDiedError) and executed != 'no':
-        return 'ABORTED'
-    if isinstance(error, SerializationError) and executed == 'yes':
-        return 'INTERNAL'
+def status_of(error: BaseException, stage: Stage) -> str:
+    """Return the name of the gRPC status code for an error that ended a unary RPC.
+
+    :param stage: where it was raised. An error of ours that the actor's own code raises, about
+        another actor, says nothing of this call: callers may retry what is UNAVAILABLE.
+    """
+    if stage == 'running':
+        return 'UNIMPLEMENTED' if isinstance(error, NotImplementedError) else 'UNKNOWN'
+    if stage == 'done':
+        return 'INTERNAL'  # the result does not fit
     return next(code for cls, code in STATUS if isinstance(error, cls))
 
 
@@ -195,18 +213,58 @@ def type_name(cls: type) -> str:
     return f'{cls.__module__}.{cls.__qualname__}'
 
 
+def text(error: BaseException) -> str:
+    """Return the text of ``error``, also when its ``__str__`` raises."""
+    try:
+        return str(error)
+    except BaseException as broken:  # SystemExit too: somebody is waiting for the text
+        return f'<str() of the exception raised {type(broken).__name__}>'
+
+
+_OF_PROXIES = (
+    queue.Empty,
+    queue.Full,
+    threading.BrokenBarrierError,
+    multiprocessing.TimeoutError,
+)
+"""What the methods of the standard proxies raise, beside builtins."""
+
+_KNOWN: dict[str, type[BaseException]] = {
+    type_name(cls): cls
+    for cls in (*vars(builtins).values(), *globals().values(), *_OF_PROXIES)
+    if isinstance(cls, type) and issubclass(cls, BaseException) and cls is not RemoteError
+}
+
+
 def rebuild(name: str, message: str, traceback: str) -> BaseException:
     """Return the exception that a failure without a pickle stands for.
 
-    A builtin, or one of ours, when its text alone makes it; else :class:`RemoteError`.
+    A builtin, one of ours, or one of the standard proxies, when its text alone makes it;
+    else :class:`RemoteError`.
     """
-    short = name.removeprefix(f'{__name__}.')
-    namespace = builtins if short == name else None
-    cls = getattr(namespace, short, None) if namespace else globals().get(short)
-    if isinstance(cls, type) and issubclass(cls, BaseException) and cls is not RemoteError:
-        try:
-            error = cls(message)
-        except TypeError:  # needs more than its text
-            return RemoteError(name, message, traceback)
-        return error if str(error) == message else RemoteError(name, message, traceback)
+    cls = _KNOWN.get(name)
+    if cls is not None:
+        for arguments in _arguments(cls, message):
+            try:
+                error = cls(*arguments)
+            except TypeError:  # needs more than its text
+                break
+            if str(error) == message:
+                return error
     return RemoteError(name, message, traceback)
+
+
+def _arguments(cls: type[BaseException], message: str) -> Iterator[tuple[Any, ...]]:
+    """Yield what ``cls`` may have been called with, if ``message`` is its text."""
+    if not message:
+        yield ()
+    if issubclass(cls, (KeyError, SystemExit)):  # their text is the repr() of what they hold
+        yield (_literal(message),)
+    yield (message,)
+
+
+def _literal(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return source

@@ -7,20 +7,29 @@ the host finds out by rebuilding it itself before it replies.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import traceback
 import types
-from typing import Any
+from collections.abc import Sequence
 
 from uactor import errors, values
-from uactor.errors import RemoteError, RemoteTraceback
+from uactor.errors import ActorDiedError, RemoteError, RemoteTraceback, SerializationError
 from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 _EXECUTED = {
     'no': pb.EXECUTED_NO,
     'yes': pb.EXECUTED_YES,
     'maybe': pb.EXECUTED_MAYBE,
 }
-_SCALARS = (type(None), bool, int, float, str, bytes)
+_EXECUTED_NAMES: dict[int, errors.Executed] = {
+    pb.EXECUTED_UNSPECIFIED: 'maybe',
+    pb.EXECUTED_NO: 'no',
+    pb.EXECUTED_YES: 'yes',
+    pb.EXECUTED_MAYBE: 'maybe',
+}
 
 
 def encode(
@@ -31,13 +40,12 @@ def encode(
 ) -> pb.Failure:
     """Return the failure that tells of ``error``.
 
+    Proxies that it brings along are pickled as the current passage says.
+
     :param pickles: whether the receiver accepts pickles.
     :param by_value: whether the exception's class may travel by value.
     """
-    if isinstance(error, RemoteError):  # from another actor: pass it on as it is
-        name, text = error.type_name, error.message
-    else:
-        name, text = errors.type_name(type(error)), _text(error)
+    name, text = _name_and_text(error)
     failure = pb.Failure(
         type_name=name,
         message=_printable(text),
@@ -50,50 +58,82 @@ def encode(
     return failure
 
 
+def shorten(failure: pb.Failure, limit: int) -> None:
+    """Leave out of a failure what makes it larger than ``limit`` bytes, if that is not negative."""
+    if 0 <= limit < failure.ByteSize():
+        failure.ClearField('pickle')
+        share = limit // 10  # in characters, each four bytes at most
+        failure.message, failure.traceback = failure.message[:share], failure.traceback[-share:]
+
+
 def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
     """Return the exception that a failure tells of, with the remote traceback as cause."""
-    chain = _unpickled(failure) if unpickle else []
-    if not chain:
-        name, text, trace = failure.type_name, failure.message, failure.traceback
-        chain = [RemoteError(name, text, trace) if unpickle else errors.rebuild(name, text, trace)]
-    error: BaseException = chain[0]
-    cause: BaseException = RemoteTraceback(failure.traceback)
-    error.__cause__ = cause
-    for earlier in chain[1:]:
-        cause.__cause__ = earlier
-        cause = earlier
+    name, text, trace = failure.type_name, failure.message, failure.traceback
+    if not unpickle:
+        chain = [errors.rebuild(name, text, trace)]
+    elif not failure.HasField('pickle'):
+        chain = [RemoteError(name, text, trace)]
+    else:
+        try:
+            chain = _loads(failure.pickle.data, failure.pickle.buffers)
+        except errors.UActorException as reason:  # the host could rebuild it, this process can't
+            chain = [RemoteError(name, text, trace), reason]
+    error = chain[0]
+    if isinstance(error, (ActorDiedError, SerializationError)):  # says it of its own call
+        error.executed = _EXECUTED_NAMES[failure.executed]
+    for later, earlier in itertools.pairwise([error, RemoteTraceback(trace), *chain[1:]]):
+        BaseException.__setattr__(later, '__cause__', earlier)  # a frozen dataclass has its own
     return error
 
 
-def _unpickled(failure: pb.Failure) -> list[BaseException]:
-    if not failure.HasField('pickle'):
-        return []
-    try:
-        chain: list[BaseException] = values.loads(failure.pickle.data, failure.pickle.buffers)
-    except errors.SerializationError:
-        return []  # the host could rebuild it, this process can't: told as RemoteError
-    return chain
+# --- pickling -------------------------------------------------------------------------------
 
 
 def _pickled(error: BaseException, by_value: bool) -> bytes | None:
-    """Return the pickled chain of causes, or None when the exception can't be rebuilt."""
+    """Return the pickled chain of causes, or None when the exception can't be rebuilt.
+
+    It is pickled for the receiver only after the trial: that one uses proxies in it up.
+    """
+    try:
+        chain = _rebuildable(error, by_value)
+        return _dumps(chain, by_value) if chain else None
+    except BaseException as broken:  # SystemExit in the user's __reduce__; the caller is waiting
+        log.debug('an exception does not travel', exc_info=broken)
+        return None
+
+
+def _rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
+    """Return as much of the chain of causes as can be pickled and rebuilt."""
     for chain in (_chain(error), [error]):
         try:
             with values.passage():
-                data = values.dumps(chain, by_value)
-            copies = values.loads(data)
-        except errors.UActorException:
-            continue
-        if all(map(_is_same, chain, copies)):
-            return data
-    return None
+                copies = _loads(_dumps(chain, by_value))
+        except Exception as reason:  # anything, of the user's hooks
+            log.debug('an exception does not travel', exc_info=reason)
+        else:
+            if list(map(type, copies)) == list(map(type, chain)):
+                return chain
+    return []
+
+
+def _dumps(chain: Sequence[BaseException], by_value: bool) -> bytes:
+    return values.dumps([(error, error.args) for error in chain], by_value)
+
+
+def _loads(data: bytes, buffers: Sequence[bytes] = ()) -> list[BaseException]:
+    """Rebuild exceptions, undoing what their constructors have made of their arguments."""
+    chain = []
+    for error, args in values.loads(data, buffers):
+        BaseException.__setattr__(error, 'args', args)
+        chain.append(error)
+    return chain
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     """Return the exception and its causes; tracebacks of other actors are not repeated."""
     chain: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None and current not in chain:
+    while current is not None and not any(current is known for known in chain):
         if not isinstance(current, RemoteTraceback):
             chain.append(current)
         suppressed = current.__suppress_context__ or current.__cause__ is not None
@@ -101,30 +141,21 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _is_same(error: BaseException, copy: Any) -> bool:
-    """Tell whether a constructor that did its own thing has changed the exception."""
-    if type(copy) is not type(error) or len(copy.args) != len(error.args):
-        return False
-    return all(
-        type(ours) is type(theirs) and (not isinstance(ours, _SCALARS) or _equal(ours, theirs))
-        for ours, theirs in zip(error.args, copy.args, strict=True)
-    )
+# --- text -----------------------------------------------------------------------------------
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
-    return bool(ours == theirs) or (ours != ours and theirs != theirs)  # NaN
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # the user's __str__
-        return f'<str() of the exception raised {type(broken).__name__}>'
+def _name_and_text(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, RemoteError):  # from another actor: pass it on as it is
+        return error.type_name, error.message
+    return errors.type_name(type(error)), errors.text(error)
 
 
 def _formatted(error: BaseException) -> str:
     trace = _user_frames(error.__traceback__)
-    return ''.join(traceback.format_exception(type(error), error, trace))
+    try:
+        return ''.join(traceback.format_exception(type(error), error, trace))
+    except Exception:  # a SyntaxError with odd attributes, for one
+        return ''.join(traceback.format_tb(trace)) + ': '.join(_name_and_text(error))
 
 
 def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
@@ -144,6 +175,6 @@ def _printable(text: str) -> str:
 
 def portable(error: BaseException | None) -> BaseException | None:
     """Return ``error``, or what tells of it when it can't be pickled and rebuilt."""
-    if error is None or _pickled(error, by_value=True) is not None:
+    if error is None or _rebuildable(error, by_value=True):
         return error
-    return RemoteError(errors.type_name(type(error)), _text(error), _formatted(error))
+    return RemoteError(*_name_and_text(error), _formatted(error))

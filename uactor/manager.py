@@ -162,33 +162,37 @@ class ActorManager:
         settings = self._settings(directory)
         messages = [values.dumps(surroundings), settings, actor]
         self._process, ready = interpreter.start(
-            actor_class.__qualname__, surroundings.path, messages, directory, _constructor_error
+            actor_class.__qualname__,
+            surroundings.path,
+            messages,
+            directory,
+            self._shutdown_timeout,
+            _constructor_error,
         )
         self._address, _ = pickle.loads(ready)
         if self._authkey is not None:
             keyring.add(target(self._address), self._authkey)
-        finalizer = weakref.finalize(self, self._process.end_soon, self._shutdown_timeout)
+        finalizer = weakref.finalize(self, self._process.end_soon)
         finalizer.atexit = False  # launch ends what is left
         with _lock:
             _owners[target(self._address)] = self
         try:
             self._link = connections.get(target(self._address))
         except BaseException:
-            self._process.end(self._shutdown_timeout)
+            self._process.end()
             raise
         address = target(self._address)
         self._process.on_exit(lambda: connections.lost(address))
 
     def _settings(self, directory: str | None) -> bytes:
-        return pickle.dumps(
-            {
-                'address': self._address if directory is None else f'unix:{directory}/s',
-                'authkey': family_key() if self._authkey is None else self._authkey,
-                'serializer': self._serializer,
-                'max_message_size': self._max_message_size,
-                'insecure': self._insecure,
-            }
-        )
+        settings = {
+            'address': self._address if directory is None else f'unix:{directory}/s',
+            'authkey': family_key() if self._authkey is None else self._authkey,
+            'serializer': self._serializer,
+            'max_message_size': self._max_message_size,
+            'insecure': self._insecure,
+        }
+        return pickle.dumps((directory, settings))
 
     def connect(self) -> None:
         """Connect to the actor at ``address``.
@@ -224,7 +228,7 @@ class ActorManager:
         if self._process is None or self.process is None:
             return
         self._shut_down = True
-        self._process.end(self._shutdown_timeout)
+        self._process.end()
         if self._address is not None:
             keyring.forget(target(self._address))
 

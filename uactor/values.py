@@ -25,6 +25,7 @@ from typing import Any
 
 import cloudpickle
 
+from uactor import errors
 from uactor.errors import SerializationError, UActorException
 from uactor.v1 import actor_pb2 as pb
 
@@ -40,7 +41,12 @@ GRANTED = 'granted'
 """Claim of a proxy whose hold the host has given to the receiver already."""
 
 _INT64 = range(-(2**63), 2**63)
-_MAX_DEPTH = 64
+_MAX_SIZE = 2**31 - 2**16
+"""Largest pickle, in bytes: Protobuf's messages end at 2 GiB."""
+_MAX_DEPTH = 30
+"""Deepest native value: Protobuf reads 100 messages in one another, and a dict takes three."""
+_UNNAMED = (type(None), type(NotImplemented), type(...))
+"""Classes that have no name in any module; pickle knows them."""
 _MAINS = ('__main__', '__mp_main__')
 _MAPPINGS: tuple[Mapping[Any, Any], ...] = ({}, collections.OrderedDict())
 _VIEWS = tuple(
@@ -118,12 +124,18 @@ class _NeedsValue(Exception):
 def importable(obj: Any) -> bool:
     """Tell whether a class or function can be found under its name by another process."""
     module_name = getattr(obj, '__module__', None)
-    if module_name is None or module_name in _MAINS:
+    if module_name is None or module_name in _MAINS or _is_registered(module_name):
         return False
     found: Any = sys.modules.get(module_name)
     for part in obj.__qualname__.split('.'):
         found = getattr(found, part, None)
-    return found is obj
+    return found is obj or obj in _UNNAMED
+
+
+def _is_registered(module_name: str) -> bool:
+    """Tell whether the user has told cloudpickle to send this module's contents by value."""
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
 
 
 class _NamePickler(pickle.Pickler):
@@ -170,35 +182,16 @@ def _fill_class_once(cls: type, state: tuple[Callable[[type, Any], None], Any]) 
             _filled.add(cls)
 
 
-def _pickled(pickler: type[pickle.Pickler], value: Any) -> bytes:
-    buffer = io.BytesIO()
-    pickler(buffer, protocol=PROTOCOL).dump(value)
-    return buffer.getvalue()
-
-
-def _by_value(value: Any) -> bytes:
-    worker_main = sys.modules.get('__mp_main__')
-    if worker_main is not None:  # the main module of a multiprocessing worker
-        cloudpickle.register_pickle_by_value(worker_main)
-    return _pickled(_ValuePickler, value)
-
-
 def dumps(value: Any, by_value: bool = True) -> bytes:
     """Pickle ``value``.
 
     :param by_value: whether classes and functions that can't be imported may travel by value.
     :raises SerializationError: when it can't be pickled.
     """
-    current = _passages.current
     try:
-        try:
-            return _pickled(_NamePickler, value)
-        except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError):
-            if not by_value:
-                raise
-            if current is not None and current.grants:
-                current.grants.clear()
-            return _by_value(value)
+        data = _by_name(value, quits=by_value)
+        if data is None:
+            data = _by_value(value)
     except UActorException:
         raise
     except _NeedsValue:
@@ -208,7 +201,49 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
             'does not allow; put it into a module'
         ) from None
     except Exception as error:
-        raise SerializationError(f'cannot send {_described(value)}: {error}') from error
+        reason = errors.text(error)
+        raise SerializationError(f'cannot send {_described(value)}: {reason}') from error
+    return _checked(data)
+
+
+def _by_name(value: Any, quits: bool) -> bytes | None:
+    """Return the pickle, or, with ``quits``, None where names won't do."""
+    grants = _granted()
+    count = len(grants)
+    try:
+        return _pickled(_NamePickler, value)
+    except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError):
+        del grants[count:]  # of a pickle that nobody gets
+        if not quits:
+            raise
+        return None
+
+
+def _by_value(value: Any) -> bytes:
+    worker_main = sys.modules.get('__mp_main__')
+    if worker_main is not None:  # the main module of a multiprocessing worker
+        cloudpickle.register_pickle_by_value(worker_main)
+    return _pickled(_ValuePickler, value)
+
+
+def _pickled(pickler: type[pickle.Pickler], value: Any) -> bytes:
+    buffer = io.BytesIO()
+    pickler(buffer, protocol=PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+def _granted() -> list[str]:
+    current = _passages.current
+    return current.grants if current is not None and current.grants is not None else []
+
+
+def _checked(data: bytes) -> bytes:
+    if len(data) > _MAX_SIZE:
+        raise SerializationError(
+            f'{len(data)} bytes are too many for one message, which holds {_MAX_SIZE} at most; '
+            'send them in parts'
+        )
+    return data
 
 
 def _described(value: Any) -> str:
@@ -226,7 +261,8 @@ def loads(data: bytes, buffers: Sequence[bytes] = ()) -> Any:
         raise
     except Exception as error:
         raise SerializationError(
-            f'cannot rebuild a value that was sent here: {type(error).__name__}: {error}'
+            f'cannot rebuild a value that was sent here: {type(error).__name__}: '
+            f'{errors.text(error)}'
         ) from error
 
 
@@ -245,7 +281,7 @@ def _scalar(value: Any) -> pb.Value | None:
     if kind is float:
         return pb.Value(double=value)
     if kind is bytes:
-        return pb.Value(bytes=value)
+        return pb.Value(bytes=_checked(value))
     if kind is str:
         try:
             return pb.Value(string=value)
@@ -304,7 +340,7 @@ def unshareable(value: Any) -> pb.Handle:
     """Refuse to make a handle: the ``share`` of those who can't."""
     raise SerializationError(
         f'{_described(value)} has no native form; only None, bool, int of 64 bits, float, str, '
-        'bytes, list, dict and proxies travel without pickles'
+        'bytes, list, dict and proxies travel without pickles, and not too deep in one another'
     )
 
 
@@ -365,16 +401,10 @@ def encode_arguments(
             request.kwargs[name].CopyFrom(encode_native(value, share))
 
 
-def decode_arguments(
-    request: pb.CallRequest, resolve: Resolve, unpickle: bool
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the positional and keyword arguments of a call.
+def decode_arguments(message: pb.Pickle, unpickle: bool) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the positional and keyword arguments that travel as one pickle.
 
-    :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
+    :raises SerializationError: when it is not accepted or can't be rebuilt.
     """
-    if request.HasField('arguments'):
-        pair: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(request.arguments, unpickle)
-        return pair
-    args = [decode(value, resolve, unpickle) for value in request.args]
-    kwargs = {name: decode(value, resolve, unpickle) for name, value in request.kwargs.items()}
+    args, kwargs = _unpickled(message, unpickle)
     return args, kwargs

@@ -20,7 +20,13 @@ from typing import Any
 from uactor import failures, local, values
 from uactor.auth import keyring
 from uactor.client.session import Session
-from uactor.errors import ActorDiedError, ActorUnreachableError, AuthkeyError, UActorException
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    AuthkeyError,
+    SerializationError,
+    UActorException,
+)
 from uactor.handles import Token, is_loopback, socket_path
 from uactor.local import Resolve, Shared
 from uactor.reaper import reaper
@@ -173,7 +179,7 @@ class Link:
         if inherited is not None:
             lease, ids = inherited
             retain = pb.RetainHandleRequest(handles=ids, lease_id=lease)
-            answer(session, pb.SessionRequest(retain_handle=retain))
+            checked(session, session.ask(pb.SessionRequest(retain_handle=retain)))
         return session
 
     def retire(self, session: Session) -> None:
@@ -254,9 +260,8 @@ class Link:
         return list(held.elements())
 
 
-def answer(session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
-    """Ask, and raise the failure if the response is one."""
-    response = session.ask(request)
+def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
+    """Return the response, or raise the failure if it is one."""
     if response.WhichOneof('kind') == 'failure':
         error = failures.decode(response.failure, session.serializer != 'native')
         try:
@@ -387,12 +392,13 @@ class Connection:
         released = self._link.drain()
         request.releases.extend(released)
         try:
-            return answer(session, request)
-        except ActorDiedError:
+            response = session.ask(request)
+        except (ActorDiedError, SerializationError):
             for handle in released:  # only this session may have ended
                 self._link.adopt(handle)
                 self._link.release(handle)
             raise
+        return checked(session, response)
 
     # --- holds -----------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Session:
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self._number = 0
+        self._limit = 0
         self.busy = False
         self._stream = stub(iter(self._requests.get, None))
         if not self._stream.add_callback(self._ended):
@@ -85,6 +86,7 @@ class Session:
         self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         self.actor = welcome.actor
         self.serializer = welcome.serializer
+        self._limit = welcome.max_message_size
         self.by_value = self.serializer == 'cloudpickle' and values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
@@ -105,6 +107,7 @@ class Session:
     def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         import grpc  # loaded with the channel; this module is not
 
+        self._check_size(request)
         self._number += 1
         request.id = self._number
         self.busy = True
@@ -121,6 +124,14 @@ class Session:
             raise
         self.busy = False
         return response
+
+    def _check_size(self, request: pb.SessionRequest) -> None:
+        """Refuse a message that the host does not take: it would break the session."""
+        if self._limit and (size := request.ByteSize()) > self._limit:
+            raise SerializationError(
+                f'the message has {size} bytes, and the actor at {self._address} takes '
+                f'{self._limit} at most (its option max_message_size)'
+            )
 
     def _translated(self, error: grpc.RpcError | StopIteration, opening: bool) -> Exception:
         """Return our error for one of gRPC's. The table of error and status."""

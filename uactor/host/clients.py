@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from uactor.errors import Executed, Stage
 from uactor.host.objects import ANONYMOUS
 from uactor.host.waiting import Interrupt, Interrupted
 
@@ -24,6 +25,7 @@ class Caller:
     :ivar in_session: whether its calls all run on one thread.
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
+    :ivar stage: how far the call has come.
     """
 
     def __init__(self, client_id: str = ANONYMOUS, in_session: bool = False) -> None:
@@ -31,6 +33,12 @@ class Caller:
         self.in_session = in_session
         self.interrupt = Interrupt()
         self.undo: Callable[[], None] | None = None
+        self.stage: Stage = 'asked'
+
+    @property
+    def executed(self) -> Executed:
+        """Whether the call has run, as far as the actor's own code goes."""
+        return 'no' if self.stage == 'asked' else 'yes'
 
     def confirm(self) -> None:
         """Take back what the call has taken out of a queue, if the client has gone meanwhile.

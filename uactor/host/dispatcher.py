@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor.errors import ActorDiedError, NotExposedError
-from uactor.host import primitives
+from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
 from uactor.host.objects import Entry, ObjectTable
 from uactor.host.primitives import Locks
@@ -87,41 +87,61 @@ class Dispatcher:
         """
         entry = self._table.get(handle)
         if method not in entry.exposed:
-            return self._unexposed(entry, method, args), ''
+            return self._unexposed(caller, entry, method, args), ''
         if isinstance(entry.object, primitives.PRIMITIVES):
             result = primitives.call(entry.object, method, args, kwargs, caller, self._locks)
+            caller.stage = 'done'
         else:
-            result = getattr(entry.object, method)(*args, **kwargs)
+            result = self.run(caller, getattr(entry.object, method), args, kwargs)
         return result, entry.method_to_typeid.get(method, '')
 
-    def _unexposed(self, entry: Entry, method: str, args: Sequence[Any]) -> Any:
+    def run(
+        self,
+        caller: Caller,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Run a function and return its result.
+
+        :raises InvalidArgument: outside sessions, when it does not take such arguments.
+        :raises BaseException: whatever the function raises.
+        """
+        if not caller.in_session:
+            arguments.check(function, args, kwargs)
+        caller.stage = 'running'
+        result = function(*args, **kwargs)
+        caller.stage = 'done'
+        return result
+
+    def _unexposed(self, caller: Caller, entry: Entry, method: str, args: Sequence[Any]) -> Any:
         fallback = FALLBACKS.get(method)
         if fallback is not None:
-            return fallback(entry)
+            return self.run(caller, fallback, (entry,), {})
         if method == '__getattribute__' and len(args) == 1:
-            return self._get(entry, args[0])
+            return self._get(caller, entry, args[0])
         if method == '__setattr__' and len(args) == 2:
-            return self._set(entry, *args)
+            return self._set(caller, entry, *args)
         raise not_exposed(entry, method)
 
     def get_attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
         """Read an attribute; return its value and the typeid to share it as, or ''."""
         entry = self._table.get(handle)
-        return self._get(entry, name), entry.method_to_typeid.get(name, '')
+        return self._get(caller, entry, name), entry.method_to_typeid.get(name, '')
 
     def set_attribute(self, caller: Caller, handle: str, name: str, value: Any) -> None:
         """Write an attribute."""
-        self._set(self._table.get(handle), name, value)
+        self._set(caller, self._table.get(handle), name, value)
 
-    def _get(self, entry: Entry, name: str) -> Any:
+    def _get(self, caller: Caller, entry: Entry, name: str) -> Any:
         if not _is_attribute(entry, name, '__getattribute__'):
             raise not_exposed(entry, name)
-        return getattr(entry.object, name)
+        return self.run(caller, getattr, (entry.object, name), {})
 
-    def _set(self, entry: Entry, name: str, value: Any) -> None:
+    def _set(self, caller: Caller, entry: Entry, name: str, value: Any) -> None:
         if not _is_attribute(entry, name, '__setattr__'):
             raise not_exposed(entry, name)
-        setattr(entry.object, name, value)
+        self.run(caller, setattr, (entry.object, name, value), {})
 
 
 def _is_attribute(entry: Entry, name: str, accessor: str) -> bool:

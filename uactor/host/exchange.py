@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from uactor import values
-from uactor.errors import ProxyError, SerializationError
+from uactor.errors import ProxyError
 from uactor.handles import Token
+from uactor.host.arguments import decoded, field
 from uactor.host.clients import Caller
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
@@ -18,8 +20,8 @@ from uactor.v1 import actor_pb2 as pb
 PROTOCOL_VERSION = 1
 _REPR_LIMIT = 200
 
-Create = Callable[[str, Sequence[Any], Mapping[str, Any]], Any]
-"""Makes a new object of a typeid."""
+Factory = Callable[[str], Callable[..., Any]]
+"""Returns what makes a new object of a typeid."""
 
 
 class Exchange:
@@ -28,7 +30,7 @@ class Exchange:
     :param address: where this process listens, as handles name it.
     :param serializer: how values travel.
     :param resolve: makes the proxy for a handle that came as an argument.
-    :param create: makes a new object of a typeid.
+    :param factory: returns what makes a new object of a typeid.
     """
 
     def __init__(
@@ -38,38 +40,41 @@ class Exchange:
         address: str,
         serializer: str,
         resolve: Callable[[pb.Handle], Any],
-        create: Create,
+        factory: Factory,
         typeids: Sequence[str],
     ) -> None:
         self._dispatcher = dispatcher
         self._table = table
         self._address = address
         self._resolve = resolve
-        self._create = create
+        self._factory = factory
         self._typeids = tuple(typeids)
         self.serializer = serializer
         self.pickles = serializer != 'native'
 
     # --- requests --------------------------------------------------------------------------
 
-    def call(self, caller: Caller, request: pb.CallRequest, by_value: bool = True) -> pb.Value:
-        """Run the method that a request names and return its encoded result."""
+    def call(self, caller: Caller, request: pb.CallRequest, by_value: bool = False) -> pb.Value:
+        """Run the method that a request names and return its encoded result.
+
+        :param by_value: whether a pickle may hold classes and functions by value: only in a
+            session, whose Hello has told the version of Python.
+        """
         result, typeid = self.dispatch(caller, request)
         return self.encode(caller, result, typeid, request.accept_pickle, by_value)
 
     def dispatch(self, caller: Caller, request: pb.CallRequest) -> tuple[Any, str]:
         """Run the method that a request names; return its result and typeid, or ''."""
         self._table.use(request.handle)
-        try:
-            args, kwargs = values.decode_arguments(request, self._resolve, self.pickles)
-        except SerializationError as error:
-            error.__dict__['executed'] = 'no'
-            raise
+        if request.typeid and request.typeid not in self._typeids:
+            with field('typeid'):
+                raise ProxyError(f'there is no typeid {request.typeid!r}; see Describe')
+        args, kwargs = decoded(request, self._resolve, self.pickles)
         result, typeid = self._dispatcher.call(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
 
     def get_attribute(
-        self, caller: Caller, request: pb.GetAttributeRequest, by_value: bool = True
+        self, caller: Caller, request: pb.GetAttributeRequest, by_value: bool = False
     ) -> pb.Value:
         """Read the attribute that a request names and return its encoded value."""
         self._table.use(request.handle)
@@ -79,23 +84,22 @@ class Exchange:
     def set_attribute(self, caller: Caller, request: pb.SetAttributeRequest) -> None:
         """Write the attribute that a request names."""
         self._table.use(request.handle)
-        value = values.decode(request.value, self._resolve, self.pickles)
+        with field('value'):
+            value = values.decode(request.value, self._resolve, self.pickles)
         self._dispatcher.set_attribute(caller, request.handle, request.name, value)
 
     def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
         """Make the object that a request asks for and return its handle."""
-        args = [values.decode(value, self._resolve, self.pickles) for value in request.args]
-        kwargs = {
-            name: values.decode(value, self._resolve, self.pickles)
-            for name, value in request.kwargs.items()
-        }
-        made = self._create(request.typeid, args, kwargs)
-        seconds = request.lease.ToTimedelta().total_seconds() or LEASE
+        seconds = _lease(request)
+        with field('typeid'):
+            factory = self._factory(request.typeid)
+        args, kwargs = decoded(request, self._resolve, self.pickles)
+        made = self._dispatcher.run(caller, factory, args, kwargs)
         return self._shared(caller, made, request.typeid, detailed=True, seconds=seconds)
 
     def retain(self, caller: Caller, request: pb.RetainHandleRequest) -> pb.RetainHandleResponse:
         """Take the holds or the lease that a request asks for."""
-        seconds = request.lease.ToTimedelta().total_seconds() or LEASE
+        seconds = _lease(request)
         if request.as_lease:
             return pb.RetainHandleResponse(lease_id=self._table.lease(request.handles, seconds))
         self._table.retain(request.handles, caller.client_id, request.lease_id)
@@ -107,7 +111,7 @@ class Exchange:
     # --- results ---------------------------------------------------------------------------
 
     def encode(
-        self, caller: Caller, value: Any, typeid: str, accept_pickle: bool, by_value: bool = True
+        self, caller: Caller, value: Any, typeid: str, accept_pickle: bool, by_value: bool = False
     ) -> pb.Value:
         """Return the encoded ``value``; what is shared with it is held for ``caller``.
 
@@ -130,7 +134,8 @@ class Exchange:
         token = getattr(value, '_token', None)
         if not isinstance(token, Token):
             known = self._table.of(value)
-            typeid = known.typeid if known is not None else 'auto'
+            natural = 'Iterator' if isinstance(value, Iterator) else 'auto'
+            typeid = known.typeid if known is not None else natural
             return self._shared(caller, value, typeid, detailed=True)
         if token.target == self._address:
             entry = self._table.get(token.id)
@@ -198,12 +203,40 @@ class Exchange:
         return response
 
 
+def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
+    """Return how long a hold shall last, in seconds."""
+    if not request.HasField('lease'):
+        return LEASE
+    with field('lease'):
+        seconds = request.lease.ToTimedelta().total_seconds()
+        if seconds <= 0:
+            raise ValueError('a lease lasts longer than no time')
+    return min(seconds, threading.TIMEOUT_MAX)
+
+
 def signature_text(owner: Any, name: str) -> str:
     """Return the signature of a method for people; '' when Python can't tell."""
     try:
-        return str(inspect.signature(getattr(owner, name)))
+        signature = inspect.signature(getattr(owner, name))
     except (TypeError, ValueError):  # implemented in C, without a signature
         return ''
+    parameters = [
+        parameter.replace(annotation=_unquoted(parameter.annotation))
+        for parameter in signature.parameters.values()
+    ]
+    result = _unquoted(signature.return_annotation)
+    return str(signature.replace(parameters=parameters, return_annotation=result))
+
+
+class _Bare(str):
+    """An annotation that is shown as it was written, without the quotes of a string."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _unquoted(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
 
 
 def brief_repr(value: Any) -> str:

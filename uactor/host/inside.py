@@ -82,7 +82,8 @@ class InsideConnection:
         outside = self._elsewhere()
         if outside is not None:
             return outside.create(typeid, args, kwargs, resolve)
-        return resolve(self._host.share(self._host.create(typeid, args, kwargs), typeid))
+        made = self._host.factory(typeid)(*args, **kwargs)
+        return resolve(self._host.share(made, typeid))
 
     def _resolved(self, value: Any, typeid: str, resolve: Resolve) -> Any:
         if not typeid or isinstance(getattr(value, '_token', None), Token):

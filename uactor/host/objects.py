@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from uactor.errors import HandleError, ProxyError, StaleHandleError
+from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleHandleError
 from uactor.host.waiting import make_interruptible
 
 LEASE = 600.0
@@ -89,6 +89,7 @@ class ObjectTable:
     def get(self, handle: str) -> Entry:
         """Return the object that ``handle`` names; empty for the actor.
 
+        :raises ActorUnreachableError: for the actor while it is being constructed.
         :raises StaleHandleError: for a handle of an earlier actor process.
         :raises HandleError: when there is no such object (any more).
         """
@@ -96,7 +97,7 @@ class ObjectTable:
         if entry is not None:
             return entry
         if handle in ('', self.actor_id):
-            raise ProxyError('the actor is still being constructed')
+            raise ActorUnreachableError('the actor is still being constructed')
         if handle.partition('.')[0] != self.incarnation and '.' in handle:
             raise StaleHandleError(f'the handle {handle!r} is not of this actor process')
         raise HandleError(f'there is no object {handle!r}; its last holder has released it')
@@ -106,10 +107,11 @@ class ObjectTable:
         with self._lock:
             return self._by_identity.get(id(value))
 
-    def all(self) -> list[Entry]:
-        """Return all entries."""
+    def held(self) -> list[tuple[Entry, int, int]]:
+        """Return all entries, the actor first, each with its holds and how many clients hold it."""
         with self._lock:
-            return list(self._entries.values())
+            entries = sorted(self._entries.values(), key=lambda entry: not entry.permanent)
+            return [(entry, entry.holds.total(), _clients(entry.holds)) for entry in entries]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -179,6 +181,7 @@ class ObjectTable:
             return None
         del self._entries[handle]
         del self._by_identity[id(entry.object)]
+        self._leases.pop(handle, None)
         return entry
 
     def release_later(self, handle: str) -> None:
@@ -261,5 +264,16 @@ ANONYMOUS = 'anonymous'
 """Holder of what callers outside sessions hold; such holds are leases."""
 
 
+_LEASE_PREFIX = 'lease '
+
+
 def _holder(lease_id: str) -> str:
-    return f'lease {lease_id}'
+    return _LEASE_PREFIX + lease_id
+
+
+def _clients(holders: Iterable[str]) -> int:
+    """Return how many of the holders are client processes."""
+    return sum(
+        holder not in (LOCAL, ANONYMOUS) and not holder.startswith(_LEASE_PREFIX)
+        for holder in holders
+    )

@@ -111,6 +111,8 @@ def call(
     :raises Interrupted: when the client goes while the call waits; nothing is taken then.
     """
     function = getattr(primitive, method)
+    _check_owner(primitive, method, caller)
+    caller.stage = 'running'
     with caller.interrupt.on_this_thread():
         if isinstance(primitive, _LOCKS):
             if method in _TAKES:
@@ -124,6 +126,14 @@ def call(
         return function(*args, **kwargs)
 
 
+def _check_owner(primitive: Any, method: str, caller: Caller) -> None:
+    if method in _TAKES and isinstance(primitive, _THREAD_OWNED) and not caller.in_session:
+        raise ThreadOwnedError(
+            f'{method}() of a {type(primitive).__name__} needs a Session: the lock belongs to the '
+            'thread that takes it, and other RPCs have none of their own'
+        )
+
+
 def _take(
     lock: Any,
     method: str,
@@ -132,11 +142,6 @@ def _take(
     caller: Caller,
     locks: Locks,
 ) -> bool:
-    if isinstance(lock, _THREAD_OWNED) and not caller.in_session:
-        raise ThreadOwnedError(
-            f'{method}() of a {type(lock).__name__} needs a Session: the lock belongs to the '
-            'thread that takes it, and other RPCs have none of their own'
-        )
     if method == '__enter__':
         args, kwargs = (), {}
     taken = _acquire(lock, caller.interrupt, *args, **kwargs)

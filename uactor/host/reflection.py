@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
@@ -23,7 +24,7 @@ def descriptors() -> list[descriptor_pb2.FileDescriptorProto]:
     """Return the files that every actor process serves, comments included."""
     data = resources.files('uactor.v1').joinpath('actor.binpb').read_bytes()
     files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
-    for module in (health_pb2, pb):
+    for module in (error_details_pb2, health_pb2, pb):  # reflection last, for _as_v1
         file = descriptor_pb2.FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
         files.append(file)

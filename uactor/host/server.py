@@ -83,6 +83,7 @@ class Host:
         self.actor_class = actor_class
         self.instance: Any = None
         self.authkey = settings.authkey
+        self.max_message_size = settings.max_message_size
         self._registry: Mapping[str, Any] = actor_class.manager_class._registry
         self._ending: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.table = ObjectTable(self._expose)
@@ -91,6 +92,7 @@ class Host:
         self.dispatcher = Dispatcher(self.table, self.locks)
         self._reflection = Reflection(descriptors())
         self._health = health.HealthServicer()
+        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._server = self._make_server(settings)
         self.address = _bind(self._server, settings)
         self.target = target(self.address)
@@ -101,7 +103,7 @@ class Host:
             self.target,
             settings.serializer,
             surroundings.resolve,
-            self.create,
+            self.factory,
             tuple(self._registry),
         )
         self.connection = InsideConnection(self, surroundings.dial)
@@ -148,8 +150,11 @@ class Host:
         finally:
             local.constructing = None
         self.table.set_actor(self.instance)
+        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    def _set_health(self, status: int) -> None:
         for service in ('', *self._reflection.services()):
-            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            self._health.set(service, status)
 
     # --- what the rest of uactor needs -------------------------------------------------------
 
@@ -171,15 +176,19 @@ class Host:
         entry = self.table.get(handle)
         return share_in(self, entry.object, entry.typeid)
 
-    def create(self, typeid: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Make a new object of a typeid."""
+    def factory(self, typeid: str) -> Callable[..., Any]:
+        """Return what makes a new object of a typeid.
+
+        :raises ProxyError: when there is nothing that does.
+        """
         registered = self._registry.get(typeid)
         if registered is None or registered.callable is None:
             possible = sorted(name for name, known in self._registry.items() if known.callable)
             raise ProxyError(
                 f'cannot create a {typeid!r}; what can be created: {", ".join(possible)}'
             )
-        return registered.callable(*args, **kwargs)
+        made: Callable[..., Any] = registered.callable
+        return made
 
     def _expose(self, value: Any, typeid: str) -> tuple[frozenset[str], Mapping[str, str]]:
         registered = self._registry.get(typeid)

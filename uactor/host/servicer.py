@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,15 +12,18 @@ from uactor import auth
 from uactor.host import sessions, status
 from uactor.host.clients import Caller
 from uactor.host.objects import ANONYMOUS
-from uactor.host.waiting import Interrupted
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
 
-_HEALTH = '/grpc.health.v1.Health/'
-_SESSION = '/uactor.v1.ActorService/Session'
+_OPEN = (
+    '/grpc.health.v1.Health/Check',
+    '/grpc.health.v1.Health/Watch',
+    '/uactor.v1.ActorService/Session',  # asks for the key itself
+)
+"""What needs no authkey in its metadata."""
 
 
 class Authorization(grpc.ServerInterceptor):
@@ -32,39 +35,24 @@ class Authorization(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: Any
     ) -> Any:
-        """Return the handler, or one that refuses."""
-        handler = continuation(handler_call_details)
-        method = handler_call_details.method
-        if method.startswith(_HEALTH) or method == _SESSION:
-            return handler
-        if handler is None or auth.is_authorized(
-            handler_call_details.invocation_metadata, self._authkey
+        """Return the handler, or one that refuses: also for what does not exist."""
+        details = handler_call_details
+        if details.method in _OPEN or auth.is_authorized(
+            details.invocation_metadata, self._authkey
         ):
-            return handler
-        return _refusal(handler)
+            return continuation(details)
+        return _REFUSAL
 
 
-def _refusal(handler: Any) -> Any:
-    """Return a handler of the same arity that refuses."""
-
-    def refuse(request: Any, context: grpc.ServicerContext) -> Any:
-        context.abort(
-            grpc.StatusCode.UNAUTHENTICATED,
-            "wrong or missing authkey; send the metadata 'authorization: Bearer <base64url key>'",
-        )
-
-    def refuse_stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        refuse(request, context)
-        yield
-
-    arity = 'stream' if handler.request_streaming else 'unary'
-    answer = 'stream' if handler.response_streaming else 'unary'
-    make = getattr(grpc, f'{arity}_{answer}_rpc_method_handler')
-    return make(
-        refuse_stream if handler.response_streaming else refuse,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
+def _refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+    context.abort(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "wrong or missing authkey; send the metadata 'authorization: Bearer <base64url key>'",
     )
+
+
+# On the wire, the refusal of a stream is also that of a unary call.
+_REFUSAL: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
@@ -84,12 +72,10 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         try:
             with self._host.dispatcher.accepted():
                 yield caller
-        except Interrupted:
-            context.abort(grpc.StatusCode.CANCELLED, 'the wait has been interrupted')
         except GeneratorExit:  # the client has left a stream
             raise
         except BaseException as error:
-            status.abort(self._host, context, error)
+            status.abort(context, error, caller, tracebacks=self._host.is_local)
         finally:
             clients.unary_done(caller)
 
@@ -109,17 +95,10 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         exchange = self._host.exchange
         with self._caller(context) as caller:
             result, _ = exchange.dispatch(caller, request.call)
-            items = iter(result)
-            try:
+            with contextlib.closing(_items(result, caller)) as items:
                 for item in items:
-                    if caller.interrupt.fired:
-                        return
                     encoded = exchange.encode(caller, item, '', request.call.accept_pickle)
                     yield pb.CallStreamResponse(item=encoded)
-            finally:
-                close = getattr(items, 'close', None)
-                if close is not None:
-                    close()
 
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
@@ -151,7 +130,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     ) -> pb.ReleaseHandleResponse:
         with self._caller(context) as caller:
             for handle in request.handles:
-                self._host.table.get(handle)  # says so when it is gone
+                self._host.table.get(handle)  # raises when it is gone
             self._host.table.release(request.handles, caller.client_id)
             return pb.ReleaseHandleResponse()
 
@@ -160,12 +139,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     ) -> pb.ListHandlesResponse:
         with self._caller(context):
             response = pb.ListHandlesResponse()
-            for entry in self._host.table.all():
-                response.handles.add(
-                    handle=self._host.exchange.handle(entry, detailed=True),
-                    holds=sum(entry.holds.values()),
-                    clients=len(entry.holds),
-                )
+            for entry, holds, clients in self._host.table.held():
+                handle = self._host.exchange.handle(entry, detailed=True)
+                response.handles.add(handle=handle, holds=holds, clients=clients)
             return response
 
     def Session(
@@ -183,3 +159,22 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._caller(context) as caller:
             self._host.dispatcher.call(caller, '', 'shutdown', (), {})
             return pb.ShutdownResponse()
+
+
+def _items(result: Any, caller: Caller) -> Generator[Any, None, None]:
+    """Iterate over a result for a caller, and close the iterator when it has gone.
+
+    :raises Interrupted: when it has gone, or the actor is ending: what is left is missing.
+    """
+    items = iter(result)
+    caller.stage = 'running'
+    try:
+        for item in items:
+            caller.interrupt.check()
+            caller.stage = 'done'
+            yield item
+            caller.stage = 'running'
+    finally:
+        close = getattr(items, 'close', None)
+        if close is not None:
+            close()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 from uactor import auth, failures, values
-from uactor.errors import ActorDiedError, Executed, SerializationError
+from uactor.errors import SerializationError
+from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.waiting import Interrupted
@@ -77,6 +78,7 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
         nonce=nonce,
         actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
         serializer=host.exchange.serializer,
+        max_message_size=max(0, host.max_message_size),
     )
 
 
@@ -104,14 +106,16 @@ class _Session:
 
     def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         response = pb.SessionResponse(id=request.id)
+        self._caller.stage = 'asked'
         try:
             with self._host.dispatcher.accepted():
                 self._handle(request, kind, response)
+                self._check_size(response)
         except Interrupted:
             raise
         except BaseException as error:  # also SystemExit: it is the caller's to see
             response.failure.CopyFrom(self._failure(error, request))
-            error.__traceback__ = None
+            BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
         return response
 
     def _handle(self, request: pb.SessionRequest, kind: str, response: pb.SessionResponse) -> None:
@@ -132,20 +136,26 @@ class _Session:
             raise SerializationError(f'a session takes no {kind!r} here')
         response.result.CopyFrom(result)
 
+    def _check_size(self, response: pb.SessionResponse) -> None:
+        limit = self._host.max_message_size
+        if limit >= 0 and (size := response.ByteSize()) > limit:
+            raise SerializationError(
+                f'the result has {size} bytes, and this actor sends {limit} at most '
+                '(its option max_message_size)'
+            )
+
     def _failure(self, error: BaseException, request: pb.SessionRequest) -> pb.Failure:
+        if isinstance(error, InvalidArgument):
+            error = error.reason
         kind = request.WhichOneof('kind')
         wants = getattr(request, kind).accept_pickle if kind in _ACCEPTING else True
-        executed = executed_of(error)
         pickles = wants and self._host.exchange.pickles
-        return failures.encode(error, executed, pickles, self._by_value)
+        with values.passage(granting=True) as passage:
+            failure = failures.encode(error, self._caller.executed, pickles, self._by_value)
+        failures.shorten(failure, self._host.max_message_size)
+        if passage.grants and failure.HasField('pickle'):
+            self._host.table.retain(passage.grants, self._caller.client_id)
+        return failure
 
 
 _ACCEPTING = ('call', 'get_attribute', 'set_attribute')
-
-
-def executed_of(error: BaseException) -> Executed:
-    """Return whether the method ran that ended with ``error``."""
-    if isinstance(error, (ActorDiedError, SerializationError)):
-        executed: Executed = error.__dict__.get('executed', 'yes')
-        return executed
-    return 'yes'

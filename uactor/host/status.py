@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import urllib.parse
 
 import grpc
 from google.protobuf import any_pb2, message
@@ -10,41 +10,73 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from grpc_status import rpc_status
 
 from uactor import errors, failures
-from uactor.host.sessions import executed_of
+from uactor.errors import ActorDiedError, Executed
+from uactor.host.arguments import InvalidArgument
+from uactor.host.clients import Caller
+from uactor.host.waiting import Interrupted
 
-if TYPE_CHECKING:
-    from uactor.host.server import Host
+_TRAILERS = 4096
+"""Most that all trailers may take, in bytes. Past 8 KiB the code itself is lost on the way."""
 
-_LINE, _TRAILERS = 1024, 4096
-_SERVICE = 'uactor.v1.ActorService'
+_LINE, _NAME, _TEXT = 1024, 128, 384
+_OVERHEAD = 192  # keys of the trailers, and the envelope of the traceback
+_DOMAIN = 'uactor.v1.ActorService'
 
 
-def abort(host: Host, context: grpc.ServicerContext, error: BaseException) -> None:
-    """End the RPC with the status that tells of ``error``."""
-    executed = executed_of(error)
-    code = getattr(grpc.StatusCode, errors.status_of(error, executed))
-    failure = failures.encode(error, executed, pickles=False)
-    line = _shortened(f'{failure.type_name}: {failure.message}'.replace('\n', ' '), _LINE)
+def abort(
+    context: grpc.ServicerContext, error: BaseException, caller: Caller, tracebacks: bool
+) -> None:
+    """End the RPC with the status that tells of ``error``.
+
+    :param tracebacks: whether the caller may see where in the actor it was raised.
+    """
+    reason, name, executed = _told(error, caller)
+    code = getattr(grpc.StatusCode, name)
+    failure = failures.encode(reason, executed, pickles=False)
+    line = _one_line(f'{failure.type_name}: {failure.message}')
     status = status_pb2.Status(code=code.value[0], message=line)
-    _add(
-        status,
-        error_details_pb2.ErrorInfo(
-            reason=code.name,
-            domain=_SERVICE,
-            metadata={'py_type': _shortened(failure.type_name, 256), 'executed': executed},
-        ),
-    )
-    if host.is_local:
-        room = _TRAILERS - status.ByteSize() - 128
-        detail = _shortened(failure.traceback, max(room, 0))
+    metadata = {'py_type': _shortened(failure.type_name, _NAME), 'executed': executed}
+    _add(status, error_details_pb2.ErrorInfo(reason=name, domain=_DOMAIN, metadata=metadata))
+    if isinstance(error, InvalidArgument):
+        request = error_details_pb2.BadRequest()
+        request.field_violations.add(
+            field=_shortened(error.field, _NAME), description=_shortened(failure.message, _TEXT)
+        )
+        _add(status, request)
+    elif tracebacks:
+        room = _TRAILERS - _OVERHEAD - _encoded_size(line)
+        detail = _shortened(failure.traceback, room * 3 // 4 - status.ByteSize())  # goes as base64
         _add(status, error_details_pb2.DebugInfo(detail=detail))
     context.abort_with_status(rpc_status.to_status(status))
+
+
+def _told(error: BaseException, caller: Caller) -> tuple[BaseException, str, Executed]:
+    """Return the error to tell of, the name of its status code, and whether the call has run."""
+    if isinstance(error, InvalidArgument):
+        return error.reason, 'INVALID_ARGUMENT', 'no'
+    if isinstance(error, Interrupted):  # or the client has gone, and hears nothing
+        return ActorDiedError('the actor ended while the call was waiting'), 'ABORTED', 'maybe'
+    return error, errors.status_of(error, caller.stage), caller.executed
 
 
 def _add(status: status_pb2.Status, detail: message.Message) -> None:
     packed = any_pb2.Any()
     packed.Pack(detail)
     status.details.append(packed)
+
+
+def _one_line(text: str) -> str:
+    """Return the text of a status, which travels percent-encoded."""
+    line = ' '.join(text.splitlines())
+    short = _shortened(line, _LINE)
+    return short if _encoded_size(short) <= _LINE else _shortened(line, _LINE // 3)
+
+
+def _encoded_size(text: str) -> int:
+    return len(urllib.parse.quote(text, safe=_PLAIN))
+
+
+_PLAIN = ''.join(chr(code) for code in range(0x20, 0x7F) if chr(code) != '%')
 
 
 def _shortened(text: str, limit: int) -> str:

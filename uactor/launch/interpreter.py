@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import multiprocessing.util
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -17,31 +18,33 @@ from collections.abc import Callable, Sequence
 
 from uactor.errors import ActorStartError, AddressError
 from uactor.handles import MAX_PATH
-from uactor.launch import frames
-from uactor.launch.process import ActorProcess, end_all
+from uactor.launch.process import ActorProcess, end_all, no_fork
 
 START_CODE = (
+    'import signal;signal.signal(signal.SIGINT,lambda*a:None);'
     'import sys,socket,marshal,struct;'
     's=socket.socket(fileno={fd});'
-    'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL))[0];'
+    'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL)or sys.exit(1))[0];'
     'sys.path[:]=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
     'from uactor.entry import main;main(s)'
 )
 """What the interpreter runs: take the import path first, and then the rest from uactor."""
 
 READY, FAILED = b'R', b'F'
-_END_TIMEOUT = 5.0
 _EXIT_PRIORITY = 20
 
 
 def private_directory() -> str:
-    """Make a directory for the socket of one actor, short enough for its path.
+    """Return the path of a directory for the socket of one actor, short enough for that.
+
+    The actor process makes it, and removes it with the socket: also when its owner has been
+    killed meanwhile.
 
     :raises AddressError: when no temporary directory has a short path.
     """
     for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
         if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
-            return tempfile.mkdtemp(prefix='uactor-', dir=parent)
+            return os.path.join(parent, f'uactor-{secrets.token_hex(4)}')
     raise AddressError(
         f'the path of the temporary directory {tempfile.gettempdir()!r} is too long for a socket; '
         'set TMPDIR to a shorter one'
@@ -53,39 +56,38 @@ def start(
     path: list[str],
     messages: Sequence[bytes],
     directory: str | None,
+    shutdown_timeout: float,
     decode_failure: Callable[[bytes], BaseException],
 ) -> tuple[ActorProcess, bytes]:
     """Start an actor process and wait until its actor is constructed.
 
     :param path: its import path.
     :param messages: pickles of its surroundings, its settings, and its class with arguments.
-    :param directory: the private directory that its socket is in.
+    :param directory: the private directory that it makes for its socket.
+    :param shutdown_timeout: how long it may take to end in order, in seconds.
     :param decode_failure: makes the exception of the constructor.
     :returns: the process, and what it says of itself.
     :raises ActorStartError: when the process ends before its actor is constructed.
     """
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs:
-            popen = _spawn(theirs.fileno())
-    except BaseException:
-        ours.close()
-        raise
-    process = ActorProcess(popen, ours, name, directory)
+    with no_fork:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                popen = _spawn(theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        process = ActorProcess(popen, ours, name, directory, shutdown_timeout)
     _hook_exit()
     try:
-        for message in (marshal.dumps(path), *messages):
-            frames.send(ours, message)
-        reply = frames.receive(ours)
-    except OSError:
-        reply = None
+        reply = process.converse([marshal.dumps(path), *messages])
     except BaseException:  # KeyboardInterrupt
         process.kill()
         process.join()
         raise
     if reply is not None and reply[:1] == READY:
         return process, reply[1:]
-    process.end(_END_TIMEOUT)
+    process.end()
     if reply is None:
         raise ActorStartError(
             f'the process of {name} ended before its actor was constructed '
@@ -113,6 +115,4 @@ def _hook_exit() -> None:
     global _hooked_pid
     if _hooked_pid != os.getpid():
         _hooked_pid = os.getpid()
-        multiprocessing.util.Finalize(
-            None, end_all, args=(_END_TIMEOUT,), exitpriority=_EXIT_PRIORITY
-        )
+        multiprocessing.util.Finalize(None, end_all, exitpriority=_EXIT_PRIORITY)

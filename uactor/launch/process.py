@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -10,13 +11,18 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from uactor.launch import frames
 from uactor.reaper import reaper
 
 log = logging.getLogger(__name__)
 
 _TERM_TIMEOUT = 1.0
+
+no_fork = threading.RLock()
+"""Held while this process must not be forked. A child that is forked between the making of a
+lifeline and its registration would keep it open."""
 
 
 class ActorProcess:
@@ -24,7 +30,8 @@ class ActorProcess:
 
     :ivar name: what it is called, for people.
     :param lifeline: the owner's end of the socket pair; its closing ends the process.
-    :param directory: private directory of its socket, removed when it has ended.
+    :param directory: private directory that it makes for its socket, removed when it has ended.
+    :param shutdown_timeout: how long it may take to end in order, in seconds.
     """
 
     def __init__(
@@ -33,15 +40,18 @@ class ActorProcess:
         lifeline: socket.socket,
         name: str,
         directory: str | None,
+        shutdown_timeout: float,
     ) -> None:
         self.name = name
         self._process = process
         self._lifeline = lifeline
         self._directory = directory
+        self._shutdown_timeout = shutdown_timeout
         self._owner_pid = os.getpid()
         self._exited = threading.Event()
         self._exitcode: int | None = None
         self._lock = threading.Lock()
+        self._conversing = threading.Lock()
         self._on_exit: list[Callable[[], None]] = []
         _processes[process.pid] = self
         reaper.opened()
@@ -82,16 +92,26 @@ class ActorProcess:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        with self._lock:  # not to a process that has been reaped
-            if self._exitcode is None and self.owned:
-                os.kill(self.pid, number)
+        if self.owned:
+            self._process.send_signal(number)  # unless it has ended
+
+    def converse(self, messages: Sequence[bytes]) -> bytes | None:
+        """Send ``messages`` over the lifeline and return the answer, or None if none comes."""
+        with self._conversing:
+            try:
+                for message in messages:
+                    frames.send(self._lifeline, message)
+                return frames.receive(self._lifeline)
+            except OSError as error:
+                log.debug('%s does not listen: %s', self.name, error)
+                return None
 
     def _watch(self) -> None:
         exitcode = self._process.wait()
         with self._lock:
             self._exitcode = exitcode
             callbacks, self._on_exit = self._on_exit, []
-        self._lifeline.close()
+        self._hang_up()
         if self._directory is not None:  # a killed process leaves its socket behind
             shutil.rmtree(self._directory, ignore_errors=True)
         if exitcode < 0:
@@ -101,6 +121,13 @@ class ActorProcess:
         _processes.pop(self.pid, None)
         reaper.closed()
         self._exited.set()
+
+    def _hang_up(self) -> None:
+        """Close the lifeline, once the answer of a process that has ended has been read."""
+        with contextlib.suppress(OSError):  # a child that it has left behind may keep its end open
+            self._lifeline.shutdown(socket.SHUT_RDWR)
+        with self._conversing:
+            self._lifeline.close()
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the process has ended, on the thread that finds out."""
@@ -118,14 +145,14 @@ class ActorProcess:
             except OSError:  # it has ended already
                 log.debug('%s has ended already', self.name)
 
-    def end(self, timeout: float) -> None:
-        """Have the process end: ask, wait, SIGTERM, SIGKILL.
+    def end(self) -> None:
+        """Have the process end: ask, wait, SIGTERM, SIGKILL."""
+        if self.owned and self.is_alive():
+            log.debug('asking %s (pid %d) to end', self.name, self.pid)
+            self.ask_to_end()
+            self._see_it_end(self._shutdown_timeout)
 
-        :param timeout: how long to wait for an end in order, in seconds.
-        """
-        if not self.owned:
-            return
-        self.ask_to_end()
+    def _see_it_end(self, timeout: float) -> None:
         self.join(timeout)
         for number, patience in ((signal.SIGTERM, _TERM_TIMEOUT), (signal.SIGKILL, None)):
             if not self.is_alive():
@@ -134,14 +161,14 @@ class ActorProcess:
             self._signal(number)
             self.join(patience)
 
-    def end_soon(self, timeout: float) -> None:
+    def end_soon(self) -> None:
         """Have the process end without waiting for it. Safe in finalizers."""
         self.ask_to_end()
-        reaper.put(lambda: self._end_elsewhere(timeout))
+        reaper.put(self._end_elsewhere)
 
-    def _end_elsewhere(self, timeout: float) -> None:
+    def _end_elsewhere(self) -> None:
         if self.is_alive():
-            threading.Thread(target=self.end, args=(timeout,), daemon=True).start()
+            threading.Thread(target=self.end, name='uactor-end', daemon=True).start()
 
     def __repr__(self) -> str:
         state = 'alive' if self.is_alive() else f'exitcode={self.exitcode}'
@@ -152,17 +179,16 @@ _processes: dict[int, ActorProcess] = {}
 """The processes that this one has started and that have not ended."""
 
 
-def end_all(timeout: float) -> None:
-    """End all processes that this one has started, the youngest first.
-
-    :param timeout: how long to wait for them to end in order, in seconds, all together.
-    """
-    deadline = time.monotonic() + timeout
-    remaining = list(reversed(_processes.values()))
+def end_all() -> None:
+    """End all processes that this one has started, at the same time."""
+    beginning = time.monotonic()
+    remaining = list(_processes.values())
     for process in remaining:
+        log.debug('asking %s (pid %d) to end', process.name, process.pid)
         process.ask_to_end()
     for process in remaining:
-        process.end(max(0.0, deadline - time.monotonic()))
+        passed = time.monotonic() - beginning
+        process._see_it_end(max(0.0, process._shutdown_timeout - passed))
 
 
 def _after_fork_in_child() -> None:
@@ -170,7 +196,12 @@ def _after_fork_in_child() -> None:
     for process in _processes.values():
         process._lifeline.close()
     _processes.clear()
+    no_fork.release()
 
 
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=no_fork.acquire,
+        after_in_parent=no_fork.release,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,12 +1,15 @@
 """Proxies of lists, dicts, sets, arrays, values and namespaces.
 
 Each has the methods and operators of what it stands for. Iteration reads ahead:
-a list in slices, a dict or set as the copy of its keys at the start.
+a list in slices, a dict or set as the copy of its keys at the start. What a
+method iterates over is gathered before it is sent: iterators can't travel.
 """
 
 from __future__ import annotations
 
+import array
 import collections.abc
+import functools
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
@@ -57,12 +60,34 @@ def _binary(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], An
     return method
 
 
-def _in_place(name: str) -> Callable[[Any, Any], Any]:
-    """Return an in-place operator: changes the object, and the proxy stays what it is."""
+def _in_place(name: str, *accepted: type) -> Callable[[Any, Any], Any]:
+    """Return an in-place operator: changes the object, and the proxy stays what it is.
+
+    :param accepted: types of its right-hand side; none for whatever can be iterated over.
+    """
 
     def method(self: Any, other: Any) -> Any:
-        self._callmethod(name, (_plain(other),))
+        other = _plain(other) if accepted else _gathered(other)
+        if accepted and not isinstance(other, accepted):
+            return NotImplemented
+        self._callmethod(name, (other,))
         return self
+
+    return method
+
+
+def _gathered(value: Any) -> Any:
+    """Return what can be sent in place of an iterable."""
+    return list(value) if isinstance(value, collections.abc.Iterator) else _plain(value)
+
+
+def _gathering(name: str) -> Callable[..., Any]:
+    """Return a method that calls ``name``, whose positional arguments are iterables."""
+    call = ProxyMethod(name)
+
+    @functools.wraps(call)
+    def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
+        return call(self, *map(_gathered, args), **kwargs)
 
     return method
 
@@ -79,10 +104,9 @@ class _Sequence(BaseProxy, Generic[T]):
     __delitem__ = ProxyMethod('__delitem__')
     __getitem__ = ProxyMethod('__getitem__')
     __len__ = ProxyMethod('__len__')
-    __setitem__ = ProxyMethod('__setitem__')
     append = ProxyMethod('append')
     count = ProxyMethod('count')
-    extend = ProxyMethod('extend')
+    extend = _gathering('extend')
     index = ProxyMethod('index')
     insert = ProxyMethod('insert')
     pop = ProxyMethod('pop')
@@ -93,7 +117,7 @@ class _Sequence(BaseProxy, Generic[T]):
     __mul__ = _binary(operator.mul)
     __rmul__ = _binary(operator.mul)
     __iadd__ = _in_place('extend')
-    __imul__ = _in_place('__imul__')
+    __imul__ = _in_place('__imul__', object)
     __eq__ = _compared(operator.eq)
     __ne__ = _compared(operator.ne)
     __lt__ = _compared(operator.lt)
@@ -102,15 +126,16 @@ class _Sequence(BaseProxy, Generic[T]):
     __ge__ = _compared(operator.ge)
     __hash__ = BaseProxy.__hash__
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Replace an item, or a slice."""
+        self._callmethod('__setitem__', (key, _gathered(value) if type(key) is slice else value))
+
     def __iter__(self) -> Iterator[T]:
-        """Iterate over the items, read in slices."""
+        """Iterate over the items, read in slices, and over those that are added meanwhile."""
         start = 0
-        while True:
-            items = self._callmethod('__getitem__', (slice(start, start + _READ_AHEAD),))
+        while items := self._callmethod('__getitem__', (slice(start, start + _READ_AHEAD),)):
             yield from items
-            if len(items) < _READ_AHEAD:
-                return
-            start += _READ_AHEAD
+            start += len(items)
 
     def __reversed__(self) -> Iterator[T]:
         """Iterate over a copy, from its end."""
@@ -119,7 +144,7 @@ class _Sequence(BaseProxy, Generic[T]):
 
 
 @_is_a(collections.abc.MutableSequence)
-@exposing('__imul__', '__reversed__')
+@exposing('__imul__', '__reversed__', '__setitem__')
 class ListProxy(_Sequence[T]):
     """Stands for a :class:`list`."""
 
@@ -129,7 +154,7 @@ class ListProxy(_Sequence[T]):
 
 
 @_is_a(collections.abc.MutableSequence)
-@exposing('__imul__', 'typecode', 'itemsize')
+@exposing('__imul__', '__setitem__', 'typecode', 'itemsize')
 class ArrayProxy(_Sequence[T]):
     """Stands for an :class:`array.array`, or an array of :mod:`ctypes`."""
 
@@ -143,6 +168,7 @@ class ArrayProxy(_Sequence[T]):
     tofile = ProxyMethod('tofile')
     tolist = ProxyMethod('tolist')
     tounicode = ProxyMethod('tounicode')
+    __iadd__ = _in_place('extend', array.array)
 
     @property
     def typecode(self) -> str:
@@ -169,13 +195,14 @@ class DictProxy(BaseProxy, Generic[K, V]):
     __setitem__ = ProxyMethod('__setitem__')
     clear = ProxyMethod('clear')
     copy = ProxyMethod('copy')
+    fromkeys = ProxyMethod('fromkeys')
     get = ProxyMethod('get')
     items = ProxyMethod('items')
     keys = ProxyMethod('keys')
     pop = ProxyMethod('pop')
     popitem = ProxyMethod('popitem')
     setdefault = ProxyMethod('setdefault')
-    update = ProxyMethod('update')
+    update = _gathering('update')
     values = ProxyMethod('values')
     __or__ = _binary(operator.or_)
     __ror__ = _reflected(operator.or_)
@@ -196,7 +223,7 @@ class DictProxy(BaseProxy, Generic[K, V]):
 
 
 @_is_a(collections.abc.MutableSet)
-@exposing('__iand__', '__ior__', '__isub__', '__ixor__')
+@exposing()
 class SetProxy(BaseProxy, Generic[T]):
     """Stands for a :class:`set`."""
 
@@ -205,20 +232,20 @@ class SetProxy(BaseProxy, Generic[T]):
     add = ProxyMethod('add')
     clear = ProxyMethod('clear')
     copy = ProxyMethod('copy')
-    difference = ProxyMethod('difference')
-    difference_update = ProxyMethod('difference_update')
+    difference = _gathering('difference')
+    difference_update = _gathering('difference_update')
     discard = ProxyMethod('discard')
-    intersection = ProxyMethod('intersection')
-    intersection_update = ProxyMethod('intersection_update')
-    isdisjoint = ProxyMethod('isdisjoint')
-    issubset = ProxyMethod('issubset')
-    issuperset = ProxyMethod('issuperset')
+    intersection = _gathering('intersection')
+    intersection_update = _gathering('intersection_update')
+    isdisjoint = _gathering('isdisjoint')
+    issubset = _gathering('issubset')
+    issuperset = _gathering('issuperset')
     pop = ProxyMethod('pop')
     remove = ProxyMethod('remove')
-    symmetric_difference = ProxyMethod('symmetric_difference')
-    symmetric_difference_update = ProxyMethod('symmetric_difference_update')
-    union = ProxyMethod('union')
-    update = ProxyMethod('update')
+    symmetric_difference = _gathering('symmetric_difference')
+    symmetric_difference_update = _gathering('symmetric_difference_update')
+    union = _gathering('union')
+    update = _gathering('update')
     __and__ = _binary(operator.and_)
     __rand__ = _reflected(operator.and_)
     __or__ = _binary(operator.or_)
@@ -227,10 +254,10 @@ class SetProxy(BaseProxy, Generic[T]):
     __rsub__ = _reflected(operator.sub)
     __xor__ = _binary(operator.xor)
     __rxor__ = _reflected(operator.xor)
-    __iand__ = _in_place('__iand__')
-    __ior__ = _in_place('__ior__')
-    __isub__ = _in_place('__isub__')
-    __ixor__ = _in_place('__ixor__')
+    __iand__ = _in_place('intersection_update', set, frozenset)
+    __ior__ = _in_place('update', set, frozenset)
+    __isub__ = _in_place('difference_update', set, frozenset)
+    __ixor__ = _in_place('symmetric_difference_update', set, frozenset)
     __eq__ = _compared(operator.eq)
     __ne__ = _compared(operator.ne)
     __lt__ = _compared(operator.lt)

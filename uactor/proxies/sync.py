@@ -15,11 +15,12 @@ from typing import Any
 from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
 
 
-@exposing('acquire', 'release')
+@exposing('acquire')
 class AcquirerProxy(BaseProxy):
     """Stands for a lock or semaphore."""
 
     locked = ProxyMethod('locked')
+    release = ProxyMethod('release')
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire it; tell whether that succeeded.
@@ -28,10 +29,6 @@ class AcquirerProxy(BaseProxy):
         """
         args = (blocking,) if timeout is None else (blocking, timeout)
         return bool(self._callmethod('acquire', args))
-
-    def release(self, *args: Any) -> None:
-        """Release it; a semaphore as many times as asked for."""
-        self._callmethod('release', args)
 
     def __enter__(self) -> bool:
         """Acquire it."""
@@ -47,7 +44,7 @@ class AcquirerProxy(BaseProxy):
         self._callmethod('release')
 
 
-@exposing('acquire', 'release', 'wait', 'notify')
+@exposing('acquire', 'wait', 'notify')
 class ConditionProxy(AcquirerProxy):
     """Stands for a :class:`threading.Condition`."""
 

@@ -1160,6 +1160,7 @@ class Welcome(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     SERIALIZER_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_SIZE_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol that the host speaks."""
     python_version: _builtins.str
@@ -1174,6 +1175,10 @@ class Welcome(_message.Message):
     """Random bytes for the client to prove that it knows the authkey."""
     serializer: _builtins.str
     """How values travel: "cloudpickle", "pickle" or "native"."""
+    max_message_size: _builtins.int
+    """Largest message that the host takes and sends, in bytes; unset for any. A
+    larger one would break the session.
+    """
     @_builtins.property
     def actor(self) -> Global___Handle:
         """The actor itself."""
@@ -1188,10 +1193,11 @@ class Welcome(_message.Message):
         nonce: _builtins.bytes = ...,
         actor: Global___Handle | None = ...,
         serializer: _builtins.str = ...,
+        max_message_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cloudpickle_version", b"cloudpickle_version", "nonce", b"nonce", "proof", b"proof", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cloudpickle_version", b"cloudpickle_version", "max_message_size", b"max_message_size", "nonce", b"nonce", "proof", b"proof", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

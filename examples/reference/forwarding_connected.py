@@ -1,0 +1,6 @@
+from proxy_forwarding import MyActor, MyOtherActor
+
+with MyActor() as actor:
+    address = actor.my_other_actor_address
+    with MyOtherActor.connect(address, b'OtherSecret'):
+        my_other_actor = actor.my_other_actor

@@ -1,0 +1,81 @@
+"""Arguments that a request carries: decoded, and checked outside sessions.
+
+What is wrong with them is told before the method runs, and by field: on unary RPCs
+that is INVALID_ARGUMENT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from uactor import values
+from uactor.errors import ActorDiedError, ActorUnreachableError, HandleError
+from uactor.v1 import actor_pb2 as pb
+
+_TELLING = (HandleError, ActorUnreachableError, ActorDiedError)
+"""What a handle among the arguments may lead to; each has a status of its own."""
+
+
+class InvalidArgument(Exception):
+    """A field of the request has no meaning for the call, which has not run.
+
+    :ivar field: path of the field in the request.
+    :ivar reason: what is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: Exception) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def field(path: str) -> Iterator[None]:
+    """Let errors say that they come from the field at ``path``."""
+    try:
+        yield
+    except _TELLING:
+        raise
+    except Exception as error:
+        raise InvalidArgument(path, error) from error
+
+
+def decoded(
+    request: pb.CallRequest | pb.CreateHandleRequest, resolve: values.Resolve, unpickle: bool
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the positional and keyword arguments that a request carries.
+
+    :param resolve: makes what a handle stands for.
+    :param unpickle: whether pickles are accepted.
+    :raises InvalidArgument: for the first that can't be decoded.
+    """
+    if isinstance(request, pb.CallRequest) and request.HasField('arguments'):
+        with field('arguments'):
+            return values.decode_arguments(request.arguments, unpickle)
+    args = []
+    for index, value in enumerate(request.args):
+        with field(f'args[{index}]'):
+            args.append(values.decode(value, resolve, unpickle))
+    kwargs = {}
+    for name, value in request.kwargs.items():
+        with field(f'kwargs.{name}'):
+            kwargs[name] = values.decode(value, resolve, unpickle)
+    return args, kwargs
+
+
+def check(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Check that a function takes such arguments, as far as Python can tell beforehand.
+
+    :raises InvalidArgument: when it does not.
+    """
+    if not callable(function):
+        raise InvalidArgument('method', TypeError('this is an attribute; use GetAttribute'))
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # implemented in C, without one
+        return
+    with field('kwargs' if kwargs else 'args'):
+        signature.bind(*args, **kwargs)
