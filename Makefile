@@ -26,7 +26,7 @@ demo: $(VENV)/.project  ## Show what uactor does, in under a minute
 
 test: $(TRANSPORTS:%=test-%)  ## Run the tests over each transport; ARGS='-k name' goes to pytest
 
-test-%: $(VENV)/.dev tools
+$(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
 		$(BIN)/python -m pytest $(ARGS)
 

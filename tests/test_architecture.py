@@ -24,8 +24,9 @@ ROOMS: dict[str, frozenset[str]] = {
     'errors': frozenset(),
     # The generated modules of the contract.
     'v1': frozenset(),
-    # Loading gRPC and threads that send for finalizers are mere tools.
+    # Loading gRPC, sockets in forked children, and a thread that sends for finalizers are tools.
     'wire': frozenset(),
+    'inherited': frozenset(),
     'reaper': frozenset(),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
@@ -37,9 +38,22 @@ ROOMS: dict[str, frozenset[str]] = {
     'failures': frozenset(['errors', 'v1', 'values']),
     # The calling side and the actor process never import each other.
     'client': frozenset(
-        ['errors', 'v1', 'wire', 'reaper', 'auth', 'handles', 'local', 'values', 'failures']
+        [
+            'errors',
+            'v1',
+            'wire',
+            'inherited',
+            'reaper',
+            'auth',
+            'handles',
+            'local',
+            'values',
+            'failures',
+        ]
     ),
-    'host': frozenset(['errors', 'v1', 'wire', 'auth', 'handles', 'local', 'values', 'failures']),
+    'host': frozenset(
+        ['errors', 'v1', 'wire', 'inherited', 'auth', 'handles', 'local', 'values', 'failures']
+    ),
     # How a process comes to be; it carries bytes, and doesn't know what they mean.
     'launch': frozenset(['errors', 'reaper', 'handles']),
     # Joins launch and client: an actor process that was started, or is connected to.

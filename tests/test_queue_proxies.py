@@ -58,7 +58,6 @@ a.put(1); a.put(2); a.put_nowait(3)
 a.put(1, timeout=-1)
 a.put(2); a.put(1); [a.get(), a.get()]
 a.maxsize
-a.maxsize = 5
 a.task_done()
 a.put(1); a.get(); a.task_done(); a.join()
 a.put(1); a.get(); a.task_done(); a.task_done()

@@ -11,7 +11,8 @@ import itertools
 import logging
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from uactor import errors, values
 from uactor.errors import ActorDiedError, RemoteError, RemoteTraceback, SerializationError
@@ -173,8 +174,16 @@ def _printable(text: str) -> str:
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
-def portable(error: BaseException | None) -> BaseException | None:
-    """Return ``error``, or what tells of it when it can't be pickled and rebuilt."""
-    if error is None or _rebuildable(error, by_value=True):
-        return error
-    return RemoteError(*_name_and_text(error), _formatted(error))
+def forms(error: BaseException | None) -> Iterator[tuple[Any, Any]]:
+    """Yield ``error`` as type and value in ever plainer forms, the last of which can be sent.
+
+    As it is, as :class:`RemoteError`, and for actors that take no pickles as name and text.
+    """
+    if error is None:
+        yield None, None
+        return
+    if _rebuildable(error, by_value=True):
+        yield type(error), error
+    name, text = _name_and_text(error)
+    yield RemoteError, RemoteError(name, text, _formatted(error))
+    yield name, _printable(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-from typing import Union
+from typing import Any, Union
 
 from uactor.errors import AddressError
 
@@ -43,15 +43,16 @@ def target(address: Address) -> str:
         return 'unix:' + _checked_path(address[len('unix:') :])
     if address.startswith('/'):
         return 'unix:' + _checked_path(address)
-    return _tcp_target(*_host_port(tuple(address.rpartition(':')[::2])))
+    return _tcp_target(*_host_port(address))
 
 
 _FORMS = "give 'unix:/path', 'host:port' or ('host', port)"
 
 
-def _host_port(address: tuple[object, ...]) -> tuple[str, int]:
+def _host_port(address: str | tuple[object, ...]) -> tuple[str, int]:
+    parts = address.rpartition(':')[::2] if isinstance(address, str) else address
     try:
-        host, port = address
+        host, port = parts
         number = int(port)  # type: ignore[call-overload]  # whatever the user gave
     except (TypeError, ValueError):
         raise AddressError(f'{address!r} is not an address; {_FORMS}') from None
@@ -84,7 +85,7 @@ def socket_path(address: str) -> str | None:
 
 def host_port(address: str) -> tuple[str, int]:
     """Return host and port of a TCP target."""
-    return _host_port(tuple(address.rpartition(':')[::2]))
+    return _host_port(address)
 
 
 def resolved(address: Address) -> Address:
@@ -103,6 +104,18 @@ def resolved(address: Address) -> Address:
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     numeric = str(found[0][4][0])
     return (numeric, port) if isinstance(address, tuple) else _tcp_target(numeric, port)
+
+
+def peers(address: str) -> frozenset[Any]:
+    """Return what ``getpeername()`` may say of a socket that is connected to a target."""
+    path = socket_path(address)
+    if path is not None:
+        return frozenset([path])
+    try:
+        found = socket.getaddrinfo(*host_port(address), type=socket.SOCK_STREAM)
+    except OSError:  # whoever connects will find out
+        return frozenset()
+    return frozenset(info[4][:2] for info in found)
 
 
 def with_port(address: Address, port: int) -> Address:

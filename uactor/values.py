@@ -21,7 +21,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import cloudpickle
 
@@ -122,12 +122,12 @@ class _NeedsValue(Exception):
 
 
 def importable(obj: Any) -> bool:
-    """Tell whether a class or function can be found under its name by another process."""
+    """Tell whether a class, function or TypeVar can be found by its name in another process."""
     module_name = getattr(obj, '__module__', None)
     if module_name is None or module_name in _MAINS or _is_registered(module_name):
         return False
     found: Any = sys.modules.get(module_name)
-    for part in obj.__qualname__.split('.'):
+    for part in getattr(obj, '__qualname__', obj.__name__).split('.'):
         found = getattr(found, part, None)
     return found is obj or obj in _UNNAMED
 
@@ -142,7 +142,7 @@ class _NamePickler(pickle.Pickler):
     """Pickles by name only, and says when that is not enough."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (type, types.FunctionType)):
+        if isinstance(obj, (type, types.FunctionType, TypeVar)):
             if not importable(obj):
                 raise _NeedsValue
         elif isinstance(obj, _VIEWS):  # as multiprocessing.managers does
@@ -312,28 +312,31 @@ def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
 
     :raises SerializationError: from ``share``, when there is no handle for it either.
     """
-    scalar = _scalar(value)
-    if scalar is not None:
-        return scalar
+    encoded = _scalar(value)
+    if encoded is None and depth < _MAX_DEPTH:
+        encoded = _native(value, lambda part: encode_native(part, share, depth + 1))
+    return pb.Value(handle=share(value)) if encoded is None else encoded
+
+
+def _native(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Value | None:
+    """Return the native form of what holds other values.
+
+    :param encoded: makes the native forms of these.
+    """
     kind = type(value)
-    if depth < _MAX_DEPTH:
-        if kind in (list, tuple):
-            items = [encode_native(item, share, depth + 1) for item in value]
-            return pb.Value(list=pb.ListValue(items=items))
-        if kind is bytearray:
-            return pb.Value(bytes=bytes(value))
-        if kind in _VIEWS:
-            return encode_native(list(value), share, depth)
-        if kind is dict:
-            entries = [
-                pb.MapEntry(
-                    key=encode_native(key, share, depth + 1),
-                    value=encode_native(item, share, depth + 1),
-                )
-                for key, item in value.items()
-            ]
-            return pb.Value(map=pb.MapValue(entries=entries))
-    return pb.Value(handle=share(value))
+    if kind in (list, tuple, *_VIEWS):
+        return pb.Value(list=pb.ListValue(items=map(encoded, value)))
+    if kind is dict:
+        entries = [
+            pb.MapEntry(key=encoded(key), value=encoded(item)) for key, item in value.items()
+        ]
+        return pb.Value(map=pb.MapValue(entries=entries))
+    if kind is bytearray:
+        return pb.Value(bytes=bytes(value))
+    if kind is slice:
+        with contextlib.suppress(TypeError, ValueError):  # not of ints of 64 bits
+            return pb.Value(slice=pb.Slice(start=value.start, stop=value.stop, step=value.step))
+    return None
 
 
 def unshareable(value: Any) -> pb.Handle:
@@ -363,6 +366,8 @@ def decode(value: pb.Value, resolve: Resolve, unpickle: bool) -> Any:
         }
     if kind == 'handle':
         return resolve(value.handle)
+    if kind == 'slice':
+        return slice(*(_optional(value.slice, name) for name in ('start', 'stop', 'step')))
     if kind in (None, 'null'):
         return None
     return getattr(value, kind)
@@ -376,7 +381,15 @@ def _unpickled(message: pb.Pickle, unpickle: bool) -> Any:
 
 def _key(key: Any) -> Any:
     """Return ``key`` as a dict can use it: what came as a list was a tuple."""
-    return tuple(_key(item) for item in key) if isinstance(key, list) else key
+    if isinstance(key, list):
+        return tuple(map(_key, key))
+    if isinstance(key, dict):
+        raise SerializationError('a dict cannot be the key of a dict')
+    return key
+
+
+def _optional(message: pb.Slice, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
 
 
 # --- calls -------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import multiprocessing.util
 import os
 import secrets
 import threading
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor import failures, local, values
@@ -27,7 +28,8 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.handles import Token, is_loopback, socket_path
+from uactor.handles import Token, is_loopback, peers, socket_path
+from uactor.inherited import disconnect, plain
 from uactor.local import Resolve, Shared
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _SESSION = '/uactor.v1.ActorService/Session'
 _EXIT_PRIORITY = 10  # after the actors of this process have been shut down
+_CLOSE_TIMEOUT = 1.0
 
 
 _exit_hooked = 0
@@ -73,17 +76,33 @@ def _channel_options(address: str) -> list[tuple[str, Any]]:
 
 
 class _ThreadEnd:
-    """Lives in a thread's local storage; its end is that of the thread."""
+    """Lives in a thread's local storage; its end is that of the thread.
+
+    It does not keep the link: that has the local storage, which would keep this for ever.
+    """
 
     __slots__ = ('link', 'session')
 
     def __init__(self, link: Link, session: Session) -> None:
-        self.link, self.session = link, session
+        self.link, self.session = weakref.ref(link), session
 
     def __del__(self) -> None:
-        link, session = self.link, self.session
-        if link.pid == os.getpid():  # else a thread that a forked child has not got
+        link, session = self.link(), self.session
+        # In a forked child, these are the ends of threads that it has not got.
+        if link is not None and link.pid == os.getpid():
             reaper.put(lambda: link.retire(session))
+
+
+def _calling(method: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls ``method`` as long as its object is there."""
+    known = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = known()
+        if found is not None:
+            found()
+
+    return call
 
 
 class _Local(threading.local):
@@ -112,9 +131,11 @@ class Link:
         self._flushing = False
         self._local = _Local()
         self._sessions: set[Session] = set()
-        self._spare: Session | None = None
+        self._returning = False
+        self._closed = False
         self._channel: Any = None
         self._stub: Any = None
+        self._peers: frozenset[Any] = frozenset()
 
     def _dial(self) -> None:
         """Make the channel, on first use: not at once in a forked child."""
@@ -122,6 +143,7 @@ class Link:
             if self._channel is not None:
                 return
             grpc = load_grpc()
+            self._peers = peers(self.address)
             self._channel = grpc.insecure_channel(self.address, _channel_options(self.address))
             self._stub = self._channel.stream_stream(
                 _SESSION,
@@ -161,7 +183,9 @@ class Link:
 
     def _opened(self, key: bytes) -> Session:
         try:
-            session = Session(self._stub, self.address, key, self._client_id)
+            session = Session(
+                self._stub, self.address, key, self._client_id, _calling(self._session_ended)
+            )
         except ActorUnreachableError as error:
             if self.actor is None:
                 raise
@@ -188,15 +212,46 @@ class Link:
         The last one stays, for releases, and to show that this process is alive.
         """
         with self._lock:
-            others = [known for known in self._sessions if known.alive and known is not session]
-            if self._spare is None and not others:
-                self._spare = session
+            self._sessions = {known for known in self._sessions if known.alive}
+            if self._sessions == {session}:
                 return
             self._sessions.discard(session)
-        session.close()
+        session.say_goodbye()
+
+    def _session_ended(self) -> None:
+        if not self._closed:
+            reaper.put(self._stay)
+
+    def _stay(self) -> None:
+        """See to it that the host does not take this process for dead.
+
+        A call that a KeyboardInterrupt has ended takes its session along, and that may have been
+        the only one.
+        """
+        if self.held and not self.connected:
+            self._return()
+
+    def _return(self) -> None:
+        """Open a session that no thread has, on a thread of its own: the host may not answer."""
+        with self._lock:
+            if self._returning or self._closed:
+                return
+            self._returning = True
+        threading.Thread(target=self._open_spare, name='uactor-return', daemon=True).start()
+
+    def _open_spare(self) -> None:
+        try:
+            self.open()
+        except UActorException as error:
+            log.debug('what is held at %s is lost: %s', self.address, error)
+            self.drain()
+        finally:
+            self._returning = False
+        self._flush()
 
     def abandon(self) -> None:
         """Break all sessions off: the actor process is known to have ended."""
+        self._closed = True
         for session in tuple(self._sessions):
             session.abandon()
 
@@ -205,13 +260,26 @@ class Link:
         """Whether some session is open."""
         return any(session.alive for session in tuple(self._sessions))
 
-    def close(self, process_ends: bool = False) -> None:
-        """Say goodbye on all sessions and close the channel."""
+    def say_goodbye(self, process_ends: bool = False) -> None:
+        """Close all sessions, without waiting for that."""
+        self._closed = True
         for session in tuple(self._sessions):
-            session.close(process_ends)
+            session.say_goodbye(process_ends)
+
+    def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
+        """Say goodbye, wait until the host has taken note, and close the channel."""
+        deadline = time.monotonic() + timeout
+        if not self._closed:
+            self.say_goodbye()
+        for session in tuple(self._sessions):
+            session.wait_closed(max(0.0, deadline - time.monotonic()))
         if self._channel is not None:
             self._channel.close()
             reaper.closed()
+
+    def disconnect(self) -> None:
+        """Let go of the parent's sockets, in a forked child."""
+        disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -242,15 +310,15 @@ class Link:
 
     def _flush(self) -> None:
         self._flushing = False
-        released = self.drain()
-        if not released or not self.connected:
+        idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
+        session = next(idle, None)
+        if session is None:
+            if self._pending:
+                self._return()
             return
-        try:
-            if self._spare is None or not self._spare.alive:
-                self._spare = self.open()
-            self._spare.send(pb.SessionRequest(releases=released))
-        except UActorException as error:
-            log.debug('releases for %s are moot: %s', self.address, error)
+        released = self.drain()
+        if released:
+            session.send(pb.SessionRequest(releases=released))
 
     def holdings(self) -> list[str]:
         """Return the ids of what this process holds, each once per hold."""
@@ -303,10 +371,14 @@ class Connection:
         """Let every caller know that the actor process has ended."""
         self._link.abandon()
 
-    def close(self, process_ends: bool = False) -> None:
+    def say_goodbye(self) -> None:
+        """Tell the actor that this process ends."""
+        self._link.say_goodbye(process_ends=True)
+
+    def close(self, timeout: float) -> None:
         """Close the channel; this connection is of no use then."""
         if self._finalizer.detach():
-            self._link.close(process_ends)
+            self._link.close(timeout)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -393,8 +465,8 @@ class Connection:
         request.releases.extend(released)
         try:
             response = session.ask(request)
-        except (ActorDiedError, SerializationError):
-            for handle in released:  # only this session may have ended
+        except SerializationError:  # too large to be sent
+            for handle in released:
                 self._link.adopt(handle)
                 self._link.release(handle)
             raise
@@ -445,6 +517,7 @@ class Connection:
         _abandoned.append(self._link)
         self._finalizer.detach()
         parents = self._link
+        parents.disconnect()
         self._link = link = Link(self.address, self._keys)
         link.actor = parents.actor
         link.held = parents.held
@@ -529,8 +602,12 @@ connections = Connections()
 
 
 def _close_all() -> None:
-    for connection in connections.all():
-        connection.close(process_ends=True)
+    known = connections.all()
+    for connection in known:
+        connection.say_goodbye()
+    deadline = time.monotonic() + _CLOSE_TIMEOUT
+    for connection in known:
+        connection.close(max(0.0, deadline - time.monotonic()))
 
 
 def _before_fork() -> None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import grpc
 
 PROTOCOL_VERSION = 1
-_CLOSE_TIMEOUT = 1.0
 
 Stub = Callable[[Iterator[pb.SessionRequest]], Any]
 """Opens the bidirectional stream ``ActorService.Session``."""
@@ -40,8 +39,16 @@ class Session:
     :ivar busy: whether a request is under way.
     """
 
-    def __init__(self, stub: Stub, address: str, authkey: bytes, client_id: str) -> None:
+    def __init__(
+        self,
+        stub: Stub,
+        address: str,
+        authkey: bytes,
+        client_id: str,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._address = address
+        self._on_end = on_end
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self._number = 0
@@ -60,6 +67,7 @@ class Session:
     def _ended(self) -> None:
         self._done.set()
         self._requests.put(None)  # ends gRPC's thread that waits for requests
+        self._on_end()
 
     # --- handshake -------------------------------------------------------------------------
 
@@ -116,13 +124,13 @@ class Session:
             response: pb.SessionResponse = next(self._stream)
             if response.id != request.id:
                 raise VersionError('the actor answered another request than the one asked')
+            self.busy = False
         except (grpc.RpcError, StopIteration) as error:
             self._done.set()
             raise self._translated(error, opening) from error
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()
             raise
-        self.busy = False
         return response
 
     def _check_size(self, request: pb.SessionRequest) -> None:
@@ -153,17 +161,20 @@ class Session:
 
     # --- ending ----------------------------------------------------------------------------
 
-    def close(self, process_ends: bool = False) -> None:
-        """Say goodbye and wait until the host has taken note; abandon a busy session."""
+    def say_goodbye(self, process_ends: bool = False) -> None:
+        """Close the session, without waiting for that; abandon a busy one."""
         if self.busy or not self.alive:
             self.abandon()
             return
         self.busy = True
         self.send(pb.SessionRequest(goodbye=pb.Goodbye(process_ends=process_ends)))
         self._requests.put(None)
-        if not self._done.wait(_CLOSE_TIMEOUT):
-            self.abandon()
+
+    def wait_closed(self, timeout: float) -> None:
+        """Wait until the host has taken note of the goodbye."""
+        self._done.wait(timeout)
 
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
+        self._done.set()
         self._stream.cancel()

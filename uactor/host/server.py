@@ -28,6 +28,7 @@ from uactor.host.primitives import Locks
 from uactor.host.reflection import Reflection, descriptors
 from uactor.host.servicer import ActorServicer, Authorization
 from uactor.host.threads import ThreadPerCall
+from uactor.inherited import disconnect, plain
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 GRACE = 1.0
 """How long calls that are running may go on when the actor ends, in seconds."""
 
+_ANYWHERE = '0.0.0.0', '::'
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
 
@@ -137,7 +139,7 @@ class Host:
         threading.Thread(
             target=self.table.release_queued, name='uactor-releases', daemon=True
         ).start()
-        _close_inherited_sockets_in_children(self.target)
+        _disconnect_children(self.target)
 
     def construct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Make the actor, on this thread.
@@ -250,6 +252,7 @@ def _bind(server: grpc.Server, settings: Settings) -> Address:
             f'{name} can be reached from other machines, where keys and data would travel in the '
             "clear; listen on 'localhost', or accept that with _options_ = {'insecure': True}"
         )
+    _check_free(name)
     return with_port(address, _add_port(server, name))
 
 
@@ -261,6 +264,18 @@ def _add_port(server: grpc.Server, name: str) -> int:
     if not port:
         raise AddressError(f'cannot listen at {name}: is it in use?')
     return port
+
+
+def _check_free(name: str) -> None:
+    """Find out what stands against listening: gRPC says it on standard error only."""
+    host, port = host_port(name)
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressError(f'cannot listen at {name}: {error.strerror}') from error
 
 
 def _clear_stale(path: str) -> None:
@@ -289,27 +304,18 @@ def _private_files() -> Iterator[None]:
         os.umask(previous)
 
 
-def _close_inherited_sockets_in_children(name: str) -> None:
-    """Have forked children close the server's sockets.
+def _disconnect_children(name: str) -> None:
+    """Have forked children let go of the server's sockets.
 
     They would keep the connections of an actor that was killed open, and its callers waiting.
     """
     path = socket_path(name)
-    own: Any = path if path is not None else host_port(name)
+    own = path if path is not None else host_port(name)
 
-    def close() -> None:
-        for entry in os.listdir('/dev/fd'):
-            descriptor = int(entry)
-            with contextlib.suppress(OSError):  # not a socket, or closed by now
-                if _socket_name(descriptor) == own:
-                    os.close(descriptor)
+    def is_own(sock: socket.socket) -> bool:
+        found = plain(sock.getsockname())
+        anywhere = isinstance(own, tuple) and own[0] in _ANYWHERE
+        return found[1:] == own[1:] if anywhere else found == own
 
-    if hasattr(os, 'register_at_fork') and os.path.isdir('/dev/fd'):
-        os.register_at_fork(after_in_child=close)
-
-
-def _socket_name(descriptor: int) -> Any:
-    probe = socket.socket(fileno=os.dup(descriptor))
-    with probe:
-        name = probe.getsockname()
-    return name[:2] if isinstance(name, tuple) else name
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=lambda: disconnect(is_own))

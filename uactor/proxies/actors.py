@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 from uactor import failures
-from uactor.errors import ActorDiedError
+from uactor.errors import ActorDiedError, SerializationError
 from uactor.handles import Address
 from uactor.proxies.base import BaseProxy
 
@@ -40,10 +40,8 @@ class ActorProxy(BaseProxy):
         returns something true. An actor that died meanwhile adds no error of its own; one that
         was shut down in the block can't be left, which is a :class:`BrokenPipeError` as in uActor.
         """
-        portable = failures.portable(exc_value)
-        kind = exc_type if portable is exc_value else type(portable)
         try:
-            swallow = bool(self._callmethod('__exit__', (kind, portable, None)))
+            swallow = bool(self._leave(exc_value))
             if self._manager.process is not None:
                 self._callmethod('shutdown')
         except ActorDiedError as error:
@@ -54,6 +52,17 @@ class ActorProxy(BaseProxy):
         finally:
             self._manager.shutdown()
         return swallow
+
+    def _leave(self, error: BaseException | None) -> Any:
+        """Call ``__exit__`` in the actor, with as much of the exception as can be sent."""
+        *forms, plainest = failures.forms(error)
+        for form in forms:
+            try:
+                return self._callmethod('__exit__', (*form, None))
+            except SerializationError as refusal:
+                if refusal.executed != 'no':
+                    raise
+        return self._callmethod('__exit__', (*plainest, None))
 
     def shutdown(self) -> Any:
         """Call :meth:`uactor.Actor.shutdown` in the actor; the owner's process also ends it."""

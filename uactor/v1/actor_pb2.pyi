@@ -76,6 +76,7 @@ class Value(_message.Message):
     MAP_FIELD_NUMBER: _builtins.int
     HANDLE_FIELD_NUMBER: _builtins.int
     PICKLE_FIELD_NUMBER: _builtins.int
+    SLICE_FIELD_NUMBER: _builtins.int
     null: _struct_pb2.NullValue.ValueType
     """Python's None."""
     bool: _builtins.bool
@@ -104,6 +105,10 @@ class Value(_message.Message):
     def pickle(self) -> Global___Pickle:
         """A Python pickle. Only between authenticated peers."""
 
+    @_builtins.property
+    def slice(self) -> Global___Slice:
+        """A slice, to index a list with."""
+
     def __init__(
         self,
         *,
@@ -117,12 +122,13 @@ class Value(_message.Message):
         map: Global___MapValue | None = ...,
         handle: Global___Handle | None = ...,
         pickle: Global___Pickle | None = ...,
+        slice: Global___Slice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "bytes", b"bytes", "double", b"double", "handle", b"handle", "int64", b"int64", "kind", b"kind", "list", b"list", "map", b"map", "null", b"null", "pickle", b"pickle", "string", b"string"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "bytes", b"bytes", "double", b"double", "handle", b"handle", "int64", b"int64", "kind", b"kind", "list", b"list", "map", b"map", "null", b"null", "pickle", b"pickle", "slice", b"slice", "string", b"string"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "bytes", b"bytes", "double", b"double", "handle", b"handle", "int64", b"int64", "kind", b"kind", "list", b"list", "map", b"map", "null", b"null", "pickle", b"pickle", "string", b"string"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "bytes", b"bytes", "double", b"double", "handle", b"handle", "int64", b"int64", "kind", b"kind", "list", b"list", "map", b"map", "null", b"null", "pickle", b"pickle", "slice", b"slice", "string", b"string"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["null", "bool", "int64", "double", "string", "bytes", "list", "map", "handle", "pickle"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["null", "bool", "int64", "double", "string", "bytes", "list", "map", "handle", "pickle", "slice"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -207,6 +213,47 @@ class MapEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MapEntry: _TypeAlias = MapEntry  # noqa: Y015
+
+@_typing.final
+class Slice(_message.Message):
+    """Slice is a Python slice of ints. What is unset is None."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """The first index."""
+    stop: _builtins.int
+    """The index after the last one."""
+    step: _builtins.int
+    """From one index to the next."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int | None = ...,
+        stop: _builtins.int | None = ...,
+        step: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_start", b"_start", "_step", b"_step", "_stop", b"_stop", "start", b"start", "step", b"step", "stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_start", b"_start", "_step", b"_step", "_stop", b"_stop", "start", b"start", "step", b"step", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    _WhichOneofReturnType__stop: _TypeAlias = _typing.Literal["stop"]  # noqa: Y015
+    _WhichOneofArgType__stop: _TypeAlias = _typing.Literal["_stop", b"_stop"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop) -> _WhichOneofReturnType__stop | None: ...
+
+Global___Slice: _TypeAlias = Slice  # noqa: Y015
 
 @_typing.final
 class Pickle(_message.Message):
