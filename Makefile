@@ -13,7 +13,7 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-tcp lint proto proto-check proto-landed lock tools clean
+.PHONY: help demo test test-unix test-tcp docs lint proto proto-check proto-landed lock tools clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
 help:  ## List the targets
@@ -29,6 +29,9 @@ test: $(TRANSPORTS:%=test-%)  ## Run the tests over each transport; ARGS='-k nam
 $(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
 		$(BIN)/python -m pytest $(ARGS)
+
+docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
+	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python tools/docs.py
 
 lint: lint-ruff lint-format lint-mypy lint-pyright lint-buf proto-check  ## Check style, types, contract and generated files
 

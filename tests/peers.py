@@ -9,10 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
-import uactor
 from tests.programs import ROOT, environment
 
 _BOOT = """
@@ -29,16 +28,29 @@ class Peer:
     """A Python process that runs ``body`` and is talked with line by line.
 
     The body has ``say(…)``, which prints a line for :meth:`hear`; ``listen()``, which waits for
-    :meth:`tell`, or for the end of this process; and ``given``, copies of the further arguments.
-    The authkey of this process family goes over a pipe.
+    :meth:`tell`; and ``given``, copies of the further arguments, which may hold proxies. The
+    authkey of this process family goes over a pipe, as all the rest.
+
+    :param options: of the interpreter.
+    :param variables: of its environment, beside those of this process.
+    :param popen: what else :class:`subprocess.Popen` takes.
     """
 
-    def __init__(self, body: str, *given: Any, options: Sequence[str] = (), **popen: Any) -> None:
+    def __init__(
+        self,
+        body: str,
+        *given: Any,
+        options: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+        **popen: Any,
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *options, '-c', _BOOT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            **{'env': environment(), 'cwd': ROOT, **popen},
+            env={**environment(), **(variables or {})},
+            cwd=ROOT,
+            **popen,
         )
         authkey = bytes(multiprocessing.current_process().authkey)
         for item in (authkey, given, textwrap.dedent(body)):
@@ -46,8 +58,14 @@ class Peer:
         self._stdin.flush()
 
     @property
-    def _stdin(self) -> Any:
+    def _stdin(self) -> IO[bytes]:
+        assert self.process.stdin is not None
         return self.process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
 
     @property
     def pid(self) -> int:
@@ -55,8 +73,7 @@ class Peer:
 
     def hear(self) -> str:
         """Return the next line that it says, without the newline."""
-        assert self.process.stdout is not None
-        line: bytes = self.process.stdout.readline()
+        line = self._stdout.readline()
         assert line, f'it has ended with exit code {self.process.wait()}'
         return line.decode().rstrip('\n')
 
@@ -66,10 +83,9 @@ class Peer:
         self._stdin.flush()
 
     def end(self) -> int:
-        """Let it run to its end and return its exit code."""
+        """Let it run to its end, and all that have its output too; return its exit code."""
         self._stdin.close()
-        assert self.process.stdout is not None
-        self.process.stdout.read()
+        self._stdout.read()
         return self.process.wait()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -83,20 +99,6 @@ class Peer:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.kill()
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # for what it has not read
             self._stdin.close()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@contextlib.contextmanager
-def client(actor: uactor.Actor, body: str, *given: Any) -> Iterator[Peer]:
-    """Run a process that connects to ``actor`` by its address, as ``actor`` in ``body``.
-
-    ``given`` is pickled here and may hold proxies.
-    """
-    connect = 'from {module} import {name}; actor = {name}.connect(given[0]); given = given[1:]\n'
-    cls = type(actor)
-    heading = connect.format(module=cls.__module__, name=cls.__qualname__.partition('.')[0])
-    with Peer(heading + textwrap.dedent(body), actor.connection_address, *given) as peer:
-        yield peer
+        self._stdout.close()

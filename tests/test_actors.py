@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 import gc
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 
 import uactor
 from tests.support import Actor, eventually, is_running
+
+T = TypeVar('T')
 
 # --- starting ------------------------------------------------------------------------------------
 
@@ -125,6 +129,34 @@ def test_a_derived_class_can_return_by_value_what_its_base_returns_by_proxy(
     loud: LoudGreeter,
 ) -> None:
     assert type(loud.letters()) is list
+
+
+class Describing:
+    def describe(self) -> str:
+        return repr(self)
+
+
+@dataclasses.dataclass
+class Pair(Describing, Actor, Generic[T]):
+    _exposed_ = ('left',)
+    left: T
+    right: T
+
+
+class AbstractActor(Actor, abc.ABC):
+    @abc.abstractmethod
+    def method(self) -> None: ...
+
+
+def test_an_actor_class_can_be_a_generic_dataclass_with_a_mixin() -> None:
+    with Pair[int](1, right=2) as pair:
+        pair.left = 3
+        assert pair.describe() == 'Pair(left=3, right=2)'
+
+
+def test_an_abstract_actor_class_cannot_be_instantiated() -> None:
+    with pytest.raises(TypeError, match='abstract'):
+        AbstractActor()
 
 
 class PlainProxy(uactor.BaseProxy):
@@ -249,6 +281,40 @@ def test_what_an_attribute_lacks_is_an_attribute_error(thermostat: Any) -> None:
         thermostat.doubled = 1  # no setter
     with pytest.raises(AttributeError, match='absent'):
         _ = thermostat.absent
+
+
+class Polynomial(Actor):
+    """Is used by its operators."""
+
+    _exposed_ = ('__call__', '__getitem__', '__len__', '__contains__')
+    _method_to_typeid_ = {'__iter__': 'Iterator'}
+
+    def __init__(self, *coefficients: int) -> None:
+        self._coefficients = coefficients
+
+    def __call__(self, x: int) -> int:
+        return sum(factor * x**power for power, factor in enumerate(self._coefficients))
+
+    def __getitem__(self, power: int) -> int:
+        return self._coefficients[power]
+
+    def __len__(self) -> int:
+        return len(self._coefficients)
+
+    def __contains__(self, coefficient: int) -> bool:
+        return coefficient in self._coefficients
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._coefficients)
+
+
+def test_exposed_special_methods_make_the_proxy_an_operand() -> None:
+    with Polynomial(3, 0, 2) as polynomial:
+        assert polynomial(10) == 203
+        assert polynomial[2] == 2
+        assert len(polynomial) == 3
+        assert 3 in polynomial
+        assert list(polynomial) == [3, 0, 2]
 
 
 # --- how long an actor lives ---------------------------------------------------------------------

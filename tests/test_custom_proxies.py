@@ -209,6 +209,24 @@ def test_an_auto_proxy_has_the_public_methods_of_its_object(office: Any, method:
         ledger._burn()
 
 
+class LedgerManager(uactor.ActorManager): ...
+
+
+LedgerManager.register('Ledger', Ledger, LedgerProxy)
+
+
+class Archive(Actor):
+    manager_class = LedgerManager
+
+
+def test_a_manager_makes_objects_of_the_classes_registered_with_it() -> None:
+    with Archive() as archive:
+        ledger = archive._manager.Ledger()
+        assert isinstance(ledger, LedgerProxy)
+        assert ledger.write('bread') == 'line 1'
+        assert ledger._token.address == archive.connection_address
+
+
 def test_even_none_can_be_returned_by_proxy(office: Any) -> None:
     assert isinstance(office.nothing(), OpenLedgerProxy)
 

@@ -132,6 +132,23 @@ def test_another_program_connects_by_address_and_key(network_actor: Any) -> None
     assert network_actor.counts()['visits'] == 1
 
 
+class PublicActor(KeyedNetworkActor):
+    _options_ = {'address': ('0.0.0.0', 0)}
+
+
+class AcceptedPublicActor(PublicActor):
+    _options_ = {'insecure': True}
+
+
+def test_listening_beyond_this_machine_is_refused_unless_that_is_accepted() -> None:
+    with pytest.raises(uactor.AddressError, match='insecure'):
+        PublicActor()
+    with AcceptedPublicActor() as actor:
+        host, port = actor.connection_address
+        assert host == '0.0.0.0'
+        assert AcceptedPublicActor.connect(('localhost', port), SECRET).pid() == actor.pid()
+
+
 def test_a_forwarded_proxy_needs_a_connection_to_its_actor(forwarder: Any) -> None:
     with pytest.raises(uactor.AuthkeyError):
         _ = forwarder.inner

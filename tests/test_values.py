@@ -10,6 +10,7 @@ import platform
 import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_classes_without_a_name_in_a_module_travel_by_name() -> None:
     assert values.loads(values.dumps(kinds, by_value=False)) == kinds
 
 
-# --- to an actor and back ----------------------------------------------------------------------
+# --- to an actor and back --------------------------------------------------------------------
 
 
 class Colour(enum.Enum):
@@ -365,7 +366,7 @@ def test_modules_that_the_user_has_registered_travel_by_value(echo: Any, tmp_pat
     assert printed_by(run_python('-c', program, str(tmp_path))) == '42 True\n'
 
 
-# --- other serializers ----------------------------------------------------------------------------
+# --- other serializers -----------------------------------------------------------------------
 
 
 class Picky(Echo):
@@ -428,11 +429,10 @@ class Native(Echo):
 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with Native() as actor:
-        with monkeypatch.context() as patch:
-            patch.setattr(values, 'loads', no_pickles)
-            patch.setattr(pickle, 'loads', no_pickles)
-            yield actor
+    with Native() as actor, monkeypatch.context() as patch:
+        patch.setattr(values, 'loads', no_pickles)
+        patch.setattr(pickle, 'loads', no_pickles)
+        yield actor
 
 
 def test_native_passes_plain_data_and_proxies_without_any_pickle(native: Any) -> None:
@@ -443,7 +443,7 @@ def test_native_passes_plain_data_and_proxies_without_any_pickle(native: Any) ->
     items.append(3)
     assert items[-1] == 3
     assert native.total(items) == 6
-    assert [typeid.append(4) for typeid in [native.echo(items)]] == [None]
+    native.echo(items).append(4)
     assert list(items) == [1, 2, 3, 4]
 
 
@@ -488,7 +488,7 @@ def test_an_unknown_serializer_is_refused(echo: Any) -> None:
         Echo.connect(echo.connection_address, serializer='xml')
 
 
-# --- other versions ---------------------------------------------------------------------------------
+# --- other versions --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -501,8 +501,6 @@ def from_another_python(echo: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def in_new_thread(function: Callable[[], Any]) -> Any:
     """Return what ``function()`` returns in a thread that has no session yet."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
 

@@ -5,11 +5,11 @@ A mark before a fenced block says what it is made from:
     <!-- example: PATH -->   the file PATH
     <!-- output: PATH -->    what Python prints for the file PATH
     <!-- console -->         what a shell answers to the commands in it, which begin with '$ ';
-                             the blocks of a document are one session
+                             all such blocks of a document are one session, in an empty directory
 
-What differs from run to run (addresses, ids, keys, ports) is written as a fixed value
-of the same form, so that the documents depend on nothing but the files of the project.
-`make docs` refreshes all documents; with --check, they are compared.
+What differs from run to run (addresses, ids, ports) is shown as a fixed value of the same
+form, so that a document depends on nothing but the files of the project. `make docs` runs
+this file; with --check it compares and writes nothing.
 """
 
 from __future__ import annotations
@@ -20,36 +20,40 @@ import difflib
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
+IMPORTED = (ROOT, ROOT / 'examples', ROOT / 'examples/guide')
 TIMEOUT = 60
 
 BLOCK = re.compile(
-    r'^<!-- (?P<mark>example|output|console)(?:: (?P<path>\S+))? -->\n'
-    r'(?P<fence>```\w+)\n(?P<body>.*?)^```$',
+    r'(?P<start>^<!-- (?P<mark>example|output|console)(?:: (?P<path>\S+))? -->\n```\w+\n)'
+    r'(?P<body>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
 
-STABLE = (
-    (re.compile(r'\buactor-\w{8}/s\b'), 'uactor-1a2b3c4d/s'),
-    (re.compile(r'\b[0-9a-f]{8}\.(?=[0-9a-f]+\b)'), '1a2b3c4d.'),
+PORT, HOME, PROJECT, INCARNATION = '50051', '/home/me', '/home/me/uactor', '1a2b3c4d'
+"""What consoles show instead of a free port, the session's directory, the checkout, and what
+the ids of an actor process's objects begin with."""
+
+HANDLE = re.compile(r'"id": "([0-9a-f]{8})\.')
+
+SHOWN = (
+    (re.compile(r'\buactor-\w{8}/'), 'uactor-1a2b3c4d/'),
     (re.compile(r'\bat 0x[0-9a-f]+'), 'at 0x7f0123456789'),
     (re.compile(r'("pythonVersion": )"[^"]+"'), r'\1"3.12.1"'),
 )
 """What differs from run to run, and what is shown instead."""
 
-PORT = '50051'
-"""The port that consoles show; a free one is used in its place."""
-
-Make = Callable[[str, str, str], str]
-"""Makes the body of a block from its mark, path and present body."""
+TOOLS = ('grpcurl', 'uactor')
+"""What consoles need."""
 
 
 class DocumentError(Exception):
@@ -60,19 +64,28 @@ def documents() -> list[Path]:
     return [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 
-def refreshed(text: str, make: Make) -> str:
-    """Return a document with its marked blocks made anew."""
+def refreshed(text: str) -> str:
+    """Return a document with its marked blocks made anew.
+
+    Without the tools that consoles need, these stay as they are.
+    """
+    marked = [match for match in BLOCK.finditer(text) if match['mark'] == 'console']
+    answers = iter(console([match['body'] for match in marked]))
 
     def block(match: re.Match[str]) -> str:
-        start = match[0][: match.start('body') - match.start()]
-        return start + make(match['mark'], match['path'] or '', match['body']) + '```'
+        if match['mark'] == 'console':
+            body = next(answers)
+        else:
+            path = ROOT / match['path']
+            body = path.read_text() if match['mark'] == 'example' else output(path)
+        return f'{match["start"]}{body}```'
 
     return BLOCK.sub(block, text)
 
 
-def stable(text: str) -> str:
-    for pattern, shown in STABLE:
-        text = pattern.sub(shown, text)
+def shown(text: str) -> str:
+    for pattern, instead in SHOWN:
+        text = pattern.sub(instead, text)
     return text
 
 
@@ -80,18 +93,14 @@ def stable(text: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The environment of examples: this Python, with the project and its examples."""
+    """The environment of what is run: this Python, the project and its examples."""
     programs = [os.path.dirname(sys.executable), os.environ.get('PATH', '')]
-    paths = [str(ROOT), str(ROOT / 'examples')]
-    return {
-        **os.environ,
-        'PATH': os.pathsep.join(programs),
-        'PYTHONPATH': os.pathsep.join(paths),
-    }
+    paths = [*map(str, IMPORTED), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return {**os.environ, 'PATH': ':'.join(programs), 'PYTHONPATH': ':'.join(paths)}
 
 
 def output(path: Path) -> str:
-    """What an example prints.
+    """Return what an example prints.
 
     Raises DocumentError when it fails or complains.
     """
@@ -104,66 +113,127 @@ def output(path: Path) -> str:
     )
     if done.returncode or done.stderr:
         raise DocumentError(f'{path} ends with {done.returncode} and says:\n{done.stderr}')
-    return stable(done.stdout)
+    return shown(done.stdout)
 
 
 # --- consoles ------------------------------------------------------------------------------------
 
 
-class Console:
-    """A shell in a directory of its own."""
+def missing_tools() -> list[str]:
+    path = environment()['PATH']
+    return [name for name in TOOLS if shutil.which(name, path=path) is None]
 
-    END = 'uactor-docs-end'
 
-    def __init__(self, directory: str) -> None:
+def console(bodies: Sequence[str]) -> list[str]:
+    """Return the blocks of a session with the answers made anew."""
+    if not bodies or missing_tools():
+        return list(bodies)
+    with Session() as session:
+        return [
+            ''.join(f'$ {typed}\n{session.answer(typed)}' for typed in commands(body))
+            for body in bodies
+        ]
+
+
+def commands(body: str) -> Iterator[str]:
+    """Yield the commands of a block; one goes on in the next line after a backslash."""
+    for match in re.finditer(r'^\$ ((?:.*\\\n)*.*)$', body, re.MULTILINE):
+        yield match[1]
+
+
+class Session:
+    """Commands typed one after the other, in a directory of its own.
+
+    They may name what earlier answers have shown: it is taken for what it stands for.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        directory = tempfile.TemporaryDirectory(prefix='docs-')
+        self._directory = self._stack.enter_context(directory)
         with socket.socket() as probe:
             probe.bind(('localhost', 0))
-            self._port = str(probe.getsockname()[1])
-        self._shell = subprocess.Popen(
-            ['bash', '--noprofile', '--norc'],
-            cwd=directory,
+            port = str(probe.getsockname()[1])
+        self._stands_for = {PORT: port, HOME: self._directory, PROJECT: str(ROOT)}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def answer(self, typed: str) -> str:
+        """Run a command and return what it says; with '&' at its end, go on meanwhile."""
+        for stand_in, real in self._stands_for.items():
+            typed = typed.replace(stand_in, real)
+        said = self._serve(typed[:-2]) if typed.endswith(' &') else self._run(typed)
+        handle = HANDLE.search(said)
+        if handle is not None:
+            self._stands_for[INCARNATION] = handle[1]
+        for stand_in, real in self._stands_for.items():
+            said = said.replace(real, stand_in)
+        return shown(said if said.endswith('\n') or not said else f'{said}\n')
+
+    def _run(self, command: str) -> str:
+        return self._start(command, subprocess.PIPE).communicate(timeout=TIMEOUT)[0]
+
+    def _serve(self, command: str) -> str:
+        path = Path(self._directory, 'served')
+        with path.open('w') as file:
+            server = self._start(f'exec {command}', file)
+        self._stack.callback(server.wait, TIMEOUT)
+        self._stack.callback(server.terminate)
+        deadline = time.monotonic() + TIMEOUT
+        # It has said all when it has shown how to call it.
+        while not re.search('^grpcurl.*\n', path.read_text(), re.MULTILINE):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise DocumentError(f'{command} does not serve:\n{path.read_text()}')
+            time.sleep(0.05)
+        return path.read_text()
+
+    def _start(self, command: str, stdout: int | IO[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ['bash', '-c', command],
+            cwd=self._directory,
             env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
             text=True,
         )
 
-    def answers(self, body: str) -> str:
-        """The block with the output of its commands made anew."""
-        lines = []
-        for command in commands(body):
-            lines += [f'$ {command}', *self._run(command)]
-        return '\n'.join(lines) + '\n'
 
-    def _run(self, command: str) -> Iterator[str]:
-        typed = command.replace(PORT, self._port)
-        served = typed.endswith('&')  # goes on; it has said all when it has shown how to call it
-        self._say(typed if served else f'{typed}\necho; echo {self.END}')
-        text = ''.join(self._heard(served))
-        if served:
-            # What belongs to the next command must not be taken for the rest of this one's.
-            self._say(f'echo {self.END}')
-            text += ''.join(self._heard(False))
-        return iter(stable(text.replace(self._port, PORT)).rstrip('\n').split('\n') if text.strip() else [])
+# --- the command ---------------------------------------------------------------------------------
 
-    def _say(self, text: str) -> None:
-        assert self._shell.stdin is not None
-        self._shell.stdin.write(text + '\n')
-        self._shell.stdin.flush()
 
-    def _heard(self, served: bool) -> Iterator[str]:
-        assert self._shell.stdout is not None
-        for line in self._shell.stdout:
-            if line.rstrip('\n') == self.END:
-                return
-            yield line
-            if served and 'grpcurl' in line and not line.rstrip().endswith('\\'):
-                return
-        raise DocumentError('the shell has ended')
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Refresh the documents, or compare them with what they should be."""
+    parser = argparse.ArgumentParser(description='Refresh what the documents show.')
+    parser.add_argument('--check', action='store_true', help='compare, write nothing')
+    parser.add_argument('documents', nargs='*', type=Path, default=documents())
+    options = parser.parse_args(arguments)
 
-    def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._shell.pid, signal.SIGTERM)
-        self._shell.wait(TIMEOUT)
+    if missing_tools():
+        print(f'no {", ".join(missing_tools())}: consoles are left as they are', file=sys.stderr)
+    stale = False
+    for path in options.documents:
+        try:
+            before, after = path.read_text(), refreshed(path.read_text())
+        except DocumentError as error:
+            print(f'{path}: {error}', file=sys.stderr)
+            stale = True
+            continue
+        if before == after:
+            continue
+        if options.check:
+            stale = True
+            lines = before.splitlines(True), after.splitlines(True)
+            sys.stderr.writelines(difflib.unified_diff(*lines, str(path), 'as it should be'))
+        else:
+            path.write_text(after)
+            print(f'wrote {path}')
+    return int(stale)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

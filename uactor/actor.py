@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -178,10 +179,12 @@ def _proxy_class(
     cls: type[Actor], exposed: tuple[str, ...], mapping: Mapping[str, str]
 ) -> type[ActorProxy]:
     base = cls.proxy_class
+    # Not getattr(), which finds '__call__' and 'mro' in the class of a class.
+    own = collections.ChainMap(*(dict(vars(parent)) for parent in base.__mro__))
     members = {
         name: proxy_member(cls, name)
         for name in exposed
-        if not hasattr(base, name) or is_generated(getattr(base, name))
+        if name not in own or is_generated(own[name])
     }
     members.update(
         __module__=cls.__module__,

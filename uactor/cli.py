@@ -257,13 +257,13 @@ def _serve_until_stopped(
     kwargs: Mapping[str, Any],
     keyfile: Path,
 ) -> None:
-    # Whatever this actor starts is of its family: who may call it may call that.
-    multiprocessing.current_process().authkey = settings.authkey
-    multiprocessing.current_process().name = actor_class.__qualname__
     try:
         host = make_host(actor_class, settings)
     except AddressError as error:
         raise _CommandError(str(error)) from None
+    # Whatever this actor starts is of its family: who may call it may call that.
+    multiprocessing.current_process().authkey = settings.authkey
+    multiprocessing.current_process().name = actor_class.__qualname__
     os.register_at_fork(after_in_child=_restore_signals)
     try:
         host.start()

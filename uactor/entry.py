@@ -12,7 +12,6 @@ import pickle
 import select
 import signal
 import socket
-import stat
 import sys
 import threading
 from collections.abc import Sequence
@@ -29,22 +28,24 @@ from uactor.proxies.base import proxy_for_handle
 
 log = logging.getLogger(__name__)
 
-_ORPHAN_TIMEOUT = 2.0
+_ORPHAN_TIMEOUT = 1.5
 """How long a process may take to end once its owner has, in seconds. An owner that is there
 has patience or not as its user wishes."""
 
 _files: list[str] = []
 """What this process has made in the file system: its socket, and the directory of that."""
 
-_leaving = threading.Lock()
+_changing_files = threading.Lock()
+"""Kept for ever by the thread that ends the process: nothing is made behind its back."""
 
 
 def make_host(actor_class: type, settings: Settings) -> Host:
     """Make the host of this process."""
-    host = Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
-    path = socket_path(host.target)
-    if path is not None:
-        _files.append(path)
+    with _changing_files:
+        host = Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
+        path = socket_path(host.target)
+        if path is not None:
+            _files.append(path)
     return host
 
 
@@ -80,8 +81,7 @@ def _begin(lifeline: socket.socket) -> Host | None:
         apply(pickle.loads(surroundings))
         directory, fields = pickle.loads(settings)
         if directory is not None:
-            os.mkdir(directory, 0o700)
-            _files.append(directory)
+            _make_private(directory)
         actor_class, args, kwargs = values.loads(actor)
         multiprocessing.current_process().name = actor_class.__qualname__
         host = make_host(actor_class, Settings(**fields))
@@ -127,13 +127,23 @@ def _watch(lifeline: socket.socket, constructed: Sequence[Host]) -> None:
 def end(host: Host) -> None:
     """End the actor process in order."""
     host.stop()
-    _remove_files()
+    with _changing_files:
+        _remove_files()
+
+
+def _make_private(directory: str) -> None:
+    with _changing_files:
+        os.mkdir(directory, 0o700)
+        _files.append(directory)
 
 
 def _remove_files() -> None:
     for path in reversed(_files):
-        with contextlib.suppress(OSError):  # gone already, or never made
-            os.unlink(path) if stat.S_ISSOCK(os.lstat(path).st_mode) else os.rmdir(path)
+        with contextlib.suppress(OSError):  # somebody else has removed it
+            if os.path.isdir(path):
+                os.rmdir(path)
+            else:
+                os.unlink(path)
     _files.clear()
 
 
@@ -142,7 +152,7 @@ def leave(status: int) -> NoReturn:
 
     Without waiting for threads: those of gRPC and of blocked calls may never end.
     """
-    _leaving.acquire()  # for ever, if another thread does this already
+    _changing_files.acquire()  # never got, if another thread does this already
     if threading.current_thread() is threading.main_thread():
         _die_on_sigterm()  # from here on it is meant in earnest
     _remove_files()

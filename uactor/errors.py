@@ -100,16 +100,7 @@ class ActorDiedError(UActorException, BrokenPipeError, EOFError):
 
     def __init__(self, message: str = 'the actor has ended', executed: Executed = 'maybe') -> None:
         super().__init__(message)
-        self.message = message
         self.executed: Executed = executed
-
-    def __reduce__(self) -> tuple[type[ActorDiedError], tuple[str, Executed]]:
-        """Rebuild from message and ``executed``."""
-        return type(self), (self.message, self.executed)
-
-    def __str__(self) -> str:
-        """Return the message."""
-        return self.message
 
 
 class ActorStartError(UActorException):
@@ -118,9 +109,6 @@ class ActorStartError(UActorException):
 
 class AddressError(UActorException, OSError):
     """An address is malformed, too long, in use, or not safe to listen on."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
 
 
 class SerializationError(UActorException, pickle.PicklingError, TypeError):

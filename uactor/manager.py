@@ -7,12 +7,12 @@ import pickle
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from uactor import failures, local, values
 from uactor.auth import family_key, keyring
 from uactor.client.connection import connections
-from uactor.errors import ProxyError
+from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import interpreter
 from uactor.launch.process import ActorProcess
@@ -20,6 +20,10 @@ from uactor.launch.surroundings import capture
 from uactor.local import Shared
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER
+
+T = TypeVar('T')
+
+_SHUTDOWN_TIMEOUT = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,8 @@ class ActorManager:
     :param authkey: secret that callers must know; None for that of the process family.
     :param serializer: ``'cloudpickle'``, ``'pickle'`` or ``'native'``.
     :param parent: manager of the process that owns the actor, kept alive by this one.
-    :param shutdown_timeout: how long the process may take to end in order, in seconds.
+    :param shutdown_timeout: how long the process may take to end in order, and its ``shutdown``
+        method before that, in seconds; None for 5 and for any time.
     :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
     :param insecure: whether listening beyond this machine without TLS is accepted.
     :raises AddressError: when ``address`` is none.
@@ -65,7 +70,7 @@ class ActorManager:
         serializer: str = DEFAULT_SERIALIZER,
         *,
         parent: ActorManager | None = None,
-        shutdown_timeout: float = 5.0,
+        shutdown_timeout: float | None = None,
         max_message_size: int = -1,
         insecure: bool = False,
     ) -> None:
@@ -166,7 +171,7 @@ class ActorManager:
             surroundings.path,
             messages,
             directory,
-            self._shutdown_timeout,
+            _SHUTDOWN_TIMEOUT if self._shutdown_timeout is None else self._shutdown_timeout,
             _constructor_error,
         )
         self._address, _ = pickle.loads(ready)
@@ -231,6 +236,22 @@ class ActorManager:
         self._process.end()
         if self._address is not None:
             keyring.forget(target(self._address))
+
+    def run_hook(self, hook: Callable[[], T]) -> T | None:
+        """Call ``hook``, which runs in the actor; end the process if that takes too long.
+
+        Without a ``shutdown_timeout`` it may take any time, as in uActor.
+        """
+        process = self.process
+        if process is None or self._shutdown_timeout is None:
+            return hook()
+        with process.limited(self._shutdown_timeout) as expired:
+            try:
+                return hook()
+            except ActorDiedError:
+                if not expired.is_set():
+                    raise
+                return None
 
     @property
     def was_shut_down(self) -> bool:

@@ -1,32 +1,15 @@
+import multiprocessing
+
 import grpc
+from polls import Polls
 
 import uactor
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
 
-class Polls(uactor.Actor):
-    _options_ = {'address': 'localhost:0', 'authkey': b'ask me anything'}
-    _exposed_ = ('vote', 'leader')
-    _method_to_typeid_ = {'votes': 'dict'}
-
-    def __init__(self) -> None:
-        self._votes: dict[str, int] = {}
-
-    def vote(self, name: str, count: int = 1) -> int:
-        self._votes[name] = self._votes.get(name, 0) + count
-        return self._votes[name]
-
-    def votes(self) -> dict[str, int]:
-        return self._votes
-
-    @property
-    def leader(self) -> str:
-        return max(self._votes, key=self._votes.__getitem__)
-
-
-def ask(address: str) -> None:
-    metadata = uactor.call_metadata(b'ask me anything')
+def ask(address: str, authkey: bytes) -> None:
+    metadata = uactor.call_metadata(authkey)
     with grpc.insecure_channel(address) as channel:
         actor = actor_pb2_grpc.ActorServiceStub(channel)
 
@@ -36,6 +19,9 @@ def ask(address: str) -> None:
 
         attribute = pb.GetAttributeRequest(name='leader')
         print(actor.GetAttribute(attribute, metadata=metadata).value.string)
+
+        stream = pb.CallStreamRequest(call=pb.CallRequest(method='ranking'))
+        print([reply.item.string for reply in actor.CallStream(stream, metadata=metadata)])
 
         votes = actor.Call(pb.CallRequest(method='votes'), metadata=metadata).result.handle
         size = pb.CallRequest(handle=votes.id, method='__len__')
@@ -48,5 +34,5 @@ def ask(address: str) -> None:
             print(error.code())
 
 
-with Polls() as polls:
-    ask(str(polls.connection_address))
+with Polls('ann', 'bob') as polls:
+    ask(str(polls.connection_address), multiprocessing.current_process().authkey)

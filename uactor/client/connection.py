@@ -455,7 +455,11 @@ class Connection:
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
-        return values.decode(response.result, resolved, session.serializer != 'native')
+        try:
+            return values.decode(response.result, resolved, session.serializer != 'native')
+        except SerializationError as error:
+            error.executed = 'yes'
+            raise
 
     def _is_own(self, handle: str) -> bool:
         return handle.partition('.')[0] == self.actor.id.partition('.')[0]

@@ -6,10 +6,10 @@ It knows no gRPC.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from uactor.errors import ActorDiedError, NotExposedError
@@ -29,6 +29,23 @@ FALLBACKS: dict[str, Fallback] = {
 """What every shared object answers, exposed or not; as in multiprocessing.managers."""
 
 
+class _Accepted(AbstractContextManager[None]):
+    """The context of a call.
+
+    Not made by contextlib, which sets attributes of the exceptions that pass: one that is a
+    frozen dataclass does not let it.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def __enter__(self) -> None:
+        self._dispatcher._begin()
+
+    def __exit__(self, *exception: object) -> None:
+        self._dispatcher._finish()
+
+
 class Dispatcher:
     """Runs methods of shared objects."""
 
@@ -39,25 +56,26 @@ class Dispatcher:
         self._running = 0
         self._closed = False
 
-    @contextlib.contextmanager
-    def accepted(self) -> Iterator[None]:
-        """Accept a call and count it, or refuse it because the actor is ending.
+    def accepted(self) -> AbstractContextManager[None]:
+        """Return a context for a call, which is accepted and counted when it is entered.
 
-        Both are decided here, in one critical section with :meth:`close`.
+        Accepting and refusing are decided in one critical section with :meth:`close`.
 
         :raises ActorDiedError: when the actor is ending; the call has not run.
         """
+        return _Accepted(self)
+
+    def _begin(self) -> None:
         with self._gate:
             if self._closed:
                 raise ActorDiedError('the actor is shutting down', 'no')
             self._running += 1
-        try:
-            yield
-        finally:
-            with self._gate:
-                self._running -= 1
-                if not self._running:
-                    self._gate.notify_all()
+
+    def _finish(self) -> None:
+        with self._gate:
+            self._running -= 1
+            if not self._running:
+                self._gate.notify_all()
 
     def close(self) -> None:
         """Accept no more calls."""

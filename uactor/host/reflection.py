@@ -43,7 +43,8 @@ def _as_v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDesc
 
     for message in file.message_type:
         for field in message.field:
-            field.type_name = renamed(field.type_name)
+            if field.type_name:  # that of a scalar must stay unset, not become empty
+                field.type_name = renamed(field.type_name)
     for service in file.service:
         for method in service.method:
             method.input_type = renamed(method.input_type)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _OPEN = (
     '/grpc.health.v1.Health/Check',
+    '/grpc.health.v1.Health/List',
     '/grpc.health.v1.Health/Watch',
     '/uactor.v1.ActorService/Session',  # asks for the key itself
 )
@@ -72,9 +73,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         try:
             with self._host.dispatcher.accepted():
                 yield caller
-        except GeneratorExit:  # the client has left a stream
-            raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not context.is_active():
+                raise  # the client has left a stream
             status.abort(context, error, caller, tracebacks=self._host.is_local)
         finally:
             clients.unary_done(caller)

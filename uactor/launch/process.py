@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from uactor.launch import frames
 from uactor.reaper import reaper
@@ -160,6 +160,24 @@ class ActorProcess:
             log.warning('%s (pid %d) does not end; sending %s', self.name, self.pid, number.name)
             self._signal(number)
             self.join(patience)
+
+    @contextlib.contextmanager
+    def limited(self, seconds: float) -> Iterator[threading.Event]:
+        """Have the process end if the block takes longer than that; the event says so then."""
+        expired = threading.Event()
+
+        def end() -> None:
+            log.warning('%s (pid %d) takes too long to shut down', self.name, self.pid)
+            expired.set()
+            self.end()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield expired
+        finally:
+            timer.cancel()
 
     def end_soon(self) -> None:
         """Have the process end without waiting for it. Safe in finalizers."""

@@ -43,7 +43,7 @@ class ActorProxy(BaseProxy):
         try:
             swallow = bool(self._leave(exc_value))
             if self._manager.process is not None:
-                self._callmethod('shutdown')
+                self._manager.run_hook(lambda: self._callmethod('shutdown'))
         except ActorDiedError as error:
             if exc_value is None and self._manager.was_shut_down:
                 raise
@@ -66,10 +66,11 @@ class ActorProxy(BaseProxy):
 
     def shutdown(self) -> Any:
         """Call :meth:`uactor.Actor.shutdown` in the actor; the owner's process also ends it."""
+        manager = self._manager.parent or self._manager
         try:
-            return self._callmethod('shutdown')
+            return manager.run_hook(lambda: self._callmethod('shutdown'))
         finally:
-            (self._manager.parent or self._manager).shutdown()
+            manager.shutdown()
 
 
 def proxy_member(actor_class: type, name: str) -> Any:
