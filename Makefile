@@ -22,7 +22,7 @@ help:  ## List the targets
 	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=.venv-3.12 its environment.'
 
 demo: $(VENV)/.project  ## Show what uactor does, in under a minute
-	$(BIN)/python examples/demo.py
+	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python examples/demo.py
 
 test: $(TRANSPORTS:%=test-%)  ## Run the tests over each transport; ARGS='-k name' goes to pytest
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 import uactor
+from tests.programs import printed_by, run_python
 from tests.support import Actor, eventually, is_running
 
 T = TypeVar('T')
@@ -353,6 +354,51 @@ def test_the_manager_of_the_owner_knows_the_process() -> None:
         process.join(timeout=0)
         assert process.is_alive()
     assert (process.is_alive(), process.exitcode) == (False, 0)
+
+
+HOLDING_PROGRAM = """
+import atexit, time, uactor
+
+class ReluctantActor(uactor.Actor):
+    def __init__(self):
+        atexit.register(time.sleep, 1.2)  # longer than its connections stay open
+
+    def things(self):
+        return uactor.proxy([1], 'list')
+
+actor = ReluctantActor()
+things = actor.things()
+"""
+
+
+def test_a_program_can_end_while_it_holds_proxies_and_its_actors_take_time() -> None:
+    assert printed_by(run_python('-c', HOLDING_PROGRAM)) == ''
+
+
+LATE_CALL_PROGRAM = """
+import threading, uactor
+
+class Actor(uactor.Actor):
+    def method(self): ...
+
+def call_late():
+    threading.main_thread().join()
+    process = actor._manager.process
+    process.kill()
+    process.join()
+    try:
+        actor.method()
+    except (uactor.ActorDiedError, RuntimeError):  # Python 3.12 starts no more threads then
+        print('refused')
+
+actor = Actor()
+threading.Thread(target=call_late).start()
+"""
+
+
+def test_a_program_can_end_though_a_thread_calls_a_dead_actor_after_the_main_thread() -> None:
+    program = run_python('-c', LATE_CALL_PROGRAM)
+    assert (program.returncode, program.stdout) == (0, 'refused\n')
 
 
 # --- actors inside actors ------------------------------------------------------------------------

@@ -22,11 +22,11 @@ import pytest
 import uactor
 from tests.conftest import require_tool
 from tests.rpc import Client, client_of, failing
-from tests.support import descendants, eventually, is_running
+from tests.support import TRANSPORT, descendants, eventually, is_running
 from uactor import cli
 
 ROOT = Path(__file__).parent.parent
-TCP = '127.0.0.1:0'
+ADDRESS = ('--address', '127.0.0.1:0') if TRANSPORT == 'tcp' else ()
 
 MODULE = """
 import multiprocessing
@@ -43,7 +43,7 @@ class Counter(uactor.Actor):
             raise ValueError('a start\\nis a number')
         self.value, self.step, self.name = start, step, name
 
-    _exposed_ = ('add', 'settings', 'family_key', 'terminate_a_worker')
+    _exposed_ = ('add', 'settings', 'family_key')
 
     def add(self, by: int) -> float:
         self.value += by * self.step
@@ -54,13 +54,6 @@ class Counter(uactor.Actor):
 
     def family_key(self) -> bytes:
         return bytes(multiprocessing.current_process().authkey)
-
-    def terminate_a_worker(self) -> int:
-        worker = multiprocessing.get_context('fork').Process(target=signal.pause)
-        worker.start()
-        worker.terminate()
-        worker.join()
-        return worker.exitcode
 
 
 class Owner(uactor.Actor):
@@ -191,14 +184,8 @@ def said(process: subprocess.Popen[str]) -> tuple[str, str, int]:
 def paste(environment: dict[str, str], home: Path) -> Callable[..., Any]:
     """Runs a line in bash, with a console script in the PATH, and returns the JSON it prints."""
     grpcurl = require_tool('grpcurl')
-    bin_directory = home / 'bin'
-    bin_directory.mkdir()
-    script = bin_directory / 'uactor'
-    script.write_text(
-        f'#!{sys.executable}\nfrom uactor.cli import main\nraise SystemExit(main())\n'
-    )
-    script.chmod(0o755)
-    path = os.pathsep.join([str(bin_directory), os.path.dirname(grpcurl), environment['PATH']])
+    script = console_script(home / 'bin')
+    path = os.pathsep.join([str(script.parent), os.path.dirname(grpcurl), environment['PATH']])
     environment['PATH'] = path
 
     def run(line: str) -> Any:
@@ -216,29 +203,41 @@ def paste(environment: dict[str, str], home: Path) -> Callable[..., Any]:
     return run
 
 
-@pytest.mark.parametrize('options', [(), ('--address', TCP)], ids=['unix', 'tcp'])
-def test_the_printed_line_works_in_bash(serve: Serve, paste: Any, options: Any) -> None:
-    served = serve('mymodule:Counter', *options, '--', '10', 'step=2')
+def test_the_printed_line_works_in_bash(serve: Serve, paste: Any) -> None:
+    served = serve('mymodule:Counter', *ADDRESS, '--', '10', 'step=2')
     assert served.greeting.startswith('Counter listens at ')
     assert paste(served.line) == {'result': {'int64': '16'}}
     assert paste(served.line) == {'result': {'int64': '22'}}
 
 
+def console_script(directory: Path) -> Path:
+    """Make what an installation makes of the entry point."""
+    directory.mkdir()
+    script = directory / 'uactor'
+    script.write_text(
+        f'#!{sys.executable}\nfrom uactor.cli import main\nraise SystemExit(main())\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize('directory', ['bin', 'not in the path'])
 def test_the_printed_line_names_the_console_script_if_that_was_used(
-    home: Path, environment: dict[str, str], paste: Any
+    home: Path, environment: dict[str, str], paste: Any, directory: str
 ) -> None:
     (home / "it's a key").write_text('secret')
-    for command, name in (('uactor', 'uactor'), (f'{home}/bin/uactor', 'uactor')):
-        words = [command, 'serve', 'mymodule:Counter', '--authkey-file', "it's a key"]
-        with subprocess.Popen(
-            words, cwd=home, env=environment, stdout=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                served = Served(process)
-                assert f'-H "$({name} header ' in served.line
-                assert paste(served.line) == {'result': {'int64': '3'}}
-            finally:
-                process.terminate()
+    script = home / 'bin' / 'uactor' if directory == 'bin' else console_script(home / directory)
+    words = [str(script), 'serve', 'mymodule:Counter', '--authkey-file', "it's a key"]
+    with subprocess.Popen(
+        words, cwd=home, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            served = Served(process)
+            name = 'uactor' if directory == 'bin' else f"'{script}'"
+            assert f'-H "$({name} header ' in served.line
+            assert paste(served.line) == {'result': {'int64': '3'}}
+        finally:
+            process.terminate()
 
 
 def test_the_printed_line_has_arguments_as_annotated(serve: Serve, paste: Any) -> None:
@@ -274,14 +273,11 @@ def test_the_authkey_is_in_a_private_file_and_nowhere_else(serve: Serve) -> None
         assert client.call('family_key') == key.encode()  # so that its own actors can be called
 
 
-@pytest.mark.parametrize('address', ['unix', 'tcp'])
-def test_an_authkey_of_ones_own_can_be_used_from_python(
-    serve: Serve, home: Path, address: str
-) -> None:
+def test_an_authkey_of_ones_own_can_be_used_from_python(serve: Serve, home: Path) -> None:
     (home / 'key').write_bytes(b'a key\n')
-    where = f'unix:{home}/s' if address == 'unix' else TCP
-    served = serve('mymodule:Counter', '--address', where, '--authkey-file', 'key')
-    assert address == 'tcp' or served.address == where
+    address = ADDRESS or ('--address', f'unix:{home}/s')
+    served = serve('mymodule:Counter', *address, '--authkey-file', 'key')
+    assert served.address.startswith(address[1].removesuffix('0'))
     counter: Any = uactor.Actor.connect(served.address, b'a key')
     assert counter._callmethod('add', (4,)) == 4
     with pytest.raises(uactor.AuthkeyError):
@@ -295,7 +291,7 @@ def test_an_authkey_of_ones_own_can_be_used_from_python(
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=str)
 def test_a_signal_ends_it_cleanly(serve: Serve, home: Path, number: int) -> None:
-    served = serve('mymodule:Owner')
+    served = serve('mymodule:Owner', *ADDRESS)
     [inner] = descendants(served.process.pid)
     assert os.listdir(home / 'tmp') != []
     served.process.send_signal(number)
@@ -324,11 +320,6 @@ def test_a_nested_class_and_a_module_of_the_current_directory_are_found(serve: S
     assert served.greeting.startswith('Owner.Inner listens at ')
     with served.client() as client, failing('UNIMPLEMENTED'):
         client.call('add', 1)
-
-
-def test_workers_of_a_served_actor_can_be_terminated(serve: Serve) -> None:
-    with serve('mymodule:Counter').client() as client:
-        assert client.call('terminate_a_worker') == -signal.SIGTERM
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
@@ -360,7 +351,7 @@ def refused(start: Any, *words: str) -> tuple[str, int]:
         (['mymodule:Counter', '--address', 'here'], "'here' is not an address"),
         (['mymodule:Counter', '--address', 'unix:here'], 'must be absolute'),
         (['mymodule:Counter', '--address', '0.0.0.0:0'], 'other machines'),
-        (['mymodule:Counter', '--authkey-file', 'lost'], "cannot read 'lost': No such file"),
+        (['mymodule:Counter', '--authkey-file', 'lost'], "lost': No such file"),
         (['mymodule:Counter', '--authkey-file', os.devnull], 'is empty'),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else '',
@@ -396,7 +387,7 @@ def in_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ('argument', 'text'),
     [
-        ('"x"', 'ValueError: a start is a number (HOME/mymodule.py:12)'),
+        ('"x"', 'ValueError: a start is a number (HOME/mymodule.py:13)'),
         ('other=1', "TypeError: Counter.__init__() got an unexpected keyword argument 'other'"),
     ],
 )

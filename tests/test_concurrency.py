@@ -111,7 +111,7 @@ def threads(count: int, function: Callable[[], Any]) -> Iterator[list[Any]]:
         results += [future.result() for future in futures]
 
 
-# --- many who wait ---------------------------------------------------------------------------------
+# --- many who wait -------------------------------------------------------------------------------
 
 
 def wait_at_barrier(meeting: Any, parties: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -215,7 +215,7 @@ def test_a_client_thread_that_ends_leaves_no_thread_in_the_actor(meeting: Any) -
     eventually(lambda: meeting.host_threads() <= before)
 
 
-# --- order and affinity ----------------------------------------------------------------------------
+# --- order and affinity --------------------------------------------------------------------------
 
 
 def test_the_calls_of_a_client_thread_run_in_order_on_one_thread_of_the_actor(meeting: Any) -> None:
@@ -256,7 +256,7 @@ def test_a_call_from_inside_a_call_does_not_wait_for_it(meeting: Any) -> None:
     assert meeting.numbers()[-1] == 7
 
 
-# --- locks that belong to a thread -----------------------------------------------------------------
+# --- locks that belong to a thread ---------------------------------------------------------------
 
 
 def test_50_threads_count_under_an_rlock_that_they_take_twice(meeting: Any) -> None:

@@ -1,4 +1,4 @@
-"""Rules 1, 4 and 5: what is held ends with its client, actors with their owner, calls with the actor."""
+"""Rules 1, 4 and 5: holds end with their client, actors with their owner, calls with the actor."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ SOON = 5.0
 class Store(Actor):
     """Shares new things of any kind, and tells how many are held and how many threads it has."""
 
+    _exposed_ = ('new', 'held', 'threads', 'pid', 'sleep', 'sleeping', 'call')
+    sleeping = False
+
     def new(self, typeid: str, *args: Any) -> Any:
         return uactor.proxy(MAKERS[typeid](*args), typeid)
 
@@ -42,6 +45,7 @@ class Store(Actor):
         return os.getpid()
 
     def sleep(self, seconds: float) -> None:
+        self.sleeping = True
         time.sleep(seconds)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -72,7 +76,7 @@ def store() -> Iterator[Any]:
         yield actor
 
 
-# --- the end of a client -----------------------------------------------------------------------------
+# --- the end of a client -------------------------------------------------------------------------
 
 
 def test_a_killed_client_loses_its_locks(store: Any) -> None:
@@ -123,7 +127,7 @@ def test_a_killed_client_loses_its_handles(store: Any) -> None:
     """
     with Peer(body, store) as peer:
         assert peer.hear() == 'made'
-        assert store.held() == before + 1000
+        assert store.held() >= 1000
         peer.kill()
         eventually(lambda: store.held() <= before, timeout=SOON)
 
@@ -223,7 +227,7 @@ def test_a_notification_passes_over_a_killed_client(store: Any) -> None:
         assert waiter.result()
 
 
-# --- the end of an owner -----------------------------------------------------------------------------
+# --- the end of an owner -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -391,7 +395,7 @@ def test_a_forked_child_that_outlives_a_killed_owner_does_not_keep_its_actors(
         has_ended(owner, pids, directory)
 
 
-# --- the end of an actor -----------------------------------------------------------------------------
+# --- the end of an actor -------------------------------------------------------------------------
 
 AT_ONCE = 1.0
 """Within how many seconds callers hear of the end of their actor."""
@@ -405,6 +409,8 @@ class Workers(Store):
         self._pool = context.Pool(2)
         self._sleeper = context.Process(target=time.sleep, args=(60,), daemon=True)
         self._sleeper.start()
+
+    _exposed_ = ('squares', 'command', 'pids')
 
     def squares(self, numbers: list[int]) -> list[int]:
         return self._pool.map(square, numbers)
@@ -431,12 +437,12 @@ def outcome(call: Callable[..., Any], *args: Any) -> tuple[type[BaseException], 
 
 
 def kill_while_waited_for(actor: Any, calls: list[tuple[Any, ...]]) -> None:
-    """Kill an actor and assert that all calls hear of it at once."""
+    """Kill an actor and assert that all calls hear of it at once, one to sleep() among them."""
     before = actor.threads()
     pid = actor.pid()
     with ThreadPoolExecutor(len(calls)) as pool:
         futures = [pool.submit(outcome, *call) for call in calls]
-        eventually(lambda: actor.threads() >= before + len(calls))
+        eventually(lambda: actor.sleeping and actor.threads() >= before + len(calls))
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         for future in futures:

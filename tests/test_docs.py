@@ -52,13 +52,25 @@ def codes(text: str) -> list[str]:
 # --- what they show --------------------------------------------------------------------------
 
 
-@every_document
-def test_a_document_shows_what_its_examples_are_and_print(path: Path) -> None:
-    text = path.read_text()
-    assert docs.refreshed(text) == text, 'run `make docs`'
-    if '<!-- console -->' in text:
-        for name in docs.missing_tools():
-            require_tool(name)
+MADE = [
+    pytest.param(match['mark'], match['path'], match['body'], id=f'{match["mark"]}:{match["path"]}')
+    for path in DOCUMENTS
+    for match in docs.BLOCK.finditer(path.read_text())
+    if match['path']
+]
+
+
+@pytest.mark.parametrize(('mark', 'source', 'body'), MADE)
+def test_a_document_shows_an_example_and_its_output(mark: str, source: str, body: str) -> None:
+    assert body == docs.made(mark, ROOT / source), 'run `make docs`'
+
+
+@pytest.mark.parametrize('name', ['README.md', 'docs/wire.md'])
+def test_a_document_shows_what_a_terminal_answers(name: str) -> None:
+    for tool in docs.missing_tools():
+        require_tool(tool)
+    shown = docs.consoles(text_of(name))
+    assert shown == docs.console(shown), 'run `make docs`'
 
 
 @every_document

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import gc
 import logging
-import multiprocessing
 import os
 import pathlib
 import signal
@@ -41,7 +39,33 @@ def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
         yield pathlib.Path(path)
 
 
-# --- calls that race with the end ------------------------------------------------------------------
+def usage(directory: pathlib.Path) -> dict[str, int]:
+    """Return how much of everything this process has."""
+    gc.collect()
+    process = psutil.Process()
+    return {
+        'threads': threading.active_count(),
+        'native threads': process.num_threads(),
+        'descriptors': process.num_fds(),
+        'processes': len(process.children(recursive=True)),
+        'files': len(list(directory.iterdir())),
+        'links': sum(isinstance(thing, Link) for thing in gc.get_objects()),
+    }
+
+
+def is_as(before: dict[str, int], directory: pathlib.Path) -> None:
+    """Assert that this process soon has no more of anything than it had."""
+
+    def excess() -> dict[str, int]:
+        after = usage(directory)
+        return {name: after[name] for name in after if after[name] > before[name]}
+
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not excess())
+    assert not excess(), before
+
+
+# --- calls that race with the end ----------------------------------------------------------------
 
 
 class Tally(Actor):
@@ -127,7 +151,7 @@ def test_a_call_after_the_end_has_certainly_not_run() -> None:
     assert caught.value.executed == 'no'
 
 
-# --- constructors that fail ------------------------------------------------------------------------
+# --- constructors that fail ----------------------------------------------------------------------
 
 
 class Unlucky(ValueError):
@@ -161,35 +185,26 @@ def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def descriptors() -> int:
-    return int(psutil.Process().num_fds())
+FAILURES: dict[str, tuple[Any, ...]] = {
+    'an error': (Unlucky, raise_unlucky),
+    'sys.exit': (SystemExit, sys.exit, 3),
+    'an interrupt': (KeyboardInterrupt, signal.default_int_handler, 2, None),
+    'os._exit': (uactor.ActorStartError, os._exit, 0),
+    'SIGKILL': (uactor.ActorStartError, die, signal.SIGKILL),
+    'SIGTERM': (uactor.ActorStartError, die, signal.SIGTERM),
+    'arguments': (uactor.SerializationError, threading.Lock()),
+}
 
 
-FAILURES = [
-    (Unlucky, raise_unlucky),
-    (SystemExit, sys.exit, 3),
-    (KeyboardInterrupt, signal.default_int_handler, 2, None),
-    (uactor.ActorStartError, os._exit, 0),
-    (uactor.ActorStartError, die, signal.SIGKILL),
-    (uactor.ActorStartError, die, signal.SIGTERM),
-    (uactor.SerializationError, threading.Lock()),
-]
-
-
-@pytest.mark.parametrize('failure', FAILURES, ids=lambda failure: f'{failure[1]}'.split(' at ')[0])
+@pytest.mark.parametrize('failure', FAILURES)
 def test_a_constructor_that_fails_raises_at_the_call_and_leaves_nothing(
-    directory: pathlib.Path, failure: tuple[Any, ...]
+    tally: Any, directory: pathlib.Path, failure: str
 ) -> None:
-    with contextlib.suppress(Unlucky):
-        Failing(raise_unlucky)  # loads what is loaded once
-    expected, *arguments = failure
-    before, threads = descriptors(), threading.active_count()
+    expected, *arguments = FAILURES[failure]
+    before = usage(directory)
     with pytest.raises(expected):
         Failing(*arguments)
-    eventually(lambda: descriptors() <= before)
-    eventually(lambda: threading.active_count() <= threads)
-    eventually(lambda: not list(directory.iterdir()))
-    eventually(lambda: not list(descendants()))
+    is_as(before, directory)
 
 
 def test_the_error_of_a_constructor_comes_as_it_was_raised() -> None:
@@ -207,7 +222,7 @@ def test_a_class_that_cannot_be_sent_is_refused_at_the_call() -> None:
         Local()
 
 
-# --- ends that hang --------------------------------------------------------------------------------
+# --- ends that hang ------------------------------------------------------------------------------
 
 
 class Hanging(Actor):
@@ -281,21 +296,7 @@ def test_an_actor_may_take_the_time_to_end_that_it_has(caplog: pytest.LogCapture
     assert steps(caplog) == []
 
 
-# --- cycles ----------------------------------------------------------------------------------------
-
-
-def usage(directory: pathlib.Path) -> dict[str, int]:
-    """Return how much of everything this process has."""
-    gc.collect()
-    process = psutil.Process()
-    return {
-        'threads': threading.active_count(),
-        'native threads': process.num_threads(),
-        'descriptors': process.num_fds(),
-        'processes': len(process.children(recursive=True)),
-        'files': len(list(directory.iterdir())),
-        'links': sum(isinstance(thing, Link) for thing in gc.get_objects()),
-    }
+# --- cycles --------------------------------------------------------------------------------------
 
 
 def cycle(_: int) -> None:
@@ -311,15 +312,7 @@ def leaves_nothing(cycles: int, directory: pathlib.Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(cycle, range(cycles)))
     cycle(0)
-
-    def settled() -> bool:
-        after = usage(directory)
-        return all(after[name] <= before[name] for name in before)
-
-    try:
-        eventually(settled)
-    except AssertionError:
-        assert usage(directory) == before
+    is_as(before, directory)
 
 
 def test_starting_and_stopping_actors_leaves_nothing(directory: pathlib.Path) -> None:
@@ -330,3 +323,408 @@ def test_starting_and_stopping_actors_leaves_nothing(directory: pathlib.Path) ->
 @pytest.mark.timeout(300)
 def test_a_hundred_cycles_of_start_and_stop_leave_nothing(directory: pathlib.Path) -> None:
     leaves_nothing(100, directory)
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_is_for_the_owner_and_its_actors_go_on() -> None:
+    body = """
+    import time
+    from tests.support import Actor
+
+    class Sleeper(Actor):
+        def nap(self):
+            print('asleep', flush=True)
+            time.sleep(60)
+        def pid(self):
+            return os.getpid()
+
+    sleeper = Sleeper()
+    pid = sleeper.pid()
+    try:
+        sleeper.nap()
+    except KeyboardInterrupt:
+        interrupted = True
+    say(interrupted and sleeper.pid() == pid)
+    listen()
+    """
+    with Peer(body, start_new_session=True, stderr=subprocess.PIPE) as owner:
+        assert owner.hear() == 'asleep'
+        os.killpg(owner.pid, signal.SIGINT)
+        assert owner.hear() == 'True'
+        os.killpg(owner.pid, signal.SIGINT)
+        assert owner.end() == -signal.SIGINT
+        assert owner.process.stderr is not None
+        with owner.process.stderr as errors:
+            assert errors.read().count(b'Traceback') == 1  # of the owner
+
+
+def test_ctrl_c_during_a_start_leaves_no_actor(directory: pathlib.Path) -> None:
+    body = """
+    from tests.support import Actor
+
+    class Endless(Actor):
+        def __init__(self):
+            print('begun', flush=True)
+            while True:
+                pass
+
+    try:
+        Endless()
+    except KeyboardInterrupt:
+        say(os.listdir(os.environ['TMPDIR']))
+    """
+    with Peer(body, variables={'TMPDIR': str(directory)}, start_new_session=True) as owner:
+        assert owner.hear() == 'begun'
+        os.killpg(owner.pid, signal.SIGINT)
+        assert owner.hear() == '[]'
+        assert owner.end() == 0
+
+
+class Waiting(Actor):
+    """Has an event, and knows who waits for it, and for whom it waits itself."""
+
+    _method_to_typeid_ = {'event': 'Event', 'things': 'list'}
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def event(self) -> threading.Event:
+        return self._event
+
+    def things(self) -> list[int]:
+        return []
+
+    def waiting(self) -> int:
+        return len(self._event._cond._waiters)
+
+    def expected(self) -> int:
+        """Return how many clients are given a moment to come back."""
+        return sum(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+
+
+def test_a_client_that_was_interrupted_in_its_only_call_keeps_what_it_holds() -> None:
+    body = """
+    actor, event = given
+    things = actor.things()
+    try:
+        event.wait()
+    except KeyboardInterrupt:
+        say('interrupted')
+    listen()
+    things.append(1)
+    say(list(things))
+    """
+    with Waiting() as actor, Peer(body, actor, actor.event()) as peer:
+        eventually(actor.waiting)
+        peer.process.send_signal(signal.SIGINT)
+        assert peer.hear() == 'interrupted'
+        eventually(lambda: not actor.waiting() and not actor.expected())
+        peer.tell()
+        assert peer.hear() == '[1]'
+        assert peer.end() == 0
+
+
+# --- where actors can be started -----------------------------------------------------------------
+
+HEADING = """
+import os, sys, threading
+import uactor
+from tests.support import Actor
+
+print('main runs')
+os.register_at_fork(before=lambda: print('forked'))
+
+class Greeter(Actor):
+    def __init__(self, depth=0):
+        self.inner = Greeter(depth - 1) if depth else None
+    def greet(self, name):
+        return self.inner.greet(name) if self.inner else f'hello {name}'
+
+def greet(depth=0):
+    with Greeter(depth) as greeter:
+        print(greeter.greet('you'), flush=True)
+"""
+
+PLACES = {
+    'the main thread': 'greet()',
+    'other threads': """
+threads = [threading.Thread(target=greet) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+""",
+    'an actor': 'greet(depth=1)',
+    'a thread that ends': """
+greeters = []
+thread = threading.Thread(target=lambda: greeters.append(Greeter()))
+thread.start()
+thread.join()
+print(greeters.pop().greet('you'))
+""",
+    'an event loop': """
+import asyncio
+async def main():
+    greet()
+asyncio.run(main())
+""",
+    'an exit handler': """
+import atexit
+atexit.register(greet)
+""",
+}
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_an_actor_can_be_started_from(place: str, tmp_path: pathlib.Path) -> None:
+    """The main module runs once, without a guard, and its process is never forked."""
+    script = tmp_path / 'script.py'
+    script.write_text(HEADING + PLACES[place])
+    printed = set(printed_by(run_python(str(script))).splitlines())
+    assert printed == {'main runs', 'hello you'}
+
+
+@pytest.mark.parametrize('options', [['-'], ['-c', HEADING + 'greet()'], ['-i', '-q']])
+def test_an_actor_can_be_started_from_a_program_without_a_file(options: list[str]) -> None:
+    typed = '' if '-c' in options else HEADING.replace('\n\ndef', '\n\n\ndef') + '\ngreet()\n'
+    program = run_python(*options, stdin=typed)
+    assert program.returncode == 0
+    assert program.stdout.splitlines() == ['main runs', 'hello you']
+
+
+@pytest.mark.parametrize('method', ['fork', 'spawn', 'forkserver'])
+def test_an_actor_can_be_started_from_a_multiprocessing_worker(
+    method: str, tmp_path: pathlib.Path
+) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(f"""
+import multiprocessing, warnings
+from tests.support import Actor
+
+class Greeter(Actor):
+    def greet(self, name):
+        return f'hello {{name}}'
+
+def work(_):
+    return Greeter().greet('you')
+
+if __name__ == '__main__':
+    with Greeter() as greeter:  # so that there is something not to be inherited
+        context = multiprocessing.get_context({method!r})
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # of forks, where threads are
+            worker = context.Process(target=work, args=(0,))
+            worker.start()
+            worker.join()
+            with context.Pool(2) as pool:
+                greetings = pool.map(work, range(4))
+            pool.join()
+        print(worker.exitcode, *greetings, sep=', ')
+        print(greeter.greet('me'))
+""")
+    printed = printed_by(run_python(str(script)))
+    assert printed == '0, hello you, hello you, hello you, hello you\nhello me\n'
+
+
+# --- what an actor takes over --------------------------------------------------------------------
+
+
+class Surrounded(Actor):
+    """Tells of what its process has taken over from its owner."""
+
+    def __init__(self, call: Callable[..., Any], *args: Any) -> None:
+        self.result = call(*args)
+
+    _exposed_ = ('result', 'log')
+
+    def log(self, name: str, text: str) -> None:
+        logging.getLogger(name).debug(text)
+
+
+def test_the_import_path_and_the_directory_follow(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'found_by_path_only.py').write_text('answer = 42')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['program', '--option'])
+
+    def look() -> tuple[Any, ...]:
+        import found_by_path_only  # type: ignore[import-not-found]
+
+        return found_by_path_only.answer, os.getcwd(), sys.path, sys.argv
+
+    with Surrounded(look) as actor:
+        assert actor.result == (42, str(tmp_path), sys.path, ['program', '--option'])
+
+
+def test_an_actor_can_be_started_in_a_directory_that_has_been_removed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / 'gone'
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with Surrounded(abs, -1) as actor:
+        assert actor.result == 1
+
+
+def test_warning_filters_follow() -> None:
+    def warn() -> str:
+        warnings.warn('ignored', UserWarning, stacklevel=1)
+        try:
+            warnings.warn('an error', RuntimeWarning, stacklevel=1)
+        except RuntimeWarning as error:
+            return str(error)
+        return 'none'
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter('error', RuntimeWarning)
+        warnings.simplefilter('ignore', UserWarning)
+        with Surrounded(warn) as actor:
+            assert actor.result == 'an error'
+
+
+def test_the_set_up_of_logging_follows(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / 'log'
+    logger, quiet = logging.getLogger('test.lifecycle'), logging.getLogger('test.quiet')
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter('%(levelname)s %(name)s: %(message)s'))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    quiet.setLevel(logging.ERROR)
+    try:
+        with Surrounded(logging.getLogger('test.quiet').getEffectiveLevel) as actor:
+            assert actor.result == logging.ERROR
+            actor.log('test.lifecycle.child', 'from the actor')
+            actor.log('test.quiet', 'unheard')
+        assert path.read_text() == 'DEBUG test.lifecycle.child: from the actor\n'
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+        logger.setLevel(logging.NOTSET)
+        quiet.setLevel(logging.NOTSET)
+
+
+def test_the_interpreter_has_the_same_options(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text("""
+import sys
+from tests.support import Actor
+
+class Flagged(Actor):
+    def flags(self):
+        return tuple(sys.flags), sys._xoptions
+
+with Flagged() as actor:
+    print(actor.flags() == (tuple(sys.flags), sys._xoptions))
+""")
+    assert printed_by(run_python('-O', '-B', '-X', 'dev', str(script))) == 'True\n'
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def listening_at(address: Any, **options: Any) -> type[uactor.Actor]:
+    """Return an actor class that listens at ``address``."""
+
+    class Listening(uactor.Actor):
+        _options_ = {'address': address, **options}
+
+        def answer(self) -> int:
+            return 42
+
+    return Listening
+
+
+def test_an_explicit_socket_is_removed_with_its_actor(directory: pathlib.Path) -> None:
+    path = directory / 'uactor-of-mine'
+    path.mkdir()
+    (path / 'precious').touch()
+    with listening_at(f'unix:{path}/s')() as actor:
+        assert actor.connection_address == f'unix:{path}/s'
+        assert actor.answer() == 42
+        assert stat.S_IMODE((path / 's').stat().st_mode) & 0o077 == 0
+    assert list(path.iterdir()) == [path / 'precious']
+
+
+@pytest.mark.skipif(TRANSPORT == 'tcp', reason='of the sockets that uactor chooses')
+def test_a_socket_is_in_a_directory_that_only_its_user_can_enter(directory: pathlib.Path) -> None:
+    with Tally() as actor:
+        path = pathlib.Path(str(actor.connection_address).removeprefix('unix:'))
+        assert path.parent.parent == directory
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert len(os.fsencode(path)) <= 100
+    assert not list(directory.iterdir())
+
+
+@pytest.mark.skipif(TRANSPORT == 'tcp', reason='of the sockets that uactor chooses')
+def test_a_long_path_of_the_temporary_directory_does_no_harm(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ('x' * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(long))
+    with Tally() as actor:
+        assert len(actor.connection_address) <= 105
+
+
+@pytest.mark.parametrize(
+    'address',
+    ['unix:/tmp/' + 'x' * 100, 'unix:relative', 'nowhere', 'host:port', ('host',), ('h', 70000)],
+)
+def test_an_address_that_is_none_is_refused_before_anything_starts(address: Any) -> None:
+    before = list(descendants())
+    with pytest.raises(uactor.AddressError):
+        listening_at(address)()
+    assert list(descendants()) == before
+
+
+def test_a_socket_in_use_is_not_taken_over(directory: pathlib.Path) -> None:
+    cls = listening_at(f'unix:{directory}/s')
+    with cls() as actor:
+        with pytest.raises(uactor.AddressError, match='another process'):
+            cls()
+        assert actor.answer() == 42
+
+
+def test_a_socket_that_a_killed_actor_has_left_is_replaced(directory: pathlib.Path) -> None:
+    cls = listening_at(f'unix:{directory}/s')
+    actor = cls()
+    actor._manager.process.kill()
+    actor._manager.process.join()
+    assert (directory / 's').exists()
+    with cls() as successor:
+        assert successor.answer() == 42
+
+
+def test_a_file_at_the_address_is_not_touched(directory: pathlib.Path) -> None:
+    path = directory / 'file'
+    path.write_text('precious')
+    with pytest.raises(uactor.AddressError, match='no socket'):
+        listening_at(f'unix:{path}')()
+    assert path.read_text() == 'precious'
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with (
+        socket.create_server(('127.0.0.1', 0)) as server,
+        pytest.raises(uactor.AddressError, match='in use'),
+    ):
+        listening_at(server.getsockname())()
+
+
+def test_listening_beyond_this_machine_has_to_be_accepted() -> None:
+    with pytest.raises(uactor.AddressError, match='insecure'):
+        listening_at(('0.0.0.0', 0))()
+    with listening_at(('0.0.0.0', 0), insecure=True)() as actor:
+        assert actor.answer() == 42
+
+
+def test_a_proxy_server_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('http_proxy', 'https_proxy', 'grpc_proxy', 'all_proxy'):
+        monkeypatch.setenv(name, 'http://127.0.0.1:1')
+        monkeypatch.setenv(name.upper(), 'http://127.0.0.1:1')
+    with listening_at(('localhost', 0))() as actor:
+        assert actor.answer() == 42

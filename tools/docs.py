@@ -69,18 +69,26 @@ def refreshed(text: str) -> str:
 
     Without the tools that consoles need, these stay as they are.
     """
-    marked = [match for match in BLOCK.finditer(text) if match['mark'] == 'console']
-    answers = iter(console([match['body'] for match in marked]))
+    answers = iter(console(consoles(text)))
 
     def block(match: re.Match[str]) -> str:
         if match['mark'] == 'console':
             body = next(answers)
         else:
-            path = ROOT / match['path']
-            body = path.read_text() if match['mark'] == 'example' else output(path)
+            body = made(match['mark'], ROOT / match['path'])
         return f'{match["start"]}{body}```'
 
     return BLOCK.sub(block, text)
+
+
+def consoles(text: str) -> list[str]:
+    """Return the console blocks of a document."""
+    return [match['body'] for match in BLOCK.finditer(text) if match['mark'] == 'console']
+
+
+def made(mark: str, path: Path) -> str:
+    """Return what a block shows that is made from a file."""
+    return path.read_text() if mark == 'example' else output(path)
 
 
 def shown(text: str) -> str:

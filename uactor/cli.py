@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from uactor import __version__, auth, local
 from uactor.actor import Actor, options_of
-from uactor.entry import end, leave, make_host
+from uactor.entry import end, leave, make_host, restore_in_children
 from uactor.errors import AddressError
 from uactor.handles import socket_path
 from uactor.host.server import Host, Settings
@@ -264,7 +264,7 @@ def _serve_until_stopped(
     # Whatever this actor starts is of its family: who may call it may call that.
     multiprocessing.current_process().authkey = settings.authkey
     multiprocessing.current_process().name = actor_class.__qualname__
-    os.register_at_fork(after_in_child=_restore_signals)
+    restore_in_children(_SIGNALS)
     try:
         host.start()
         _construct(host, args, kwargs)
@@ -293,7 +293,7 @@ def _announce(host: Host, keyfile: Path) -> None:
 
 # --- signals -------------------------------------------------------------------------------------
 
-_SIGNALS: dict[signal.Signals, Any] = {
+_SIGNALS: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
@@ -304,11 +304,6 @@ _SIGNALS: dict[signal.Signals, Any] = {
 def _on_signals(action: Callable[[], object]) -> None:
     for number in _SIGNALS:
         signal.signal(number, lambda number, frame: action())
-
-
-def _restore_signals() -> None:
-    for number, handler in _SIGNALS.items():
-        signal.signal(number, handler)
 
 
 def _stop_early() -> NoReturn:

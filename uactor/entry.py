@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from uactor import failures, values
 from uactor.client.connection import connections
@@ -101,8 +101,33 @@ def _end_on_sigterm(host: Host) -> None:
     """End in order on SIGTERM, unless the actor has other plans."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, frame: host.request_stop())
-        if hasattr(os, 'register_at_fork'):  # workers of the actor end on it at once, as usual
-            os.register_at_fork(after_in_child=_die_on_sigterm)
+        if hasattr(os, 'register_at_fork'):
+            restore_in_children({signal.SIGTERM: signal.SIG_DFL})
+
+
+def restore_in_children(handlers: Mapping[int, Any]) -> None:
+    """Have forked children handle signals as usual: end on SIGTERM at once.
+
+    They are held back during a fork: Python forgets what reaches a child before it is ready.
+
+    :param handlers: the usual handler of each signal.
+    """
+    masks = threading.local()
+
+    def hold_back() -> None:
+        masks.previous = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.previous)
+
+    def let_through_as_usual() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        let_through()
+
+    os.register_at_fork(
+        before=hold_back, after_in_parent=let_through, after_in_child=let_through_as_usual
+    )
 
 
 def _die_on_sigterm() -> None:

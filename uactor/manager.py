@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -179,14 +178,14 @@ class ActorManager:
             keyring.add(target(self._address), self._authkey)
         finalizer = weakref.finalize(self, self._process.end_soon)
         finalizer.atexit = False  # launch ends what is left
-        with _lock:
-            _owners[target(self._address)] = self
+        _owners[target(self._address)] = self
         try:
             self._link = connections.get(target(self._address))
         except BaseException:
             self._process.end()
             raise
         address = target(self._address)
+        self._process.on_ending(lambda: connections.ending(address))
         self._process.on_exit(lambda: connections.lost(address))
 
     def _settings(self, directory: str | None) -> bytes:
@@ -314,7 +313,6 @@ def _constructor_error(data: bytes) -> BaseException:
 
 # --- managers of this process --------------------------------------------------------------------
 
-_lock = threading.Lock()
 _owners: weakref.WeakValueDictionary[str, ActorManager] = weakref.WeakValueDictionary()
 _connected: weakref.WeakValueDictionary[tuple[type, str], ActorManager] = (
     weakref.WeakValueDictionary()
@@ -341,8 +339,7 @@ def manager_of(manager_class: type[ActorManager], address: Address) -> ActorMana
         return known
     manager = manager_class(address if name == target(address) else name)
     manager.connect()
-    with _lock:
-        _connected[manager_class, name] = manager
+    _connected[manager_class, name] = manager
     return manager
 
 
@@ -361,8 +358,7 @@ def connected(
     name = target(address)
     manager = manager_class(address, authkey, serializer, parent=owner_of(name))
     manager._open([target(alias) for alias in capture])
-    with _lock:
-        _connected[manager_class, name] = manager
+    _connected[manager_class, name] = manager
     return manager
 
 

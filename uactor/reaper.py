@@ -29,7 +29,7 @@ class Reaper:
     def reset(self) -> None:
         """Start afresh, in a process that was forked."""
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._open = 0
         self._thread: threading.Thread | None = None
 

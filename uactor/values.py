@@ -83,10 +83,13 @@ class Passage:
 
     :ivar grants: ids of this process's objects whose holds the receiver gets along with
         the pickle; None when the receiver takes its holds itself.
+    :ivar leases: those taken on objects of other actors, by their ids. One will do for all
+        proxies of an object in the message, and for the second try where names won't do.
     """
 
     def __init__(self, granting: bool = False) -> None:
         self.grants: list[str] | None = [] if granting else None
+        self.leases: dict[str, str] = {}
 
 
 class _Passages(threading.local):
@@ -389,7 +392,7 @@ def _key(key: Any) -> Any:
 
 
 def _optional(message: pb.Slice, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
+    return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
 
 
 # --- calls -------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ batches and taken anew by a forked child.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import multiprocessing.util
 import os
 import secrets
+import sys
 import threading
 import time
 import weakref
@@ -20,7 +22,8 @@ from typing import Any
 
 from uactor import failures, local, values
 from uactor.auth import keyring
-from uactor.client.session import Session
+from uactor.client.nesting import Inside, free_channel, serves
+from uactor.client.session import Session, Stub, is_ending, note_end
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -38,7 +41,8 @@ from uactor.wire import load_grpc
 log = logging.getLogger(__name__)
 
 _SESSION = '/uactor.v1.ActorService/Session'
-_EXIT_PRIORITY = 10  # after the actors of this process have been shut down
+_END_PRIORITY = 30  # before the actors of this process are shut down
+_EXIT_PRIORITY = 10  # after that
 _CLOSE_TIMEOUT = 1.0
 
 
@@ -50,6 +54,7 @@ def _hook_exit() -> None:
     global _exit_hooked
     if _exit_hooked != os.getpid():
         _exit_hooked = os.getpid()
+        multiprocessing.util.Finalize(None, note_end, exitpriority=_END_PRIORITY)
         multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
 
 
@@ -106,8 +111,7 @@ def _calling(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Local(threading.local):
-    def __init__(self) -> None:
-        self.ends: list[_ThreadEnd] = []
+    ends: tuple[_ThreadEnd, ...] = ()
 
 
 class Link:
@@ -126,32 +130,44 @@ class Link:
         self.actor: pb.Handle | None = None
         self.inherited: tuple[str, list[str]] | None = None
         self._keys = tuple(keys)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._pending: collections.deque[str] = collections.deque()
         self._flushing = False
         self._local = _Local()
         self._sessions: set[Session] = set()
         self._returning = False
+        self._ending = False
         self._closed = False
-        self._channel: Any = None
-        self._stub: Any = None
+        self._shut = False
+        self._channels: dict[int, Any] = {}
         self._peers: frozenset[Any] = frozenset()
 
-    def _dial(self) -> None:
-        """Make the channel, on first use: not at once in a forked child."""
-        with self._lock:
-            if self._channel is not None:
-                return
-            grpc = load_grpc()
-            self._peers = peers(self.address)
-            self._channel = grpc.insecure_channel(self.address, _channel_options(self.address))
-            self._stub = self._channel.stream_stream(
+    def _stub(self, number: int) -> Stub:
+        """Return what opens sessions on a channel.
+
+        It is made on first use: not at once in a forked child.
+        """
+
+        def received(data: bytes) -> pb.SessionResponse:
+            serves(number)
+            return pb.SessionResponse.FromString(data)
+
+        with Inside(number), self._lock:
+            if self._shut:
+                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
+            if not self._channels:
+                _hook_exit()
+                reaper.opened()
+            if number not in self._channels:
+                self._peers = peers(self.address)
+                options = _channel_options(self.address)
+                self._channels[number] = load_grpc().insecure_channel(self.address, options)
+            stub: Stub = self._channels[number].stream_stream(
                 _SESSION,
                 request_serializer=pb.SessionRequest.SerializeToString,
-                response_deserializer=pb.SessionResponse.FromString,
+                response_deserializer=received,
             )
-        _hook_exit()
-        reaper.opened()
+        return stub
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -161,18 +177,20 @@ class Link:
         There is more than one only where a finalizer or signal handler has made a call while
         the thread was waiting for another one's response.
         """
-        ends = self._local.ends
-        for end in ends:
-            if end.session.alive and not end.session.busy:
-                return end.session
+        if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
+            raise ActorDiedError('the interpreter is ending', 'no')
+        number = free_channel()
+        for end in self._local.ends:
+            session = end.session
+            if session.channel == number and session.alive and not session.busy:
+                return session
         session = self.open()
-        ends[:] = [end for end in ends if end.session.alive]
-        ends.append(_ThreadEnd(self, session))
+        others = (end for end in self._local.ends if end.session.alive)
+        self._local.ends = *others, _ThreadEnd(self, session)
         return session
 
     def open(self) -> Session:
         """Open a session, with the first authkey that fits."""
-        self._dial()
         *others, last = self._keys
         for key in others:
             try:
@@ -182,9 +200,17 @@ class Link:
         return self._opened(last)
 
     def _opened(self, key: bytes) -> Session:
+        if not threading.main_thread().is_alive():
+            _start_a_thread()
         try:
+            number = free_channel()
             session = Session(
-                self._stub, self.address, key, self._client_id, _calling(self._session_ended)
+                self._stub(number),
+                number,
+                self.address,
+                key,
+                self._client_id,
+                _calling(self._session_ended),
             )
         except ActorUnreachableError as error:
             if self.actor is None:
@@ -234,7 +260,7 @@ class Link:
     def _return(self) -> None:
         """Open a session that no thread has, on a thread of its own: the host may not answer."""
         with self._lock:
-            if self._returning or self._closed:
+            if self._returning or self._ending or self._closed or is_ending():
                 return
             self._returning = True
         threading.Thread(target=self._open_spare, name='uactor-return', daemon=True).start()
@@ -242,12 +268,16 @@ class Link:
     def _open_spare(self) -> None:
         try:
             self.open()
-        except UActorException as error:
+        except (UActorException, RuntimeError) as error:  # the interpreter may be ending
             log.debug('what is held at %s is lost: %s', self.address, error)
             self.drain()
         finally:
             self._returning = False
         self._flush()
+
+    def expect_end(self) -> None:
+        """Do not come back once the sessions have ended: this process ends the actor."""
+        self._ending = True
 
     def abandon(self) -> None:
         """Break all sessions off: the actor process is known to have ended."""
@@ -273,8 +303,13 @@ class Link:
             self.say_goodbye()
         for session in tuple(self._sessions):
             session.wait_closed(max(0.0, deadline - time.monotonic()))
-        if self._channel is not None:
-            self._channel.close()
+        with self._lock:
+            self._shut = True
+            channels, self._channels = self._channels, {}
+        for number, channel in channels.items():
+            with Inside(number):
+                channel.close()
+        if channels:
             reaper.closed()
 
     def disconnect(self) -> None:
@@ -299,9 +334,11 @@ class Link:
         """Take the queued releases, to send them."""
         if not self._pending:
             return []
+        released: list[str] = []
         with self._lock:
-            count = len(self._pending)
-            released = [self._pending.popleft() for _ in range(count)]
+            with contextlib.suppress(IndexError):  # none is left
+                while True:
+                    released.append(self._pending.popleft())
             self.held.subtract(released)
             for handle in released:
                 if self.held[handle] <= 0:
@@ -326,6 +363,17 @@ class Link:
             held = self.held.copy()
         held.subtract(tuple(self._pending))
         return list(held.elements())
+
+
+def _start_a_thread() -> None:
+    """Find out whether Python still starts threads: 3.12 does not once the main thread has ended.
+
+    gRPC would find out with a call half begun, and wait for its end when the channel is closed
+    or forgotten.
+
+    :raises RuntimeError: when it does not.
+    """
+    threading.Thread(target=lambda: None, daemon=True).start()
 
 
 def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
@@ -366,6 +414,10 @@ class Connection:
     def reusable(self) -> bool:
         """Whether the actor is there, as far as this process knows."""
         return self._link.connected
+
+    def expect_end(self) -> None:
+        """Know that this process ends the actor. Safe in finalizers."""
+        self._link.expect_end()
 
     def abandon(self) -> None:
         """Let every caller know that the actor process has ended."""
@@ -495,9 +547,13 @@ class Connection:
     def claim(self, handle: str) -> str:
         """Take a lease, unless this process keeps the object alive until it is received."""
         passage = values.current_passage()
-        if passage is not None and passage.grants is None:
+        if passage is None:
+            return self._lease([handle])
+        if passage.grants is None:
             return ''
-        return self._lease([handle])
+        if handle not in passage.leases:
+            passage.leases[handle] = self._lease([handle])
+        return passage.leases[handle]
 
     def _lease(self, handles: list[str]) -> str:
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
@@ -548,7 +604,7 @@ class Connections:
     """The connections of this process, by address; each lives while a proxy uses it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -586,6 +642,12 @@ class Connections:
             self._all.add(connection)
         return connection
 
+    def ending(self, address: str) -> None:
+        """Know that this process ends the actor at ``address``. Safe in finalizers."""
+        known = self._known.get(address)
+        if known is not None:
+            known.expect_end()
+
     def lost(self, address: str) -> None:
         """Let every caller know that the actor process at ``address`` has ended."""
         known = self._known.get(address)
@@ -598,7 +660,7 @@ class Connections:
 
     def unlock(self) -> None:
         """Replace the lock, which another thread may have held when this process was forked."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 connections = Connections()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from uactor import auth, values
+from uactor import auth, local, values
+from uactor.client.nesting import Inside, serves
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -29,6 +32,30 @@ Stub = Callable[[Iterator[pb.SessionRequest]], Any]
 """Opens the bidirectional stream ``ActorService.Session``."""
 
 
+_ending_pid = 0
+
+
+def note_end() -> None:
+    """Note that this process ends, and is about to end its actors."""
+    global _ending_pid
+    _ending_pid = os.getpid()
+
+
+def is_ending() -> bool:
+    """Tell whether this process ends."""
+    return _ending_pid == os.getpid()
+
+
+def _leave_with_process() -> None:
+    """End a daemon thread whose call has ended because the process ends, as it would anyway.
+
+    Without a word: its traceback on standard error would tell of nothing that went wrong. In an
+    actor process the caller of the method is told.
+    """
+    if is_ending() and threading.current_thread().daemon and local.host is None:
+        sys.exit()
+
+
 class Session:
     """One bidirectional stream. Used by one thread at a time, one request at a time.
 
@@ -37,11 +64,13 @@ class Session:
     :ivar by_value: whether classes and functions may travel by value: not between
         different Python versions, where cloudpickle's code objects crash the receiver.
     :ivar busy: whether a request is under way.
+    :ivar channel: number of the channel that it is on.
     """
 
     def __init__(
         self,
         stub: Stub,
+        channel: int,
         address: str,
         authkey: bytes,
         client_id: str,
@@ -54,10 +83,17 @@ class Session:
         self._number = 0
         self._limit = 0
         self.busy = False
-        self._stream = stub(iter(self._requests.get, None))
-        if not self._stream.add_callback(self._ended):
-            self._ended()
+        self.channel = channel
+        with Inside(channel):
+            self._stream = stub(self._outgoing())
+            if not self._stream.add_callback(self._ended):
+                self._ended()
         self._open(authkey, client_id)
+
+    def _outgoing(self) -> Iterator[pb.SessionRequest]:
+        """Yield the requests, to a thread of gRPC's own."""
+        serves(self.channel)
+        yield from iter(self._requests.get, None)
 
     @property
     def alive(self) -> bool:
@@ -121,12 +157,14 @@ class Session:
         self.busy = True
         try:
             self._requests.put(request)
-            response: pb.SessionResponse = next(self._stream)
+            with Inside(self.channel):
+                response: pb.SessionResponse = next(self._stream)
             if response.id != request.id:
                 raise VersionError('the actor answered another request than the one asked')
             self.busy = False
         except (grpc.RpcError, StopIteration) as error:
             self._done.set()
+            _leave_with_process()
             raise self._translated(error, opening) from error
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()
@@ -177,4 +215,5 @@ class Session:
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
         self._done.set()
-        self._stream.cancel()
+        with Inside(self.channel):
+            self._stream.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
+import signal
 import socket
 import stat
 import threading
@@ -87,7 +87,9 @@ class Host:
         self.authkey = settings.authkey
         self.max_message_size = settings.max_message_size
         self._registry: Mapping[str, Any] = actor_class.manager_class._registry
-        self._ending: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopping = False
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
         self.table = ObjectTable(self._expose)
         self.locks = Locks()
         self.clients = Clients(self._forget_client)
@@ -214,11 +216,19 @@ class Host:
 
     def request_stop(self) -> None:
         """Have the actor process end. Any thread, and signal handlers, may."""
-        self._ending.put(None)  # an Event's lock may be held by the thread that a signal hits
+        self._stopping = True
+        with contextlib.suppress(BlockingIOError):  # it is full, which wakes as well
+            self._waker.send(b'.')
 
     def wait_for_stop(self) -> None:
-        """Wait until the actor process is asked to end."""
-        self._ending.get()
+        """Wait, on the main thread, until the actor process is asked to end.
+
+        On a socket that signals write to: the kernel may give a signal to another thread, which
+        interrupts no wait on this one, where its handler has to run.
+        """
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        while not self._stopping:
+            self._woken.recv(1024)
 
     def stop(self) -> None:
         """Refuse new calls and let running ones end for a while.
@@ -315,7 +325,7 @@ def _disconnect_children(name: str) -> None:
     def is_own(sock: socket.socket) -> bool:
         found = plain(sock.getsockname())
         anywhere = isinstance(own, tuple) and own[0] in _ANYWHERE
-        return found[1:] == own[1:] if anywhere else found == own
+        return bool(found[1:] == own[1:] if anywhere else found == own)
 
     if hasattr(os, 'register_at_fork'):
         os.register_at_fork(after_in_child=lambda: disconnect(is_own))

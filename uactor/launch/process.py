@@ -53,6 +53,7 @@ class ActorProcess:
         self._lock = threading.Lock()
         self._conversing = threading.Lock()
         self._on_exit: list[Callable[[], None]] = []
+        self._on_ending: list[Callable[[], None]] = []
         _processes[process.pid] = self
         reaper.opened()
         threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
@@ -137,9 +138,15 @@ class ActorProcess:
                 return
         callback()
 
+    def on_ending(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` before the process is asked to end. It must be safe in finalizers."""
+        self._on_ending.append(callback)
+
     def ask_to_end(self) -> None:
         """Close the lifeline, upon which the process ends in order. Safe in finalizers."""
         if self.owned:
+            for callback in self._on_ending:
+                callback()
             try:
                 self._lifeline.shutdown(socket.SHUT_WR)
             except OSError:  # it has ended already

@@ -81,7 +81,7 @@ def _gathered(value: Any) -> Any:
     return list(value) if isinstance(value, collections.abc.Iterator) else _plain(value)
 
 
-def _gathering(name: str) -> Callable[..., Any]:
+def gathering(name: str) -> Callable[..., Any]:
     """Return a method that calls ``name``, whose positional arguments are iterables."""
     call = ProxyMethod(name)
 
@@ -105,8 +105,9 @@ class _Sequence(BaseProxy, Generic[T]):
     __getitem__ = ProxyMethod('__getitem__')
     __len__ = ProxyMethod('__len__')
     append = ProxyMethod('append')
+    clear = ProxyMethod('clear')
     count = ProxyMethod('count')
-    extend = _gathering('extend')
+    extend = gathering('extend')
     index = ProxyMethod('index')
     insert = ProxyMethod('insert')
     pop = ProxyMethod('pop')
@@ -148,7 +149,6 @@ class _Sequence(BaseProxy, Generic[T]):
 class ListProxy(_Sequence[T]):
     """Stands for a :class:`list`."""
 
-    clear = ProxyMethod('clear')
     copy = ProxyMethod('copy')
     sort = ProxyMethod('sort')
 
@@ -202,7 +202,7 @@ class DictProxy(BaseProxy, Generic[K, V]):
     pop = ProxyMethod('pop')
     popitem = ProxyMethod('popitem')
     setdefault = ProxyMethod('setdefault')
-    update = _gathering('update')
+    update = gathering('update')
     values = ProxyMethod('values')
     __or__ = _binary(operator.or_)
     __ror__ = _reflected(operator.or_)
@@ -232,20 +232,20 @@ class SetProxy(BaseProxy, Generic[T]):
     add = ProxyMethod('add')
     clear = ProxyMethod('clear')
     copy = ProxyMethod('copy')
-    difference = _gathering('difference')
-    difference_update = _gathering('difference_update')
+    difference = gathering('difference')
+    difference_update = gathering('difference_update')
     discard = ProxyMethod('discard')
-    intersection = _gathering('intersection')
-    intersection_update = _gathering('intersection_update')
-    isdisjoint = _gathering('isdisjoint')
-    issubset = _gathering('issubset')
-    issuperset = _gathering('issuperset')
+    intersection = gathering('intersection')
+    intersection_update = gathering('intersection_update')
+    isdisjoint = gathering('isdisjoint')
+    issubset = gathering('issubset')
+    issuperset = gathering('issuperset')
     pop = ProxyMethod('pop')
     remove = ProxyMethod('remove')
-    symmetric_difference = _gathering('symmetric_difference')
-    symmetric_difference_update = _gathering('symmetric_difference_update')
-    union = _gathering('union')
-    update = _gathering('update')
+    symmetric_difference = gathering('symmetric_difference')
+    symmetric_difference_update = gathering('symmetric_difference_update')
+    union = gathering('union')
+    update = gathering('update')
     __and__ = _binary(operator.and_)
     __rand__ = _reflected(operator.and_)
     __or__ = _binary(operator.or_)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
+from uactor.proxies.containers import gathering
 
 
 @exposing('maxsize')
@@ -67,13 +68,13 @@ class PoolProxy(BaseProxy):
     apply = ProxyMethod('apply')
     apply_async = ProxyMethod('apply_async')
     close = ProxyMethod('close')
-    imap = ProxyMethod('imap')
-    imap_unordered = ProxyMethod('imap_unordered')
+    imap = gathering('imap')
+    imap_unordered = gathering('imap_unordered')
     join = ProxyMethod('join')
-    map = ProxyMethod('map')
-    map_async = ProxyMethod('map_async')
-    starmap = ProxyMethod('starmap')
-    starmap_async = ProxyMethod('starmap_async')
+    map = gathering('map')
+    map_async = gathering('map_async')
+    starmap = gathering('starmap')
+    starmap_async = gathering('starmap_async')
     terminate = ProxyMethod('terminate')
 
     def __enter__(self) -> PoolProxy:

@@ -40,8 +40,16 @@ class AcquirerProxy(BaseProxy):
         exc_value: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        """Release it."""
-        self._callmethod('release')
+        """Release it.
+
+        A lock that belongs to a thread has been released already when an interrupt has ended a
+        call in the block, and with it this thread's session; that must not mask the interrupt.
+        """
+        try:
+            self._callmethod('release')
+        except RuntimeError:
+            if exc_type is None:
+                raise
 
 
 @exposing('acquire', 'wait', 'notify')
