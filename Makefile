@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 TRANSPORTS ?= unix tcp
+# Most tests wait for other processes, so there can be more than there are cores.
+WORKERS ?= 4
 
 PROTO_VENV := .venv-proto
 BIN := $(VENV)/bin
@@ -28,7 +30,7 @@ test: $(TRANSPORTS:%=test-%)  ## Run the tests over each transport; ARGS='-k nam
 
 $(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
-		$(BIN)/python -m pytest $(ARGS)
+		$(BIN)/python -m pytest --numprocesses=$(WORKERS) $(ARGS)
 
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
 	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python tools/docs.py

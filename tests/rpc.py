@@ -61,8 +61,8 @@ class Client:
             ).result
         )
 
-    def stream(self, method: str, *args: Any, handle: str = '') -> Any:
-        request = pb.CallStreamRequest(call=call_request(method, *args, handle=handle))
+    def stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        request = pb.CallStreamRequest(call=call_request(method, *args, **kwargs))
         return self.stub.CallStream(request, metadata=self.metadata, timeout=20)
 
     def get(self, name: str, handle: str = '') -> Any:

@@ -286,6 +286,17 @@ def test_its_cause_is_the_traceback_in_the_actor(faulty: Any) -> None:
     assert lines[-1] == f'{__name__}.Plain: text'
 
 
+def test_the_end_of_another_actor_says_that_this_one_has_run(faulty: Any) -> None:
+    items, same = faulty.share(), faulty.share()
+    other: Any = Faulty()
+    del same  # released along with the call, and once only
+    error = raised(faulty.make, other.make, os._exit, 1)
+    assert isinstance(error, uactor.ActorDiedError)
+    assert error.executed == 'yes'
+    faulty.ping()
+    assert items[0] == 1
+
+
 def test_what_a_constructor_makes_of_its_argument_is_made_once(faulty: Any) -> None:
     error = raised(faulty.raise_, Prefixing, 'spoon')
     assert isinstance(error, Prefixing)

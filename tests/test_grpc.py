@@ -455,6 +455,12 @@ def test_any_iterable_is_streamed(client: Client) -> None:
     assert part.item.handle.repr == '<sealed x>'
 
 
+def test_the_items_of_a_stream_can_be_kept_under_a_typeid(client: Client) -> None:
+    first, second = client.stream('echo', [[1], [2, 3]], typeid='list')
+    assert client.call('__len__', handle=first.item.handle.id) == 1
+    assert client.call('__len__', handle=second.item.handle.id) == 2
+
+
 def test_an_error_ends_the_stream_after_what_came_before_it(client: Client) -> None:
     stream = client.stream('stumble')
     assert plain(next(stream).item) == 1

@@ -115,7 +115,9 @@ def race(racer: Any, numbers: range, started: threading.Semaphore) -> dict[int, 
     return outcomes
 
 
-@pytest.mark.parametrize('end', [Actor.shutdown, 'terminate', 'kill'], ids=str)
+@pytest.mark.parametrize(
+    'end', [Actor.shutdown, 'terminate', 'kill'], ids=['shutdown', 'terminate', 'kill']
+)
 def test_calls_that_race_with_the_end_of_an_actor_end_and_none_runs_twice(
     tally: Any, end: Any
 ) -> None:
@@ -468,10 +470,6 @@ async def main():
     greet()
 asyncio.run(main())
 """,
-    'an exit handler': """
-import atexit
-atexit.register(greet)
-""",
 }
 
 
@@ -556,17 +554,6 @@ def test_the_import_path_and_the_directory_follow(
 
     with Surrounded(look) as actor:
         assert actor.result == (42, str(tmp_path), sys.path, ['program', '--option'])
-
-
-def test_an_actor_can_be_started_in_a_directory_that_has_been_removed(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = tmp_path / 'gone'
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    with Surrounded(abs, -1) as actor:
-        assert actor.result == 1
 
 
 def test_warning_filters_follow() -> None:

@@ -132,7 +132,7 @@ EVERY_OBJECT_HAS = {
     *('__init_subclass__', '__module__', '__new__', '__setattr__', '__delattr__', '__sizeof__'),
     *('__subclasshook__', '__weakref__', '__static_attributes__', '__firstlineno__', '__dir__'),
     *('__reduce__', '__reduce_ex__', '__getstate__', '__setstate__', '__hash__', '__del__'),
-    *('__name__', '__qualname__', '__buffer__', '__release_buffer__'),
+    *('__name__', '__qualname__', '__buffer__', '__release_buffer__', '__slotnames__'),
 }
 
 

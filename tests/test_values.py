@@ -44,9 +44,11 @@ def nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 NATIVE = nested(st.none() | st.booleans() | INT64 | st.floats() | VALID_TEXT | st.binary())
-PLAIN = nested(
-    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.binary()
-) | st.sets(st.integers())
+PLAIN = (
+    nested(st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.binary())
+    | st.sets(st.integers())
+    | st.builds(bytearray, st.binary())
+)
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -133,8 +133,10 @@ def _loads(data: bytes, buffers: Sequence[bytes] = ()) -> list[BaseException]:
 def _chain(error: BaseException) -> list[BaseException]:
     """Return the exception and its causes; tracebacks of other actors are not repeated."""
     chain: list[BaseException] = []
+    seen: set[int] = set()  # by identity: what == does is the user's
     current: BaseException | None = error
-    while current is not None and not any(current is known for known in chain):
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
         if not isinstance(current, RemoteTraceback):
             chain.append(current)
         suppressed = current.__suppress_context__ or current.__cause__ is not None

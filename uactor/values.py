@@ -132,7 +132,7 @@ def importable(obj: Any) -> bool:
     found: Any = sys.modules.get(module_name)
     for part in getattr(obj, '__qualname__', obj.__name__).split('.'):
         found = getattr(found, part, None)
-    return found is obj or obj in _UNNAMED
+    return found is obj or any(obj is known for known in _UNNAMED)
 
 
 def _is_registered(module_name: str) -> bool:

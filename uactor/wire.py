@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from types import ModuleType
 
 _VERBOSITY = 'GRPC_VERBOSITY'
 
+# Python 3.10 has been seen to give a second thread the module half imported.
+_loading = threading.Lock()
+
 
 def load_grpc() -> ModuleType:
     """Import gRPC and return it; what the user says in ``GRPC_VERBOSITY`` holds."""
-    if 'grpc' in sys.modules or _VERBOSITY in os.environ:
-        import grpc
+    with _loading:
+        if 'grpc' in sys.modules or _VERBOSITY in os.environ:
+            import grpc
 
+            return grpc
+        os.environ[_VERBOSITY] = 'ERROR'
+        try:
+            import grpc
+        finally:
+            del os.environ[_VERBOSITY]  # not for this process's children
         return grpc
-    os.environ[_VERBOSITY] = 'ERROR'
-    try:
-        import grpc
-    finally:
-        del os.environ[_VERBOSITY]  # not for this process's children
-    return grpc

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import logging
 import multiprocessing.util
 import os
@@ -22,12 +23,14 @@ from typing import Any
 
 from uactor import failures, local, values
 from uactor.auth import keyring
+from uactor.client.forks import Child
 from uactor.client.nesting import Inside, free_channel, serves
 from uactor.client.session import Session, Stub, is_ending, note_end
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    HandleError,
     SerializationError,
     UActorException,
 )
@@ -227,10 +230,17 @@ class Link:
             self._sessions.add(session)
             inherited, self.inherited = self.inherited, None
         if inherited is not None:
-            lease, ids = inherited
-            retain = pb.RetainHandleRequest(handles=ids, lease_id=lease)
-            checked(session, session.ask(pb.SessionRequest(retain_handle=retain)))
+            self._take_over(session, *inherited)
         return session
+
+    def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
+        """Hold what the parent of this forked process held, as far as it is there."""
+        try:
+            retain(session, handles, lease)
+        except HandleError:  # the lease has expired
+            for handle in handles:
+                with contextlib.suppress(HandleError):  # whoever uses it will be told
+                    retain(session, [handle])
 
     def retire(self, session: Session) -> None:
         """Close the session of a thread that has ended, unless it is the last.
@@ -263,7 +273,10 @@ class Link:
             if self._returning or self._ending or self._closed or is_ending():
                 return
             self._returning = True
-        threading.Thread(target=self._open_spare, name='uactor-return', daemon=True).start()
+        try:
+            threading.Thread(target=self._open_spare, name='uactor-return', daemon=True).start()
+        except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+            log.debug('this process will not come back to %s: %s', self.address, error)
 
     def _open_spare(self) -> None:
         try:
@@ -385,6 +398,12 @@ def checked(session: Session, response: pb.SessionResponse) -> pb.SessionRespons
         finally:
             del error  # a cycle with its traceback otherwise
     return response
+
+
+def retain(session: Session, handles: list[str], lease: str = '') -> None:
+    """Take holds, out of a lease if there is one."""
+    request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
+    checked(session, session.ask(pb.SessionRequest(retain_handle=request)))
 
 
 class Connection:
@@ -562,15 +581,26 @@ class Connection:
 
     # --- forks -----------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
-        """Lease what this process holds, for the child that is about to be."""
-        handles = self._link.holdings()
-        self._fork_lease: tuple[str, list[str]] | None = None
-        if handles and self._link.connected:
+    _fork_lease: tuple[str, list[str]] | None = None
+
+    def before_fork(self) -> bool:
+        """Lease what this process holds for the child that is about to be; tell if it could."""
+        link = self._link
+        handles = link.holdings()
+        self._fork_lease = None
+        if handles and (link.connected or link.inherited is not None):
             try:
                 self._fork_lease = self._lease(handles), handles
             except UActorException as error:
                 log.debug('the forked child will not hold %s: %s', self.address, error)
+        return self._fork_lease is not None
+
+    def fork_lease_release(self) -> Callable[[], None]:
+        """Return what ends the lease when the child has ended and may not have used it."""
+        if self._fork_lease is None:
+            return lambda: None
+        lease, _ = self._fork_lease
+        return functools.partial(self._link.release, lease)
 
     def after_fork(self) -> None:
         """Leave the parent's channel alone and get an own one, in the child."""
@@ -676,17 +706,33 @@ def _close_all() -> None:
         connection.close(max(0.0, deadline - time.monotonic()))
 
 
+_child: Child | None = None
+"""The child that is being forked; None when it inherits no holds."""
+
+
 def _before_fork() -> None:
-    for connection in connections.all():
-        connection.before_fork()
+    global _child
+    leased = [connection.before_fork() for connection in connections.all()]
+    _child = Child() if any(leased) else None
+
+
+def _after_fork_in_parent() -> None:
+    if _child is not None:
+        _child.born_in_parent([connection.fork_lease_release() for connection in connections.all()])
 
 
 def _after_fork_in_child() -> None:
     reaper.reset()
     connections.unlock()
+    if _child is not None:
+        _child.born_in_child()
     for connection in connections.all():
         connection.after_fork()
 
 
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

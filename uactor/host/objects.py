@@ -154,11 +154,20 @@ class ObjectTable:
                 del gone  # nothing: the new holds came first
 
     def release(self, handles: Iterable[str], holder: str) -> None:
-        """Take holds back. What nobody holds is forgotten; unknown ids are passed over."""
+        """Take holds back, and end leases, whose ids may be among the handles.
+
+        What nobody holds is forgotten. Unknown ids are passed over.
+        """
         with self._lock:
             # Objects die after the lock is let go: their finalizers may be the user's.
-            gone = [self._drop(handle, holder, 1) for handle in handles]
+            gone = [self._give_up(ident, holder) for ident in handles]
         del gone
+
+    def _give_up(self, ident: str, holder: str) -> list[Entry | None]:
+        lease = self._leases.get(ident)
+        if lease is not None and lease.ids:
+            return self._end_lease(ident)
+        return [self._drop(ident, holder, 1)]
 
     def release_all(self, holder: str) -> None:
         """Take all holds of ``holder`` back."""

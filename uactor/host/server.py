@@ -87,9 +87,6 @@ class Host:
         self.authkey = settings.authkey
         self.max_message_size = settings.max_message_size
         self._registry: Mapping[str, Any] = actor_class.manager_class._registry
-        self._stopping = False
-        self._woken, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
         self.table = ObjectTable(self._expose)
         self.locks = Locks()
         self.clients = Clients(self._forget_client)
@@ -101,6 +98,9 @@ class Host:
         self.address = _bind(self._server, settings)
         self.target = target(self.address)
         self.is_local = is_loopback(self.target)
+        self._stopping = False
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
         self.exchange = Exchange(
             self.dispatcher,
             self.table,

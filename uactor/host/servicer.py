@@ -97,8 +97,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._caller(context) as caller:
             result, _ = exchange.dispatch(caller, request.call)
             with contextlib.closing(_items(result, caller)) as items:
+                call = request.call
                 for item in items:
-                    encoded = exchange.encode(caller, item, '', request.call.accept_pickle)
+                    encoded = exchange.encode(caller, item, call.typeid, call.accept_pickle)
                     yield pb.CallStreamResponse(item=encoded)
 
     def GetAttribute(

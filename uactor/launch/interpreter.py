@@ -21,14 +21,17 @@ from uactor.handles import MAX_PATH
 from uactor.launch.process import ActorProcess, end_all, no_fork
 
 START_CODE = (
+    'import sys;sys.path[:]=filter(None,sys.path);'
     'import signal;signal.signal(signal.SIGINT,lambda*a:None);'
-    'import sys,socket,marshal,struct;'
+    'import socket,marshal,struct;'
     's=socket.socket(fileno={fd});'
     'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL)or sys.exit(1))[0];'
     'sys.path[:]=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
     'from uactor.entry import main;main(s)'
 )
-"""What the interpreter runs: take the import path first, and then the rest from uactor."""
+"""What the interpreter runs: take the import path first, and then the rest from uactor.
+
+Until then, nothing is imported from the current directory, whatever lies there."""
 
 READY, FAILED = b'R', b'F'
 _EXIT_PRIORITY = 20
@@ -74,10 +77,10 @@ def start(
         try:
             with theirs:
                 popen = _spawn(theirs.fileno())
+            process = ActorProcess(popen, ours, name, directory, shutdown_timeout)
         except BaseException:
-            ours.close()
+            ours.close()  # upon which the process ends, if there is one
             raise
-        process = ActorProcess(popen, ours, name, directory, shutdown_timeout)
     _hook_exit()
     try:
         reply = process.converse([marshal.dumps(path), *messages])

@@ -54,9 +54,13 @@ class ActorProcess:
         self._conversing = threading.Lock()
         self._on_exit: list[Callable[[], None]] = []
         self._on_ending: list[Callable[[], None]] = []
-        _processes[process.pid] = self
         reaper.opened()
-        threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
+        _processes[process.pid] = self
+        try:
+            threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
+        except RuntimeError:  # in Python 3.12 there are no more threads at exit
+            del _processes[process.pid]
+            raise
 
     @property
     def pid(self) -> int:
@@ -193,7 +197,10 @@ class ActorProcess:
 
     def _end_elsewhere(self) -> None:
         if self.is_alive():
-            threading.Thread(target=self.end, name='uactor-end', daemon=True).start()
+            try:
+                threading.Thread(target=self.end, name='uactor-end', daemon=True).start()
+            except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+                log.debug('%s is left to end_all(): %s', self.name, error)
 
     def __repr__(self) -> str:
         state = 'alive' if self.is_alive() else f'exitcode={self.exitcode}'
