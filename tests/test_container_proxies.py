@@ -10,13 +10,11 @@ import ctypes
 import itertools
 import multiprocessing
 import operator
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import uactor
 from tests.workshop import Tool, Workshop, outcome
 
 
@@ -26,7 +24,7 @@ def workshop() -> Iterator[Workshop]:
         yield actor
 
 
-# --- the same operation on the object and on its proxy ----------------------------------------
+# --- the same operation on the object and on its proxy ---------------------------------------
 
 LIST = """
 a[0]
@@ -428,7 +426,7 @@ def test_an_operation_does_the_same_to_an_object_and_to_its_proxy(
     assert differences == {}
 
 
-# --- what stays in the actor, and what is a copy ---------------------------------------------------
+# --- what stays in the actor, and what is a copy -------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -611,7 +609,7 @@ def test_a_namespace_proxy_stands_for_any_object_with_attributes(workshop: Works
     with pytest.raises(AttributeError):
         proxy.label = 'no setter'
     with pytest.raises(AttributeError):
-        proxy.nothing
+        _ = proxy.nothing
     del proxy.name
     assert not hasattr(proxy, 'name')
 

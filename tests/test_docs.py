@@ -49,7 +49,7 @@ def codes(text: str) -> list[str]:
     return [code.strip("'") for code in re.findall(r'`([^`]+)`', text)]
 
 
-# --- what they show --------------------------------------------------------------------------
+# --- what they show -------------------------------------------------------------------------
 
 
 MADE = [
@@ -99,7 +99,7 @@ def test_an_example_that_complains_is_no_example(tmp_path: Path) -> None:
         docs.output(tmp_path / 'bad.py')
 
 
-# --- links -----------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------
 
 
 def links(text: str) -> Iterator[tuple[str, str]]:
@@ -131,7 +131,7 @@ def test_every_document_is_reached_from_the_readme(path: Path) -> None:
     assert path in {*reached, ROOT / 'README.md'}
 
 
-# --- tables ----------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------
 
 
 def test_every_public_error_has_its_cause_and_remedy_in_the_table() -> None:
@@ -213,7 +213,7 @@ def test_the_changelog_tells_of_changes_by_their_kind() -> None:
     assert kinds <= {'Added', 'Changed', 'Deprecated', 'Removed', 'Fixed', 'Security'}
 
 
-# --- the demo --------------------------------------------------------------------------------
+# --- the demo -------------------------------------------------------------------------------
 
 DEMO = (
     r'1\. An actor is an object in a process of its own',

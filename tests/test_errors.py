@@ -58,7 +58,7 @@ def subject() -> Iterator[Any]:
         yield actor
 
 
-# --- each comes about ------------------------------------------------------------------------
+# --- each comes about -----------------------------------------------------------------------
 
 
 def test_a_proxy_error_comes_of_sharing_outside_actors() -> None:
@@ -164,7 +164,7 @@ def test_a_remote_error_comes_of_an_exception_that_cannot_be_rebuilt(subject: An
 # That a VersionError comes of another version is tested in test_values and test_handshake.
 
 
-# --- as classes -------------------------------------------------------------------------------
+# --- as classes ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('cls', PUBLIC, ids=lambda cls: cls.__name__)
@@ -203,7 +203,7 @@ def test_the_attributes_of_errors_say_what_their_text_says() -> None:
     assert uactor.ActorDiedError().executed == 'maybe'
 
 
-# --- as gRPC status -----------------------------------------------------------------------------
+# --- as gRPC status ----------------------------------------------------------------------------
 
 
 def test_the_table_of_status_names_codes_that_there_are() -> None:
@@ -228,7 +228,7 @@ def test_callers_may_retry_only_what_has_not_run() -> None:
     assert errors.status_of(error, 'running') == 'UNKNOWN'
 
 
-# --- from their text ------------------------------------------------------------------------------
+# --- from their text -----------------------------------------------------------------------------
 
 TOLD = [
     ValueError('text'),

@@ -27,7 +27,7 @@ from uactor import local
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
-# --- exceptions of users ---------------------------------------------------------------------
+# --- exceptions of users --------------------------------------------------------------------
 
 
 class Plain(Exception):
@@ -110,7 +110,7 @@ def only_in(pid: int, make: Callable[[], Any]) -> Any:
     return make()
 
 
-# --- results of users ------------------------------------------------------------------------
+# --- results of users -----------------------------------------------------------------------
 
 
 class Refusing:
@@ -253,7 +253,7 @@ def after_traceback(error: BaseException) -> BaseException | None:
     return error.__cause__.__cause__
 
 
-# --- exceptions come back as raised ----------------------------------------------------------
+# --- exceptions come back as raised ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_an_exception_of_main_is_caught_there() -> None:
     assert printed == "MyError('on purpose', 5)\n__main__.Local: odd\n"
 
 
-# --- chains and groups -----------------------------------------------------------------------
+# --- chains and groups ----------------------------------------------------------------------
 
 
 def test_a_cause_follows_the_remote_traceback(faulty: Any) -> None:
@@ -483,7 +483,7 @@ def test_a_group_with_one_that_cannot_be_rebuilt_is_told(faulty: Any) -> None:
     assert 'Extra: two' in error.traceback
 
 
-# --- exceptions with proxies -----------------------------------------------------------------
+# --- exceptions with proxies ----------------------------------------------------------------
 
 
 def test_a_proxy_in_an_exception_is_held_by_who_catches_it(faulty: Any) -> None:
@@ -513,7 +513,7 @@ def test_a_proxy_of_an_actor_that_did_not_come_to_be_is_told() -> None:
     assert error.message == 'with a proxy'
 
 
-# --- what ends other programs ----------------------------------------------------------------
+# --- what ends other programs ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def test_what_a_constructor_raises_is_raised_where_the_actor_is_made(kind: Any) 
     assert type(error) is (uactor.RemoteError if kind is Unpicklable else kind)
 
 
-# --- values that can't travel ----------------------------------------------------------------
+# --- values that can't travel ---------------------------------------------------------------
 
 
 def generate() -> Iterator[int]:
@@ -605,7 +605,7 @@ def test_lists_in_lists_travel_up_to_some_depth(faulty: Any) -> None:
         faulty.take(nested(100_000))
 
 
-# --- side effects ----------------------------------------------------------------------------
+# --- side effects ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('daemon', [True, False])

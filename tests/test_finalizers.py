@@ -132,7 +132,7 @@ def test_a_hold_ends_with_the_last_proxy_of_its_object(holder: Any) -> None:
     assert nothing_is_held(holder)
 
 
-# --- finalizers that call -----------------------------------------------------------------------
+# --- finalizers that call ----------------------------------------------------------------------
 
 CALLING = textwrap.dedent(
     '''
@@ -175,7 +175,7 @@ def test_finalizers_may_call_actors_at_any_point_of_any_thread() -> None:
     assert printed_by(run_python('-c', CALLING)) == 'done\n'
 
 
-# --- the end of the interpreter -----------------------------------------------------------------
+# --- the end of the interpreter ----------------------------------------------------------------
 
 BEGIN = textwrap.dedent(
     """

@@ -38,7 +38,7 @@ def proof(key: bytes, role: bytes, theirs: bytes, ours: bytes) -> bytes:
     return hmac.digest(key, b'uactor/1 ' + role + theirs + ours, 'sha256')
 
 
-# --- a client among false actors -------------------------------------------------------------
+# --- a client among false actors ------------------------------------------------------------
 
 
 class FalseActor(actor_pb2_grpc.ActorServiceServicer):
@@ -167,7 +167,7 @@ def test_an_actor_of_another_protocol_is_refused() -> None:
         uactor.Actor.connect(address, KEY)
 
 
-# --- an actor among false clients ------------------------------------------------------------
+# --- an actor among false clients -----------------------------------------------------------
 
 
 class Target(Actor):

@@ -26,11 +26,31 @@ def workshop() -> Iterator[Workshop]:
         yield actor
 
 
-TYPEIDS = (
-    'list dict set Namespace Value Array Iterator Queue JoinableQueue LifoQueue PriorityQueue '
-    'SimpleQueue Event Lock RLock Semaphore BoundedSemaphore Condition Barrier Pool AsyncResult '
-    'actor auto'
-).split()
+TYPEIDS = [
+    'list',
+    'dict',
+    'set',
+    'Namespace',
+    'Value',
+    'Array',
+    'Iterator',
+    'Queue',
+    'JoinableQueue',
+    'LifoQueue',
+    'PriorityQueue',
+    'SimpleQueue',
+    'Event',
+    'Lock',
+    'RLock',
+    'Semaphore',
+    'BoundedSemaphore',
+    'Condition',
+    'Barrier',
+    'Pool',
+    'AsyncResult',
+    'actor',
+    'auto',
+]
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     'list': ([3, 1],),
@@ -50,7 +70,7 @@ def make(workshop: Workshop, typeid: str) -> Any:
     return getattr(workshop._manager, typeid)(*ARGUMENTS.get(typeid, ()))
 
 
-# --- making objects --------------------------------------------------------------------------------
+# --- making objects ------------------------------------------------------------------------------
 
 
 def test_each_actor_class_has_the_standard_typeids() -> None:
@@ -187,7 +207,7 @@ def test_a_proxy_is_an_instance_of_the_abstract_class_of_its_object(abstract: ty
     assert found == ABSTRACT[abstract]
 
 
-# --- what all proxies do ---------------------------------------------------------------------------
+# --- what all proxies do -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def workshop() -> Iterator[Workshop]:
         yield actor
 
 
-# --- the same operation on the object and on its proxy ----------------------------------------
+# --- the same operation on the object and on its proxy ---------------------------------------
 
 SIMPLE = """
 a.put(1); a.put('x'); [a.get(), a.get()]
@@ -128,7 +128,7 @@ def test_a_method_does_the_same_to_a_queue_and_to_its_proxy(
     assert differences == {}
 
 
-# --- queues between threads and processes ----------------------------------------------------------
+# --- queues between threads and processes --------------------------------------------------------
 
 
 def test_a_queue_hands_every_item_to_one_reader(workshop: Workshop) -> None:
@@ -196,7 +196,7 @@ def test_the_actor_and_its_clients_use_the_same_queue(workshop: Workshop) -> Non
     assert workshop.run(lambda source: source.get_nowait(), source) == 'from a client'
 
 
-# --- pools -----------------------------------------------------------------------------------------
+# --- pools ---------------------------------------------------------------------------------------
 
 POOL = """
 a.apply(abs, (-1,))

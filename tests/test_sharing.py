@@ -95,7 +95,7 @@ def nothing_stays_shared(shop: Any, other: Any) -> Iterator[None]:
     eventually(lambda: shop.shared() == other.shared() == 0)
 
 
-# --- nested in values ------------------------------------------------------------------------------
+# --- nested in values ----------------------------------------------------------------------------
 
 WRAPPINGS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     'plain': (lambda proxy: proxy, lambda value: value),
@@ -193,7 +193,7 @@ def test_an_actor_that_holds_its_own_object_by_proxy_lets_go_of_it(shop: Any) ->
     shop.keep(None)
 
 
-# --- callbacks -------------------------------------------------------------------------------------
+# --- callbacks -----------------------------------------------------------------------------------
 
 
 def test_a_method_of_a_proxy_is_called_by_whoever_gets_it(shop: Any, other: Any) -> None:
@@ -212,7 +212,7 @@ def test_a_method_of_an_auto_proxy_is_a_callback_too(shop: Any, other: Any) -> N
     assert other.run(counter.most_common, 1) == [('a', 2)]
 
 
-# --- exceptions ------------------------------------------------------------------------------------
+# --- exceptions ----------------------------------------------------------------------------------
 
 
 def test_a_proxy_in_an_exception_arrives(shop: Any, other: Any) -> None:
@@ -226,7 +226,7 @@ def test_a_proxy_in_an_exception_arrives(shop: Any, other: Any) -> None:
     del raised, raised_by_owner
 
 
-# --- pickles ---------------------------------------------------------------------------------------
+# --- pickles -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('module', [pickle, cloudpickle])
@@ -285,7 +285,7 @@ def test_a_proxy_of_a_local_class_is_pickled_by_value() -> None:
         assert type(loaded) is type(actor)
 
 
-# --- releases --------------------------------------------------------------------------------------
+# --- releases ------------------------------------------------------------------------------------
 
 
 def test_holds_are_counted_by_process(shop: Any, other: Any) -> None:

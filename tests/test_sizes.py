@@ -68,7 +68,7 @@ def test_what_exceeds_the_greatest_message_is_refused(monkeypatch: pytest.Monkey
             values.encode_native(value, values.unshareable)
 
 
-# --- with a cap ------------------------------------------------------------------------------
+# --- with a cap -----------------------------------------------------------------------------
 
 
 class Capped(Store):

@@ -37,7 +37,7 @@ def holding(lock: Any, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
 
-# --- the same operation on the object and on its proxy ----------------------------------------
+# --- the same operation on the object and on its proxy ---------------------------------------
 
 LOCK = """
 a.acquire()
@@ -173,7 +173,9 @@ HELPERS = {'elsewhere': elsewhere, 'holding': holding, 'threading': threading}
 
 
 @pytest.mark.parametrize(
-    ('typeid', 'table', 'make'), TABLES, ids=[f'{typeid}-{n}' for n, (typeid, *_) in enumerate(TABLES)]
+    ('typeid', 'table', 'make'),
+    TABLES,
+    ids=[f'{typeid}-{n}' for n, (typeid, *_) in enumerate(TABLES)],
 )
 def test_a_method_does_the_same_to_a_primitive_and_to_its_proxy(
     workshop: Workshop, typeid: str, table: str, make: Callable[[], Any]
@@ -187,7 +189,7 @@ def test_a_method_does_the_same_to_a_primitive_and_to_its_proxy(
     assert differences == {}
 
 
-# --- several at once -------------------------------------------------------------------------------
+# --- several at once -----------------------------------------------------------------------------
 
 
 class Crowd:

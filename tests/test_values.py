@@ -74,7 +74,7 @@ def with_lists(value: Any) -> Any:
     return value
 
 
-# --- plain data ------------------------------------------------------------------------------
+# --- plain data -----------------------------------------------------------------------------
 
 
 @settings(deadline=None)
@@ -155,7 +155,7 @@ def test_classes_without_a_name_in_a_module_travel_by_name() -> None:
     assert values.loads(values.dumps(kinds, by_value=False)) == kinds
 
 
-# --- to an actor and back --------------------------------------------------------------------
+# --- to an actor and back -------------------------------------------------------------------
 
 
 class Colour(enum.Enum):
@@ -368,7 +368,7 @@ def test_modules_that_the_user_has_registered_travel_by_value(echo: Any, tmp_pat
     assert printed_by(run_python('-c', program, str(tmp_path))) == '42 True\n'
 
 
-# --- other serializers -----------------------------------------------------------------------
+# --- other serializers ----------------------------------------------------------------------
 
 
 class Picky(Echo):
@@ -490,7 +490,7 @@ def test_an_unknown_serializer_is_refused(echo: Any) -> None:
         Echo.connect(echo.connection_address, serializer='xml')
 
 
-# --- other versions --------------------------------------------------------------------------
+# --- other versions -------------------------------------------------------------------------
 
 
 @pytest.fixture

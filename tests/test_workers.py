@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import multiprocessing
 import multiprocessing.forkserver
@@ -52,7 +53,7 @@ def ended(process: Any) -> int | None:
     return code
 
 
-# --- workers of multiprocessing --------------------------------------------------------------------
+# --- workers of multiprocessing ------------------------------------------------------------------
 
 
 def use_all(shop: Any, items: Any, parcel: Parcel, append: Callable[[Any], None]) -> None:
@@ -154,7 +155,7 @@ def test_a_queue_of_multiprocessing_passes_proxies_on(shop: Any) -> None:
     source.join_thread()
 
 
-# --- forks -----------------------------------------------------------------------------------------
+# --- forks ---------------------------------------------------------------------------------------
 
 
 class Child:
@@ -167,36 +168,38 @@ class Child:
         self._pipe, theirs = FORK.Pipe()
         self.pid = os.fork()
         if not self.pid:
-            self._serve(theirs, inherited)
+            try:
+                self._serve(theirs, inherited)
+            finally:
+                os._exit(1)
         theirs.close()
 
     def _serve(self, pipe: Any, inherited: Any) -> None:
-        status = 1
-        try:
-            self._pipe.close()
-            while True:
-                function = pipe.recv()
-                if function is None:
-                    status = 0
-                    break
+        self._pipe.close()
+        for function in iter(pipe.recv, None):
+            try:
                 pipe.send(function(*inherited))
-        finally:
-            os._exit(status)
+            except Exception as error:
+                pipe.send(error)
+        os._exit(0)
 
     def __enter__(self) -> Child:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._pipe.send(None)
+        with self._pipe, contextlib.suppress(BrokenPipeError):  # the status will tell
+            self._pipe.send(None)
         _, status = os.waitpid(self.pid, 0)
-        self._pipe.close()
         assert status == 0
 
     def do(self, function: Callable[..., Any]) -> Any:
-        """Return what ``function(*inherited)`` returns in the child."""
+        """Return what ``function(*inherited)`` returns in the child, or raise what it raises."""
         self._pipe.send(function)
         assert self._pipe.poll(30)
-        return self._pipe.recv()
+        result = self._pipe.recv()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 def append_own_pid(items: Any) -> int:

@@ -84,6 +84,7 @@ def _begin(lifeline: socket.socket) -> Host | None:
             _make_private(directory)
         actor_class, args, kwargs = values.loads(actor)
         multiprocessing.current_process().name = actor_class.__qualname__
+        _never_fork()
         host = make_host(actor_class, Settings(**fields))
         host.start()
         host.construct(args, kwargs)
@@ -132,6 +133,19 @@ def restore_in_children(handlers: Mapping[int, Any]) -> None:
 
 def _die_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _never_fork() -> None:
+    """Have multiprocessing start workers of this actor without forking it.
+
+    A fork of a process that serves gRPC crashes or hangs the child in a third of the tries. The
+    default is what Python 3.14 has; an explicit ``get_context('fork')`` is the user's choice.
+    """
+    if multiprocessing.get_start_method() == 'fork':
+        method = (
+            'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
+        )
+        multiprocessing.set_start_method(method, force=True)
 
 
 def _watch(lifeline: socket.socket, constructed: Sequence[Host]) -> None:

@@ -100,6 +100,10 @@ class Host(Protocol):
         """Tell whether ``address`` is one of this process's own."""
         ...
 
+    def owns(self, handle: str) -> bool:
+        """Tell whether ``handle`` is of this process, by whatever address it came."""
+        ...
+
 
 host: Host | None = None
 """The host of this process, or None outside actor processes."""

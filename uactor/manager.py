@@ -325,12 +325,15 @@ def owner_of(address: str) -> ActorManager | None:
     return owner if owner is not None and owner.process is not None else None
 
 
-def manager_of(manager_class: type[ActorManager], address: Address) -> ActorManager:
+def manager_of(
+    manager_class: type[ActorManager], address: Address, handle: str = ''
+) -> ActorManager:
     """Return a manager that knows the actor at ``address``, connected.
 
+    :param handle: an object of the actor, which tells it whatever its address.
     :raises AuthkeyError: when this process does not know the actor's authkey.
     """
-    name = keyring.resolve(target(address))
+    name = connections.reaching(handle) or keyring.resolve(target(address))
     owner = owner_of(name)
     if owner is not None:
         return owner.view()
@@ -364,7 +367,7 @@ def connected(
 
 def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()) -> Any:
     """Make the proxy for a token that came from elsewhere, and hold its object."""
-    manager = manager_of(manager_class, token.address)
+    manager = manager_of(manager_class, token.address, token.id)
     registered = manager._registry.get(token.typeid) or manager._registry['auto']
     token = Token(token.typeid, _known(manager.address), token.id)
     return registered.proxytype(

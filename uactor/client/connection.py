@@ -23,9 +23,9 @@ from typing import Any
 
 from uactor import failures, local, values
 from uactor.auth import keyring
-from uactor.client.forks import Child
+from uactor.client.forks import Child, note_fork
 from uactor.client.nesting import Inside, free_channel, serves
-from uactor.client.session import Session, Stub, is_ending, note_end
+from uactor.client.session import Session, Stub, is_ending, leave_with_process, note_end
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -157,6 +157,7 @@ class Link:
 
         with Inside(number), self._lock:
             if self._shut:
+                leave_with_process()
                 raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
             if not self._channels:
                 _hook_exit()
@@ -393,6 +394,8 @@ def checked(session: Session, response: pb.SessionResponse) -> pb.SessionRespons
     """Return the response, or raise the failure if it is one."""
     if response.WhichOneof('kind') == 'failure':
         error = failures.decode(response.failure, session.serializer != 'native')
+        if isinstance(error, ActorDiedError):
+            leave_with_process()
         try:
             raise error
         finally:
@@ -520,7 +523,7 @@ class Connection:
             return None
 
         def resolved(handle: pb.Handle) -> Any:
-            if handle.address != self.address and not self._is_own(handle.id):
+            if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
             self._link.adopt(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
@@ -532,7 +535,8 @@ class Connection:
             error.executed = 'yes'
             raise
 
-    def _is_own(self, handle: str) -> bool:
+    def owns(self, handle: str) -> bool:
+        """Tell whether ``handle`` is of the actor process at the other end."""
         return handle.partition('.')[0] == self.actor.id.partition('.')[0]
 
     def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
@@ -652,6 +656,16 @@ class Connections:
             return known
         return self._add(Connection(address, keyring.candidates(address)))
 
+    def reaching(self, handle: str) -> str | None:
+        """Return the address at which this process reaches the actor of ``handle`` already.
+
+        An actor may go by other names elsewhere: behind a forwarded port, or a host's alias.
+        """
+        if local.host is not None and local.host.owns(handle):
+            return local.host.connection.actor.target
+        known = (connection for connection in self.all() if connection.owns(handle))
+        return next((connection.address for connection in known if connection.reusable), None)
+
     def open(self, address: str, authkey: bytes, aliases: Sequence[str] = ()) -> local.Connection:
         """Connect with an explicit authkey and remember it, once it has proved right.
 
@@ -723,6 +737,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     reaper.reset()
+    note_fork()
     connections.unlock()
     if _child is not None:
         _child.born_in_child()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from uactor import auth, local, values
+from uactor.client.forks import fresh_stacks
 from uactor.client.nesting import Inside, serves
 from uactor.errors import (
     ActorDiedError,
@@ -46,7 +47,7 @@ def is_ending() -> bool:
     return _ending_pid == os.getpid()
 
 
-def _leave_with_process() -> None:
+def leave_with_process() -> None:
     """End a daemon thread whose call has ended because the process ends, as it would anyway.
 
     Without a word: its traceback on standard error would tell of nothing that went wrong. In an
@@ -84,7 +85,7 @@ class Session:
         self._limit = 0
         self.busy = False
         self.channel = channel
-        with Inside(channel):
+        with Inside(channel), fresh_stacks():
             self._stream = stub(self._outgoing())
             if not self._stream.add_callback(self._ended):
                 self._ended()
@@ -164,7 +165,7 @@ class Session:
             self.busy = False
         except (grpc.RpcError, StopIteration) as error:
             self._done.set()
-            _leave_with_process()
+            leave_with_process()
             raise self._translated(error, opening) from error
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()

@@ -166,6 +166,10 @@ class Host:
         """Tell whether ``address`` is this process's own."""
         return address == self.target
 
+    def owns(self, handle: str) -> bool:
+        """Tell whether ``handle`` is of this process, by whatever address it came."""
+        return handle.partition('.')[0] == self.table.incarnation
+
     def share(self, value: Any, typeid: str) -> local.Shared:
         """Put an object into the table, held by this process."""
         if typeid not in self._registry:

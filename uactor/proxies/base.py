@@ -48,7 +48,9 @@ class BaseProxy:
         self._token = token
         self._id = token.id
         self._serializer = serializer
-        self._manager = manager if manager is not None else manager_of(ActorManager, token.address)
+        if manager is None:
+            manager = manager_of(ActorManager, token.address, token.id)
+        self._manager = manager
         self._connection = connection = self._manager.connection
         if incref:
             connection.retain(token.id)
@@ -138,7 +140,7 @@ def rebuild_proxy(
     :raises AuthkeyError: when this process does not know the actor's authkey.
     """
     manager_class, proxytype = values.loads(classes) if isinstance(classes, bytes) else classes
-    manager = manager_of(manager_class, address)
+    manager = manager_of(manager_class, address, ident)
     connection = manager.connection
     if typeid == 'actor':
         if connection.actor.id != ident:
@@ -155,7 +157,7 @@ def rebuild_proxy(
 def proxy_for_handle(handle: pb.Handle) -> Any:
     """Make the proxy for a native handle, and hold its object."""
     here = local.host
-    if here is not None and (not handle.address or here.serves(handle.address)):
+    if here is not None and (not handle.address or here.owns(handle.id)):
         shared = here.known(handle.id)
         return _inside(here, shared)
     return proxy_of(ActorManager, Token(handle.typeid, handle.address, handle.id), handle.methods)
@@ -207,7 +209,7 @@ def auto_proxy(
 ) -> BaseProxy:
     """Make a proxy that has whatever public methods its object has."""
     if manager is None:
-        manager = manager_of(ActorManager, token.address)
+        manager = manager_of(ActorManager, token.address, token.id)
     if not exposed:
         exposed = manager.connection.call(token.id, '#METHODS', (), {}, manager._proxy)
     names = tuple(exposed or ())
