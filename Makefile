@@ -116,10 +116,10 @@ node_modules/.stamp: package.json package-lock.json .npmrc
 	npm ci --loglevel=error
 	@touch $@
 
-# Go before 1.21, as in Debian 12, can't build the newer one.
+# 1.9.3 can't dial Unix sockets. Older Go, as in Debian 12, can't build the newer one.
 .tools/bin/grpcurl:
 	@command -v go >/dev/null || { echo 'grpcurl is installed with go: install go first.' >&2; exit 1; }
-	GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.9.3 || \
+	GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.9.4 || \
 		GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.8.9
 
 # For the tests. Without a tool its tests are skipped; on CI they must run.

@@ -46,4 +46,14 @@ def is_running(pid: int) -> bool:
 
 def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
     """Yield the processes below this one, or below ``pid``."""
-    yield from psutil.Process(pid).children(recursive=True)
+    for process in psutil.Process(pid).children(recursive=True):
+        if not _is_tracker(process):
+            yield process
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    """Tell whether multiprocessing keeps it beside a process, for as long as that lives."""
+    try:
+        return any('multiprocessing.resource_tracker' in word for word in process.cmdline())
+    except psutil.Error:  # it has ended, or is about to
+        return False

@@ -61,7 +61,7 @@ def is_as(before: dict[str, int], directory: pathlib.Path) -> None:
         return {name: after[name] for name in after if after[name] > before[name]}
 
     with contextlib.suppress(AssertionError):
-        eventually(lambda: not excess())
+        eventually(lambda: not excess(), timeout=20)
     assert not excess(), before
 
 
