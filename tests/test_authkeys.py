@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -21,6 +22,7 @@ import uactor
 from tests.support import TRANSPORT, descendants, eventually
 from tests.test_sharing import Parcel, Shop
 from uactor import auth, local
+from uactor.handles import target
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEY = b'\xf0\x9f\x94\x91 the key that nobody sees'
@@ -316,6 +318,17 @@ def test_proxies_of_an_actor_come_the_way_that_was_connected(
             assert str(proxy)
     assert inner.is_own(inner)
     assert inner.use(inner.share('list', [])) == ['used']
+
+
+def test_capture_names_an_actor_that_is_not_connected_any_more(
+    owner: Any, directory: pathlib.Path
+) -> None:
+    given = owner.inner_address()
+    reached = other_name(given, directory)
+    Keyed.connect(reached, KEY, capture=[given])
+    gc.collect()
+    assert owner.inner_proxy('list')._token.target == target(reached)
+    assert pickle.loads(owner.pickled('list'))._token.target == target(reached)
 
 
 # --- secrecy -------------------------------------------------------------------------------------

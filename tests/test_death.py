@@ -94,6 +94,23 @@ def test_a_killed_client_loses_its_locks(store: Any) -> None:
         assert all(lock.acquire(timeout=SOON) for lock in locks)
 
 
+def test_what_a_killed_client_had_released_is_not_released_again(store: Any) -> None:
+    semaphore = store.new('Semaphore', 3)
+    body = """
+    (semaphore,) = given
+    for _ in range(3):
+        semaphore.acquire()
+    semaphore.release(2)
+    say('released')
+    listen()
+    """
+    with Peer(body, semaphore) as peer:
+        assert peer.hear() == 'released'
+        peer.kill()
+        assert [semaphore.acquire(timeout=SOON) for _ in range(3)] == [True] * 3
+        assert not semaphore.acquire(blocking=False)
+
+
 def test_locks_of_several_threads_of_a_killed_client_are_free(store: Any) -> None:
     locks = [store.new('RLock') for _ in range(10)]
     body = """
@@ -486,6 +503,17 @@ def test_all_callers_hear_at_once_of_the_end_of_an_actor_with_children() -> None
         finally:
             for pid in filter(is_running, pids):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_an_actor_without_a_thread_left_refuses_calls_and_goes_on() -> None:
+    with Store() as actor, ThreadPoolExecutor(2) as pool:
+        actor.call(threading.stack_size, 1 << 46)  # no thread gets that much
+        error = pool.submit(actor.pid).exception()
+        assert isinstance(error, uactor.ActorDiedError)
+        assert 'no more threads' in str(error)
+        assert error.executed == 'no'
+        actor.call(threading.stack_size, 0)
+        assert pool.submit(actor.pid).result() == actor.pid()
 
 
 def test_daemonic_children_of_an_actor_end_with_it() -> None:

@@ -428,6 +428,27 @@ def test_a_client_that_was_interrupted_in_its_only_call_keeps_what_it_holds() ->
         assert peer.end() == 0
 
 
+def test_interrupts_at_any_moment_leave_the_client_usable(tally: Any) -> None:
+    body = """
+    import random, signal
+    (actor,) = given
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupts = 0
+    while interrupts < 200:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.004))
+            for _ in range(100):
+                actor.pid()
+        except KeyboardInterrupt:
+            interrupts += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    say(actor.pid())
+    """
+    with Peer(body, tally, stderr=subprocess.DEVNULL) as peer:
+        assert int(peer.hear()) == tally.pid()
+        assert peer.end() == 0
+
+
 # --- where actors can be started -----------------------------------------------------------------
 
 HEADING = """

@@ -312,6 +312,23 @@ def test_what_an_actor_only_looks_at_it_does_not_keep(shop: Any, other: Any) -> 
     eventually(lambda: handles(shop)[items._token.id] == (1, 1))
 
 
+def test_forwarding_leaves_no_lease_behind_though_classes_travel_by_value(other: Any) -> None:
+    class Local(Shop):
+        def forward(self, owner: Any) -> Any:
+            items = owner.share('list', [1])
+            return [items, items, owner.relay(items)]
+
+        def fail_with_forwarded(self, owner: Any) -> None:
+            raise LookupError(owner.share('list', [1]))
+
+    with Local() as owner, Local() as forwarder:
+        assert [list(items) for items in forwarder.forward(owner)] == [[1]] * 3
+        with pytest.raises(LookupError):
+            forwarder.fail_with_forwarded(owner)
+        gc.collect()
+        eventually(lambda: owner.shared() == 0)
+
+
 def test_a_result_that_nobody_takes_is_released(shop: Any) -> None:
     for _ in range(5):
         shop._manager.list()

@@ -245,6 +245,14 @@ def test_a_child_that_has_not_called_yet_goes_on_after_its_parent_has_let_go(sho
     eventually(lambda: shop.shared() == 0)
 
 
+def test_a_child_that_ends_without_a_call_leaves_nothing_behind(shop: Any) -> None:
+    items = shop._manager.list()
+    ident = items._token.id
+    with Child(items), Child(items):
+        assert handles(shop)[ident] == (3, 1)  # two are kept for the children
+    eventually(lambda: handles(shop)[ident] == (1, 1))
+
+
 def test_what_a_child_lets_go_of_its_parent_keeps(shop: Any) -> None:
     items = shop._manager.list()
     ident = items._token.id

@@ -61,10 +61,14 @@ def main(lifeline: socket.socket) -> NoReturn:
     if sys.stdout is not None:  # as it is in a daemon
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     host = _begin(lifeline)
-    if host is not None:
-        host.wait_for_stop()
+    if host is None:
+        leave(1)
+    host.wait_for_stop()
+    try:
         end(host)
-    leave(0 if host is not None else 1)
+    except RuntimeError:  # there are no threads left to be had
+        log.warning('the actor process does not end in order', exc_info=True)
+    leave(0)
 
 
 def _begin(lifeline: socket.socket) -> Host | None:
@@ -158,7 +162,8 @@ def _watch(lifeline: socket.socket, constructed: Sequence[Host]) -> None:
         closed = select.poll()
         closed.register(lifeline, 0)  # shut down by an owner that is there, it is not closed yet
         closed.poll()
-    faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT, exit=True, file=2)  # needs no GIL
+    with contextlib.suppress(RuntimeError):  # there are no threads left to be had
+        faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT, exit=True, file=2)  # needs no GIL
     if not constructed:  # a constructor can't be asked to stop
         leave(1)
 

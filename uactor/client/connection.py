@@ -209,7 +209,7 @@ class Link:
         try:
             number = free_channel()
             session = Session(
-                self._stub(number),
+                functools.partial(self._stub, number),
                 number,
                 self.address,
                 key,
@@ -219,20 +219,28 @@ class Link:
         except ActorUnreachableError as error:
             if self.actor is None:
                 raise
-            raise ActorDiedError(f'the actor at {self.address} has ended', 'no') from error
+            message = f'the actor has ended, or is out of reach: {error}'
+            raise ActorDiedError(message, 'no') from error
+        try:
+            self._take_in(session)
+        except BaseException:
+            session.abandon()
+            raise
+        self._keys = (key,)
+        return session
+
+    def _take_in(self, session: Session) -> None:
+        """Have a new session among one's own, if it leads to the same actor as the others."""
         if self.actor is None:
             self.actor = session.actor
         elif self.actor.id != session.actor.id:
-            session.abandon()
             raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
-        self._keys = (key,)
         with self._lock:
             self._sessions = {known for known in self._sessions if known.alive}
             self._sessions.add(session)
             inherited, self.inherited = self.inherited, None
         if inherited is not None:
             self._take_over(session, *inherited)
-        return session
 
     def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
         """Hold what the parent of this forked process held, as far as it is there."""
@@ -422,7 +430,7 @@ class Connection:
         try:
             session = link.session()
         except BaseException:
-            link.close()
+            reaper.put(link.close)
             raise
         self.actor = Token('actor', address, session.actor.id)
         self._finalizer = self._close_when_gone(link)

@@ -14,7 +14,8 @@ import cloudpickle
 
 from uactor import auth, local, values
 from uactor.client.forks import fresh_stacks
-from uactor.client.nesting import Inside, serves
+from uactor.client.nesting import serves
+from uactor.client.stream import begun
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -23,6 +24,7 @@ from uactor.errors import (
     VersionError,
 )
 from uactor.v1 import actor_pb2 as pb
+from uactor.wire import load_grpc
 
 if TYPE_CHECKING:
     import grpc
@@ -70,7 +72,7 @@ class Session:
 
     def __init__(
         self,
-        stub: Stub,
+        stub: Callable[[], Stub],
         channel: int,
         address: str,
         authkey: bytes,
@@ -81,15 +83,25 @@ class Session:
         self._on_end = on_end
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._done = threading.Event()
+        self._broken = False
         self._number = 0
         self._limit = 0
         self.busy = False
         self.channel = channel
-        with Inside(channel), fresh_stacks():
-            self._stream = stub(self._outgoing())
-            if not self._stream.add_callback(self._ended):
-                self._ended()
-        self._open(authkey, client_id)
+        load_grpc()
+        with fresh_stacks():
+            self._stream = begun(lambda: self._called(stub()), channel)
+            try:
+                self._open(authkey, client_id)
+            except BaseException:
+                self.abandon()
+                raise
+
+    def _called(self, stub: Stub) -> Any:
+        call = stub(self._outgoing())
+        if not call.add_callback(self._ended):
+            self._ended()
+        return call
 
     def _outgoing(self) -> Iterator[pb.SessionRequest]:
         """Yield the requests, to a thread of gRPC's own."""
@@ -99,7 +111,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the stream is open, as far as this side knows."""
-        return not self._done.is_set()
+        return not self._broken and not self._done.is_set()
 
     def _ended(self) -> None:
         self._done.set()
@@ -119,10 +131,8 @@ class Session:
         )
         welcome = self._exchange(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
-            self.abandon()
             raise AuthkeyError(f'the actor at {self._address} has another authkey')
         if welcome.protocol_version != PROTOCOL_VERSION:
-            self.abandon()
             raise VersionError(
                 f'the actor at {self._address} speaks protocol {welcome.protocol_version}, '
                 f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
@@ -150,7 +160,7 @@ class Session:
         return self._exchange(request)
 
     def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
-        import grpc  # loaded with the channel; this module is not
+        import grpc  # loaded with the session; this module is not
 
         self._check_size(request)
         self._number += 1
@@ -158,13 +168,12 @@ class Session:
         self.busy = True
         try:
             self._requests.put(request)
-            with Inside(self.channel):
-                response: pb.SessionResponse = next(self._stream)
+            response = self._stream.receive()
             if response.id != request.id:
                 raise VersionError('the actor answered another request than the one asked')
             self.busy = False
         except (grpc.RpcError, StopIteration) as error:
-            self._done.set()
+            self._broken = True
             leave_with_process()
             raise self._translated(error, opening) from error
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
@@ -189,6 +198,8 @@ class Session:
         if code is grpc.StatusCode.UNAUTHENTICATED:
             return AuthkeyError(f'the actor at {self._address} has another authkey')
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if opening:
+                return ActorUnreachableError(f'{self._address} refuses a session: {details}')
             return SerializationError(f'the message is larger than allowed: {details}')
         if code is grpc.StatusCode.FAILED_PRECONDITION:
             return VersionError(details)
@@ -211,10 +222,10 @@ class Session:
 
     def wait_closed(self, timeout: float) -> None:
         """Wait until the host has taken note of the goodbye."""
-        self._done.wait(timeout)
+        if not self._broken:
+            self._done.wait(timeout)
 
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
-        self._done.set()
-        with Inside(self.channel):
-            self._stream.cancel()
+        self._broken = True
+        self._stream.cancel()

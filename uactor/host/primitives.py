@@ -61,13 +61,21 @@ class Locks:
         with self._mutex:
             self._taken.append(_Taken(lock, caller))
 
-    def gave(self, lock: Any, caller: Caller) -> None:
-        """Note that ``caller`` has released ``lock``, which another one may have acquired."""
+    def gave(self, lock: Any, caller: Caller, count: int) -> None:
+        """Note that ``caller`` has released ``lock``, which another one may have acquired.
+
+        :param count: how many times.
+        """
+
+        def distance(taken: _Taken) -> int:
+            if taken.caller is caller:
+                return 0
+            return 1 if taken.caller.client_id == caller.client_id else 2
+
         with self._mutex:
             candidates = [taken for taken in self._taken if taken.lock is lock]
-            own = [taken for taken in candidates if taken.caller.client_id == caller.client_id]
-            same = [taken for taken in own if taken.caller is caller]
-            for found in (same or own or candidates)[-1:]:
+            # Of others the oldest one: by now the lock may have been acquired again.
+            for found in sorted(candidates, key=distance)[:count]:
                 self._taken.remove(found)
 
     def release_thread_owned(self, caller: Caller) -> None:
@@ -119,11 +127,17 @@ def call(
                 return _take(primitive, method, args, kwargs, caller, locks)
             result = function(*args, **kwargs)
             if method in _GIVES:
-                locks.gave(primitive, caller)
+                locks.gave(primitive, caller, _times(method, args, kwargs))
             return result
         if isinstance(primitive, _QUEUES) and method in _GETS:
             return _get(primitive, method, args, kwargs, caller)
         return function(*args, **kwargs)
+
+
+def _times(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Return how many times a method releases: a semaphore's as often as it is told."""
+    times: int = kwargs.get('n', args[0] if args else 1) if method == 'release' else 1
+    return times
 
 
 def _check_owner(primitive: Any, method: str, caller: Caller) -> None:

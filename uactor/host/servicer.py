@@ -12,6 +12,7 @@ from uactor import auth
 from uactor.host import sessions, status
 from uactor.host.clients import Caller
 from uactor.host.objects import ANONYMOUS
+from uactor.host.threads import is_reserve
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -65,6 +66,8 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     @contextlib.contextmanager
     def _caller(self, context: grpc.ServicerContext) -> Iterator[Caller]:
         """Accept the RPC, and make a status of what it raises."""
+        if is_reserve():
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
         caller = Caller(ANONYMOUS)
         clients = self._host.clients
         clients.unary(caller)

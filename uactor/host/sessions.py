@@ -13,6 +13,7 @@ from uactor.errors import SerializationError
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
+from uactor.host.threads import is_reserve
 from uactor.host.waiting import Interrupted
 from uactor.v1 import actor_pb2 as pb
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import grpc
 
     from uactor.host.server import Host
+
+
+NO_THREADS = 'the actor process can start no more threads'
 
 
 def serve(
@@ -35,6 +39,8 @@ def serve(
     """
     import grpc
 
+    if is_reserve():
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
     first = next(requests, None)
     if first is None or first.WhichOneof('kind') != 'hello':
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'a session begins with Hello')
