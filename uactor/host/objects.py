@@ -247,6 +247,8 @@ class ObjectTable:
         lease = self._leases.pop(lease_id, None)
         if lease is None:
             return []
+        if not self._leases:
+            self._expiry.notify()  # the sweeper ends
         if not lease.ids:  # anonymous: named by the handle
             entry = self._entries.get(lease_id)
             count = entry.holds[ANONYMOUS] if entry else 0
