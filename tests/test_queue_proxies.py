@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import multiprocessing
 import multiprocessing.pool
+import multiprocessing.resource_tracker
 import operator
 import os
 import queue
@@ -17,14 +19,20 @@ from typing import Any
 import pytest
 
 from tests.support import eventually, is_running
-from tests.workshop import Workshop, outcome
+from tests.workshop import Workshop, differences, outcome
 
 FORK = multiprocessing.get_context('fork')
+
+
+def start_tracker() -> None:
+    """Start the helper process of multiprocessing that tracks semaphores."""
+    multiprocessing.resource_tracker.ensure_running()
 
 
 @pytest.fixture(scope='module')
 def workshop() -> Iterator[Workshop]:
     with Workshop() as actor:
+        actor.run(start_tracker)  # it ends with the actor
         yield actor
 
 
@@ -119,13 +127,7 @@ TABLES: list[tuple[str, str, Callable[[], Any]]] = [
 def test_a_method_does_the_same_to_a_queue_and_to_its_proxy(
     workshop: Workshop, typeid: str, table: str, make: Callable[[], Any]
 ) -> None:
-    differences = {}
-    for code in filter(None, table.splitlines()):
-        expected = outcome(code, a=make())
-        found = outcome(code, a=workshop.make(typeid, make))
-        if found != expected:
-            differences[code] = expected, found
-    assert differences == {}
+    assert not differences(table, make, lambda: workshop.make(typeid, make))
 
 
 # --- queues between threads and processes --------------------------------------------------------
@@ -244,13 +246,12 @@ a.nothing
 
 def test_a_method_does_the_same_to_a_pool_and_to_its_proxy(workshop: Workshop) -> None:
     make = functools.partial(multiprocessing.pool.ThreadPool, 2)
-    differences = {}
-    for code in filter(None, POOL.splitlines()):
-        with make() as plain, workshop.make('Pool', make) as proxy:
-            expected, found = outcome(code, a=plain), outcome(code, a=proxy)
-        if found != expected:
-            differences[code] = expected, found
-    assert differences == {}
+    with contextlib.ExitStack() as pools:
+        assert not differences(
+            POOL,
+            lambda: pools.enter_context(make()),
+            lambda: pools.enter_context(workshop.make('Pool', make)),
+        )
 
 
 @pytest.fixture
@@ -318,8 +319,7 @@ def test_results_of_a_pool_can_be_fetched_by_another_actor(workshop: Workshop, p
 
 
 def test_a_pool_of_processes_can_be_shared() -> None:
-    spawn = multiprocessing.get_context('spawn')
-    with Workshop() as workshop, workshop.make('Pool', spawn.Pool, 1) as pool:
+    with Workshop() as workshop, workshop._manager.Pool(1) as pool:
         assert pool.map(abs, [-1, -2]) == [1, 2]
         assert list(pool.imap(abs, [-3])) == [3]
         with pytest.raises(ValueError, match='invalid literal'):

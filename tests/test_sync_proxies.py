@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import eventually
-from tests.workshop import Workshop, outcome
+from tests.workshop import Workshop, differences, outcome
 
 FORK = multiprocessing.get_context('fork')
 
@@ -180,13 +180,7 @@ HELPERS = {'elsewhere': elsewhere, 'holding': holding, 'threading': threading}
 def test_a_method_does_the_same_to_a_primitive_and_to_its_proxy(
     workshop: Workshop, typeid: str, table: str, make: Callable[[], Any]
 ) -> None:
-    differences = {}
-    for code in filter(None, table.splitlines()):
-        expected = outcome(code, a=make(), **HELPERS)
-        found = outcome(code, a=workshop.make(typeid, make), **HELPERS)
-        if found != expected:
-            differences[code] = expected, found
-    assert differences == {}
+    assert not differences(table, make, lambda: workshop.make(typeid, make), **HELPERS)
 
 
 # --- several at once -----------------------------------------------------------------------------

@@ -61,3 +61,26 @@ def outcome(code: str, **names: Any) -> tuple[Any, Any]:
         return eval(compile(ast.Expression(last.value), code, 'eval'), names), None
     except Exception as error:
         return None, type(error)
+
+
+def differences(
+    table: str,
+    plain: Callable[[], Any],
+    proxy: Callable[[], Any],
+    shown: bool = False,
+    **names: Any,
+) -> dict[str, tuple[Any, Any]]:
+    """Return what does differently with an object, ``a``, and with its proxy.
+
+    :param table: code to run with either, one a line; each with a new object.
+    :param shown: whether to compare what the object looks like afterwards, too.
+    """
+    found = {}
+    for code in filter(None, table.splitlines()):
+        outcomes = []
+        for value, show in ((plain(), repr), (proxy(), str)):
+            result, error = outcome(code, a=value, **names)
+            outcomes.append((type(result), result, error, show(value) if shown else ''))
+        if outcomes[0] != outcomes[1]:
+            found[code] = outcomes[0], outcomes[1]
+    return found
