@@ -1,0 +1,100 @@
+"""Arrays of numpy, where numpy is installed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+from google.protobuf import descriptor_pb2
+
+from uactor.service.errors import Misfit, Unmappable
+from uactor.service.items import EXACT, NAMED, NOT, Handles, Item, Message, misfit
+from uactor.service.wellknown import Externals
+
+ARRAY_FILE = 'uactor/v1/ndarray.proto'
+
+
+def array_file() -> descriptor_pb2.FileDescriptorProto:
+    """Return the file that defines ``uactor.v1.NdArray``."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name=ARRAY_FILE, package='uactor.v1', syntax='proto3')
+    message = file.message_type.add(name='NdArray')
+    optional, repeated = field.LABEL_OPTIONAL, field.LABEL_REPEATED
+    message.field.add(name='dtype', number=1, type=field.TYPE_STRING, label=optional)
+    message.field.add(name='shape', number=2, type=field.TYPE_INT64, label=repeated)
+    message.field.add(name='data', number=3, type=field.TYPE_BYTES, label=optional)
+    for path, text in _ARRAY_COMMENTS.items():
+        file.source_code_info.location.add(path=path, span=[0, 0, 0], leading_comments=text)
+    return file
+
+
+_ARRAY_COMMENTS = {
+    (4, 0): ' NdArray is an array of numpy.\n',
+    (4, 0, 2, 0): ' Type of the elements, as numpy writes it: "<f8", "|u1".\n',
+    (4, 0, 2, 1): ' Length of each dimension.\n',
+    (4, 0, 2, 2): ' The elements, the last dimension running fastest.\n',
+}
+
+
+class Array(Message):
+    """A numpy array."""
+
+    label = key = 'ndarray'
+
+    def __init__(self, externals: Externals, hint: Any, dtype: Any) -> None:
+        self.proto = externals.get('uactor.v1.NdArray', ARRAY_FILE)
+        self.hint, self._dtype = hint, dtype
+
+    def pack(self, value: Any, handles: Handles) -> Any:
+        """Return the array's elements, in the order of C."""
+        if not self.match(value):
+            wanted = f' of {self._dtype.__name__}' if self._dtype else ''
+            raise misfit(value, f'an ndarray{wanted}')
+        dtype = self._plain(value.dtype)
+        return self.make(dtype=dtype.str, shape=value.shape, data=value.tobytes())
+
+    def unpack(self, wire: Any, handles: Handles) -> Any:
+        """Return an array of its own, which can be written to."""
+        numpy = sys.modules['numpy']
+        try:
+            dtype = self._plain(numpy.dtype(wire.dtype))
+            if any(length < 0 for length in wire.shape):
+                raise Misfit(f'{list(wire.shape)} is no shape')
+            flat = numpy.frombuffer(wire.data, dtype) if wire.data else numpy.empty(0, dtype)
+            array = flat.reshape(tuple(wire.shape)).copy()
+        except (TypeError, ValueError, SyntaxError) as error:
+            raise error if isinstance(error, Misfit) else Misfit(str(error)) from error
+        if self._dtype is not None and not issubclass(dtype.type, self._dtype):
+            raise Misfit(f'{dtype} is not {self._dtype.__name__}')
+        return array
+
+    def _plain(self, dtype: Any) -> Any:
+        if dtype.hasobject or dtype.fields is not None or dtype.str == '':
+            raise Misfit(f'elements of {dtype} have no form of their own on the wire')
+        return dtype
+
+    def match(self, value: Any) -> int:
+        """Take an array, when its elements are what they should be."""
+        is_array = type(value) is sys.modules['numpy'].ndarray
+        if is_array and self._dtype is not None:
+            return NAMED if issubclass(value.dtype.type, self._dtype) else NOT
+        return EXACT if is_array else NOT
+
+
+def array(externals: Externals, hint: Any, args: tuple[Any, ...]) -> Item | None:
+    """Return the item of an annotation that is numpy's, or None."""
+    numpy = sys.modules.get('numpy')
+    origin = hint if not args else getattr(hint, '__origin__', None)
+    if numpy is None or origin is not numpy.ndarray:
+        return None
+    return Array(externals, hint, _element(numpy, args))
+
+
+def _element(numpy: Any, args: tuple[Any, ...]) -> Any:
+    """Return the class of an array's elements that ``NDArray[numpy.float64]`` names."""
+    inner: Any = getattr(args[1], '__args__', [Any])[0] if len(args) == 2 else Any
+    if inner is Any or isinstance(inner, TypeVar):
+        return None
+    if isinstance(inner, type) and issubclass(inner, numpy.generic):
+        return inner
+    raise Unmappable(f'{inner!r} is no class of array elements')

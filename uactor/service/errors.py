@@ -1,0 +1,53 @@
+"""What can go wrong between an annotation, a Python value and its message."""
+
+from __future__ import annotations
+
+from uactor.errors import UActorException
+
+
+class Unmappable(UActorException, TypeError):
+    """An annotation, or a member of a class, has no form in Protobuf that loses nothing."""
+
+
+class Misfit(UActorException, ValueError):
+    """A value does not fit its annotation, or a message has no meaning for it.
+
+    :ivar path: where it is, from the field of the request or response on: ``'items[2].x'``.
+    :ivar reason: what is wrong with it.
+    """
+
+    def __init__(self, reason: str, path: str = '') -> None:
+        super().__init__(reason, path)
+        self.reason = reason
+        self.path = path
+
+    def __str__(self) -> str:
+        """Return path and reason."""
+        return f'{self.path}: {self.reason}' if self.path else self.reason
+
+    def under(self, step: str) -> Misfit:
+        """Say that the value is a part of what ``step`` names, and return self."""
+        joint = '.' if self.path and not self.path.startswith('[') else ''
+        self.path = f'{step}{joint}{self.path}'
+        return self
+
+
+class ResultMisfit(UActorException, TypeError):
+    """What a method returned does not fit its annotation. The method has run.
+
+    :ivar path: where it is, from ``'result'`` on.
+    :ivar reason: what is wrong with it.
+    """
+
+    def __init__(self, reason: str, path: str) -> None:
+        super().__init__(reason, path)
+        self.reason = reason
+        self.path = path
+
+    def __str__(self) -> str:
+        """Return path and reason."""
+        return f'{self.path}: {self.reason}'
+
+
+class LockError(UActorException, ValueError):
+    """A lock file can't be read, or contradicts the class."""

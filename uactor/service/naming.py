@@ -1,0 +1,71 @@
+"""Names of Protobuf made of names of Python, as ``buf lint`` wants them."""
+
+from __future__ import annotations
+
+import re
+
+from uactor.service.errors import Unmappable
+
+_IDENTIFIER = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+
+
+def words(name: str) -> str:
+    """Return ``name`` with its words set apart by single underscores, their case unchanged.
+
+    Words begin where buf sees them begin: at capitals that follow or precede a small letter.
+    """
+    name = re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')
+    name = re.sub(r'(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])', '_', name)
+    return re.sub(r'_+', '_', name)
+
+
+def snake(name: str) -> str:
+    """Return ``name`` in lower_snake_case.
+
+    :raises Unmappable: when no identifier of Protobuf can be made of it.
+    """
+    return _checked(name, words(name).lower())
+
+
+def pascal(name: str) -> str:
+    """Return ``name`` in PascalCase; capitals in it stay.
+
+    :raises Unmappable: when no identifier of Protobuf can be made of it.
+    """
+    parts = [part for part in re.split(r'[^0-9A-Za-z]+', name) if part]
+    return _checked(name, ''.join(part[0].upper() + part[1:] for part in parts))
+
+
+def upper(name: str) -> str:
+    """Return ``name`` in UPPER_SNAKE_CASE."""
+    return words(name).upper()
+
+
+def camel(name: str) -> str:
+    """Return the name that Protobuf's JSON has for a field."""
+    return re.sub(r'_+([^_])', lambda match: match[1].upper(), name)
+
+
+def _checked(origin: str, name: str) -> str:
+    if not origin.isascii() or not _IDENTIFIER.fullmatch(name):
+        raise Unmappable(f'{origin!r} can not be a name in Protobuf')
+    return name
+
+
+def package_of(module: str) -> str:
+    """Return the package for the services of a module: ``shop.counters.v1``."""
+    if module in ('__main__', '__mp_main__'):
+        module = 'main'
+    parts = [_component(part) for part in module.split('.')]
+    return '.'.join([*parts, 'v1'])
+
+
+def _component(part: str) -> str:
+    name = words(part.encode('ascii', 'ignore').decode()).lower()
+    return name if _IDENTIFIER.fullmatch(name) else f'm{name}'
+
+
+def file_of(package: str) -> str:
+    """Return the path of the file of a package: ``shop/counters/v1/counters.proto``."""
+    *parents, _version = package.split('.')
+    return f'{package.replace(".", "/")}/{parents[-1]}.proto'
