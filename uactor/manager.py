@@ -210,6 +210,7 @@ class ActorManager:
 
     def _open(self, aliases: Sequence[str]) -> None:
         name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
+        connections.restrict(name, self._serializer)
         if self._authkey is not None:
             self._link = connections.open(name, self._authkey, aliases)
         else:

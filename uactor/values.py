@@ -34,7 +34,7 @@ DEFAULT_SERIALIZER = 'cloudpickle'
 
 SERIALIZERS = ('cloudpickle', 'pickle', 'native')
 """``'cloudpickle'`` sends anything, ``'pickle'`` only what can be imported by name,
-``'native'`` only plain data and handles, without any pickle."""
+``'native'`` only plain data and handles, without any pickle. In order: each allows less."""
 
 PROTOCOL = 5
 GRANTED = 'granted'
@@ -62,6 +62,11 @@ def check_serializer(name: str) -> str:
     if name not in SERIALIZERS:
         raise ValueError(f'unknown serializer {name!r}; choose one of {", ".join(SERIALIZERS)}')
     return name
+
+
+def stricter(one: str, other: str) -> str:
+    """Return which of two serializers allows less."""
+    return max(one, other, key=SERIALIZERS.index)
 
 
 def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:

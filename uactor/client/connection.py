@@ -123,9 +123,10 @@ class Link:
     Apart from :class:`Connection`, so that it can be closed after that is gone.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, address: str, keys: Sequence[bytes], serializer: str) -> None:
         self.address = address
         self.pid = os.getpid()
+        self.serializer = serializer
         # What the host counts holds by: anew in a forked child, and for each connection, so
         # that the holds of one that is closed are told from those of its successor.
         self._client_id = secrets.token_hex(16)
@@ -214,6 +215,7 @@ class Link:
                 self.address,
                 key,
                 self._client_id,
+                self.serializer,
                 _calling(self._session_ended),
             )
         except ActorUnreachableError as error:
@@ -250,6 +252,13 @@ class Link:
             for handle in handles:
                 with contextlib.suppress(HandleError):  # whoever uses it will be told
                     retain(session, [handle])
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        with self._lock:
+            self.serializer = values.stricter(self.serializer, serializer)
+            for session in self._sessions:
+                session.restrict(serializer)
 
     def retire(self, session: Session) -> None:
         """Close the session of a thread that has ended, unless it is the last.
@@ -423,9 +432,9 @@ class Connection:
     :ivar actor: names the actor.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, address: str, keys: Sequence[bytes], serializer: str) -> None:
         self.address = address
-        self._link = link = Link(address, keys)
+        self._link = link = Link(address, keys, serializer)
         self._keys = tuple(keys)
         try:
             session = link.session()
@@ -444,6 +453,10 @@ class Connection:
     def reusable(self) -> bool:
         """Whether the actor is there, as far as this process knows."""
         return self._link.connected
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        self._link.restrict(serializer)
 
     def expect_end(self) -> None:
         """Know that this process ends the actor. Safe in finalizers."""
@@ -620,7 +633,7 @@ class Connection:
         self._finalizer.detach()
         parents = self._link
         parents.disconnect()
-        self._link = link = Link(self.address, self._keys)
+        self._link = link = Link(self.address, self._keys, parents.serializer)
         link.actor = parents.actor
         link.held = parents.held
         link.inherited = self._fork_lease
@@ -649,6 +662,23 @@ class Connections:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._serializers: dict[str, str] = {}
+
+    def restrict(self, address: str, serializer: str) -> None:
+        """Have values travel to and from ``address`` as ``serializer`` allows, from now on.
+
+        Whichever proxy is used: a peer whose pickles are not trusted is not trusted by another
+        name either.
+        """
+        address = keyring.resolve(address)
+        if serializer != self._serializer(address):
+            self._serializers[address] = values.stricter(self._serializer(address), serializer)
+        known = self._known.get(address)
+        if known is not None:
+            known.restrict(serializer)
+
+    def _serializer(self, address: str) -> str:
+        return self._serializers.get(address, values.DEFAULT_SERIALIZER)
 
     def get(self, address: str) -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
@@ -662,7 +692,8 @@ class Connections:
         known = self._known.get(address)
         if known is not None and known.reusable:
             return known
-        return self._add(Connection(address, keyring.candidates(address)))
+        keys = keyring.candidates(address)
+        return self._add(Connection(address, keys, self._serializer(address)))
 
     def reaching(self, handle: str) -> str | None:
         """Return the address at which this process reaches the actor of ``handle`` already.
@@ -681,7 +712,7 @@ class Connections:
         """
         if local.host is not None and local.host.serves(address):
             return local.host.connection
-        connection = Connection(address, (authkey,))
+        connection = Connection(address, (authkey,), self._serializer(address))
         keyring.add(address, authkey, aliases)
         return self._add(connection)
 
