@@ -400,6 +400,22 @@ def _optional(message: pb.Slice, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
 
 
+def granted(value: pb.Value) -> Iterator[str]:
+    """Yield the ids of the handles that come with ``value``, each once per hold."""
+    kind = value.WhichOneof('kind')
+    if kind == 'pickle':
+        yield from value.pickle.granted
+    elif kind == 'handle':
+        yield value.handle.id
+    elif kind == 'list':
+        for item in value.list.items:
+            yield from granted(item)
+    elif kind == 'map':
+        for entry in value.map.entries:
+            yield from granted(entry.key)
+            yield from granted(entry.value)
+
+
 # --- calls -------------------------------------------------------------------------------------
 
 

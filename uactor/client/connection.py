@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor import failures, local, values
@@ -114,7 +114,9 @@ def _calling(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Local(threading.local):
-    ends: tuple[_ThreadEnd, ...] = ()
+    def __init__(self) -> None:
+        self.ends: tuple[_ThreadEnd, ...] = ()
+        self.granted: collections.Counter[str] = collections.Counter()
 
 
 class Link:
@@ -247,11 +249,11 @@ class Link:
     def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
         """Hold what the parent of this forked process held, as far as it is there."""
         try:
-            retain(session, handles, lease)
+            retain(self, session, handles, lease)
         except HandleError:  # the lease has expired
             for handle in handles:
                 with contextlib.suppress(HandleError):  # whoever uses it will be told
-                    retain(session, [handle])
+                    retain(self, session, [handle])
 
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows, if that is stricter."""
@@ -354,6 +356,30 @@ class Link:
         with self._lock:
             self.held[handle] += 1
 
+    @contextlib.contextmanager
+    def granting(self, handles: Iterable[str]) -> Iterator[None]:
+        """Hold what comes with a message, whose proxies are made meanwhile, on this thread.
+
+        Holds for which no proxy came to be are given up.
+        """
+        outer, self._local.granted = self._local.granted, collections.Counter(handles)
+        try:
+            yield
+        finally:
+            left, self._local.granted = self._local.granted, outer
+            for handle in left.elements():
+                self.adopt(handle)
+                self.release(handle)
+
+    def take_granted(self, handle: str) -> bool:
+        """Have a hold out of those that come with a message; tell if there is one."""
+        granted = self._local.granted
+        if not granted[handle]:
+            return False
+        granted[handle] -= 1
+        self.adopt(handle)
+        return True
+
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
         self._pending.append(handle)
@@ -407,10 +433,11 @@ def _start_a_thread() -> None:
     threading.Thread(target=lambda: None, daemon=True).start()
 
 
-def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
+def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
     if response.WhichOneof('kind') == 'failure':
-        error = failures.decode(response.failure, session.serializer != 'native')
+        with link.granting(response.failure.pickle.granted):
+            error = failures.decode(response.failure, session.serializer != 'native')
         if isinstance(error, ActorDiedError):
             leave_with_process()
         try:
@@ -420,10 +447,10 @@ def checked(session: Session, response: pb.SessionResponse) -> pb.SessionRespons
     return response
 
 
-def retain(session: Session, handles: list[str], lease: str = '') -> None:
+def retain(link: Link, session: Session, handles: list[str], lease: str = '') -> None:
     """Take holds, out of a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
-    checked(session, session.ask(pb.SessionRequest(retain_handle=request)))
+    checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))
 
 
 class Connection:
@@ -546,12 +573,13 @@ class Connection:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
-            self._link.adopt(handle.id)
+            self._link.take_granted(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
         try:
-            return values.decode(response.result, resolved, session.serializer != 'native')
+            with self._link.granting(filter(self.owns, values.granted(response.result))):
+                return values.decode(response.result, resolved, session.serializer != 'native')
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -570,7 +598,7 @@ class Connection:
                 self._link.adopt(handle)
                 self._link.release(handle)
             raise
-        return checked(session, response)
+        return checked(self._link, session, response)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -581,8 +609,9 @@ class Connection:
         self._link.adopt(handle)
 
     def adopt(self, handle: str) -> None:
-        """Count a hold; see :class:`uactor.local.Connection`."""
-        self._link.adopt(handle)
+        """Have the hold that came along; see :class:`uactor.local.Connection`."""
+        if not self._link.take_granted(handle):  # it came by another connection
+            self.retain(handle)
 
     def release(self, handle: str) -> None:
         """Give a hold up; see :class:`uactor.local.Connection`."""
