@@ -114,9 +114,9 @@ def _calling(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Local(threading.local):
-    def __init__(self) -> None:
-        self.ends: tuple[_ThreadEnd, ...] = ()
-        self.granted: collections.Counter[str] = collections.Counter()
+    # Of the class: finalizers, which may call, may also interrupt an __init__.
+    ends: tuple[_ThreadEnd, ...] = ()
+    granted: collections.Counter[str] | None = None
 
 
 class Link:
@@ -367,14 +367,14 @@ class Link:
             yield
         finally:
             left, self._local.granted = self._local.granted, outer
-            for handle in left.elements():
+            for handle in left.elements() if left else ():
                 self.adopt(handle)
                 self.release(handle)
 
     def take_granted(self, handle: str) -> bool:
         """Have a hold out of those that come with a message; tell if there is one."""
         granted = self._local.granted
-        if not granted[handle]:
+        if not granted or not granted[handle]:
             return False
         granted[handle] -= 1
         self.adopt(handle)
