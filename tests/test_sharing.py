@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,6 +92,9 @@ class Shop(Workshop):
     def explode_among(self, *kinds: str) -> list[Any]:
         """Return proxies with something among them that can't be rebuilt."""
         return [Bomb() if kind == 'bomb' else uactor.proxy([1], kind) for kind in kinds]
+
+    def forward_with_a_lock(self, owner: Any) -> Any:
+        return [owner.share('list', [1]), threading.Lock()]
 
     def trap(self) -> None:
         raise Trap(uactor.proxy([1], 'list'))
@@ -377,6 +381,12 @@ def test_what_comes_with_a_result_that_can_not_be_rebuilt_is_released(
     gc.collect()
     eventually(lambda: shop.shared() == 1)
     assert list(kept) == [2]
+
+
+def test_a_result_that_fails_after_a_forwarded_proxy_leaves_no_lease(shop: Any, other: Any) -> None:
+    with pytest.raises(uactor.SerializationError):
+        other.forward_with_a_lock(shop)
+    eventually(lambda: shop.shared() == 0)
 
 
 def test_what_comes_with_an_exception_that_can_not_be_rebuilt_is_released(shop: Any) -> None:

@@ -90,11 +90,13 @@ class Passage:
         the pickle; None when the receiver takes its holds itself.
     :ivar leases: those taken on objects of other actors, by their ids. One will do for all
         proxies of an object in the message, and for the second try where names won't do.
+    :ivar undo: gives these leases up, when there is no message after all.
     """
 
     def __init__(self, granting: bool = False) -> None:
         self.grants: list[str] | None = [] if granting else None
         self.leases: dict[str, str] = {}
+        self.undo: list[Callable[[], None]] = []
 
 
 class _Passages(threading.local):
@@ -115,9 +117,14 @@ def current_passage() -> Passage | None:
 @contextlib.contextmanager
 def passage(granting: bool = False) -> Iterator[Passage]:
     """Say that what this thread pickles meanwhile is sent in one message by uactor."""
-    previous, _passages.current = _passages.current, Passage(granting)
+    current = Passage(granting)
+    previous, _passages.current = _passages.current, current
     try:
-        yield _passages.current
+        yield current
+    except BaseException:
+        for undo in current.undo:
+            undo()
+        raise
     finally:
         _passages.current = previous
 

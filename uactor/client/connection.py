@@ -624,9 +624,11 @@ class Connection:
             return self._lease([handle])
         if passage.grants is None:
             return ''
-        if handle not in passage.leases:
-            passage.leases[handle] = self._lease([handle])
-        return passage.leases[handle]
+        lease = passage.leases.get(handle)
+        if lease is None:
+            lease = passage.leases[handle] = self._lease([handle])
+            passage.undo.append(functools.partial(self._link.release, lease))
+        return lease
 
     def _lease(self, handles: list[str]) -> str:
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
