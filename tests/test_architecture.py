@@ -54,7 +54,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # Proxies reach their objects through their manager's connection, or the slot.
     'proxies': frozenset(['errors', 'v1', 'handles', 'local', 'values', 'failures', 'manager']),
     # What users subclass.
-    'actor': frozenset(['handles', 'local', 'values', 'manager', 'proxies']),
+    'actor': frozenset(['errors', 'handles', 'local', 'values', 'manager', 'proxies']),
     # The composition root of the actor process: gives the host what it must not import.
     'entry': ANY,
     # The command is a user of the library; the package root only names things.

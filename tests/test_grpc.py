@@ -641,6 +641,7 @@ def test_reflection_lists_all_services_itself_included(reflected: Callable[..., 
         'grpc.health.v1.Health',
         'grpc.reflection.v1.ServerReflection',
         'grpc.reflection.v1alpha.ServerReflection',
+        'tests.test_grpc.v1.MethodsService',
         'uactor.v1.ActorService',
     ]
 

@@ -30,6 +30,7 @@ SERVICES = [
     HEALTH,
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
+    'tests.test_grpcurl.v1.LedgerService',
     SERVICE,
 ]
 
