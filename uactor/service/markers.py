@@ -51,13 +51,13 @@ UInt32 = Width('uint32')
 UInt64 = Width('uint64')
 """``Annotated[int, uactor.UInt64]``: an int of 64 bits that is never negative."""
 SInt32 = Width('sint32')
-"""``Annotated[int, uactor.SInt32]``: an int of 32 bits that is small on the wire when near 0, negative ones too."""
+"""``Annotated[int, uactor.SInt32]``: an int of 32 bits, in few bytes near 0 on both sides."""
 SInt64 = Width('sint64')
-"""``Annotated[int, uactor.SInt64]``: an int of 64 bits that is small on the wire when near 0, negative ones too."""
+"""``Annotated[int, uactor.SInt64]``: an int of 64 bits, in few bytes near 0 on both sides."""
 Fixed32 = Width('fixed32')
-"""``Annotated[int, uactor.Fixed32]``: an int of 32 bits that is never negative, always in four bytes."""
+"""``Annotated[int, uactor.Fixed32]``: a natural number of 32 bits, always in four bytes."""
 Fixed64 = Width('fixed64')
-"""``Annotated[int, uactor.Fixed64]``: an int of 64 bits that is never negative, always in eight bytes."""
+"""``Annotated[int, uactor.Fixed64]``: a natural number of 64 bits, always in eight bytes."""
 SFixed32 = Width('sfixed32')
 """``Annotated[int, uactor.SFixed32]``: an int of 32 bits, always in four bytes."""
 SFixed64 = Width('sfixed64')
