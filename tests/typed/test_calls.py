@@ -12,6 +12,7 @@ import pytest
 
 from tests.programs import printed_by, run_python
 from tests.rpc import KEYED, client_of, dialled, failing
+from tests.support import eventually
 from tests.terminal import Grpcurl
 from tests.typed.shop import Article, Kind, Shop
 from tests.typed.support import Typed, typed_client
@@ -110,10 +111,12 @@ def test_a_result_that_stays_is_a_handle_for_all_doors(client: Typed, shop: Any)
     with client_of(dialled(shop)) as generic:
         generic.call('append', 'a', handle=handle.id)
         assert client.call('Size', handle) == 1
-        [info] = [
-            each for each in generic.rpc('ListHandles').handles if each.handle.id == handle.id
-        ]
-        assert (info.holds, info.clients) == (1, 0)  # a lease
+
+        def holds() -> list[tuple[int, int]]:
+            listed = generic.rpc('ListHandles').handles
+            return [(each.holds, each.clients) for each in listed if each.handle.id == handle.id]
+
+        eventually(lambda: holds() == [(1, 0)])  # the lease, once the argument has gone
         generic.rpc('ReleaseHandle', handles=[handle.id])
     with failing('NOT_FOUND'):
         client.call('Size', handle)

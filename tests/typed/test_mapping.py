@@ -44,13 +44,13 @@ def test_a_value_goes_there_and_comes_back(client: Typed, rpc: str, value: Any) 
     assert type(back) is type(value)
 
 
-# grpcurl sends a null among repeated google.protobuf.Value as one that holds nothing.
+# grpcurl sends a null in a list or map of google.protobuf.Value as one that holds nothing.
 @pytest.mark.parametrize(
     ('rpc', 'value'),
     [
         (f'Row{index}', value)
         for index, (hint, value) in enumerate(ROWS)
-        if (hint, value) != (list[Any], [1, None])
+        if hint not in (list[Any], dict[int, Any])
     ],
 )
 def test_grpcurl_sends_and_shows_it_as_json(
