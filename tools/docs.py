@@ -193,7 +193,7 @@ class Session:
         self._stack.callback(server.terminate)
         deadline = time.monotonic() + TIMEOUT
         # It has said all when it has shown how to call it.
-        while not re.search('^grpcurl.*\n', path.read_text(), re.MULTILINE):
+        while not re.search('^grpcurl.*ActorService.*\n', path.read_text(), re.MULTILINE):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise DocumentError(f'{command} does not serve:\n{path.read_text()}')
             time.sleep(0.05)
