@@ -61,6 +61,7 @@ class ActorManager:
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}
+    _errors: ClassVar[Mapping[type[BaseException], str]] = {}
 
     def __init__(
         self,

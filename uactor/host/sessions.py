@@ -13,7 +13,7 @@ from uactor.errors import SerializationError
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
-from uactor.host.threads import is_reserve
+from uactor.host.threads import is_reserve, retire
 from uactor.host.waiting import Interrupted
 from uactor.v1 import actor_pb2 as pb
 
@@ -41,6 +41,7 @@ def serve(
 
     if is_reserve():
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
+    retire()
     first = next(requests, None)
     if first is None or first.WhichOneof('kind') != 'hello':
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'a session begins with Hello')

@@ -5,35 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from google.protobuf import descriptor_pb2
-
 from uactor.service.errors import Misfit, Unmappable
 from uactor.service.items import EXACT, NAMED, NOT, Handles, Item, Message, misfit
 from uactor.service.wellknown import Externals
-
-ARRAY_FILE = 'uactor/v1/ndarray.proto'
-
-
-def array_file() -> descriptor_pb2.FileDescriptorProto:
-    """Return the file that defines ``uactor.v1.NdArray``."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name=ARRAY_FILE, package='uactor.v1', syntax='proto3')
-    message = file.message_type.add(name='NdArray')
-    optional, repeated = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    message.field.add(name='dtype', number=1, type=field.TYPE_STRING, label=optional)
-    message.field.add(name='shape', number=2, type=field.TYPE_INT64, label=repeated)
-    message.field.add(name='data', number=3, type=field.TYPE_BYTES, label=optional)
-    for path, text in _ARRAY_COMMENTS.items():
-        file.source_code_info.location.add(path=path, span=[0, 0, 0], leading_comments=text)
-    return file
-
-
-_ARRAY_COMMENTS = {
-    (4, 0): ' NdArray is an array of numpy.\n',
-    (4, 0, 2, 0): ' Type of the elements, as numpy writes it: "<f8", "|u1".\n',
-    (4, 0, 2, 1): ' Length of each dimension.\n',
-    (4, 0, 2, 2): ' The elements, the last dimension running fastest.\n',
-}
 
 
 class Array(Message):
@@ -42,7 +16,7 @@ class Array(Message):
     label = key = 'ndarray'
 
     def __init__(self, externals: Externals, hint: Any, dtype: Any) -> None:
-        self.proto = externals.get('uactor.v1.NdArray', ARRAY_FILE)
+        self.proto = externals.get('uactor.v1.NdArray', 'uactor/v1/actor.proto')
         self.hint, self._dtype = hint, dtype
 
     def pack(self, value: Any, handles: Handles) -> Any:
