@@ -28,7 +28,7 @@ from uactor.entry import end, leave, make_host, restore_in_children
 from uactor.errors import AddressError
 from uactor.handles import socket_path
 from uactor.host.server import Host, Settings
-from uactor.launch.interpreter import private_directory
+from uactor.launch.starting import private_directory
 
 
 class _CommandError(Exception):

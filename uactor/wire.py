@@ -31,3 +31,9 @@ def load_grpc() -> ModuleType:
         finally:
             del os.environ[_VERBOSITY]  # not for this process's children
         return grpc
+
+
+def environment() -> dict[bytes, bytes]:
+    """Return the environment of this process, without what is there while gRPC is loaded."""
+    with _loading:
+        return dict(os.environb)
