@@ -25,20 +25,9 @@ _EARLY = (
 )
 """How the names of variables begin that are read once, before an actor could set them."""
 
-_INHERITED = frozenset(
-    [
-        'Umask',
-        'Uid',
-        'Gid',
-        'Groups',
-        'NSpgid',
-        'NSsid',
-        'SigBlk',
-        'SigIgn',
-        'NoNewPrivs',
-        'Seccomp',
-    ]
-    + ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'Cpus_allowed', 'Mems_allowed']
+_INHERITED = (
+    *('Umask', 'Uid', 'Gid', 'Groups', 'NSpgid', 'NSsid', 'SigBlk', 'SigIgn', 'NoNewPrivs'),
+    *('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'Seccomp', 'Cpus_allowed', 'Mems_allowed'),
 )
 """What a process inherits, as Linux calls it."""
 
