@@ -21,11 +21,13 @@ from uactor import failures, values
 from uactor.client.connection import connections
 from uactor.client.forks import note_beginning
 from uactor.handles import socket_path
+from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import frames
 from uactor.launch.starting import FAILED, READY
 from uactor.launch.surroundings import apply
 from uactor.proxies.base import proxy_for_handle
+from uactor.wire import load_all
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,12 @@ def make_host(actor_class: type, settings: Settings) -> Host:
         if path is not None:
             _files.append(path)
     return host
+
+
+def prepare() -> None:
+    """Do beforehand what is the same in all actor processes, without starting anything."""
+    load_all()
+    descriptors()
 
 
 def main(lifeline: socket.socket) -> NoReturn:

@@ -7,7 +7,8 @@ name, so one servicer serves both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -20,7 +21,8 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 _SERVICES = ('grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection')
 
 
-def descriptors() -> list[descriptor_pb2.FileDescriptorProto]:
+@functools.cache
+def descriptors() -> tuple[descriptor_pb2.FileDescriptorProto, ...]:
     """Return the files that every actor process serves, comments included."""
     data = resources.files('uactor.v1').joinpath('actor.binpb').read_bytes()
     files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
@@ -29,7 +31,7 @@ def descriptors() -> list[descriptor_pb2.FileDescriptorProto]:
         module.DESCRIPTOR.CopyToProto(file)
         files.append(file)
     files.append(_as_v1(files[-1]))
-    return files
+    return tuple(files)
 
 
 def _as_v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
@@ -55,7 +57,7 @@ def _as_v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDesc
 class Reflection:
     """Answers what tools ask about the services and their messages."""
 
-    def __init__(self, files: list[descriptor_pb2.FileDescriptorProto]) -> None:
+    def __init__(self, files: Sequence[descriptor_pb2.FileDescriptorProto]) -> None:
         self._files = {file.name: file for file in files}
         self._by_symbol: dict[str, str] = {}
         for file in files:

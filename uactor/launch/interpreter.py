@@ -21,13 +21,13 @@ START_CODE = (
     's=socket.socket(fileno={fd});'
     'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL)or sys.exit(1))[0];'
     'sys.path[:]=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
-    'from uactor.entry import main;{run}'
+    'from uactor import entry;{run}'
 )
 """What the interpreter runs: take the import path first, and then the rest from uactor.
 
 Until then, nothing is imported from the current directory, whatever lies there."""
 
-ACTOR = 'main(s)'
+ACTOR = 'entry.main(s)'
 """Be an actor process."""
 
 

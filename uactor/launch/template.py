@@ -28,7 +28,7 @@ from uactor.wire import environment
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = 'from uactor.launch.forking import serve;main(serve(s))'
+TEMPLATE = 'from uactor.launch import forking;entry.prepare();entry.main(forking.serve(s))'
 """What an interpreter runs to be a template."""
 
 UNKNOWN_STATUS = 255
