@@ -61,24 +61,37 @@ def serve(control: socket.socket) -> socket.socket:
     :returns: the lifeline, in each process that it forks; and nothing in itself.
     """
     control.set_inheritable(False)
-    threads = len(os.listdir('/proc/self/task'))
-    if threads != 1:
-        frames.send(control, f'{threads} threads begin with the interpreter'.encode())
+    obstacle = _obstacle(control)
+    if obstacle:
+        frames.send(control, obstacle.encode())
         os._exit(1)
     usual_name = _renamed(_NAME)
-    statuses: dict[int, int] = {}
+    # Where it is ignored, nobody learns how a child has ended.
+    usual_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.collect()
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
     frames.send(control, READY)
     _let_go()
-    while True:
+    statuses: dict[int, int] = {}
+    lifeline = None
+    while lifeline is None:
         with _accepted(control) as connection:
             lifeline = _answer(connection, statuses)
-            if lifeline is not None:
-                control.close()
-                break
+    control.close()
+    signal.signal(signal.SIGCHLD, usual_handler)
     _renamed(usual_name)
     return lifeline
+
+
+def _obstacle(control: socket.socket) -> str:
+    """Return why this process is not to be forked, whatever it has done as an interpreter."""
+    threads = len(os.listdir('/proc/self/task'))
+    if threads != 1:
+        return f'{threads} threads begin with the interpreter'
+    opened = filter(is_open, map(int, os.listdir('/proc/self/fd')))  # but that of the list itself
+    if set(opened) != {0, 1, 2, control.fileno()}:
+        return 'files are opened with the interpreter'
+    return ''
 
 
 def _let_go() -> None:
