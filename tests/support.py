@@ -14,6 +14,9 @@ import uactor
 TRANSPORT = os.environ.get('UACTOR_TEST_TRANSPORT', 'unix')
 """'unix' or 'tcp'; in the environment, so that nested actors follow."""
 
+LAUNCHERS = ('template', 'interpreter')
+"""How an actor process can be started."""
+
 
 class Actor(uactor.Actor):
     """Base of the actors under test: listens on the transport under test."""

@@ -38,6 +38,17 @@ for processes that have outlived their fork server."""
 _STANDARD_STREAMS = 1, 2
 
 
+def _is_passed_on(number: int) -> bool:
+    """Tell whether a new program would have this file descriptor, as one of a closed stream hasn't.
+
+    The number of such a one has soon gone to something else, which is this process's own.
+    """
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
 class TemplateDiedError(Exception):
     """The template has ended, whether it has forked or not."""
 
@@ -85,7 +96,7 @@ class Template:
         self._lock = threading.RLock()
         self._running = 0
         self._retired = False
-        streams = {} if forking.is_open(2) else {'stderr': subprocess.DEVNULL}
+        streams = {} if _is_passed_on(2) else {'stderr': subprocess.DEVNULL}
         try:
             with theirs:
                 self._process = interpreter.spawn(
@@ -134,7 +145,7 @@ class Template:
             raise
 
     def _fork(self, lifeline: socket.socket) -> Forked:
-        streams = [number for number in _STANDARD_STREAMS if forking.is_open(number)]
+        streams = [number for number in _STANDARD_STREAMS if _is_passed_on(number)]
         directory = os.open('.', os.O_PATH | os.O_DIRECTORY)
         try:
             with self._asked() as connection:
