@@ -31,7 +31,8 @@ class Actor:
     :cvar manager_class: base of the manager class that is made for each actor class.
     :cvar proxy_class: base of the proxy class that is made for each actor class.
     :cvar _options_: arguments of :class:`uactor.ActorManager`: ``address``, ``authkey``,
-        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``.
+        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``,
+        ``transport``.
     :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
     :cvar _proxies_: proxy classes by typeid, beside the standard ones.
     :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
@@ -107,16 +108,19 @@ class Actor:
         authkey: bytes | None = None,
         serializer: str = DEFAULT_SERIALIZER,
         capture: Sequence[Address] = (),
+        transport: str = 'auto',
     ) -> Self:
         """Return a proxy of the running actor at ``address``.
 
         :param authkey: the actor's authkey; None for that of the process family, or the one
             that this process knows for ``address`` already.
         :param capture: further addresses under which proxies of the same actor may appear.
+        :param transport: ``'grpc'`` not to use the lane of an actor on this machine.
         :raises AuthkeyError: when the actor has another authkey.
         :raises ActorUnreachableError: when nothing listens there.
+        :raises ValueError: when there is no such transport.
         """
-        manager = connected(cls.manager_class, address, authkey, serializer, capture)
+        manager = connected(cls.manager_class, address, authkey, serializer, capture, transport)
         return cast('Self', manager.actor())
 
 

@@ -23,9 +23,11 @@ from typing import Any
 
 from uactor import failures, local, values
 from uactor.auth import keyring
+from uactor.client.channels import Channels
 from uactor.client.forks import Child, note_fork
-from uactor.client.nesting import Inside, free_channel, serves
-from uactor.client.session import Session, Stub, is_ending, leave_with_process, note_end
+from uactor.client.lane import Lanes, offered
+from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
+from uactor.client.stream import StreamEnd, Transport
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -34,16 +36,13 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.handles import Token, is_loopback, peers, socket_path
-from uactor.inherited import disconnect, plain
+from uactor.handles import Token
 from uactor.local import Resolve, Shared
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import load_grpc
 
 log = logging.getLogger(__name__)
 
-_SESSION = '/uactor.v1.ActorService/Session'
 _END_PRIORITY = 30  # before the actors of this process are shut down
 _EXIT_PRIORITY = 10  # after that
 _CLOSE_TIMEOUT = 1.0
@@ -59,28 +58,6 @@ def _hook_exit() -> None:
         _exit_hooked = os.getpid()
         multiprocessing.util.Finalize(None, note_end, exitpriority=_END_PRIORITY)
         multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
-
-
-def _channel_options(address: str) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = [
-        ('grpc.max_send_message_length', -1),
-        ('grpc.max_receive_message_length', -1),
-        # Shared subchannels would be those of the parent, in a forked child.
-        ('grpc.use_local_subchannel_pool', 1),
-        ('grpc.max_reconnect_backoff_ms', 1000),
-    ]
-    if is_loopback(address):
-        options.append(('grpc.enable_http_proxy', 0))
-    else:  # find out about a peer that vanished without a word
-        options += [
-            ('grpc.keepalive_time_ms', 20_000),
-            ('grpc.keepalive_timeout_ms', 10_000),
-            ('grpc.http2.ping_timeout_ms', 10_000),
-            ('grpc.http2.max_pings_without_data', 0),
-        ]
-    if socket_path(address) is not None:
-        options.append(('grpc.default_authority', 'localhost'))
-    return options
 
 
 class _ThreadEnd:
@@ -118,13 +95,14 @@ class _Local(threading.local):
 
 
 class Link:
-    """The channel and sessions of a connection, and what it holds.
+    """The transport and sessions of a connection, and what it holds.
 
     Apart from :class:`Connection`, so that it can be closed after that is gone.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, address: str, keys: Sequence[bytes], transport: Transport) -> None:
         self.address = address
+        self.transport = transport
         self.pid = os.getpid()
         # What the host counts holds by: anew in a forked child, and for each connection, so
         # that the holds of one that is closed are told from those of its successor.
@@ -142,36 +120,7 @@ class Link:
         self._ending = False
         self._closed = False
         self._shut = False
-        self._channels: dict[int, Any] = {}
-        self._peers: frozenset[Any] = frozenset()
-
-    def _stub(self, number: int) -> Stub:
-        """Return what opens sessions on a channel.
-
-        It is made on first use: not at once in a forked child.
-        """
-
-        def received(data: bytes) -> pb.SessionResponse:
-            serves(number)
-            return pb.SessionResponse.FromString(data)
-
-        with Inside(number), self._lock:
-            if self._shut:
-                leave_with_process()
-                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
-            if not self._channels:
-                _hook_exit()
-                reaper.opened()
-            if number not in self._channels:
-                self._peers = peers(self.address)
-                options = _channel_options(self.address)
-                self._channels[number] = load_grpc().insecure_channel(self.address, options)
-            stub: Stub = self._channels[number].stream_stream(
-                _SESSION,
-                request_serializer=pb.SessionRequest.SerializeToString,
-                response_deserializer=received,
-            )
-        return stub
+        self._begun = False
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -183,10 +132,9 @@ class Link:
         """
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
-        number = free_channel()
         for end in self._local.ends:
             session = end.session
-            if session.channel == number and session.alive and not session.busy:
+            if not session.busy and session.alive and session.stream.is_free():
                 return session
         session = self.open()
         others = (end for end in self._local.ends if end.session.alive)
@@ -204,23 +152,16 @@ class Link:
         return self._opened(last)
 
     def _opened(self, key: bytes) -> Session:
-        if not threading.main_thread().is_alive():
-            _start_a_thread()
+        self._begin()
         try:
-            number = free_channel()
-            session = Session(
-                functools.partial(self._stub, number),
-                number,
-                self.address,
-                key,
-                self._client_id,
-                _calling(self._session_ended),
-            )
+            stream = self.transport.open(_calling(self._session_ended))
+            session = Session(stream, self.address, key, self._client_id)
+        except StreamEnd as end:
+            raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
             if self.actor is None:
                 raise
-            message = f'the actor has ended, or is out of reach: {error}'
-            raise ActorDiedError(message, 'no') from error
+            raise self._unreachable(error) from error
         try:
             self._take_in(session)
         except BaseException:
@@ -228,6 +169,22 @@ class Link:
             raise
         self._keys = (key,)
         return session
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._shut:
+                leave_with_process()
+                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
+            if not self._begun:
+                self._begun = True
+                _hook_exit()
+                reaper.opened()
+
+    def _unreachable(self, error: ActorUnreachableError) -> UActorException:
+        """Return what it means that nobody answers: to those who knew the actor, its end."""
+        if self.actor is None:
+            return error
+        return ActorDiedError(f'the actor has ended, or is out of reach: {error}', 'no')
 
     def _take_in(self, session: Session) -> None:
         """Have a new session among one's own, if it leads to the same actor as the others."""
@@ -310,7 +267,7 @@ class Link:
     @property
     def connected(self) -> bool:
         """Whether some session is open."""
-        return any(session.alive for session in tuple(self._sessions))
+        return any(session.connected for session in tuple(self._sessions))
 
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close all sessions, without waiting for that."""
@@ -319,7 +276,7 @@ class Link:
             session.say_goodbye(process_ends)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
-        """Say goodbye, wait until the host has taken note, and close the channel."""
+        """Say goodbye, wait until the host has taken note, and close the transport."""
         deadline = time.monotonic() + timeout
         if not self._closed:
             self.say_goodbye()
@@ -327,16 +284,10 @@ class Link:
             session.wait_closed(max(0.0, deadline - time.monotonic()))
         with self._lock:
             self._shut = True
-            channels, self._channels = self._channels, {}
-        for number, channel in channels.items():
-            with Inside(number):
-                channel.close()
-        if channels:
+            begun, self._begun = self._begun, False
+        self.transport.close()
+        if begun:
             reaper.closed()
-
-    def disconnect(self) -> None:
-        """Let go of the parent's sockets, in a forked child."""
-        disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -367,6 +318,12 @@ class Link:
                     del self.held[handle]
         return released
 
+    def give_back(self, released: Sequence[str]) -> None:
+        """Queue releases once more that could not be sent."""
+        for handle in released:
+            self.adopt(handle)
+            self.release(handle)
+
     def _flush(self) -> None:
         self._flushing = False
         idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
@@ -376,8 +333,8 @@ class Link:
                 self._return()
             return
         released = self.drain()
-        if released:
-            session.send(pb.SessionRequest(releases=released))
+        if released and not session.offer(pb.SessionRequest(releases=released)):
+            self.give_back(released)  # a call has begun
 
     def holdings(self) -> list[str]:
         """Return the ids of what this process holds, each once per hold."""
@@ -385,17 +342,6 @@ class Link:
             held = self.held.copy()
         held.subtract(tuple(self._pending))
         return list(held.elements())
-
-
-def _start_a_thread() -> None:
-    """Find out whether Python still starts threads: 3.12 does not once the main thread has ended.
-
-    gRPC would find out with a call half begun, and wait for its end when the channel is closed
-    or forgotten.
-
-    :raises RuntimeError: when it does not.
-    """
-    threading.Thread(target=lambda: None, daemon=True).start()
 
 
 def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
@@ -417,15 +363,31 @@ def retain(session: Session, handles: list[str], lease: str = '') -> None:
     checked(session, session.ask(pb.SessionRequest(retain_handle=request)))
 
 
+TRANSPORTS = ('auto', 'grpc')
+"""``'grpc'``, or ``'auto'`` for an actor's local lane where there is one, and else gRPC."""
+
+
+def check_transport(name: str) -> str:
+    """Return ``name`` if it is a transport.
+
+    :raises ValueError: otherwise.
+    """
+    if name not in TRANSPORTS:
+        raise ValueError(f'unknown transport {name!r}; choose one of {", ".join(TRANSPORTS)}')
+    return name
+
+
 class Connection:
-    """This process's way to one actor process, through gRPC.
+    """This process's way to one actor process.
 
     :ivar actor: names the actor.
+    :param transport: one of :data:`TRANSPORTS`.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, address: str, keys: Sequence[bytes], transport: str = 'auto') -> None:
         self.address = address
-        self._link = link = Link(address, keys)
+        lane = offered(address) if transport == 'auto' else None
+        self._link = link = Link(address, keys, Lanes(lane) if lane else Channels(address))
         self._keys = tuple(keys)
         try:
             session = link.session()
@@ -445,6 +407,10 @@ class Connection:
         """Whether the actor is there, as far as this process knows."""
         return self._link.connected
 
+    def suits(self, transport: str) -> bool:
+        """Tell whether this is what ``transport`` asks for."""
+        return transport == 'auto' or isinstance(self._link.transport, Channels)
+
     def expect_end(self) -> None:
         """Know that this process ends the actor. Safe in finalizers."""
         self._link.expect_end()
@@ -458,7 +424,7 @@ class Connection:
         self._link.say_goodbye(process_ends=True)
 
     def close(self, timeout: float) -> None:
-        """Close the channel; this connection is of no use then."""
+        """Close the sessions; this connection is of no use then."""
         if self._finalizer.detach():
             self._link.close(timeout)
 
@@ -553,9 +519,7 @@ class Connection:
         try:
             response = session.ask(request)
         except SerializationError:  # too large to be sent
-            for handle in released:
-                self._link.adopt(handle)
-                self._link.release(handle)
+            self._link.give_back(released)
             raise
         return checked(session, response)
 
@@ -615,12 +579,11 @@ class Connection:
         return functools.partial(self._link.release, lease)
 
     def after_fork(self) -> None:
-        """Leave the parent's channel alone and get an own one, in the child."""
-        _abandoned.append(self._link)
+        """Leave the parent's streams alone and get own ones, in the child."""
         self._finalizer.detach()
         parents = self._link
-        parents.disconnect()
-        self._link = link = Link(self.address, self._keys)
+        _abandoned.append(parents)
+        self._link = link = Link(self.address, self._keys, parents.transport.inherited())
         link.actor = parents.actor
         link.held = parents.held
         link.inherited = self._fork_lease
@@ -639,7 +602,7 @@ def handle_of(value: Any) -> pb.Handle:
 
 
 _abandoned: list[Link] = []
-"""Channels of the parent. Closing one in a forked child hangs, so they are kept for good."""
+"""Those of the parent. Closing a gRPC channel in a forked child hangs: they are kept for good."""
 
 
 class Connections:
@@ -650,8 +613,10 @@ class Connections:
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
 
-    def get(self, address: str) -> local.Connection:
+    def get(self, address: str, transport: str = 'auto') -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
+
+        :param transport: one of :data:`TRANSPORTS`.
 
         :raises AuthkeyError: when no known authkey fits.
         :raises ActorUnreachableError: when nothing listens there.
@@ -660,9 +625,9 @@ class Connections:
             return local.host.connection
         address = keyring.resolve(address)
         known = self._known.get(address)
-        if known is not None and known.reusable:
+        if known is not None and known.suits(transport) and known.reusable:
             return known
-        return self._add(Connection(address, keyring.candidates(address)))
+        return self._add(Connection(address, keyring.candidates(address), transport), transport)
 
     def reaching(self, handle: str) -> str | None:
         """Return the address at which this process reaches the actor of ``handle`` already.
@@ -674,21 +639,29 @@ class Connections:
         known = (connection for connection in self.all() if connection.owns(handle))
         return next((connection.address for connection in known if connection.reusable), None)
 
-    def open(self, address: str, authkey: bytes, aliases: Sequence[str] = ()) -> local.Connection:
+    def open(
+        self, address: str, authkey: bytes, aliases: Sequence[str] = (), transport: str = 'auto'
+    ) -> local.Connection:
         """Connect with an explicit authkey and remember it, once it has proved right.
 
         :param aliases: further addresses under which the same actor may appear.
+        :param transport: one of :data:`TRANSPORTS`.
         """
         if local.host is not None and local.host.serves(address):
             return local.host.connection
-        connection = Connection(address, (authkey,))
+        connection = Connection(address, (authkey,), transport)
         keyring.add(address, authkey, aliases)
-        return self._add(connection)
+        return self._add(connection, transport)
 
-    def _add(self, connection: Connection) -> Connection:
+    def _add(self, connection: Connection, transport: str) -> Connection:
         with self._lock:
             known = self._known.get(connection.address)
-            if known is not None and known.reusable and known.actor.id == connection.actor.id:
+            if (
+                known is not None
+                and known.suits(transport)
+                and known.reusable
+                and known.actor.id == connection.actor.id
+            ):
                 return known  # another thread was faster; ours closes itself
             self._known[connection.address] = connection
             self._all.add(connection)
@@ -696,15 +669,17 @@ class Connections:
 
     def ending(self, address: str) -> None:
         """Know that this process ends the actor at ``address``. Safe in finalizers."""
-        known = self._known.get(address)
-        if known is not None:
+        for known in self._at(address):
             known.expect_end()
 
     def lost(self, address: str) -> None:
         """Let every caller know that the actor process at ``address`` has ended."""
-        known = self._known.get(address)
-        if known is not None:
+        for known in self._at(address):
             known.abandon()
+
+    def _at(self, address: str) -> list[Connection]:
+        """Return the connections to ``address``, on whatever transport."""
+        return [connection for connection in self.all() if connection.address == address]
 
     def all(self) -> list[Connection]:
         """Return the connections that there are, also those to actors that have ended."""

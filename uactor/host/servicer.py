@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
 from uactor import auth
+from uactor.errors import UActorException, status_of
 from uactor.host import sessions, status
 from uactor.host.clients import Caller
 from uactor.host.objects import ANONYMOUS
@@ -18,6 +20,8 @@ from uactor.v1 import actor_pb2_grpc
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
+
+log = logging.getLogger(__name__)
 
 _OPEN = (
     '/grpc.health.v1.Health/Check',
@@ -152,8 +156,11 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def Session(
         self, request_iterator: Iterator[pb.SessionRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.SessionResponse]:
+        if is_reserve():
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
-        return sessions.serve(self._host, request_iterator, context, authorized)
+        door = _GrpcDoor(context, authorized)
+        return sessions.serve(self._host, _until_gone(request_iterator), door)
 
     def Shutdown(
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
@@ -164,6 +171,36 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._caller(context) as caller:
             self._host.dispatcher.call(caller, '', 'shutdown', (), {})
             return pb.ShutdownResponse()
+
+
+class _GrpcDoor:
+    """The stream of a session, as :class:`uactor.host.sessions.Door`."""
+
+    def __init__(self, context: grpc.ServicerContext, authorized: bool) -> None:
+        self._context = context
+        self.authorized = authorized
+
+    def refuse(self, error: UActorException) -> NoReturn:
+        """Abort the RPC with the status of ``error``."""
+        code = getattr(grpc.StatusCode, status_of(error, 'asked'))
+        self._context.abort(code, str(error))
+        raise error  # not reached: abort() raises
+
+    def opened(self) -> None:
+        """Do nothing: gRPC has one limit for all messages."""
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the RPC has ended."""
+        if not self._context.add_callback(callback):
+            callback()
+
+
+def _until_gone(requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionRequest]:
+    """Yield the requests of a client until it leaves or goes."""
+    try:
+        yield from requests
+    except grpc.RpcError as error:
+        log.debug('the client of a session has gone: %s', error)
 
 
 def _items(result: Any, caller: Caller) -> Generator[Any, None, None]:

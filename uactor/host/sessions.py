@@ -1,73 +1,86 @@
-"""The sessions of the generic door: one stream of a client thread, served by one host thread."""
+"""Sessions: each the conversation of a client thread with the actor, served by one host thread.
+
+The doors, gRPC and the local lane, bring the messages and carry the answers away.
+"""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import cloudpickle
 
 from uactor import auth, failures, values
-from uactor.errors import SerializationError
+from uactor.errors import AuthkeyError, SerializationError, UActorException, VersionError
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
-from uactor.host.threads import is_reserve
 from uactor.host.waiting import Interrupted
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    import grpc
-
     from uactor.host.server import Host
 
 
 NO_THREADS = 'the actor process can start no more threads'
 
 
-def serve(
-    host: Host,
-    requests: Iterator[pb.SessionRequest],
-    context: grpc.ServicerContext,
-    authorized: bool,
-) -> Iterator[pb.SessionResponse]:
-    """Serve a session until its client leaves or goes.
+class Door(Protocol):
+    """What a session needs of the wire that it is on.
 
-    :param authorized: whether the metadata carries the authkey; otherwise the client has to
-        prove that it knows it before anything that it sends is looked at.
+    :ivar authorized: whether the client has shown already that it knows the authkey; otherwise it
+        has to prove that before anything that it sends is looked at.
     """
-    import grpc
 
-    if is_reserve():
-        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
+    authorized: bool
+
+    def refuse(self, error: UActorException) -> NoReturn:
+        """End the session and tell the client why. Called on the session's thread."""
+        ...
+
+    def opened(self) -> None:
+        """Know that the client has been let in."""
+        ...
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the client has gone, on any thread; at once if it has."""
+        ...
+
+
+def serve(
+    host: Host, requests: Iterator[pb.SessionRequest], door: Door
+) -> Generator[pb.SessionResponse, None, None]:
+    """Serve a session until its client leaves or goes, upon which ``requests`` end."""
     first = next(requests, None)
-    if first is None or first.WhichOneof('kind') != 'hello':
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'a session begins with Hello')
+    if first is None:
         return
+    if first.WhichOneof('kind') != 'hello':
+        door.refuse(VersionError('a session begins with Hello'))
     hello, nonce = first.hello, auth.new_nonce()
     if hello.protocol_version != PROTOCOL_VERSION:
-        context.abort(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            f'this actor speaks protocol {PROTOCOL_VERSION}, not {hello.protocol_version}; '
-            'use the same version of uactor on both sides',
+        door.refuse(
+            VersionError(
+                f'this actor speaks protocol {PROTOCOL_VERSION}, not {hello.protocol_version}; '
+                'use the same version of uactor on both sides'
+            )
         )
     yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce))
-    if not authorized:
+    if not door.authorized:
         second = next(requests, None)
         given = second.proof.proof if second is not None else b''
         if not auth.is_proof(given, host.authkey, 'client', nonce, hello.nonce):
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, 'wrong or missing authkey')
-    caller = Caller(hello.client_id or f'session {id(context)}', in_session=True)
+            door.refuse(AuthkeyError('wrong or missing authkey'))
+    door.opened()
+    caller = Caller(hello.client_id or f'session {id(door)}', in_session=True)
     host.clients.joined(caller)
     session = _Session(
         host, caller, values.travel_by_value(hello.python_version, hello.cloudpickle_version)
     )
     try:
-        if not context.add_callback(caller.interrupt.fire):
-            caller.interrupt.fire()
+        door.on_end(caller.interrupt.fire)
         yield from session.serve(requests)
-    except (grpc.RpcError, Interrupted):
+    except Interrupted:
         pass  # the client has gone, or the actor is ending
     finally:
         # Interrupted waits have taken their locks back, on this thread that owns them.
