@@ -131,17 +131,20 @@ class Lane:
 
     def _first(self) -> bytes:
         """Receive the beginning of a message that is waited for."""
-        if self._worth > 0 and self._look():
-            return self._some()
+        if self._worth <= 0 or not self._look():
+            self._sleep()
+        return self._some()
+
+    def _sleep(self) -> None:
+        """Wait for a message, and learn whether looking for it would have paid."""
         start = perf_counter()
-        data = self._some()
+        self._poll.poll()  # recv() would wake up too when the other side takes what was sent
         if perf_counter() - start > 2 * _PATIENCE:
             self._soon = 0
-        else:
-            self._soon += 1
-            if self._soon >= self._trial:
-                self._soon, self._worth = 0, 1
-        return data
+            return
+        self._soon += 1
+        if self._soon >= self._trial:
+            self._soon, self._worth = 0, 1
 
     def _look(self) -> bool:
         """Look for a message for a while, and tell whether it has come."""

@@ -174,8 +174,10 @@ class _Call:
         try:
             return self._next()
         except StopIteration as error:
+            self.ended = True
             raise StreamEnd('the stream ended') from error
         except grpc.RpcError as error:
+            self.ended = True
             raise _stream_end(error) from error
 
     def _next(self) -> pb.SessionResponse:
@@ -213,6 +215,7 @@ class _Direct(_Call):
 
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
+        self.ended = True
         with Inside(self._channel):
             self._call.cancel()
 
@@ -269,7 +272,7 @@ class _Relayed(_Call):
 
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
-        self._cancelled = True
+        self._cancelled = self.ended = True
         reaper.put(self._cancel)
 
     def _cancel(self) -> None:

@@ -134,7 +134,7 @@ class Link:
             raise ActorDiedError('the interpreter is ending', 'no')
         for end in self._local.ends:
             session = end.session
-            if not session.busy and session.alive and session.stream.is_free():
+            if not session.busy and not session.stream.ended and session.stream.is_free():
                 return session
         session = self.open()
         others = (end for end in self._local.ends if end.session.alive)
@@ -346,7 +346,7 @@ class Link:
 
 def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
-    if response.WhichOneof('kind') == 'failure':
+    if response.HasField('failure'):
         error = failures.decode(response.failure, session.serializer != 'native')
         if isinstance(error, ActorDiedError):
             leave_with_process()
@@ -441,11 +441,10 @@ class Connection:
         """Call a method; see :class:`uactor.local.Connection`."""
         session = self._link.session()
         request = pb.SessionRequest()
-        request.call.handle = handle
-        request.call.method = method
-        values.encode_arguments(
-            request.call, args, kwargs, session.serializer, session.by_value, handle_of
-        )
+        call = request.call
+        call.handle = handle
+        call.method = method
+        values.encode_arguments(call, args, kwargs, session.serializer, session.by_value, handle_of)
         return self._result(session, request, resolve)
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
@@ -493,8 +492,6 @@ class Connection:
 
     def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
         response = self._ask(session, request)
-        if not response.HasField('result'):
-            return None
 
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
@@ -515,7 +512,8 @@ class Connection:
 
     def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
         released = self._link.drain()
-        request.releases.extend(released)
+        if released:
+            request.releases.extend(released)
         try:
             response = session.ask(request)
         except SerializationError:  # too large to be sent

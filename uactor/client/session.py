@@ -63,10 +63,10 @@ class Session:
         self.stream = stream
         self.busy = False
         self._address = address
-        self._broken = False
         self._number = 0
         self._limit = 0
-        self._sending = threading.RLock()  # a signal handler may interrupt who has it
+        self._offering = False
+        self._offer = threading.Lock()
         try:
             self._open(authkey, client_id)
         except BaseException:
@@ -76,7 +76,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the stream is open, as far as this side has noticed."""
-        return not self._broken and not self.stream.ended
+        return not self.stream.ended
 
     @property
     def connected(self) -> bool:
@@ -94,7 +94,7 @@ class Session:
             client_id=client_id,
             nonce=nonce,
         )
-        welcome = self._exchange(pb.SessionRequest(hello=hello), opening=True).welcome
+        welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
             raise AuthkeyError(f'the actor at {self._address} has another authkey')
         if welcome.protocol_version != PROTOCOL_VERSION:
@@ -119,26 +119,31 @@ class Session:
         :returns: whether it has been sent.
         :raises ActorDiedError: when the actor has ended.
         """
-        with self._sending:
-            if self.busy:
-                return False
-            self._send(request)
-            return True
+        with self._offer:
+            # Either a request sees that this is under way, or this sees the request.
+            self._offering = True
+            try:
+                if self.busy:
+                    return False
+                self._send(request)
+                return True
+            finally:
+                self._offering = False
 
-    def ask(self, request: pb.SessionRequest) -> pb.SessionResponse:
+    def ask(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         """Send a request and wait for its response.
 
+        :param opening: whether this begins the session.
         :raises ActorDiedError: when the actor ends meanwhile.
         """
-        return self._exchange(request)
-
-    def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         if self._limit:
             self._check_size(request)
         try:
-            with self._sending:
-                self.busy = True
-                self._number = request.id = self._number + 1
+            self.busy = True
+            self._number = request.id = self._number + 1
+            if self._offering:
+                with self._offer:  # until it has been sent
+                    pass
             self._send(request, opening)
             response = self.stream.receive()
             if response.id != request.id:
@@ -167,7 +172,6 @@ class Session:
 
     def _ended(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
         """Return our error for the end of the stream."""
-        self._broken = True
         leave_with_process()
         if end.kind is AuthkeyError:
             return AuthkeyError(f'the actor at {self._address} has another authkey')
@@ -198,12 +202,11 @@ class Session:
 
     def wait_closed(self, timeout: float) -> None:
         """Wait until the host has taken note of the goodbye."""
-        if not self._broken:
+        if self.alive:
             self.stream.wait_ended(timeout)
 
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
-        self._broken = True
         self.stream.cancel()
 
 

@@ -59,6 +59,7 @@ class Lanes:
         self._doors: dict[int, _LaneDoor] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
+        os.chmod(path, 0o600)
         self._listener.listen(_BACKLOG)
         self._listener.setblocking(False)
         self._epoll = select.epoll()

@@ -95,7 +95,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
         with self._caller(context) as caller:
-            return pb.CallResponse(result=self._host.exchange.call(caller, request))
+            response = pb.CallResponse()
+            self._host.exchange.call(caller, request, response.result)
+            return response
 
     def CallStream(
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
@@ -106,14 +108,17 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             with contextlib.closing(_items(result, caller)) as items:
                 call = request.call
                 for item in items:
-                    encoded = exchange.encode(caller, item, call.typeid, call.accept_pickle)
-                    yield pb.CallStreamResponse(item=encoded)
+                    response = pb.CallStreamResponse()
+                    exchange.encode(caller, item, call.typeid, call.accept_pickle, response.item)
+                    yield response
 
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributeResponse:
         with self._caller(context) as caller:
-            return pb.GetAttributeResponse(value=self._host.exchange.get_attribute(caller, request))
+            response = pb.GetAttributeResponse()
+            self._host.exchange.get_attribute(caller, request, response.value)
+            return response
 
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext

@@ -107,6 +107,7 @@ class _Session:
     def __init__(self, host: Host, caller: Caller, by_value: bool) -> None:
         self._host = host
         self._caller = caller
+        self._limit = host.max_message_size
         self._by_value = by_value and host.exchange.serializer == 'cloudpickle'
         self.polite = False
         self.process_ends = False
@@ -124,12 +125,14 @@ class _Session:
                 yield self._answer(request, kind)
 
     def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        response = pb.SessionResponse(id=request.id)
+        response = pb.SessionResponse()
+        response.id = request.id
         self._caller.stage = 'asked'
         try:
             with self._host.dispatcher.accepted():
                 self._handle(request, kind, response)
-                self._check_size(response)
+                if self._limit >= 0:
+                    self._check_size(response)
         except Interrupted:
             raise
         except BaseException as error:  # also SystemExit: it is the caller's to see
@@ -140,26 +143,24 @@ class _Session:
     def _handle(self, request: pb.SessionRequest, kind: str, response: pb.SessionResponse) -> None:
         exchange, caller = self._host.exchange, self._caller
         if kind == 'call':
-            result = exchange.call(caller, request.call, self._by_value)
+            exchange.call(caller, request.call, response.result, self._by_value)
         elif kind == 'get_attribute':
-            result = exchange.get_attribute(caller, request.get_attribute, self._by_value)
+            get = request.get_attribute
+            exchange.get_attribute(caller, get, response.result, self._by_value)
         elif kind == 'set_attribute':
             exchange.set_attribute(caller, request.set_attribute)
-            result = pb.Value(null=0)  # type: ignore[arg-type]  # enum value as int
+            response.result.null = 0  # type: ignore[assignment]  # enum value as int
         elif kind == 'create_handle':
-            result = pb.Value(handle=exchange.create(caller, request.create_handle))
+            response.result.handle.CopyFrom(exchange.create(caller, request.create_handle))
         elif kind == 'retain_handle':
             response.retained.CopyFrom(exchange.retain(caller, request.retain_handle))
-            return
         else:
             raise SerializationError(f'a session takes no {kind!r} here')
-        response.result.CopyFrom(result)
 
     def _check_size(self, response: pb.SessionResponse) -> None:
-        limit = self._host.max_message_size
-        if limit >= 0 and (size := response.ByteSize()) > limit:
+        if (size := response.ByteSize()) > self._limit:
             raise SerializationError(
-                f'the result has {size} bytes, and this actor sends {limit} at most '
+                f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'
             )
 
@@ -171,7 +172,7 @@ class _Session:
         pickles = wants and self._host.exchange.pickles
         with values.passage(granting=True) as passage:
             failure = failures.encode(error, self._caller.executed, pickles, self._by_value)
-        failures.shorten(failure, self._host.max_message_size)
+        failures.shorten(failure, self._limit)
         if passage.grants and failure.HasField('pickle'):
             self._host.table.retain(passage.grants, self._caller.client_id)
         return failure
