@@ -152,8 +152,8 @@ class Lane:
             return False
         poll = self._poll.poll
         end = perf_counter() + _PATIENCE
-        _looking.add(self)
         try:
+            _looking.add(self)
             while not (found := poll(0)) and perf_counter() < end:
                 pass
         finally:
@@ -177,6 +177,7 @@ class Lane:
 
     def hang_up(self) -> None:
         """End the connection, also for a thread that is receiving."""
+        _looking.discard(self)  # a signal handler may have raised before the thread could
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:  # the other end was faster

@@ -191,6 +191,9 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         self._done.wait(timeout)
 
+    def close(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+
 
 def _stream_end(error: grpc.RpcError) -> StreamEnd:
     import grpc

@@ -72,6 +72,8 @@ class _ThreadEnd:
         self.link, self.session = weakref.ref(link), session
 
     def __del__(self) -> None:
+        if not hasattr(self, 'session'):  # a signal handler has raised while it was made
+            return
         link, session = self.link(), self.session
         # In a forked child, these are the ends of threads that it has not got.
         if link is not None and link.pid == os.getpid():

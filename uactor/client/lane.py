@@ -132,7 +132,7 @@ class LaneStream:
             self._on_end()
 
     def close(self) -> None:
-        """Give the descriptor back, when no thread uses it."""
+        """See :class:`uactor.client.stream.Stream`."""
         self.ended = True
         self._lane.close()
 

@@ -77,6 +77,7 @@ class Session:
             self._open(authkey, client_id)
         except BaseException:
             self.abandon()
+            stream.close()
             raise
 
     @property
@@ -134,8 +135,7 @@ class Session:
     def offer(self, request: pb.SessionRequest) -> bool:
         """Send a message that gets no response, unless a request is under way. Any thread may.
 
-        :returns: whether it has been sent.
-        :raises ActorDiedError: when the actor has ended.
+        :returns: whether it has been sent: not when the actor has ended, either.
         """
         with self._offer:
             # Either a request sees that this is under way, or this sees the request.
@@ -143,8 +143,10 @@ class Session:
             try:
                 if self.busy:
                     return False
-                self._send(request)
+                self.stream.send(request)
                 return True
+            except StreamEnd:
+                return False
             finally:
                 self._offering = False
 
@@ -166,12 +168,12 @@ class Session:
             response = self.stream.receive()
             if response.id != request.id:
                 raise VersionError('the actor answered another request than the one asked')
+            self.busy = False
         except StreamEnd as end:
             raise self._ended(end, opening) from end.__cause__
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()
             raise
-        self.busy = False
         return response
 
     def _send(self, request: pb.SessionRequest, opening: bool = False) -> None:
@@ -208,11 +210,7 @@ class Session:
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close the session, without waiting for that; abandon a busy one."""
         goodbye = pb.SessionRequest(goodbye=pb.Goodbye(process_ends=process_ends))
-        try:
-            said = self.alive and self.offer(goodbye)
-        except ActorDiedError:
-            said = False
-        if said:
+        if self.alive and self.offer(goodbye):
             self.busy = True
             self.stream.finish()
         else:

@@ -63,6 +63,10 @@ class Stream(Protocol):
         """Break the stream off. Any thread may."""
         ...
 
+    def close(self) -> None:
+        """Give back what a stream has that has ended, and that no thread uses."""
+        ...
+
 
 class Transport(Protocol):
     """Opens the streams of a connection."""

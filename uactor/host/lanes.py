@@ -79,13 +79,12 @@ class Lanes:
         """Accept connections, and note the end of clients. Runs for ever, on one thread."""
         while True:
             for descriptor, _ in self._epoll.poll():
-                door = self._doors.pop(descriptor, None)
+                door = self._doors.get(descriptor)
                 if door is None:
                     self._accept()
-                    continue
-                with contextlib.suppress(OSError):  # the session has closed it by now
-                    self._epoll.unregister(descriptor)
-                door.client_gone()
+                elif not door.is_open():  # else the event was of one that had its number before
+                    self._leave(door)
+                    door.client_gone()
 
     def _accept(self) -> None:
         try:
@@ -132,7 +131,8 @@ class Lanes:
     def _leave(self, door: _LaneDoor) -> None:
         """Watch a connection no longer: the number of its descriptor will be another one's."""
         if self._doors.pop(door.descriptor, None) is not None:
-            self._epoll.unregister(door.descriptor)
+            with contextlib.suppress(OSError):  # closed, if another thread was faster
+                self._epoll.unregister(door.descriptor)
 
 
 def _user_of(sock: socket.socket) -> int:
@@ -192,6 +192,10 @@ class _LaneDoor:
             self._on_end, gone = callback, self._gone
         if gone:
             callback()
+
+    def is_open(self) -> bool:
+        """Tell whether the client is there. The thread that accepts may ask."""
+        return self._lane.is_open()
 
     def client_gone(self) -> None:
         """Note that the client has gone."""
