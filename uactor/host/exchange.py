@@ -33,7 +33,8 @@ class Exchange:
     :param address: where this process listens, as handles name it.
     :param service: name of the typed service of this process, or ''.
     :param serializer: how values travel.
-    :param resolve: makes the proxy for a handle that came as an argument.
+    :param resolve: makes the proxy for a handle that came as an argument; a manager class says
+        by which proxy classes.
     :param factory: returns what makes a new object of a typeid.
     """
 
@@ -44,7 +45,7 @@ class Exchange:
         address: str,
         service: str,
         serializer: str,
-        resolve: Callable[[pb.Handle], Any],
+        resolve: Callable[..., Any],
         factory: Factory,
         typeids: Sequence[str],
     ) -> None:

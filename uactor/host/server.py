@@ -30,7 +30,6 @@ from uactor.host.servicer import ActorServicer, Authorization
 from uactor.host.threads import ThreadPerCall
 from uactor.host.typed import TypedDoor, TypedService
 from uactor.inherited import disconnect, plain
-from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -68,11 +67,11 @@ class Surroundings:
     """What the host is given of the rooms that it does not import.
 
     :ivar dial: connects to an actor process by its address.
-    :ivar resolve: makes the proxy for a handle.
+    :ivar resolve: makes the proxy for a handle, by a manager class if one is given.
     """
 
     dial: Callable[[str], local.Connection]
-    resolve: Callable[[pb.Handle], Any]
+    resolve: Callable[..., Any]
 
 
 class Host:

@@ -61,9 +61,16 @@ class _Handles:
             raise Misfit(f'a {type(value).__qualname__} is no proxy; make one with uactor.proxy()')
         return self._exchange.shared(self._caller, value, typeid, detailed=True)
 
-    def read_handle(self, handle: pb.Handle) -> object:
-        """Return a proxy of what ``handle`` names."""
-        return self._exchange.resolve(handle)
+    def read_handle(self, handle: pb.Handle, hint: Any) -> object:
+        """Return a proxy of what ``handle`` names: that of the actor class or proxy in ``hint``."""
+        manager_class = getattr(hint, 'manager_class', None)
+        if manager_class is None:
+            found, wanted = self._exchange.resolve(handle), hint
+        else:
+            found, wanted = self._exchange.resolve(handle, manager_class), hint.proxy_class
+        if isinstance(found, wanted):
+            return found
+        raise Misfit(f'a handle of {type(found).__qualname__}, which is no {hint.__qualname__}')
 
 
 class _Calls:

@@ -31,8 +31,11 @@ class Handles(Protocol):
         """Return a handle of ``value``; ``typeid`` is None for a proxy, which has one."""
         ...
 
-    def read_handle(self, handle: pb.Handle) -> object:
-        """Return what ``handle`` stands for."""
+    def read_handle(self, handle: pb.Handle, hint: Any) -> object:
+        """Return what ``handle`` stands for, where the annotation ``hint`` is.
+
+        :raises Misfit: when it is something else.
+        """
         ...
 
 
@@ -43,7 +46,7 @@ class NoHandles:
         """Refuse."""
         raise Misfit('handles have no meaning here')
 
-    def read_handle(self, handle: pb.Handle) -> object:
+    def read_handle(self, handle: pb.Handle, hint: Any) -> object:
         """Refuse."""
         raise Misfit('handles have no meaning here')
 

@@ -197,7 +197,7 @@ class Shared(Message):
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return what the handle stands for."""
-        return handles.read_handle(pb.Handle.FromString(wire.SerializeToString()))
+        return handles.read_handle(pb.Handle.FromString(wire.SerializeToString()), self.hint)
 
     def match(self, value: Any) -> int:
         """Take proxies, actors, and whatever a typeid was given for."""
