@@ -248,7 +248,7 @@ class Index:
         return [(scores[name], self._documents[name]) for name in best]
 
 
-def excerpt(text: str, query: str, width: int = 160) -> str:
+def excerpt(text: str, query: str, width: int = 80) -> str:
     """Return the paragraph that has most of the words, shortened to ``width`` characters."""
     wanted = set(words(query))
     paragraphs = re.split(r'\n\s*\n', text)

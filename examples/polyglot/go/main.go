@@ -53,7 +53,7 @@ type reader struct {
 func (r reader) search(ctx context.Context) error {
 	fmt.Println("search:")
 	return r.show(ctx, &manual.SearchRequest{
-		Query:   proto.String("when are default parameter values evaluated"),
+		Query:   proto.String("context manager exit exception"),
 		Limit:   proto.Int64(2),
 		Section: manual.Section_SECTION_LANGUAGE.Enum(),
 	})
@@ -114,8 +114,8 @@ func (r reader) ingest(ctx context.Context) error {
 		return err
 	}
 	notes := map[string]string{
-		"gopher":    "A goroutine is to Go what a thread is to Python, and cheaper.",
-		"generator": "A generator is as lazy as a channel that nobody has read from yet.",
+		"goroutine": "A goroutine is to Go what a thread is to Python, and cheaper.",
+		"channel":   "A channel is to a goroutine what a queue is to a thread.",
 	}
 	now := timestamppb.New(time.Now().Truncate(time.Microsecond)) // finer than that is no datetime
 	for name, text := range notes {
@@ -136,13 +136,13 @@ func (r reader) ingest(ctx context.Context) error {
 
 // searchWithin passes a handle back: the set that it names stays in the actor until it is released.
 func (r reader) searchWithin(ctx context.Context) error {
-	selected, err := r.manual.Select(ctx, &manual.SelectRequest{Query: proto.String("lazy")})
+	selected, err := r.manual.Select(ctx, &manual.SelectRequest{Query: proto.String("goroutine")})
 	if err != nil {
 		return err
 	}
 	handle := selected.Result
 	fmt.Printf("search within a %s of the actor:\n", handle.Typeid)
-	err = r.show(ctx, &manual.SearchRequest{Query: proto.String("generator channel"), Within: handle})
+	err = r.show(ctx, &manual.SearchRequest{Query: proto.String("thread queue"), Within: handle})
 	if err != nil {
 		return err
 	}

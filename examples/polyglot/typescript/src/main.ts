@@ -25,7 +25,7 @@ async function show(request: MessageInitShape<typeof SearchRequestSchema>) {
 
 async function search() {
   console.log("search:");
-  const query = "when are default parameter values evaluated";
+  const query = "context manager exit exception";
   await show({ query, limit: 2n, section: Section.LANGUAGE });
 }
 
@@ -57,10 +57,10 @@ async function lookUp() {
 async function ingest() {
   async function* notes() {
     const written = timestampNow();
-    const promise = "A Promise is to JavaScript what a Future is to Python, and always running.";
-    const generator = "A generator is as lazy as an async iterator that nobody awaits.";
+    const promise = "A promise is to TypeScript what a future is to Python.";
+    const channel = "A channel is to a goroutine what an async iterator is to a promise.";
     yield { documents: { name: "promise", text: promise, written } };
-    yield { documents: { name: "generator", text: generator, written } };
+    yield { documents: { name: "channel", text: channel, written } };
   }
   const { result } = await manual.ingest(notes());
   console.log(`ingest: ${result!.added} added, ${result!.replaced.length} replaced`);
@@ -68,9 +68,9 @@ async function ingest() {
 
 /** Passes a handle back: the set that it names stays in the actor until it is released. */
 async function searchWithin() {
-  const handle = (await manual.select({ query: "lazy" })).result!;
+  const handle = (await manual.select({ query: "promise" })).result!;
   console.log(`search within a ${handle.typeid} of the actor:`);
-  await show({ query: "generator iterator", within: handle });
+  await show({ query: "async iterator", within: handle });
   await actor.releaseHandle({ handles: [handle.id] });
 }
 
