@@ -57,7 +57,9 @@ ROOMS: dict[str, frozenset[str]] = {
     'actor': frozenset(['errors', 'handles', 'local', 'values', 'manager', 'proxies']),
     # The composition root of the actor process: gives the host what it must not import.
     'entry': ANY,
-    # The command is a user of the library; the package root only names things.
+    # The command is a user of the library, with what it shows; the package root only names things.
+    'samples': ANY,
+    'inspection': ANY,
     'cli': ANY,
     '__main__': ANY,
     '__init__': ANY,

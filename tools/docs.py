@@ -43,7 +43,7 @@ PORT, HOME, PROJECT, INCARNATION = '50051', '/home/me', '/home/me/uactor', '1a2b
 """What consoles show instead of a free port, the session's directory, the checkout, and what
 the ids of an actor process's objects begin with."""
 
-HANDLE = re.compile(r'"id": "([0-9a-f]{8})\.')
+HANDLE = re.compile(r'(?:"id": "|^  )([0-9a-f]{8})\.', re.MULTILINE)
 
 SHOWN = (
     (re.compile(r'\buactor-\w{8}/'), 'uactor-1a2b3c4d/'),
@@ -193,7 +193,7 @@ class Session:
         self._stack.callback(server.terminate)
         deadline = time.monotonic() + TIMEOUT
         # It has said all when it has shown how to call it.
-        while not re.search('^grpcurl.*\n', path.read_text(), re.MULTILINE):
+        while not re.search('^grpcurl.*ActorService.*\n', path.read_text(), re.MULTILINE):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise DocumentError(f'{command} does not serve:\n{path.read_text()}')
             time.sleep(0.05)
