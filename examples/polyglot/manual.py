@@ -269,9 +269,9 @@ def shipped() -> Iterator[Document]:
     for name, text in pydoc_data.topics.topics.items():
         yield Document(name, text, Section.LANGUAGE)
     for name, member in vars(builtins).items():
-        text = inspect.getdoc(member)
-        if callable(member) and text and name not in pydoc_data.topics.topics:
-            yield Document(name, text, Section.BUILTINS)
+        doc = inspect.getdoc(member)
+        if callable(member) and doc and name not in pydoc_data.topics.topics:
+            yield Document(name, doc, Section.BUILTINS)
 
 
 def references() -> Iterator[tuple[str, str]]:

@@ -15,10 +15,14 @@ HERE = Path(__file__).parent
 
 
 def run(*command: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run a program that must go well; return what it prints."""
+    """Run a program that must go well; return what it prints.
+
+    Compilers may take their time, and other programs, which are told of their ``environment``, not.
+    """
     words = [require_tool(str(command[0])), *map(str, command[1:])]
+    timeout = 500 if environment is None else 30
     done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

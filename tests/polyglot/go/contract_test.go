@@ -209,8 +209,8 @@ func TestAStreamEndsWithTheErrorOfItsGenerator(t *testing.T) {
 }
 
 func TestCancellingAStreamClosesItsGenerator(t *testing.T) {
-	cancelStream(t, "go")
-	closed := must(client.Closed(keyed(t), &pb.ClosedRequest{Name: proto.String("go")}))(t)
+	cancelStream(t, "of Go")
+	closed := must(client.Closed(keyed(t), &pb.ClosedRequest{Name: proto.String("of Go")}))(t)
 	expect(t, closed.GetResult(), true)
 }
 
@@ -299,10 +299,11 @@ func TestABadArgumentIsNamed(t *testing.T) {
 	expect(t, request.FieldViolations[0].Description, "not a valid positive: ValueError: -1 is not positive")
 	expect(t, info.Metadata["executed"], "no")
 
-	unknown := pb.Level(99)
-	_, err = client.Defaults(keyed(t), &pb.DefaultsRequest{Level: &unknown})
-	_, request = details(t, err, codes.InvalidArgument)
-	expect(t, request.FieldViolations[0].Field, "level")
+	for _, level := range []pb.Level{99, pb.Level_LEVEL_UNSPECIFIED} {
+		_, err = client.Defaults(keyed(t), &pb.DefaultsRequest{Level: level.Enum()})
+		_, request = details(t, err, codes.InvalidArgument)
+		expect(t, request.FieldViolations[0].Field, "level")
+	}
 }
 
 func TestAnErrorTellsItsCodeAndItsClass(t *testing.T) {
