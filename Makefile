@@ -15,7 +15,7 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-tcp test-polyglot docs lint proto proto-check proto-landed lock tools go-modules clean
+.PHONY: help demo test test-unix test-tcp test-polyglot bench docs lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
 help:  ## List the targets
@@ -36,6 +36,10 @@ $(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" \
 		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
+
+bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, in one run; ARGS='--only call' chooses
+	.venv-bench/bin/python -m benchmarks.run \
+		--python uactor_0_1_1='$(CURDIR)/.venv-bench-uactor/bin/python' $(ARGS)
 
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python tools/docs.py
@@ -76,6 +80,8 @@ lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requireme
 	$(UV_COMPILE) pyproject.toml --extra codegen --extra dev --group build -o requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
 	$(UV_COMPILE) --group proto -o requirements/proto.txt
+	$(UV_COMPILE) pyproject.toml --group build --group bench -o requirements/bench.txt
+	$(UV_COMPILE) --group bench-uactor -o requirements/bench-uactor.txt
 
 clean:  ## Remove all that make and the tools have made
 	rm -rf .venv .venv-* .tools node_modules build dist
@@ -105,6 +111,17 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.project
 	@touch $@
 
 $(PROTO_VENV)/.stamp: requirements/proto.txt
+	$(new-venv)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+.venv-bench/.stamp: requirements/bench.txt pyproject.toml
+	$(new-venv)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-bench-uactor/.stamp: requirements/bench-uactor.txt
 	$(new-venv)
 	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
 	@touch $@

@@ -46,7 +46,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'client': COMMON | {'reaper'},
     'host': COMMON | {'service'},
     # How a process comes to be; it carries bytes, and doesn't know what they mean.
-    'launch': frozenset(['errors', 'reaper', 'handles']),
+    'launch': frozenset(['errors', 'wire', 'reaper', 'handles']),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         ['errors', 'v1', 'auth', 'handles', 'local', 'values', 'failures', 'client', 'launch']

@@ -208,6 +208,18 @@ def test_every_room_is_in_the_table() -> None:
     assert written == {path.name for path in PACKAGE.iterdir() if path.name != '__pycache__'}
 
 
+def test_every_hazard_has_its_tests() -> None:
+    tests = {
+        name
+        for path in (ROOT / 'tests').rglob('test_*.py')
+        for name in re.findall(r'^(?:async )?def (test_\w+)', path.read_text(), re.MULTILINE)
+    }
+    for _, _, held_by in rows(text_of('docs/hazards.md')):
+        names = codes(held_by)
+        assert held_by == 'held by' or names
+        assert set(names) <= tests, held_by
+
+
 def test_the_changelog_tells_of_changes_by_their_kind() -> None:
     kinds = set(re.findall(r'^### (.+)$', text_of('CHANGELOG.md'), re.MULTILINE))
     assert kinds <= {'Added', 'Changed', 'Deprecated', 'Removed', 'Fixed', 'Security'}

@@ -646,6 +646,14 @@ def test_reflection_lists_all_services_itself_included(reflected: Callable[..., 
     ]
 
 
+@pytest.mark.parametrize('rpc', [name for name in RPCS if name != 'Session'])
+def test_a_request_that_cannot_be_decoded_is_an_invalid_argument(client: Client, rpc: str) -> None:
+    call = client.channel.unary_unary(SERVICE + rpc)
+    with failing('INVALID_ARGUMENT') as failure:
+        call(b'\xff', metadata=KEYED, timeout=20)
+    assert failure.executed == 'no'
+
+
 @pytest.mark.parametrize(
     'symbol',
     [

@@ -120,6 +120,8 @@ class Actor:
 
         :param authkey: the actor's authkey; None for that of the process family, or the one
             that this process knows for ``address`` already.
+        :param serializer: how values travel, if it is stricter than the actor's own: with
+            ``'native'`` nothing that the actor sends is ever unpickled in this process.
         :param capture: further addresses under which proxies of the same actor may appear.
         :raises AuthkeyError: when the actor has another authkey.
         :raises ActorUnreachableError: when nothing listens there.

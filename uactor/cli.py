@@ -25,7 +25,7 @@ from uactor.actor import Actor, options_of
 from uactor.entry import end, leave, make_host, restore_in_children
 from uactor.errors import AddressError
 from uactor.host.server import Host, Settings
-from uactor.launch.interpreter import private_directory
+from uactor.launch.starting import private_directory
 from uactor.v1 import actor_pb2 as pb
 
 

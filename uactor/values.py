@@ -36,7 +36,7 @@ DEFAULT_SERIALIZER = 'cloudpickle'
 
 SERIALIZERS = ('cloudpickle', 'pickle', 'native')
 """``'cloudpickle'`` sends anything, ``'pickle'`` only what can be imported by name,
-``'native'`` only plain data and handles, without any pickle."""
+``'native'`` only plain data and handles, without any pickle. In order: each allows less."""
 
 PROTOCOL = 5
 GRANTED = 'granted'
@@ -66,6 +66,11 @@ def check_serializer(name: str) -> str:
     return name
 
 
+def stricter(one: str, other: str) -> str:
+    """Return which of two serializers allows less."""
+    return max(one, other, key=SERIALIZERS.index)
+
+
 def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
     """Tell whether classes and functions can go by value to a peer with these versions.
 
@@ -87,11 +92,13 @@ class Passage:
         the pickle; None when the receiver takes its holds itself.
     :ivar leases: those taken on objects of other actors, by their ids. One will do for all
         proxies of an object in the message, and for the second try where names won't do.
+    :ivar undo: gives these leases up, when there is no message after all.
     """
 
     def __init__(self, granting: bool = False) -> None:
         self.grants: list[str] | None = [] if granting else None
         self.leases: dict[str, str] = {}
+        self.undo: list[Callable[[], None]] = []
 
 
 class _Passages(threading.local):
@@ -112,9 +119,14 @@ def current_passage() -> Passage | None:
 @contextlib.contextmanager
 def passage(granting: bool = False) -> Iterator[Passage]:
     """Say that what this thread pickles meanwhile is sent in one message by uactor."""
-    previous, _passages.current = _passages.current, Passage(granting)
+    current = Passage(granting)
+    previous, _passages.current = _passages.current, current
     try:
-        yield _passages.current
+        yield current
+    except BaseException:
+        for undo in current.undo:
+            undo()
+        raise
     finally:
         _passages.current = previous
 
@@ -470,6 +482,22 @@ def _key(key: Any) -> Any:
 
 def _optional(message: pb.Slice, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
+
+
+def granted(value: pb.Value) -> Iterator[str]:
+    """Yield the ids of the handles that come with ``value``, each once per hold."""
+    kind = value.WhichOneof('kind')
+    if kind == 'pickle':
+        yield from value.pickle.granted
+    elif kind == 'handle':
+        yield value.handle.id
+    elif kind == 'list':
+        for item in value.list.items:
+            yield from granted(item)
+    elif kind == 'map':
+        for entry in value.map.entries:
+            yield from granted(entry.key)
+            yield from granted(entry.value)
 
 
 # --- calls -------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor import failures, local, values
@@ -114,7 +114,9 @@ def _calling(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Local(threading.local):
+    # Of the class: finalizers, which may call, may also interrupt an __init__.
     ends: tuple[_ThreadEnd, ...] = ()
+    granted: collections.Counter[str] | None = None
 
 
 class Link:
@@ -123,9 +125,10 @@ class Link:
     Apart from :class:`Connection`, so that it can be closed after that is gone.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, address: str, keys: Sequence[bytes], serializer: str) -> None:
         self.address = address
         self.pid = os.getpid()
+        self.serializer = serializer
         # What the host counts holds by: anew in a forked child, and for each connection, so
         # that the holds of one that is closed are told from those of its successor.
         self._client_id = secrets.token_hex(16)
@@ -214,6 +217,7 @@ class Link:
                 self.address,
                 key,
                 self._client_id,
+                self.serializer,
                 _calling(self._session_ended),
             )
         except ActorUnreachableError as error:
@@ -245,11 +249,18 @@ class Link:
     def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
         """Hold what the parent of this forked process held, as far as it is there."""
         try:
-            retain(session, handles, lease)
+            retain(self, session, handles, lease)
         except HandleError:  # the lease has expired
             for handle in handles:
                 with contextlib.suppress(HandleError):  # whoever uses it will be told
-                    retain(session, [handle])
+                    retain(self, session, [handle])
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        with self._lock:
+            self.serializer = values.stricter(self.serializer, serializer)
+            for session in self._sessions:
+                session.restrict(serializer)
 
     def retire(self, session: Session) -> None:
         """Close the session of a thread that has ended, unless it is the last.
@@ -345,6 +356,30 @@ class Link:
         with self._lock:
             self.held[handle] += 1
 
+    @contextlib.contextmanager
+    def granting(self, handles: Iterable[str]) -> Iterator[None]:
+        """Hold what comes with a message, whose proxies are made meanwhile, on this thread.
+
+        Holds for which no proxy came to be are given up.
+        """
+        outer, self._local.granted = self._local.granted, collections.Counter(handles)
+        try:
+            yield
+        finally:
+            left, self._local.granted = self._local.granted, outer
+            for handle in left.elements() if left else ():
+                self.adopt(handle)
+                self.release(handle)
+
+    def take_granted(self, handle: str) -> bool:
+        """Have a hold out of those that come with a message; tell if there is one."""
+        granted = self._local.granted
+        if not granted or not granted[handle]:
+            return False
+        granted[handle] -= 1
+        self.adopt(handle)
+        return True
+
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
         self._pending.append(handle)
@@ -398,10 +433,11 @@ def _start_a_thread() -> None:
     threading.Thread(target=lambda: None, daemon=True).start()
 
 
-def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
+def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
     if response.WhichOneof('kind') == 'failure':
-        error = failures.decode(response.failure, session.serializer != 'native')
+        with link.granting(response.failure.pickle.granted):
+            error = failures.decode(response.failure, session.serializer != 'native')
         if isinstance(error, ActorDiedError):
             leave_with_process()
         try:
@@ -411,10 +447,10 @@ def checked(session: Session, response: pb.SessionResponse) -> pb.SessionRespons
     return response
 
 
-def retain(session: Session, handles: list[str], lease: str = '') -> None:
+def retain(link: Link, session: Session, handles: list[str], lease: str = '') -> None:
     """Take holds, out of a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
-    checked(session, session.ask(pb.SessionRequest(retain_handle=request)))
+    checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))
 
 
 class Connection:
@@ -423,9 +459,9 @@ class Connection:
     :ivar actor: names the actor.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, address: str, keys: Sequence[bytes], serializer: str) -> None:
         self.address = address
-        self._link = link = Link(address, keys)
+        self._link = link = Link(address, keys, serializer)
         self._keys = tuple(keys)
         try:
             session = link.session()
@@ -444,6 +480,10 @@ class Connection:
     def reusable(self) -> bool:
         """Whether the actor is there, as far as this process knows."""
         return self._link.connected
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        self._link.restrict(serializer)
 
     def expect_end(self) -> None:
         """Know that this process ends the actor. Safe in finalizers."""
@@ -533,12 +573,13 @@ class Connection:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
-            self._link.adopt(handle.id)
+            self._link.take_granted(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
         try:
-            return values.decode(response.result, resolved, session.serializer != 'native')
+            with self._link.granting(filter(self.owns, values.granted(response.result))):
+                return values.decode(response.result, resolved, session.serializer != 'native')
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -557,7 +598,7 @@ class Connection:
                 self._link.adopt(handle)
                 self._link.release(handle)
             raise
-        return checked(session, response)
+        return checked(self._link, session, response)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -568,8 +609,9 @@ class Connection:
         self._link.adopt(handle)
 
     def adopt(self, handle: str) -> None:
-        """Count a hold; see :class:`uactor.local.Connection`."""
-        self._link.adopt(handle)
+        """Have the hold that came along; see :class:`uactor.local.Connection`."""
+        if not self._link.take_granted(handle):  # it came by another connection
+            self.retain(handle)
 
     def release(self, handle: str) -> None:
         """Give a hold up; see :class:`uactor.local.Connection`."""
@@ -582,9 +624,11 @@ class Connection:
             return self._lease([handle])
         if passage.grants is None:
             return ''
-        if handle not in passage.leases:
-            passage.leases[handle] = self._lease([handle])
-        return passage.leases[handle]
+        lease = passage.leases.get(handle)
+        if lease is None:
+            lease = passage.leases[handle] = self._lease([handle])
+            passage.undo.append(functools.partial(self._link.release, lease))
+        return lease
 
     def _lease(self, handles: list[str]) -> str:
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
@@ -620,7 +664,7 @@ class Connection:
         self._finalizer.detach()
         parents = self._link
         parents.disconnect()
-        self._link = link = Link(self.address, self._keys)
+        self._link = link = Link(self.address, self._keys, parents.serializer)
         link.actor = parents.actor
         link.held = parents.held
         link.inherited = self._fork_lease
@@ -649,6 +693,23 @@ class Connections:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._serializers: dict[str, str] = {}
+
+    def restrict(self, address: str, serializer: str) -> None:
+        """Have values travel to and from ``address`` as ``serializer`` allows, from now on.
+
+        Whichever proxy is used: a peer whose pickles are not trusted is not trusted by another
+        name either.
+        """
+        address = keyring.resolve(address)
+        if serializer != self._serializer(address):
+            self._serializers[address] = values.stricter(self._serializer(address), serializer)
+        known = self._known.get(address)
+        if known is not None:
+            known.restrict(serializer)
+
+    def _serializer(self, address: str) -> str:
+        return self._serializers.get(address, values.DEFAULT_SERIALIZER)
 
     def get(self, address: str) -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
@@ -662,7 +723,8 @@ class Connections:
         known = self._known.get(address)
         if known is not None and known.reusable:
             return known
-        return self._add(Connection(address, keyring.candidates(address)))
+        keys = keyring.candidates(address)
+        return self._add(Connection(address, keys, self._serializer(address)))
 
     def reaching(self, handle: str) -> str | None:
         """Return the address at which this process reaches the actor of ``handle`` already.
@@ -681,7 +743,7 @@ class Connections:
         """
         if local.host is not None and local.host.serves(address):
             return local.host.connection
-        connection = Connection(address, (authkey,))
+        connection = Connection(address, (authkey,), self._serializer(address))
         keyring.add(address, authkey, aliases)
         return self._add(connection)
 

@@ -64,8 +64,6 @@ class Session:
 
     :ivar actor: handle of the actor at the other end.
     :ivar serializer: how values travel.
-    :ivar by_value: whether classes and functions may travel by value: not between
-        different Python versions, where cloudpickle's code objects crash the receiver.
     :ivar busy: whether a request is under way.
     :ivar channel: number of the channel that it is on.
     """
@@ -77,6 +75,7 @@ class Session:
         address: str,
         authkey: bytes,
         client_id: str,
+        serializer: str = values.DEFAULT_SERIALIZER,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
@@ -88,6 +87,7 @@ class Session:
         self._limit = 0
         self.busy = False
         self.channel = channel
+        self.serializer = serializer
         load_grpc()
         with fresh_stacks():
             self._stream = begun(lambda: self._called(stub()), channel)
@@ -140,11 +140,23 @@ class Session:
         proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
         self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         self.actor = welcome.actor
-        self.serializer = welcome.serializer
+        self.restrict(welcome.serializer)
         self._limit = welcome.max_message_size
-        self.by_value = self.serializer == 'cloudpickle' and values.travel_by_value(
+        self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""
+        self.serializer = values.stricter(self.serializer, serializer)
+
+    @property
+    def by_value(self) -> bool:
+        """Whether classes and functions may travel by value.
+
+        Not between different Python versions, where cloudpickle's code objects crash the receiver.
+        """
+        return self._same_versions and self.serializer == 'cloudpickle'
 
     # --- requests --------------------------------------------------------------------------
 

@@ -129,12 +129,31 @@ class Exchange:
         if typeid and not isinstance(getattr(value, '_token', None), Token):
             return pb.Value(handle=self.shared(caller, value, typeid, detailed=not pickles))
         if not pickles:
-            return values.encode_native(value, lambda part: self.handle_of(caller, part))
+            return self._encode_native(caller, value)
         with values.passage(granting=True) as passage:
             encoded = values.encode(value, by_value)
         if passage.grants:
             self._table.retain(passage.grants, caller.client_id)
+            encoded.pickle.granted.extend(passage.grants)
         return encoded
+
+    def take_back(self, caller: Caller, value: pb.Value) -> None:
+        """Give up what is held for ``caller`` with a result that it will not get."""
+        self._table.release(values.granted(value), caller.client_id)
+
+    def _encode_native(self, caller: Caller, value: Any) -> pb.Value:
+        shared: list[str] = []
+
+        def share(part: Any) -> pb.Handle:
+            handle = self.handle_of(caller, part)
+            shared.append(handle.id)
+            return handle
+
+        try:
+            return values.encode_native(value, share)
+        except BaseException:
+            self._table.release(shared, caller.client_id)
+            raise
 
     def handle_of(self, caller: Caller, value: Any) -> pb.Handle:
         """Return the handle that a proxy stands for, or one for what has no native form."""

@@ -23,7 +23,8 @@ File = descriptor_pb2.FileDescriptorProto
 _SERVICES = ('grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection')
 
 
-def descriptors() -> list[File]:
+@functools.cache
+def descriptors() -> tuple[File, ...]:
     """Return the files that every actor process serves, comments included."""
     data = resources.files('uactor.v1').joinpath('actor.binpb').read_bytes()
     files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
@@ -32,7 +33,7 @@ def descriptors() -> list[File]:
         module.DESCRIPTOR.CopyToProto(file)
         files.append(file)
     files.append(_as_v1(files[-1]))
-    return files
+    return tuple(files)
 
 
 def _as_v1(alpha: File) -> File:

@@ -30,7 +30,6 @@ from uactor.host.servicer import ActorServicer, Authorization
 from uactor.host.threads import ThreadPerCall
 from uactor.host.typed import TypedDoor, TypedService
 from uactor.inherited import disconnect, plain
-from uactor.v1 import actor_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +129,7 @@ class Host:
             interceptors=[Authorization(settings.authkey)],
             options=options,
         )
-        actor_pb2_grpc.add_ActorServiceServicer_to_server(ActorServicer(self), server)
+        ActorServicer(self).add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers(self._reflection.handlers())
         server.add_generic_rpc_handlers([TypedDoor(self)])

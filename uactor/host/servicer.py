@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError
 
 from uactor import auth
 from uactor.host import rpcs, sessions
+from uactor.host.arguments import InvalidArgument
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -54,12 +57,53 @@ def _refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
 _REFUSAL: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
+_SERVICE = pb.DESCRIPTOR.services_by_name['ActorService']
+
+
 class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     """Turns RPCs into dispatcher calls."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._rpc = rpcs.of_service(host, 'uactor.v1.ActorService')
+        self._rpc = rpcs.of_service(host, _SERVICE.full_name)
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Have a server serve this.
+
+        What the generated function does, but that requests outside sessions come as bytes: gRPC
+        has one status, INTERNAL, for all that it can't decode.
+        """
+        handlers = {method.name: self._handler(method) for method in _SERVICE.methods}
+        service = grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
+        server.add_generic_rpc_handlers((service,))
+        server.add_registered_method_handlers(_SERVICE.full_name, handlers)
+
+    def _handler(self, method: Any) -> Any:
+        run = getattr(self, method.name)
+        request, response = (
+            message_factory.GetMessageClass(kind)
+            for kind in (method.input_type, method.output_type)
+        )
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                run, request.FromString, response.SerializeToString
+            )
+
+        def decoded(data: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                message = request.FromString(data)
+            except DecodeError as error:
+                with self._rpc(context):
+                    raise InvalidArgument('', error) from error
+            return run(message, context)
+
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                decoded, response_serializer=response.SerializeToString
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            decoded, response_serializer=response.SerializeToString
+        )
 
     def Describe(
         self, request: pb.DescribeRequest, context: grpc.ServicerContext

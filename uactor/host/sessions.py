@@ -146,6 +146,7 @@ class _Session:
     def _check_size(self, response: pb.SessionResponse) -> None:
         limit = self._host.max_message_size
         if limit >= 0 and (size := response.ByteSize()) > limit:
+            self._host.exchange.take_back(self._caller, response.result)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {limit} at most '
                 '(its option max_message_size)'
@@ -162,6 +163,7 @@ class _Session:
         failures.shorten(failure, self._host.max_message_size)
         if passage.grants and failure.HasField('pickle'):
             self._host.table.retain(passage.grants, self._caller.client_id)
+            failure.pickle.granted.extend(passage.grants)
         return failure
 
 

@@ -135,7 +135,7 @@ class TypedDoor(grpc.GenericRpcHandler):
             if handler is None:
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, 'Method not found!')
             elif handler.unary_unary is not None:
-                yield handler.unary_unary(next(requests), context)
+                yield from (handler.unary_unary(request, context) for request in requests)
             else:
                 yield from handler.stream_stream(requests, context)
 

@@ -134,6 +134,8 @@ def _read_stream(method: Method, requests: Iterator[bytes], handles: _Handles) -
     first = next(messages, None)
     if method.client_streaming:
         return method.read_request_stream(first, messages, handles)
+    if first is None:
+        raise Misfit('there is no request')
     return method.read_request(first, handles)
 
 
