@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import require_tool
 from tests.programs import EXAMPLES, ROOT
@@ -14,18 +15,22 @@ from tests.programs import EXAMPLES, ROOT
 HERE = Path(__file__).parent
 
 
-def run(*command: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run a program that must go well; return what it prints.
-
-    Compilers may take their time, and other programs, which are told of their ``environment``, not.
-    """
-    words = [require_tool(str(command[0])), *map(str, command[1:])]
-    timeout = 500 if environment is None else 30
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
-    )
+def run(*command: str | Path, folder: Path) -> str:
+    """Run a program that must go well; return what it prints. Compilers may take their time."""
+    done = _ended(command, timeout=500, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def told(*command: str | Path, environment: Mapping[str, str]) -> str:
+    """Run a client, whether it goes well or not; return what it tells."""
+    done = _ended(command, timeout=50, env=environment)
+    return done.stdout + done.stderr
+
+
+def _ended(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    words = [require_tool(str(command[0])), *map(str, command[1:])]
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 
 def copied(name: str, workshop: Path) -> Path:

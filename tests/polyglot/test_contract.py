@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.polyglot.contract import Contract
-from tests.polyglot.programs import GO, HERE, TYPESCRIPT, run
+from tests.polyglot.programs import GO, TYPESCRIPT, run, told
+from tests.programs import ROOT
 from tests.rpc import KEYED, dialled
 
 pytestmark = [pytest.mark.polyglot, pytest.mark.timeout(600)]  # compilers are slow at first
@@ -37,23 +37,25 @@ def environment() -> Iterator[Mapping[str, str]]:
         }
 
 
+@pytest.fixture(scope='module')
+def go_told(go_tests: Path, environment: Mapping[str, str]) -> str:
+    return told(go_tests, '-test.v', environment=environment)
+
+
+@pytest.fixture(scope='module')
+def typescript_told(typescript: Path, environment: Mapping[str, str]) -> str:
+    program = typescript / 'contract.test.js'
+    return told('node', '--test-reporter=tap', program, environment=environment)
+
+
 @pytest.mark.parametrize('name', GO)
-def test_in_go(name: str, go_tests: Path, environment: Any) -> None:
-    said = run(
-        go_tests, '-test.v', '-test.run', f'^Test{name}$', folder=HERE, environment=environment
-    )
-    assert f'--- PASS: Test{name} ' in said
+def test_in_go(name: str, go_told: str) -> None:
+    assert f'--- PASS: Test{name} ' in go_told
 
 
 @pytest.mark.parametrize('name', TYPESCRIPT)
-def test_in_typescript(name: str, typescript: Path, environment: Any) -> None:
-    program = typescript / 'contract.test.js'
-    said = run(
-        *('node', '--test-reporter=tap', f'--test-name-pattern=^{name}$', program),
-        folder=HERE,
-        environment=environment,
-    )
-    assert re.search(rf'^ok \d+ - {name}$', said, re.MULTILINE)
+def test_in_typescript(name: str, typescript_told: str) -> None:
+    assert re.search(rf'^ok \d+ - {name}$', typescript_told, re.MULTILINE), typescript_told
 
 
 def test_both_languages_hold_the_actor_to_the_same() -> None:
@@ -62,19 +64,16 @@ def test_both_languages_hold_the_actor_to_the_same() -> None:
 
 @pytest.mark.parametrize('version', ['v1', 'v1alpha'])
 def test_a_grpc_js_client_lists_and_finds_services_by_reflection(
-    version: str, typescript: Path, environment: Any
+    version: str, typescript: Path, environment: Mapping[str, str]
 ) -> None:
     symbols = ['contract.v1.ContractService', 'contract.v1.ContractService.Either']
     symbols += ['contract.v1.WidthsSeen', 'uactor.v1.Handle', 'no.such.Symbol']
     program = typescript / 'reflection.js'
-    told = json.loads(run('node', program, version, *symbols, folder=HERE, environment=environment))
-    assert told['services'] == SERVICES
-    assert all(told['files'][:-1])
-    assert told['files'][-1] == 0
+    found = json.loads(told('node', program, version, *symbols, environment=environment))
+    assert found['services'] == SERVICES
+    assert all(found['files'][:-1])
+    assert found['files'][-1] == 0
 
 
 def test_programs_in_go_are_formatted() -> None:
-    assert (
-        run('gofmt', '-l', HERE / 'go', HERE.parent.parent / 'examples/polyglot/go', folder=HERE)
-        == ''
-    )
+    assert run('gofmt', '-l', 'tests/polyglot/go', 'examples/polyglot/go', folder=ROOT) == ''

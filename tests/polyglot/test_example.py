@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.polyglot.programs import run
-from tests.programs import EXAMPLES
+from tests.programs import EXAMPLES, ROOT
 from tests.support import TRANSPORT
 from tools import docs
+from uactor.service.lock import find_lock
+from uactor.service.proto_text import schema_text
+from uactor.service.schema import schema_of
 
 pytestmark = [
     pytest.mark.polyglot,
@@ -42,3 +46,13 @@ def test_the_readme_shows_what_a_terminal_answers() -> None:
 
 def test_the_emitted_proto_passes_the_linter() -> None:
     assert run('buf', 'lint', folder=EXAMPLE) == ''
+
+
+def test_the_lock_and_the_protos_are_those_of_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    schema = schema_of(importlib.import_module('manual').Manual, find_lock('manual'))
+    assert schema.is_locked
+    protos = EXAMPLE / 'proto'
+    assert (protos / schema.file.name).read_text() == schema_text(schema)
+    contract = 'uactor/v1/actor.proto'
+    assert (protos / contract).read_text() == (ROOT / 'proto' / contract).read_text()
