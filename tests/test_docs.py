@@ -67,9 +67,9 @@ def test_a_document_shows_an_example_and_its_output(mark: str, source: str, body
 
 @pytest.mark.parametrize('name', ['README.md', 'docs/wire.md'])
 def test_a_document_shows_what_a_terminal_answers(name: str) -> None:
-    for tool in docs.missing_tools():
-        require_tool(tool)
     shown = docs.consoles(text_of(name))
+    for tool in docs.missing_tools(shown):
+        require_tool(tool)
     assert shown == docs.console(shown), 'run `make docs`'
 
 
