@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-TRANSPORTS ?= unix tcp
+TRANSPORTS ?= unix grpc tcp
 # Most tests wait for other processes, so there can be more than there are cores.
 WORKERS ?= 4
 
@@ -15,7 +15,8 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-tcp test-polyglot bench docs lint proto proto-check proto-landed lock tools go-modules clean
+.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot bench docs
+.PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
 help:  ## List the targets

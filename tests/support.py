@@ -12,7 +12,14 @@ import psutil
 import uactor
 
 TRANSPORT = os.environ.get('UACTOR_TEST_TRANSPORT', 'unix')
-"""'unix' or 'tcp'; in the environment, so that nested actors follow."""
+"""'unix', by the local lane, 'grpc' over Unix sockets, or 'tcp'; in the environment, so that
+nested actors follow."""
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    'unix': {},
+    'grpc': {'transport': 'grpc'},
+    'tcp': {'address': ('localhost', 0)},
+}
 
 LAUNCHERS = ('template', 'interpreter')
 """How an actor process can be started."""
@@ -21,7 +28,7 @@ LAUNCHERS = ('template', 'interpreter')
 class Actor(uactor.Actor):
     """Base of the actors under test: listens on the transport under test."""
 
-    _options_ = {'address': ('localhost', 0)} if TRANSPORT == 'tcp' else {}
+    _options_ = _OPTIONS[TRANSPORT]
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 5.0) -> Any:

@@ -18,7 +18,7 @@ ANY = frozenset(['*'])
 MAX_LINES = 60
 
 COMMON = frozenset(
-    ['errors', 'v1', 'wire', 'inherited', 'auth', 'handles', 'local', 'values', 'failures']
+    ['errors', 'v1', 'wire', 'lane', 'inherited', 'auth', 'handles', 'local', 'values', 'failures']
 )
 
 # From the ground up: a room may import what its line names, and what is its own. A name on the
@@ -28,8 +28,10 @@ ROOMS: dict[str, frozenset[str]] = {
     'errors': frozenset(),
     # The generated modules of the contract.
     'v1': frozenset(),
-    # Loading gRPC, sockets in forked children, and a thread that sends for finalizers are tools.
+    # Loading gRPC, framed messages on Unix sockets, sockets in forked children, and a thread that
+    # sends for finalizers are tools.
     'wire': frozenset(),
+    'lane': frozenset(),
     'inherited': frozenset(),
     'reaper': frozenset(),
     # Keys and names of objects: no values, no connections.

@@ -326,12 +326,11 @@ def describe() -> Any:
         return actor.inherited
 
 
-@pytest.mark.usefixtures('template', 'launcher')
+@pytest.mark.usefixtures('template')
 def test_an_actor_can_be_started_where_the_directory_has_been_removed(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(os.path.dirname(os.path.dirname(__file__)))
     tmp_path.rmdir()
     with Runner() as actor:
         assert actor.run(os.readlink, '/proc/self/cwd') == f'{tmp_path} (deleted)'

@@ -32,7 +32,8 @@ class Actor:
     :cvar manager_class: base of the manager class that is made for each actor class.
     :cvar proxy_class: base of the proxy class that is made for each actor class.
     :cvar _options_: arguments of :class:`uactor.ActorManager`: ``address``, ``authkey``,
-        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``.
+        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``,
+        ``transport``.
     :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
     :cvar _proxies_: proxy classes by typeid, beside the standard ones.
     :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
@@ -115,6 +116,7 @@ class Actor:
         authkey: bytes | None = None,
         serializer: str = DEFAULT_SERIALIZER,
         capture: Sequence[Address] = (),
+        transport: str = 'auto',
     ) -> Self:
         """Return a proxy of the running actor at ``address``.
 
@@ -123,10 +125,12 @@ class Actor:
         :param serializer: how values travel, if it is stricter than the actor's own: with
             ``'native'`` nothing that the actor sends is ever unpickled in this process.
         :param capture: further addresses under which proxies of the same actor may appear.
+        :param transport: ``'grpc'`` not to use the lane of an actor on this machine.
         :raises AuthkeyError: when the actor has another authkey.
         :raises ActorUnreachableError: when nothing listens there.
+        :raises ValueError: when there is no such transport.
         """
-        manager = connected(cls.manager_class, address, authkey, serializer, capture)
+        manager = connected(cls.manager_class, address, authkey, serializer, capture, transport)
         return cast('Self', manager.actor())
 
 

@@ -308,7 +308,7 @@ def _settings(
 ) -> Settings:
     """Return how the actor is to be served: as the class says, but for the command line."""
     configured = options_of(actor_class)
-    names = ('serializer', 'max_message_size', 'insecure')
+    names = ('serializer', 'max_message_size', 'insecure', 'transport')
     return Settings(
         address or configured.get('address') or f'unix:{directory}/s',
         _read_authkey(keyfile),

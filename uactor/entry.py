@@ -49,6 +49,8 @@ def make_host(actor_class: type, settings: Settings) -> Host:
         path = socket_path(host.target)
         if path is not None:
             _files.append(path)
+        if host.lanes is not None:
+            _files.append(host.lanes.path)
     return host
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from uactor import failures, local, values
 from uactor.auth import family_key, keyring
-from uactor.client.connection import connections
+from uactor.client.connection import check_transport, connections
 from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import starting
@@ -56,8 +56,10 @@ class ActorManager:
         method before that, in seconds; None for 5 and for any time.
     :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
     :param insecure: whether listening beyond this machine without TLS is accepted.
+    :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or a connection
+        that does not use it.
     :raises AddressError: when ``address`` is none.
-    :raises ValueError: when there is no such serializer.
+    :raises ValueError: when there is no such serializer or transport.
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}
@@ -73,6 +75,7 @@ class ActorManager:
         shutdown_timeout: float | None = None,
         max_message_size: int = -1,
         insecure: bool = False,
+        transport: str = 'auto',
     ) -> None:
         if address is not None:
             target(address)
@@ -85,6 +88,7 @@ class ActorManager:
         self._shutdown_timeout = shutdown_timeout
         self._max_message_size = max_message_size
         self._insecure = insecure
+        self._transport = check_transport(transport)
         self._process: ActorProcess | None = None
         self._link: local.Connection | None = None
         self._view: weakref.ref[ActorManager] | None = None
@@ -181,7 +185,7 @@ class ActorManager:
         finalizer.atexit = False  # launch ends what is left
         _owners[target(self._address)] = self
         try:
-            self._link = connections.get(target(self._address))
+            self._link = connections.get(target(self._address), self._transport)
         except BaseException:
             self._process.end()
             raise
@@ -196,6 +200,7 @@ class ActorManager:
             'serializer': self._serializer,
             'max_message_size': self._max_message_size,
             'insecure': self._insecure,
+            'transport': self._transport,
         }
         return pickle.dumps((directory, settings))
 
@@ -213,9 +218,9 @@ class ActorManager:
         name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
         connections.restrict(name, self._serializer)
         if self._authkey is not None:
-            self._link = connections.open(name, self._authkey, aliases)
+            self._link = connections.open(name, self._authkey, aliases, self._transport)
         else:
-            self._link = connections.get(name)
+            self._link = connections.get(name, self._transport)
             if aliases:
                 keyring.add(name, family_key(), aliases)
 
@@ -358,10 +363,13 @@ def connected(
     authkey: bytes | None,
     serializer: str,
     capture: Sequence[Address],
+    transport: str,
 ) -> ActorManager:
     """Connect with an explicit authkey; see :meth:`uactor.Actor.connect`."""
     name = target(address)
-    manager = manager_class(address, authkey, serializer, parent=owner_of(name))
+    manager = manager_class(
+        address, authkey, serializer, parent=owner_of(name), transport=transport
+    )
     manager._open([target(alias) for alias in capture])
     _connected[manager_class, name] = manager
     return manager

@@ -23,9 +23,11 @@ from typing import Any
 
 from uactor import failures, local, values
 from uactor.auth import keyring
+from uactor.client.channels import Channels
 from uactor.client.forks import Child, note_fork
-from uactor.client.nesting import Inside, free_channel, serves
-from uactor.client.session import Session, Stub, is_ending, leave_with_process, note_end
+from uactor.client.lane import Lanes, offered
+from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
+from uactor.client.stream import StreamEnd, Transport
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -34,16 +36,13 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.handles import Token, is_loopback, peers, socket_path
-from uactor.inherited import disconnect, plain
+from uactor.handles import Token
 from uactor.local import Resolve, Shared
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import load_grpc
 
 log = logging.getLogger(__name__)
 
-_SESSION = '/uactor.v1.ActorService/Session'
 _END_PRIORITY = 30  # before the actors of this process are shut down
 _EXIT_PRIORITY = 10  # after that
 _CLOSE_TIMEOUT = 1.0
@@ -61,28 +60,6 @@ def _hook_exit() -> None:
         multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
 
 
-def _channel_options(address: str) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = [
-        ('grpc.max_send_message_length', -1),
-        ('grpc.max_receive_message_length', -1),
-        # Shared subchannels would be those of the parent, in a forked child.
-        ('grpc.use_local_subchannel_pool', 1),
-        ('grpc.max_reconnect_backoff_ms', 1000),
-    ]
-    if is_loopback(address):
-        options.append(('grpc.enable_http_proxy', 0))
-    else:  # find out about a peer that vanished without a word
-        options += [
-            ('grpc.keepalive_time_ms', 20_000),
-            ('grpc.keepalive_timeout_ms', 10_000),
-            ('grpc.http2.ping_timeout_ms', 10_000),
-            ('grpc.http2.max_pings_without_data', 0),
-        ]
-    if socket_path(address) is not None:
-        options.append(('grpc.default_authority', 'localhost'))
-    return options
-
-
 class _ThreadEnd:
     """Lives in a thread's local storage; its end is that of the thread.
 
@@ -95,6 +72,8 @@ class _ThreadEnd:
         self.link, self.session = weakref.ref(link), session
 
     def __del__(self) -> None:
+        if not hasattr(self, 'session'):  # a signal handler has raised while it was made
+            return
         link, session = self.link(), self.session
         # In a forked child, these are the ends of threads that it has not got.
         if link is not None and link.pid == os.getpid():
@@ -120,13 +99,16 @@ class _Local(threading.local):
 
 
 class Link:
-    """The channel and sessions of a connection, and what it holds.
+    """The transport and sessions of a connection, and what it holds.
 
     Apart from :class:`Connection`, so that it can be closed after that is gone.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes], serializer: str) -> None:
+    def __init__(
+        self, address: str, keys: Sequence[bytes], serializer: str, transport: Transport
+    ) -> None:
         self.address = address
+        self.transport = transport
         self.pid = os.getpid()
         self.serializer = serializer
         # What the host counts holds by: anew in a forked child, and for each connection, so
@@ -145,36 +127,7 @@ class Link:
         self._ending = False
         self._closed = False
         self._shut = False
-        self._channels: dict[int, Any] = {}
-        self._peers: frozenset[Any] = frozenset()
-
-    def _stub(self, number: int) -> Stub:
-        """Return what opens sessions on a channel.
-
-        It is made on first use: not at once in a forked child.
-        """
-
-        def received(data: bytes) -> pb.SessionResponse:
-            serves(number)
-            return pb.SessionResponse.FromString(data)
-
-        with Inside(number), self._lock:
-            if self._shut:
-                leave_with_process()
-                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
-            if not self._channels:
-                _hook_exit()
-                reaper.opened()
-            if number not in self._channels:
-                self._peers = peers(self.address)
-                options = _channel_options(self.address)
-                self._channels[number] = load_grpc().insecure_channel(self.address, options)
-            stub: Stub = self._channels[number].stream_stream(
-                _SESSION,
-                request_serializer=pb.SessionRequest.SerializeToString,
-                response_deserializer=received,
-            )
-        return stub
+        self._begun = False
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -186,10 +139,9 @@ class Link:
         """
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
-        number = free_channel()
         for end in self._local.ends:
             session = end.session
-            if session.channel == number and session.alive and not session.busy:
+            if not session.busy and not session.stream.ended and session.stream.is_free():
                 return session
         session = self.open()
         others = (end for end in self._local.ends if end.session.alive)
@@ -207,24 +159,16 @@ class Link:
         return self._opened(last)
 
     def _opened(self, key: bytes) -> Session:
-        if not threading.main_thread().is_alive():
-            _start_a_thread()
+        self._begin()
         try:
-            number = free_channel()
-            session = Session(
-                functools.partial(self._stub, number),
-                number,
-                self.address,
-                key,
-                self._client_id,
-                self.serializer,
-                _calling(self._session_ended),
-            )
+            stream = self.transport.open(_calling(self._session_ended))
+            session = Session(stream, self.address, key, self._client_id, self.serializer)
+        except StreamEnd as end:
+            raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
             if self.actor is None:
                 raise
-            message = f'the actor has ended, or is out of reach: {error}'
-            raise ActorDiedError(message, 'no') from error
+            raise self._unreachable(error) from error
         try:
             self._take_in(session)
         except BaseException:
@@ -232,6 +176,22 @@ class Link:
             raise
         self._keys = (key,)
         return session
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._shut:
+                leave_with_process()
+                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
+            if not self._begun:
+                self._begun = True
+                _hook_exit()
+                reaper.opened()
+
+    def _unreachable(self, error: ActorUnreachableError) -> UActorException:
+        """Return what it means that nobody answers: to those who knew the actor, its end."""
+        if self.actor is None:
+            return error
+        return ActorDiedError(f'the actor has ended, or is out of reach: {error}', 'no')
 
     def _take_in(self, session: Session) -> None:
         """Have a new session among one's own, if it leads to the same actor as the others."""
@@ -321,7 +281,7 @@ class Link:
     @property
     def connected(self) -> bool:
         """Whether some session is open."""
-        return any(session.alive for session in tuple(self._sessions))
+        return any(session.connected for session in tuple(self._sessions))
 
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close all sessions, without waiting for that."""
@@ -330,7 +290,7 @@ class Link:
             session.say_goodbye(process_ends)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
-        """Say goodbye, wait until the host has taken note, and close the channel."""
+        """Say goodbye, wait until the host has taken note, and close the transport."""
         deadline = time.monotonic() + timeout
         if not self._closed:
             self.say_goodbye()
@@ -338,16 +298,10 @@ class Link:
             session.wait_closed(max(0.0, deadline - time.monotonic()))
         with self._lock:
             self._shut = True
-            channels, self._channels = self._channels, {}
-        for number, channel in channels.items():
-            with Inside(number):
-                channel.close()
-        if channels:
+            begun, self._begun = self._begun, False
+        self.transport.close()
+        if begun:
             reaper.closed()
-
-    def disconnect(self) -> None:
-        """Let go of the parent's sockets, in a forked child."""
-        disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -402,6 +356,12 @@ class Link:
                     del self.held[handle]
         return released
 
+    def give_back(self, released: Sequence[str]) -> None:
+        """Queue releases once more that could not be sent."""
+        for handle in released:
+            self.adopt(handle)
+            self.release(handle)
+
     def _flush(self) -> None:
         self._flushing = False
         idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
@@ -411,8 +371,8 @@ class Link:
                 self._return()
             return
         released = self.drain()
-        if released:
-            session.send(pb.SessionRequest(releases=released))
+        if released and not session.offer(pb.SessionRequest(releases=released)):
+            self.give_back(released)  # a call has begun
 
     def holdings(self) -> list[str]:
         """Return the ids of what this process holds, each once per hold."""
@@ -422,20 +382,9 @@ class Link:
         return list(held.elements())
 
 
-def _start_a_thread() -> None:
-    """Find out whether Python still starts threads: 3.12 does not once the main thread has ended.
-
-    gRPC would find out with a call half begun, and wait for its end when the channel is closed
-    or forgotten.
-
-    :raises RuntimeError: when it does not.
-    """
-    threading.Thread(target=lambda: None, daemon=True).start()
-
-
 def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
-    if response.WhichOneof('kind') == 'failure':
+    if response.HasField('failure'):
         with link.granting(response.failure.pickle.granted):
             error = failures.decode(response.failure, session.serializer != 'native')
         if isinstance(error, ActorDiedError):
@@ -453,15 +402,34 @@ def retain(link: Link, session: Session, handles: list[str], lease: str = '') ->
     checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))
 
 
+TRANSPORTS = ('auto', 'grpc')
+"""``'grpc'``, or ``'auto'`` for an actor's local lane where there is one, and else gRPC."""
+
+
+def check_transport(name: str) -> str:
+    """Return ``name`` if it is a transport.
+
+    :raises ValueError: otherwise.
+    """
+    if name not in TRANSPORTS:
+        raise ValueError(f'unknown transport {name!r}; choose one of {", ".join(TRANSPORTS)}')
+    return name
+
+
 class Connection:
-    """This process's way to one actor process, through gRPC.
+    """This process's way to one actor process.
 
     :ivar actor: names the actor.
+    :param transport: one of :data:`TRANSPORTS`.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes], serializer: str) -> None:
+    def __init__(
+        self, address: str, keys: Sequence[bytes], serializer: str, transport: str = 'auto'
+    ) -> None:
         self.address = address
-        self._link = link = Link(address, keys, serializer)
+        lane = offered(address) if transport == 'auto' else None
+        streams = Lanes(lane) if lane else Channels(address)
+        self._link = link = Link(address, keys, serializer, streams)
         self._keys = tuple(keys)
         try:
             session = link.session()
@@ -485,6 +453,10 @@ class Connection:
         """Have values travel as ``serializer`` allows, if that is stricter."""
         self._link.restrict(serializer)
 
+    def suits(self, transport: str) -> bool:
+        """Tell whether this is what ``transport`` asks for."""
+        return transport == 'auto' or isinstance(self._link.transport, Channels)
+
     def expect_end(self) -> None:
         """Know that this process ends the actor. Safe in finalizers."""
         self._link.expect_end()
@@ -498,7 +470,7 @@ class Connection:
         self._link.say_goodbye(process_ends=True)
 
     def close(self, timeout: float) -> None:
-        """Close the channel; this connection is of no use then."""
+        """Close the sessions; this connection is of no use then."""
         if self._finalizer.detach():
             self._link.close(timeout)
 
@@ -515,11 +487,10 @@ class Connection:
         """Call a method; see :class:`uactor.local.Connection`."""
         session = self._link.session()
         request = pb.SessionRequest()
-        request.call.handle = handle
-        request.call.method = method
-        values.encode_arguments(
-            request.call, args, kwargs, session.serializer, session.by_value, handle_of
-        )
+        call = request.call
+        call.handle = handle
+        call.method = method
+        values.encode_arguments(call, args, kwargs, session.serializer, session.by_value, handle_of)
         return self._result(session, request, resolve)
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
@@ -567,8 +538,6 @@ class Connection:
 
     def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
         response = self._ask(session, request)
-        if not response.HasField('result'):
-            return None
 
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
@@ -577,9 +546,13 @@ class Connection:
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
+        result, unpickle = response.result, session.serializer != 'native'
+        granted = [handle for handle in values.granted(result) if self.owns(handle)]
         try:
-            with self._link.granting(filter(self.owns, values.granted(response.result))):
-                return values.decode(response.result, resolved, session.serializer != 'native')
+            if not granted:
+                return values.decode(result, resolved, unpickle)
+            with self._link.granting(granted):
+                return values.decode(result, resolved, unpickle)
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -590,13 +563,12 @@ class Connection:
 
     def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
         released = self._link.drain()
-        request.releases.extend(released)
+        if released:
+            request.releases.extend(released)
         try:
             response = session.ask(request)
         except SerializationError:  # too large to be sent
-            for handle in released:
-                self._link.adopt(handle)
-                self._link.release(handle)
+            self._link.give_back(released)
             raise
         return checked(self._link, session, response)
 
@@ -659,12 +631,12 @@ class Connection:
         return functools.partial(self._link.release, lease)
 
     def after_fork(self) -> None:
-        """Leave the parent's channel alone and get an own one, in the child."""
-        _abandoned.append(self._link)
+        """Leave the parent's streams alone and get own ones, in the child."""
         self._finalizer.detach()
         parents = self._link
-        parents.disconnect()
-        self._link = link = Link(self.address, self._keys, parents.serializer)
+        _abandoned.append(parents)
+        transport = parents.transport.inherited()
+        self._link = link = Link(self.address, self._keys, parents.serializer, transport)
         link.actor = parents.actor
         link.held = parents.held
         link.inherited = self._fork_lease
@@ -683,7 +655,7 @@ def handle_of(value: Any) -> pb.Handle:
 
 
 _abandoned: list[Link] = []
-"""Channels of the parent. Closing one in a forked child hangs, so they are kept for good."""
+"""Those of the parent. Closing a gRPC channel in a forked child hangs: they are kept for good."""
 
 
 class Connections:
@@ -711,8 +683,10 @@ class Connections:
     def _serializer(self, address: str) -> str:
         return self._serializers.get(address, values.DEFAULT_SERIALIZER)
 
-    def get(self, address: str) -> local.Connection:
+    def get(self, address: str, transport: str = 'auto') -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
+
+        :param transport: one of :data:`TRANSPORTS`.
 
         :raises AuthkeyError: when no known authkey fits.
         :raises ActorUnreachableError: when nothing listens there.
@@ -721,10 +695,11 @@ class Connections:
             return local.host.connection
         address = keyring.resolve(address)
         known = self._known.get(address)
-        if known is not None and known.reusable:
+        if known is not None and known.suits(transport) and known.reusable:
             return known
         keys = keyring.candidates(address)
-        return self._add(Connection(address, keys, self._serializer(address)))
+        connection = Connection(address, keys, self._serializer(address), transport)
+        return self._add(connection, transport)
 
     def reaching(self, handle: str) -> str | None:
         """Return the address at which this process reaches the actor of ``handle`` already.
@@ -736,21 +711,29 @@ class Connections:
         known = (connection for connection in self.all() if connection.owns(handle))
         return next((connection.address for connection in known if connection.reusable), None)
 
-    def open(self, address: str, authkey: bytes, aliases: Sequence[str] = ()) -> local.Connection:
+    def open(
+        self, address: str, authkey: bytes, aliases: Sequence[str] = (), transport: str = 'auto'
+    ) -> local.Connection:
         """Connect with an explicit authkey and remember it, once it has proved right.
 
         :param aliases: further addresses under which the same actor may appear.
+        :param transport: one of :data:`TRANSPORTS`.
         """
         if local.host is not None and local.host.serves(address):
             return local.host.connection
-        connection = Connection(address, (authkey,), self._serializer(address))
+        connection = Connection(address, (authkey,), self._serializer(address), transport)
         keyring.add(address, authkey, aliases)
-        return self._add(connection)
+        return self._add(connection, transport)
 
-    def _add(self, connection: Connection) -> Connection:
+    def _add(self, connection: Connection, transport: str) -> Connection:
         with self._lock:
             known = self._known.get(connection.address)
-            if known is not None and known.reusable and known.actor.id == connection.actor.id:
+            if (
+                known is not None
+                and known.suits(transport)
+                and known.reusable
+                and known.actor.id == connection.actor.id
+            ):
                 return known  # another thread was faster; ours closes itself
             self._known[connection.address] = connection
             self._all.add(connection)
@@ -758,15 +741,17 @@ class Connections:
 
     def ending(self, address: str) -> None:
         """Know that this process ends the actor at ``address``. Safe in finalizers."""
-        known = self._known.get(address)
-        if known is not None:
+        for known in self._at(address):
             known.expect_end()
 
     def lost(self, address: str) -> None:
         """Let every caller know that the actor process at ``address`` has ended."""
-        known = self._known.get(address)
-        if known is not None:
+        for known in self._at(address):
             known.abandon()
+
+    def _at(self, address: str) -> list[Connection]:
+        """Return the connections to ``address``, on whatever transport."""
+        return [connection for connection in self.all() if connection.address == address]
 
     def all(self) -> list[Connection]:
         """Return the connections that there are, also those to actors that have ended."""

@@ -39,6 +39,11 @@ def free_channel() -> int:
     return next(number for number in itertools.count() if number not in channels)
 
 
+def is_free(channel: int) -> bool:
+    """Tell whether this thread does not block ``channel``."""
+    return channel not in _blocked.channels
+
+
 def serves(channel: int) -> None:
     """Note that this thread is one of gRPC's own, at the service of ``channel``."""
     _blocked.channels = (channel,)

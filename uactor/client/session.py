@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
-import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from uactor import auth, local, values
-from uactor.client.forks import fresh_stacks
-from uactor.client.nesting import serves
-from uactor.client.stream import begun
+from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    Executed,
     SerializationError,
     VersionError,
 )
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import load_grpc
-
-if TYPE_CHECKING:
-    import grpc
 
 PROTOCOL_VERSION = 1
-
-Stub = Callable[[Iterator[pb.SessionRequest]], Any]
-"""Opens the bidirectional stream ``ActorService.Session``."""
 
 
 _ending_pid = 0
@@ -60,63 +49,46 @@ def leave_with_process() -> None:
 
 
 class Session:
-    """One bidirectional stream. Used by one thread at a time, one request at a time.
+    """One stream. Used by one thread at a time, one request at a time.
 
     :ivar actor: handle of the actor at the other end.
     :ivar serializer: how values travel.
     :ivar busy: whether a request is under way.
-    :ivar channel: number of the channel that it is on.
+    :ivar stream: what it sends and receives by.
     """
 
     def __init__(
         self,
-        stub: Callable[[], Stub],
-        channel: int,
+        stream: Stream,
         address: str,
         authkey: bytes,
         client_id: str,
         serializer: str = values.DEFAULT_SERIALIZER,
-        on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        self.stream = stream
+        self.busy = False
+        self.serializer = serializer
         self._address = address
-        self._on_end = on_end
-        self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
-        self._done = threading.Event()
-        self._broken = False
         self._number = 0
         self._limit = 0
-        self.busy = False
-        self.channel = channel
-        self.serializer = serializer
-        load_grpc()
-        with fresh_stacks():
-            self._stream = begun(lambda: self._called(stub()), channel)
-            try:
-                self._open(authkey, client_id)
-            except BaseException:
-                self.abandon()
-                raise
-
-    def _called(self, stub: Stub) -> Any:
-        call = stub(self._outgoing())
-        if not call.add_callback(self._ended):
-            self._ended()
-        return call
-
-    def _outgoing(self) -> Iterator[pb.SessionRequest]:
-        """Yield the requests, to a thread of gRPC's own."""
-        serves(self.channel)
-        yield from iter(self._requests.get, None)
+        self._offering = False
+        self._offer = threading.Lock()
+        try:
+            self._open(authkey, client_id)
+        except BaseException:
+            self.abandon()
+            stream.close()
+            raise
 
     @property
     def alive(self) -> bool:
-        """Whether the stream is open, as far as this side knows."""
-        return not self._broken and not self._done.is_set()
+        """Whether the stream is open, as far as this side has noticed."""
+        return not self.stream.ended
 
-    def _ended(self) -> None:
-        self._done.set()
-        self._requests.put(None)  # ends gRPC's thread that waits for requests
-        self._on_end()
+    @property
+    def connected(self) -> bool:
+        """Whether the stream is open."""
+        return self.alive and self.stream.is_open()
 
     # --- handshake -------------------------------------------------------------------------
 
@@ -129,7 +101,7 @@ class Session:
             client_id=client_id,
             nonce=nonce,
         )
-        welcome = self._exchange(pb.SessionRequest(hello=hello), opening=True).welcome
+        welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
             raise AuthkeyError(f'the actor at {self._address} has another authkey')
         if welcome.protocol_version != PROTOCOL_VERSION:
@@ -138,7 +110,7 @@ class Session:
                 f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
             )
         proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
-        self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
+        self._send(pb.SessionRequest(proof=pb.Proof(proof=proof)), opening=True)
         self.actor = welcome.actor
         self.restrict(welcome.serializer)
         self._limit = welcome.max_message_size
@@ -160,84 +132,102 @@ class Session:
 
     # --- requests --------------------------------------------------------------------------
 
-    def send(self, request: pb.SessionRequest) -> None:
-        """Send a message that gets no response. Any thread may."""
-        self._requests.put(request)
+    def offer(self, request: pb.SessionRequest) -> bool:
+        """Send a message that gets no response, unless a request is under way. Any thread may.
 
-    def ask(self, request: pb.SessionRequest) -> pb.SessionResponse:
+        :returns: whether it has been sent: not when the actor has ended, either.
+        """
+        with self._offer:
+            # Either a request sees that this is under way, or this sees the request.
+            self._offering = True
+            try:
+                if self.busy:
+                    return False
+                self.stream.send(request)
+                return True
+            except StreamEnd:
+                return False
+            finally:
+                self._offering = False
+
+    def ask(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         """Send a request and wait for its response.
 
+        :param opening: whether this begins the session.
         :raises ActorDiedError: when the actor ends meanwhile.
         """
-        return self._exchange(request)
-
-    def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
-        import grpc  # loaded with the session; this module is not
-
-        self._check_size(request)
-        self._number += 1
-        request.id = self._number
-        self.busy = True
+        if self._limit:
+            self._check_size(request)
         try:
-            self._requests.put(request)
-            response = self._stream.receive()
+            self.busy = True
+            self._number = request.id = self._number + 1
+            if self._offering:
+                with self._offer:  # until it has been sent
+                    pass
+            self._send(request, opening)
+            response = self.stream.receive()
             if response.id != request.id:
                 raise VersionError('the actor answered another request than the one asked')
             self.busy = False
-        except (grpc.RpcError, StopIteration) as error:
-            self._broken = True
-            leave_with_process()
-            raise self._translated(error, opening) from error
+        except StreamEnd as end:
+            raise self._ended(end, opening) from end.__cause__
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()
             raise
         return response
 
+    def _send(self, request: pb.SessionRequest, opening: bool = False) -> None:
+        try:
+            self.stream.send(request)
+        except StreamEnd as end:
+            raise self._ended(end, opening, 'no') from end.__cause__
+
     def _check_size(self, request: pb.SessionRequest) -> None:
         """Refuse a message that the host does not take: it would break the session."""
-        if self._limit and (size := request.ByteSize()) > self._limit:
+        if (size := request.ByteSize()) > self._limit:
             raise SerializationError(
                 f'the message has {size} bytes, and the actor at {self._address} takes '
                 f'{self._limit} at most (its option max_message_size)'
             )
 
-    def _translated(self, error: grpc.RpcError | StopIteration, opening: bool) -> Exception:
-        """Return our error for one of gRPC's. The table of error and status."""
-        import grpc
-
-        code = error.code() if isinstance(error, grpc.Call) else None
-        details = error.details() if isinstance(error, grpc.Call) else 'the stream ended'
-        if code is grpc.StatusCode.UNAUTHENTICATED:
+    def _ended(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
+        """Return our error for the end of the stream."""
+        leave_with_process()
+        if end.kind is AuthkeyError:
             return AuthkeyError(f'the actor at {self._address} has another authkey')
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            if opening:
-                return ActorUnreachableError(f'{self._address} refuses a session: {details}')
-            return SerializationError(f'the message is larger than allowed: {details}')
-        if code is grpc.StatusCode.FAILED_PRECONDITION:
-            return VersionError(details)
+        if end.kind is VersionError:
+            return VersionError(end.details)
+        if end.kind is SerializationError and not opening:
+            return SerializationError(f'the message is larger than allowed: {end.details}')
+        if end.kind is not None:
+            return ActorUnreachableError(f'{self._address} refuses a session: {end.details}')
         if opening:
-            return ActorUnreachableError(
-                f'nothing answers at {self._address} ({details}); is the actor running?'
-            )
-        return ActorDiedError(f'the actor at {self._address} has ended ({details})')
+            return nobody(self._address, end)
+        return ActorDiedError(f'the actor at {self._address} has ended ({end.details})', executed)
 
     # --- ending ----------------------------------------------------------------------------
 
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close the session, without waiting for that; abandon a busy one."""
-        if self.busy or not self.alive:
+        goodbye = pb.SessionRequest(goodbye=pb.Goodbye(process_ends=process_ends))
+        if self.alive and self.offer(goodbye):
+            self.busy = True
+            self.stream.finish()
+        else:
             self.abandon()
-            return
-        self.busy = True
-        self.send(pb.SessionRequest(goodbye=pb.Goodbye(process_ends=process_ends)))
-        self._requests.put(None)
 
     def wait_closed(self, timeout: float) -> None:
         """Wait until the host has taken note of the goodbye."""
-        if not self._broken:
-            self._done.wait(timeout)
+        if self.alive:
+            self.stream.wait_ended(timeout)
 
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
-        self._broken = True
-        self._stream.cancel()
+        self.stream.cancel()
+
+
+def nobody(address: str, end: StreamEnd) -> ActorUnreachableError:
+    """Return the error for an address where no actor answers."""
+    return ActorUnreachableError(
+        f'nothing answers at {address} ({end.details}); is the actor running?'
+    )

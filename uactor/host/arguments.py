@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor import values
@@ -34,29 +35,46 @@ class InvalidArgument(Exception):
         self.description = description
 
 
-@contextlib.contextmanager
-def field(path: str) -> Iterator[None]:
+class field(contextlib.AbstractContextManager[None]):  # see values.passage
     """Let errors say that they come from the field at ``path``."""
+
+    __slots__ = ('_path',)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, _TELLING):
+            raise InvalidArgument(self._path, error) from error
+
+
+def unpickled(message: pb.Pickle, unpickle: bool) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the positional and keyword arguments that a call carries as one pickle.
+
+    :param unpickle: whether pickles are accepted.
+    :raises InvalidArgument: when they can't be decoded.
+    """
     try:
-        yield
-    except _TELLING:
-        raise
-    except Exception as error:
-        raise InvalidArgument(path, error) from error
+        return values.decode_arguments(message, unpickle)
+    except Exception:
+        with field('arguments'):
+            raise
 
 
 def decoded(
     request: pb.CallRequest | pb.CreateHandleRequest, resolve: values.Resolve, unpickle: bool
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the positional and keyword arguments that a request carries.
+    """Return the positional and keyword arguments that a request carries one by one.
 
     :param resolve: makes what a handle stands for.
     :param unpickle: whether pickles are accepted.
     :raises InvalidArgument: for the first that can't be decoded.
     """
-    if isinstance(request, pb.CallRequest) and request.HasField('arguments'):
-        with field('arguments'):
-            return values.decode_arguments(request.arguments, unpickle)
     args = []
     for index, value in enumerate(request.args):
         with field(f'args[{index}]'):

@@ -7,7 +7,6 @@ It knows no gRPC.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -29,21 +28,38 @@ FALLBACKS: dict[str, Fallback] = {
 """What every shared object answers, exposed or not; as in multiprocessing.managers."""
 
 
-class _Accepted(AbstractContextManager[None]):
-    """The context of a call.
+class _Gate(AbstractContextManager[None]):
+    """The context of calls: counts those that are running, and refuses them once it is closed.
 
-    Not made by contextlib, which sets attributes of the exceptions that pass: one that is a
-    frozen dataclass does not let it.
+    Accepting and closing are decided in one critical section. Not made by contextlib, which sets
+    attributes of the exceptions that pass: one that is a frozen dataclass does not let it.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._running = 0
+        self._closed = False
 
     def __enter__(self) -> None:
-        self._dispatcher._begin()
+        with self._lock:
+            if self._closed:
+                raise ActorDiedError('the actor is shutting down', 'no')
+            self._running += 1
 
     def __exit__(self, *exception: object) -> None:
-        self._dispatcher._finish()
+        with self._lock:
+            self._running -= 1
+            if self._closed and not self._running:
+                self._idle.notify_all()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+    def wait_idle(self, timeout: float) -> bool:
+        with self._lock:
+            return self._idle.wait_for(lambda: not self._running, timeout)
 
 
 class Dispatcher:
@@ -52,9 +68,7 @@ class Dispatcher:
     def __init__(self, table: ObjectTable, locks: Locks) -> None:
         self._table = table
         self._locks = locks
-        self._gate = threading.Condition()
-        self._running = 0
-        self._closed = False
+        self._gate = _Gate()
 
     def accepted(self) -> AbstractContextManager[None]:
         """Return a context for a call, which is accepted and counted when it is entered.
@@ -63,33 +77,18 @@ class Dispatcher:
 
         :raises ActorDiedError: when the actor is ending; the call has not run.
         """
-        return _Accepted(self)
-
-    def _begin(self) -> None:
-        with self._gate:
-            if self._closed:
-                raise ActorDiedError('the actor is shutting down', 'no')
-            self._running += 1
-
-    def _finish(self) -> None:
-        with self._gate:
-            self._running -= 1
-            if not self._running:
-                self._gate.notify_all()
+        return self._gate
 
     def close(self) -> None:
         """Accept no more calls."""
-        with self._gate:
-            self._closed = True
+        self._gate.close()
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait until no call is running; tell whether it came to that."""
-        end = time.monotonic() + timeout
-        with self._gate:
-            while self._running:
-                if not self._gate.wait(max(0.0, end - time.monotonic())):
-                    return False
-        return True
+        """Wait until no call is running, after :meth:`close`; tell whether it came to that.
+
+        :param timeout: in seconds.
+        """
+        return self._gate.wait_idle(timeout)
 
     def call(
         self,
@@ -106,7 +105,7 @@ class Dispatcher:
         entry = self._table.get(handle)
         if method not in entry.exposed:
             return self._unexposed(caller, entry, method, args), ''
-        if isinstance(entry.object, primitives.PRIMITIVES):
+        if entry.is_primitive:
             result = primitives.call(entry.object, method, args, kwargs, caller, self._locks)
             caller.stage = 'done'
         else:

@@ -12,7 +12,7 @@ from typing import Any
 from uactor import values
 from uactor.errors import ProxyError
 from uactor.handles import Token
-from uactor.host.arguments import decoded, field
+from uactor.host.arguments import decoded, field, unpickled
 from uactor.host.clients import Caller
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
@@ -61,14 +61,16 @@ class Exchange:
 
     # --- requests --------------------------------------------------------------------------
 
-    def call(self, caller: Caller, request: pb.CallRequest, by_value: bool = False) -> pb.Value:
-        """Run the method that a request names and return its encoded result.
+    def call(
+        self, caller: Caller, request: pb.CallRequest, result: pb.Value, by_value: bool = False
+    ) -> None:
+        """Run the method that a request names and put what it returns into ``result``.
 
         :param by_value: whether a pickle may hold classes and functions by value: only in a
             session, whose Hello has told the version of Python.
         """
-        result, typeid = self.dispatch(caller, request)
-        return self.encode(caller, result, typeid, request.accept_pickle, by_value)
+        value, typeid = self.dispatch(caller, request)
+        self.encode(caller, value, typeid, request.accept_pickle, result, by_value)
 
     def dispatch(self, caller: Caller, request: pb.CallRequest) -> tuple[Any, str]:
         """Run the method that a request names; return its result and typeid, or ''."""
@@ -76,17 +78,24 @@ class Exchange:
         if request.typeid and request.typeid not in self._typeids:
             with field('typeid'):
                 raise ProxyError(f'there is no typeid {request.typeid!r}; see Describe')
-        args, kwargs = decoded(request, self.resolve, self.pickles)
+        if request.HasField('arguments'):
+            args, kwargs = unpickled(request.arguments, self.pickles)
+        else:
+            args, kwargs = decoded(request, self.resolve, self.pickles)
         result, typeid = self._dispatcher.call(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
 
     def get_attribute(
-        self, caller: Caller, request: pb.GetAttributeRequest, by_value: bool = False
-    ) -> pb.Value:
-        """Read the attribute that a request names and return its encoded value."""
+        self,
+        caller: Caller,
+        request: pb.GetAttributeRequest,
+        result: pb.Value,
+        by_value: bool = False,
+    ) -> None:
+        """Read the attribute that a request names and put its value into ``result``."""
         self._table.use(request.handle)
         value, typeid = self._dispatcher.get_attribute(caller, request.handle, request.name)
-        return self.encode(caller, value, typeid, request.accept_pickle, by_value)
+        self.encode(caller, value, typeid, request.accept_pickle, result, by_value)
 
     def set_attribute(self, caller: Caller, request: pb.SetAttributeRequest) -> None:
         """Write the attribute that a request names."""
@@ -118,24 +127,32 @@ class Exchange:
     # --- results ---------------------------------------------------------------------------
 
     def encode(
-        self, caller: Caller, value: Any, typeid: str, accept_pickle: bool, by_value: bool = False
-    ) -> pb.Value:
-        """Return the encoded ``value``; what is shared with it is held for ``caller``.
+        self,
+        caller: Caller,
+        value: Any,
+        typeid: str,
+        accept_pickle: bool,
+        result: pb.Value,
+        by_value: bool = False,
+    ) -> None:
+        """Put ``value`` into ``result``; what is shared with it is held for ``caller``.
 
         :raises Interrupted: when the client has gone meanwhile; nothing is held then.
         """
         caller.confirm()
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):
-            return pb.Value(handle=self.shared(caller, value, typeid, detailed=not pickles))
-        if not pickles:
-            return self._encode_native(caller, value)
-        with values.passage(granting=True) as passage:
-            encoded = values.encode(value, by_value)
-        if passage.grants:
-            self._table.retain(passage.grants, caller.client_id)
-            encoded.pickle.granted.extend(passage.grants)
-        return encoded
+            result.handle.CopyFrom(self.shared(caller, value, typeid, detailed=not pickles))
+        elif values.put_scalar(result, value):
+            return
+        elif not pickles:
+            result.CopyFrom(self._encode_native(caller, value))
+        else:
+            with values.passage(granting=True) as passage:
+                values.put(result, value, by_value)
+            if passage.grants:
+                self._table.retain(passage.grants, caller.client_id)
+                result.pickle.granted.extend(passage.grants)
 
     def take_back(self, caller: Caller, value: pb.Value) -> None:
         """Give up what is held for ``caller`` with a result that it will not get."""

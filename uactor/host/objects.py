@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleHandleError
+from uactor.host.primitives import PRIMITIVES
 from uactor.host.waiting import make_interruptible
 
 LEASE = 600.0
@@ -32,6 +33,7 @@ class Entry:
 
     :ivar exposed: names of methods and attributes that may be used from outside.
     :ivar method_to_typeid: methods whose result is shared, and as what.
+    :ivar is_primitive: whether calls go through :mod:`uactor.host.primitives`.
     """
 
     id: str
@@ -41,6 +43,10 @@ class Entry:
     method_to_typeid: Mapping[str, str]
     holds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     permanent: bool = False
+    is_primitive: bool = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_primitive = isinstance(self.object, PRIMITIVES)
 
 
 @dataclasses.dataclass(slots=True)
@@ -230,6 +236,8 @@ class ObjectTable:
 
     def use(self, handle: str) -> None:
         """Renew the lease of an object that nobody in particular holds."""
+        if handle not in self._leases:
+            return
         with self._lock:
             lease = self._leases.get(handle)
             if lease is not None:

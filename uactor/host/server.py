@@ -23,6 +23,7 @@ from uactor.host.clients import Clients
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.exchange import Exchange
 from uactor.host.inside import InsideConnection, share_in
+from uactor.host.lanes import POSSIBLE, Lanes
 from uactor.host.objects import ObjectTable
 from uactor.host.primitives import Locks
 from uactor.host.reflection import Reflection, descriptors
@@ -30,6 +31,7 @@ from uactor.host.servicer import ActorServicer, Authorization
 from uactor.host.threads import ThreadPerCall
 from uactor.host.typed import TypedDoor, TypedService
 from uactor.inherited import disconnect, plain
+from uactor.lane import path_of
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Settings:
     :ivar serializer: how values travel.
     :ivar max_message_size: largest message in bytes; -1 for no limit.
     :ivar insecure: whether listening beyond this machine without TLS is accepted.
+    :ivar transport: ``'grpc'`` to offer no local lane.
     """
 
     address: Address
@@ -56,6 +59,7 @@ class Settings:
     serializer: str = values.DEFAULT_SERIALIZER
     max_message_size: int = -1
     insecure: bool = False
+    transport: str = 'auto'
 
     def __repr__(self) -> str:
         return f'Settings(address={self.address!r}, serializer={self.serializer!r})'
@@ -99,6 +103,7 @@ class Host:
         self._server = self._make_server(settings)
         self.address = _bind(self._server, settings)
         self.target = target(self.address)
+        self.lanes = _lanes(self, settings)
         self._stopping = False
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -141,6 +146,8 @@ class Host:
         """Accept connections, and be this process's host."""
         local.host = self
         self._server.start()
+        if self.lanes is not None:
+            self.lanes.start()
         threading.Thread(
             target=self.table.release_queued, name='uactor-releases', daemon=True
         ).start()
@@ -251,6 +258,8 @@ class Host:
         self.clients.interrupt_all()
         if not self.dispatcher.wait_idle(GRACE):
             log.warning('ending while calls are running')
+        if self.lanes is not None:
+            self.lanes.close()
         self._server.stop(GRACE)  # not waited for: replies that are under way go out
 
 
@@ -274,6 +283,17 @@ def _bind(server: grpc.Server, settings: Settings) -> Address:
         )
     _check_free(name)
     return with_port(address, _add_port(server, name))
+
+
+def _lanes(host: Host, settings: Settings) -> Lanes | None:
+    """Return the lanes beside the host's Unix socket, if it has one and lanes are wanted."""
+    path = socket_path(host.target)
+    if path is None or settings.transport == 'grpc' or not POSSIBLE:
+        return None
+    path = path_of(path)
+    _clear_stale(path)
+    with _private_files():
+        return Lanes(host, path)
 
 
 def _add_port(server: grpc.Server, name: str) -> int:
@@ -330,12 +350,12 @@ def _disconnect_children(name: str) -> None:
     They would keep the connections of an actor that was killed open, and its callers waiting.
     """
     path = socket_path(name)
-    own = path if path is not None else host_port(name)
+    own = {path, path_of(path)} if path is not None else {host_port(name)}
+    anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ANYWHERE}
 
     def is_own(sock: socket.socket) -> bool:
         found = plain(sock.getsockname())
-        anywhere = isinstance(own, tuple) and own[0] in _ANYWHERE
-        return bool(found[1:] == own[1:] if anywhere else found == own)
+        return found in own or any(found[1:] == one[1:] for one in anywhere)
 
     if hasattr(os, 'register_at_fork'):
         os.register_at_fork(after_in_child=lambda: disconnect(is_own))

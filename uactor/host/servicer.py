@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError
 
 from uactor import auth
+from uactor.errors import UActorException, status_of
 from uactor.host import rpcs, sessions
 from uactor.host.arguments import InvalidArgument
+from uactor.host.threads import is_reserve, retire
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
+
+log = logging.getLogger(__name__)
 
 _OPEN = (
     '/grpc.health.v1.Health/Check',
@@ -116,7 +121,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
         with self._rpc(context) as caller:
-            return pb.CallResponse(result=self._host.exchange.call(caller, request))
+            response = pb.CallResponse()
+            self._host.exchange.call(caller, request, response.result)
+            return response
 
     def CallStream(
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
@@ -127,14 +134,17 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             with contextlib.closing(rpcs.items(result, caller)) as items:
                 call = request.call
                 for item in items:
-                    encoded = exchange.encode(caller, item, call.typeid, call.accept_pickle)
-                    yield pb.CallStreamResponse(item=encoded)
+                    response = pb.CallStreamResponse()
+                    exchange.encode(caller, item, call.typeid, call.accept_pickle, response.item)
+                    yield response
 
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributeResponse:
         with self._rpc(context) as caller:
-            return pb.GetAttributeResponse(value=self._host.exchange.get_attribute(caller, request))
+            response = pb.GetAttributeResponse()
+            self._host.exchange.get_attribute(caller, request, response.value)
+            return response
 
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
@@ -177,8 +187,12 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def Session(
         self, request_iterator: Iterator[pb.SessionRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.SessionResponse]:
+        if is_reserve():
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
+        retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
-        return sessions.serve(self._host, request_iterator, context, authorized)
+        door = _GrpcDoor(context, authorized)
+        return sessions.serve(self._host, _until_gone(request_iterator), door)
 
     def Shutdown(
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
@@ -189,3 +203,33 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._rpc(context) as caller:
             self._host.dispatcher.call(caller, '', 'shutdown', (), {})
             return pb.ShutdownResponse()
+
+
+class _GrpcDoor:
+    """The stream of a session, as :class:`uactor.host.sessions.Door`."""
+
+    def __init__(self, context: grpc.ServicerContext, authorized: bool) -> None:
+        self._context = context
+        self.authorized = authorized
+
+    def refuse(self, error: UActorException) -> NoReturn:
+        """Abort the RPC with the status of ``error``."""
+        code = getattr(grpc.StatusCode, status_of(error, 'asked'))
+        self._context.abort(code, str(error))
+        raise error  # not reached: abort() raises
+
+    def opened(self) -> None:
+        """Do nothing: gRPC has one limit for all messages."""
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the RPC has ended."""
+        if not self._context.add_callback(callback):
+            callback()
+
+
+def _until_gone(requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionRequest]:
+    """Yield the requests of a client until it leaves or goes."""
+    try:
+        yield from requests
+    except grpc.RpcError as error:
+        log.debug('the client of a session has gone: %s', error)

@@ -1,74 +1,86 @@
-"""The sessions of the generic door: one stream of a client thread, served by one host thread."""
+"""Sessions: each the conversation of a client thread with the actor, served by one host thread.
+
+The doors, gRPC and the local lane, bring the messages and carry the answers away.
+"""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import cloudpickle
 
 from uactor import auth, failures, values
-from uactor.errors import SerializationError
+from uactor.errors import AuthkeyError, SerializationError, UActorException, VersionError
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
-from uactor.host.threads import is_reserve, retire
 from uactor.host.waiting import Interrupted
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    import grpc
-
     from uactor.host.server import Host
 
 
 NO_THREADS = 'the actor process can start no more threads'
 
 
-def serve(
-    host: Host,
-    requests: Iterator[pb.SessionRequest],
-    context: grpc.ServicerContext,
-    authorized: bool,
-) -> Iterator[pb.SessionResponse]:
-    """Serve a session until its client leaves or goes.
+class Door(Protocol):
+    """What a session needs of the wire that it is on.
 
-    :param authorized: whether the metadata carries the authkey; otherwise the client has to
-        prove that it knows it before anything that it sends is looked at.
+    :ivar authorized: whether the client has shown already that it knows the authkey; otherwise it
+        has to prove that before anything that it sends is looked at.
     """
-    import grpc
 
-    if is_reserve():
-        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
-    retire()
+    authorized: bool
+
+    def refuse(self, error: UActorException) -> NoReturn:
+        """End the session and tell the client why. Called on the session's thread."""
+        ...
+
+    def opened(self) -> None:
+        """Know that the client has been let in."""
+        ...
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the client has gone, on any thread; at once if it has."""
+        ...
+
+
+def serve(
+    host: Host, requests: Iterator[pb.SessionRequest], door: Door
+) -> Generator[pb.SessionResponse, None, None]:
+    """Serve a session until its client leaves or goes, upon which ``requests`` end."""
     first = next(requests, None)
-    if first is None or first.WhichOneof('kind') != 'hello':
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'a session begins with Hello')
+    if first is None:
         return
+    if first.WhichOneof('kind') != 'hello':
+        door.refuse(VersionError('a session begins with Hello'))
     hello, nonce = first.hello, auth.new_nonce()
     if hello.protocol_version != PROTOCOL_VERSION:
-        context.abort(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            f'this actor speaks protocol {PROTOCOL_VERSION}, not {hello.protocol_version}; '
-            'use the same version of uactor on both sides',
+        door.refuse(
+            VersionError(
+                f'this actor speaks protocol {PROTOCOL_VERSION}, not {hello.protocol_version}; '
+                'use the same version of uactor on both sides'
+            )
         )
     yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce))
-    if not authorized:
+    if not door.authorized:
         second = next(requests, None)
         given = second.proof.proof if second is not None else b''
         if not auth.is_proof(given, host.authkey, 'client', nonce, hello.nonce):
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, 'wrong or missing authkey')
-    caller = Caller(hello.client_id or f'session {id(context)}', in_session=True)
+            door.refuse(AuthkeyError('wrong or missing authkey'))
+    door.opened()
+    caller = Caller(hello.client_id or f'session {id(door)}', in_session=True)
     host.clients.joined(caller)
     session = _Session(
         host, caller, values.travel_by_value(hello.python_version, hello.cloudpickle_version)
     )
     try:
-        if not context.add_callback(caller.interrupt.fire):
-            caller.interrupt.fire()
+        door.on_end(caller.interrupt.fire)
         yield from session.serve(requests)
-    except (grpc.RpcError, Interrupted):
+    except Interrupted:
         pass  # the client has gone, or the actor is ending
     finally:
         # Interrupted waits have taken their locks back, on this thread that owns them.
@@ -95,6 +107,7 @@ class _Session:
     def __init__(self, host: Host, caller: Caller, by_value: bool) -> None:
         self._host = host
         self._caller = caller
+        self._limit = host.max_message_size
         self._by_value = by_value and host.exchange.serializer == 'cloudpickle'
         self.polite = False
         self.process_ends = False
@@ -112,12 +125,14 @@ class _Session:
                 yield self._answer(request, kind)
 
     def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        response = pb.SessionResponse(id=request.id)
+        response = pb.SessionResponse()
+        response.id = request.id
         self._caller.stage = 'asked'
         try:
             with self._host.dispatcher.accepted():
                 self._handle(request, kind, response)
-                self._check_size(response)
+                if self._limit >= 0:
+                    self._check_size(response)
         except Interrupted:
             raise
         except BaseException as error:  # also SystemExit: it is the caller's to see
@@ -128,27 +143,25 @@ class _Session:
     def _handle(self, request: pb.SessionRequest, kind: str, response: pb.SessionResponse) -> None:
         exchange, caller = self._host.exchange, self._caller
         if kind == 'call':
-            result = exchange.call(caller, request.call, self._by_value)
+            exchange.call(caller, request.call, response.result, self._by_value)
         elif kind == 'get_attribute':
-            result = exchange.get_attribute(caller, request.get_attribute, self._by_value)
+            get = request.get_attribute
+            exchange.get_attribute(caller, get, response.result, self._by_value)
         elif kind == 'set_attribute':
             exchange.set_attribute(caller, request.set_attribute)
-            result = pb.Value(null=0)  # type: ignore[arg-type]  # enum value as int
+            response.result.null = 0  # type: ignore[assignment]  # enum value as int
         elif kind == 'create_handle':
-            result = pb.Value(handle=exchange.create(caller, request.create_handle))
+            response.result.handle.CopyFrom(exchange.create(caller, request.create_handle))
         elif kind == 'retain_handle':
             response.retained.CopyFrom(exchange.retain(caller, request.retain_handle))
-            return
         else:
             raise SerializationError(f'a session takes no {kind!r} here')
-        response.result.CopyFrom(result)
 
     def _check_size(self, response: pb.SessionResponse) -> None:
-        limit = self._host.max_message_size
-        if limit >= 0 and (size := response.ByteSize()) > limit:
+        if (size := response.ByteSize()) > self._limit:
             self._host.exchange.take_back(self._caller, response.result)
             raise SerializationError(
-                f'the result has {size} bytes, and this actor sends {limit} at most '
+                f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'
             )
 
@@ -160,7 +173,7 @@ class _Session:
         pickles = wants and self._host.exchange.pickles
         with values.passage(granting=True) as passage:
             failure = failures.encode(error, self._caller.executed, pickles, self._by_value)
-        failures.shorten(failure, self._host.max_message_size)
+        failures.shorten(failure, self._limit)
         if passage.grants and failure.HasField('pickle'):
             self._host.table.retain(passage.grants, self._caller.client_id)
             failure.pickle.granted.extend(passage.grants)

@@ -98,14 +98,9 @@ class Interrupt:
             with self._lock:
                 self._waiters.discard(waiter)
 
-    @contextlib.contextmanager
-    def on_this_thread(self) -> Iterator[None]:
-        """Make the waits of this thread interruptible meanwhile."""
-        previous, _current.interrupt = _current.interrupt, self
-        try:
-            yield
-        finally:
-            _current.interrupt = previous
+    def on_this_thread(self) -> _OnThisThread:
+        """Return a context in which the waits of this thread are interruptible."""
+        return _OnThisThread(self)
 
     def sliced(self, wait: Callable[[float], T], timeout: float | None) -> T:
         """Call ``wait(seconds)`` until its result is true or time is up."""
@@ -123,6 +118,21 @@ class _Current(threading.local):
 
 
 _current = _Current()
+
+
+class _OnThisThread:
+    """See :meth:`Interrupt.on_this_thread`. A generator would take four times as long."""
+
+    __slots__ = ('_interrupt', '_previous')
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+
+    def __enter__(self) -> None:
+        self._previous, _current.interrupt = _current.interrupt, self._interrupt
+
+    def __exit__(self, *exception: object) -> None:
+        _current.interrupt = self._previous
 
 
 def _wait(condition: Any, timeout: float | None = None) -> bool:

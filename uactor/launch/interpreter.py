@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from uactor.errors import ActorStartError
 
@@ -38,14 +37,19 @@ def flags() -> list[str]:
 
 
 def spawn(
-    end: socket.socket, run: str, variables: Mapping[bytes, bytes], **streams: Any
+    end: socket.socket,
+    run: str,
+    variables: Mapping[bytes, bytes],
+    stdout: int | None = None,
+    stderr: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start an interpreter at the other end of a socket pair.
 
     :param end: what it is given of the pair; first of all it reads its import path there.
     :param run: what it does then.
     :param variables: its environment.
-    :param streams: where standard output and error go, unless to those of this process.
+    :param stdout: where standard output goes, unless to that of this process.
+    :param stderr: the same for standard error.
     :raises ActorStartError: when it isn't known where the interpreter is.
     """
     if not sys.executable:
@@ -55,5 +59,6 @@ def spawn(
         stdin=subprocess.DEVNULL,
         pass_fds=(end.fileno(),),
         env=variables,
-        **streams,
+        stdout=stdout,
+        stderr=stderr,
     )

@@ -72,8 +72,8 @@ class ActorProcess:
         _processes[process.pid] = self
         try:
             threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
-        except RuntimeError:  # in Python 3.12 there are no more threads at exit
-            del _processes[process.pid]
+        except BaseException:  # in Python 3.12 there are no more threads at exit; KeyboardInterrupt
+            _processes.pop(process.pid, None)
             raise
 
     @property

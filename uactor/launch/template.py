@@ -96,11 +96,11 @@ class Template:
         self._lock = threading.RLock()
         self._running = 0
         self._retired = False
-        streams = {} if _is_passed_on(2) else {'stderr': subprocess.DEVNULL}
+        stderr = None if _is_passed_on(2) else subprocess.DEVNULL
         try:
             with theirs:
                 self._process = interpreter.spawn(
-                    theirs, TEMPLATE, variables, stdout=subprocess.DEVNULL, **streams
+                    theirs, TEMPLATE, variables, stdout=subprocess.DEVNULL, stderr=stderr
                 )
         except BaseException:
             self._control.close()

@@ -1,0 +1,148 @@
+"""The local lane under sessions: see :mod:`uactor.lane`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import stat
+import threading
+import weakref
+from collections.abc import Callable
+
+from uactor import errors, lane
+from uactor.client.stream import StreamEnd
+from uactor.errors import (
+    ActorUnreachableError,
+    AuthkeyError,
+    SerializationError,
+    VersionError,
+)
+from uactor.handles import socket_path
+from uactor.inherited import disconnect
+from uactor.v1 import actor_pb2 as pb
+
+
+def offered(address: str) -> str | None:
+    """Return the path of the lane to the actor at ``address``, if it has one for this user."""
+    path = socket_path(address)
+    if path is None:
+        return None
+    path = lane.path_of(path)
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid():
+            return path
+    return None
+
+
+class Lanes:
+    """Opens streams on the lane at ``path``: each is a connection of its own."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._streams: weakref.WeakSet[LaneStream] = weakref.WeakSet()
+
+    def open(self, on_end: Callable[[], None]) -> LaneStream:
+        """See :class:`uactor.client.stream.Transport`."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self._path)
+            stream = LaneStream(sock, on_end)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError):
+                raise StreamEnd(error.strerror or str(error)) from error
+            raise
+        self._streams.add(stream)
+        return stream
+
+    def close(self) -> None:
+        """See :class:`uactor.client.stream.Transport`."""
+
+    def inherited(self) -> Lanes:
+        """See :class:`uactor.client.stream.Transport`."""
+        disconnect(lambda sock: sock.getpeername() == self._path)  # of threads on their way here
+        for stream in tuple(self._streams):
+            stream.close()
+        return Lanes(self._path)
+
+
+class LaneStream:
+    """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
+
+    def __init__(self, sock: socket.socket, on_end: Callable[[], None]) -> None:
+        self._lane = lane.Lane(sock)
+        self._on_end = on_end
+        self._ending = threading.Lock()
+        self.ended = False
+        # Not sooner: another thread may be using the descriptor.
+        weakref.finalize(self, sock.close).atexit = False
+
+    def is_free(self) -> bool:
+        """See :class:`uactor.client.stream.Stream`."""
+        return True
+
+    def is_open(self) -> bool:
+        """See :class:`uactor.client.stream.Stream`."""
+        return not self.ended and self._lane.is_open()
+
+    def send(self, request: pb.SessionRequest) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        try:
+            self._lane.send(request.SerializeToString())
+        except lane.LaneError as error:
+            self.receive()  # why the host has closed it, if it has said so
+            raise StreamEnd(str(error)) from error
+
+    def receive(self) -> pb.SessionResponse:
+        """See :class:`uactor.client.stream.Stream`."""
+        try:
+            response = pb.SessionResponse.FromString(self._lane.receive())  # type: ignore[arg-type]
+        except lane.LaneError as error:
+            self._end()
+            raise StreamEnd(str(error)) from error
+        if response.id:
+            return response
+        self._end()
+        raise _refusal(response.failure)
+
+    def finish(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+
+    def wait_ended(self, timeout: float) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        if not self.ended:
+            poll = select.poll()
+            poll.register(self._lane.socket, lane.GONE)
+            poll.poll(timeout * 1000)
+            self._lane.hang_up()
+            self.ended = True
+
+    def cancel(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._lane.hang_up()
+        self._end()
+
+    def _end(self) -> None:
+        """Note the end, once."""
+        if self._ending.acquire(blocking=False):
+            self.ended = True
+            self._on_end()
+
+    def close(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self.ended = True
+        self._lane.close()
+
+
+_KINDS = {
+    errors.type_name(kind): kind
+    for kind in (AuthkeyError, VersionError, SerializationError, ActorUnreachableError)
+}
+"""What a host refuses: what its failure without a number says."""
+
+
+def _refusal(failure: pb.Failure) -> StreamEnd:
+    return StreamEnd(failure.message, _KINDS.get(failure.type_name, ActorUnreachableError))

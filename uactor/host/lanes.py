@@ -1,0 +1,215 @@
+"""The door for Python callers on the same host: see :mod:`uactor.lane`.
+
+One thread accepts, and sees clients go while their own threads are busy. Each
+connection is a session, and has a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+from google.protobuf.message import DecodeError
+
+from uactor import errors
+from uactor.errors import (
+    ActorUnreachableError,
+    AuthkeyError,
+    SerializationError,
+    UActorException,
+    VersionError,
+)
+from uactor.host import sessions
+from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    from uactor.host.server import Host
+
+log = logging.getLogger(__name__)
+
+POSSIBLE = hasattr(select, 'epoll') and hasattr(socket, 'SO_PEERCRED')
+"""Whether this system can tell who connects, and many sockets' ends at no cost for each call."""
+
+_CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
+_BACKLOG = 1024
+
+
+class _Refused(Exception):
+    """The session has been ended, and the client been told why."""
+
+
+class Lanes:
+    """Listens at ``path`` for sessions.
+
+    :ivar path: of the socket.
+    """
+
+    def __init__(self, host: Host, path: str) -> None:
+        self.path = path
+        self._host = host
+        self._doors: dict[int, _LaneDoor] = {}
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        os.chmod(path, 0o600)
+        self._listener.listen(_BACKLOG)
+        self._listener.setblocking(False)
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener, select.EPOLLIN)
+        self._reserve = os.open(os.devnull, os.O_RDONLY)
+
+    def start(self) -> None:
+        """Accept connections."""
+        threading.Thread(target=self._watch, name='uactor-lanes', daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more connections; those that there are go on."""
+        self._epoll.unregister(self._listener)
+        self._listener.close()
+
+    def _watch(self) -> None:
+        """Accept connections, and note the end of clients. Runs for ever, on one thread."""
+        while True:
+            for descriptor, _ in self._epoll.poll():
+                door = self._doors.get(descriptor)
+                if door is None:
+                    self._accept()
+                elif not door.is_open():  # else the event was of one that had its number before
+                    self._leave(door)
+                    door.client_gone()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError as error:
+            log.debug('a connection is lost: %s', error)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away()
+            return
+        sock.setblocking(True)
+        door = _LaneDoor(sock, self._host.max_message_size)
+        if _user_of(sock) != os.geteuid():
+            door.end(AuthkeyError('the lane is for processes of one user'))
+            return
+        self._doors[door.descriptor] = door
+        self._epoll.register(sock, select.EPOLLRDHUP)
+        try:
+            threading.Thread(
+                target=self._serve, args=(door,), name='uactor-lane', daemon=True
+            ).start()
+        except RuntimeError as error:
+            log.warning('a session is refused: %s', error)
+            self._leave(door)
+            door.end(ActorUnreachableError(sessions.NO_THREADS))
+
+    def _turn_away(self) -> None:
+        """Close a connection for which there is no descriptor; it would be offered for ever."""
+        os.close(self._reserve)
+        with contextlib.suppress(OSError):  # it has gone by itself
+            self._listener.accept()[0].close()
+        self._reserve = os.open(os.devnull, os.O_RDONLY)
+
+    def _serve(self, door: _LaneDoor) -> None:
+        try:
+            with contextlib.closing(sessions.serve(self._host, door.requests(), door)) as responses:
+                for response in responses:
+                    door.send(response)
+        except (LaneError, _Refused) as error:
+            log.debug('a session has ended: %s', error)
+        finally:
+            self._leave(door)
+            door.close()
+
+    def _leave(self, door: _LaneDoor) -> None:
+        """Watch a connection no longer: the number of its descriptor will be another one's."""
+        if self._doors.pop(door.descriptor, None) is not None:
+            with contextlib.suppress(OSError):  # closed, if another thread was faster
+                self._epoll.unregister(door.descriptor)
+
+
+def _user_of(sock: socket.socket) -> int:
+    """Return the id of the user at the other end of a connection."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    user: int = _CREDENTIALS.unpack(credentials)[1]
+    return user
+
+
+class _LaneDoor:
+    """A connection, as :class:`uactor.host.sessions.Door`."""
+
+    def __init__(self, sock: socket.socket, max_message_size: int) -> None:
+        self.descriptor = sock.fileno()
+        self.authorized = False
+        self._max_message_size = max_message_size
+        self._lane = Lane(sock, HANDSHAKE_LIMIT)
+        self._guard = threading.Lock()
+        self._gone = False
+        self._on_end: Callable[[], None] | None = None
+
+    def requests(self) -> Iterator[pb.SessionRequest]:
+        """Yield the requests of the client until it leaves or goes."""
+        while True:
+            try:
+                request = pb.SessionRequest.FromString(self._lane.receive())  # type: ignore[arg-type]
+            except OversizedError as error:
+                self.refuse(SerializationError(str(error)))
+            except DecodeError as error:
+                self.refuse(VersionError(f'this is no message of a session: {error}'))
+            except LaneError as error:
+                log.debug('the client of a session has gone: %s', error)
+                return
+            yield request
+
+    def send(self, response: pb.SessionResponse) -> None:
+        """Send a response.
+
+        :raises LaneError: when the client has gone.
+        """
+        self._lane.send(response.SerializeToString())
+
+    def refuse(self, error: UActorException) -> NoReturn:
+        """Send a failure that answers no request; it is the last message."""
+        name = errors.type_name(type(error))
+        failure = pb.Failure(type_name=name, message=str(error), executed=pb.EXECUTED_NO)
+        self.send(pb.SessionResponse(failure=failure))
+        raise _Refused(str(error))
+
+    def opened(self) -> None:
+        """Receive what the actor takes, instead of what is enough for strangers."""
+        self._lane.limit = self._max_message_size
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the client has gone."""
+        with self._guard:
+            self._on_end, gone = callback, self._gone
+        if gone:
+            callback()
+
+    def is_open(self) -> bool:
+        """Tell whether the client is there. The thread that accepts may ask."""
+        return self._lane.is_open()
+
+    def client_gone(self) -> None:
+        """Note that the client has gone."""
+        with self._guard:
+            self._gone, callback = True, self._on_end
+        if callback is not None:
+            callback()
+
+    def end(self, error: UActorException) -> None:
+        """Refuse a client that gets no session."""
+        with contextlib.suppress(LaneError, _Refused):
+            self.refuse(error)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._lane.close()

@@ -1,0 +1,191 @@
+"""The local lane: messages in frames on a Unix socket, between processes of one user.
+
+It carries the messages of ``ActorService.Session``. A frame is the length of a message in
+four bytes, most significant first, and then the message. Small ones take one system call.
+
+Whoever waits for a message may look for it for a while before going to sleep: waking up
+costs more than a small call. That is done only while it pays: while messages come soon,
+and there is a core to spare.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from time import perf_counter
+
+_LENGTH = struct.Struct('!I')
+_READ = 1 << 13
+"""How much is received at first, in bytes."""
+_JOINED = 1 << 16
+"""Smallest message that is not copied to go out in one piece with its length, in bytes."""
+
+_LONGEST_TRIAL = 256
+
+HANDSHAKE_LIMIT = 1 << 16
+"""Largest message that is received of somebody who has not proved to know the authkey."""
+
+_PATIENCE = 50e-6
+"""How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
+_ACTIVE = 8
+_LOSS = 2
+"""What looking in vain costs, in messages that were found."""
+
+
+def path_of(path: str) -> str:
+    """Return the path of the lane beside the gRPC socket at ``path``."""
+    return f'{path}l'
+
+
+class LaneError(Exception):
+    """The lane has ended, or what comes is no message."""
+
+
+class OversizedError(LaneError):
+    """The message that comes is larger than allowed."""
+
+
+_looking: set[Lane] = set()
+"""The lanes of this process that are being looked at."""
+
+
+def _spare_cores() -> int:
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0)) - 1
+    return (os.cpu_count() or 1) - 1
+
+
+class Lane:
+    """One end of a connection. One thread sends at a time, and one receives.
+
+    :param limit: largest message that is received, in bytes; -1 for any.
+    """
+
+    def __init__(self, sock: socket.socket, limit: int = -1) -> None:
+        self.socket = sock
+        self.limit = limit
+        self._rest = b''
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._spare = _spare_cores()
+        self._worth = 0  # of looking: it is looked while this is positive
+        self._soon = 0  # how many messages in a row came soon after going to sleep
+        self._trial = 1  # after how many of them looking is tried again
+
+    def send(self, message: bytes) -> None:
+        """Send a message.
+
+        :raises LaneError: when the other end has gone. It has not got the message then.
+        """
+        length = _LENGTH.pack(len(message))
+        try:
+            if len(message) < _JOINED:
+                self.socket.sendall(length + message, socket.MSG_NOSIGNAL)
+            else:
+                self.socket.sendall(length, socket.MSG_NOSIGNAL)
+                self.socket.sendall(message, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            raise LaneError(error.strerror) from error
+
+    def receive(self) -> bytes | bytearray:
+        """Wait for the next message.
+
+        :raises LaneError: when the other end has gone.
+        """
+        try:
+            data = self._rest or self._first()
+            while len(data) < _LENGTH.size:
+                data += self._some()
+            (size,) = _LENGTH.unpack_from(data)
+            end = _LENGTH.size + size
+            if 0 <= self.limit < size:
+                raise OversizedError(f'the message has {size} bytes, not at most {self.limit}')
+            if len(data) < end:
+                return self._long(data, size)
+        except OSError as error:
+            raise LaneError(error.strerror) from error
+        self._rest = data[end:]
+        return data[_LENGTH.size : end]
+
+    def _long(self, data: bytes, size: int) -> bytearray:
+        """Receive the rest of a message that has begun with ``data``."""
+        self._rest = b''
+        message = bytearray(size)
+        got = len(data) - _LENGTH.size
+        message[:got] = data[_LENGTH.size :]
+        with memoryview(message) as view:
+            while got < size:
+                count = self.socket.recv_into(view[got:])
+                if not count:
+                    raise LaneError('the connection was closed')
+                got += count
+        return message
+
+    def _some(self) -> bytes:
+        data = self.socket.recv(_READ)
+        if not data:
+            raise LaneError('the connection was closed')
+        return data
+
+    def _first(self) -> bytes:
+        """Receive the beginning of a message that is waited for."""
+        if self._worth <= 0 or not self._look():
+            self._sleep()
+        return self._some()
+
+    def _sleep(self) -> None:
+        """Wait for a message, and learn whether looking for it would have paid."""
+        start = perf_counter()
+        self._poll.poll()  # recv() would wake up too when the other side takes what was sent
+        if perf_counter() - start > 2 * _PATIENCE:
+            self._soon = 0
+            return
+        self._soon += 1
+        if self._soon >= self._trial:
+            self._soon, self._worth = 0, 1
+
+    def _look(self) -> bool:
+        """Look for a message for a while, and tell whether it has come."""
+        if len(_looking) >= self._spare:
+            return False
+        poll = self._poll.poll
+        end = perf_counter() + _PATIENCE
+        try:
+            _looking.add(self)
+            while not (found := poll(0)) and perf_counter() < end:
+                pass
+        finally:
+            _looking.discard(self)
+        if found:
+            if self._worth < _ACTIVE:
+                self._worth += 1
+                if self._worth == _ACTIVE:
+                    self._trial = 1
+        else:
+            self._worth -= _LOSS
+            if self._worth <= 0:  # the other side may be on this very core
+                self._trial = min(2 * self._trial, _LONGEST_TRIAL)
+        return bool(found)
+
+    def is_open(self) -> bool:
+        """Tell whether the other end is there. Any thread may ask."""
+        probe = select.poll()
+        probe.register(self.socket, GONE)
+        return not probe.poll(0)
+
+    def hang_up(self) -> None:
+        """End the connection, also for a thread that is receiving."""
+        _looking.discard(self)  # a signal handler may have raised before the thread could
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other end was faster
+            return
+
+    def close(self) -> None:
+        """Give the descriptor back, when no thread sends or receives."""
+        self.socket.close()
+
+
+GONE = getattr(select, 'POLLRDHUP', select.POLLHUP)
