@@ -279,8 +279,9 @@ func TestAHandleOfAnActorNamesItsTypedService(t *testing.T) {
 }
 
 func TestAReleasedHandleIsNotFound(t *testing.T) {
-	gone := &uactor.Handle{Id: must(client.Me(keyed(t), &pb.MeRequest{}))(t).Result.Id + "99"}
-	_, err := client.SizeOf(keyed(t), &pb.SizeOfRequest{Basket: gone})
+	basket := must(client.Basket(keyed(t), &pb.BasketRequest{}))(t).Result
+	must(actor.ReleaseHandle(keyed(t), &uactor.ReleaseHandleRequest{Handles: []string{basket.Id}}))(t)
+	_, err := client.SizeOf(keyed(t), &pb.SizeOfRequest{Basket: basket})
 	details(t, err, codes.NotFound)
 }
 

@@ -279,8 +279,9 @@ test("a handle of an actor names its typed service", async () => {
 });
 
 test("a released handle is not found", async () => {
-  const me = (await client.me({})).result!;
-  await details(client.sizeOf({ basket: { id: `${me.id}99` } }), Code.NotFound);
+  const basket = (await client.basket({})).result!;
+  await actor.releaseHandle({ handles: [basket.id] });
+  await details(client.sizeOf({ basket }), Code.NotFound);
 });
 
 // --- errors --------------------------------------------------------------------------------------
