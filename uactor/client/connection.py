@@ -98,6 +98,10 @@ class _Local(threading.local):
     granted: collections.Counter[str] | None = None
 
 
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+"""All links of this process, and in a forked child those of its parent."""
+
+
 class Link:
     """The transport and sessions of a connection, and what it holds.
 
@@ -128,6 +132,7 @@ class Link:
         self._closed = False
         self._shut = False
         self._begun = False
+        _links.add(self)
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -285,6 +290,8 @@ class Link:
 
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close all sessions, without waiting for that."""
+        if self._closed:
+            return
         self._closed = True
         for session in tuple(self._sessions):
             session.say_goodbye(process_ends)
@@ -292,8 +299,7 @@ class Link:
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
         """Say goodbye, wait until the host has taken note, and close the transport."""
         deadline = time.monotonic() + timeout
-        if not self._closed:
-            self.say_goodbye()
+        self.say_goodbye()
         for session in tuple(self._sessions):
             session.wait_closed(max(0.0, deadline - time.monotonic()))
         with self._lock:
@@ -464,15 +470,6 @@ class Connection:
     def abandon(self) -> None:
         """Let every caller know that the actor process has ended."""
         self._link.abandon()
-
-    def say_goodbye(self) -> None:
-        """Tell the actor that this process ends."""
-        self._link.say_goodbye(process_ends=True)
-
-    def close(self, timeout: float) -> None:
-        """Close the sessions; this connection is of no use then."""
-        if self._finalizer.detach():
-            self._link.close(timeout)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -767,12 +764,13 @@ connections = Connections()
 
 
 def _close_all() -> None:
-    known = connections.all()
-    for connection in known:
-        connection.say_goodbye()
+    """Close all links: also those whose connection has gone, and that wait for the reaper."""
+    links = [link for link in tuple(_links) if link.pid == os.getpid()]
+    for link in links:
+        link.say_goodbye(process_ends=True)
     deadline = time.monotonic() + _CLOSE_TIMEOUT
-    for connection in known:
-        connection.close(max(0.0, deadline - time.monotonic()))
+    for link in links:
+        link.close(max(0.0, deadline - time.monotonic()))
 
 
 _child: Child | None = None

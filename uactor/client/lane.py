@@ -77,8 +77,10 @@ class LaneStream:
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
+
+    def __del__(self) -> None:
         # Not sooner: another thread may be using the descriptor.
-        weakref.finalize(self, sock.close).atexit = False
+        self._lane.close()
 
     def is_free(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""
@@ -117,8 +119,7 @@ class LaneStream:
             poll = select.poll()
             poll.register(self._lane.socket, lane.GONE)
             poll.poll(timeout * 1000)
-            self._lane.hang_up()
-            self.ended = True
+            self.close()  # it has been finished: no thread uses it
 
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
