@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         modules = load(options.classes)
         if options.against is not None and _report_breaks(options.against, modules):
             return 1
-        texts = outputs(modules, options.output)
+        texts = outputs(modules, options.output, with_python=not options.no_python)
     except CodegenError as error:
         print(f'uactor-codegen: {error}', file=sys.stderr)
         return 2
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='folder for what is generated but the lock (default: generated)',
     )
+    add('--no-python', action='store_true', help='leave the Python clients out')
     add('--check', action='store_true', help='write nothing; fail when a file is stale')
     add(
         '--against',
@@ -93,7 +94,12 @@ def _check(paths: Iterable[Path], options: argparse.Namespace) -> int:
     for path in paths:
         print(f'stale: {_shown(path)}', file=sys.stderr)
     if paths:
-        command = shlex.join(['uactor-codegen', *options.classes, '-o', str(options.output)])
+        command = shlex.join(
+            [
+                *('uactor-codegen', *options.classes, '-o', str(options.output)),
+                *(['--no-python'] if options.no_python else []),
+            ]
+        )
         print(f'Mend it with: {command}', file=sys.stderr)
     return 1 if paths else 0
 
