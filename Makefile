@@ -15,7 +15,7 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-tcp bench docs lint proto proto-check proto-landed lock tools clean
+.PHONY: help demo test test-unix test-tcp bench docs corpus lint proto proto-check proto-landed lock tools clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
 help:  ## List the targets
@@ -38,6 +38,9 @@ bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, 
 
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
 	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python tools/docs.py
+
+corpus: $(VENV)/.dev  ## Refresh what the tests expect of generated code; read the difference before you commit it
+	$(BIN)/python tools/corpus.py
 
 lint: lint-ruff lint-format lint-mypy lint-pyright lint-buf proto-check  ## Check style, types, contract and generated files
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-import re
 from collections.abc import Iterable
+from typing import TypeGuard
 
 from google.protobuf import descriptor_pb2
 
-from uactor.service.descriptors import method_comment
 from uactor.service.enums import EnumItem, LiteralItem
 from uactor.service.methods import Method
 from uactor.service.naming import snake
@@ -21,9 +21,15 @@ from uactor_codegen.natives import docstring, enum_class, indented, record_class
 from uactor_codegen.shapes import RUNTIME, Types, item_table, items_of, parts_table, slot_table
 
 _MODULES = (
-    *('collections.abc', 'collections', 'dataclasses', 'datetime', 'decimal', 'enum'),
-    *('fractions', 'ipaddress', 'numpy.typing', 'numpy', 'pathlib', 'typing', 'uuid', 'builtins'),
+    *('builtins', 'collections', 'collections.abc', 'dataclasses', 'datetime', 'decimal', 'enum'),
+    *('fractions', 'ipaddress', 'numpy', 'numpy.typing', 'pathlib', 'typing', 'typing_extensions'),
+    'uuid',
 )
+_VERBS = {
+    'call': 'Call the method',
+    'get': 'Read the attribute',
+    'set': 'Write the attribute',
+}
 _TAKEN = ('close_channel',)
 """What a client has besides the methods of its actor."""
 
@@ -67,15 +73,20 @@ def _head(schema: Schema, body: str) -> list[str]:
         'from __future__ import annotations',
         '',
     ]
-    for module in sorted(_MODULES):
-        name = module.partition('.')[0]
-        if re.search(rf'(?<![\w.]){re.escape(module)}\.', body):
-            lines.append(f'import {module}')
-        if re.search(rf'(?<![\w.])_{re.escape(module)}\.', body):
-            lines.append(f'import {module} as _{name}')
-    if 'typing_extensions.' in body:
-        lines += ['import typing_extensions']
+    lines += _imports(body)
     return [*lines, '', f'from . import {RUNTIME}']
+
+
+def _imports(body: str) -> list[str]:
+    """Return the imports of the modules that names in ``body`` begin with."""
+    used = {ast.unparse(node.value) for node in ast.walk(ast.parse(body)) if _is_dotted(node)}
+    plain = [f'import {module}' for module in _MODULES if module in used]
+    hidden = [module for module in _MODULES if f'_{module}' in used]
+    return plain + [f'import {module} as _{module}' for module in hidden]
+
+
+def _is_dotted(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, (ast.Name, ast.Attribute))
 
 
 def _schema_table(schema: Schema) -> list[str]:
@@ -149,7 +160,7 @@ def _method(method: Method, types: Types, is_async: bool) -> list[str]:
     result = _result(method, types, is_async)
     head = f'{"async " if waits else ""}def {python_name(method)}('
     returned = f'{"await " if waits else ""}{call}'
-    body = docstring(method.doc, method_comment(method))
+    body = docstring(method.doc, f'{_VERBS[method.kind]} {method.member}.')
     body += [returned if result == 'None' else f'result: {result} = {returned}']
     body += [] if result == 'None' else ['return result']
     parameters = ', '.join(_parameters(method, parts, types, is_async, deadline))

@@ -44,7 +44,7 @@ def enum_class(item: EnumItem) -> list[str]:
     """Return the class of an enum."""
     class_: Any = item.hint
     doc = doc_of(class_)
-    lines = docstring(doc, f'{type_name(item)}.')
+    lines = docstring(doc, f'A {type_name(item)} of the actor.')
     for name, member in class_.__members__.items():
         value = member.value if _is_literal(member.value) else member.name
         lines.append(f'{name} = {value!r}')
@@ -78,14 +78,15 @@ def record_class(item: Record) -> list[str]:
         return _typed_dict(item, class_)
     fields = {name: default for name, _, default in _fields(class_, get_args(item.hint))}
     types = Types({part.python for part in parts_of(item)})
-    lines = docstring(doc_of(class_), f'{type_name(item)}.')
+    lines = docstring(doc_of(class_), f'A {type_name(item)} of the actor.')
+    defaults: list[str] = []
     for part in parts_of(item):
         _check_name(part, item)
-        default = _default(part, fields.get(part.python, ...), class_)
-        lines.append(f'{part.python}: {types.slot(part.slot)}{default}')
+        defaults.append(_default(part, fields.get(part.python, ...), class_))
+        lines.append(f'{part.python}: {types.slot(part.slot)}{defaults[-1]}')
     if issubclass(class_, tuple):
         return [f'class {type_name(item)}(typing.NamedTuple):', *indented(lines)]
-    return [_decorator(class_), f'class {type_name(item)}:', *indented(lines)]
+    return [_decorator(class_, defaults), f'class {type_name(item)}:', *indented(lines)]
 
 
 def _fields(class_: Any, args: tuple[Any, ...]) -> Any:
@@ -100,20 +101,22 @@ def _check_name(part: Part, item: Record) -> None:
         raise CodegenError(f'{part.python!r} of {type_name(item)} can not be an attribute')
 
 
-def _decorator(class_: Any) -> str:
+def _decorator(class_: Any, defaults: list[str]) -> str:
     """Return the decorator that makes a dataclass behave as the class does."""
+    has_default = list(map(bool, defaults))
     options: Mapping[str, bool] = {
         'frozen': class_.__hash__ not in (None, object.__hash__),
         'order': '__lt__' in vars(class_),
-        'kw_only': not dataclasses.is_dataclass(class_) or _is_keyword_only(class_),
+        'kw_only': _is_keyword_only(class_) or has_default != sorted(has_default),
     }
     chosen = ', '.join(f'{name}=True' for name, is_so in options.items() if is_so)
     return f'@dataclasses.dataclass({chosen})' if chosen else '@dataclasses.dataclass'
 
 
 def _is_keyword_only(class_: Any) -> bool:
-    """Tell whether a class has fields that its constructor takes by name only, or not at all."""
-    return any(field.kw_only or not field.init for field in dataclasses.fields(class_))
+    if dataclasses.is_dataclass(class_):
+        return any(field.kw_only for field in dataclasses.fields(class_))
+    return hasattr(class_, 'model_fields')  # pydantic
 
 
 def _default(part: Part, default: Any, class_: Any) -> str:
@@ -147,7 +150,7 @@ def _typed_dict(item: Record, class_: Any) -> list[str]:
         if part.default:
             annotation = f'typing_extensions.NotRequired[{annotation}]'
         rows.append((part.python, annotation))
-    doc = docstring(doc_of(class_), f'{name}.')
+    doc = docstring(doc_of(class_), f'A {name} of the actor.')
     if all(key.isidentifier() and not keyword.iskeyword(key) for key, _ in rows):
         types_lines = [f'{key}: {annotation}' for key, annotation in rows]
         return [f'class {name}(typing.TypedDict):', *indented([*doc, *types_lines])]

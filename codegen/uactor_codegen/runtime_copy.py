@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import PurePath
 
 _SERVICE = (
-    *('arrays', 'containers', 'enums', 'errors', 'items', 'json_items', 'naming', 'plan'),
-    *('records', 'slots', 'wellknown'),
+    *('arrays', 'containers', 'enums', 'errors', 'items', 'json_items', 'methods', 'naming'),
+    *('plan', 'records', 'slots', 'wellknown'),
 )
 _OWN = ('__init__', 'aio', 'client', 'failures', 'root', 'schema')
 _HEADER = '# Copied by uactor-codegen; do not edit.\n# pyright: standard\n'

@@ -22,3 +22,13 @@ class Odd(uactor.Actor):
     def clash(self, value: int | bool | Odd) -> None: ...
 
     def Clash(self) -> None: ...
+
+
+class Even(uactor.Actor):
+    """Stands in the same file as :class:`Odd`."""
+
+    _package_ = 'corpus.unmapped'
+    _exposed_ = ('fine',)
+
+    def fine(self) -> int:
+        return 2
