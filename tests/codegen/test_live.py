@@ -10,21 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.codegen.support import BY_NAME, CASES, NAMES, Case, run
+from tests.codegen.support import BY_NAME, NAMES, Case
 from tests.rpc import KEY, dialled
 from uactor.service.naming import snake
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope='session')
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the clients of all cases."""
-    folder = tmp_path_factory.mktemp('generated')
-    for case in CASES:
-        done = run(*case.targets, '-o', folder / f'made_{case.name}')
-        assert done.returncode == 0, done.stderr
-    return folder
 
 
 def drive(

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 import grpc.aio
 
-from uactor_codegen.runtime.client import OPTIONS, failed, metadata_of
+from uactor_codegen.runtime.client import OPTIONS, failure, metadata_of
 from uactor_codegen.runtime.schema import DEFAULT, Rpc, Schema
 
 T = TypeVar('T')
@@ -48,6 +48,13 @@ class AsyncRequests:
         return self._messages
 
 
+def _failure(error: BaseException, requests: AsyncRequests | None) -> BaseException:
+    """Return the error to raise; gRPC cancels whoever waits when the client's stream breaks."""
+    broken = requests is not None and requests.error is not None
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    return error if is_cancelled and not broken else failure(error, requests)
+
+
 class AsyncStream(Generic[T]):
     """The results of a call as they come; an asynchronous iterator.
 
@@ -66,11 +73,7 @@ class AsyncStream(Generic[T]):
         try:
             response = await self._responses.__anext__()
         except (grpc.RpcError, asyncio.CancelledError) as error:
-            if self._requests is not None and self._requests.error is not None:
-                raise self._requests.error from None
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise failed(error) from error
+            raise _failure(error, self._requests) from None
         result: T = self._rpc.result(response)
         return result
 
@@ -130,9 +133,15 @@ class AsyncClient:
     ) -> None:
         await self.close_channel()
 
-    def _start(self, rpc: Rpc, request: Any, timeout: float | None) -> Any:
+    def _start(
+        self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
+    ) -> tuple[Any, AsyncRequests | None]:
+        """Start a call; return it, and the messages that it streams, if there are any."""
+        requests = None if items is DEFAULT else AsyncRequests(rpc, values, items)
+        request = rpc.request(values) if requests is None else requests
         timeout = self._timeout if timeout is None else timeout
-        return rpc.callable(self._channel)(request, timeout=timeout, metadata=self._metadata)
+        made = rpc.callable(self._channel)
+        return made(request, timeout=timeout, metadata=self._metadata), requests
 
     async def _call(
         self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
@@ -142,16 +151,11 @@ class AsyncClient:
         :param items: what is streamed, if anything is.
         """
         rpc = self._schema.rpcs[name]
-        requests = None if items is DEFAULT else AsyncRequests(rpc, values, items)
-        request = rpc.request(values) if requests is None else requests
+        call, requests = self._start(rpc, timeout, values, items)
         try:
-            response = await self._start(rpc, request, timeout)
+            response = await call
         except (grpc.RpcError, asyncio.CancelledError) as error:
-            if requests is not None and requests.error is not None:
-                raise requests.error from None
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise failed(error) from error
+            raise _failure(error, requests) from None
         return rpc.result(response)
 
     def _stream(
@@ -159,6 +163,4 @@ class AsyncClient:
     ) -> AsyncStream[Any]:
         """Make a call with a stream of responses."""
         rpc = self._schema.rpcs[name]
-        requests = None if items is DEFAULT else AsyncRequests(rpc, values, items)
-        request = rpc.request(values) if requests is None else requests
-        return AsyncStream(rpc, self._start(rpc, request, timeout), requests)
+        return AsyncStream(rpc, *self._start(rpc, timeout, values, items))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import grpc
 
-from uactor_codegen.runtime.failures import ActorError, error_of
+from uactor_codegen.runtime.failures import error_of
 from uactor_codegen.runtime.schema import DEFAULT, Rpc, Schema
 
 T = TypeVar('T')
@@ -26,21 +27,36 @@ def metadata_of(authkey: bytes | None) -> Metadata:
     return (('authorization', f'Bearer {token}'),)
 
 
-def failed(error: Any) -> ActorError:
-    """Return the error for one of gRPC's."""
+def failure(error: Any, requests: Any = None) -> BaseException:
+    """Return the error to raise for one of gRPC's: that of the client's own stream before others.
+
+    :param requests: the messages of that stream, if there is one.
+    """
+    if requests is not None and requests.error is not None:
+        own: BaseException = requests.error
+        return own
     return error_of(error.code(), error.details(), error.trailing_metadata())
 
 
 class Requests:
     """The messages of a client's stream: first the other arguments, then the items.
 
-    :ivar error: what the items, or one that does not fit, have raised. gRPC would keep it to
-        itself.
+    Where an item can't be had, or does not fit, the call is cancelled: an actor that was told
+    that the stream has ended would do half of what was asked for.
+
+    :ivar error: what has been raised for an item.
     """
 
     def __init__(self, rpc: Rpc, values: Mapping[str, Any], items: Iterable[Any]) -> None:
         self.error: BaseException | None = None
         self._messages = self._each(rpc, rpc.request(values), items)
+        self._call: Any = None
+        self._has_call = threading.Event()
+
+    def belong_to(self, call: Any) -> None:
+        """Say which call these are the messages of."""
+        self._call = call
+        self._has_call.set()
 
     def _each(self, rpc: Rpc, head: Any, items: Iterable[Any]) -> Iterator[Any]:
         yield head
@@ -49,13 +65,11 @@ class Requests:
                 yield rpc.item(item)
         except Exception as error:
             self.error = error
-            raise
+            self._has_call.wait()
+            self._call.cancel()
 
     def __iter__(self) -> Iterator[Any]:
         return self._messages
-
-    def __next__(self) -> Any:
-        return next(self._messages)
 
 
 class Stream(Generic[T]):
@@ -75,9 +89,7 @@ class Stream(Generic[T]):
         try:
             response = next(self._call)
         except grpc.RpcError as error:
-            if self._requests is not None and self._requests.error is not None:
-                raise self._requests.error from None
-            raise failed(error) from error
+            raise failure(error, self._requests) from None
         result: T = self._rpc.result(response)
         return result
 
@@ -137,9 +149,19 @@ class Client:
     ) -> None:
         self.close_channel()
 
-    def _start(self, rpc: Rpc, request: Any, timeout: float | None) -> Any:
+    def _start(
+        self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
+    ) -> tuple[Any, Requests | None]:
+        """Start a call; return it, and the messages that it streams, if there are any."""
+        requests = None if items is DEFAULT else Requests(rpc, values, items)
+        request = rpc.request(values) if requests is None else iter(requests)
         timeout = self._timeout if timeout is None else timeout
-        return rpc.callable(self._channel)(request, timeout=timeout, metadata=self._metadata)
+        made = rpc.callable(self._channel)
+        start = made if rpc.server_streaming else made.future
+        call = start(request, timeout=timeout, metadata=self._metadata)
+        if requests is not None:
+            requests.belong_to(call)
+        return call, requests
 
     def _call(
         self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
@@ -149,21 +171,17 @@ class Client:
         :param items: what is streamed, if anything is.
         """
         rpc = self._schema.rpcs[name]
-        requests = None if items is DEFAULT else Requests(rpc, values, items)
-        request = rpc.request(values) if requests is None else requests
+        call, requests = self._start(rpc, timeout, values, items)
         try:
-            response = self._start(rpc, request, timeout)
-        except grpc.RpcError as error:
-            if requests is not None and requests.error is not None:
-                raise requests.error from None
-            raise failed(error) from error
-        return rpc.result(response)
+            return rpc.result(call.result())
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            raise failure(error, requests) from None
+        finally:
+            call.cancel()  # when this thread is interrupted
 
     def _stream(
         self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
     ) -> Stream[Any]:
         """Make a call with a stream of responses."""
         rpc = self._schema.rpcs[name]
-        requests = None if items is DEFAULT else Requests(rpc, values, items)
-        request = rpc.request(values) if requests is None else requests
-        return Stream(rpc, self._start(rpc, request, timeout), requests)
+        return Stream(rpc, *self._start(rpc, timeout, values, items))

@@ -101,6 +101,7 @@ class Rpc:
     """An RPC: how arguments become requests, and responses results.
 
     :ivar path: its full name, as gRPC has it.
+    :ivar server_streaming: whether the responses are a stream.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Rpc:
         server_streaming: bool,
     ) -> None:
         self.path = path
+        self.server_streaming = server_streaming
         sides = (stream is not None, server_streaming)
         self._kind = '_'.join('stream' if streams else 'unary' for streams in sides)
         self._request, self._response = request, Layout(response)
@@ -132,8 +134,12 @@ class Rpc:
         :raises Misfit: when it does not fit.
         """
         wire: dict[str, Any] = {}
-        if self._streamed is not None:
-            self._streamed.slot.write(self._streamed.wire, value, wire, NO_HANDLES)
+        part = self._streamed
+        if part is not None:
+            try:
+                part.slot.write(part.wire, value, wire, NO_HANDLES)
+            except Misfit as error:
+                raise error.under(part.wire) from None
         return self._request.bound(**wire)
 
     def result(self, response: Any) -> Any:

@@ -53,7 +53,7 @@ with clients.FeedClient(address, authkey=authkey) as client:
     try:
         call(rpc._request.bound(), metadata=client._metadata)
     except grpc.RpcError as raw:
-        error = clients._runtime.client.failed(raw)
+        error = clients._runtime.client.failure(raw)
     failing(
         error,
         grpc.StatusCode.INVALID_ARGUMENT,
