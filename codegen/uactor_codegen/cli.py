@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         modules = load(options.classes)
         if options.against is not None and _report_breaks(options.against, modules):
             return 1
-        texts = outputs(modules, options.output, with_python=not options.no_python)
+        texts = outputs(modules, options.output.resolve(), with_python=not options.no_python)
     except CodegenError as error:
         print(f'uactor-codegen: {error}', file=sys.stderr)
         return 2
