@@ -15,6 +15,7 @@ from uactor.service.lock import Lock
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.modules import ActorModule, load
 from uactor_codegen.outputs import outputs, stale, write
+from uactor_codegen.shapes import RUNTIME
 
 _DESCRIPTION = """\
 Write down the typed services of actor classes: .proto files, typed Python clients, and beside each
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.check:
         return _check(stale(texts), options)
-    for path in write(texts):
+    changed = write(texts)
+    for path in dict.fromkeys(
+        path.parent if path.parent.name == RUNTIME else path for path in changed
+    ):
         print(f'wrote {_shown(path)}')
     return 0
 
@@ -85,7 +89,7 @@ def _report_breaks(path: Path, modules: Sequence[ActorModule]) -> bool:
     for each in found:
         print(each, file=sys.stderr)
     if found:
-        print(f'{len(found)} of these break callers of {path}', file=sys.stderr)
+        print(f'Callers of {path} would break: nothing is written.', file=sys.stderr)
     return bool(found)
 
 

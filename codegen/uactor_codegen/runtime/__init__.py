@@ -8,7 +8,7 @@ from __future__ import annotations
 from uactor_codegen.runtime.aio import AsyncClient, AsyncStream
 from uactor_codegen.runtime.client import Client, Stream
 from uactor_codegen.runtime.failures import ActorError
-from uactor_codegen.runtime.schema import DEFAULT, Handle, Schema
+from uactor_codegen.runtime.schema import DEFAULT, Handle, Misfit, Schema
 
 __all__ = [
     'DEFAULT',
@@ -17,6 +17,7 @@ __all__ = [
     'AsyncStream',
     'Client',
     'Handle',
+    'Misfit',
     'Schema',
     'Stream',
 ]
