@@ -15,7 +15,7 @@ from uactor.service.lock import Lock
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.modules import ActorModule, load
 from uactor_codegen.outputs import outputs, stale, write
-from uactor_codegen.shapes import RUNTIME
+from uactor_codegen.shapes import RUNTIME_FOLDER
 
 _DESCRIPTION = """\
 Write down the typed services of actor classes: .proto files, typed Python clients, and beside each
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _check(stale(texts), options)
     changed = write(texts)
     for path in dict.fromkeys(
-        path.parent if path.parent.name == RUNTIME else path for path in changed
+        path.parent if path.parent.name == RUNTIME_FOLDER else path for path in changed
     ):
         print(f'wrote {_shown(path)}')
     return 0

@@ -18,7 +18,15 @@ from uactor.service.schema import Schema
 from uactor.service.slots import Many, Map
 from uactor_codegen import __version__
 from uactor_codegen.natives import docstring, enum_class, indented, record_class
-from uactor_codegen.shapes import RUNTIME, Types, item_table, items_of, parts_table, slot_table
+from uactor_codegen.shapes import (
+    RUNTIME,
+    RUNTIME_FOLDER,
+    Types,
+    item_table,
+    items_of,
+    parts_table,
+    slot_table,
+)
 
 _MODULES = (
     *('builtins', 'collections', 'collections.abc', 'dataclasses', 'datetime', 'decimal', 'enum'),
@@ -74,7 +82,7 @@ def _head(schema: Schema, body: str) -> list[str]:
         '',
     ]
     lines += _imports(body)
-    return [*lines, '', f'from . import {RUNTIME}']
+    return [*lines, '', f'from . import {RUNTIME_FOLDER} as {RUNTIME}']
 
 
 def _imports(body: str) -> list[str]:

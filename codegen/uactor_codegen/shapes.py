@@ -17,6 +17,9 @@ from uactor.service.shared import Shared
 from uactor.service.slots import Choice, Many, Map, Maybe, One, Pairs, Slot
 
 RUNTIME = '_runtime'
+"""Name by which generated modules know the runtime."""
+
+RUNTIME_FOLDER = 'runtime'
 _JSON = {'any': 'typing.Any', 'object': 'dict[str, typing.Any]', 'array': 'list[typing.Any]'}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 CORPUS = Path(__file__).parent / 'corpus'
-RUNTIME = '_runtime'
+RUNTIME = 'runtime'
 
 
 @dataclasses.dataclass(frozen=True)

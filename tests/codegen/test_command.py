@@ -54,7 +54,7 @@ def test_it_writes_proto_lock_and_clients(project: Path) -> None:
         'shop.actors.lock.json',
         'out/__init__.py',
         'out/counter_client.py',
-        'out/_runtime/__init__.py',
+        'out/runtime/__init__.py',
     } <= names
 
 
@@ -81,7 +81,7 @@ def test_a_check_names_what_is_stale_and_what_mends_it(project: Path) -> None:
     assert run('shop:Counter', '-o', 'out', '--check', cwd=project).returncode == 0
 
 
-@pytest.mark.parametrize('name', ['out/_runtime/client.py', 'out/counter_client.py'])
+@pytest.mark.parametrize('name', ['out/runtime/client.py', 'out/counter_client.py'])
 def test_a_check_notices_files_that_were_touched(name: str, project: Path) -> None:
     with (project / name).open('a') as file:
         file.write('# touched\n')

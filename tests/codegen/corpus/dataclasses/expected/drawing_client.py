@@ -9,7 +9,7 @@ import typing
 
 import typing_extensions
 
-from . import _runtime
+from . import runtime as _runtime
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import typing
 
-from . import _runtime
+from . import runtime as _runtime
 
 
 class Color(enum.Enum):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from . import _runtime
+from . import runtime as _runtime
 
 
 @dataclasses.dataclass

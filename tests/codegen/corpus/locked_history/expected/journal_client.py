@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from . import _runtime
+from . import runtime as _runtime
 
 
 class State(enum.Enum):

@@ -8,7 +8,7 @@ import collections
 import collections.abc
 import typing
 
-from . import _runtime
+from . import runtime as _runtime
 
 _SCHEMA = _runtime.Schema(
     "corpus.optionals_collections.v1",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from . import _runtime
+from . import runtime as _runtime
 
 _SCHEMA = _runtime.Schema(
     "corpus.scalars_defaults.v1",

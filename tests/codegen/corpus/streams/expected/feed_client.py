@@ -7,7 +7,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 
-from . import _runtime
+from . import runtime as _runtime
 
 _SCHEMA = _runtime.Schema(
     "corpus.streams.v1",

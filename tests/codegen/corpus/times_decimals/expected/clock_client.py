@@ -11,7 +11,7 @@ import ipaddress
 import pathlib
 import uuid
 
-from . import _runtime
+from . import runtime as _runtime
 
 _SCHEMA = _runtime.Schema(
     "corpus.times_decimals.v1",
