@@ -15,7 +15,7 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot bench docs
+.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot bench docs corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -44,6 +44,9 @@ bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, 
 
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python tools/docs.py
+
+corpus: $(VENV)/.dev  ## Refresh what the tests expect of generated code; read the difference before you commit it
+	$(BIN)/python tools/corpus.py
 
 lint: lint-ruff lint-format lint-mypy lint-pyright lint-buf proto-check  ## Check style, types, contract and generated files
 

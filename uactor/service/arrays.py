@@ -17,12 +17,12 @@ class Array(Message):
 
     def __init__(self, externals: Externals, hint: Any, dtype: Any) -> None:
         self.proto = externals.get('uactor.v1.NdArray', 'uactor/v1/actor.proto')
-        self.hint, self._dtype = hint, dtype
+        self.hint, self.dtype = hint, dtype
 
     def pack(self, value: Any, handles: Handles) -> Any:
         """Return the array's elements, in the order of C."""
         if not self.match(value):
-            wanted = f' of {self._dtype.__name__}' if self._dtype else ''
+            wanted = f' of {self.dtype.__name__}' if self.dtype else ''
             raise misfit(value, f'an ndarray{wanted}')
         dtype = self._plain(value.dtype)
         return self.make(dtype=dtype.str, shape=value.shape, data=value.tobytes())
@@ -38,8 +38,8 @@ class Array(Message):
             array = flat.reshape(tuple(wire.shape)).copy()
         except (TypeError, ValueError, SyntaxError) as error:
             raise error if isinstance(error, Misfit) else Misfit(str(error)) from error
-        if self._dtype is not None and not issubclass(dtype.type, self._dtype):
-            raise Misfit(f'{dtype} is not {self._dtype.__name__}')
+        if self.dtype is not None and not issubclass(dtype.type, self.dtype):
+            raise Misfit(f'{dtype} is not {self.dtype.__name__}')
         return array
 
     def _plain(self, dtype: Any) -> Any:
@@ -50,8 +50,8 @@ class Array(Message):
     def match(self, value: Any) -> int:
         """Take an array, when its elements are what they should be."""
         is_array = type(value) is sys.modules['numpy'].ndarray
-        if is_array and self._dtype is not None:
-            return NAMED if issubclass(value.dtype.type, self._dtype) else NOT
+        if is_array and self.dtype is not None:
+            return NAMED if issubclass(value.dtype.type, self.dtype) else NOT
         return EXACT if is_array else NOT
 
 
