@@ -29,9 +29,13 @@ demo: $(VENV)/.project  ## Show what uactor does, in under a minute
 
 test: $(TRANSPORTS:%=test-%) test-polyglot  ## Run the tests over each transport; ARGS='-k name' goes to pytest
 
+# What is the same over each transport runs over the first one.
+ONCE := tests/service tests/codegen
+
 $(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
-		$(BIN)/python -m pytest --numprocesses=$(WORKERS) $(ARGS)
+		$(BIN)/python -m pytest --numprocesses=$(WORKERS) \
+		$(if $(filter unix,$*),,$(ONCE:%=--ignore=%)) $(ARGS)
 
 # In one process: what the programs are made of is compiled once in each.
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript

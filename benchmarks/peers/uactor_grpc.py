@@ -6,7 +6,7 @@ from benchmarks.peers import uactor_lane
 
 
 class Actor(uactor_lane.Actor):
-    _options_ = {}
+    _options_ = {'transport': 'grpc'}
 
 
 class Peer(uactor_lane.Peer):
