@@ -55,15 +55,17 @@ class ThreadPerCall(Executor):
         if idle is not None:
             idle.put(run)
             return future
+        own: queue.SimpleQueue[Work] = queue.SimpleQueue()
         try:
-            threading.Thread(target=self._work, args=(run,), name='uactor-rpc', daemon=True).start()
+            threading.Thread(target=self._work, args=(own,), name='uactor-rpc', daemon=True).start()
+            own.put(run)
         except RuntimeError as error:
             log.warning('a call is refused: %s', error)
             self._waiting.put(run)
         return future
 
-    def _work(self, run: Work | None) -> None:
-        own: queue.SimpleQueue[Work] = queue.SimpleQueue()
+    def _work(self, own: queue.SimpleQueue[Work]) -> None:
+        run: Work | None = own.get()  # not an argument, which the thread would keep until it ends
         while run is not None:
             run()
             del run  # with the call's arguments, which an idle thread must not keep alive
