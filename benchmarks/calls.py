@@ -2,97 +2,66 @@
 
     python benchmarks/calls.py [ROUNDS]
 
-The peers do the same work, adding one to a number, in another process on this machine:
-plain grpcio (a unary call over a Unix socket) and multiprocessing.managers, which uActor
-is a thin layer over. Rounds of all of them are interleaved; medians are compared.
+Each peer of peers.py has a process of its own. Rounds of all of them are interleaved, and medians
+compared. Those that are not installed in ``.venv-bench`` (``make bench`` does it) are left out.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.managers
 import os
 import statistics
+import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from concurrent import futures
+from pathlib import Path
 
-import grpc
-
-import uactor
-
-CALLS = 300
-
-
-class Adder(uactor.Actor):
-    def add(self, number: int) -> int:
-        return number + 1
+HERE = Path(__file__).parent
+PYTHONS = {  # by peer; others have the one that runs this
+    'uActor 0.1.1': '.venv-bench/bin/python',
+    'Pyro5': '.venv-bench/bin/python',
+    'RPyC': '.venv-bench/bin/python',
+}
+NAMES = ('uactor, lane', 'uactor, gRPC session', 'plain grpcio, unary', *PYTHONS)
+CALLS = 500
 
 
-class Plain:
-    def add(self, number: int) -> int:
-        return number + 1
+class Peer:
+    def __init__(self, name: str) -> None:
+        python = PYTHONS.get(name)
+        self.process = subprocess.Popen(
+            [HERE.parent / python if python else sys.executable, HERE / 'peers.py', name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.times: list[float] = []
 
+    def measure(self) -> None:
+        """Make a round of calls, and note how long one took, in microseconds."""
+        print(CALLS, file=self.process.stdin, flush=True)
+        self.times.append(float(self.process.stdout.readline()) / CALLS * 1e6)
 
-class Manager(multiprocessing.managers.BaseManager):
-    pass
-
-
-Manager.register('Plain', Plain)
-
-
-def serve_grpc(address: str, ready: multiprocessing.Event) -> None:
-    def add(request: bytes, context: grpc.ServicerContext) -> bytes:
-        return str(int(request) + 1).encode()
-
-    handlers = {'Add': grpc.unary_unary_rpc_method_handler(add)}
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler('Plain', handlers),))
-    server.add_insecure_port(address)
-    server.start()
-    ready.set()
-    server.wait_for_termination()
-
-
-def microseconds(call: Callable[[int], object]) -> float:
-    start = time.perf_counter()
-    for number in range(CALLS):
-        call(number)
-    return (time.perf_counter() - start) / CALLS * 1e6
+    def end(self) -> None:
+        self.process.communicate()
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    context = multiprocessing.get_context('spawn')
-    with tempfile.TemporaryDirectory() as directory:
-        address = f'unix:{os.path.join(directory, "s")}'
-        ready = context.Event()
-        server = context.Process(target=serve_grpc, args=(address, ready), daemon=True)
-        server.start()
-        ready.wait()
-        channel = grpc.insecure_channel(address)
-        unary = channel.unary_unary('/Plain/Add')
-        manager = Manager(ctx=context)
-        manager.start()
-        plain = manager.Plain()
-        with Adder() as adder:
-            peers: dict[str, Callable[[int], object]] = {
-                'uactor, gRPC session': adder.add,
-                'plain grpcio, unary': lambda number: unary(str(number).encode()),
-                'multiprocessing.managers': plain.add,
-            }
-            times: dict[str, list[float]] = {name: [] for name in peers}
-            for _ in range(rounds):
-                for name, call in peers.items():
-                    times[name].append(microseconds(call))
-        server.terminate()
-        manager.shutdown()
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ours = medians['uactor, gRPC session']
-    for name, median in medians.items():
-        print(f'{name:26} {median:7.0f} µs a call   {median / ours:5.2f} times uactor')
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+    names = [name for name in NAMES if os.path.exists(HERE.parent / PYTHONS.get(name, '.'))]
+    peers = {name: Peer(name) for name in names}
+    for peer in peers.values():
+        peer.measure()
+        peer.times.clear()  # of the warm-up
+    for _ in range(rounds):
+        for peer in peers.values():
+            peer.measure()
+    for peer in peers.values():
+        peer.end()
+    medians = {name: statistics.median(peer.times) for name, peer in peers.items()}
+    lane = medians['uactor, lane']
+    for name, peer in peers.items():
+        median, best = medians[name], min(peer.times)
+        ratio = median / lane
+        print(f'{name:21} {median:5.0f} µs a call, {best:4.0f} at best {ratio:6.2f} times the lane')
 
 
 if __name__ == '__main__':
