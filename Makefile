@@ -15,7 +15,8 @@ GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-grpc test-tcp docs lint proto proto-check proto-landed lock tools clean
+.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot bench docs corpus
+.PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
 help:  ## List the targets
@@ -26,14 +27,26 @@ help:  ## List the targets
 demo: $(VENV)/.project  ## Show what uactor does, in under a minute
 	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python examples/demo.py
 
-test: $(TRANSPORTS:%=test-%)  ## Run the tests over each transport; ARGS='-k name' goes to pytest
+test: $(TRANSPORTS:%=test-%) test-polyglot  ## Run the tests over each transport; ARGS='-k name' goes to pytest
 
 $(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
 		$(BIN)/python -m pytest --numprocesses=$(WORKERS) $(ARGS)
 
+# In one process: what the programs are made of is compiled once in each.
+test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
+	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" \
+		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
+
+bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, in one run; ARGS='--only call' chooses
+	.venv-bench/bin/python -m benchmarks.run \
+		--python uactor_0_1_1='$(CURDIR)/.venv-bench-uactor/bin/python' $(ARGS)
+
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
-	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python tools/docs.py
+	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python tools/docs.py
+
+corpus: $(VENV)/.dev  ## Refresh what the tests expect of generated code; read the difference before you commit it
+	$(BIN)/python tools/corpus.py
 
 lint: lint-ruff lint-format lint-mypy lint-pyright lint-buf proto-check  ## Check style, types, contract and generated files
 
@@ -71,6 +84,8 @@ lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requireme
 	$(UV_COMPILE) pyproject.toml --extra codegen --extra dev --group build -o requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
 	$(UV_COMPILE) --group proto -o requirements/proto.txt
+	$(UV_COMPILE) pyproject.toml --group build --group bench -o requirements/bench.txt
+	$(UV_COMPILE) --group bench-uactor -o requirements/bench-uactor.txt
 
 clean:  ## Remove all that make and the tools have made
 	rm -rf .venv .venv-* .tools node_modules build dist
@@ -104,6 +119,17 @@ $(PROTO_VENV)/.stamp: requirements/proto.txt
 	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
 	@touch $@
 
+.venv-bench/.stamp: requirements/bench.txt pyproject.toml
+	$(new-venv)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-bench-uactor/.stamp: requirements/bench-uactor.txt
+	$(new-venv)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
 .venv-lock/.stamp:
 	$(new-venv)
 	$(@D)/bin/python -m pip install --quiet uv
@@ -111,7 +137,7 @@ $(PROTO_VENV)/.stamp: requirements/proto.txt
 
 # Tools that don't come from PyPI: buf and pyright with npm, grpcurl with go.
 
-node_modules/.stamp: package.json package-lock.json .npmrc
+node_modules/.stamp: package.json package-lock.json .npmrc $(wildcard */polyglot/typescript/package.json)
 	@command -v npm >/dev/null || { echo 'buf and pyright are installed with npm: install npm first.' >&2; exit 1; }
 	npm ci --loglevel=error
 	@touch $@
@@ -122,11 +148,18 @@ node_modules/.stamp: package.json package-lock.json .npmrc
 	GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.9.4 || \
 		GOBIN='$(CURDIR)/.tools/bin' go install $(GRPCURL)@v1.8.9
 
+# What the clients in Go are made of. Go remembers what it has, and what it has compiled.
+GO_MODULES := examples/polyglot/go tests/polyglot/go
+go-modules:
+	@command -v go >/dev/null || { echo 'The clients in Go need go: install it first.' >&2; exit 1; }
+	@for module in $(GO_MODULES); do (cd $$module && go mod download) || exit 1; done
+
 # For the tests. Without a tool its tests are skipped; on CI they must run.
 tools:
 ifdef CI
-	@$(MAKE) --silent node_modules/.stamp .tools/bin/grpcurl
+	@$(MAKE) --silent node_modules/.stamp .tools/bin/grpcurl go-modules
 else
 	@$(MAKE) --silent node_modules/.stamp || echo 'No buf: its tests are skipped.'
 	@$(MAKE) --silent .tools/bin/grpcurl || echo 'No grpcurl: its tests are skipped.'
+	@$(MAKE) --silent go-modules || echo 'No go: its tests are skipped.'
 endif

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import descendants, eventually
+from tests.support import LAUNCHERS, descendants, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +19,13 @@ def no_actor_is_left_behind() -> Iterator[None]:
     yield
     gc.collect()
     eventually(lambda: all(process.pid in before for process in descendants()), timeout=10)
+
+
+@pytest.fixture(params=LAUNCHERS)
+def launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to start an actor, one after the other; programs that a test runs follow."""
+    monkeypatch.setenv('UACTOR_LAUNCH', request.param)
+    return str(request.param)
 
 
 def require_tool(name: str) -> str:

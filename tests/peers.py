@@ -31,6 +31,7 @@ class Peer:
     :meth:`tell`; and ``given``, copies of the further arguments, which may hold proxies. The
     authkey of this process family goes over a pipe, as all the rest.
 
+    :param prefix: a command that runs the interpreter.
     :param options: of the interpreter.
     :param variables: of its environment, beside those of this process.
     :param popen: what else :class:`subprocess.Popen` takes.
@@ -40,12 +41,13 @@ class Peer:
         self,
         body: str,
         *given: Any,
+        prefix: Sequence[str] = (),
         options: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
         **popen: Any,
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *options, '-c', _BOOT],
+            [*prefix, sys.executable, *options, '-c', _BOOT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**environment(), **(variables or {})},

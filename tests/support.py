@@ -21,6 +21,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     'tcp': {'address': ('localhost', 0)},
 }
 
+LAUNCHERS = ('template', 'interpreter')
+"""How an actor process can be started."""
+
 
 class Actor(uactor.Actor):
     """Base of the actors under test: listens on the transport under test."""
@@ -52,14 +55,22 @@ def is_running(pid: int) -> bool:
 
 
 def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
-    """Yield the processes below this one, or below ``pid``."""
+    """Yield the processes below this one, or below ``pid``, but not its helpers, which stay."""
     for process in psutil.Process(pid).children(recursive=True):
-        if not _is_tracker(process):
+        if not _is_tracker(process) and not is_template(process):
             yield process
 
 
+def is_template(process: psutil.Process) -> bool:
+    """Tell whether actor processes are forked from it."""
+    try:
+        return bool(process.name() == 'uactor-template')
+    except psutil.Error:  # it has ended
+        return False
+
+
 def _is_tracker(process: psutil.Process) -> bool:
-    """Tell whether multiprocessing keeps it beside a process, for as long as that lives."""
+    """Tell whether multiprocessing keeps it beside a process."""
     try:
         return any('multiprocessing.resource_tracker' in word for word in process.cmdline())
     except psutil.Error:  # it has ended, or is about to

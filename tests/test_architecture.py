@@ -48,7 +48,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'client': COMMON | {'reaper'},
     'host': COMMON | {'service'},
     # How a process comes to be; it carries bytes, and doesn't know what they mean.
-    'launch': frozenset(['errors', 'reaper', 'handles']),
+    'launch': frozenset(['errors', 'wire', 'reaper', 'handles']),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         ['errors', 'v1', 'auth', 'handles', 'local', 'values', 'failures', 'client', 'launch']
@@ -56,10 +56,12 @@ ROOMS: dict[str, frozenset[str]] = {
     # Proxies reach their objects through their manager's connection, or the slot.
     'proxies': frozenset(['errors', 'v1', 'handles', 'local', 'values', 'failures', 'manager']),
     # What users subclass.
-    'actor': frozenset(['handles', 'local', 'values', 'manager', 'proxies']),
+    'actor': frozenset(['errors', 'handles', 'local', 'values', 'manager', 'proxies']),
     # The composition root of the actor process: gives the host what it must not import.
     'entry': ANY,
-    # The command is a user of the library; the package root only names things.
+    # The command is a user of the library, with what it shows; the package root only names things.
+    'samples': ANY,
+    'inspection': ANY,
     'cli': ANY,
     '__main__': ANY,
     '__init__': ANY,

@@ -117,7 +117,11 @@ class Served:
         assert process.stdout is not None
         self.process = process
         self.greeting = process.stdout.readline().rstrip('\n')
-        self.line = process.stdout.readline().rstrip('\n')
+        lines = iter(process.stdout.readline, '')
+        self.typed_lines: list[str] = []
+        while 'ActorService' not in (line := next(lines)):
+            self.typed_lines.append(line)
+        self.line = line.rstrip('\n')
         self.address = self.greeting.rpartition(' ')[2]
 
     @property
@@ -208,6 +212,8 @@ def test_the_printed_line_works_in_bash(serve: Serve, paste: Any) -> None:
     assert served.greeting.startswith('Counter listens at ')
     assert paste(served.line) == {'result': {'int64': '16'}}
     assert paste(served.line) == {'result': {'int64': '22'}}
+    [typed_line] = served.typed_lines
+    assert paste(typed_line) == {'result': 28.0}
 
 
 def console_script(directory: Path) -> Path:

@@ -67,9 +67,9 @@ def test_a_document_shows_an_example_and_its_output(mark: str, source: str, body
 
 @pytest.mark.parametrize('name', ['README.md', 'docs/wire.md'])
 def test_a_document_shows_what_a_terminal_answers(name: str) -> None:
-    for tool in docs.missing_tools():
-        require_tool(tool)
     shown = docs.consoles(text_of(name))
+    for tool in docs.missing_tools(shown):
+        require_tool(tool)
     assert shown == docs.console(shown), 'run `make docs`'
 
 
@@ -206,6 +206,18 @@ def test_every_room_is_in_the_table() -> None:
     table = rows(section('docs/architecture.md', 'Rooms'))
     written = {name.rstrip('/') for row in table for name in codes(row[0])}
     assert written == {path.name for path in PACKAGE.iterdir() if path.name != '__pycache__'}
+
+
+def test_every_hazard_has_its_tests() -> None:
+    tests = {
+        name
+        for path in (ROOT / 'tests').rglob('test_*.py')
+        for name in re.findall(r'^(?:async )?def (test_\w+)', path.read_text(), re.MULTILINE)
+    }
+    for _, _, held_by in rows(text_of('docs/hazards.md')):
+        names = codes(held_by)
+        assert held_by == 'held by' or names
+        assert set(names) <= tests, held_by
 
 
 def test_the_changelog_tells_of_changes_by_their_kind() -> None:

@@ -641,8 +641,17 @@ def test_reflection_lists_all_services_itself_included(reflected: Callable[..., 
         'grpc.health.v1.Health',
         'grpc.reflection.v1.ServerReflection',
         'grpc.reflection.v1alpha.ServerReflection',
+        'tests.test_grpc.v1.MethodsService',
         'uactor.v1.ActorService',
     ]
+
+
+@pytest.mark.parametrize('rpc', [name for name in RPCS if name != 'Session'])
+def test_a_request_that_cannot_be_decoded_is_an_invalid_argument(client: Client, rpc: str) -> None:
+    call = client.channel.unary_unary(SERVICE + rpc)
+    with failing('INVALID_ARGUMENT') as failure:
+        call(b'\xff', metadata=KEYED, timeout=20)
+    assert failure.executed == 'no'
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,11 @@ from typing import Any
 
 import pytest
 
-import uactor
-from tests.conftest import require_tool
-from tests.rpc import KEYED, dialled
+from tests.rpc import dialled
 from tests.support import Actor
+from tests.terminal import HEADER, WRONG, BufCurl, Grpcurl, parsed, run
 from uactor.v1 import actor_pb2 as pb
 
-HEADER, WRONG = (
-    ': '.join(metadata[0]) for metadata in (KEYED, uactor.call_metadata(b'another key'))
-)
 RPCS = [method.name for method in pb.DESCRIPTOR.services_by_name['ActorService'].methods]
 ROOT = Path(__file__).parent.parent
 SERVICE = 'uactor.v1.ActorService'
@@ -30,6 +26,7 @@ SERVICES = [
     HEALTH,
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
+    'tests.test_grpcurl.v1.LedgerService',
     SERVICE,
 ]
 
@@ -83,38 +80,7 @@ def address(actor: Any) -> str:
     return dialled(actor)
 
 
-def run(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=30)
-
-
 # --- grpcurl -------------------------------------------------------------------------------------
-
-
-class Grpcurl:
-    """Runs grpcurl against one actor."""
-
-    def __init__(self, address: str) -> None:
-        self.is_unix = address.startswith('unix:')
-        self.target = address.removeprefix('unix:')
-
-    def words(self, *options: str, headers: tuple[str, ...] = ('-H', HEADER)) -> list[str]:
-        unix = ['-unix'] if self.is_unix else []
-        return [require_tool('grpcurl'), '-plaintext', *unix, *headers, *options, self.target]
-
-    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run ``list``, ``describe …`` or an RPC without a request."""
-        return run(*self.words(**options), *command)
-
-    def rpc(self, rpc: str, /, **fields: Any) -> Any:
-        """Make an RPC of ActorService and return its response."""
-        done = run(*self.words('-d', json.dumps(fields)), f'{SERVICE}/{rpc}')
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def failure(self, rpc: str, /, **fields: Any) -> tuple[int, str]:
-        """Make an RPC that fails; return its status code, and what grpcurl says of it."""
-        done = run(*self.words('-d', json.dumps(fields)), f'{SERVICE}/{rpc}')
-        return done.returncode - 64, done.stderr  # as grpcurl has it
 
 
 @pytest.fixture
@@ -231,16 +197,6 @@ def test_grpcurl_holds_a_session(grpcurl: Grpcurl) -> None:
     assert list(released['result']) == ['null']
 
 
-def parsed(text: str) -> list[Any]:
-    """Return the JSON values that follow one another in ``text``."""
-    decoder, values = json.JSONDecoder(), []
-    while text := text.lstrip():
-        value, end = decoder.raw_decode(text)
-        values.append(value)
-        text = text[end:]
-    return values
-
-
 def test_grpcurl_checks_health_without_the_authkey(grpcurl: Grpcurl) -> None:
     only_reflection = ('-reflect-header', HEADER)
     done = grpcurl.run(f'{HEALTH}/Check', headers=only_reflection)
@@ -272,26 +228,6 @@ def test_grpcurl_ends_an_actor() -> None:
 
 
 # --- buf curl ------------------------------------------------------------------------------------
-
-
-class BufCurl:
-    """Runs ``buf curl`` against one actor."""
-
-    def __init__(self, address: str) -> None:
-        path = address.removeprefix('unix:')
-        self._socket = ['--unix-socket', path] if path != address else []
-        self._url = 'http://localhost' if self._socket else f'http://{address}'
-
-    def run(self, path: str, *options: str) -> subprocess.CompletedProcess[str]:
-        curl = [require_tool('buf'), 'curl', '--protocol=grpc', '--http2-prior-knowledge']
-        return run(*curl, *self._socket, *options, self._url + path)
-
-    def rpc(self, rpc: str, version: str = 'grpc-v1', /, **fields: Any) -> Any:
-        """Make an RPC of ActorService, by server reflection, and return its response."""
-        reflection = ('--reflect', '--reflect-protocol', version, '--reflect-header', '*')
-        done = self.run(f'/{SERVICE}/{rpc}', '-H', HEADER, *reflection, '-d', json.dumps(fields))
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
 
 @pytest.fixture

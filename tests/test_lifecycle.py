@@ -198,6 +198,7 @@ FAILURES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.usefixtures('launcher')
 @pytest.mark.parametrize('failure', FAILURES)
 def test_a_constructor_that_fails_raises_at_the_call_and_leaves_nothing(
     tally: Any, directory: pathlib.Path, failure: str
@@ -261,6 +262,7 @@ def test_an_actor_whose_exit_hangs_is_ended_by_sigterm(caplog: pytest.LogCapture
     assert steps(caplog) == ['asking', 'SIGTERM', 'signal 15']
 
 
+@pytest.mark.usefixtures('launcher')
 def test_an_actor_that_ignores_sigterm_is_killed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, 'uactor')
     with Hanging(at_exit=True, stubborn=True) as actor:
@@ -306,30 +308,21 @@ def cycle(_: int) -> None:
         actor.numbers().append(1)
 
 
-def leaves_nothing(cycles: int, directory: pathlib.Path) -> None:
+def test_a_hundred_cycles_of_start_and_stop_leave_nothing(directory: pathlib.Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(cycle, range(4)))
     cycle(0)
     before = usage(directory)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cycle, range(cycles)))
+        list(pool.map(cycle, range(100)))
     cycle(0)
     is_as(before, directory)
-
-
-def test_starting_and_stopping_actors_leaves_nothing(directory: pathlib.Path) -> None:
-    leaves_nothing(8, directory)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_a_hundred_cycles_of_start_and_stop_leave_nothing(directory: pathlib.Path) -> None:
-    leaves_nothing(100, directory)
 
 
 # --- Ctrl-C --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures('launcher')
 def test_ctrl_c_is_for_the_owner_and_its_actors_go_on() -> None:
     body = """
     import time
@@ -362,6 +355,7 @@ def test_ctrl_c_is_for_the_owner_and_its_actors_go_on() -> None:
             assert errors.read().count(b'Traceback') == 1  # of the owner
 
 
+@pytest.mark.usefixtures('launcher')
 def test_ctrl_c_during_a_start_leaves_no_actor(directory: pathlib.Path) -> None:
     body = """
     from tests.support import Actor
@@ -494,6 +488,7 @@ asyncio.run(main())
 }
 
 
+@pytest.mark.usefixtures('launcher')
 @pytest.mark.parametrize('place', PLACES)
 def test_an_actor_can_be_started_from(place: str, tmp_path: pathlib.Path) -> None:
     """The main module runs once, without a guard, and its process is never forked."""
@@ -511,6 +506,7 @@ def test_an_actor_can_be_started_from_a_program_without_a_file(options: list[str
     assert program.stdout.splitlines() == ['main runs', 'hello you']
 
 
+@pytest.mark.usefixtures('launcher')
 @pytest.mark.parametrize('method', ['fork', 'spawn', 'forkserver'])
 def test_an_actor_can_be_started_from_a_multiprocessing_worker(
     method: str, tmp_path: pathlib.Path
@@ -560,6 +556,7 @@ class Surrounded(Actor):
         logging.getLogger(name).debug(text)
 
 
+@pytest.mark.usefixtures('launcher')
 def test_the_import_path_and_the_directory_follow(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -577,6 +574,7 @@ def test_the_import_path_and_the_directory_follow(
         assert actor.result == (42, str(tmp_path), sys.path, ['program', '--option'])
 
 
+@pytest.mark.usefixtures('launcher')
 def test_warning_filters_follow() -> None:
     def warn() -> str:
         warnings.warn('ignored', UserWarning, stacklevel=1)
@@ -594,6 +592,7 @@ def test_warning_filters_follow() -> None:
             assert actor.result == 'an error'
 
 
+@pytest.mark.usefixtures('launcher')
 def test_the_set_up_of_logging_follows(tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'log'
     logger, quiet = logging.getLogger('test.lifecycle'), logging.getLogger('test.quiet')
@@ -615,6 +614,7 @@ def test_the_set_up_of_logging_follows(tmp_path: pathlib.Path) -> None:
         quiet.setLevel(logging.NOTSET)
 
 
+@pytest.mark.usefixtures('launcher')
 def test_the_interpreter_has_the_same_options(tmp_path: pathlib.Path) -> None:
     script = tmp_path / 'script.py'
     script.write_text("""

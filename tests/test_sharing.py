@@ -5,7 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import gc
+import os
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +21,30 @@ from tests.workshop import Workshop
 from uactor import auth
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
+
+
+class Bomb:
+    """Goes off when it is unpickled, anywhere but in the actor that has made it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return explode, ()
+
+
+def explode() -> None:
+    raise OSError('bang')
+
+
+class Trap(LookupError):
+    """Can be unpickled in the actor that raises it, and not by its caller."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return spring, (os.getpid(), self.args)
+
+
+def spring(pid: int, args: tuple[Any, ...]) -> Trap:
+    if os.getpid() != pid:
+        explode()
+    return Trap(*args)
 
 
 @dataclasses.dataclass
@@ -62,6 +88,16 @@ class Shop(Workshop):
 
     def fail_with_own(self) -> None:
         raise LookupError(uactor.proxy([1], 'list'))
+
+    def explode_among(self, *kinds: str) -> list[Any]:
+        """Return proxies with something among them that can't be rebuilt."""
+        return [Bomb() if kind == 'bomb' else uactor.proxy([1], kind) for kind in kinds]
+
+    def forward_with_a_lock(self, owner: Any) -> Any:
+        return [owner.share('list', [1]), threading.Lock()]
+
+    def trap(self) -> None:
+        raise Trap(uactor.proxy([1], 'list'))
 
 
 def handles(actor: Any) -> dict[str, tuple[int, int]]:
@@ -293,9 +329,9 @@ def test_holds_are_counted_by_process(shop: Any, other: Any) -> None:
     ident = items._token.id
     assert handles(shop)[ident] == (1, 1)
     again = shop.relay(items)
-    assert handles(shop)[ident] == (2, 1)
+    eventually(lambda: handles(shop)[ident] == (2, 1))  # once the actor's own proxy has gone
     other.keep([items, items])  # one proxy there
-    assert handles(shop)[ident] == (3, 2)
+    eventually(lambda: handles(shop)[ident] == (3, 2))
     other.keep(None)
     eventually(lambda: handles(shop)[ident] == (2, 1))
     del again
@@ -332,6 +368,31 @@ def test_forwarding_leaves_no_lease_behind_though_classes_travel_by_value(other:
 def test_a_result_that_nobody_takes_is_released(shop: Any) -> None:
     for _ in range(5):
         shop._manager.list()
+    eventually(lambda: shop.shared() == 0)
+
+
+@pytest.mark.parametrize('kinds', [('bomb', 'list'), ('list', 'bomb'), ('list', 'bomb', 'list')])
+def test_what_comes_with_a_result_that_can_not_be_rebuilt_is_released(
+    shop: Any, kinds: tuple[str, ...]
+) -> None:
+    kept = shop.share('list', [2])
+    with pytest.raises(uactor.SerializationError, match='bang'):
+        shop.explode_among(*kinds)
+    gc.collect()
+    eventually(lambda: shop.shared() == 1)
+    assert list(kept) == [2]
+
+
+def test_a_result_that_fails_after_a_forwarded_proxy_leaves_no_lease(shop: Any, other: Any) -> None:
+    with pytest.raises(uactor.SerializationError):
+        other.forward_with_a_lock(shop)
+    eventually(lambda: shop.shared() == 0)
+
+
+def test_what_comes_with_an_exception_that_can_not_be_rebuilt_is_released(shop: Any) -> None:
+    with pytest.raises(uactor.RemoteError):
+        shop.trap()
+    gc.collect()
     eventually(lambda: shop.shared() == 0)
 
 

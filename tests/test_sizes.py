@@ -33,6 +33,9 @@ class Store(Actor):
     def make_list(self, size: int) -> list[bytes]:
         return [bytes(size)]
 
+    def items_and(self, size: int) -> list[Any]:
+        return [uactor.proxy([1], 'list'), bytes(size)]
+
     def size(self, data: Any) -> int:
         return len(data if isinstance(data, bytes) else data[0])
 
@@ -104,6 +107,12 @@ def test_a_result_beyond_the_cap_is_refused(capped: Any, method: str) -> None:
     with pytest.raises(uactor.SerializationError, match=f'sends {CAP} at most') as caught:
         getattr(capped, method)(CAP)
     assert caught.value.executed == 'yes'
+
+
+def test_what_is_shared_by_a_result_beyond_the_cap_is_released(capped: Any) -> None:
+    with pytest.raises(uactor.SerializationError, match=f'sends {CAP} at most'):
+        capped.items_and(CAP)
+    eventually(lambda: capped.shared() == 0)
 
 
 def test_an_exception_beyond_the_cap_is_shortened(capped: Any) -> None:

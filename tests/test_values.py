@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import uactor
+from tests.peers import Peer
 from tests.programs import printed_by, run_python
 from tests.support import Actor
 from uactor import values
@@ -182,6 +183,9 @@ class Echo(Actor):
 
     def items(self) -> Any:
         return uactor.proxy([1, 2], 'list')
+
+    def colours(self) -> set[Any]:
+        return {Colour.RED}
 
     def fail(self, error: str) -> None:
         raise {'builtin': KeyError('key'), 'own': Unusual(1, 2)}[error]
@@ -478,6 +482,34 @@ def test_an_exception_passes_the_block_of_an_actor_without_pickles() -> None:
         raise Unusual(1, 2)
     with Native():
         raise ValueError('swallow me')
+
+
+def test_a_client_that_trusts_no_pickle_gets_none_from_an_actor_that_makes_them(echo: Any) -> None:
+    body = """
+    import pickle
+    import uactor
+    from tests.test_values import Echo, no_pickles
+    from uactor import values
+
+    (address,) = given
+    actor = Echo.connect(address, serializer='native')
+    values.loads = pickle.loads = no_pickles
+    assert actor.echo([1, {'a': (2, 3)}]) == [1, {'a': [2, 3]}]
+    assert actor.items()[1] == 2
+    assert uactor.typeid(actor.colours()) == 'auto'  # has no native form
+    try:
+        actor.fail('own')
+    except uactor.RemoteError as error:
+        say(error.message)
+    try:
+        actor.echo({1})
+    except uactor.SerializationError as error:
+        say(error.executed)
+    assert Echo.connect(address).echo((1,)) == [1]  # the stricter side wins, and remains
+    """
+    with Peer(body, echo.connection_address) as peer:
+        assert [peer.hear(), peer.hear()] == ['1 and 2', 'no']
+        assert peer.end() == 0
 
 
 def test_an_unknown_serializer_is_refused(echo: Any) -> None:

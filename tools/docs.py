@@ -5,7 +5,8 @@ A mark before a fenced block says what it is made from:
     <!-- example: PATH -->   the file PATH
     <!-- output: PATH -->    what Python prints for the file PATH
     <!-- console -->         what a shell answers to the commands in it, which begin with '$ ';
-                             all such blocks of a document are one session, in an empty directory
+                             all such blocks of a document are one session, in an empty directory;
+                             for the README of an example in a copy of the example's directory
 
 What differs from run to run (addresses, ids, ports) is shown as a fixed value of the same
 form, so that a document depends on nothing but the files of the project. `make docs` runs
@@ -43,7 +44,7 @@ PORT, HOME, PROJECT, INCARNATION = '50051', '/home/me', '/home/me/uactor', '1a2b
 """What consoles show instead of a free port, the session's directory, the checkout, and what
 the ids of an actor process's objects begin with."""
 
-HANDLE = re.compile(r'"id": "([0-9a-f]{8})\.')
+HANDLE = re.compile(r'(?:"id": "|^  )([0-9a-f]{8})\.', re.MULTILINE)
 
 SHOWN = (
     (re.compile(r'\buactor-\w{8}/'), 'uactor-1a2b3c4d/'),
@@ -52,8 +53,11 @@ SHOWN = (
 )
 """What differs from run to run, and what is shown instead."""
 
-TOOLS = ('grpcurl', 'uactor')
-"""What consoles need."""
+TOOLS = ('buf', 'go', 'grpcurl', 'node', 'npm', 'uactor')
+"""What consoles may need."""
+
+MADE = ('gen', 'build', '__pycache__')
+"""What is made in the directory of an example, and so no part of it."""
 
 
 class DocumentError(Exception):
@@ -61,15 +65,21 @@ class DocumentError(Exception):
 
 
 def documents() -> list[Path]:
-    return [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+    return [
+        ROOT / 'README.md',
+        *sorted((ROOT / 'docs').glob('*.md')),
+        *sorted((ROOT / 'examples').rglob('README.md')),
+    ]
 
 
-def refreshed(text: str) -> str:
+def refreshed(text: str, example: Path | None = None) -> str:
     """Return a document with its marked blocks made anew.
 
     Without the tools that consoles need, these stay as they are.
+
+    :param example: the directory of the example that it is the README of.
     """
-    answers = iter(console(consoles(text)))
+    answers = iter(console(consoles(text), example))
 
     def block(match: re.Match[str]) -> str:
         if match['mark'] == 'console':
@@ -127,16 +137,30 @@ def output(path: Path) -> str:
 # --- consoles ------------------------------------------------------------------------------------
 
 
-def missing_tools() -> list[str]:
+def missing_tools(bodies: Sequence[str]) -> list[str]:
+    """Return the tools that the commands of a session need and that are not installed."""
+    typed = '\n'.join(command for body in bodies for command in commands(body))
     path = environment()['PATH']
-    return [name for name in TOOLS if shutil.which(name, path=path) is None]
+    return [
+        name
+        for name in TOOLS
+        if re.search(rf'(^|[ (]){name} ', typed, re.MULTILINE) and not shutil.which(name, path=path)
+    ]
 
 
-def console(bodies: Sequence[str]) -> list[str]:
-    """Return the blocks of a session with the answers made anew."""
-    if not bodies or missing_tools():
+def example_of(document: Path) -> Path | None:
+    """Return the directory of the example that a document is the README of."""
+    return document.parent if ROOT / 'examples' in document.resolve().parents else None
+
+
+def console(bodies: Sequence[str], example: Path | None = None) -> list[str]:
+    """Return the blocks of a session with the answers made anew.
+
+    :param example: the directory that it works in a copy of; none for an empty one.
+    """
+    if not bodies or missing_tools(bodies):
         return list(bodies)
-    with Session() as session:
+    with Session(example) as session:
         return [
             ''.join(f'$ {typed}\n{session.answer(typed)}' for typed in commands(body))
             for body in bodies
@@ -155,10 +179,14 @@ class Session:
     They may name what earlier answers have shown: it is taken for what it stands for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, example: Path | None = None) -> None:
         self._stack = contextlib.ExitStack()
         directory = tempfile.TemporaryDirectory(prefix='docs-')
         self._directory = self._stack.enter_context(directory)
+        if example is not None:
+            ignored = shutil.ignore_patterns(*MADE)
+            shutil.copytree(example, self._directory, ignore=ignored, dirs_exist_ok=True)
+            Path(self._directory, 'node_modules').symlink_to(ROOT / 'node_modules')
         with socket.socket() as probe:
             probe.bind(('localhost', 0))
             port = str(probe.getsockname()[1])
@@ -193,7 +221,7 @@ class Session:
         self._stack.callback(server.terminate)
         deadline = time.monotonic() + TIMEOUT
         # It has said all when it has shown how to call it.
-        while not re.search('^grpcurl.*\n', path.read_text(), re.MULTILINE):
+        while not re.search('^grpcurl.*ActorService.*\n', path.read_text(), re.MULTILINE):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise DocumentError(f'{command} does not serve:\n{path.read_text()}')
             time.sleep(0.05)
@@ -221,12 +249,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('documents', nargs='*', type=Path, default=documents())
     options = parser.parse_args(arguments)
 
-    if missing_tools():
-        print(f'no {", ".join(missing_tools())}: consoles are left as they are', file=sys.stderr)
     stale = False
     for path in options.documents:
+        before = path.read_text()
+        missing = ', '.join(missing_tools(consoles(before)))
+        if missing:
+            print(f'no {missing}: the consoles of {path} are left as they are', file=sys.stderr)
         try:
-            before, after = path.read_text(), refreshed(path.read_text())
+            after = refreshed(before, example_of(path))
         except DocumentError as error:
             print(f'{path}: {error}', file=sys.stderr)
             stale = True

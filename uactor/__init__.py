@@ -23,6 +23,22 @@ from uactor.errors import (
 from uactor.manager import ActorManager
 from uactor.proxies.actors import ActorProxy
 from uactor.proxies.base import BaseProxy, ProxyMethod, proxy, typeid
+from uactor.service.markers import (
+    BigInt,
+    Fixed32,
+    Fixed64,
+    Float32,
+    Int32,
+    Int64,
+    SFixed32,
+    SFixed64,
+    SInt32,
+    SInt64,
+    UInt32,
+    UInt64,
+    field,
+    renamed_from,
+)
 from uactor.values import DEFAULT_SERIALIZER
 
 __all__ = [
@@ -37,19 +53,33 @@ __all__ = [
     'AuthKeyError',
     'AuthkeyError',
     'BaseProxy',
+    'BigInt',
+    'Fixed32',
+    'Fixed64',
+    'Float32',
     'HandleError',
+    'Int32',
+    'Int64',
     'NotExposedError',
     'ProxyError',
     'ProxyMethod',
     'RemoteError',
     'RemoteTraceback',
+    'SFixed32',
+    'SFixed64',
+    'SInt32',
+    'SInt64',
     'SerializationError',
     'StaleHandleError',
     'ThreadOwnedError',
     'UActorException',
+    'UInt32',
+    'UInt64',
     'VersionError',
     'call_metadata',
+    'field',
     'proxy',
+    'renamed_from',
     'typeid',
 ]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uactor import local
+from uactor.errors import STATUS_CODES
 from uactor.handles import Address, Token
 from uactor.manager import ActorManager, connected
 from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
@@ -36,9 +37,13 @@ class Actor:
     :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
     :cvar _proxies_: proxy classes by typeid, beside the standard ones.
     :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
+    :cvar _errors_: names of gRPC status codes by exception classes: what callers outside Python
+        are told when a method raises one, instead of ``UNKNOWN``.
+    :cvar _package_: the Protobuf package of the typed service, without its version; None for
+        that of the module.
 
-    All but the first two are merged along the class hierarchy. The names and their meaning are
-    those of uActor 0.1.1.
+    All but the first two and the last are merged along the class hierarchy. The names that
+    uActor 0.1.1 has mean what they mean there.
     """
 
     manager_class: ClassVar[type[ActorManager]] = ActorManager
@@ -47,6 +52,8 @@ class Actor:
     _exposed_: ClassVar[Sequence[str] | None] = ('__enter__', '__exit__', 'shutdown')
     _proxies_: ClassVar[Mapping[str, type[BaseProxy]]] = PROXIES
     _method_to_typeid_: ClassVar[Mapping[str, str | None]] = {'__enter__': 'actor'}
+    _errors_: ClassVar[Mapping[type[BaseException], str]] = {}
+    _package_: ClassVar[str | None] = None
 
     if TYPE_CHECKING:  # what the proxy has, and so whoever instantiates the class
         _manager: ActorManager
@@ -56,7 +63,8 @@ class Actor:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the class's own manager and proxy classes.
 
-        :raises TypeError: for a reserved typeid, or one that is not defined.
+        :raises TypeError: for a reserved typeid, or one that is not defined; for what is no
+            exception class or no status code in ``_errors_``.
         """
         super().__init_subclass__(**kwargs)
         _configure(cls)
@@ -114,6 +122,8 @@ class Actor:
 
         :param authkey: the actor's authkey; None for that of the process family, or the one
             that this process knows for ``address`` already.
+        :param serializer: how values travel, if it is stricter than the actor's own: with
+            ``'native'`` nothing that the actor sends is ever unpickled in this process.
         :param capture: further addresses under which proxies of the same actor may appear.
         :param transport: ``'grpc'`` not to use the lane of an actor on this machine.
         :raises AuthkeyError: when the actor has another authkey.
@@ -132,9 +142,9 @@ def options_of(cls: type[Actor]) -> dict[str, Any]:
     return _merged(cls, '_options_')
 
 
-def _merged(cls: type, name: str) -> dict[str, Any]:
+def _merged(cls: type, name: str) -> dict[Any, Any]:
     """Return a mapping attribute merged along the hierarchy, the most derived class last."""
-    merged: dict[str, Any] = {}
+    merged: dict[Any, Any] = {}
     for base in reversed(cls.__mro__):
         merged.update(vars(base).get(name) or {})
     return merged
@@ -177,6 +187,20 @@ def _configure(cls: type[Actor]) -> None:
             )
     cls.proxy_class = _proxy_class(cls, tuple(dict.fromkeys(_exposed_names(cls))), mapping)
     cls.manager_class = _manager_class(cls, proxies)
+    cls.manager_class._errors = _declared_errors(cls)
+
+
+def _declared_errors(cls: type[Actor]) -> Mapping[type[BaseException], str]:
+    errors = _merged(cls, '_errors_')
+    for error, code in errors.items():
+        if not isinstance(error, type) or not issubclass(error, BaseException):
+            raise TypeError(f'{cls.__qualname__}._errors_: {error!r} is no class of exceptions')
+        if code not in STATUS_CODES:
+            raise TypeError(
+                f'{cls.__qualname__}._errors_: {code!r} of {error.__qualname__} is no status code '
+                f'of gRPC for errors; choose one of {", ".join(STATUS_CODES)}'
+            )
+    return errors
 
 
 def _proxy_class(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import inspect
 import json
 import multiprocessing
 import os
@@ -16,19 +15,18 @@ import signal
 import sys
 import traceback
 import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from uactor import __version__, auth, local
+from uactor import __version__, auth, inspection, local, samples
 from uactor.actor import Actor, options_of
 from uactor.entry import end, leave, make_host, restore_in_children
 from uactor.errors import AddressError
-from uactor.handles import socket_path
 from uactor.host.server import Host, Settings
-from uactor.launch.interpreter import private_directory
+from uactor.launch.starting import private_directory
+from uactor.v1 import actor_pb2 as pb
 
 
 class _CommandError(Exception):
@@ -73,9 +71,9 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         words, arguments = words[:position], words[position + 1 :]
     parser = _parser()
     options = parser.parse_args(words)
-    if arguments and options.command != 'serve':
-        parser.error('only serve takes arguments after --')
-    options.arguments = arguments
+    if arguments and options.command not in ('serve', 'call'):
+        parser.error('only serve and call take arguments after --')
+    options.arguments = [*getattr(options, 'words', ()), *arguments]
     return options
 
 
@@ -102,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         help='holds what callers must know; by default a new random key, in a private file',
     )
     serve.set_defaults(run=_serve)
+    _add_inspections(commands)
     header = commands.add_parser(
         'header',
         help='print the metadata that calls need',
@@ -112,8 +111,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _constructor_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the positional and keyword arguments that the words after ``--`` give."""
+def _add_inspections(commands: Any) -> None:
+    def add(name: str, run: Callable[..., None], help: str, description: str) -> Any:
+        command = commands.add_parser(
+            name, help=help, description=f'{help.capitalize()}. {description}'
+        )
+        command.add_argument('address', metavar='ADDRESS', help='unix:/path or host:port')
+        command.add_argument(
+            '--authkey-file',
+            metavar='FILE',
+            help='holds the authkey of the actor; by default it is in UACTOR_AUTHKEY',
+        )
+        command.set_defaults(run=lambda options: _inspect(run, options))
+        return command
+
+    describe = add('describe', _describe, 'tell what a running actor has', 'And what shares it.')
+    handles = add('handles', _handles, 'list the objects that an actor shares', 'With their holds.')
+    for command in (describe, handles):
+        command.add_argument('--json', action='store_true', help='print JSON')
+    call = add(
+        'call',
+        _call,
+        'call a method of a running actor',
+        'Or read an attribute, or write it. Each word after the method is a JSON value, '
+        'name=JSON, or @ID for an object that the actor shares; after -- it may begin with -.',
+    )
+    call.add_argument('method', metavar='METHOD', help='the method or attribute')
+    call.add_argument('words', metavar='JSON', nargs='*', help='its arguments')
+    call.add_argument(
+        '--handle', metavar='ID', default='', help='of which object, if not the actor'
+    )
+
+
+def _arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and keyword arguments that words of the command line give."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for word in words:
@@ -128,6 +159,8 @@ def _constructor_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, A
 
 
 def _from_json(text: str) -> Any:
+    if text.startswith('@'):
+        return pb.Handle(id=text[1:])
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -200,6 +233,39 @@ def _read_authkey(path: str | Path) -> bytes:
     return authkey
 
 
+# --- looking into an actor -----------------------------------------------------------------------
+
+
+def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
+    if options.authkey_file is not None:
+        authkey = _read_authkey(options.authkey_file)
+    else:
+        authkey = os.environb.get(b'UACTOR_AUTHKEY', b'')
+        if not authkey:
+            raise _CommandError('which authkey? Give --authkey-file, or set UACTOR_AUTHKEY')
+    try:
+        with inspection.reached(options.address, authkey) as actor:
+            run(actor, options)
+    except AddressError as error:
+        raise _CommandError(str(error)) from None
+    except inspection.CallError as error:
+        raise _CommandError(str(error), status=1) from None
+
+
+def _describe(actor: inspection.Actor, options: argparse.Namespace) -> None:
+    print(actor.description_as_json() if options.json else actor.description())
+
+
+def _handles(actor: inspection.Actor, options: argparse.Namespace) -> None:
+    print(actor.handles_as_json() if options.json else actor.handles())
+
+
+def _call(actor: inspection.Actor, options: argparse.Namespace) -> None:
+    args, kwargs = _arguments(options.arguments)
+    for text in actor.call(options.handle, options.method, args, kwargs):
+        print(text, flush=True)
+
+
 # --- serving -------------------------------------------------------------------------------------
 
 
@@ -207,7 +273,7 @@ def _serve(options: argparse.Namespace) -> None:
     _on_signals(_stop_early)
     try:
         actor_class = _actor_class(options.target)
-        args, kwargs = _constructor_arguments(options.arguments)
+        args, kwargs = _arguments(options.arguments)
         with _private_directory() as directory:
             keyfile = _keyfile(options.authkey_file, actor_class, directory)
             settings = _settings(actor_class, options.address, keyfile, directory)
@@ -288,7 +354,9 @@ def _announce(host: Host, keyfile: Path) -> None:
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for who reads along
     print(f'{type(host.instance).__qualname__} listens at {host.target}')
-    print(_example(host, keyfile))
+    command = f'-H "$({_this_command()} header {shlex.quote(str(keyfile))})"'
+    lines = samples.lines(host.instance, host.typed.schema(), host.target, command)
+    sys.stdout.writelines(f'{line}\n' for line in lines)
 
 
 # --- signals -------------------------------------------------------------------------------------
@@ -310,34 +378,7 @@ def _stop_early() -> NoReturn:
     raise _Stopped
 
 
-# --- an example call -----------------------------------------------------------------------------
-
-_VALUES: dict[Any, dict[str, Any]] = {
-    bool: {'bool': True},
-    int: {'int64': 3},
-    float: {'double': 1.5},
-    str: {'string': 'text'},
-    bytes: {'bytes': 'dGV4dA=='},
-    list: {'list': {}},
-    dict: {'map': {}},
-}
-"""For an annotation, a value as JSON of ``uactor.v1.Value``."""
-
-
-def _example(host: Host, keyfile: Path) -> str:
-    """Return a line for the shell that calls the actor."""
-    request = _example_request(host.instance)
-    path = socket_path(host.target)
-    header = f'-H "$({_this_command()} header {shlex.quote(str(keyfile))})"'
-    options = [] if request is None else ['-d', json.dumps(request)]
-    rpc = 'uactor.v1.ActorService/' + ('Describe' if request is None else 'Call')
-    return ' '.join(
-        [
-            'grpcurl -plaintext' if path is None else 'grpcurl -plaintext -unix',
-            header,
-            shlex.join([*options, path or host.target, rpc]),
-        ]
-    )
+# --- itself --------------------------------------------------------------------------------------
 
 
 def _this_command() -> str:
@@ -349,49 +390,3 @@ def _this_command() -> str:
     if found is not None and os.path.samefile(found, script):
         return script.name
     return shlex.quote(str(script))
-
-
-def _example_request(instance: Actor) -> dict[str, Any] | None:
-    """Return a request that calls a method; None when the class has none of its own."""
-    candidates = [
-        _request(name, getattr(instance, name))
-        for name in type(instance).proxy_class._exposed_ or ()
-        if not hasattr(Actor, name) and callable(getattr(type(instance), name, None))
-    ]
-    request, _ = min(candidates, key=itemgetter(1), default=(None, 0))
-    return request
-
-
-def _request(name: str, method: Callable[..., Any]) -> tuple[dict[str, Any], int]:
-    """Return a request that calls ``method``, and how many of its arguments are a guess."""
-    request: dict[str, Any] = {'method': name}
-    guesses = 0
-    for parameter in _required(method):
-        annotation = _hints(method).get(parameter.name)
-        value = _VALUES.get(typing.get_origin(annotation) or annotation)
-        guesses += value is None
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            request.setdefault('kwargs', {})[parameter.name] = value or _VALUES[int]
-        else:
-            request.setdefault('args', []).append(value or _VALUES[int])
-    return request, guesses
-
-
-def _required(method: Callable[..., Any]) -> list[inspect.Parameter]:
-    try:
-        parameters = inspect.signature(method).parameters.values()
-    except ValueError:  # implemented in C, without one
-        return []
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [
-        parameter
-        for parameter in parameters
-        if parameter.default is parameter.empty and parameter.kind not in variadic
-    ]
-
-
-def _hints(method: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(method)
-    except Exception:  # whatever the annotations are: they need not mean anything
-        return {}

@@ -19,12 +19,15 @@ from typing import Any, NoReturn
 
 from uactor import failures, values
 from uactor.client.connection import connections
+from uactor.client.forks import note_beginning
 from uactor.handles import socket_path
+from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import frames
-from uactor.launch.interpreter import FAILED, READY
+from uactor.launch.starting import FAILED, READY
 from uactor.launch.surroundings import apply
 from uactor.proxies.base import proxy_for_handle
+from uactor.wire import load_all
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,15 @@ def make_host(actor_class: type, settings: Settings) -> Host:
     return host
 
 
+def prepare() -> None:
+    """Do beforehand what is the same in all actor processes, without starting anything."""
+    load_all()
+    descriptors()
+
+
 def main(lifeline: socket.socket) -> NoReturn:
     """Be the actor process at the other end of ``lifeline``."""
+    note_beginning()
     lifeline.set_inheritable(False)
     if hasattr(os, 'register_at_fork'):  # a forked child would keep it open for the owner to see
         os.register_at_fork(after_in_child=lifeline.close)

@@ -13,7 +13,7 @@ import multiprocessing
 import pickle
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 __all__ = [
@@ -181,13 +181,41 @@ STATUS: tuple[tuple[type[BaseException], str], ...] = (
 belongs to."""
 
 
-def status_of(error: BaseException, stage: Stage) -> str:
+STATUS_CODES = (
+    'CANCELLED',
+    'UNKNOWN',
+    'INVALID_ARGUMENT',
+    'DEADLINE_EXCEEDED',
+    'NOT_FOUND',
+    'ALREADY_EXISTS',
+    'PERMISSION_DENIED',
+    'RESOURCE_EXHAUSTED',
+    'FAILED_PRECONDITION',
+    'ABORTED',
+    'OUT_OF_RANGE',
+    'UNIMPLEMENTED',
+    'INTERNAL',
+    'UNAVAILABLE',
+    'DATA_LOSS',
+    'UNAUTHENTICATED',
+)
+"""The names of all gRPC status codes but OK."""
+
+
+def status_of(
+    error: BaseException, stage: Stage, declared: Mapping[type[BaseException], str] = {}
+) -> str:
     """Return the name of the gRPC status code for an error that ended a unary RPC.
 
     :param stage: where it was raised. An error of ours that the actor's own code raises, about
         another actor, says nothing of this call: callers may retry what is UNAVAILABLE.
+    :param declared: codes that the actor's class declares for what its own code raises. That of
+        the class nearest to the error's own holds.
     """
     if stage == 'running':
+        for cls in type(error).__mro__:
+            if cls in declared:
+                return declared[cls]
         return 'UNIMPLEMENTED' if isinstance(error, NotImplementedError) else 'UNKNOWN'
     if stage == 'done':
         return 'INTERNAL'  # the result does not fit

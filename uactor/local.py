@@ -63,7 +63,7 @@ class Connection(Protocol):
         ...
 
     def adopt(self, handle: str) -> None:
-        """Count a hold that came along with a pickle."""
+        """Have the hold that came along with a pickle."""
         ...
 
     def release(self, handle: str) -> None:

@@ -13,7 +13,7 @@ from uactor.auth import family_key, keyring
 from uactor.client.connection import check_transport, connections
 from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
-from uactor.launch import interpreter
+from uactor.launch import starting
 from uactor.launch.process import ActorProcess
 from uactor.launch.surroundings import capture
 from uactor.local import Shared
@@ -63,6 +63,7 @@ class ActorManager:
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}
+    _errors: ClassVar[Mapping[type[BaseException], str]] = {}
 
     def __init__(
         self,
@@ -166,10 +167,10 @@ class ActorManager:
         with values.passage():
             actor = values.dumps((actor_class, tuple(args), dict(kwargs or {})))
         surroundings = capture()
-        directory = interpreter.private_directory() if self._address is None else None
+        directory = starting.private_directory() if self._address is None else None
         settings = self._settings(directory)
         messages = [values.dumps(surroundings), settings, actor]
-        self._process, ready = interpreter.start(
+        self._process, ready = starting.start(
             actor_class.__qualname__,
             surroundings.path,
             messages,
@@ -215,6 +216,7 @@ class ActorManager:
 
     def _open(self, aliases: Sequence[str]) -> None:
         name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
+        connections.restrict(name, self._serializer)
         if self._authkey is not None:
             self._link = connections.open(name, self._authkey, aliases, self._transport)
         else:

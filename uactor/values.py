@@ -11,8 +11,10 @@ anything else to a handle.
 
 from __future__ import annotations
 
+import ast
 import collections
 import contextlib
+import functools
 import io
 import pickle
 import platform
@@ -20,7 +22,7 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -34,7 +36,7 @@ DEFAULT_SERIALIZER = 'cloudpickle'
 
 SERIALIZERS = ('cloudpickle', 'pickle', 'native')
 """``'cloudpickle'`` sends anything, ``'pickle'`` only what can be imported by name,
-``'native'`` only plain data and handles, without any pickle."""
+``'native'`` only plain data and handles, without any pickle. In order: each allows less."""
 
 PROTOCOL = 5
 GRANTED = 'granted'
@@ -64,6 +66,11 @@ def check_serializer(name: str) -> str:
     return name
 
 
+def stricter(one: str, other: str) -> str:
+    """Return which of two serializers allows less."""
+    return max(one, other, key=SERIALIZERS.index)
+
+
 def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
     """Tell whether classes and functions can go by value to a peer with these versions.
 
@@ -85,11 +92,13 @@ class Passage:
         the pickle; None when the receiver takes its holds itself.
     :ivar leases: those taken on objects of other actors, by their ids. One will do for all
         proxies of an object in the message, and for the second try where names won't do.
+    :ivar undo: gives these leases up, when there is no message after all.
     """
 
     def __init__(self, granting: bool = False) -> None:
         self.grants: list[str] | None = [] if granting else None
         self.leases: dict[str, str] = {}
+        self.undo: list[Callable[[], None]] = []
 
 
 class _Passages(threading.local):
@@ -119,8 +128,11 @@ class passage:  # a generator would take four times as long, for each call
         self._previous, _passages.current = _passages.current, self._passage
         return self._passage
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         _passages.current = self._previous
+        if kind is not None:
+            for undo in self._passage.undo:
+                undo()
 
 
 # --- pickling ----------------------------------------------------------------------------
@@ -160,7 +172,12 @@ class _NamePickler(pickle.Pickler):
 
 
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
-    """Pickles by value where names won't do, filling each class only once per process."""
+    """Pickles by value where names won't do, filling each class only once per process.
+
+    :cvar with_names: whether classes bring along what their annotations name.
+    """
+
+    with_names = True
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, _VIEWS):
@@ -170,7 +187,8 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
             with _filling:
                 _filled.add(obj)
             make, args, state, *items, fill = reduced
-            return make, args, (fill, state), *items, _fill_class_once
+            names = _annotation_names(obj) if self.with_names else {}
+            return make, args, (fill, state, names), *items, _fill_class_once
         return reduced
 
 
@@ -178,17 +196,80 @@ _filled: weakref.WeakSet[type] = weakref.WeakSet()
 _filling = threading.RLock()
 
 
-def _fill_class_once(cls: type, state: tuple[Callable[[type, Any], None], Any]) -> None:
+class _NamelessPickler(_ValuePickler):
+    with_names = False
+
+
+def _fill_class_once(
+    cls: type, state: tuple[Callable[[type, Any], None], Any, dict[str, Any]]
+) -> None:
     """Give a class that came by value its attributes, unless it has them already.
 
     cloudpickle would set them anew at each load, and so undo whatever this process has
     done to the class since it first came.
     """
-    fill, attributes = state
+    fill, attributes, names = state
     with _filling:
         if cls not in _filled:
             fill(cls, attributes)
             _filled.add(cls)
+            _names[cls] = names
+
+
+# --- what annotations name ----------------------------------------------------------------
+
+_names: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def named_in(cls: type, name: str) -> Any:
+    """Return what ``name`` stands for in annotations of a class that came here by value, or None.
+
+    Its module is not here, and annotations that are strings name what is in it.
+    """
+    found = (_names.get(base, {}).get(name) for base in cls.__mro__)
+    return next((value for value in found if value is not None), None)
+
+
+def _annotation_names(cls: type) -> dict[str, Any]:
+    """Return what the annotations of a class and its methods name, as far as they are strings."""
+    module = getattr(sys.modules.get(cls.__module__), '__dict__', {})
+    found: dict[str, Any] = {}
+    for annotated in (cls, *map(_function_of, vars(cls).values())):
+        known = getattr(annotated, '__globals__', module)
+        for annotation in getattr(annotated, '__annotations__', {}).values():
+            for text in _texts(annotation):
+                found.update((name, known[name]) for name in _names_in(text) if name in known)
+    return found
+
+
+def _function_of(member: Any) -> Any:
+    for name in ('fget', 'func', '__func__'):  # properties, class methods
+        member = getattr(member, name, member)
+    return member if isinstance(member, types.FunctionType) else None
+
+
+def _texts(annotation: Any) -> Iterator[str]:
+    """Yield the strings that an annotation is, or has somewhere in it."""
+    text = getattr(annotation, '__forward_arg__', annotation)
+    if isinstance(text, str):
+        yield text
+    for argument in getattr(annotation, '__args__', ()):
+        yield from _texts(argument)
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_in(text: str) -> frozenset[str]:
+    try:
+        tree = ast.parse(text, mode='eval')
+    except SyntaxError:  # an annotation need not mean anything
+        return frozenset()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= _names_in(node.value)
+    return frozenset(found)
 
 
 def dumps(value: Any, by_value: bool = True) -> bytes:
@@ -232,7 +313,13 @@ def _by_value(value: Any) -> bytes:
     worker_main = sys.modules.get('__mp_main__')
     if worker_main is not None:  # the main module of a multiprocessing worker
         cloudpickle.register_pickle_by_value(worker_main)
-    return _pickled(_ValuePickler, value)
+    grants = _granted()
+    count = len(grants)
+    try:
+        return _pickled(_ValuePickler, value)
+    except (TypeError, AttributeError, pickle.PicklingError):
+        del grants[count:]
+    return _pickled(_NamelessPickler, value)  # what annotations name may be what does not travel
 
 
 def _pickled(pickler: type[pickle.Pickler], value: Any) -> bytes:
@@ -420,6 +507,22 @@ def _key(key: Any) -> Any:
 
 def _optional(message: pb.Slice, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
+
+
+def granted(value: pb.Value) -> Iterator[str]:
+    """Yield the ids of the handles that come with ``value``, each once per hold."""
+    kind = value.WhichOneof('kind')
+    if kind == 'pickle':
+        yield from value.pickle.granted
+    elif kind == 'handle':
+        yield value.handle.id
+    elif kind == 'list':
+        for item in value.list.items:
+            yield from granted(item)
+    elif kind == 'map':
+        for entry in value.map.entries:
+            yield from granted(entry.key)
+            yield from granted(entry.value)
 
 
 # --- calls -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ closed connections, unless it is told at that moment to keep to errors.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -31,3 +32,16 @@ def load_grpc() -> ModuleType:
         finally:
             del os.environ[_VERBOSITY]  # not for this process's children
         return grpc
+
+
+def load_all() -> None:
+    """Import also what gRPC imports when a server is made."""
+    load_grpc()
+    for name in ('grpc._interceptor', 'grpc._server'):
+        importlib.import_module(name)
+
+
+def environment() -> dict[bytes, bytes]:
+    """Return the environment of this process, without what is there while gRPC is loaded."""
+    with _loading:
+        return dict(os.environb)

@@ -261,7 +261,7 @@ class Shelf:
         self.objects.append(value)
         return pb.Handle(id=str(len(self.objects) - 1), typeid=typeid or '')
 
-    def read_handle(self, handle: pb.Handle) -> object:
+    def read_handle(self, handle: pb.Handle, hint: Any) -> object:
         return self.objects[int(handle.id)]
 
 

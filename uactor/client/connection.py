@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor import failures, local, values
@@ -93,7 +93,13 @@ def _calling(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Local(threading.local):
+    # Of the class: finalizers, which may call, may also interrupt an __init__.
     ends: tuple[_ThreadEnd, ...] = ()
+    granted: collections.Counter[str] | None = None
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+"""All links of this process, and in a forked child those of its parent."""
 
 
 class Link:
@@ -102,10 +108,13 @@ class Link:
     Apart from :class:`Connection`, so that it can be closed after that is gone.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes], transport: Transport) -> None:
+    def __init__(
+        self, address: str, keys: Sequence[bytes], serializer: str, transport: Transport
+    ) -> None:
         self.address = address
         self.transport = transport
         self.pid = os.getpid()
+        self.serializer = serializer
         # What the host counts holds by: anew in a forked child, and for each connection, so
         # that the holds of one that is closed are told from those of its successor.
         self._client_id = secrets.token_hex(16)
@@ -123,6 +132,7 @@ class Link:
         self._closed = False
         self._shut = False
         self._begun = False
+        _links.add(self)
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -157,7 +167,7 @@ class Link:
         self._begin()
         try:
             stream = self.transport.open(_calling(self._session_ended))
-            session = Session(stream, self.address, key, self._client_id)
+            session = Session(stream, self.address, key, self._client_id, self.serializer)
         except StreamEnd as end:
             raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
@@ -204,11 +214,18 @@ class Link:
     def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
         """Hold what the parent of this forked process held, as far as it is there."""
         try:
-            retain(session, handles, lease)
+            retain(self, session, handles, lease)
         except HandleError:  # the lease has expired
             for handle in handles:
                 with contextlib.suppress(HandleError):  # whoever uses it will be told
-                    retain(session, [handle])
+                    retain(self, session, [handle])
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        with self._lock:
+            self.serializer = values.stricter(self.serializer, serializer)
+            for session in self._sessions:
+                session.restrict(serializer)
 
     def retire(self, session: Session) -> None:
         """Close the session of a thread that has ended, unless it is the last.
@@ -273,6 +290,8 @@ class Link:
 
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close all sessions, without waiting for that."""
+        if self._closed:
+            return
         self._closed = True
         for session in tuple(self._sessions):
             session.say_goodbye(process_ends)
@@ -280,8 +299,7 @@ class Link:
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
         """Say goodbye, wait until the host has taken note, and close the transport."""
         deadline = time.monotonic() + timeout
-        if not self._closed:
-            self.say_goodbye()
+        self.say_goodbye()
         for session in tuple(self._sessions):
             session.wait_closed(max(0.0, deadline - time.monotonic()))
         with self._lock:
@@ -297,6 +315,30 @@ class Link:
         """Count a hold."""
         with self._lock:
             self.held[handle] += 1
+
+    @contextlib.contextmanager
+    def granting(self, handles: Iterable[str]) -> Iterator[None]:
+        """Hold what comes with a message, whose proxies are made meanwhile, on this thread.
+
+        Holds for which no proxy came to be are given up.
+        """
+        outer, self._local.granted = self._local.granted, collections.Counter(handles)
+        try:
+            yield
+        finally:
+            left, self._local.granted = self._local.granted, outer
+            for handle in left.elements() if left else ():
+                self.adopt(handle)
+                self.release(handle)
+
+    def take_granted(self, handle: str) -> bool:
+        """Have a hold out of those that come with a message; tell if there is one."""
+        granted = self._local.granted
+        if not granted or not granted[handle]:
+            return False
+        granted[handle] -= 1
+        self.adopt(handle)
+        return True
 
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
@@ -344,10 +386,11 @@ class Link:
         return list(held.elements())
 
 
-def checked(session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
+def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
     if response.HasField('failure'):
-        error = failures.decode(response.failure, session.serializer != 'native')
+        with link.granting(response.failure.pickle.granted):
+            error = failures.decode(response.failure, session.serializer != 'native')
         if isinstance(error, ActorDiedError):
             leave_with_process()
         try:
@@ -357,10 +400,10 @@ def checked(session: Session, response: pb.SessionResponse) -> pb.SessionRespons
     return response
 
 
-def retain(session: Session, handles: list[str], lease: str = '') -> None:
+def retain(link: Link, session: Session, handles: list[str], lease: str = '') -> None:
     """Take holds, out of a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
-    checked(session, session.ask(pb.SessionRequest(retain_handle=request)))
+    checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))
 
 
 TRANSPORTS = ('auto', 'grpc')
@@ -384,10 +427,13 @@ class Connection:
     :param transport: one of :data:`TRANSPORTS`.
     """
 
-    def __init__(self, address: str, keys: Sequence[bytes], transport: str = 'auto') -> None:
+    def __init__(
+        self, address: str, keys: Sequence[bytes], serializer: str, transport: str = 'auto'
+    ) -> None:
         self.address = address
         lane = offered(address) if transport == 'auto' else None
-        self._link = link = Link(address, keys, Lanes(lane) if lane else Channels(address))
+        streams = Lanes(lane) if lane else Channels(address)
+        self._link = link = Link(address, keys, serializer, streams)
         self._keys = tuple(keys)
         try:
             session = link.session()
@@ -407,6 +453,10 @@ class Connection:
         """Whether the actor is there, as far as this process knows."""
         return self._link.connected
 
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        self._link.restrict(serializer)
+
     def suits(self, transport: str) -> bool:
         """Tell whether this is what ``transport`` asks for."""
         return transport == 'auto' or isinstance(self._link.transport, Channels)
@@ -418,15 +468,6 @@ class Connection:
     def abandon(self) -> None:
         """Let every caller know that the actor process has ended."""
         self._link.abandon()
-
-    def say_goodbye(self) -> None:
-        """Tell the actor that this process ends."""
-        self._link.say_goodbye(process_ends=True)
-
-    def close(self, timeout: float) -> None:
-        """Close the sessions; this connection is of no use then."""
-        if self._finalizer.detach():
-            self._link.close(timeout)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -496,12 +537,17 @@ class Connection:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
-            self._link.adopt(handle.id)
+            self._link.take_granted(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
+        result, unpickle = response.result, session.serializer != 'native'
+        granted = [handle for handle in values.granted(result) if self.owns(handle)]
         try:
-            return values.decode(response.result, resolved, session.serializer != 'native')
+            if not granted:
+                return values.decode(result, resolved, unpickle)
+            with self._link.granting(granted):
+                return values.decode(result, resolved, unpickle)
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -519,7 +565,7 @@ class Connection:
         except SerializationError:  # too large to be sent
             self._link.give_back(released)
             raise
-        return checked(session, response)
+        return checked(self._link, session, response)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -530,8 +576,9 @@ class Connection:
         self._link.adopt(handle)
 
     def adopt(self, handle: str) -> None:
-        """Count a hold; see :class:`uactor.local.Connection`."""
-        self._link.adopt(handle)
+        """Have the hold that came along; see :class:`uactor.local.Connection`."""
+        if not self._link.take_granted(handle):  # it came by another connection
+            self.retain(handle)
 
     def release(self, handle: str) -> None:
         """Give a hold up; see :class:`uactor.local.Connection`."""
@@ -544,9 +591,11 @@ class Connection:
             return self._lease([handle])
         if passage.grants is None:
             return ''
-        if handle not in passage.leases:
-            passage.leases[handle] = self._lease([handle])
-        return passage.leases[handle]
+        lease = passage.leases.get(handle)
+        if lease is None:
+            lease = passage.leases[handle] = self._lease([handle])
+            passage.undo.append(functools.partial(self._link.release, lease))
+        return lease
 
     def _lease(self, handles: list[str]) -> str:
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
@@ -581,7 +630,8 @@ class Connection:
         self._finalizer.detach()
         parents = self._link
         _abandoned.append(parents)
-        self._link = link = Link(self.address, self._keys, parents.transport.inherited())
+        transport = parents.transport.inherited()
+        self._link = link = Link(self.address, self._keys, parents.serializer, transport)
         link.actor = parents.actor
         link.held = parents.held
         link.inherited = self._fork_lease
@@ -610,6 +660,23 @@ class Connections:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._serializers: dict[str, str] = {}
+
+    def restrict(self, address: str, serializer: str) -> None:
+        """Have values travel to and from ``address`` as ``serializer`` allows, from now on.
+
+        Whichever proxy is used: a peer whose pickles are not trusted is not trusted by another
+        name either.
+        """
+        address = keyring.resolve(address)
+        if serializer != self._serializer(address):
+            self._serializers[address] = values.stricter(self._serializer(address), serializer)
+        known = self._known.get(address)
+        if known is not None:
+            known.restrict(serializer)
+
+    def _serializer(self, address: str) -> str:
+        return self._serializers.get(address, values.DEFAULT_SERIALIZER)
 
     def get(self, address: str, transport: str = 'auto') -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
@@ -625,7 +692,9 @@ class Connections:
         known = self._known.get(address)
         if known is not None and known.suits(transport) and known.reusable:
             return known
-        return self._add(Connection(address, keyring.candidates(address), transport), transport)
+        keys = keyring.candidates(address)
+        connection = Connection(address, keys, self._serializer(address), transport)
+        return self._add(connection, transport)
 
     def reaching(self, handle: str) -> str | None:
         """Return the address at which this process reaches the actor of ``handle`` already.
@@ -647,7 +716,7 @@ class Connections:
         """
         if local.host is not None and local.host.serves(address):
             return local.host.connection
-        connection = Connection(address, (authkey,), transport)
+        connection = Connection(address, (authkey,), self._serializer(address), transport)
         keyring.add(address, authkey, aliases)
         return self._add(connection, transport)
 
@@ -693,12 +762,13 @@ connections = Connections()
 
 
 def _close_all() -> None:
-    known = connections.all()
-    for connection in known:
-        connection.say_goodbye()
+    """Close all links: also those whose connection has gone, and that wait for the reaper."""
+    links = [link for link in tuple(_links) if link.pid == os.getpid()]
+    for link in links:
+        link.say_goodbye(process_ends=True)
     deadline = time.monotonic() + _CLOSE_TIMEOUT
-    for connection in known:
-        connection.close(max(0.0, deadline - time.monotonic()))
+    for link in links:
+        link.close(max(0.0, deadline - time.monotonic()))
 
 
 _child: Child | None = None

@@ -24,6 +24,12 @@ def note_fork() -> None:
     _forks += 1
 
 
+def note_beginning() -> None:
+    """Note that this process is none: what it may have been forked from has not used gRPC."""
+    global _forks
+    _forks = 0
+
+
 @contextlib.contextmanager
 def fresh_stacks() -> Iterator[None]:
     """Have threads that start meanwhile not use the stacks of threads that a fork has ended.

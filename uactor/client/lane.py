@@ -125,8 +125,7 @@ class LaneStream:
             poll = select.poll()
             poll.register(self._lane.socket, lane.GONE)
             poll.poll(timeout * 1000)
-            self._lane.hang_up()
-            self.ended = True
+            self.close()  # it has been finished: no thread uses it
 
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""

@@ -53,15 +53,21 @@ class Session:
 
     :ivar actor: handle of the actor at the other end.
     :ivar serializer: how values travel.
-    :ivar by_value: whether classes and functions may travel by value: not between
-        different Python versions, where cloudpickle's code objects crash the receiver.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
     """
 
-    def __init__(self, stream: Stream, address: str, authkey: bytes, client_id: str) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        address: str,
+        authkey: bytes,
+        client_id: str,
+        serializer: str = values.DEFAULT_SERIALIZER,
+    ) -> None:
         self.stream = stream
         self.busy = False
+        self.serializer = serializer
         self._address = address
         self._number = 0
         self._limit = 0
@@ -109,11 +115,23 @@ class Session:
         except StreamEnd as end:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
-        self.serializer = welcome.serializer
+        self.restrict(welcome.serializer)
         self._limit = welcome.max_message_size
-        self.by_value = self.serializer == 'cloudpickle' and values.travel_by_value(
+        self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""
+        self.serializer = values.stricter(self.serializer, serializer)
+
+    @property
+    def by_value(self) -> bool:
+        """Whether classes and functions may travel by value.
+
+        Not between different Python versions, where cloudpickle's code objects crash the receiver.
+        """
+        return self._same_versions and self.serializer == 'cloudpickle'
 
     # --- requests --------------------------------------------------------------------------
 

@@ -21,16 +21,18 @@ _TELLING = (HandleError, ActorUnreachableError, ActorDiedError)
 
 
 class InvalidArgument(Exception):
-    """A field of the request has no meaning for the call, which has not run.
+    """A field of the request has no meaning for the call.
 
     :ivar field: path of the field in the request.
     :ivar reason: what is wrong with it.
+    :ivar description: the same in words, where those of ``reason`` name the field too.
     """
 
-    def __init__(self, field: str, reason: Exception) -> None:
-        super().__init__(field, reason)
+    def __init__(self, field: str, reason: Exception, description: str = '') -> None:
+        super().__init__(field, reason, description)
         self.field = field
         self.reason = reason
+        self.description = description
 
 
 class field(contextlib.AbstractContextManager[None]):  # see values.passage

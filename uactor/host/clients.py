@@ -23,14 +23,19 @@ class Caller:
 
     :ivar client_id: its client process; names its holds.
     :ivar in_session: whether its calls all run on one thread.
+    :ivar checked: whether its arguments fit the signature of what it calls, or Python says so
+        when it does not.
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
     :ivar stage: how far the call has come.
     """
 
-    def __init__(self, client_id: str = ANONYMOUS, in_session: bool = False) -> None:
+    def __init__(
+        self, client_id: str = ANONYMOUS, in_session: bool = False, checked: bool = False
+    ) -> None:
         self.client_id = client_id
         self.in_session = in_session
+        self.checked = checked or in_session
         self.interrupt = Interrupt()
         self.undo: Callable[[], None] | None = None
         self.stage: Stage = 'asked'

@@ -121,10 +121,10 @@ class Dispatcher:
     ) -> Any:
         """Run a function and return its result.
 
-        :raises InvalidArgument: outside sessions, when it does not take such arguments.
+        :raises InvalidArgument: when it does not take such arguments, unless that has been checked.
         :raises BaseException: whatever the function raises.
         """
-        if not caller.in_session:
+        if not caller.checked:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
         result = function(*args, **kwargs)

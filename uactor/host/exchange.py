@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import platform
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from uactor.host.arguments import decoded, field, unpickled
 from uactor.host.clients import Caller
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
+from uactor.service.errors import Unmappable
+from uactor.service.naming import service_of
 from uactor.v1 import actor_pb2 as pb
 
 PROTOCOL_VERSION = 1
@@ -28,8 +31,10 @@ class Exchange:
     """Decodes requests, has them dispatched, and encodes what comes of it.
 
     :param address: where this process listens, as handles name it.
+    :param service: name of the typed service of this process, or ''.
     :param serializer: how values travel.
-    :param resolve: makes the proxy for a handle that came as an argument.
+    :param resolve: makes the proxy for a handle that came as an argument; a manager class says
+        by which proxy classes.
     :param factory: returns what makes a new object of a typeid.
     """
 
@@ -38,15 +43,17 @@ class Exchange:
         dispatcher: Dispatcher,
         table: ObjectTable,
         address: str,
+        service: str,
         serializer: str,
-        resolve: Callable[[pb.Handle], Any],
+        resolve: Callable[..., Any],
         factory: Factory,
         typeids: Sequence[str],
     ) -> None:
         self._dispatcher = dispatcher
         self._table = table
         self._address = address
-        self._resolve = resolve
+        self._service = service
+        self.resolve = resolve
         self._factory = factory
         self._typeids = tuple(typeids)
         self.serializer = serializer
@@ -74,7 +81,7 @@ class Exchange:
         if request.HasField('arguments'):
             args, kwargs = unpickled(request.arguments, self.pickles)
         else:
-            args, kwargs = decoded(request, self._resolve, self.pickles)
+            args, kwargs = decoded(request, self.resolve, self.pickles)
         result, typeid = self._dispatcher.call(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
 
@@ -94,7 +101,7 @@ class Exchange:
         """Write the attribute that a request names."""
         self._table.use(request.handle)
         with field('value'):
-            value = values.decode(request.value, self._resolve, self.pickles)
+            value = values.decode(request.value, self.resolve, self.pickles)
         self._dispatcher.set_attribute(caller, request.handle, request.name, value)
 
     def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
@@ -102,9 +109,9 @@ class Exchange:
         seconds = _lease(request)
         with field('typeid'):
             factory = self._factory(request.typeid)
-        args, kwargs = decoded(request, self._resolve, self.pickles)
+        args, kwargs = decoded(request, self.resolve, self.pickles)
         made = self._dispatcher.run(caller, factory, args, kwargs)
-        return self._shared(caller, made, request.typeid, detailed=True, seconds=seconds)
+        return self.shared(caller, made, request.typeid, detailed=True, seconds=seconds)
 
     def retain(self, caller: Caller, request: pb.RetainHandleRequest) -> pb.RetainHandleResponse:
         """Take the holds or the lease that a request asks for."""
@@ -135,36 +142,56 @@ class Exchange:
         caller.confirm()
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):
-            result.handle.CopyFrom(self._shared(caller, value, typeid, detailed=not pickles))
+            result.handle.CopyFrom(self.shared(caller, value, typeid, detailed=not pickles))
         elif values.put_scalar(result, value):
             return
         elif not pickles:
-            result.CopyFrom(
-                values.encode_native(value, lambda part: self._native_handle(caller, part))
-            )
+            result.CopyFrom(self._encode_native(caller, value))
         else:
             with values.passage(granting=True) as passage:
                 values.put(result, value, by_value)
             if passage.grants:
                 self._table.retain(passage.grants, caller.client_id)
+                result.pickle.granted.extend(passage.grants)
 
-    def _native_handle(self, caller: Caller, value: Any) -> pb.Handle:
-        """Return a handle for what has no native form."""
+    def take_back(self, caller: Caller, value: pb.Value) -> None:
+        """Give up what is held for ``caller`` with a result that it will not get."""
+        self._table.release(values.granted(value), caller.client_id)
+
+    def _encode_native(self, caller: Caller, value: Any) -> pb.Value:
+        shared: list[str] = []
+
+        def share(part: Any) -> pb.Handle:
+            handle = self.handle_of(caller, part)
+            shared.append(handle.id)
+            return handle
+
+        try:
+            return values.encode_native(value, share)
+        except BaseException:
+            self._table.release(shared, caller.client_id)
+            raise
+
+    def handle_of(self, caller: Caller, value: Any) -> pb.Handle:
+        """Return the handle that a proxy stands for, or one for what has no native form."""
         token = getattr(value, '_token', None)
         if not isinstance(token, Token):
             known = self._table.of(value)
             natural = 'Iterator' if isinstance(value, Iterator) else 'auto'
             typeid = known.typeid if known is not None else natural
-            return self._shared(caller, value, typeid, detailed=True)
+            return self.shared(caller, value, typeid, detailed=True)
         if token.target == self._address:
             entry = self._table.get(token.id)
-            return self._shared(caller, entry.object, entry.typeid, detailed=True)
+            return self.shared(caller, entry.object, entry.typeid, detailed=True)
         value._connection.claim(token.id)  # held there for a while, for whoever comes
-        return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
+        return pb.Handle(
+            id=token.id, address=token.target, typeid=token.typeid, service=_service_of(value)
+        )
 
-    def _shared(
+    def shared(
         self, caller: Caller, value: Any, typeid: str, detailed: bool, seconds: float = LEASE
     ) -> pb.Handle:
+        """Return the handle of an object that is put into the table, and held for ``caller``."""
         if typeid == 'actor':
             entry = self.actor_entry(value)
             entry.holds[caller.client_id] += 1
@@ -187,6 +214,8 @@ class Exchange:
     def handle(self, entry: Entry, detailed: bool) -> pb.Handle:
         """Return the handle of an entry, with its repr and methods if ``detailed``."""
         handle = pb.Handle(id=entry.id, address=self._address, typeid=entry.typeid)
+        if entry.permanent:
+            handle.service = self._service
         if detailed:
             handle.repr = brief_repr(entry.object)
         if detailed or entry.typeid == 'auto':
@@ -218,8 +247,29 @@ class Exchange:
                     name=name, signature=signature_text(entry.object, name), doc=doc, typeid=typeid
                 )
             else:
-                response.attributes.add(name=name, doc=doc)
+                response.attributes.add(name=name, doc=doc, type=_type_text(cls, name, member))
         return response
+
+
+def _service_of(proxy: Any) -> str:
+    """Return the name of the typed service of the actor behind a proxy; '' when it has none.
+
+    As far as the proxy's class tells, which has its name in that of the actor.
+    """
+    cls = type(proxy)
+    path, _, last = cls.__qualname__.rpartition('.')
+    found: Any = sys.modules.get(cls.__module__)
+    for part in path.split('.'):
+        found = getattr(found, part, None)
+    return typed_service(found) if getattr(found, last, None) is cls else ''
+
+
+def typed_service(actor_class: Any) -> str:
+    """Return the full name of the typed service of an actor class; '' when it can't have one."""
+    try:
+        return '.'.join(service_of(actor_class))
+    except Unmappable:
+        return ''
 
 
 def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
@@ -245,6 +295,18 @@ def signature_text(owner: Any, name: str) -> str:
     ]
     result = _unquoted(signature.return_annotation)
     return str(signature.replace(parameters=parameters, return_annotation=result))
+
+
+def _type_text(cls: type, name: str, member: Any) -> str:
+    """Return the annotation of an attribute for people; '' when there is none."""
+    function = getattr(member, 'fget', None) or getattr(member, 'func', None)
+    holders = [function] if function is not None else list(cls.__mro__)
+    key = name if function is None else 'return'
+    for holder in holders:
+        annotations = inspect.get_annotations(holder)
+        if key in annotations:
+            return inspect.formatannotation(_unquoted(annotations[key]))
+    return ''
 
 
 class _Bare(str):

@@ -7,7 +7,8 @@ name, so one servicer serves both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -17,25 +18,28 @@ from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+File = descriptor_pb2.FileDescriptorProto
+
 _SERVICES = ('grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection')
 
 
-def descriptors() -> list[descriptor_pb2.FileDescriptorProto]:
+@functools.cache
+def descriptors() -> tuple[File, ...]:
     """Return the files that every actor process serves, comments included."""
     data = resources.files('uactor.v1').joinpath('actor.binpb').read_bytes()
     files = list(descriptor_pb2.FileDescriptorSet.FromString(data).file)
     for module in (error_details_pb2, health_pb2, pb):  # reflection last, for _as_v1
-        file = descriptor_pb2.FileDescriptorProto()
+        file = File()
         module.DESCRIPTOR.CopyToProto(file)
         files.append(file)
     files.append(_as_v1(files[-1]))
-    return files
+    return tuple(files)
 
 
-def _as_v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+def _as_v1(alpha: File) -> File:
     """Return the v1 reflection file: the messages of v1alpha under another name."""
     data = alpha.SerializeToString()
-    file = descriptor_pb2.FileDescriptorProto.FromString(data)
+    file = File.FromString(data)
     file.name, file.package = 'grpc/reflection/v1/reflection.proto', 'grpc.reflection.v1'
 
     def renamed(name: str) -> str:
@@ -53,21 +57,28 @@ def _as_v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDesc
 
 
 class Reflection:
-    """Answers what tools ask about the services and their messages."""
+    """Answers what tools ask about the services and their messages.
 
-    def __init__(self, files: list[descriptor_pb2.FileDescriptorProto]) -> None:
-        self._files = {file.name: file for file in files}
-        self._by_symbol: dict[str, str] = {}
-        for file in files:
-            self._by_symbol.update((symbol, file.name) for symbol in _symbols(file))
+    :param files: what every actor process serves.
+    :param more: returns further files; asked when somebody wants to know.
+    """
 
-    def services(self) -> list[str]:
-        """Return the names of all services."""
-        return sorted(
-            _full(file.package, service.name)
-            for file in self._files.values()
-            for service in file.service
-        )
+    def __init__(self, files: Sequence[File], more: Callable[[], Sequence[File]]) -> None:
+        self._own = files
+        self._more = more
+
+    def own_services(self) -> list[str]:
+        """Return the names of the services that every actor process has."""
+        return sorted(_services(self._own))
+
+    @functools.cached_property
+    def _files(self) -> dict[str, File]:
+        files = {file.name: file for file in self._more()}
+        return files | {file.name: file for file in self._own}  # which have their comments
+
+    @functools.cached_property
+    def _by_symbol(self) -> dict[str, str]:
+        return {symbol: file.name for file in self._files.values() for symbol in _symbols(file)}
 
     def handlers(self) -> list[Any]:
         """Return the gRPC handlers for both versions."""
@@ -100,7 +111,7 @@ class Reflection:
     ) -> None:
         kind = request.WhichOneof('message_request')
         if kind == 'list_services':
-            for service in self.services():
+            for service in sorted(_services(self._files.values())):
                 response.list_services_response.service.add(name=service)
             return
         name: str | None = None
@@ -117,8 +128,8 @@ class Reflection:
             file.SerializeToString() for file in self._with_imports(name)
         )
 
-    def _with_imports(self, name: str) -> list[descriptor_pb2.FileDescriptorProto]:
-        found: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+    def _with_imports(self, name: str) -> list[File]:
+        found: dict[str, File] = {}
         wanted = [name]
         while wanted:
             current = wanted.pop()
@@ -128,11 +139,16 @@ class Reflection:
         return list(found.values())
 
 
+def _services(files: Iterable[File]) -> Iterator[str]:
+    for file in files:
+        yield from (_full(file.package, service.name) for service in file.service)
+
+
 def _full(package: str, name: str) -> str:
     return f'{package}.{name}' if package else name
 
 
-def _symbols(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
+def _symbols(file: File) -> Iterator[str]:
     """Yield the full names of everything in a file that can be asked for."""
     for enum in file.enum_type:
         yield _full(file.package, enum.name)

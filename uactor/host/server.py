@@ -29,10 +29,9 @@ from uactor.host.primitives import Locks
 from uactor.host.reflection import Reflection, descriptors
 from uactor.host.servicer import ActorServicer, Authorization
 from uactor.host.threads import ThreadPerCall
+from uactor.host.typed import TypedDoor, TypedService
 from uactor.inherited import disconnect, plain
 from uactor.lane import path_of
-from uactor.v1 import actor_pb2 as pb
-from uactor.v1 import actor_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +70,11 @@ class Surroundings:
     """What the host is given of the rooms that it does not import.
 
     :ivar dial: connects to an actor process by its address.
-    :ivar resolve: makes the proxy for a handle.
+    :ivar resolve: makes the proxy for a handle, by a manager class if one is given.
     """
 
     dial: Callable[[str], local.Connection]
-    resolve: Callable[[pb.Handle], Any]
+    resolve: Callable[..., Any]
 
 
 class Host:
@@ -95,14 +94,16 @@ class Host:
         self.locks = Locks()
         self.clients = Clients(self._forget_client)
         self.dispatcher = Dispatcher(self.table, self.locks)
-        self._reflection = Reflection(descriptors())
+        self.errors: Mapping[type[BaseException], str] = actor_class.manager_class._errors
+        self.is_local = is_loopback(target(settings.address))
         self._health = health.HealthServicer()
+        self.typed = TypedService(actor_class, self._typed_service_fails)
+        self._reflection = Reflection(descriptors(), self.typed.files)
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._server = self._make_server(settings)
         self.address = _bind(self._server, settings)
         self.target = target(self.address)
         self.lanes = _lanes(self, settings)
-        self.is_local = is_loopback(self.target)
         self._stopping = False
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -110,6 +111,7 @@ class Host:
             self.dispatcher,
             self.table,
             self.target,
+            self.typed.name,
             settings.serializer,
             surroundings.resolve,
             self.factory,
@@ -132,9 +134,10 @@ class Host:
             interceptors=[Authorization(settings.authkey)],
             options=options,
         )
-        actor_pb2_grpc.add_ActorServiceServicer_to_server(ActorServicer(self), server)
+        ActorServicer(self).add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers(self._reflection.handlers())
+        server.add_generic_rpc_handlers([TypedDoor(self)])
         return server
 
     # --- beginning ---------------------------------------------------------------------------
@@ -164,8 +167,11 @@ class Host:
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def _set_health(self, status: int) -> None:
-        for service in ('', *self._reflection.services()):
+        for service in ('', self.typed.name, *self._reflection.own_services()):
             self._health.set(service, status)
+
+    def _typed_service_fails(self) -> None:
+        self._health.set(self.typed.name, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     # --- what the rest of uactor needs -------------------------------------------------------
 

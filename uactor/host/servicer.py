@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError
 
 from uactor import auth
 from uactor.errors import UActorException, status_of
-from uactor.host import sessions, status
-from uactor.host.clients import Caller
-from uactor.host.objects import ANONYMOUS
-from uactor.host.threads import is_reserve
+from uactor.host import rpcs, sessions
+from uactor.host.arguments import InvalidArgument
+from uactor.host.threads import is_reserve, retire
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -61,40 +62,65 @@ def _refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
 _REFUSAL: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
+_SERVICE = pb.DESCRIPTOR.services_by_name['ActorService']
+
+
 class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     """Turns RPCs into dispatcher calls."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._rpc = rpcs.of_service(host, _SERVICE.full_name)
 
-    @contextlib.contextmanager
-    def _caller(self, context: grpc.ServicerContext) -> Iterator[Caller]:
-        """Accept the RPC, and make a status of what it raises."""
-        if is_reserve():
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
-        caller = Caller(ANONYMOUS)
-        clients = self._host.clients
-        clients.unary(caller)
-        if not context.add_callback(caller.interrupt.fire):
-            caller.interrupt.fire()
-        try:
-            with self._host.dispatcher.accepted():
-                yield caller
-        except BaseException as error:
-            if isinstance(error, GeneratorExit) and not context.is_active():
-                raise  # the client has left a stream
-            status.abort(context, error, caller, tracebacks=self._host.is_local)
-        finally:
-            clients.unary_done(caller)
+    def add_to(self, server: grpc.Server) -> None:
+        """Have a server serve this.
+
+        What the generated function does, but that requests outside sessions come as bytes: gRPC
+        has one status, INTERNAL, for all that it can't decode.
+        """
+        handlers = {method.name: self._handler(method) for method in _SERVICE.methods}
+        service = grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
+        server.add_generic_rpc_handlers((service,))
+        server.add_registered_method_handlers(_SERVICE.full_name, handlers)
+
+    def _handler(self, method: Any) -> Any:
+        run = getattr(self, method.name)
+        request, response = (
+            message_factory.GetMessageClass(kind)
+            for kind in (method.input_type, method.output_type)
+        )
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                run, request.FromString, response.SerializeToString
+            )
+
+        def decoded(data: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                message = request.FromString(data)
+            except DecodeError as error:
+                with self._rpc(context):
+                    raise InvalidArgument('', error) from error
+            return run(message, context)
+
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                decoded, response_serializer=response.SerializeToString
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            decoded, response_serializer=response.SerializeToString
+        )
 
     def Describe(
         self, request: pb.DescribeRequest, context: grpc.ServicerContext
     ) -> pb.DescribeResponse:
-        with self._caller(context):
-            return self._host.exchange.describe(request.handle)
+        with self._rpc(context):
+            response = self._host.exchange.describe(request.handle)
+            if response.handle.id == self._host.table.actor_id:
+                self._host.typed.describe(response)
+            return response
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             response = pb.CallResponse()
             self._host.exchange.call(caller, request, response.result)
             return response
@@ -103,9 +129,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.CallStreamResponse]:
         exchange = self._host.exchange
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             result, _ = exchange.dispatch(caller, request.call)
-            with contextlib.closing(_items(result, caller)) as items:
+            with contextlib.closing(rpcs.items(result, caller)) as items:
                 call = request.call
                 for item in items:
                     response = pb.CallStreamResponse()
@@ -115,7 +141,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributeResponse:
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             response = pb.GetAttributeResponse()
             self._host.exchange.get_attribute(caller, request, response.value)
             return response
@@ -123,26 +149,26 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.SetAttributeResponse:
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             self._host.exchange.set_attribute(caller, request)
             return pb.SetAttributeResponse()
 
     def CreateHandle(
         self, request: pb.CreateHandleRequest, context: grpc.ServicerContext
     ) -> pb.CreateHandleResponse:
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             return pb.CreateHandleResponse(handle=self._host.exchange.create(caller, request))
 
     def RetainHandle(
         self, request: pb.RetainHandleRequest, context: grpc.ServicerContext
     ) -> pb.RetainHandleResponse:
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             return self._host.exchange.retain(caller, request)
 
     def ReleaseHandle(
         self, request: pb.ReleaseHandleRequest, context: grpc.ServicerContext
     ) -> pb.ReleaseHandleResponse:
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             for handle in request.handles:
                 self._host.table.get(handle)  # raises when it is gone
             self._host.table.release(request.handles, caller.client_id)
@@ -151,7 +177,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def ListHandles(
         self, request: pb.ListHandlesRequest, context: grpc.ServicerContext
     ) -> pb.ListHandlesResponse:
-        with self._caller(context):
+        with self._rpc(context):
             response = pb.ListHandlesResponse()
             for entry, holds, clients in self._host.table.held():
                 handle = self._host.exchange.handle(entry, detailed=True)
@@ -163,6 +189,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     ) -> Iterator[pb.SessionResponse]:
         if is_reserve():
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
+        retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
         door = _GrpcDoor(context, authorized)
         return sessions.serve(self._host, _until_gone(request_iterator), door)
@@ -173,7 +200,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         # The reply goes out first: a handler that stops the server itself can lose it.
         if not context.add_callback(self._host.request_stop):
             self._host.request_stop()
-        with self._caller(context) as caller:
+        with self._rpc(context) as caller:
             self._host.dispatcher.call(caller, '', 'shutdown', (), {})
             return pb.ShutdownResponse()
 
@@ -206,22 +233,3 @@ def _until_gone(requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionReq
         yield from requests
     except grpc.RpcError as error:
         log.debug('the client of a session has gone: %s', error)
-
-
-def _items(result: Any, caller: Caller) -> Generator[Any, None, None]:
-    """Iterate over a result for a caller, and close the iterator when it has gone.
-
-    :raises Interrupted: when it has gone, or the actor is ending: what is left is missing.
-    """
-    items = iter(result)
-    caller.stage = 'running'
-    try:
-        for item in items:
-            caller.interrupt.check()
-            caller.stage = 'done'
-            yield item
-            caller.stage = 'running'
-    finally:
-        close = getattr(items, 'close', None)
-        if close is not None:
-            close()

@@ -159,6 +159,7 @@ class _Session:
 
     def _check_size(self, response: pb.SessionResponse) -> None:
         if (size := response.ByteSize()) > self._limit:
+            self._host.exchange.take_back(self._caller, response.result)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'
@@ -175,6 +176,7 @@ class _Session:
         failures.shorten(failure, self._limit)
         if passage.grants and failure.HasField('pickle'):
             self._host.table.retain(passage.grants, self._caller.client_id)
+            failure.pickle.granted.extend(passage.grants)
         return failure
 
 

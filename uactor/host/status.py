@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import urllib.parse
+from collections.abc import Mapping
 
 import grpc
 from google.protobuf import any_pb2, message
@@ -20,43 +22,58 @@ _TRAILERS = 4096
 
 _LINE, _NAME, _TEXT = 1024, 128, 384
 _OVERHEAD = 192  # keys of the trailers, and the envelope of the traceback
-_DOMAIN = 'uactor.v1.ActorService'
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling:
+    """How the RPCs of one service tell of errors.
+
+    :ivar service: its name.
+    :ivar declared: codes that the actor's class declares for what its code raises.
+    :ivar tracebacks: whether callers may see where in the actor an error was raised.
+    """
+
+    service: str
+    declared: Mapping[type[BaseException], str]
+    tracebacks: bool
 
 
 def abort(
-    context: grpc.ServicerContext, error: BaseException, caller: Caller, tracebacks: bool
+    context: grpc.ServicerContext, error: BaseException, caller: Caller, telling: Telling
 ) -> None:
-    """End the RPC with the status that tells of ``error``.
-
-    :param tracebacks: whether the caller may see where in the actor it was raised.
-    """
-    reason, name, executed = _told(error, caller)
+    """End the RPC with the status that tells of ``error``."""
+    reason, name, executed = _told(error, caller, telling.declared)
     code = getattr(grpc.StatusCode, name)
     failure = failures.encode(reason, executed, pickles=False)
     line = _one_line(f'{failure.type_name}: {failure.message}')
     status = status_pb2.Status(code=code.value[0], message=line)
     metadata = {'py_type': _shortened(failure.type_name, _NAME), 'executed': executed}
-    _add(status, error_details_pb2.ErrorInfo(reason=name, domain=_DOMAIN, metadata=metadata))
+    _add(
+        status, error_details_pb2.ErrorInfo(reason=name, domain=telling.service, metadata=metadata)
+    )
     if isinstance(error, InvalidArgument):
         request = error_details_pb2.BadRequest()
         request.field_violations.add(
-            field=_shortened(error.field, _NAME), description=_shortened(failure.message, _TEXT)
+            field=_shortened(error.field, _NAME),
+            description=_shortened(error.description or failure.message, _TEXT),
         )
         _add(status, request)
-    elif tracebacks:
+    elif telling.tracebacks:
         room = _TRAILERS - _OVERHEAD - _encoded_size(line)
         detail = _shortened(failure.traceback, room * 3 // 4 - status.ByteSize())  # goes as base64
         _add(status, error_details_pb2.DebugInfo(detail=detail))
     context.abort_with_status(rpc_status.to_status(status))
 
 
-def _told(error: BaseException, caller: Caller) -> tuple[BaseException, str, Executed]:
+def _told(
+    error: BaseException, caller: Caller, declared: Mapping[type[BaseException], str]
+) -> tuple[BaseException, str, Executed]:
     """Return the error to tell of, the name of its status code, and whether the call has run."""
     if isinstance(error, InvalidArgument):
-        return error.reason, 'INVALID_ARGUMENT', 'no'
+        return error.reason, 'INVALID_ARGUMENT', caller.executed
     if isinstance(error, Interrupted):  # or the client has gone, and hears nothing
         return ActorDiedError('the actor ended while the call was waiting'), 'ABORTED', 'maybe'
-    return error, errors.status_of(error, caller.stage), caller.executed
+    return error, errors.status_of(error, caller.stage, declared), caller.executed
 
 
 def _add(status: status_pb2.Status, detail: message.Message) -> None:

@@ -14,11 +14,18 @@ T = TypeVar('T')
 log = logging.getLogger(__name__)
 
 
+_IDLE_SECONDS = 10.0
+_MOST_IDLE = 8
+
+Work = Callable[[], None]
+
+
 class ThreadPerCall(Executor):
-    """Runs each call on a daemon thread of its own.
+    """Runs each call on a daemon thread that has nothing else to do.
 
     A fixed pool deadlocks when its workers wait for a call that can't get a worker
-    (grpc issues 8616 and 7052).
+    (grpc issues 8616 and 7052). So there is no limit; but a thread that is through waits for
+    another call for a while, since starting one costs a quarter of a call.
 
     When there are no more threads to be had, a reserve takes over, which answers what needs no
     time: health, and that there are no more threads. An exception here would end the thread that
@@ -26,11 +33,13 @@ class ThreadPerCall(Executor):
     """
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._idle: list[queue.SimpleQueue[Work]] = []
+        self._changing_idle = threading.Lock()
         threading.Thread(target=self._be_reserve, name='uactor-reserve', daemon=True).start()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run ``fn`` on a new thread, or else on the reserve."""
+        """Run ``fn`` on a thread that is idle or new, or else on the reserve."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -41,26 +50,59 @@ class ThreadPerCall(Executor):
             else:
                 future.set_result(result)
 
+        with self._changing_idle:
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None:
+            idle.put(run)
+            return future
         try:
-            threading.Thread(target=run, name='uactor-rpc', daemon=True).start()
+            threading.Thread(target=self._work, args=(run,), name='uactor-rpc', daemon=True).start()
         except RuntimeError as error:
             log.warning('a call is refused: %s', error)
             self._waiting.put(run)
         return future
 
+    def _work(self, run: Work | None) -> None:
+        own: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        while run is not None:
+            run()
+            del run  # with the call's arguments, which an idle thread must not keep alive
+            run = self._next(own)
+
+    def _next(self, own: queue.SimpleQueue[Work]) -> Work | None:
+        """Wait to be given something to do; return None when it is time to end."""
+        with self._changing_idle:
+            if _here.retired or len(self._idle) >= _MOST_IDLE:
+                return None
+            self._idle.append(own)
+        try:
+            return own.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            with self._changing_idle:
+                if own in self._idle:
+                    self._idle.remove(own)
+                    return None
+            return own.get()  # it has just been given something
+
     def _be_reserve(self) -> None:
-        _reserve.here = True
+        _here.reserve = True
         while True:
             self._waiting.get()()
 
 
-class _Reserve(threading.local):
-    here = False
+class _Here(threading.local):
+    reserve = False
+    retired = False
 
 
-_reserve = _Reserve()
+_here = _Here()
 
 
 def is_reserve() -> bool:
     """Tell whether this thread has no time: there are no others, and RPCs wait for it."""
-    return _reserve.here
+    return _here.reserve
+
+
+def retire() -> None:
+    """Have this thread end with its RPC: a session may have left on it what belongs to threads."""
+    _here.retired = True

@@ -8,10 +8,10 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from uactor.launch import frames
 from uactor.reaper import reaper
@@ -25,6 +25,20 @@ no_fork = threading.RLock()
 lifeline and its registration would keep it open."""
 
 
+class Child(Protocol):
+    """A process that this one has started, by itself or through another one."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Wait until it has ended and return its exit status, negative for a signal."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal unless it has ended."""
+        ...
+
+
 class ActorProcess:
     """An actor process, with the methods of :class:`multiprocessing.Process`.
 
@@ -36,7 +50,7 @@ class ActorProcess:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: Child,
         lifeline: socket.socket,
         name: str,
         directory: str | None,
@@ -58,8 +72,8 @@ class ActorProcess:
         _processes[process.pid] = self
         try:
             threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
-        except RuntimeError:  # in Python 3.12 there are no more threads at exit
-            del _processes[process.pid]
+        except BaseException:  # in Python 3.12 there are no more threads at exit; KeyboardInterrupt
+            _processes.pop(process.pid, None)
             raise
 
     @property

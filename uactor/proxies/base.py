@@ -154,13 +154,16 @@ def rebuild_proxy(
     return make(token, serializer, manager=manager, exposed=exposed, incref=False)
 
 
-def proxy_for_handle(handle: pb.Handle) -> Any:
-    """Make the proxy for a native handle, and hold its object."""
+def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = ActorManager) -> Any:
+    """Make the proxy for a native handle, and hold its object.
+
+    :param manager_class: has the proxy classes for objects of other actors.
+    """
     here = local.host
     if here is not None and (not handle.address or here.owns(handle.id)):
         shared = here.known(handle.id)
         return _inside(here, shared)
-    return proxy_of(ActorManager, Token(handle.typeid, handle.address, handle.id), handle.methods)
+    return proxy_of(manager_class, Token(handle.typeid, handle.address, handle.id), handle.methods)
 
 
 # --- methods -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, get_args, get_origin
 
 from uactor.service import arrays, hints, models, wellknown
+from uactor.service.containers import CONTAINERS, MAPPINGS
 from uactor.service.enums import EnumItem, LiteralItem, check_values, enum_plan
 from uactor.service.errors import Unmappable
 from uactor.service.items import BigInt, Bytes, Float, Int, Item, Scalar, Text
@@ -19,28 +20,9 @@ from uactor.service.markers import Digits, Pin, Renamed, Width
 from uactor.service.naming import pascal, snake
 from uactor.service.plan import MessagePlan, Part, check_names
 from uactor.service.records import Record, Tuple, Wrapped
+from uactor.service.shared import Shared
 from uactor.service.slots import Choice, Many, Map, Maybe, One, Pairs, Slot
 
-_ANY_ORDER = (list, tuple, collections.deque, abc.Sequence, abc.Set, abc.ValuesView)
-_CONTAINERS: dict[Any, tuple[str, tuple[type, ...], Any]] = {
-    list: ('list', (list,), list),
-    tuple: ('tuple_of_any_length', (tuple,), tuple),
-    collections.deque: ('deque', (collections.deque,), collections.deque),
-    set: ('set', (set,), set),
-    frozenset: ('frozenset', (frozenset,), frozenset),
-    abc.Sequence: ('sequence', (abc.Sequence,), list),
-    abc.MutableSequence: ('sequence', (abc.MutableSequence,), list),
-    abc.Collection: ('collection', _ANY_ORDER, list),
-    abc.Iterable: ('collection', _ANY_ORDER, list),
-    abc.Set: ('set', (abc.Set,), frozenset),
-    abc.MutableSet: ('set', (abc.MutableSet,), set),
-}
-_MAPPINGS: dict[Any, tuple[str, type, Any]] = {
-    dict: ('dict', dict, dict),
-    abc.Mapping: ('dict', abc.Mapping, dict),
-    abc.MutableMapping: ('dict', abc.MutableMapping, dict),
-    collections.OrderedDict: ('ordered_dict', collections.OrderedDict, collections.OrderedDict),
-}
 _MAP_KEYS = (
     'bool',
     'string',
@@ -185,28 +167,27 @@ class Shapes:
             return One(Json(self.externals, 'ListValue'))
         if origin is dict and args in ((), (str, Any), (str, object)):
             return One(Json(self.externals, 'Struct'))
-        if origin in _CONTAINERS:
+        if origin in CONTAINERS:
             return self._many(origin, args[0] if args else Any, where)
         if origin is collections.Counter:
             return self._counter(args[0] if args else Any, where)
-        if origin in _MAPPINGS:
+        if origin in MAPPINGS:
             return self._mapping(origin, args or (Any, Any), where)
         if origin is collections.defaultdict:
             raise Unmappable('the factory of a defaultdict would be lost; use dict')
         return None
 
     def _many(self, origin: Any, hint: Any, where: str) -> Slot:
-        kind, accepts, make = _CONTAINERS[origin]
+        kind, accepts, make = CONTAINERS[origin]
         if origin in (set, frozenset, abc.Set, abc.MutableSet):
             _check_hashable(hint)
         return Many(self.item(hint, where), kind, accepts, make)
 
     def _counter(self, hint: Any, where: str) -> Slot:
-        counter = collections.Counter
-        return self._dict(('counter', counter, counter), hint, int, where)
+        return self._dict(MAPPINGS[collections.Counter], hint, int, where)
 
     def _mapping(self, origin: Any, args: tuple[Any, ...], where: str) -> Slot:
-        return self._dict(_MAPPINGS[origin], args[0], args[1], where)
+        return self._dict(MAPPINGS[origin], args[0], args[1], where)
 
     def _dict(self, form: tuple[str, type, Any], key: Any, item: Any, where: str) -> Slot:
         kind, accepts, make = form
@@ -263,12 +244,12 @@ class Shapes:
                 return self._enum(origin)
             if hasattr(origin, '_callmethod') or hasattr(origin, 'proxy_class'):
                 is_actor = hasattr(origin, 'proxy_class')
-                return wellknown.Shared(self.externals, origin, 'actor' if is_actor else None)
+                return Shared(self.externals, origin, 'actor' if is_actor else None)
         return arrays.array(self.externals, hint, args)
 
     def shared(self, hint: Any, typeid: str) -> Slot:
         """Return the shape of a result that stays in the actor."""
-        return One(wellknown.Shared(self.externals, hint, typeid))
+        return One(Shared(self.externals, hint, typeid))
 
     def _enum(self, class_: type[enum.Enum]) -> Item:
         if issubclass(class_, enum.Flag):

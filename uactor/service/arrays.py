@@ -5,35 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from google.protobuf import descriptor_pb2
-
 from uactor.service.errors import Misfit, Unmappable
 from uactor.service.items import EXACT, NAMED, NOT, Handles, Item, Message, misfit
 from uactor.service.wellknown import Externals
-
-ARRAY_FILE = 'uactor/v1/ndarray.proto'
-
-
-def array_file() -> descriptor_pb2.FileDescriptorProto:
-    """Return the file that defines ``uactor.v1.NdArray``."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name=ARRAY_FILE, package='uactor.v1', syntax='proto3')
-    message = file.message_type.add(name='NdArray')
-    optional, repeated = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    message.field.add(name='dtype', number=1, type=field.TYPE_STRING, label=optional)
-    message.field.add(name='shape', number=2, type=field.TYPE_INT64, label=repeated)
-    message.field.add(name='data', number=3, type=field.TYPE_BYTES, label=optional)
-    for path, text in _ARRAY_COMMENTS.items():
-        file.source_code_info.location.add(path=path, span=[0, 0, 0], leading_comments=text)
-    return file
-
-
-_ARRAY_COMMENTS = {
-    (4, 0): ' NdArray is an array of numpy.\n',
-    (4, 0, 2, 0): ' Type of the elements, as numpy writes it: "<f8", "|u1".\n',
-    (4, 0, 2, 1): ' Length of each dimension.\n',
-    (4, 0, 2, 2): ' The elements, the last dimension running fastest.\n',
-}
 
 
 class Array(Message):
@@ -42,13 +16,13 @@ class Array(Message):
     label = key = 'ndarray'
 
     def __init__(self, externals: Externals, hint: Any, dtype: Any) -> None:
-        self.proto = externals.get('uactor.v1.NdArray', ARRAY_FILE)
-        self.hint, self._dtype = hint, dtype
+        self.proto = externals.get('uactor.v1.NdArray', 'uactor/v1/actor.proto')
+        self.hint, self.dtype = hint, dtype
 
     def pack(self, value: Any, handles: Handles) -> Any:
         """Return the array's elements, in the order of C."""
         if not self.match(value):
-            wanted = f' of {self._dtype.__name__}' if self._dtype else ''
+            wanted = f' of {self.dtype.__name__}' if self.dtype else ''
             raise misfit(value, f'an ndarray{wanted}')
         dtype = self._plain(value.dtype)
         return self.make(dtype=dtype.str, shape=value.shape, data=value.tobytes())
@@ -64,8 +38,8 @@ class Array(Message):
             array = flat.reshape(tuple(wire.shape)).copy()
         except (TypeError, ValueError, SyntaxError) as error:
             raise error if isinstance(error, Misfit) else Misfit(str(error)) from error
-        if self._dtype is not None and not issubclass(dtype.type, self._dtype):
-            raise Misfit(f'{dtype} is not {self._dtype.__name__}')
+        if self.dtype is not None and not issubclass(dtype.type, self.dtype):
+            raise Misfit(f'{dtype} is not {self.dtype.__name__}')
         return array
 
     def _plain(self, dtype: Any) -> Any:
@@ -76,8 +50,8 @@ class Array(Message):
     def match(self, value: Any) -> int:
         """Take an array, when its elements are what they should be."""
         is_array = type(value) is sys.modules['numpy'].ndarray
-        if is_array and self._dtype is not None:
-            return NAMED if issubclass(value.dtype.type, self._dtype) else NOT
+        if is_array and self.dtype is not None:
+            return NAMED if issubclass(value.dtype.type, self.dtype) else NOT
         return EXACT if is_array else NOT
 
 

@@ -15,7 +15,6 @@ from google.protobuf import (
     timestamp_pb2,
 )
 
-from uactor.service import arrays
 from uactor.service.naming import camel, file_of, pascal
 from uactor.service.plan import EnumPlan, FieldPlan, MessagePlan, Plan, Reserved
 from uactor.v1 import actor_pb2
@@ -35,7 +34,7 @@ _MESSAGE, _ENUM, _SERVICE = 4, 5, 6
 def known_files() -> dict[str, File]:
     """Return the files that those of services may need, by name."""
     modules = (timestamp_pb2, duration_pb2, struct_pb2, actor_pb2)
-    files = [arrays.array_file()]
+    files = []
     for module in modules:
         file = File()
         module.DESCRIPTOR.CopyToProto(file)

@@ -21,7 +21,7 @@ class EnumItem(Item):
     def __init__(self, hint: Any, label: str, plan: EnumPlan, members: Sequence[Any]) -> None:
         self.hint, self.label, self.proto = hint, label, plan
         self.key = plan.key
-        self._members = members
+        self.members = members
         self._numbers: dict[Any, int] = {}
         self._by_number: dict[int, Any] = {}
 
@@ -29,7 +29,7 @@ class EnumItem(Item):
         plan = self.proto
         if isinstance(plan, EnumPlan):
             numbers = [value.number for value in plan.values[1:]]
-            self._by_number = dict(zip(numbers, self._members, strict=True))
+            self._by_number = dict(zip(numbers, self.members, strict=True))
             self._numbers = {self._id(member): number for number, member in self._by_number.items()}
 
     def _id(self, member: enum.Enum) -> str:
@@ -68,7 +68,7 @@ class LiteralItem(EnumItem):
 
     def match(self, value: Any) -> int:
         """Take the strings; in a union before any str."""
-        return NAMED if type(value) is str and value in self._members else NOT
+        return NAMED if type(value) is str and value in self.members else NOT
 
 
 def enum_plan(key: str, name: str, doc: str, members: list[str]) -> EnumPlan:

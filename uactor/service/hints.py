@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
 
+from uactor import values
 from uactor.service.errors import Unmappable
 from uactor.service.markers import Pin, Renamed
 
@@ -45,7 +46,7 @@ def _lookup(name: str, owner: type, known: Mapping[str, Any]) -> Any:
     for parameter in getattr(owner, '__type_params__', ()):  # PEP 695
         if parameter.__name__ == name:
             return parameter
-    return inspect.getattr_static(owner, name, None)
+    return values.named_in(owner, name) or inspect.getattr_static(owner, name, None)
 
 
 def attribute_hint(owner: type, name: str) -> tuple[Any, type]:

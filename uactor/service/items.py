@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from uactor.service.errors import Misfit
 from uactor.service.plan import FieldType
-from uactor.v1 import actor_pb2 as pb
 
 # How well a value fits a shape. In a union the best one takes it.
 NOT, ANYTHING, CONVERTED, DERIVED, EXACT, NAMED = range(6)
@@ -27,23 +26,26 @@ NOT, ANYTHING, CONVERTED, DERIVED, EXACT, NAMED = range(6)
 class Handles(Protocol):
     """How whoever serves a call makes handles of objects, and finds what handles stand for."""
 
-    def write_handle(self, value: object, typeid: str | None) -> pb.Handle:
-        """Return a handle of ``value``; ``typeid`` is None for a proxy, which has one."""
+    def write_handle(self, value: object, typeid: str | None) -> Any:
+        """Return a ``uactor.v1.Handle`` of ``value``; ``typeid`` is None for a proxy's own."""
         ...
 
-    def read_handle(self, handle: pb.Handle) -> object:
-        """Return what ``handle`` stands for."""
+    def read_handle(self, handle: Any, hint: Any) -> object:
+        """Return what ``handle`` stands for, where the annotation ``hint`` is.
+
+        :raises Misfit: when it is something else.
+        """
         ...
 
 
 class NoHandles:
     """Refuses handles: for schemas that need none."""
 
-    def write_handle(self, value: object, typeid: str | None) -> pb.Handle:
+    def write_handle(self, value: object, typeid: str | None) -> Any:
         """Refuse."""
         raise Misfit('handles have no meaning here')
 
-    def read_handle(self, handle: pb.Handle) -> object:
+    def read_handle(self, handle: Any, hint: Any) -> object:
         """Refuse."""
         raise Misfit('handles have no meaning here')
 

@@ -43,17 +43,29 @@ class Renamed:
 Marker = Width | Digits | Pin | Renamed
 
 Int32 = Width('int32')
+"""``Annotated[int, uactor.Int32]``: an int of 32 bits; negative ones take ten bytes."""
 Int64 = Width('int64')
+"""``Annotated[int, uactor.Int64]``: an int of 64 bits, which every int is without a marker."""
 UInt32 = Width('uint32')
+"""``Annotated[int, uactor.UInt32]``: an int of 32 bits that is never negative."""
 UInt64 = Width('uint64')
+"""``Annotated[int, uactor.UInt64]``: an int of 64 bits that is never negative."""
 SInt32 = Width('sint32')
+"""``Annotated[int, uactor.SInt32]``: an int of 32 bits, in few bytes near 0 on both sides."""
 SInt64 = Width('sint64')
+"""``Annotated[int, uactor.SInt64]``: an int of 64 bits, in few bytes near 0 on both sides."""
 Fixed32 = Width('fixed32')
+"""``Annotated[int, uactor.Fixed32]``: a natural number of 32 bits, always in four bytes."""
 Fixed64 = Width('fixed64')
+"""``Annotated[int, uactor.Fixed64]``: a natural number of 64 bits, always in eight bytes."""
 SFixed32 = Width('sfixed32')
+"""``Annotated[int, uactor.SFixed32]``: an int of 32 bits, always in four bytes."""
 SFixed64 = Width('sfixed64')
+"""``Annotated[int, uactor.SFixed64]``: an int of 64 bits, always in eight bytes."""
 Float32 = Width('float')
+"""``Annotated[float, uactor.Float32]``: a float in single precision: rounded, as asked for."""
 BigInt = Digits()
+"""``Annotated[int, uactor.BigInt]``: an int of any size, as a string of digits."""
 
 
 def field(number: int) -> Pin:

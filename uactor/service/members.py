@@ -15,7 +15,7 @@ from uactor.service.annotations import Shapes
 from uactor.service.errors import Unmappable
 from uactor.service.methods import RESULT, Method
 from uactor.service.models import doc_of
-from uactor.service.naming import package_of, pascal, snake
+from uactor.service.naming import pascal, service_of, snake
 from uactor.service.plan import Kind, MessagePlan, Part, Plan, check_names
 from uactor.service.slots import Many, Map
 
@@ -35,11 +35,10 @@ def plan_of(actor_class: type, package: str | None = None) -> Plan:
     """
     planner = _Planner(actor_class)
     planner.run()
-    configured = package or getattr(actor_class, '_package_', None)
-    name = pascal(actor_class.__name__)
+    package, service = service_of(actor_class, package)
     return Plan(
-        package=package_of(configured or actor_class.__module__),
-        service=f'{name}Service',
+        package=package,
+        service=service,
         class_name=actor_class.__qualname__,
         doc=doc_of(actor_class),
         methods=planner.methods,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from uactor.service.errors import Unmappable
 
@@ -58,6 +59,17 @@ def package_of(module: str) -> str:
         module = 'main'
     parts = [_component(part) for part in module.split('.')]
     return '.'.join([*parts, 'v1'])
+
+
+def service_of(actor_class: Any, package: str | None = None) -> tuple[str, str]:
+    """Return the package and the name of the typed service of an actor class.
+
+    :param package: the package, without its version; by default ``_package_`` of the class, or
+        its module.
+    :raises Unmappable: when no name can be made of that of the class.
+    """
+    configured = package or actor_class._package_ or actor_class.__module__
+    return package_of(configured), f'{pascal(actor_class.__name__)}Service'
 
 
 def _component(part: str) -> str:

@@ -194,11 +194,9 @@ class Record(Item):
             raise misfit(value, f'a {class_.__qualname__} itself')
         if getattr(value, '__pydantic_extra__', None):
             raise misfit(value, 'without extra fields')
-        return {
-            part.python: getattr(value, part.python)
-            for part in self.proto.parts  # type: ignore[union-attr]
-            if hasattr(value, part.python)
-        }
+        parts = self.proto.parts  # type: ignore[union-attr]
+        found = {part.python: getattr(value, part.python, NOTHING) for part in parts}
+        return {name: item for name, item in found.items() if item is not NOTHING}
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return an instance; what its constructor says against it is a misfit."""

@@ -125,7 +125,9 @@ class Maybe(One):
 class Many(Slot):
     """Items in a container.
 
-    :ivar hint: the container's class, or the abstract one.
+    :ivar kind: name of what it is.
+    :ivar accepts: classes of what is taken.
+    :ivar make: makes one of its items.
     """
 
     inner = 'items'
@@ -135,12 +137,12 @@ class Many(Slot):
     ) -> None:
         self.item = item
         self.label, self.key = f'{item.label}_{kind}', f'{kind} of {item.key}'
-        self._kind, self._accepts, self._make = kind, accepts, make
+        self.kind, self.accepts, self.make = kind, accepts, make
         self.absent = make(())
 
     def empty(self) -> Any:
         """Return a new one, since the caller may change it."""
-        return self._make(())
+        return self.make(())
 
     def fields(self, name: str) -> list[FieldPlan]:
         """Return one repeated field."""
@@ -149,7 +151,7 @@ class Many(Slot):
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
         """Write the items in their order; those of a set sorted, if they can be."""
         if not self._takes(value):
-            raise misfit(value, f'a {self._kind}')
+            raise misfit(value, f'a {self.kind}')
         pack, items = self.item.pack, []
         for index, item in enumerate(self._ordered(value)):
             try:
@@ -178,13 +180,13 @@ class Many(Slot):
 
     def _made(self, name: str, items: list[Any]) -> Any:
         try:
-            return self._make(items)
+            return self.make(items)
         except TypeError as error:  # what a set can't hold
             raise Misfit(str(error), name) from error
 
     def _takes(self, value: Any) -> bool:
         is_text = isinstance(value, (str, bytes, bytearray))
-        return isinstance(value, self._accepts) and not is_text
+        return isinstance(value, self.accepts) and not is_text
 
     def match(self, value: Any) -> int:
         """Go by the class, and by the items."""
@@ -202,29 +204,29 @@ class Map(Slot):
     def __init__(
         self, key: Item, item: Item, kind: str, accepts: type[Any], make: Callable[[Any], Any]
     ) -> None:
-        self._key, self.item = key, item
+        self.keys, self.item = key, item
         self.label = f'{key.label}_{item.label}_{kind}'
         self.key = f'{kind} of {key.key} to {item.key}'
-        self._kind, self._accepts, self._make = kind, accepts, make
+        self.kind, self.accepts, self.make = kind, accepts, make
 
     def empty(self) -> Any:
         """Return a new one, since the caller may change it."""
-        return self._make(())
+        return self.make(())
 
     def fields(self, name: str) -> list[FieldPlan]:
         """Return one map field."""
-        means = f'{self._key.label} to {self.item.label}'
-        key_type = str(self._key.proto)
+        means = f'{self.keys.label} to {self.item.label}'
+        key_type = str(self.keys.proto)
         return [FieldPlan(name, self.item.proto, means, 'empty', key_type=key_type)]
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
         """Write the entries."""
-        if not isinstance(value, self._accepts):
-            raise misfit(value, f'a {self._kind}')
+        if not isinstance(value, self.accepts):
+            raise misfit(value, f'a {self.kind}')
         entries = {}
         for key, item in value.items():
             try:
-                entries[self._key.pack(key, handles)] = self.item.pack(item, handles)
+                entries[self.keys.pack(key, handles)] = self.item.pack(item, handles)
             except Misfit as error:
                 raise error.under(f'[{key!r}]') from None
         if len(entries) != len(value):
@@ -236,16 +238,16 @@ class Map(Slot):
         entries = {}
         for key, wire in getattr(message, name).items():
             try:
-                entries[self._key.unpack(key, handles)] = self.item.unpack(wire, handles)
+                entries[self.keys.unpack(key, handles)] = self.item.unpack(wire, handles)
             except Misfit as error:
                 raise error.under(f'[{key!r}]').under(name) from None
-        return self._make(entries) if entries else NOTHING
+        return self.make(entries) if entries else NOTHING
 
     def match(self, value: Any) -> int:
         """Go by the class, and by keys and values."""
-        if not isinstance(value, self._accepts):
+        if not isinstance(value, self.accepts):
             return NOT
-        parts = ((self._key.match(key), self.item.match(item)) for key, item in value.items())
+        parts = ((self.keys.match(key), self.item.match(item)) for key, item in value.items())
         return min((fit for pair in parts for fit in pair), default=EXACT)
 
 
@@ -285,14 +287,14 @@ class Choice(Slot):
 
     def __init__(self, arms: Collection[Item], allows_none: bool) -> None:
         self.arms = {arm.label: arm for arm in arms}
-        self._allows_none = allows_none
+        self.allows_none = allows_none
         self.absent = None if allows_none else NOTHING
         self.label = '_or_'.join(self.arms)
         self.key = ' | '.join(arm.key for arm in arms) + ' | None' * allows_none
 
     def fields(self, name: str) -> list[FieldPlan]:
         """Return a field for each arm."""
-        absent: Absence = 'none' if self._allows_none else 'error'
+        absent: Absence = 'none' if self.allows_none else 'error'
         return [
             FieldPlan(f'{name}_{label}', arm.proto, label, absent, oneof=name)
             for label, arm in self.arms.items()
@@ -300,7 +302,7 @@ class Choice(Slot):
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
         """Write the arm that the value fits best."""
-        if value is None and self._allows_none:
+        if value is None and self.allows_none:
             return
         label = self._best(value)
         wire[f'{name}_{label}'] = self.arms[label].pack(value, handles)
@@ -328,6 +330,6 @@ class Choice(Slot):
 
     def match(self, value: Any) -> int:
         """Return the best fit of all arms."""
-        if value is None and self._allows_none:
+        if value is None and self.allows_none:
             return NAMED
         return max(arm.match(value) for arm in self.arms.values())

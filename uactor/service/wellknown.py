@@ -1,4 +1,4 @@
-"""Items that are messages of other files, times and handles, and those that are strings."""
+"""Items that are messages which come with Protobuf, times, and those that are strings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,8 @@ import uuid
 from typing import Any, cast
 
 from uactor.service.errors import Misfit
-from uactor.service.items import (
-    EXACT,
-    NOT,
-    Handles,
-    Message,
-    Written,
-    by_class,
-    misfit,
-)
+from uactor.service.items import Handles, Message, Written, by_class, misfit
 from uactor.service.plan import External
-from uactor.v1 import actor_pb2 as pb
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _SECOND = datetime.timedelta(seconds=1)
@@ -176,30 +167,3 @@ _ADDRESSES = {
     ipaddress.IPv4Interface: 'ipv4_interface',
     ipaddress.IPv6Interface: 'ipv6_interface',
 }
-
-
-# --- handles -------------------------------------------------------------------------------------
-
-
-class Shared(Message):
-    """A proxy, or an object that stays in the actor, as a handle."""
-
-    label = key = 'handle'
-
-    def __init__(self, externals: Externals, hint: Any, typeid: str | None) -> None:
-        self.proto = externals.get('uactor.v1.Handle', 'uactor/v1/actor.proto')
-        self.hint, self._typeid = hint, typeid
-
-    def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the handle."""
-        handle = handles.write_handle(value, self._typeid)
-        return self.proto.bound.FromString(handle.SerializeToString())  # type: ignore[union-attr]
-
-    def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return what the handle stands for."""
-        return handles.read_handle(pb.Handle.FromString(wire.SerializeToString()))
-
-    def match(self, value: Any) -> int:
-        """Take proxies, actors, and whatever a typeid was given for."""
-        is_ours = isinstance(value, self.hint) if isinstance(self.hint, type) else False
-        return EXACT if is_ours or hasattr(value, '_callmethod') or self._typeid else NOT

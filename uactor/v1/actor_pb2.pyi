@@ -263,21 +263,29 @@ class Pickle(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     BUFFERS_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The pickle stream."""
     @_builtins.property
     def buffers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Out-of-band buffers, in the order in which the stream refers to them."""
 
+    @_builtins.property
+    def granted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In a response: ids of the handles in the pickle that are held for the
+        receiver already, each once per hold.
+        """
+
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         buffers: _abc.Iterable[_builtins.bytes] | None = ...,
+        granted: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffers", b"buffers", "data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffers", b"buffers", "data", b"data", "granted", b"granted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,6 +302,7 @@ class Handle(_message.Message):
     TYPEID_FIELD_NUMBER: _builtins.int
     REPR_FIELD_NUMBER: _builtins.int
     METHODS_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque id. It names the object and the run of the actor process, so that a
     handle of an earlier run is told from an unknown one.
@@ -304,6 +313,10 @@ class Handle(_message.Message):
     """Kind of proxy: "list", "Event", "actor", "auto", or a typeid of the class."""
     repr: _builtins.str
     """repr() of the object when the handle was made, for people; may be cut."""
+    service: _builtins.str
+    """Full name of the typed service that reaches the object at the address, as
+    "shop.counters.v1.CounterService". Empty where there is none: actors have one.
+    """
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Methods that may be called. Empty where the typeid tells them."""
@@ -316,14 +329,47 @@ class Handle(_message.Message):
         typeid: _builtins.str = ...,
         repr: _builtins.str = ...,
         methods: _abc.Iterable[_builtins.str] | None = ...,
+        service: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "id", b"id", "methods", b"methods", "repr", b"repr", "typeid", b"typeid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "id", b"id", "methods", b"methods", "repr", b"repr", "service", b"service", "typeid", b"typeid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Handle: _TypeAlias = Handle  # noqa: Y015
+
+@_typing.final
+class NdArray(_message.Message):
+    """NdArray is an array of numpy, as typed services carry it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    dtype: _builtins.str
+    """Type of the elements, as numpy writes it: "<f8", "|u1"."""
+    data: _builtins.bytes
+    """The elements, the last dimension running fastest."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Length of each dimension."""
+
+    def __init__(
+        self,
+        *,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dtype", b"dtype", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NdArray: _TypeAlias = NdArray  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -404,6 +450,7 @@ class DescribeResponse(_message.Message):
     SERIALIZER_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     PYTHON_VERSION_FIELD_NUMBER: _builtins.int
+    TYPED_SERVICE_FIELD_NUMBER: _builtins.int
     class_name: _builtins.str
     """Qualified name of its class, with the module."""
     doc: _builtins.str
@@ -430,6 +477,10 @@ class DescribeResponse(_message.Message):
     def typeids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Typeids known to the actor, for CreateHandle and CallRequest.typeid."""
 
+    @_builtins.property
+    def typed_service(self) -> Global___TypedService:
+        """The typed service of the actor's class. Only for the actor itself."""
+
     def __init__(
         self,
         *,
@@ -442,14 +493,87 @@ class DescribeResponse(_message.Message):
         serializer: _builtins.str = ...,
         protocol_version: _builtins.int = ...,
         python_version: _builtins.str = ...,
+        typed_service: Global___TypedService | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "typed_service", b"typed_service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "class_name", b"class_name", "doc", b"doc", "handle", b"handle", "methods", b"methods", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer", "typeids", b"typeids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "class_name", b"class_name", "doc", b"doc", "handle", b"handle", "methods", b"methods", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer", "typed_service", b"typed_service", "typeids", b"typeids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeResponse: _TypeAlias = DescribeResponse  # noqa: Y015
+
+@_typing.final
+class TypedService(_message.Message):
+    """TypedService describes the service that is made from the annotations of an
+    actor's class.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    UNMAPPED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its full name, as "shop.counters.v1.CounterService"."""
+    fingerprint: _builtins.str
+    """Hash over its contract, the same for the same names, numbers and types."""
+    locked: _builtins.bool
+    """Whether names and numbers come from a lock file, and so will not move."""
+    error: _builtins.str
+    """Why it can't be served, as by a lock file that contradicts the class; empty
+    when it is served. Its calls then end with FAILED_PRECONDITION.
+    """
+    @_builtins.property
+    def unmapped(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnmappedMember]:
+        """Members of the class that are not in it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        locked: _builtins.bool = ...,
+        unmapped: _abc.Iterable[Global___UnmappedMember] | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "fingerprint", b"fingerprint", "locked", b"locked", "name", b"name", "unmapped", b"unmapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypedService: _TypeAlias = TypedService  # noqa: Y015
+
+@_typing.final
+class UnmappedMember(_message.Message):
+    """UnmappedMember is a member of a class that is not in its typed service. It can
+    be reached through ActorService.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the method or attribute."""
+    reason: _builtins.str
+    """Why it is not there."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnmappedMember: _TypeAlias = UnmappedMember  # noqa: Y015
 
 @_typing.final
 class Method(_message.Message):
@@ -461,6 +585,7 @@ class Method(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     DOC_FIELD_NUMBER: _builtins.int
     TYPEID_FIELD_NUMBER: _builtins.int
+    RPC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to put in CallRequest.method."""
     signature: _builtins.str
@@ -469,6 +594,8 @@ class Method(_message.Message):
     """Docstring."""
     typeid: _builtins.str
     """Typeid of the handle that it returns; empty when it returns a value."""
+    rpc: _builtins.str
+    """Name of its RPC in the typed service; empty when it has none."""
     def __init__(
         self,
         *,
@@ -476,10 +603,11 @@ class Method(_message.Message):
         signature: _builtins.str = ...,
         doc: _builtins.str = ...,
         typeid: _builtins.str = ...,
+        rpc: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["doc", b"doc", "name", b"name", "signature", b"signature", "typeid", b"typeid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doc", b"doc", "name", b"name", "rpc", b"rpc", "signature", b"signature", "typeid", b"typeid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -493,19 +621,31 @@ class Attribute(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     DOC_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    GET_RPC_FIELD_NUMBER: _builtins.int
+    SET_RPC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to put in GetAttributeRequest.name."""
     doc: _builtins.str
     """Docstring of the property, if it is one."""
+    type: _builtins.str
+    """Python annotation, as "int"; empty when there is none."""
+    get_rpc: _builtins.str
+    """Name of the RPC of the typed service that reads it; empty when none does."""
+    set_rpc: _builtins.str
+    """Name of the RPC of the typed service that writes it; empty when none does."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         doc: _builtins.str = ...,
+        type: _builtins.str = ...,
+        get_rpc: _builtins.str = ...,
+        set_rpc: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["doc", b"doc", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doc", b"doc", "get_rpc", b"get_rpc", "name", b"name", "set_rpc", b"set_rpc", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,23 @@
+"""What generated clients need at run time: values to messages and back, and calls.
+
+Copied by uactor-codegen, the same for all clients; needs grpcio and protobuf only.
+"""
+
+from __future__ import annotations
+
+from uactor_codegen.runtime.aio import AsyncClient, AsyncStream
+from uactor_codegen.runtime.client import Client, Stream
+from uactor_codegen.runtime.failures import ActorError
+from uactor_codegen.runtime.schema import DEFAULT, Handle, Misfit, Schema
+
+__all__ = [
+    'DEFAULT',
+    'ActorError',
+    'AsyncClient',
+    'AsyncStream',
+    'Client',
+    'Handle',
+    'Misfit',
+    'Schema',
+    'Stream',
+]

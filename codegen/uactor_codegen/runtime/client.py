@@ -1,0 +1,187 @@
+"""Calls, as blocking clients make them."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from uactor_codegen.runtime.failures import error_of
+from uactor_codegen.runtime.schema import DEFAULT, Rpc, Schema
+
+T = TypeVar('T')
+Self = TypeVar('Self', bound='Client')
+Metadata = tuple[tuple[str, str], ...]
+OPTIONS = (('grpc.enable_http_proxy', 0), ('grpc.max_receive_message_length', -1))
+
+
+def metadata_of(authkey: bytes | None) -> Metadata:
+    """Return what authenticates calls."""
+    if authkey is None:
+        return ()
+    token = base64.urlsafe_b64encode(authkey).decode('ascii').rstrip('=')
+    return (('authorization', f'Bearer {token}'),)
+
+
+def failure(error: Any, requests: Any = None) -> BaseException:
+    """Return the error to raise for one of gRPC's: that of the client's own stream before others.
+
+    :param requests: the messages of that stream, if there is one.
+    """
+    if requests is not None and requests.error is not None:
+        own: BaseException = requests.error
+        return own
+    return error_of(error.code(), error.details(), error.trailing_metadata())
+
+
+class Requests:
+    """The messages of a client's stream: first the other arguments, then the items.
+
+    Where an item can't be had, or does not fit, the call is cancelled: an actor that was told
+    that the stream has ended would do half of what was asked for.
+
+    :ivar error: what has been raised for an item.
+    """
+
+    def __init__(self, rpc: Rpc, values: Mapping[str, Any], items: Iterable[Any]) -> None:
+        self.error: BaseException | None = None
+        self._messages = self._each(rpc, rpc.request(values), items)
+        self._call: Any = None
+        self._has_call = threading.Event()
+
+    def belong_to(self, call: Any) -> None:
+        """Say which call these are the messages of."""
+        self._call = call
+        self._has_call.set()
+
+    def _each(self, rpc: Rpc, head: Any, items: Iterable[Any]) -> Iterator[Any]:
+        yield head
+        try:
+            for item in items:
+                yield rpc.item(item)
+        except Exception as error:
+            self.error = error
+            self._has_call.wait()
+            self._call.cancel()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._messages
+
+
+class Stream(Generic[T]):
+    """The results of a call as they come; an iterator.
+
+    Leaving it as a context manager, or :meth:`cancel`, ends the call, which closes the actor's
+    generator.
+    """
+
+    def __init__(self, rpc: Rpc, call: Any, requests: Requests | None) -> None:
+        self._rpc, self._call, self._requests = rpc, call, requests
+
+    def __iter__(self) -> Stream[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            response = next(self._call)
+        except grpc.RpcError as error:
+            raise failure(error, self._requests) from None
+        result: T = self._rpc.result(response)
+        return result
+
+    def cancel(self) -> None:
+        """End the call."""
+        self._call.cancel()
+
+    def __enter__(self) -> Stream[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+class Client:
+    """Base of the blocking clients; one may be shared by threads.
+
+    :param target: an address as gRPC dials it, or an open channel, which is left open.
+    :param authkey: the actor's authkey, which all calls need.
+    :param timeout: most seconds for each call that has no timeout of its own.
+    """
+
+    _schema: Schema
+
+    def __init__(
+        self,
+        target: str | grpc.Channel,
+        *,
+        authkey: bytes | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._owns = isinstance(target, str)
+        self._channel = (
+            grpc.insecure_channel(target, OPTIONS) if isinstance(target, str) else target
+        )
+        self._metadata = metadata_of(authkey)
+        self._timeout = timeout
+
+    def close_channel(self) -> None:
+        """Close the channel, unless the client was given one."""
+        if self._owns:
+            self._channel.close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close_channel()
+
+    def _start(
+        self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
+    ) -> tuple[Any, Requests | None]:
+        """Start a call; return it, and the messages that it streams, if there are any."""
+        requests = None if items is DEFAULT else Requests(rpc, values, items)
+        request = rpc.request(values) if requests is None else iter(requests)
+        timeout = self._timeout if timeout is None else timeout
+        made = rpc.callable(self._channel)
+        start = made if rpc.server_streaming else made.future
+        call = start(request, timeout=timeout, metadata=self._metadata)
+        if requests is not None:
+            requests.belong_to(call)
+        return call, requests
+
+    def _call(
+        self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
+    ) -> Any:
+        """Make a call with one response; return the result.
+
+        :param items: what is streamed, if anything is.
+        """
+        rpc = self._schema.rpcs[name]
+        call, requests = self._start(rpc, timeout, values, items)
+        try:
+            return rpc.result(call.result())
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            raise failure(error, requests) from None
+        finally:
+            call.cancel()  # when this thread is interrupted
+
+    def _stream(
+        self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
+    ) -> Stream[Any]:
+        """Make a call with a stream of responses."""
+        rpc = self._schema.rpcs[name]
+        return Stream(rpc, *self._start(rpc, timeout, values, items))

@@ -1,0 +1,19 @@
+"""What the generator makes of the corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.codegen.support import CASES, run
+
+
+@pytest.fixture(scope='session')
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what is generated for each case, in a package of its own."""
+    folder = tmp_path_factory.mktemp('generated')
+    for case in CASES:
+        done = run(*case.targets, '-o', folder / f'made_{case.name}')
+        assert done.returncode == 0, done.stderr
+    return folder

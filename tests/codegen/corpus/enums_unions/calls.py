@@ -1,0 +1,18 @@
+CALLS = [
+    ('mix', (), {}, m.Color.RED),
+    ('mix', (m.Color.RED,), {}, m.Color.GREEN),
+    ('level', (m.Level.HIGH,), {}, m.Level.HIGH),
+    ('word', (m.Word.NO,), {}, m.Word.NO),
+    ('mode', (), {}, 'fast'),
+    ('mode', ('slow',), {}, 'slow'),
+    ('paint', (m.Circle(1.0),), {}, m.Circle(1.0, m.Color.RED)),
+    ('paint', (m.Square(2.0),), {}, m.Square(2.0)),
+    ('anything', (1,), {}, 1),
+    ('anything', ('1',), {}, '1'),
+    ('anything', ([],), {}, []),
+    ('anything', ([1, 2],), {}, [1, 2]),
+    ('maybe', (), {}, None),
+    ('maybe', (None,), {}, None),
+    ('maybe', (0,), {}, 0),
+    ('maybe', (m.Color.GREEN,), {}, m.Color.GREEN),
+]

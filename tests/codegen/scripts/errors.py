@@ -1,0 +1,81 @@
+"""What the client's exceptions tell."""
+
+import asyncio
+
+import grpc
+
+
+def failing(error, code, **told):
+    assert error.code is code, error
+    for name, value in told.items():
+        assert getattr(error, name) == value, (name, getattr(error, name), value)
+
+
+def raised(act):
+    try:
+        act()
+    except Exception as error:
+        return error
+    raise AssertionError('nothing was raised')
+
+
+async def raised_by(awaitable):
+    try:
+        await awaitable
+    except Exception as error:
+        return error
+    raise AssertionError('nothing was raised')
+
+
+with clients.FeedClient(address, authkey=authkey) as client:
+    error = raised(lambda: client.fail('no more'))
+    name = 'tests.codegen.corpus.streams.actor.Empty'
+    told = {'executed': 'yes', 'py_type': name, 'message': f'{name}: no more'}
+    failing(error, grpc.StatusCode.FAILED_PRECONDITION, **told)
+    assert error.reason, error
+    assert 'in fail' in error.traceback, error.traceback
+
+    # What does not fit is not even sent.
+    error = raised(lambda: client.fail(5))
+    assert isinstance(error, ValueError), error
+    assert error.path == 'text', error.path
+
+    error = raised(lambda: client.slow(timeout=0.2))
+    failing(error, grpc.StatusCode.DEADLINE_EXCEEDED, executed='', reason='')
+
+with clients.FeedClient(address, authkey=authkey, timeout=0.2) as client:
+    failing(raised(client.slow), grpc.StatusCode.DEADLINE_EXCEEDED)
+
+# A caller whose schema is another one: the parameter is missing.
+with clients.FeedClient(address, authkey=authkey) as client:
+    rpc = client._schema.rpcs['Fail']
+    call = rpc.callable(client._channel)
+    try:
+        call(rpc._request.bound(), metadata=client._metadata)
+    except grpc.RpcError as raw:
+        error = clients._runtime.client.failure(raw)
+    failing(
+        error,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        executed='no',
+        violations=(('text', 'missing'),),
+    )
+
+
+async def main():
+    async with clients.AsyncFeedClient(address, authkey=authkey) as client:
+        error = await raised_by(client.fail('no more'))
+        failing(error, grpc.StatusCode.FAILED_PRECONDITION, **told)
+        error = await raised_by(client.slow(timeout=0.2))
+        failing(error, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert isinstance(await raised_by(client.fail(5)), ValueError)
+        task = asyncio.ensure_future(client.slow())
+        await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            print('done')
+
+
+asyncio.run(main())

@@ -1,0 +1,205 @@
+"""What a template process does: fork actor processes, and tell how they have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import marshal
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+
+from uactor.launch import frames
+
+FORK, REAP = b'F', b'R'
+"""What can be asked of a template."""
+
+READY = b''
+"""Its first answer, unless that is a reason why it can't be forked."""
+
+PID = struct.Struct('!q')
+"""A process id, or an error number with a minus."""
+
+_NAME = 'uactor-template'
+_COMM = '/proc/self/comm'
+_MAX_DESCRIPTORS = 4
+
+
+@functools.cache
+def is_possible() -> bool:
+    """Tell whether this system can have templates.
+
+    It takes pidfds, by which a process that is nobody's child here can be awaited and signalled.
+    """
+    if not hasattr(os, 'pidfd_open') or not hasattr(signal, 'pidfd_send_signal'):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # Linux before 5.3, or forbidden
+        return False
+    return os.path.isdir('/proc/thread-self')
+
+
+def is_open(descriptor: int) -> bool:
+    """Tell whether a file descriptor is open."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def serve(control: socket.socket) -> socket.socket:
+    """Be the template of the process at the other end of ``control``, and end with it.
+
+    :returns: the lifeline, in each process that it forks; and nothing in itself.
+    """
+    control.set_inheritable(False)
+    obstacle = _obstacle(control)
+    if obstacle:
+        frames.send(control, obstacle.encode())
+        os._exit(1)
+    usual_name = _renamed(_NAME)
+    # Where it is ignored, nobody learns how a child has ended.
+    usual_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    gc.collect()
+    gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
+    frames.send(control, READY)
+    _let_go()
+    statuses: dict[int, int] = {}
+    lifeline = None
+    while lifeline is None:
+        with _accepted(control) as connection:
+            lifeline = _answer(connection, statuses)
+    control.close()
+    signal.signal(signal.SIGCHLD, usual_handler)
+    _renamed(usual_name)
+    return lifeline
+
+
+def _obstacle(control: socket.socket) -> str:
+    """Return why this process is not to be forked, whatever it has done as an interpreter."""
+    threads = len(os.listdir('/proc/self/task'))
+    if threads != 1:
+        return f'{threads} threads begin with the interpreter'
+    opened = filter(is_open, map(int, os.listdir('/proc/self/fd')))  # but that of the list itself
+    if set(opened) != {0, 1, 2, control.fileno()}:
+        return 'files are opened with the interpreter'
+    return ''
+
+
+def _let_go() -> None:
+    """Keep neither a directory busy nor the standard error of the owner open."""
+    os.chdir('/')
+    sys.stderr.flush()
+    os.dup2(1, 2)  # which is /dev/null
+
+
+def _accepted(control: socket.socket) -> socket.socket:
+    while True:
+        mark, descriptors, *_ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if descriptors:
+            return socket.socket(fileno=descriptors[0])
+        if not mark:  # the owner has ended
+            os._exit(0)
+
+
+def _answer(connection: socket.socket, statuses: dict[int, int]) -> socket.socket | None:
+    """Do what is asked; return the lifeline in the child of a fork."""
+    flags = socket.MSG_CMSG_CLOEXEC
+    kind, descriptors, *_ = socket.recv_fds(connection, 1, _MAX_DESCRIPTORS, flags)
+    try:
+        request = frames.receive(connection)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the owner has given up
+            if kind == REAP and request is not None:
+                _reap(statuses)
+                [pid] = PID.unpack(request)
+                frames.send(connection, marshal.dumps(statuses.pop(pid, None)))
+            elif kind == FORK and request is not None and _fork(connection, statuses):
+                return _begin(descriptors, *marshal.loads(request))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return None
+
+
+def _reap(statuses: dict[int, int]) -> None:
+    """Note how children have ended: one whose start was interrupted nobody will ask for."""
+    with contextlib.suppress(ChildProcessError):  # there are no more
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            statuses[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+
+
+def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
+    """Fork, and tell the owner; return whether this is the child."""
+    _reap(statuses)
+    try:
+        pid = os.fork()
+    except OSError as error:
+        connection.sendall(PID.pack(-(error.errno or 1)))
+        return False
+    if not pid:
+        return True
+    statuses.pop(pid, None)  # of another process, long ago
+    descriptor = os.pidfd_open(pid)
+    try:
+        socket.send_fds(connection, [PID.pack(pid)], [descriptor])
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _begin(
+    descriptors: list[int], environment: dict[bytes, bytes], streams: list[int]
+) -> socket.socket:
+    """Be a process like one that a fresh interpreter begins; return the lifeline."""
+    try:
+        lifeline, directory, *targets = descriptors
+        os.fchdir(directory)
+        _connect(dict(zip(streams, targets, strict=True)))
+        _take_over(environment)
+        threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
+        sock = socket.socket(fileno=os.dup(lifeline))
+        path = frames.receive(sock)
+        if path is None:  # the owner has ended, or given up
+            os._exit(1)
+        sys.path[:] = marshal.loads(path)
+        sys.path_importer_cache.clear()  # what was found in directories was found long ago
+        return sock
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _connect(streams: Mapping[int, int]) -> None:
+    """Write to the standard streams of the owner, as far as they are open."""
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        if number in streams:
+            os.dup2(streams[number], number)
+        else:
+            os.close(number)
+            setattr(sys, name, None)
+            setattr(sys, f'__{name}__', None)
+
+
+def _take_over(environment: Mapping[bytes, bytes]) -> None:
+    for name in os.environb.keys() - environment.keys():
+        del os.environb[name]
+    for name, value in environment.items():
+        if os.environb.get(name) != value:
+            os.environb[name] = value
+
+
+def _renamed(name: str) -> str:
+    """Give this process a name, for those who list processes; return what it was."""
+    with open(_COMM) as comm:
+        usual = comm.read().rstrip('\n')
+    with open(_COMM, 'w') as comm:
+        comm.write(name)
+    return usual

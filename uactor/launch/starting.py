@@ -1,0 +1,143 @@
+"""Starting an actor process, one way or the other, and waiting for its actor.
+
+By a fork of the template process where that can be; by a fresh interpreter otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import marshal
+import multiprocessing.util
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+
+from uactor.errors import ActorStartError, AddressError
+from uactor.handles import MAX_PATH
+from uactor.launch import interpreter
+from uactor.launch.process import ActorProcess, Child, end_all, no_fork
+from uactor.launch.template import TemplateDiedError, templates
+from uactor.wire import environment
+
+log = logging.getLogger(__name__)
+
+READY, FAILED = b'R', b'F'
+"""How the answer of an actor process begins."""
+
+_CHOICE = 'UACTOR_LAUNCH'
+_EXIT_PRIORITY = 20
+
+
+def private_directory() -> str:
+    """Return the path of a directory for the socket of one actor, short enough for that.
+
+    The actor process makes it, and removes it with the socket: also when its owner has been
+    killed meanwhile.
+
+    :raises AddressError: when no temporary directory has a short path.
+    """
+    for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
+        if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
+            return os.path.join(parent, f'uactor-{secrets.token_hex(4)}')
+    raise AddressError(
+        f'the path of the temporary directory {tempfile.gettempdir()!r} is too long for a socket; '
+        'set TMPDIR to a shorter one'
+    )
+
+
+def start(
+    name: str,
+    path: list[str],
+    messages: Sequence[bytes],
+    directory: str | None,
+    shutdown_timeout: float,
+    decode_failure: Callable[[bytes], BaseException],
+) -> tuple[ActorProcess, bytes]:
+    """Start an actor process and wait until its actor is constructed.
+
+    :param path: its import path.
+    :param messages: pickles of its surroundings, its settings, and its class with arguments.
+    :param directory: the private directory that it makes for its socket.
+    :param shutdown_timeout: how long it may take to end in order, in seconds.
+    :param decode_failure: makes the exception of the constructor.
+    :returns: the process, and what it says of itself.
+    :raises ActorStartError: when the process ends before its actor is constructed.
+    """
+    _hook_exit()
+
+    def made(child: Child, lifeline: socket.socket) -> ActorProcess:
+        return ActorProcess(child, lifeline, name, directory, shutdown_timeout)
+
+    process = _launched(path, made)
+    try:
+        reply = process.converse([marshal.dumps(path), *messages])
+    except BaseException:  # KeyboardInterrupt
+        process.kill()
+        process.join()
+        raise
+    if reply is not None and reply[:1] == READY:
+        return process, reply[1:]
+    process.end()
+    if reply is None:
+        raise ActorStartError(
+            f'the process of {name} ended before its actor was constructed '
+            f'(exit code {process.exitcode}); what it said is on its standard error'
+        )
+    raise decode_failure(reply[1:])
+
+
+Made = Callable[[Child, socket.socket], ActorProcess]
+
+
+def _launched(path: list[str], made: Made) -> ActorProcess:
+    """Start a process in the way that is to be had."""
+    for _ in range(2):
+        template = None if _by_interpreter() else templates.fitting(path)
+        if template is None:
+            break
+        try:
+            return _with_lifeline(template.fork, made)
+        except TemplateDiedError:  # another time with another lifeline: it may have forked
+            templates.discard(template)
+    return _with_lifeline(_spawn, made)
+
+
+def _by_interpreter() -> bool:
+    choice = os.environ.get(_CHOICE, 'template')
+    if choice not in ('template', 'interpreter'):
+        raise ActorStartError(f"{_CHOICE} is {choice!r}; it can be 'template' or 'interpreter'")
+    return choice == 'interpreter'
+
+
+def _spawn(lifeline: socket.socket) -> Child:
+    return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
+
+
+def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> ActorProcess:
+    with no_fork:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                child = launch(theirs)
+            return made(child, ours)
+        except BaseException:
+            ours.close()  # upon which the process ends, if there is one
+            raise
+
+
+_hooked_pid = 0
+
+
+def _hook_exit() -> None:
+    """End this process's actors when it ends, also in a multiprocessing worker."""
+    global _hooked_pid
+    if _hooked_pid != os.getpid():
+        _hooked_pid = os.getpid()
+        multiprocessing.util.Finalize(None, _end, exitpriority=_EXIT_PRIORITY)
+
+
+def _end() -> None:
+    end_all()
+    templates.end_all()

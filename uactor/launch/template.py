@@ -1,0 +1,304 @@
+"""Template processes: fresh interpreters that have imported everything and started nothing.
+
+Each fork of one is an actor process, in a tenth of the time that an interpreter takes to
+begin. The template has a single thread, and no gRPC channel or server, and so it can be
+forked. It answers one request after the other, each on a connection of its own that the
+owner sends it, and ends when its owner does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import marshal
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+
+from uactor.launch import forking, frames, interpreter
+from uactor.launch.origin import Origin, origin
+from uactor.launch.process import no_fork
+from uactor.wire import environment
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = 'from uactor.launch import forking;entry.prepare();entry.main(forking.serve(s))'
+"""What an interpreter runs to be a template."""
+
+UNKNOWN_STATUS = 255
+"""The exit status of an actor process that has outlived its template, as multiprocessing has it
+for processes that have outlived their fork server."""
+
+_STANDARD_STREAMS = 1, 2
+
+
+def _is_passed_on(number: int) -> bool:
+    """Tell whether a new program would have this file descriptor, as one of a closed stream hasn't.
+
+    The number of such a one has soon gone to something else, which is this process's own.
+    """
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
+class TemplateDiedError(Exception):
+    """The template has ended, whether it has forked or not."""
+
+
+class Forked:
+    """An actor process that a template has forked: no child of this process.
+
+    :ivar pid: its process id.
+    :param descriptor: refers to the process, also when its id has gone to another one.
+    """
+
+    def __init__(self, template: Template, pid: int, descriptor: int) -> None:
+        self.pid = pid
+        self._template = template
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._close = weakref.finalize(self, os.close, descriptor)
+        self._close.atexit = False
+
+    def wait(self) -> int:
+        """Wait until the process has ended and return its exit status, negative for a signal."""
+        ended = select.poll()
+        ended.register(self._descriptor, select.POLLIN)
+        ended.poll()
+        with self._lock:
+            self._close()
+        return self._template.reap(self.pid)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process unless it has ended."""
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            if self._close.alive:
+                signal.pidfd_send_signal(self._descriptor, number)
+
+
+class Template:
+    """A template process, as its owner sees it.
+
+    :ivar origin: what all that it forks have in common.
+    """
+
+    def __init__(self, origin: Origin, variables: Mapping[bytes, bytes]) -> None:
+        self.origin = origin
+        self._control, theirs = socket.socketpair()
+        self._lock = threading.RLock()
+        self._running = 0
+        self._retired = False
+        stderr = None if _is_passed_on(2) else subprocess.DEVNULL
+        try:
+            with theirs:
+                self._process = interpreter.spawn(
+                    theirs, TEMPLATE, variables, stdout=subprocess.DEVNULL, stderr=stderr
+                )
+        except BaseException:
+            self._control.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def prepare(self, path: list[str]) -> bool:
+        """Have it import everything; tell whether it can be forked then.
+
+        :param path: its import path.
+        """
+        try:
+            frames.send(self._control, marshal.dumps(path))
+            reply = frames.receive(self._control)
+        except OSError as error:
+            log.debug('the template does not listen: %s', error)
+            reply = None
+        if reply == forking.READY:
+            log.debug('the template has started (pid %d)', self.pid)
+            return True
+        reason = 'it has ended' if reply is None else reply.decode()
+        log.warning('actors start without a template, which takes longer: %s', reason)
+        return False
+
+    def fork(self, lifeline: socket.socket) -> Forked:
+        """Make an actor process.
+
+        :param lifeline: what the process is given of its lifeline.
+        :raises TemplateDiedError: when the template has ended.
+        :raises OSError: when there can be no more processes, or files.
+        """
+        with self._lock:
+            self._running += 1
+        try:
+            return self._fork(lifeline)
+        except BaseException:
+            self._one_less()
+            raise
+
+    def _fork(self, lifeline: socket.socket) -> Forked:
+        streams = [number for number in _STANDARD_STREAMS if _is_passed_on(number)]
+        directory = os.open('.', os.O_PATH | os.O_DIRECTORY)
+        try:
+            with self._asked() as connection:
+                descriptors = [lifeline.fileno(), directory, *streams]
+                socket.send_fds(connection, [forking.FORK], descriptors)
+                frames.send(connection, marshal.dumps((environment(), streams)))
+                flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
+                data, received, *_ = socket.recv_fds(connection, forking.PID.size, 1, flags)
+        finally:
+            os.close(directory)
+        if len(data) != forking.PID.size:
+            raise TemplateDiedError('it has ended')
+        [pid] = forking.PID.unpack(data)
+        if pid < 0:
+            raise OSError(-pid, f'cannot fork: {os.strerror(-pid)}')
+        if not received:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return Forked(self, pid, received[0])
+
+    def reap(self, pid: int) -> int:
+        """Return the exit status of a forked process that has ended."""
+        try:
+            with no_fork, self._asked() as connection:
+                connection.sendall(forking.REAP)
+                frames.send(connection, forking.PID.pack(pid))
+                reply = frames.receive(connection)
+        except TemplateDiedError:
+            reply = None
+        self._one_less()
+        status: int | None = None if reply is None else marshal.loads(reply)
+        return UNKNOWN_STATUS if status is None else status
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[socket.socket]:
+        """Talk with the template about one thing."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            try:
+                with theirs:
+                    socket.send_fds(self._control, [b'.'], [theirs.fileno()])
+                yield ours
+            except OSError as error:
+                raise TemplateDiedError(str(error)) from error
+
+    def _one_less(self) -> None:
+        with self._lock:
+            self._running -= 1
+        self._end_when_idle()
+
+    def retire(self) -> None:
+        """Fork no more, and end when all that were forked have ended."""
+        with self._lock:
+            self._retired = True
+        self._end_when_idle()
+
+    def _end_when_idle(self) -> None:
+        with self._lock:
+            if self._retired and not self._running:
+                self.end()
+
+    def end(self) -> None:
+        """End it at once: it has nothing to lose."""
+        with self._lock:
+            self._control.close()
+            self._process.kill()
+            self._process.wait()
+        templates.forget(self)
+
+    def let_go(self) -> None:
+        """Be without it: it is the parent's, and would outlive it here."""
+        self._control.close()
+
+
+class Templates:
+    """The templates of this process: the one in use, and those whose actors are still running."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, in a process that was forked."""
+        self._choosing = threading.RLock()
+        self._current: Template | None = None
+        self._all: set[Template] = set()
+        self._unfit: Origin | None = None
+
+    def fitting(self, path: list[str]) -> Template | None:
+        """Return a template for a process that this thread starts now, or None where none can be.
+
+        :param path: the import path of that process.
+        """
+        if not forking.is_possible():
+            return None
+        variables = environment()
+        wanted = origin(path, variables)
+        with self._choosing:
+            current = self._current
+            if current is not None and current.origin != wanted:
+                log.debug('the template has become unsuitable; another one takes its place')
+                self._current = None
+                current.retire()
+            if self._current is None and wanted != self._unfit:
+                self._current = self._started(path, wanted, variables)
+            return self._current
+
+    def _started(
+        self, path: list[str], wanted: Origin, variables: Mapping[bytes, bytes]
+    ) -> Template | None:
+        with no_fork:
+            template = Template(wanted, variables)
+            self._all.add(template)
+        try:
+            if template.prepare(path):
+                return template
+        except BaseException:  # KeyboardInterrupt
+            template.end()
+            raise
+        template.end()
+        self._unfit = wanted
+        return None
+
+    def discard(self, template: Template) -> None:
+        """Use a template no more that does not answer."""
+        log.warning('the template (pid %d) does not answer', template.pid)
+        with self._choosing:
+            if self._current is template:
+                self._current = None
+        template.retire()
+
+    def forget(self, template: Template) -> None:
+        """Take note that a template has ended."""
+        self._all.discard(template)
+
+    def end_all(self) -> None:
+        """End all templates of this process."""
+        with self._choosing:
+            self._current = None
+        for template in list(self._all):
+            template.end()
+
+    def pids(self) -> list[int]:
+        """Return the process ids of all templates."""
+        return [template.pid for template in self._all]
+
+    def after_fork_in_child(self) -> None:
+        """Leave the templates of the parent to it."""
+        for template in self._all:
+            template.let_go()
+        self.reset()
+
+
+templates = Templates()
+"""The templates of this process."""
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=templates.after_fork_in_child)
