@@ -795,7 +795,7 @@ def test_health_tells_whether_the_actor_is_there_already_and_still(tmp_path: Pat
 
 
 def free_address(tmp_path: Path) -> str:
-    if TRANSPORT == 'unix':
+    if TRANSPORT != 'tcp':
         return f'unix:{tmp_path}/s'
     with socket.create_server(('127.0.0.1', 0)) as probe:
         return '127.0.0.1:{}'.format(*probe.getsockname()[1:])

@@ -65,9 +65,10 @@ class Dialled:
         self.socket.connect(path)
 
     def send(self, *requests: pb.SessionRequest) -> None:
-        for request in requests:
-            data = request.SerializeToString()
-            self.socket.sendall(struct.pack('!I', len(data)) + data)
+        """Send messages, all at once: the host may hang up after the first."""
+        messages = [request.SerializeToString() for request in requests]
+        frames = [struct.pack('!I', len(message)) + message for message in messages]
+        self.socket.sendall(b''.join(frames))
 
     def receive(self) -> pb.SessionResponse | None:
         """Return the next response, or None at the end."""

@@ -95,7 +95,11 @@ class Lane:
         :raises LaneError: when the other end has gone.
         """
         try:
-            data = self._rest or self._first()
+            data = self._rest
+            if not data:
+                if self._worth <= 0 or not self._look():
+                    self._sleep()
+                data = self._some()
             while len(data) < _LENGTH.size:
                 data += self._some()
             (size,) = _LENGTH.unpack_from(data)
@@ -128,12 +132,6 @@ class Lane:
         if not data:
             raise LaneError('the connection was closed')
         return data
-
-    def _first(self) -> bytes:
-        """Receive the beginning of a message that is waited for."""
-        if self._worth <= 0 or not self._look():
-            self._sleep()
-        return self._some()
 
     def _sleep(self) -> None:
         """Wait for a message, and learn whether looking for it would have paid."""

@@ -556,5 +556,5 @@ def decode_arguments(message: pb.Pickle, unpickle: bool) -> tuple[Sequence[Any],
 
     :raises SerializationError: when it is not accepted or can't be rebuilt.
     """
-    args, kwargs = _unpickled(message, unpickle)
-    return args, kwargs
+    arguments: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(message, unpickle)
+    return arguments

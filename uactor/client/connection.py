@@ -123,7 +123,7 @@ class Link:
         self.inherited: tuple[str, list[str]] | None = None
         self._keys = tuple(keys)
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._pending: collections.deque[str] = collections.deque()
+        self.pending: collections.deque[str] = collections.deque()
         self._flushing = False
         self._local = _Local()
         self._sessions: set[Session] = set()
@@ -342,20 +342,18 @@ class Link:
 
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
-        self._pending.append(handle)
+        self.pending.append(handle)
         if not self._flushing:
             self._flushing = True
             reaper.put(self._flush)
 
     def drain(self) -> list[str]:
         """Take the queued releases, to send them."""
-        if not self._pending:
-            return []
         released: list[str] = []
         with self._lock:
             with contextlib.suppress(IndexError):  # none is left
                 while True:
-                    released.append(self._pending.popleft())
+                    released.append(self.pending.popleft())
             self.held.subtract(released)
             for handle in released:
                 if self.held[handle] <= 0:
@@ -373,7 +371,7 @@ class Link:
         idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
         session = next(idle, None)
         if session is None:
-            if self._pending:
+            if self.pending:
                 self._return()
             return
         released = self.drain()
@@ -384,7 +382,7 @@ class Link:
         """Return the ids of what this process holds, each once per hold."""
         with self._lock:
             held = self.held.copy()
-        held.subtract(tuple(self._pending))
+        held.subtract(tuple(self.pending))
         return list(held.elements())
 
 
@@ -559,7 +557,7 @@ class Connection:
         return handle.partition('.')[0] == self.actor.id.partition('.')[0]
 
     def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
-        released = self._link.drain()
+        released = self._link.drain() if self._link.pending else ()
         if released:
             request.releases.extend(released)
         try:

@@ -46,7 +46,7 @@ class Lanes:
 
     def open(self, on_end: Callable[[], None]) -> LaneStream:
         """See :class:`uactor.client.stream.Transport`."""
-        sock = socket.socket(socket.AF_UNIX)
+        sock = _Socket(socket.AF_UNIX)
         try:
             sock.connect(self._path)
             stream = LaneStream(sock, on_end)
@@ -69,6 +69,16 @@ class Lanes:
         return Lanes(self._path)
 
 
+class _Socket(socket.socket):
+    """Is closed with its last reference: sooner, another thread might be using the descriptor.
+
+    Python warns of a plain socket that ends so.
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class LaneStream:
     """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
 
@@ -77,10 +87,6 @@ class LaneStream:
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
-
-    def __del__(self) -> None:
-        # Not sooner: another thread may be using the descriptor.
-        self._lane.close()
 
     def is_free(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""

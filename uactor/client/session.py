@@ -110,7 +110,10 @@ class Session:
                 f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
             )
         proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
-        self._send(pb.SessionRequest(proof=pb.Proof(proof=proof)), opening=True)
+        try:
+            self.stream.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
+        except StreamEnd as end:
+            raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
         self.restrict(welcome.serializer)
         self._limit = welcome.max_message_size
@@ -158,29 +161,25 @@ class Session:
         """
         if self._limit:
             self._check_size(request)
+        sent = False
         try:
             self.busy = True
             self._number = request.id = self._number + 1
             if self._offering:
                 with self._offer:  # until it has been sent
                     pass
-            self._send(request, opening)
+            self.stream.send(request)
+            sent = True
             response = self.stream.receive()
             if response.id != request.id:
                 raise VersionError('the actor answered another request than the one asked')
             self.busy = False
         except StreamEnd as end:
-            raise self._ended(end, opening) from end.__cause__
+            raise self._ended(end, opening, 'maybe' if sent else 'no') from end.__cause__
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()
             raise
         return response
-
-    def _send(self, request: pb.SessionRequest, opening: bool = False) -> None:
-        try:
-            self.stream.send(request)
-        except StreamEnd as end:
-            raise self._ended(end, opening, 'no') from end.__cause__
 
     def _check_size(self, request: pb.SessionRequest) -> None:
         """Refuse a message that the host does not take: it would break the session."""
