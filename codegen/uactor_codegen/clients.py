@@ -22,6 +22,7 @@ from uactor_codegen.shapes import (
     RUNTIME,
     RUNTIME_FOLDER,
     Types,
+    hidden,
     item_table,
     items_of,
     parts_table,
@@ -38,7 +39,10 @@ _VERBS = {
     'get': 'Read the attribute',
     'set': 'Write the attribute',
 }
-_TAKEN = ('close_channel',)
+_TAKEN = (
+    *('close_channel', '_call', '_stream', '_start', '_schema'),
+    *('_channel', '_metadata', '_owns', '_timeout'),
+)
 """What a client has besides the methods of its actor."""
 
 
@@ -89,8 +93,9 @@ def _imports(body: str) -> list[str]:
     """Return the imports of the modules that names in ``body`` begin with."""
     used = {ast.unparse(node.value) for node in ast.walk(ast.parse(body)) if _is_dotted(node)}
     plain = [f'import {module}' for module in _MODULES if module in used]
-    hidden = [module for module in _MODULES if f'_{module}' in used]
-    return plain + [f'import {module} as _{module}' for module in hidden]
+    return plain + [
+        f'import {module} as {hidden(module)}' for module in _MODULES if hidden(module) in used
+    ]
 
 
 def _is_dotted(node: ast.AST) -> TypeGuard[ast.Attribute]:

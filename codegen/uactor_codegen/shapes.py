@@ -134,7 +134,15 @@ class Types:
         first = name.partition('.')[0]
         if first not in self._taken:
             return name
-        return f'builtins.{name}' if hasattr(builtins, first) else f'_{name}'
+        if hasattr(builtins, first):
+            return f'builtins.{name}'
+        module, _, class_name = name.rpartition('.')
+        return f'{hidden(module)}.{class_name}'
+
+
+def hidden(module: str) -> str:
+    """Return another name for a module, where its own is taken."""
+    return f'_{module.replace(".", "_")}'
 
 
 def type_name(item: Item) -> str:

@@ -53,6 +53,7 @@ CASES = [
     Case('properties_handles', ('Desk',)),
     Case('inheritance_generics', ('People',)),
     Case('locked_history', ('Journal',)),
+    Case('shadowed_names', ('Names',)),
     Case('unmapped', ('Odd', 'Even')),
 ]
 NAMES = [case.name for case in CASES]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,9 +148,7 @@ def plain(annotation: Any) -> Any:
     """Return an annotation of an asynchronous client as the blocking one has it."""
     if not isinstance(annotation, str):
         return annotation
-    one, _, other = annotation.partition(' | collections.abc.AsyncIterable')
-    if other:
-        return one
+    annotation = re.sub(r' \| [\w.]+\.AsyncIterable\[.*', '', annotation)
     return annotation.replace('AsyncStream', 'Stream')
 
 
