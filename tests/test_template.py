@@ -361,7 +361,7 @@ with Speaker() as speaker:
         closed = silent.streams()
 os.dup2(usual[0], 1)
 os.dup2(usual[1], 2)
-print(closed)
+print(closed, flush=True)
 with Speaker() as speaker:
     speaker.say('after')
 """

@@ -10,6 +10,7 @@ from uactor.service.schema import Schema
 from uactor_codegen.clients import client_module, module_name
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.modules import ActorModule
+from uactor_codegen.proxies import proxy_module, proxy_module_name
 from uactor_codegen.runtime_copy import runtime_texts
 from uactor_codegen.shapes import RUNTIME_FOLDER
 from uactor_codegen.style import formatted
@@ -56,7 +57,7 @@ def _protos(module: ActorModule) -> dict[str, str]:
 
 
 def _python(modules: Sequence[ActorModule], folder: Path) -> dict[Path, str]:
-    """Return the package of the clients: one module per class, and what all of them need.
+    """Return the package of clients and proxies: modules per class, and what all clients need.
 
     :raises CodegenError: when two classes would have the same module.
     """
@@ -67,6 +68,7 @@ def _python(modules: Sequence[ActorModule], folder: Path) -> dict[Path, str]:
             if path in texts:
                 raise CodegenError(f'two classes make {path.name}: use a folder for each')
             texts[path] = client_module(schema)
+            texts[folder / f'{proxy_module_name(path.stem)}.py'] = proxy_module(schema)
     for name, text in runtime_texts().items():
         texts[folder / RUNTIME_FOLDER / name] = text
     return {path: formatted(text) for path, text in texts.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
+import os
 import re
 import subprocess
 import sys
@@ -93,7 +95,12 @@ def test_generated_python_passes_mypy_in_strict_mode(generated: Path, tmp_path: 
 def test_generated_python_passes_pyright_in_strict_mode(generated: Path) -> None:
     tool = require_tool('pyright')
     config = generated / 'pyrightconfig.json'
-    config.write_text('{"typeCheckingMode": "strict", "reportMissingModuleSource": "none"}')
+    settings = {
+        'typeCheckingMode': 'strict',
+        'reportMissingModuleSource': 'none',
+        'extraPaths': [str(ROOT)],
+    }
+    config.write_text(json.dumps(settings))
     done = subprocess.run(
         [tool, '--project', config, '--pythonpath', sys.executable],
         capture_output=True,
@@ -101,6 +108,39 @@ def test_generated_python_passes_pyright_in_strict_mode(generated: Path) -> None
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+USE = """
+from typing import cast
+from made_dataclasses.drawing_proxy import DrawingProxy
+from tests.codegen.corpus.dataclasses.actor import Drawing
+
+def use(drawing: DrawingProxy) -> None: ...
+
+use(Drawing())
+use(cast(DrawingProxy, Drawing()))
+reveal_type(cast(DrawingProxy, Drawing()).{method})
+"""
+
+
+def test_type_checkers_take_an_actor_for_what_its_proxy_is(generated: Path, tmp_path: Path) -> None:
+    method = next(iter(schema_of(BY_NAME['dataclasses'].actor_class).plan.methods))
+    program = generated / 'use.py'
+    program.write_text(USE.format(method=method.member))
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10'),
+            *('--config-file', '', '--cache-dir', tmp_path, program),
+        ],
+        cwd=ROOT,
+        env={**os.environ, 'MYPYPATH': str(generated)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    program.unlink()
+    assert done.returncode == 0, done.stdout
+    assert 'Revealed type is "def (' in done.stdout
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from uactor.host.exchange import Exchange
     from uactor.host.server import Host
     from uactor.host.typed import Handlers
+
+
+_NOTICE = 0.01
+"""How long the end of a client's stream may be ahead of the news that it has gone, in seconds.
+gRPC tells of both by themselves, and can't say which an end is until then."""
 
 
 def handlers(host: Host, schema: Schema) -> Handlers:
@@ -98,7 +104,7 @@ class _Calls:
         with self._rpc(context) as caller:
             handles = _Handles(self._exchange, caller)
             try:
-                call = _read_stream(method, requests, handles)
+                call = _read_stream(method, _until_gone(requests, context), handles)
                 result = self._result(caller, method, call)
                 if not method.server_streaming:
                     yield _written(method, result, caller, handles)
@@ -140,19 +146,25 @@ def _read_stream(method: Method, requests: Iterator[bytes], handles: _Handles) -
 
 
 def _messages(method: Method, requests: Iterator[bytes]) -> Iterator[Any]:
-    """Yield what the client streams, as it is asked for.
+    """Yield what the client streams, as it is asked for."""
+    return (_parsed(method, data) for data in requests)
 
-    :raises Interrupted: when the client goes before its stream has ended. A method that took
-        what it has got for all would do half of what was asked for.
+
+def _until_gone(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    """Yield what the client streams.
+
+    :raises Interrupted: when it goes before its stream has ended. A method that took what it has
+        got for all would do half of what was asked for.
     """
-    while True:
-        try:
-            data = next(requests, None)
-        except grpc.RpcError as error:
-            raise Interrupted from error
-        if data is None:
-            return
-        yield _parsed(method, data)
+    gone = threading.Event()
+    if not context.add_callback(gone.set):
+        gone.set()
+    try:
+        yield from requests
+    except grpc.RpcError as error:
+        raise Interrupted from error
+    if gone.wait(_NOTICE):
+        raise Interrupted
 
 
 def _written(method: Method, result: Any, caller: Caller, handles: _Handles) -> bytes:
