@@ -72,6 +72,7 @@ def test_a_check_names_what_is_stale_and_what_mends_it(project: Path) -> None:
     assert (done.returncode, done.stdout) == (1, '')
     assert done.stderr.splitlines() == [
         'stale: out/counter_client.py',
+        'stale: out/counter_proxy.py',
         'stale: out/shop/v1/shop.proto',
         'stale: shop.actors.lock.json',
         'Mend it with: uactor-codegen shop:Counter -o out',
