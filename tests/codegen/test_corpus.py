@@ -21,6 +21,9 @@ from uactor.service.lock import SUFFIX, Lock, find_lock
 from uactor.service.proto_text import schema_text
 from uactor.service.schema import schema_of
 
+# All of the corpus is generated first, beside other tests.
+pytestmark = pytest.mark.timeout(240)
+
 _BUF = """version: v2
 lint:
   use: [STANDARD]

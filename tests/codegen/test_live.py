@@ -14,6 +14,9 @@ from tests.codegen.support import BY_NAME, NAMES, Case
 from tests.rpc import KEY, dialled
 from uactor.service.naming import snake
 
+# All of the corpus is generated first, beside other tests.
+pytestmark = pytest.mark.timeout(240)
+
 HERE = Path(__file__).parent
 
 
