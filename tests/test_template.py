@@ -326,6 +326,9 @@ def describe() -> Any:
         return actor.inherited
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0), reason='Python 3.13.0 does not start in a removed directory'
+)
 @pytest.mark.usefixtures('template')
 def test_an_actor_can_be_started_where_the_directory_has_been_removed(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
