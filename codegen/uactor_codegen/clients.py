@@ -41,7 +41,7 @@ _VERBS = {
 }
 _TAKEN = (
     *('close_channel', '_call', '_stream', '_start', '_schema'),
-    *('_channel', '_metadata', '_owns', '_timeout'),
+    *('_without_waiting', '_begin', '_refuse_stream', '_channel', '_metadata', '_owns', '_timeout'),
 )
 """What a client has besides the methods of its actor."""
 

@@ -54,7 +54,7 @@ def test_values_go_there_and_back(name: str, generated: Path) -> None:
     assert int(made) > 0
 
 
-@pytest.mark.parametrize('script', ['errors', 'streams', 'async_streams'])
+@pytest.mark.parametrize('script', ['errors', 'futures', 'streams', 'async_streams'])
 def test_calls_fail_end_and_are_cancelled(script: str, generated: Path) -> None:
     case = BY_NAME['streams']
     with case.actor_class() as actor:

@@ -6,7 +6,7 @@ Copied by uactor-codegen, the same for all clients; needs grpcio and protobuf on
 from __future__ import annotations
 
 from uactor_codegen.runtime.aio import AsyncClient, AsyncStream
-from uactor_codegen.runtime.client import Client, Stream
+from uactor_codegen.runtime.client import Client, Stream, future
 from uactor_codegen.runtime.failures import ActorError
 from uactor_codegen.runtime.schema import DEFAULT, Handle, Misfit, Schema
 
@@ -20,4 +20,5 @@ __all__ = [
     'Misfit',
     'Schema',
     'Stream',
+    'future',
 ]

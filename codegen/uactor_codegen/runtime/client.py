@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
+import copy
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import grpc
 
 from uactor_codegen.runtime.failures import error_of
 from uactor_codegen.runtime.schema import DEFAULT, Rpc, Schema
 
+P = ParamSpec('P')
 T = TypeVar('T')
 Self = TypeVar('Self', bound='Client')
 Metadata = tuple[tuple[str, str], ...]
@@ -109,6 +112,50 @@ class Stream(Generic[T]):
         self.cancel()
 
 
+class CallFuture(concurrent.futures.Future[T]):
+    """The result of a call, once it is there. Cancelling ends the call, running or not."""
+
+    def __init__(self, rpc: Rpc, call: Any, requests: Requests | None) -> None:
+        super().__init__()
+        self._rpc, self._call, self._requests = rpc, call, requests
+        call.add_done_callback(self._settle)
+
+    def cancel(self) -> bool:
+        """End the call; tell whether that came in time."""
+        is_cancelled = super().cancel()
+        if is_cancelled:
+            self._call.cancel()
+        return is_cancelled
+
+    def _settle(self, call: Any) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            result = self._rpc.result(call.result())
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            self.set_exception(failure(error, self._requests))
+        except Exception as error:  # a response that stands for no value
+            self.set_exception(error)
+        else:
+            self.set_result(result)
+
+
+def future(
+    method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> concurrent.futures.Future[T]:
+    """Call a method of a blocking client without waiting for its result.
+
+    :param method: as the client has it: ``future(client.add, 5)``.
+    :raises TypeError: when its result is a stream, which does not wait anyway.
+    """
+    bound: Any = method
+    client = getattr(bound, '__self__', None)
+    if not isinstance(client, Client):
+        raise TypeError(f'{method!r} is no method of a blocking client')
+    made = bound.__func__(client._without_waiting(), *args, **kwargs)
+    return cast('concurrent.futures.Future[T]', made)
+
+
 class Client:
     """Base of the blocking clients; one may be shared by threads.
 
@@ -185,3 +232,19 @@ class Client:
         """Make a call with a stream of responses."""
         rpc = self._schema.rpcs[name]
         return Stream(rpc, *self._start(rpc, timeout, values, items))
+
+    def _without_waiting(self: Self) -> Self:
+        """Return a client on the same channel whose calls return futures; see :func:`future`."""
+        twin: Any = copy.copy(self)
+        twin._call, twin._stream = self._begin, self._refuse_stream
+        return cast('Self', twin)
+
+    def _begin(
+        self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
+    ) -> CallFuture[Any]:
+        """Make a call with one response; return its future."""
+        rpc = self._schema.rpcs[name]
+        return CallFuture(rpc, *self._start(rpc, timeout, values, items))
+
+    def _refuse_stream(self, name: str, *arguments: Any) -> Any:
+        raise TypeError(f'{name} has a stream as its result, which needs no future')
