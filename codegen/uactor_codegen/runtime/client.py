@@ -152,8 +152,9 @@ def future(
     client = getattr(bound, '__self__', None)
     if not isinstance(client, Client):
         raise TypeError(f'{method!r} is no method of a blocking client')
-    made = bound.__func__(client._without_waiting(), *args, **kwargs)
-    return cast('concurrent.futures.Future[T]', made)
+    started: list[CallFuture[Any]] = []
+    bound.__func__(client._without_waiting(started), *args, **kwargs)
+    return cast('concurrent.futures.Future[T]', started[0])
 
 
 class Client:
@@ -233,18 +234,16 @@ class Client:
         rpc = self._schema.rpcs[name]
         return Stream(rpc, *self._start(rpc, timeout, values, items))
 
-    def _without_waiting(self: Self) -> Self:
-        """Return a client on the same channel whose calls return futures; see :func:`future`."""
+    def _without_waiting(self: Self, started: list[CallFuture[Any]]) -> Self:
+        """Return a client on the same channel whose calls go to ``started``; see :func:`future`."""
+
+        def call(name: str, timeout: float | None, values: Any, items: Any = DEFAULT) -> None:
+            rpc = self._schema.rpcs[name]
+            started.append(CallFuture(rpc, *self._start(rpc, timeout, values, items)))
+
+        def stream(name: str, *arguments: Any) -> None:
+            raise TypeError(f'{name} has a stream as its result, which needs no future')
+
         twin: Any = copy.copy(self)
-        twin._call, twin._stream = self._begin, self._refuse_stream
+        twin._call, twin._stream = call, stream
         return cast('Self', twin)
-
-    def _begin(
-        self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
-    ) -> CallFuture[Any]:
-        """Make a call with one response; return its future."""
-        rpc = self._schema.rpcs[name]
-        return CallFuture(rpc, *self._start(rpc, timeout, values, items))
-
-    def _refuse_stream(self, name: str, *arguments: Any) -> Any:
-        raise TypeError(f'{name} has a stream as its result, which needs no future')
