@@ -41,7 +41,7 @@ _VERBS = {
 }
 _TAKEN = (
     *('close_channel', '_call', '_stream', '_start', '_schema'),
-    *('_without_waiting', '_begin', '_refuse_stream', '_channel', '_metadata', '_owns', '_timeout'),
+    *('_without_waiting', '_channel', '_metadata', '_owns', '_timeout'),
 )
 """What a client has besides the methods of its actor."""
 
@@ -147,8 +147,9 @@ def _client(schema: Schema, is_async: bool) -> list[str]:
     intro = f'{"Asynchronous" if is_async else "Blocking"} client of {schema.service}.'
     doc = '\n\n'.join(filter(None, [intro, schema.plan.doc]))
     body = [*docstring(doc), '', '_schema = _SCHEMA']
-    types = Types({python_name(method) for method in schema.plan.methods})
+    names = {python_name(method) for method in schema.plan.methods}
     for method in schema.plan.methods:
+        types = Types(names | {part.python for part in method.request.parts})
         body += ['', *_method(method, types, is_async)]
     name = class_name(schema)
     return [f'class {kind}{name}Client({RUNTIME}.{kind}Client):', *indented(body)]

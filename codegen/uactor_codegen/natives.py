@@ -13,8 +13,9 @@ from uactor.service.enums import EnumItem, LiteralItem
 from uactor.service.models import doc_of, model_of
 from uactor.service.plan import Part
 from uactor.service.records import Record
+from uactor.service.slots import Many, Map
 from uactor_codegen.errors import CodegenError
-from uactor_codegen.shapes import RUNTIME, Types, is_container, parts_of, type_name
+from uactor_codegen.shapes import RUNTIME, Types, named, parts_of, type_name
 
 _PLAIN = (bool, int, float, str, bytes)
 _LEFT = f'{RUNTIME}.DEFAULT'
@@ -82,7 +83,7 @@ def record_class(item: Record) -> list[str]:
     defaults: list[str] = []
     for part in parts_of(item):
         _check_name(part, item)
-        defaults.append(_default(part, fields.get(part.python, ...), class_))
+        defaults.append(_default(part, fields.get(part.python, ...), class_, types))
         lines.append(f'{part.python}: {types.slot(part.slot)}{defaults[-1]}')
     if issubclass(class_, tuple):
         return [f'class {type_name(item)}(typing.NamedTuple):', *indented(lines)]
@@ -119,7 +120,7 @@ def _is_keyword_only(class_: Any) -> bool:
     return hasattr(class_, 'model_fields')  # pydantic
 
 
-def _default(part: Part, default: Any, class_: Any) -> str:
+def _default(part: Part, default: Any, class_: Any, types: Types) -> str:
     """Return the default of a field, as far as it can be told in source."""
     if default is ...:
         return ''
@@ -127,11 +128,21 @@ def _default(part: Part, default: Any, class_: Any) -> str:
         return f' = {_LEFT}' if _member(part, default) is None else f' = {_member(part, default)}'
     if default == () or _is_literal(default):
         return f' = {default!r}'
-    in_dataclass = not issubclass(class_, tuple)
-    for factory, empty in ((list, '[]'), (dict, '{}')):
-        if default is factory and in_dataclass and is_container(part.slot, factory):
-            return f' = dataclasses.field(default_factory=lambda: {empty})'
+    if isinstance(part.slot, (Many, Map)):
+        return _empty(part.slot, types, is_shared=issubclass(class_, tuple))
     return f' = {_LEFT}'
+
+
+def _empty(slot: Many | Map, types: Types, is_shared: bool) -> str:
+    """Return the default of a container: an empty one, as its absence in a message means.
+
+    :param is_shared: whether all instances have the same one.
+    """
+    plain: Mapping[Any, str] = {list: '[]', dict: '{}'}
+    text = plain.get(slot.make) or f'{types.name(named(slot.make))}()'
+    if is_shared or slot.make in (tuple, frozenset):
+        return f' = {text}'
+    return f' = dataclasses.field(default_factory=lambda: {text})'
 
 
 def _member(part: Part, default: enum.Enum) -> str | None:

@@ -204,8 +204,3 @@ def item_table(item: Item) -> str:
     if isinstance(item, Wrapped):
         return f'("wrapped", {label}, {slot_table(item.slot)})'
     raise TypeError(item)
-
-
-def is_container(slot: Slot, *origins: type) -> bool:
-    """Tell whether a slot is one of these containers."""
-    return isinstance(slot, (Many, Map)) and _origin(slot) in [named(each) for each in origins]

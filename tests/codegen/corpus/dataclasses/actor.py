@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from typing import NamedTuple, TypedDict
 
@@ -31,6 +32,25 @@ class Shape:
         self.size = len(self.points)
 
 
+@dataclasses.dataclass
+class Parts:
+    """Containers of all kinds, empty until they are filled."""
+
+    tags: set[str] = dataclasses.field(default_factory=set)
+    fixed: frozenset[int] = frozenset()
+    queue: collections.deque[int] = dataclasses.field(default_factory=collections.deque)
+    counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    ordered: collections.OrderedDict[str, int] = dataclasses.field(
+        default_factory=collections.OrderedDict
+    )
+    by_point: dict[Point, int] = dataclasses.field(default_factory=dict)
+
+
+class Row(NamedTuple):
+    cells: list[int] = []
+    names: dict[str, int] = {}
+
+
 class Pair(NamedTuple):
     """A pair."""
 
@@ -52,7 +72,7 @@ class Drawing(uactor.Actor):
     """Draws."""
 
     _package_ = 'corpus.dataclasses'
-    _exposed_ = ('echo', 'scale', 'pair', 'options', 'points')
+    _exposed_ = ('echo', 'scale', 'pair', 'options', 'points', 'parts', 'row')
 
     def echo(self, shape: Shape) -> Shape:
         return shape
@@ -68,3 +88,9 @@ class Drawing(uactor.Actor):
 
     def points(self, points: set[Point]) -> frozenset[Point]:
         return frozenset(points)
+
+    def parts(self, parts: Parts) -> Parts:
+        return parts
+
+    def row(self, row: Row) -> Row:
+        return row

@@ -98,6 +98,7 @@ class Names(uactor.Actor):
         'close_channel',
         'unions',
         'empty',
+        'shadows',
     )
 
     def _call(self, call: Tree) -> Tree:
@@ -179,6 +180,9 @@ class Names(uactor.Actor):
 
     def empty(self, e: Empty) -> Empty:
         return e
+
+    def shadows(self, bool: bool, bytes: bytes) -> typing.List[bytes]:
+        return [bytes] * bool
 
     @property
     def schema(self) -> str:

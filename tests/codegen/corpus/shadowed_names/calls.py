@@ -35,5 +35,6 @@ CALLS = [
     ('close_channel_', (), {}, None),
     ('unions', (m.Any(1), ['a']), {}, ['x']),
     ('unions', (None,), {'b': {'k': None}}, ['x']),
+    ('shadows', (True, b'a'), {}, [b'a']),
     ('empty', (m.Empty(),), {}, m.Empty()),
 ]
