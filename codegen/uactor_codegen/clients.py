@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 from google.protobuf import descriptor_pb2
@@ -91,11 +91,20 @@ def _head(schema: Schema, body: str) -> list[str]:
 
 def _imports(body: str) -> list[str]:
     """Return the imports of the modules that names in ``body`` begin with."""
-    used = {ast.unparse(node.value) for node in ast.walk(ast.parse(body)) if _is_dotted(node)}
+    used = {ast.unparse(node.value) for node in _nodes(ast.parse(body)) if _is_dotted(node)}
     plain = [f'import {module}' for module in _MODULES if module in used]
     return plain + [
         f'import {module} as {hidden(module)}' for module in _MODULES if hidden(module) in used
     ]
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes, those of the annotations too that a typed dict has as strings."""
+    for node in ast.walk(tree):
+        yield node
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == 'typing.TypedDict':
+            for annotation in ast.literal_eval(node.args[1]).values():
+                yield from ast.walk(ast.parse(annotation))
 
 
 def _is_dotted(node: ast.AST) -> TypeGuard[ast.Attribute]:

@@ -165,4 +165,5 @@ def _typed_dict(item: Record, class_: Any) -> list[str]:
     if all(key.isidentifier() and not keyword.iskeyword(key) for key, _ in rows):
         types_lines = [f'{key}: {annotation}' for key, annotation in rows]
         return [f'class {name}(typing.TypedDict):', *indented([*doc, *types_lines])]
-    raise CodegenError(f'{name} has keys that are no identifiers')
+    cells = ', '.join(f'{key!r}: {annotation!r}' for key, annotation in rows)
+    return [f'{name} = typing.TypedDict({name!r}, {{{cells}}})', *doc]

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import enum
 import typing
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 
@@ -54,6 +55,9 @@ class TD(TypedDict, total=False):
     nested: list[Tree]
 
 
+Keys = TypedDict('Keys', {'from': 'int', 'a b': 'Tree', 'id': 'uuid.UUID'}, total=False)
+
+
 @dataclasses.dataclass
 class Box(Generic[T]):
     item: T
@@ -99,6 +103,7 @@ class Names(uactor.Actor):
         'unions',
         'empty',
         'shadows',
+        'keys',
     )
 
     def _call(self, call: Tree) -> Tree:
@@ -183,6 +188,9 @@ class Names(uactor.Actor):
 
     def shadows(self, bool: bool, bytes: bytes) -> typing.List[bytes]:
         return [bytes] * bool
+
+    def keys(self, keys: Keys) -> Keys:
+        return keys
 
     @property
     def schema(self) -> str:

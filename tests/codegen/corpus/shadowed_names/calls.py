@@ -36,5 +36,7 @@ CALLS = [
     ('unions', (m.Any(1), ['a']), {}, ['x']),
     ('unions', (None,), {'b': {'k': None}}, ['x']),
     ('shadows', (True, b'a'), {}, [b'a']),
+    ('keys', ({'from': 1, 'a b': tree},), {}, {'from': 1, 'a b': tree}),
+    ('keys', ({},), {}, {}),
     ('empty', (m.Empty(),), {}, m.Empty()),
 ]
