@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TypeGuard
 
 from google.protobuf import descriptor_pb2
@@ -28,6 +28,7 @@ from uactor_codegen.shapes import (
     parts_table,
     slot_table,
 )
+from uactor_codegen.signatures import parameters
 
 _MODULES = (
     *('builtins', 'collections', 'collections.abc', 'dataclasses', 'datetime', 'decimal', 'enum'),
@@ -186,8 +187,12 @@ def _method(method: Method, types: Types, is_async: bool) -> list[str]:
     body = docstring(method.doc, f'{_VERBS[method.kind]} {method.member}.')
     body += [returned if result == 'None' else f'result: {result} = {returned}']
     body += [] if result == 'None' else ['return result']
-    parameters = ', '.join(_parameters(method, parts, types, is_async, deadline))
-    return [f'{head}{parameters}) -> {result}:', *indented(body)]
+    each = parameters(
+        method.signature,
+        lambda parameter: _parameter(parameter, parts[parameter.name], method, types, is_async),
+        last=f'{deadline}: {types.name("float")} | None = None',
+    )
+    return [f'{head}{", ".join(each)}) -> {result}:', *indented(body)]
 
 
 def _result(method: Method, types: Types, is_async: bool) -> str:
@@ -198,36 +203,16 @@ def _result(method: Method, types: Types, is_async: bool) -> str:
     return f'{types.name(RUNTIME)}.{"Async" if is_async else ""}Stream[{result}]'
 
 
-def _parameters(
-    method: Method, parts: dict[str, Part], types: Types, is_async: bool, deadline: str
-) -> Iterable[str]:
-    yield 'self'
-    own = f'{deadline}: {types.name("float")} | None = None'
-    kinds = [parameter.kind for parameter in method.signature.parameters.values()]
-    is_open = False
-    for index, parameter in enumerate(method.signature.parameters.values()):
-        part = parts[parameter.name]
-        annotation = _annotation(part, method, types, is_async)
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            yield f'*{part.python}: {_inner(part, types)}'
-            is_open = True
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
-            yield from [] if is_open else ['*']
-            yield own
-            yield f'**{part.python}: {_inner(part, types)}'
-            return
-        if parameter.kind is parameter.KEYWORD_ONLY and not is_open:
-            yield '*'
-            is_open = True
-        has_default = part.has_default and part is not method.stream
-        yield f'{part.python}: {annotation}{f" = {RUNTIME}.DEFAULT" if has_default else ""}'
-        follows = kinds[index + 1] if index + 1 < len(kinds) else None
-        only = inspect.Parameter.POSITIONAL_ONLY
-        if parameter.kind is only and follows is not only:
-            yield '/'
-    yield from [] if is_open else ['*']
-    yield own
+def _parameter(
+    parameter: inspect.Parameter, part: Part, method: Method, types: Types, is_async: bool
+) -> str:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f'*{part.python}: {_inner(part, types)}'
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f'**{part.python}: {_inner(part, types)}'
+    has_default = part.has_default and part is not method.stream
+    default = f' = {RUNTIME}.DEFAULT' if has_default else ''
+    return f'{part.python}: {_annotation(part, method, types, is_async)}{default}'
 
 
 def _annotation(part: Part, method: Method, types: Types, is_async: bool) -> str:

@@ -14,6 +14,7 @@ from uactor_codegen import __version__
 from uactor_codegen.clients import class_name
 from uactor_codegen.natives import docstring, indented
 from uactor_codegen.shapes import hidden
+from uactor_codegen.signatures import parameters
 
 _ANY = 'typing.Any'
 _SPECIAL = {Any: _ANY, typing.NoReturn: 'typing.NoReturn', None: 'None', type(None): 'None'}
@@ -130,25 +131,12 @@ def _member(method: Method, source: _Source) -> list[str]:
             f'@{method.member}.setter',
             f'def {method.member}(self, value: {source.text(value.annotation)}) -> None: ...',
         ]
-    parameters = ', '.join(_parameters(method.signature, source))
-    head = f'def {method.member}({parameters}) -> {result}:'
+    each = parameters(method.signature, lambda parameter: _parameter(parameter, source))
+    head = f'def {method.member}({", ".join(each)}) -> {result}:'
     return [head, *indented([*docstring(method.doc, f'Call {method.member} in the actor.'), '...'])]
 
 
-def _parameters(signature: inspect.Signature, source: _Source) -> Iterator[str]:
-    yield 'self'
-    before = None
-    for parameter in signature.parameters.values():
-        if before is parameter.POSITIONAL_ONLY is not parameter.kind:
-            yield '/'
-        if parameter.kind is parameter.KEYWORD_ONLY and before not in (
-            parameter.VAR_POSITIONAL,
-            parameter.KEYWORD_ONLY,
-        ):
-            yield '*'
-        before = parameter.kind
-        star = _STARS.get(parameter.kind, '')
-        default = '' if parameter.default is parameter.empty else ' = ...'
-        yield f'{star}{parameter.name}: {source.text(parameter.annotation)}{default}'
-    if before is inspect.Parameter.POSITIONAL_ONLY:
-        yield '/'
+def _parameter(parameter: inspect.Parameter, source: _Source) -> str:
+    default = '' if parameter.default is parameter.empty else ' = ...'
+    star = _STARS.get(parameter.kind, '')
+    return f'{star}{parameter.name}: {source.text(parameter.annotation)}{default}'
