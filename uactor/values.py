@@ -22,7 +22,7 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -509,8 +509,12 @@ def _optional(message: pb.Slice, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
 
 
-def granted(value: pb.Value) -> Iterator[str]:
-    """Yield the ids of the handles that come with ``value``, each once per hold."""
+def granted(value: pb.Value) -> Iterable[str]:
+    """Return the ids of the handles that come with ``value``, each once per hold."""
+    return () if value.WhichOneof('kind') in _SCALAR_FORMS else _handles_in(value)
+
+
+def _handles_in(value: pb.Value) -> Iterator[str]:
     kind = value.WhichOneof('kind')
     if kind == 'pickle':
         yield from value.pickle.granted
