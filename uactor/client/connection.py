@@ -485,7 +485,9 @@ class Connection:
         call = request.call
         call.handle = handle
         call.method = method
-        values.encode_arguments(call, args, kwargs, session.serializer, session.by_value, handle_of)
+        values.encode_arguments(
+            call, args, kwargs, session.serializer, session.by_value, handle_of, session.memory
+        )
         return self._result(session, request, resolve)
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
@@ -503,7 +505,7 @@ class Connection:
             if session.serializer == 'native':
                 encoded = values.encode_native(value, handle_of)
             else:
-                encoded = values.encode(value, session.by_value)
+                encoded = values.encode(value, session.by_value, session.memory)
         request = pb.SetAttributeRequest(
             handle=handle,
             name=name,
@@ -523,7 +525,7 @@ class Connection:
 
             def encoded(value: Any) -> pb.Value:
                 if pickles:
-                    return values.encode(value, session.by_value)
+                    return values.encode(value, session.by_value, session.memory)
                 return values.encode_native(value, handle_of)
 
             request.args.extend(encoded(value) for value in args)
@@ -545,9 +547,9 @@ class Connection:
         granted = [handle for handle in values.granted(result) if self.owns(handle)]
         try:
             if not granted:
-                return values.decode(result, resolved, unpickle)
+                return values.decode(result, resolved, unpickle, session.memory)
             with self._link.granting(granted):
-                return values.decode(result, resolved, unpickle)
+                return values.decode(result, resolved, unpickle, session.memory)
         except SerializationError as error:
             error.executed = 'yes'
             raise

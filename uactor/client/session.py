@@ -55,6 +55,7 @@ class Session:
     :ivar serializer: how values travel.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
+    :ivar memory: what large data travels by, beside the messages; None when it is in them.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Session:
             cloudpickle_version=cloudpickle.__version__,
             client_id=client_id,
             nonce=nonce,
+            memory=self.stream.memory is not None,
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
@@ -117,6 +119,7 @@ class Session:
         self.actor = welcome.actor
         self.restrict(welcome.serializer)
         self._limit = welcome.max_message_size
+        self.memory = self.stream.memory if welcome.memory else None
         self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
@@ -183,7 +186,9 @@ class Session:
 
     def _check_size(self, request: pb.SessionRequest) -> None:
         """Refuse a message that the host does not take: it would break the session."""
-        if (size := request.ByteSize()) > self._limit:
+        if (size := values.size_of(request)) > self._limit:
+            if self.memory is not None:
+                self.memory.recall(values.memories(request))
             raise SerializationError(
                 f'the message has {size} bytes, and the actor at {self._address} takes '
                 f'{self._limit} at most (its option max_message_size)'

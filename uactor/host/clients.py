@@ -10,6 +10,7 @@ from collections.abc import Callable
 from uactor.errors import Executed, Stage
 from uactor.host.objects import ANONYMOUS
 from uactor.host.waiting import Interrupt, Interrupted
+from uactor.memory import Channel
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Caller:
         when it does not.
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
+    :ivar memory: what large data travels by, beside the messages; None when it is in them.
     :ivar stage: how far the call has come.
     """
 
@@ -38,6 +40,7 @@ class Caller:
         self.checked = checked or in_session
         self.interrupt = Interrupt()
         self.undo: Callable[[], None] | None = None
+        self.memory: Channel | None = None
         self.stage: Stage = 'asked'
 
     @property

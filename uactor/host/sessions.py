@@ -17,6 +17,7 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.waiting import Interrupted
+from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ class Door(Protocol):
 
     :ivar authorized: whether the client has shown already that it knows the authkey; otherwise it
         has to prove that before anything that it sends is looked at.
+    :ivar memory: what it can share memory by, if the client can, too; None when it can't.
     """
 
     authorized: bool
+    memory: Channel | None
 
     def refuse(self, error: UActorException) -> NoReturn:
         """End the session and tell the client why. Called on the session's thread."""
@@ -65,7 +68,8 @@ def serve(
                 'use the same version of uactor on both sides'
             )
         )
-    yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce))
+    memory = door.memory if hello.memory else None
+    yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce, memory is not None))
     if not door.authorized:
         second = next(requests, None)
         given = second.proof.proof if second is not None else b''
@@ -73,6 +77,7 @@ def serve(
             door.refuse(AuthkeyError('wrong or missing authkey'))
     door.opened()
     caller = Caller(hello.client_id or f'session {id(door)}', in_session=True)
+    caller.memory = memory
     host.clients.joined(caller)
     session = _Session(
         host, caller, values.travel_by_value(hello.python_version, hello.cloudpickle_version)
@@ -88,7 +93,7 @@ def serve(
         host.clients.left(caller, session.polite, session.process_ends)
 
 
-def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
+def _welcome(host: Host, hello: pb.Hello, nonce: bytes, memory: bool) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
         python_version=platform.python_version(),
@@ -98,6 +103,7 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
         actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
         serializer=host.exchange.serializer,
         max_message_size=max(0, host.max_message_size),
+        memory=memory,
     )
 
 
@@ -136,6 +142,8 @@ class _Session:
         except Interrupted:
             raise
         except BaseException as error:  # also SystemExit: it is the caller's to see
+            if self._caller.memory is not None:
+                self._caller.memory.ignore(values.memories(request))
             response.failure.CopyFrom(self._failure(error, request))
             BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
         return response
@@ -158,8 +166,8 @@ class _Session:
             raise SerializationError(f'a session takes no {kind!r} here')
 
     def _check_size(self, response: pb.SessionResponse) -> None:
-        if (size := response.ByteSize()) > self._limit:
-            self._host.exchange.take_back(self._caller, response.result)
+        if (size := values.size_of(response)) > self._limit:
+            self._host.exchange.take_back(self._caller, response)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'
