@@ -18,7 +18,10 @@ ANY = frozenset(['*'])
 MAX_LINES = 60
 
 COMMON = frozenset(
-    ['errors', 'v1', 'wire', 'lane', 'inherited', 'auth', 'handles', 'local', 'values', 'failures']
+    [
+        *('errors', 'v1', 'wire', 'lane', 'inherited', 'memory'),
+        *('auth', 'handles', 'local', 'values', 'failures'),
+    ]
 )
 
 # From the ground up: a room may import what its line names, and what is its own. A name on the
@@ -34,13 +37,15 @@ ROOMS: dict[str, frozenset[str]] = {
     'lane': frozenset(),
     'inherited': frozenset(),
     'reaper': frozenset(),
+    # Memory that processes share; descriptors, not values.
+    'memory': frozenset(['errors', 'v1']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors']),
     # The slot for this process's host, through which client and host meet unseen.
     'local': frozenset(['handles']),
     # What travels. Both sides share it, and so it knows neither.
-    'values': frozenset(['errors', 'v1']),
+    'values': frozenset(['errors', 'v1', 'memory']),
     'failures': frozenset(['errors', 'v1', 'values']),
     # An actor class as a typed service: annotations, not processes.
     'service': frozenset(['errors', 'v1', 'values']),

@@ -70,7 +70,7 @@ class Lane:
     :param limit: largest message that is received, in bytes; -1 for any.
     :ivar arrived: takes the descriptors that come along with messages, by their numbers, before
         the message is received; None for one that this process has no room for. While it is None
-        itself, such messages are refused.
+        itself, no message comes with any.
     """
 
     def __init__(self, sock: socket.socket, limit: int = -1) -> None:
@@ -140,31 +140,30 @@ class Lane:
 
     def _long(self, data: bytes, size: int) -> bytearray:
         """Receive the rest of a frame that has begun with ``data``."""
-        passing, size = size & _PASSING, size & ~_PASSING
+        passing = size & _PASSING if self.arrived is not None else 0
+        size -= passing
         if 0 <= self.limit < size:
             raise OversizedError(f'the message has {size} bytes, not at most {self.limit}')
         self._rest = b''
         if not passing:
             return self._body(data[_LENGTH.size :], size)
-        if self.arrived is None:
-            raise LaneError('descriptors come along, which nobody has asked for')
         while len(data) < 2 * _LENGTH.size:
             data += self._some()
         (count,) = _LENGTH.unpack_from(data, _LENGTH.size)
         message = self._body(data[2 * _LENGTH.size :], max(size, _READ))
         for _ in range(count):
-            self.arrived(*self._descriptor())
+            self._take_descriptor()
         del message[size:]
         return message
 
-    def _descriptor(self) -> tuple[int, int | None]:
-        """Receive a descriptor, and its number."""
+    def _take_descriptor(self) -> None:
         flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
         data, found, _, _ = socket.recv_fds(self.socket, _LENGTH.size, 1, flags)
         if len(data) < _LENGTH.size:
             raise LaneError('the connection was closed')
-        (number,) = _LENGTH.unpack(data)
-        return number, found[0] if found else None
+        if self.arrived is not None:
+            (number,) = _LENGTH.unpack(data)
+            self.arrived(number, found[0] if found else None)
 
     def _body(self, begun: bytes, size: int) -> bytearray:
         """Receive the rest of ``size`` bytes that have begun so."""

@@ -14,7 +14,6 @@ then the sender forgets the segment, which lasts as long as somebody looks at it
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import mmap
@@ -25,7 +24,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
@@ -86,7 +84,8 @@ class Segment:
     def fill(self, parts: Sequence[memoryview]) -> None:
         """Copy ``parts`` into it."""
         with memoryview(self.mapping) as whole:
-            for (start, end), part in zip(_places([part.nbytes for part in parts]), parts):
+            places = _places([part.nbytes for part in parts])
+            for (start, end), part in zip(places, parts, strict=True):
                 whole[start:end] = part
 
 
@@ -99,7 +98,7 @@ def _places(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _extent(sizes: Sequence[int]) -> int:
-    *_, (_, end) = _places(sizes)
+    *_, (_, end) = (0, 1), *_places(sizes)
     return max(end, 1)
 
 
@@ -147,12 +146,9 @@ class Pool:
         with self.lock:
             segment.since = time.monotonic()
             self._idle.append(segment)
-            self._drop(lambda: sum(known.capacity for known in self._idle) > _MOST_IDLE)
+            while sum(known.capacity for known in self._idle) > _MOST_IDLE:
+                del self._idle[0]  # has been idle for longest
             self.watch()
-
-    def _drop(self, needed: Any) -> None:
-        while self._idle and needed():
-            del self._idle[0]  # has been idle for longest
 
     def _gather(self) -> int:
         """Take back what the other ends are done with, and return how many they are not."""
@@ -180,7 +176,7 @@ class Pool:
             with self.lock:
                 lent = self._gather()
                 oldest = time.monotonic() - _IDLE
-                self._drop(lambda: self._idle[0].since <= oldest)
+                self._idle = [known for known in self._idle if known.since > oldest]
                 if not lent and not self._idle:
                     self._thread = None
                     return
@@ -215,9 +211,35 @@ def borrowed() -> int:
 
 
 def _mark(marks: mmap.mmap, slot: int, pid: int, forks: int) -> None:
-    """Tell the lender that the last view has gone. Runs as a finalizer: takes no lock, sends nothing."""
+    """Tell the lender that the last view has gone. A finalizer: takes no lock, sends nothing."""
     if pid == os.getpid():
         marks[slot] = _DONE if forks == _borrowed.forks else _INHERITED
+
+
+def _foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
+    """Map what another process has made.
+
+    :raises SerializationError: when it is not what it should be.
+    """
+    try:
+        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+        if sealed and os.fstat(descriptor).st_size >= size:
+            return _map(descriptor, size, flags)
+    except OSError as error:
+        raise SerializationError(f'the memory of a message can not be mapped: {error}') from error
+    raise SerializationError('the memory of a message is not what it is said to be')
+
+
+def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
+    """Map a segment, to be marked when the last view has gone."""
+    with _borrowed.lock:
+        mapping = _foreign(descriptor, _extent(memory.sizes), mmap.MAP_PRIVATE)
+        _borrowed.mappings.add(mapping)
+        finalizer = weakref.finalize(
+            mapping, _mark, marks, memory.slot, os.getpid(), _borrowed.forks
+        )
+    finalizer.atexit = False
+    return mapping
 
 
 class Channel:
@@ -300,15 +322,17 @@ class Channel:
 
     def arrived(self, slot: int, descriptor: int | None) -> None:
         """Take a descriptor that has come along with a message; None if it was lost."""
-        if slot == _MARKS_SLOT and descriptor is not None:
-            try:
-                self._their_marks = _map(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
-            finally:
-                os.close(descriptor)
-        else:
+        if slot != _MARKS_SLOT or descriptor is None:
             self._arrived[slot] = descriptor
+            return
+        try:
+            self._their_marks = _foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
+        except SerializationError as error:
+            log.debug('no marks can be set: %s', error)  # without them nothing is borrowed
+        finally:
+            os.close(descriptor)
 
-    def borrow(self, memory: pb.Memory) -> list[memoryview | bytearray]:
+    def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
         """Return the parts that have come along with a message. They can be written to.
 
         :raises SerializationError: when they are not there.
@@ -319,10 +343,12 @@ class Channel:
                 f'{sum(memory.sizes)} bytes have come through memory, not at most {self.limit}'
             )
         descriptor, marks = self._arrived.pop(memory.slot, None), self._their_marks
-        if descriptor is None or marks is None:
+        if descriptor is None:
             raise SerializationError('the memory of a message has not come: no descriptor is left')
         try:
-            whole = memoryview(self._mapped(memory, descriptor, marks))
+            if marks is None or memory.slot not in _SLOTS:
+                raise SerializationError('the memory of a message can not be given back')
+            whole = memoryview(_borrow(memory, descriptor, marks))
         finally:
             os.close(descriptor)
         parts = [whole[start:end] for start, end in _places(memory.sizes)]
@@ -330,31 +356,13 @@ class Channel:
             return [bytearray(part) for part in parts]
         return parts
 
-    @staticmethod
-    def _mapped(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
-        size = _extent(memory.sizes)
-        try:
-            sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
-            if not sealed or os.fstat(descriptor).st_size < size:
-                raise SerializationError('the memory of a message is not what it is said to be')
-            with _borrowed.lock:
-                mapping = _map(descriptor, size, mmap.MAP_PRIVATE)
-                _borrowed.mappings.add(mapping)
-                finalizer = weakref.finalize(
-                    mapping, _mark, marks, memory.slot, os.getpid(), _borrowed.forks
-                )
-        except OSError as error:
-            raise SerializationError(f'the memory of a message can not be mapped: {error}') from error
-        finalizer.atexit = False
-        return mapping
-
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
         """Give back what has come with a message, as far as nobody has looked at it."""
         for memory in memories:
             descriptor = self._arrived.pop(memory.slot, None)
             if descriptor is not None:
                 os.close(descriptor)
-                if self._their_marks is not None:
+                if self._their_marks is not None and memory.slot in _SLOTS:
                     self._their_marks[memory.slot] = _DONE
 
     # --- the end ---------------------------------------------------------------------------

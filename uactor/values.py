@@ -333,20 +333,24 @@ def _by_value(value: Any, buffers: Buffers | None) -> bytes:
         return _pickled(_ValuePickler, value, buffers)
     except (TypeError, AttributeError, pickle.PicklingError):
         del grants[count:]
-    return _pickled(_NamelessPickler, value, buffers)  # what annotations name may be what does not travel
+    return _pickled(
+        _NamelessPickler, value, buffers
+    )  # what annotations name may be what does not travel
 
 
 def _pickled(pickler: type[pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:
     stream = io.BytesIO()
-    keep = None
+    keep: Callable[[pickle.PickleBuffer], bool] | None = None
     if buffers is not None:
         del buffers[:]  # of a try where names would not do
 
-        def keep(buffer: pickle.PickleBuffer) -> bool:
+        def keep_small(buffer: pickle.PickleBuffer) -> bool:
             large = _is_large(buffer)
             if large:
                 buffers.append(buffer)
-            return not large  # in the pickle
+            return not large
+
+        keep = keep_small
 
     pickler(stream, PROTOCOL, True, keep).dump(value)  # by position: names take time
     return stream.getvalue()
