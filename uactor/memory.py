@@ -313,8 +313,8 @@ class Channel:
             for slot in tuple(self._lent):
                 if mark := marks[slot]:
                     marks[slot] = 0
-                    segment = self._lent.pop(slot)
-                    if mark == _DONE:
+                    segment = self._lent.pop(slot, None)
+                    if mark == _DONE and segment is not None:
                         pool.give(segment)
         return len(self._lent)
 
