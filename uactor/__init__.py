@@ -2,6 +2,7 @@
 
 from uactor.actor import Actor
 from uactor.auth import call_metadata
+from uactor.calls import CurrentCall, current_call
 from uactor.errors import (
     ActorDiedError,
     ActorStartError,
@@ -9,6 +10,8 @@ from uactor.errors import (
     AddressError,
     AuthKeyError,
     AuthkeyError,
+    DeadlineError,
+    DeadlockError,
     HandleError,
     NotExposedError,
     ProxyError,
@@ -23,6 +26,8 @@ from uactor.errors import (
 from uactor.manager import ActorManager
 from uactor.proxies.actors import ActorProxy
 from uactor.proxies.base import BaseProxy, ProxyMethod, proxy, typeid
+from uactor.proxies.methods import RemoteMethod, method
+from uactor.proxies.results import Results, Stream
 from uactor.values import DEFAULT_SERIALIZER
 
 __all__ = [
@@ -37,18 +42,26 @@ __all__ = [
     'AuthKeyError',
     'AuthkeyError',
     'BaseProxy',
+    'CurrentCall',
+    'DeadlineError',
+    'DeadlockError',
     'HandleError',
     'NotExposedError',
     'ProxyError',
     'ProxyMethod',
     'RemoteError',
+    'RemoteMethod',
     'RemoteTraceback',
+    'Results',
     'SerializationError',
     'StaleHandleError',
+    'Stream',
     'ThreadOwnedError',
     'UActorException',
     'VersionError',
     'call_metadata',
+    'current_call',
+    'method',
     'proxy',
     'typeid',
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uactor import local
+from uactor.futures import in_thread
 from uactor.handles import Address, Token
 from uactor.manager import ActorManager, connected
 from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
@@ -31,7 +32,8 @@ class Actor:
     :cvar manager_class: base of the manager class that is made for each actor class.
     :cvar proxy_class: base of the proxy class that is made for each actor class.
     :cvar _options_: arguments of :class:`uactor.ActorManager`: ``address``, ``authkey``,
-        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``.
+        ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``,
+        ``concurrency``, ``timeout``.
     :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
     :cvar _proxies_: proxy classes by typeid, beside the standard ones.
     :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
@@ -119,6 +121,26 @@ class Actor:
         manager = connected(cls.manager_class, address, authkey, serializer, capture)
         return cast('Self', manager.actor())
 
+    @classmethod
+    async def aio(cls, *args: Any, **kwargs: Any) -> Self:
+        """Do what instantiating the class does, without blocking the event loop."""
+        return await in_thread(lambda: cls(*args, **kwargs))
+
+    if TYPE_CHECKING:
+
+        async def __aenter__(self) -> Self:
+            """Enter the context, of the proxy."""
+            ...
+
+        async def __aexit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc_value: BaseException | None,
+            traceback: types.TracebackType | None,
+        ) -> bool | None:
+            """Leave the context, of the proxy."""
+            ...
+
 
 # --- reading a class -----------------------------------------------------------------------------
 
@@ -192,6 +214,7 @@ def _proxy_class(
         __doc__=f'Proxy of {cls.__qualname__}.',
         _exposed_=exposed,
         _method_to_typeid_=mapping,
+        _timeout=options_of(cls).get('timeout'),
     )
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
 

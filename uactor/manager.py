@@ -56,8 +56,12 @@ class ActorManager:
         method before that, in seconds; None for 5 and for any time.
     :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
     :param insecure: whether listening beyond this machine without TLS is accepted.
+    :param concurrency: how many of the actor's methods may run at a time, in the order in which
+        the calls came; 1 for one after the other, None for any number.
+    :param timeout: how long calls of the actor's methods are waited for, in seconds, unless they
+        say otherwise; None for any time. The proxies of the class know it.
     :raises AddressError: when ``address`` is none.
-    :raises ValueError: when there is no such serializer.
+    :raises ValueError: when there is no such serializer, or for a ``concurrency`` below 1.
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}
@@ -72,6 +76,8 @@ class ActorManager:
         shutdown_timeout: float | None = None,
         max_message_size: int = -1,
         insecure: bool = False,
+        concurrency: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         if address is not None:
             target(address)
@@ -84,6 +90,10 @@ class ActorManager:
         self._shutdown_timeout = shutdown_timeout
         self._max_message_size = max_message_size
         self._insecure = insecure
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f'the concurrency of an actor is 1 or more, not {concurrency}')
+        self._concurrency = concurrency
+        self.timeout = timeout
         self._process: ActorProcess | None = None
         self._link: local.Connection | None = None
         self._view: weakref.ref[ActorManager] | None = None
@@ -195,6 +205,7 @@ class ActorManager:
             'serializer': self._serializer,
             'max_message_size': self._max_message_size,
             'insecure': self._insecure,
+            'concurrency': self._concurrency,
         }
         return pickle.dumps((directory, settings))
 

@@ -8,14 +8,41 @@ closed connections, unless it is told at that moment to keep to errors.
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any, Protocol, TypeVar
 
 _VERBOSITY = 'GRPC_VERBOSITY'
 
 # Python 3.10 has been seen to give a second thread the module half imported.
 _loading = threading.Lock()
+
+
+_TOGETHER = 1 << 16
+_MOST = 128
+"""Most bytes, and messages, that are sent as one where single ones would do."""
+_ENVELOPE = 8
+"""Most bytes that a message of that size takes more as a part of another."""
+_NOTHING: Any = object()
+
+
+class Message(Protocol):
+    """A message of a pipelined session, in either direction."""
+
+    @property
+    def more(self) -> Any:
+        """The messages that follow it."""
+        ...
+
+    def ByteSize(self) -> int:
+        """Return how many bytes it takes."""
+        ...
+
+
+T = TypeVar('T', bound=Message)
 
 
 def load_grpc() -> ModuleType:
@@ -31,3 +58,28 @@ def load_grpc() -> ModuleType:
         finally:
             del os.environ[_VERBOSITY]  # not for this process's children
         return grpc
+
+
+def together(messages: queue.SimpleQueue[T | None], limit: int = -1) -> Iterator[T]:
+    """Yield queued messages until there is a None, those that have gathered as one.
+
+    Nothing is waited for but the first: a single message goes out at once.
+
+    :param limit: most bytes that a message may have; -1 for any number.
+    """
+    largest = _TOGETHER if limit < 0 else min(_TOGETHER, limit - _MOST * _ENVELOPE)
+    first = messages.get()
+    while first is not None:
+        size = first.ByteSize()
+        following = None
+        while len(first.more) < _MOST:
+            if messages.empty():
+                following = _NOTHING
+                break
+            following = messages.get()
+            if following is None or (size := size + following.ByteSize()) > largest:
+                break
+            first.more.append(following)
+            following = _NOTHING
+        yield first
+        first = messages.get() if following is _NOTHING else following

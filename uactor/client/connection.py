@@ -19,24 +19,34 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from uactor import failures, local, values
+from uactor import calls, failures, local, values
 from uactor.auth import keyring
 from uactor.client.forks import Child, note_fork
 from uactor.client.nesting import Inside, free_channel, serves
-from uactor.client.session import Session, Stub, is_ending, leave_with_process, note_end
+from uactor.client.pipeline import Pending, Pipeline
+from uactor.client.session import (
+    Session,
+    Stub,
+    check_size,
+    is_ending,
+    leave_with_process,
+    note_end,
+)
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    DeadlineError,
     HandleError,
     SerializationError,
     UActorException,
 )
+from uactor.futures import CallFuture
 from uactor.handles import Token, is_loopback, peers, socket_path
 from uactor.inherited import disconnect, plain
-from uactor.local import Resolve, Shared
+from uactor.local import NO_TICKET, Call, Receiver, Resolve, Shared, Ticket
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import load_grpc
@@ -117,6 +127,14 @@ class _Local(threading.local):
     ends: tuple[_ThreadEnd, ...] = ()
 
 
+class Terms(NamedTuple):
+    """How messages travel to an actor; see :class:`Session`."""
+
+    serializer: str = ''
+    by_value: bool = False
+    limit: int = 0
+
+
 class Link:
     """The channel and sessions of a connection, and what it holds.
 
@@ -138,6 +156,8 @@ class Link:
         self._flushing = False
         self._local = _Local()
         self._sessions: set[Session] = set()
+        self._pipelines: dict[int, Pipeline] = {}
+        self.terms = Terms()
         self._returning = False
         self._ending = False
         self._closed = False
@@ -193,21 +213,34 @@ class Link:
         self._local.ends = *others, _ThreadEnd(self, session)
         return session
 
-    def open(self) -> Session:
-        """Open a session, with the first authkey that fits."""
+    def pipeline(self) -> Pipeline:
+        """Return the pipeline for calls of this thread, which may be about to open."""
+        number = free_channel()
+        with self._lock:
+            known = self._pipelines.get(number)
+            if known is None or not known.usable:
+                opened = functools.partial(self.open, number)
+                known = self._pipelines[number] = Pipeline(opened, self.address)
+        return known
+
+    def open(self, pipeline: int | None = None) -> Session:
+        """Open a session, with the first authkey that fits.
+
+        :param pipeline: number of the channel for a pipelined one.
+        """
         *others, last = self._keys
         for key in others:
             try:
-                return self._opened(key)
+                return self._opened(key, pipeline)
             except AuthkeyError:
                 log.debug('an authkey known for %s does not fit', self.address)
-        return self._opened(last)
+        return self._opened(last, pipeline)
 
-    def _opened(self, key: bytes) -> Session:
+    def _opened(self, key: bytes, pipeline: int | None) -> Session:
         if not threading.main_thread().is_alive():
             _start_a_thread()
         try:
-            number = free_channel()
+            number = free_channel() if pipeline is None else pipeline
             session = Session(
                 functools.partial(self._stub, number),
                 number,
@@ -215,6 +248,7 @@ class Link:
                 key,
                 self._client_id,
                 _calling(self._session_ended),
+                pipeline is not None,
             )
         except ActorUnreachableError as error:
             if self.actor is None:
@@ -235,6 +269,7 @@ class Link:
             self.actor = session.actor
         elif self.actor.id != session.actor.id:
             raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
+        self.terms = Terms(session.serializer, session.by_value, session.limit)
         with self._lock:
             self._sessions = {known for known in self._sessions if known.alive}
             self._sessions.add(session)
@@ -464,23 +499,70 @@ class Connection:
 
     # --- requests --------------------------------------------------------------------------
 
-    def call(
-        self,
-        handle: str,
-        method: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        resolve: Resolve,
-    ) -> Any:
-        """Call a method; see :class:`uactor.local.Connection`."""
+    def call(self, call: Call) -> Any:
+        """Make a call; see :class:`uactor.local.Connection`."""
+        outer = calls.current()
+        if outer is not None:
+            call.timeout = calls.sooner(call.timeout)
+        if call.timeout is not None and not call.owned:
+            future: CallFuture[Any] = CallFuture()
+            future.ticket = self.submit(call, future)
+            return future.wait()
         session = self._link.session()
         request = pb.SessionRequest()
-        request.call.handle = handle
-        request.call.method = method
+        self._fill(request.call, call)
+        return self._result(session, request, call.resolve)
+
+    def _fill(self, request: pb.CallRequest, call: Call) -> None:
+        terms = self._link.terms
+        request.handle = call.handle
+        request.method = call.method
+        if call.timeout is not None:
+            request.timeout.FromNanoseconds(round(call.timeout * 1e9))
+        outer = calls.current()
+        if outer is not None and call.waits:
+            request.path.extend(outer.path)
         values.encode_arguments(
-            request.call, args, kwargs, session.serializer, session.by_value, handle_of
+            request, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of
         )
-        return self._result(session, request, resolve)
+
+    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+        """Make a call without blocking; see :class:`uactor.local.Connection`."""
+        try:
+            return self._submitted(call, receiver)
+        except Exception as error:  # what can't be sent ends the call as what can't be done
+            receiver.fail(error)
+            return NO_TICKET
+
+    def _submitted(self, call: Call, receiver: Receiver) -> Ticket:
+        call.timeout = calls.sooner(call.timeout)
+        told = f'{call.method}() has taken longer than {call.timeout} seconds'
+        if call.timeout is not None and call.timeout <= 0:
+            raise DeadlineError(told, 'no')
+        request = pb.SessionRequest()
+        if call.window:
+            request.open_stream.credit = call.window
+            self._fill(request.open_stream.call, call)
+        else:
+            self._fill(request.call, call)
+        check_size(request, self._link.terms.limit, self.address)
+        request.releases.extend(self._link.drain())
+        pipeline = self._link.pipeline()
+        pending = Pending(pipeline, receiver, lambda response: self._come(response, call.resolve))
+        if call.timeout is not None:
+            pending.expire_at(time.monotonic() + call.timeout, told)
+        pipeline.submit(request, pending)
+        return pending
+
+    def _come(self, response: pb.SessionResponse, resolve: Resolve) -> Any:
+        """Return what a response of the pipeline carries, or raise it."""
+        pickles = self._link.terms.serializer != 'native'
+        kind = response.WhichOneof('kind')
+        if kind == 'failure':
+            raise failures.decode(response.failure, pickles)
+        if kind == 'end':
+            return None
+        return self._decoded(response.item if kind == 'item' else response.result, resolve, pickles)
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
         """Read an attribute; see :class:`uactor.local.Connection`."""
@@ -530,6 +612,9 @@ class Connection:
         if not response.HasField('result'):
             return None
 
+        return self._decoded(response.result, resolve, session.serializer != 'native')
+
+    def _decoded(self, value: pb.Value, resolve: Resolve, pickles: bool) -> Any:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
@@ -538,7 +623,7 @@ class Connection:
             return resolve(Shared(token, tuple(handle.methods)))
 
         try:
-            return values.decode(response.result, resolved, session.serializer != 'native')
+            return values.decode(value, resolved, pickles)
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -622,6 +707,7 @@ class Connection:
         parents.disconnect()
         self._link = link = Link(self.address, self._keys)
         link.actor = parents.actor
+        link.terms = parents.terms
         link.held = parents.held
         link.inherited = self._fork_lease
         self._finalizer = self._close_when_gone(link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import queue
@@ -24,7 +25,7 @@ from uactor.errors import (
     VersionError,
 )
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import load_grpc
+from uactor.wire import load_grpc, together
 
 if TYPE_CHECKING:
     import grpc
@@ -66,6 +67,8 @@ class Session:
     :ivar serializer: how values travel.
     :ivar by_value: whether classes and functions may travel by value: not between
         different Python versions, where cloudpickle's code objects crash the receiver.
+    :ivar limit: largest message that the host takes, in bytes; 0 for any.
+    :ivar sent: number of the last request that has left; later ones certainly have not run.
     :ivar busy: whether a request is under way.
     :ivar channel: number of the channel that it is on.
     """
@@ -78,14 +81,17 @@ class Session:
         authkey: bytes,
         client_id: str,
         on_end: Callable[[], None] = lambda: None,
+        pipelined: bool = False,
     ) -> None:
+        self._pipelined = pipelined
         self._address = address
         self._on_end = on_end
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self._broken = False
         self._number = 0
-        self._limit = 0
+        self.limit = 0
+        self.sent = 0
         self.busy = False
         self.channel = channel
         load_grpc()
@@ -106,7 +112,16 @@ class Session:
     def _outgoing(self) -> Iterator[pb.SessionRequest]:
         """Yield the requests, to a thread of gRPC's own."""
         serves(self.channel)
-        yield from iter(self._requests.get, None)
+        for request in iter(self._requests.get, None):
+            yield request
+            if self._pipelined and request.HasField('proof'):
+                break
+        else:
+            return
+        for request in together(self._requests, self.limit or -1):
+            numbers = (one.id for one in (request, *request.more))
+            self.sent = max(self.sent, *numbers)
+            yield request
 
     @property
     def alive(self) -> bool:
@@ -128,6 +143,8 @@ class Session:
             cloudpickle_version=cloudpickle.__version__,
             client_id=client_id,
             nonce=nonce,
+            pipelined=self._pipelined,
+            name=f'{multiprocessing.current_process().name} ({os.getpid()})',
         )
         welcome = self._exchange(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
@@ -141,7 +158,7 @@ class Session:
         self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         self.actor = welcome.actor
         self.serializer = welcome.serializer
-        self._limit = welcome.max_message_size
+        self.limit = welcome.max_message_size
         self.by_value = self.serializer == 'cloudpickle' and values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
@@ -162,7 +179,7 @@ class Session:
     def _exchange(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         import grpc  # loaded with the session; this module is not
 
-        self._check_size(request)
+        check_size(request, self.limit, self._address)
         self._number += 1
         request.id = self._number
         self.busy = True
@@ -181,13 +198,18 @@ class Session:
             raise
         return response
 
-    def _check_size(self, request: pb.SessionRequest) -> None:
-        """Refuse a message that the host does not take: it would break the session."""
-        if self._limit and (size := request.ByteSize()) > self._limit:
-            raise SerializationError(
-                f'the message has {size} bytes, and the actor at {self._address} takes '
-                f'{self._limit} at most (its option max_message_size)'
-            )
+    def receive(self) -> pb.SessionResponse:
+        """Wait for a response of a pipelined session.
+
+        :raises ActorDiedError: when there are no more.
+        """
+        import grpc
+
+        try:
+            return self._stream.receive()
+        except (grpc.RpcError, StopIteration) as error:
+            self._broken = True
+            raise self._translated(error, opening=False) from error
 
     def _translated(self, error: grpc.RpcError | StopIteration, opening: bool) -> Exception:
         """Return our error for one of gRPC's. The table of error and status."""
@@ -229,3 +251,16 @@ class Session:
         """Break the stream off; the host takes it for the death of this thread."""
         self._broken = True
         self._stream.cancel()
+
+
+def check_size(request: pb.SessionRequest, limit: int, address: str) -> None:
+    """Refuse a message that the host does not take: it would break the session.
+
+    :param limit: largest one that it takes, in bytes; 0 for any.
+    :raises SerializationError: when it is larger.
+    """
+    if limit and (size := request.ByteSize()) > limit:
+        raise SerializationError(
+            f'the message has {size} bytes, and the actor at {address} takes '
+            f'{limit} at most (its option max_message_size)'
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import platform
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor import values
@@ -22,6 +22,10 @@ _REPR_LIMIT = 200
 
 Factory = Callable[[str], Callable[..., Any]]
 """Returns what makes a new object of a typeid."""
+
+
+Run = Callable[[Caller, str, str, Sequence[Any], Mapping[str, Any]], tuple[Any, str]]
+"""Runs a method of a handle; returns its result and typeid."""
 
 
 class Exchange:
@@ -63,14 +67,20 @@ class Exchange:
         result, typeid = self.dispatch(caller, request)
         return self.encode(caller, result, typeid, request.accept_pickle, by_value)
 
-    def dispatch(self, caller: Caller, request: pb.CallRequest) -> tuple[Any, str]:
-        """Run the method that a request names; return its result and typeid, or ''."""
+    def dispatch(
+        self, caller: Caller, request: pb.CallRequest, run: Run | None = None
+    ) -> tuple[Any, str]:
+        """Run the method that a request names; return its result and typeid, or ''.
+
+        :param run: what runs it, if not the dispatcher's ``call``.
+        """
         self._table.use(request.handle)
         if request.typeid and request.typeid not in self._typeids:
             with field('typeid'):
                 raise ProxyError(f'there is no typeid {request.typeid!r}; see Describe')
         args, kwargs = decoded(request, self._resolve, self.pickles)
-        result, typeid = self._dispatcher.call(caller, request.handle, request.method, args, kwargs)
+        run = run or self._dispatcher.call
+        result, typeid = run(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
 
     def get_attribute(

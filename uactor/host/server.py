@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from uactor import local, values
+from uactor import calls, local, values
 from uactor.errors import AddressError, ProxyError
 from uactor.handles import Address, host_port, is_loopback, resolved, socket_path, target, with_port
 from uactor.host.clients import Clients
@@ -50,6 +50,7 @@ class Settings:
     :ivar serializer: how values travel.
     :ivar max_message_size: largest message in bytes; -1 for no limit.
     :ivar insecure: whether listening beyond this machine without TLS is accepted.
+    :ivar concurrency: how many of the actor's methods run at a time; None for any number.
     """
 
     address: Address
@@ -57,6 +58,7 @@ class Settings:
     serializer: str = values.DEFAULT_SERIALIZER
     max_message_size: int = -1
     insecure: bool = False
+    concurrency: int | None = None
 
     def __repr__(self) -> str:
         return f'Settings(address={self.address!r}, serializer={self.serializer!r})'
@@ -90,7 +92,7 @@ class Host:
         self.table = ObjectTable(self._expose)
         self.locks = Locks()
         self.clients = Clients(self._forget_client)
-        self.dispatcher = Dispatcher(self.table, self.locks)
+        self.dispatcher = Dispatcher(self.table, self.locks, settings.concurrency)
         self._reflection = Reflection(descriptors())
         self._health = health.HealthServicer()
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -137,6 +139,7 @@ class Host:
     def start(self) -> None:
         """Accept connections, and be this process's host."""
         local.host = self
+        calls.identify(self.table.incarnation)
         self._server.start()
         threading.Thread(
             target=self.table.release_queued, name='uactor-releases', daemon=True

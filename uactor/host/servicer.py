@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,7 +13,7 @@ from uactor import auth
 from uactor.host import sessions, status
 from uactor.host.clients import Caller
 from uactor.host.objects import ANONYMOUS
-from uactor.host.threads import is_reserve
+from uactor.host.threads import NO_THREADS, is_reserve
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -26,6 +27,10 @@ _OPEN = (
     '/uactor.v1.ActorService/Session',  # asks for the key itself
 )
 """What needs no authkey in its metadata."""
+
+
+_EVER = threading.TIMEOUT_MAX
+"""What gRPC tells of a call without a deadline is more, in seconds."""
 
 
 class Authorization(grpc.ServerInterceptor):
@@ -64,11 +69,16 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         self._host = host
 
     @contextlib.contextmanager
-    def _caller(self, context: grpc.ServicerContext) -> Iterator[Caller]:
-        """Accept the RPC, and make a status of what it raises."""
+    def _caller(self, context: grpc.ServicerContext, path: Sequence[str] = ()) -> Iterator[Caller]:
+        """Accept the RPC, and make a status of what it raises.
+
+        :param path: the calls of actors that wait for it.
+        """
         if is_reserve():
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
-        caller = Caller(ANONYMOUS)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
+        caller = Caller(ANONYMOUS, context.peer())
+        left = context.time_remaining()
+        caller.asks(path, left if left is not None and left < _EVER else None)
         clients = self._host.clients
         clients.unary(caller)
         if not context.add_callback(caller.interrupt.fire):
@@ -90,17 +100,17 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             return self._host.exchange.describe(request.handle)
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
-        with self._caller(context) as caller:
+        with self._caller(context, request.path) as caller:
             return pb.CallResponse(result=self._host.exchange.call(caller, request))
 
     def CallStream(
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.CallStreamResponse]:
-        exchange = self._host.exchange
-        with self._caller(context) as caller:
-            result, _ = exchange.dispatch(caller, request.call)
-            with contextlib.closing(_items(result, caller)) as items:
-                call = request.call
+        exchange, call = self._host.exchange, request.call
+        with self._caller(context, call.path) as caller:
+            result, _ = exchange.dispatch(caller, call)
+            steps = self._host.dispatcher.steps(caller, call.handle, call.method, result)
+            with contextlib.closing(steps) as items:
                 for item in items:
                     encoded = exchange.encode(caller, item, call.typeid, call.accept_pickle)
                     yield pb.CallStreamResponse(item=encoded)
@@ -164,22 +174,3 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._caller(context) as caller:
             self._host.dispatcher.call(caller, '', 'shutdown', (), {})
             return pb.ShutdownResponse()
-
-
-def _items(result: Any, caller: Caller) -> Generator[Any, None, None]:
-    """Iterate over a result for a caller, and close the iterator when it has gone.
-
-    :raises Interrupted: when it has gone, or the actor is ending: what is left is missing.
-    """
-    items = iter(result)
-    caller.stage = 'running'
-    try:
-        for item in items:
-            caller.interrupt.check()
-            caller.stage = 'done'
-            yield item
-            caller.stage = 'running'
-    finally:
-        close = getattr(items, 'close', None)
-        if close is not None:
-            close()

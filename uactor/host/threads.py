@@ -13,6 +13,8 @@ T = TypeVar('T')
 
 log = logging.getLogger(__name__)
 
+NO_THREADS = 'the actor process can start no more threads'
+
 
 class ThreadPerCall(Executor):
     """Runs each call on a daemon thread of its own.
