@@ -9,6 +9,7 @@ import asyncio
 import os
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -66,12 +67,12 @@ class Bench(Actor):
         self._told.put(uactor.current_call().cancelled)
         return value
 
-    def until_cancelled(self) -> None:
+    def until_cancelled(self, value: Any = None) -> None:
         """Run until nobody waits for it any more."""
         call = uactor.current_call()
         self._told.put('begun')
         while not call.cancelled:
-            os.sched_yield()
+            time.sleep(0.001)
         self._told.put('cancelled')
 
     def left(self) -> float | None:

@@ -154,7 +154,7 @@ class LoopFuture:
             log.debug('the result of a call came too late')
         elif error is None:
             self._future.set_result(value)
-        elif isinstance(error, (StopIteration, concurrent.futures.CancelledError)):
+        elif isinstance(error, (StopIteration, asyncio.CancelledError)):
             self._future.set_exception(_unraisable(error))
         else:
             self._future.set_exception(error)

@@ -156,9 +156,8 @@ class Pipeline:
                     self._take(one)
         except (UActorException, RuntimeError) as error:  # there may be no thread to be had
             self._end(error)
-        except BaseException as error:
-            self._end(ActorDiedError(f'the connection to {self._address} broke: {error!r}'))
-            raise
+        except SystemExit:  # of a daemon thread, because the process ends
+            self._end(ActorDiedError('this process ends'))
 
     def _take(self, response: pb.SessionResponse) -> None:
         more = response.HasField('item')

@@ -154,11 +154,11 @@ class Session:
                 f'the actor at {self._address} speaks protocol {welcome.protocol_version}, '
                 f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
             )
-        proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
-        self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         self.actor = welcome.actor
         self.serializer = welcome.serializer
         self.limit = welcome.max_message_size
+        proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
+        self.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         self.by_value = self.serializer == 'cloudpickle' and values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )

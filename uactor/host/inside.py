@@ -6,16 +6,19 @@ import contextlib
 import contextvars
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uactor import local, values
+from uactor.futures import CallFuture
 from uactor.handles import Token
 from uactor.host.clients import Caller
 from uactor.host.objects import LOCAL
 from uactor.host.waiting import Interrupted
 from uactor.host.workers import Workers
 from uactor.local import Call, Receiver, Resolve, Shared, Ticket
+from uactor.timers import timers
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
@@ -53,6 +56,10 @@ class InsideConnection:
         outside = self._elsewhere()
         if outside is not None:
             return outside.call(call)
+        if call.timeout is not None and not call.owned:
+            future: CallFuture[Any] = CallFuture()
+            future.ticket = self.submit(call, future)
+            return future.wait()
         dispatcher = self._host.dispatcher
         result, typeid = dispatcher.call(
             self._caller, call.handle, call.method, call.args, call.kwargs
@@ -69,6 +76,8 @@ class InsideConnection:
         caller = Caller(LOCAL, in_session=True)
         submitted = _Submitted(self, call, receiver, caller)
         context = contextvars.copy_context()
+        if call.timeout is not None:
+            timers.at(time.monotonic() + call.timeout, submitted.expire)
         self._workers.put(lambda: context.run(submitted.run))
         return submitted
 
@@ -155,6 +164,12 @@ class _Submitted:
     def cancel(self) -> None:
         self._caller.interrupt.fire('cancelled')
         self._credit.release()
+
+    def expire(self) -> None:
+        """Be given up at the deadline. Nothing happens when it has ended."""
+        self._caller.interrupt.fire('deadline')
+        self._credit.release()
+        self._receiver.fail(self._caller.given_up())
 
     def grant(self, items: int) -> None:
         self._credit.release(items)

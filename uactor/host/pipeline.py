@@ -115,6 +115,9 @@ class Call:
         self._request = request
         self._kind = kind
         self.caller = pipeline.caller.part()
+        self._ask()
+
+    def _ask(self) -> None:
         self.caller.asks(())
 
     def enter(self) -> None:
@@ -160,25 +163,29 @@ class MethodCall(Call):
     """A call of a method: may wait for its turn, and for a coroutine, without a thread."""
 
     def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
-        super().__init__(pipeline, request, kind)
         self._call = self._called(request)
-        timeout = self._call.timeout.ToTimedelta().total_seconds()
-        self.caller.asks(self._call.path, timeout if self._call.HasField('timeout') else None)
+        super().__init__(pipeline, request, kind)
         self._lock = threading.Lock()
         self._abandon: Callable[[], None] | None = None
         self._leave: Callable[[], None] | None = None
         self._over: Callable[[], None] | None = None
         self._timer: Timer | None = None
-        expires = self.caller.call.expires if self.caller.call is not None else None
-        if expires is not None:
-            self._timer = timers.at(expires, lambda: self.give_up('deadline'))
 
     @staticmethod
     def _called(request: pb.SessionRequest) -> pb.CallRequest:
         return request.call
 
+    def _ask(self) -> None:
+        timeout = None
+        if self._call.HasField('timeout'):
+            timeout = self._call.timeout.ToTimedelta().total_seconds()
+        self.caller.asks(self._call.path, timeout)
+
     def enter(self) -> None:
         """See :class:`Call`."""
+        call = self.caller.call
+        if call is not None and call.expires is not None:
+            self._timer = timers.at(call.expires, lambda: self.give_up('deadline'))
         self._take_turn(self.run)
 
     def _take_turn(self, job: Callable[[], None]) -> None:
@@ -328,12 +335,16 @@ class StreamCall(MethodCall):
 
     def _wait(self) -> bool:
         """Wait for credit, if there is none, without a thread; tell whether it does."""
+        if self._credit or self.caller.interrupt.fired:
+            return False
+        self._leave_turn()  # before another thread may take the next one
         with self._lock:
-            if self._credit or self.caller.interrupt.fired:
-                return False
-            self._waits = True
-        self._leave_turn()
-        self._on_give_up(self._end_waiting)
+            self._waits = not self._credit
+            waits = self._waits
+        if waits:
+            self._on_give_up(self._end_waiting)
+        else:
+            self._take_turn(self._step)
         return True
 
     def _end_waiting(self) -> None:
@@ -415,7 +426,7 @@ class StreamCall(MethodCall):
                 self.caller.call,
                 loop.start,
                 closing(self._items),
-                lambda task: self._queue(lambda: self._ended(error or task.exception())),
+                lambda task: self._queue(lambda: self._closed(task, error)),
             )
             return
         try:
@@ -424,6 +435,11 @@ class StreamCall(MethodCall):
                 run_in(self.caller.call, close)
         except BaseException as broken:  # the generator's own, also SystemExit
             error = broken if error is None or isinstance(error, Interrupted) else error
+        self._ended(error)
+
+    def _closed(self, task: asyncio.Task[None], error: BaseException | None) -> None:
+        if error is None and not task.cancelled():
+            error = task.exception()
         self._ended(error)
 
     def _ended(self, error: BaseException | None) -> None:

@@ -62,7 +62,10 @@ class Workers:
     def _work(self) -> None:
         job = self._next()
         while job is not None:
-            job()
+            try:
+                job()
+            except BaseException:  # a worker that ends is missed
+                log.exception('a call could not be answered')
             del job  # and what it holds, while this thread waits for the next
             with self._ready:
                 self._idle += 1
