@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import sys
@@ -49,10 +50,11 @@ def leave_with_process() -> None:
 
 
 class Session:
-    """One stream. Used by one thread at a time, one request at a time.
+    """One stream. Used by one thread at a time, one request at a time, unless it is pipelined.
 
     :ivar actor: handle of the actor at the other end.
     :ivar serializer: how values travel.
+    :ivar limit: largest message that the host takes, in bytes; 0 for any.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
     """
@@ -64,13 +66,15 @@ class Session:
         authkey: bytes,
         client_id: str,
         serializer: str = values.DEFAULT_SERIALIZER,
+        pipelined: bool = False,
     ) -> None:
         self.stream = stream
         self.busy = False
         self.serializer = serializer
         self._address = address
         self._number = 0
-        self._limit = 0
+        self.limit = 0
+        self._pipelined = pipelined
         self._offering = False
         self._offer = threading.Lock()
         try:
@@ -100,6 +104,8 @@ class Session:
             cloudpickle_version=cloudpickle.__version__,
             client_id=client_id,
             nonce=nonce,
+            pipelined=self._pipelined,
+            name=f'{multiprocessing.current_process().name} ({os.getpid()})',
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
@@ -116,7 +122,7 @@ class Session:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
         self.restrict(welcome.serializer)
-        self._limit = welcome.max_message_size
+        self.limit = welcome.max_message_size
         self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
@@ -159,8 +165,8 @@ class Session:
         :param opening: whether this begins the session.
         :raises ActorDiedError: when the actor ends meanwhile.
         """
-        if self._limit:
-            self._check_size(request)
+        if self.limit:
+            check_size(request, self.limit, self._address)
         sent = False
         try:
             self.busy = True
@@ -181,13 +187,15 @@ class Session:
             raise
         return response
 
-    def _check_size(self, request: pb.SessionRequest) -> None:
-        """Refuse a message that the host does not take: it would break the session."""
-        if (size := request.ByteSize()) > self._limit:
-            raise SerializationError(
-                f'the message has {size} bytes, and the actor at {self._address} takes '
-                f'{self._limit} at most (its option max_message_size)'
-            )
+    def receive(self) -> pb.SessionResponse:
+        """Wait for the next response of a pipelined session.
+
+        :raises ActorDiedError: when there are no more.
+        """
+        try:
+            return self.stream.receive()
+        except StreamEnd as end:
+            raise self._ended(end, opening=False) from end.__cause__
 
     def _ended(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
         """Return our error for the end of the stream."""
@@ -223,6 +231,19 @@ class Session:
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
         self.stream.cancel()
+
+
+def check_size(request: pb.SessionRequest, limit: int, address: str) -> None:
+    """Refuse a message that the host does not take: it would break the session.
+
+    :param limit: largest one that it takes, in bytes; 0 for any.
+    :raises SerializationError: when it is larger.
+    """
+    if limit and (size := request.ByteSize()) > limit:
+        raise SerializationError(
+            f'the message has {size} bytes, and the actor at {address} takes '
+            f'{limit} at most (its option max_message_size)'
+        )
 
 
 def nobody(address: str, end: StreamEnd) -> ActorUnreachableError:

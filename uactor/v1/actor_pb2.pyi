@@ -685,6 +685,8 @@ class CallRequest(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
     TYPEID_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to call into; empty for the actor itself."""
     method: _builtins.str
@@ -705,6 +707,19 @@ class CallRequest(_message.Message):
     def arguments(self) -> Global___Pickle:
         """Instead of args and kwargs, from Python: the pair of both."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """In a session: how long the caller waits for the answer, counted from when
+        the request arrives, so that clocks need not agree. Unset for any time.
+        Other RPCs have the deadline of gRPC.
+        """
+
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls that wait for this one, the outermost first: for each a word that
+        is its own, a space, and its name, as "1a2b3c4d/7f3a Counter.add".
+        """
+
     def __init__(
         self,
         *,
@@ -715,10 +730,12 @@ class CallRequest(_message.Message):
         arguments: Global___Pickle | None = ...,
         accept_pickle: _builtins.bool = ...,
         typeid: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "args", b"args", "arguments", b"arguments", "handle", b"handle", "kwargs", b"kwargs", "method", b"method", "typeid", b"typeid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "args", b"args", "arguments", b"arguments", "handle", b"handle", "kwargs", b"kwargs", "method", b"method", "path", b"path", "timeout", b"timeout", "typeid", b"typeid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1167,6 +1184,102 @@ class HandleInfo(_message.Message):
 Global___HandleInfo: _TypeAlias = HandleInfo  # noqa: Y015
 
 @_typing.final
+class OpenStreamRequest(_message.Message):
+    """OpenStreamRequest calls a method and iterates over what it returns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    credit: _builtins.int
+    """How many items may be sent before more are granted."""
+    @_builtins.property
+    def call(self) -> Global___CallRequest:
+        """The call."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___CallRequest | None = ...,
+        credit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "credit", b"credit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenStreamRequest: _TypeAlias = OpenStreamRequest  # noqa: Y015
+
+@_typing.final
+class StreamCredit(_message.Message):
+    """StreamCredit grants further items of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Number of the request that has opened the stream."""
+    items: _builtins.int
+    """How many more items may be sent."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCredit: _TypeAlias = StreamCredit  # noqa: Y015
+
+@_typing.final
+class Cancel(_message.Message):
+    """Cancel gives a request up. If it has not begun it never runs; a wait in a
+    shared primitive ends, a coroutine is cancelled, a stream is closed, and
+    other methods can see that nobody waits for them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Number of the request."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
+class StreamEnd(_message.Message):
+    """StreamEnd says that a stream has no more items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEnd: _TypeAlias = StreamEnd  # noqa: Y015
+
+@_typing.final
 class SessionRequest(_message.Message):
     """SessionRequest is one message from the client thread."""
 
@@ -1182,6 +1295,10 @@ class SessionRequest(_message.Message):
     CREATE_HANDLE_FIELD_NUMBER: _builtins.int
     RETAIN_HANDLE_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    OPEN_STREAM_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request, chosen by the client; the response repeats it."""
     @_builtins.property
@@ -1222,6 +1339,28 @@ class SessionRequest(_message.Message):
     def goodbye(self) -> Global___Goodbye:
         """The client thread has ended; no response follows."""
 
+    @_builtins.property
+    def open_stream(self) -> Global___OpenStreamRequest:
+        """Pipelined only: a stream; the responses are items, and then end or
+        failure.
+        """
+
+    @_builtins.property
+    def credit(self) -> Global___StreamCredit:
+        """Pipelined only: more items of a stream; no response of its own."""
+
+    @_builtins.property
+    def cancel(self) -> Global___Cancel:
+        """Pipelined only: giving a request up; no response of its own. The request
+        given up is answered all the same.
+        """
+
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionRequest]:
+        """Pipelined only: further requests, which follow this one in order. Theirs
+        is empty.
+        """
+
     def __init__(
         self,
         *,
@@ -1235,12 +1374,16 @@ class SessionRequest(_message.Message):
         create_handle: Global___CreateHandleRequest | None = ...,
         retain_handle: Global___RetainHandleRequest | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        open_stream: Global___OpenStreamRequest | None = ...,
+        credit: Global___StreamCredit | None = ...,
+        cancel: Global___Cancel | None = ...,
+        more: _abc.Iterable[Global___SessionRequest] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "create_handle", b"create_handle", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "create_handle", b"create_handle", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1257,6 +1400,9 @@ class SessionResponse(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     RETAINED_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request that this answers."""
     @_builtins.property
@@ -1275,6 +1421,20 @@ class SessionResponse(_message.Message):
     def retained(self) -> Global___RetainHandleResponse:
         """Answer to retain_handle."""
 
+    @_builtins.property
+    def item(self) -> Global___Value:
+        """An item of a stream."""
+
+    @_builtins.property
+    def end(self) -> Global___StreamEnd:
+        """The end of a stream."""
+
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionResponse]:
+        """Pipelined only: further responses, which follow this one in order. Theirs
+        is empty.
+        """
+
     def __init__(
         self,
         *,
@@ -1283,12 +1443,15 @@ class SessionResponse(_message.Message):
         result: Global___Value | None = ...,
         failure: Global___Failure | None = ...,
         retained: Global___RetainHandleResponse | None = ...,
+        item: Global___Value | None = ...,
+        end: Global___StreamEnd | None = ...,
+        more: _abc.Iterable[Global___SessionResponse] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "id", b"id", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1305,6 +1468,8 @@ class Hello(_message.Message):
     CLOUDPICKLE_VERSION_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    PIPELINED_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol: 1."""
     python_version: _builtins.str
@@ -1317,6 +1482,12 @@ class Hello(_message.Message):
     """
     nonce: _builtins.bytes
     """Random bytes for the host to prove that it knows the authkey."""
+    pipelined: _builtins.bool
+    """Whether the session is pipelined: its calls have no thread of their own,
+    and thread-owned primitives can't be taken in it.
+    """
+    name: _builtins.str
+    """Name of the client process, for whoever asks who calls."""
     def __init__(
         self,
         *,
@@ -1325,10 +1496,12 @@ class Hello(_message.Message):
         cloudpickle_version: _builtins.str = ...,
         client_id: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
+        pipelined: _builtins.bool = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "nonce", b"nonce", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "name", b"name", "nonce", b"nonce", "pipelined", b"pipelined", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
