@@ -19,7 +19,18 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *('errors', 'v1', 'wire', 'lane', 'inherited', 'timers', 'calls', 'auth', 'handles', 'local'),
+        *(
+            'errors',
+            'v1',
+            'wire',
+            'lane',
+            'inherited',
+            'timers',
+            'calls',
+            'auth',
+            'handles',
+            'local',
+        ),
         *('values', 'failures'),
     ]
 )

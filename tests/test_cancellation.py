@@ -247,17 +247,21 @@ def test_calls_that_are_cancelled_all_the_time_leave_nothing(bench: Any) -> None
 
 
 def test_an_rpc_that_is_cancelled_is_given_up(bench: Any) -> None:
-    call = rpc.stub(bench).Call.future(rpc.call('until_cancelled'))
-    assert bench.told().get() == 'begun'
-    call.cancel()
-    assert bench.told().get() == 'cancelled'
+    with rpc.client_of(rpc.dialled(bench)) as client:
+        request = rpc.call_request('until_cancelled')
+        call = client.stub.Call.future(request, metadata=client.metadata)
+        assert bench.told().get() == 'begun'
+        call.cancel()
+        assert bench.told().get() == 'cancelled'
 
 
 def test_an_rpc_of_a_coroutine_that_is_cancelled_cancels_it(bench: Any) -> None:
-    call = rpc.stub(bench).Call.future(rpc.call('later', 'never'))
-    assert bench.told().get() == 'begun never'
-    call.cancel()
-    assert bench.told().get() == 'cancelled never'
+    with rpc.client_of(rpc.dialled(bench)) as client:
+        request = rpc.call_request('later', 'never')
+        call = client.stub.Call.future(request, metadata=client.metadata)
+        assert bench.told().get() == 'begun never'
+        call.cancel()
+        assert bench.told().get() == 'cancelled never'
 
 
 def test_a_client_that_goes_gives_its_calls_up(bench: Any) -> None:

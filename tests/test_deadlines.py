@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import functools
 import pickle
 import threading
 import time
@@ -178,13 +180,12 @@ def test_a_lock_that_belongs_to_a_thread_can_be_taken_in_a_call_with_a_deadline(
         def lock(self) -> Any:
             return self._rlock
 
-    with Owner() as owner, Bench() as other:
+    with Owner() as owner, concurrent.futures.ThreadPoolExecutor(1) as other:
         lock = owner.lock()
-        ask: Any = other.ask
-        assert ask.options(timeout=LONG)(lock.acquire) is True
+        assert other.submit(lock.acquire.options(timeout=LONG)).result() is True
         with pytest.raises(uactor.DeadlineError):
             lock.acquire.options(timeout=SHORT)()
-        ask(lock.release)
+        other.submit(lock.release).result()
         with lock, lock:
             pass
 
@@ -212,9 +213,10 @@ def test_an_actor_has_a_deadline_by_default() -> None:
 
 
 def test_the_deadline_of_an_rpc_is_that_of_the_call(bench: Any) -> None:
-    stub = rpc.stub(bench)
-    assert stub.Call(rpc.call('left'), timeout=LONG).result.double <= LONG
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Call(rpc.call('until_cancelled'), timeout=SHORT)
+    with rpc.client_of(rpc.dialled(bench)) as client:
+        call = functools.partial(client.stub.Call, metadata=client.metadata)
+        assert call(rpc.call_request('left'), timeout=LONG).result.double <= LONG
+        with pytest.raises(grpc.RpcError) as caught:
+            call(rpc.call_request('until_cancelled'), timeout=SHORT)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert [bench.told().get(), bench.told().get()] == ['begun', 'cancelled']

@@ -36,8 +36,9 @@ class Chain(Actor):
         answer: str = first.ask(rest) if rest else first.name()
         return answer
 
-    async def ask_async(self, other: Any) -> str:
-        answer: str = await other.name.aio()
+    async def ask_async(self, others: list[Any]) -> str:
+        first, *rest = others
+        answer: str = await (first.ask_async.aio(rest) if rest else first.name.aio())
         return answer
 
     def name(self) -> str:
@@ -84,11 +85,11 @@ def arrive(told: Any) -> None:
 def test_one_method_runs_at_a_time_in_order_over_all_doors(mailbox: Any) -> None:
     told, event = mailbox.told(), mailbox.event('gate')
     running = begin(mailbox, told, 'gate')
-    stub = rpc.stub(mailbox)
     futures = [mailbox.note.future('future')]
     arrive(told)
-    calls: list[Any] = [stub.Call.future(rpc.call('note', 'rpc'))]
-    with ThreadPoolExecutor() as threads:
+    with rpc.client_of(rpc.dialled(mailbox)) as client, ThreadPoolExecutor() as threads:
+        request = rpc.call_request('note', 'rpc')
+        calls: list[Any] = [client.stub.Call.future(request, metadata=client.metadata)]
         calls.append(threads.submit(mailbox.note, 'thread'))
         futures += [mailbox.note.future(number) for number in range(10)]
         arrive(told)
@@ -206,15 +207,15 @@ def test_a_cycle_of_calls_is_an_error_that_shows_the_path(way: str) -> None:
 
 
 def test_a_cycle_of_coroutines_is_found_too() -> None:
-    with Chain() as one:
-        with pytest.raises(uactor.DeadlockError, match='Chain.ask_async → Chain.name'):
-            one.ask_async(one)  # type: ignore[unused-coroutine]
+    path = r'Chain\.ask_async → Chain\.ask_async → Chain\.name'
+    with Chain() as one, Chain() as two, pytest.raises(uactor.DeadlockError, match=path):
+        one.ask_async([two, one])  # type: ignore[unused-coroutine]
 
 
 def test_a_cycle_through_an_actor_without_a_mailbox_is_found() -> None:
-    with Chain() as one, Bench() as free:
-        with pytest.raises(uactor.DeadlockError, match=r'Chain.ask → Bench.ask → Chain.name'):
-            one.ask([Through(free, one)])
+    path = r'Chain\.ask → Bench\.ask → Chain\.name'
+    with Chain() as one, Bench() as free, pytest.raises(uactor.DeadlockError, match=path):
+        one.ask([Through(free, one)])
 
 
 class Through:

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 _TELLING = (ActorDiedError, DeadlineError, SerializationError)
 """What says whether the call has run."""
 
+_HOST = 'uactor.host', 'uactor.calls'
+"""Modules whose frames lead to the method that has raised an exception."""
+
 _EXECUTED = {
     'no': pb.EXECUTED_NO,
     'yes': pb.EXECUTED_YES,
@@ -173,9 +176,7 @@ def _formatted(error: BaseException) -> str:
 def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
     """Return the traceback without the frames of uactor's host that lead to the method."""
     inner = trace
-    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(
-        'uactor.host'
-    ):
+    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(_HOST):
         inner = inner.tb_next
     return inner if inner is not None else trace
 

@@ -32,11 +32,15 @@ class Call:
 
     :ivar resolve: makes the proxies in its result.
     :ivar timeout: how long it is waited for, in seconds; None for any time.
+    :ivar proxy: what is called: it has to live until the call is answered.
     :ivar waits: whether the method that makes the call, if it is an actor's, waits for it.
     :ivar window: how many items of a stream may be on their way; 0 for a call that has one result.
     """
 
-    __slots__ = ('args', 'handle', 'kwargs', 'method', 'resolve', 'timeout', 'waits', 'window')
+    __slots__ = (
+        *('args', 'handle', 'kwargs', 'method', 'proxy'),
+        *('resolve', 'timeout', 'waits', 'window'),
+    )
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Call:
         resolve: Resolve,
         timeout: float | None = None,
         *,
+        proxy: object = None,
         waits: bool = True,
         window: int = 0,
     ) -> None:
@@ -56,6 +61,7 @@ class Call:
         self.kwargs = kwargs
         self.resolve = resolve
         self.timeout = timeout
+        self.proxy = proxy
         self.waits = waits
         self.window = window
 

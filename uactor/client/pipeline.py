@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _SMALL = 1 << 15
 """Largest message that surely fits into the buffers of a connection that is at rest, in bytes."""
 
+_GRACE = 0.25
+"""How long the host has to say that a deadline has passed, in seconds."""
+
 Decode = Callable[[pb.SessionResponse], Any]
 """Makes the value that a response carries; raises the exception of a failure."""
 
@@ -49,11 +52,20 @@ class Pending:
         self.number = 0
 
     def expire_at(self, expires: float, told: str) -> None:
-        """Fail with a :class:`DeadlineError` at a time; the host gives the call up by itself."""
+        """Fail with a :class:`DeadlineError` at a time.
+
+        The host gives the call up by itself, and says so; what it had taken for it by then is not
+        lost. Only when it does not answer, that is said here.
+        """
 
         def expire() -> None:
-            executed: Executed = 'no' if self._pipeline.recall(self.number) else 'maybe'
-            self._receiver.fail(DeadlineError(told, executed))
+            if self._pipeline.recall(self.number):
+                self._receiver.fail(DeadlineError(told, 'no'))
+            else:
+                self._timer = timers.at(expires + _GRACE, give_up)
+
+        def give_up() -> None:
+            self._receiver.fail(DeadlineError(told, 'maybe'))
 
         self._timer = timers.at(expires, expire)
 

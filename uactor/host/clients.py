@@ -99,7 +99,9 @@ class Caller:
         :raises Interrupted: when there is nobody to be told.
         """
         if self.interrupt.reason == 'deadline':
-            return DeadlineError('the deadline has passed', self.executed)
+            name = self.call.name if self.call is not None else ''
+            told = f'{name or "the call"} has not ended by its deadline'
+            return DeadlineError(told, self.executed)
         if self.interrupt.reason == 'cancelled':
             return CancelledError()
         raise Interrupted

@@ -163,6 +163,10 @@ class Dispatcher:
             return None
         return self._mailbox if self._table.get(handle).permanent else None
 
+    def is_deaf(self, caller: Caller, handle: str) -> bool:
+        """Tell whether a call runs in code that no interrupt ends: any but shared primitives."""
+        return caller.stage == 'running' and not self._table.get(handle).is_primitive
+
     def name(self, handle: str, method: str) -> str:
         """Return the name of a method for people."""
         return _name(self._table.get(handle), method)

@@ -95,12 +95,15 @@ class Pipeline:
 
     def send(self, response: pb.SessionResponse) -> None:
         """Send a response that is not the last one of its request."""
-        self._responses.put(response)
+        if response.id in self._calls:
+            self._responses.put(response)
 
     def end(self, response: pb.SessionResponse) -> None:
         """Send the last response of a request."""
         if self._calls.pop(response.id, None) is not None:
             self._responses.put(response)
+        else:  # it has been answered at its deadline
+            self.host.exchange.take_back(self.caller, response.result)
 
     def forget(self, request: pb.SessionRequest) -> None:
         """Know that there is nobody to be told of a request any more."""
@@ -150,6 +153,9 @@ class Call:
         self.caller.interrupt.fire(reason)
 
     def _fail(self, error: BaseException) -> None:
+        self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
         response = pb.SessionResponse(id=self._request.id)
         try:
             self._pipeline.answers.fail(self.caller, self._request, response, error)
@@ -229,6 +235,9 @@ class MethodCall(Call):
         """See :class:`Call`."""
         super().give_up(reason)
         self._abandon_once()
+        dispatcher = self._pipeline.host.dispatcher
+        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._call.handle):
+            self._tell(Interrupted())
 
     def run(self) -> None:
         """See :class:`Call`."""

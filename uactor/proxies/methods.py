@@ -148,7 +148,8 @@ class RemoteMethod(Generic[P, C, R, T]):
         if member.arrange is not None:
             args, kwargs = member.arrange(*args, **kwargs)
         timeout = proxy._timeout if self._options is None else self._options.timeout
-        return Call(proxy._id, member.name, args, kwargs, proxy._manager._proxy, timeout)
+        resolve = proxy._manager._proxy
+        return Call(proxy._id, member.name, args, kwargs, resolve, timeout, proxy=proxy)
 
     # --- as a bound method ---------------------------------------------------------------------
 

@@ -131,9 +131,9 @@ class Results(_Iteration[T]):
         arguments: Iterator[tuple[Any, ...]],
         window: int,
     ) -> None:
-        super().__init__()
         if window < 1:
             raise ValueError(f'a window takes 1 call or more, not {window}')
+        super().__init__()
         self._submit = submit
         self._arguments = arguments
         self._window = window
