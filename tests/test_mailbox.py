@@ -212,6 +212,25 @@ def test_a_cycle_of_coroutines_is_found_too() -> None:
         one.ask_async([two, one])  # type: ignore[unused-coroutine]
 
 
+def test_a_cycle_through_an_attribute_is_found_too() -> None:
+    class Tower(Actor):
+        _options_ = {'concurrency': 1}
+        _exposed_ = ('ask', 'measure', 'height')
+        height = 10
+
+        def ask(self, other: Any, back: Any) -> Any:
+            return other.measure(back)
+
+        def measure(self, other: Any) -> Any:
+            return other.height
+
+    path = r'Tower\.ask → Tower\.measure → Tower\.height'
+    with Tower() as one, Tower() as two:
+        with pytest.raises(uactor.DeadlockError, match=path):
+            one.ask(two, one)
+        assert two.height == 10
+
+
 def test_a_cycle_through_an_actor_without_a_mailbox_is_found() -> None:
     path = r'Chain\.ask → Bench\.ask → Chain\.name'
     with Chain() as one, Bench() as free, pytest.raises(uactor.DeadlockError, match=path):

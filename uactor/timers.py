@@ -69,8 +69,9 @@ class Timers:
         with self._changed:
             heapq.heappush(self._heap, (when, next(self._numbers), timer))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name='uactor-timers', daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name='uactor-timers', daemon=True)
+                thread.start()
+                self._thread = thread
             elif self._heap[0][2] is timer:
                 self._changed.notify()
         return timer

@@ -157,7 +157,7 @@ def _member(method: Method, source: _Source) -> list[str]:
 def _outside(result: Any) -> Any:
     """Return what a method of the actor returns to those who call it from outside."""
     if get_origin(result) in _ASYNCHRONOUS:
-        return Iterator[get_args(result)[0]]
+        return types.GenericAlias(Iterator, get_args(result)[:1])
     return result
 
 

@@ -590,7 +590,10 @@ class Connection:
         """Read an attribute; see :class:`uactor.local.Connection`."""
         session = self._link.session()
         get = pb.GetAttributeRequest(
-            handle=handle, name=name, accept_pickle=session.serializer != 'native'
+            handle=handle,
+            name=name,
+            accept_pickle=session.serializer != 'native',
+            path=calls.waiting(),
         )
         return self._result(session, pb.SessionRequest(get_attribute=get), resolve)
 
@@ -607,6 +610,7 @@ class Connection:
             name=name,
             value=encoded,
             accept_pickle=session.serializer != 'native',
+            path=calls.waiting(),
         )
         self._result(session, pb.SessionRequest(set_attribute=request), lambda shared: shared)
 

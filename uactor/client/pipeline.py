@@ -181,7 +181,11 @@ class Pipeline:
                 raise ActorDiedError(str(self._ended), 'no') from self._ended
             request.id = pending.number = number = next(self._numbers)
             self._pending[number] = pending
-            self._send(request)
+            try:
+                self._send(request)
+            except BaseException:
+                self._pending.pop(number, None)
+                raise
 
     def _send(self, request: pb.SessionRequest) -> None:
         """Send what comes alone at once, and small: that never waits. Else have it gathered."""
@@ -221,17 +225,23 @@ class Pipeline:
                 self._take(response)
                 for one in response.more:
                     self._take(one)
-        except (UActorException, RuntimeError) as error:  # there may be no thread to be had
-            self._end(error)
         except SystemExit:  # of a daemon thread, because the process ends
             self._end(ActorDiedError('this process ends'))
+        except Exception as error:  # every caller is told of it, whatever it is
+            self._end(error)
         finally:
             self._unsent.end()
+            if self._session is not None:
+                self._session.abandon()
 
     def _send_gathered(self, session: Session) -> None:
-        for request in together(self._unsent, session.limit or -1):
-            with self._sending:
-                session.offer(request)
+        try:
+            for request in together(self._unsent, session.limit or -1):
+                with self._sending:
+                    session.offer(request)
+        except BaseException:  # what can't be sent, whyever, would be waited for in vain
+            session.abandon()
+            raise
 
     def _take(self, response: pb.SessionResponse) -> None:
         more = response.HasField('item')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uactor import failures, values
@@ -102,6 +103,14 @@ class Answers:
             self._host.table.retain(passage.grants, caller.client_id)
             failure.pickle.granted.extend(passage.grants)
         return failure
+
+
+def path(request: pb.SessionRequest, kind: str) -> Sequence[str]:
+    """Return the calls of actors that wait for what a request asks for."""
+    if kind in ('call', 'get_attribute', 'set_attribute'):
+        found: Sequence[str] = getattr(request, kind).path
+        return found
+    return ()
 
 
 def _accepts_pickle(request: pb.SessionRequest) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from uactor.calls import run_in
 from uactor.errors import ActorUnreachableError
-from uactor.host.answers import Answers
+from uactor.host.answers import Answers, path
 from uactor.host.clients import Caller
 from uactor.host.loop import closing
 from uactor.host.threads import NO_THREADS
@@ -121,7 +121,7 @@ class Call:
         self._ask()
 
     def _ask(self) -> None:
-        self.caller.asks(())
+        self.caller.asks(path(self._request, self._kind))
 
     def enter(self) -> None:
         """Have it run when it is its turn."""

@@ -141,7 +141,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributeResponse:
-        with self._rpc(context) as caller:
+        with self._rpc(context, request.path) as caller:
             response = pb.GetAttributeResponse()
             self._host.exchange.get_attribute(caller, request, response.value)
             return response
@@ -149,7 +149,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.SetAttributeResponse:
-        with self._rpc(context) as caller:
+        with self._rpc(context, request.path) as caller:
             self._host.exchange.set_attribute(caller, request)
             return pb.SetAttributeResponse()
 

@@ -16,6 +16,7 @@ import cloudpickle
 
 from uactor import auth, values
 from uactor.errors import AuthkeyError, UActorException, VersionError
+from uactor.host import answers
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
@@ -108,9 +109,9 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
 class _Session:
     """Takes the requests of one session, in order."""
 
-    def __init__(self, caller: Caller, answers: Answers, host: Host) -> None:
+    def __init__(self, caller: Caller, answering: Answers, host: Host) -> None:
         self._caller = caller
-        self._answers = answers
+        self._answers = answering
         self._table = host.table
         self.polite = False
         self.process_ends = False
@@ -127,7 +128,7 @@ class _Session:
             if kind == 'call' and request.call.HasField('timeout'):
                 yield self._limited(request, kind)
             elif kind is not None and kind != 'proof':
-                self._caller.asks(request.call.path if kind == 'call' else ())
+                self._caller.asks(answers.path(request, kind))
                 yield self._answers.answer(self._caller, request, kind)
 
     def _limited(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:

@@ -822,22 +822,28 @@ class GetAttributeRequest(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to read from; empty for the actor itself."""
     name: _builtins.str
     """Name of the attribute."""
     accept_pickle: _builtins.bool
     """Whether the value may come as a pickle."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls that wait for this, as in CallRequest."""
+
     def __init__(
         self,
         *,
         handle: _builtins.str = ...,
         name: _builtins.str = ...,
         accept_pickle: _builtins.bool = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -877,6 +883,7 @@ class SetAttributeRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to write to; empty for the actor itself."""
     name: _builtins.str
@@ -887,6 +894,10 @@ class SetAttributeRequest(_message.Message):
     def value(self) -> Global___Value:
         """The new value."""
 
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls that wait for this, as in CallRequest."""
+
     def __init__(
         self,
         *,
@@ -894,10 +905,11 @@ class SetAttributeRequest(_message.Message):
         name: _builtins.str = ...,
         value: Global___Value | None = ...,
         accept_pickle: _builtins.bool = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name", "path", b"path", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
