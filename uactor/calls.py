@@ -83,7 +83,7 @@ running: contextvars.ContextVar[CurrentCall | None] = contextvars.ContextVar(
 current = running.get
 
 
-def run_in(call: CurrentCall | None, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+def run_in(call: CurrentCall | None, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """Run a function as part of a call, or of the one that runs already if there is none."""
     if call is None:
         return function(*args, **kwargs)

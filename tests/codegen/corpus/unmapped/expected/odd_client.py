@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xb3,\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xcf,\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -90,107 +90,107 @@ _SCHEMA = _runtime.Schema(
         b'se\x12 \n\x06result\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"9\n\x11'
         b"CallStreamRequest\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor"
         b'.v1.CallRequest"4\n\x12CallStreamResponse\x12\x1e\n'
-        b'\x04item\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"J\n\x13GetAttr'
+        b'\x04item\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"X\n\x13GetAttr'
         b"ibuteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01"
-        b'(\t\x12\x15\n\raccept_pickle\x18\x03 \x01(\x08"7\n\x14GetAttribut'
-        b"eResponse\x12\x1f\n\x05value\x18\x01 \x01(\x0b2\x10.uactor.v1.Val"
-        b'ue"k\n\x13SetAttributeRequest\x12\x0e\n\x06handle\x18\x01 \x01('
-        b"\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05value\x18\x03 \x01(\x0b2\x10.uactor."
-        b'v1.Value\x12\x15\n\raccept_pickle\x18\x04 \x01(\x08"\x16\n\x14SetAt'
-        b'tributeResponse"\xec\x01\n\x13CreateHandleRequest\x12'
-        b"\x0e\n\x06typeid\x18\x01 \x01(\t\x12\x1e\n\x04args\x18\x02 \x03(\x0b2\x10.uactor.v"
-        b"1.Value\x12:\n\x06kwargs\x18\x03 \x03(\x0b2*.uactor.v1.Crea"
-        b"teHandleRequest.KwargsEntry\x12(\n\x05lease\x18\x04 \x01"
-        b"(\x0b2\x19.google.protobuf.Duration\x1a?\n\x0bKwargsE"
-        b"ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uacto"
-        b'r.v1.Value:\x028\x01"9\n\x14CreateHandleResponse\x12!'
-        b'\n\x06handle\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle"t\n\x13Ret'
-        b"ainHandleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lea"
-        b"se_id\x18\x02 \x01(\t\x12\x10\n\x08as_lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04"
-        b' \x01(\x0b2\x19.google.protobuf.Duration"(\n\x14Retai'
-        b"nHandleResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"'\n\x14Rel"
-        b'easeHandleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15Re'
-        b'leaseHandleResponse"\x14\n\x12ListHandlesReques'
-        b't"=\n\x13ListHandlesResponse\x12&\n\x07handles\x18\x01 \x03('
-        b'\x0b2\x15.uactor.v1.HandleInfo"O\n\nHandleInfo\x12!'
-        b"\n\x06handle\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle\x12\r\n\x05hol"
-        b'ds\x18\x02 \x01(\r\x12\x0f\n\x07clients\x18\x03 \x01(\r"I\n\x11OpenStreamR'
-        b"equest\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallReq"
-        b'uest\x12\x0e\n\x06credit\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\n'
-        b'request_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cance'
-        b'l\x12\x12\n\nrequest_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xdd\x04\n\x0eS'
-        b"essionRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 "
-        b"\x03(\t\x12!\n\x05hello\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!"
-        b"\n\x05proof\x18\x04 \x01(\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04cal"
-        b"l\x18\x05 \x01(\x0b2\x16.uactor.v1.CallRequestH\x00\x127\n\rget"
-        b"_attribute\x18\x06 \x01(\x0b2\x1e.uactor.v1.GetAttribut"
-        b"eRequestH\x00\x127\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uact"
-        b"or.v1.SetAttributeRequestH\x00\x127\n\rcreate_ha"
-        b"ndle\x18\x08 \x01(\x0b2\x1e.uactor.v1.CreateHandleReque"
-        b"stH\x00\x127\n\rretain_handle\x18\t \x01(\x0b2\x1e.uactor.v1."
-        b"RetainHandleRequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12"
-        b".uactor.v1.GoodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01("
-        b"\x0b2\x1c.uactor.v1.OpenStreamRequestH\x00\x12)\n\x06cre"
-        b"dit\x18\x0c \x01(\x0b2\x17.uactor.v1.StreamCreditH\x00\x12#\n\x06"
-        b"cancel\x18\r \x01(\x0b2\x11.uactor.v1.CancelH\x00\x12'\n\x04mor"
-        b"e\x18\x0e \x03(\x0b2\x19.uactor.v1.SessionRequestB\x06\n\x04ki"
-        b'nd"\xbd\x02\n\x0fSessionResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07we'
-        b'lcome\x18\x02 \x01(\x0b2\x12.uactor.v1.WelcomeH\x00\x12"\n\x06res'
-        b"ult\x18\x03 \x01(\x0b2\x10.uactor.v1.ValueH\x00\x12%\n\x07failure"
-        b"\x18\x04 \x01(\x0b2\x12.uactor.v1.FailureH\x00\x123\n\x08retained"
-        b"\x18\x05 \x01(\x0b2\x1f.uactor.v1.RetainHandleResponseH"
-        b"\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uactor.v1.ValueH\x00\x12#\n\x03e"
-        b"nd\x18\x07 \x01(\x0b2\x14.uactor.v1.StreamEndH\x00\x12(\n\x04more"
-        b"\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionResponseB\x06\n\x04ki"
-        b'nd"\x99\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16'
-        b"\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_ve"
-        b"rsion\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18"
-        b'\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t"\xc6'
-        b"\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0e"
-        b"python_version\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_vers"
-        b"ion\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12"
-        b" \n\x05actor\x18\x06 \x01(\x0b2\x11.uactor.v1.Handle\x12\x12\n\nser"
-        b'ializer\x18\x07 \x01(\t\x12\x18\n\x10max_message_size\x18\x08 \x01(\x03"'
-        b'\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cpr'
-        b'ocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShutdownRequest"\x12\n\x10S'
-        b"hutdownResponse*[\n\x08Executed\x12\x18\n\x14EXECUTED_"
-        b"UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n\x0cEXECUT"
-        b"ED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAYBE\x10\x032\xca\x06\n\x0cActorSe"
-        b"rvice\x12C\n\x08Describe\x12\x1a.uactor.v1.DescribeRe"
-        b"quest\x1a\x1b.uactor.v1.DescribeResponse\x127\n\x04Ca"
-        b"ll\x12\x16.uactor.v1.CallRequest\x1a\x17.uactor.v1.C"
-        b"allResponse\x12K\n\nCallStream\x12\x1c.uactor.v1.Ca"
-        b"llStreamRequest\x1a\x1d.uactor.v1.CallStreamRe"
-        b"sponse0\x01\x12O\n\x0cGetAttribute\x12\x1e.uactor.v1.Get"
-        b"AttributeRequest\x1a\x1f.uactor.v1.GetAttribut"
-        b"eResponse\x12O\n\x0cSetAttribute\x12\x1e.uactor.v1.Se"
-        b"tAttributeRequest\x1a\x1f.uactor.v1.SetAttribu"
-        b"teResponse\x12O\n\x0cCreateHandle\x12\x1e.uactor.v1.C"
-        b"reateHandleRequest\x1a\x1f.uactor.v1.CreateHan"
-        b"dleResponse\x12O\n\x0cRetainHandle\x12\x1e.uactor.v1."
-        b"RetainHandleRequest\x1a\x1f.uactor.v1.RetainHa"
-        b"ndleResponse\x12R\n\rReleaseHandle\x12\x1f.uactor.v"
-        b"1.ReleaseHandleRequest\x1a .uactor.v1.Relea"
-        b"seHandleResponse\x12L\n\x0bListHandles\x12\x1d.uactor"
-        b".v1.ListHandlesRequest\x1a\x1e.uactor.v1.ListH"
-        b"andlesResponse\x12D\n\x07Session\x12\x19.uactor.v1.Se"
-        b"ssionRequest\x1a\x1a.uactor.v1.SessionResponse"
-        b"(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uactor.v1.ShutdownReq"
-        b"uest\x1a\x1b.uactor.v1.ShutdownResponseb\x06proto"
-        b"3\n\x90\x04\n!corpus/unmapped/v1/unmapped.proto\x12"
-        b"\x12corpus.unmapped.v1\x1a\x15uactor/v1/actor.pro"
-        b'to"\x17\n\x15OddServiceFineRequest"@\n\x16OddServic'
-        b"eFineResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06result\x88"
-        b'\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cClashRequest\x12\x1d\n\tvalue_'
-        b"int\x18\x01 \x01(\x03H\x00R\x08valueInt\x12\x1f\n\nvalue_bool\x18\x02 \x01("
-        b"\x08H\x00R\tvalueBool\x126\n\x0cvalue_handle\x18\x03 \x01(\x0b2\x11.u"
-        b'actor.v1.HandleH\x00R\x0bvalueHandleB\x07\n\x05value"'
-        b"\x0f\n\rClashResponse2\xb9\x01\n\nOddService\x12]\n\x04Fine\x12"
-        b").corpus.unmapped.v1.OddServiceFineReque"
-        b"st\x1a*.corpus.unmapped.v1.OddServiceFineRe"
-        b"sponse\x12L\n\x05Clash\x12 .corpus.unmapped.v1.Cla"
-        b"shRequest\x1a!.corpus.unmapped.v1.ClashResp"
-        b"onseb\x06proto3"
+        b'(\t\x12\x15\n\raccept_pickle\x18\x03 \x01(\x08\x12\x0c\n\x04path\x18\x04 \x03(\t"'
+        b"7\n\x14GetAttributeResponse\x12\x1f\n\x05value\x18\x01 \x01(\x0b2\x10"
+        b'.uactor.v1.Value"y\n\x13SetAttributeRequest\x12'
+        b"\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05value\x18\x03"
+        b" \x01(\x0b2\x10.uactor.v1.Value\x12\x15\n\raccept_pickle\x18"
+        b'\x04 \x01(\x08\x12\x0c\n\x04path\x18\x05 \x03(\t"\x16\n\x14SetAttributeRespo'
+        b'nse"\xec\x01\n\x13CreateHandleRequest\x12\x0e\n\x06typeid\x18\x01 '
+        b"\x01(\t\x12\x1e\n\x04args\x18\x02 \x03(\x0b2\x10.uactor.v1.Value\x12:\n\x06k"
+        b"wargs\x18\x03 \x03(\x0b2*.uactor.v1.CreateHandleRequ"
+        b"est.KwargsEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google."
+        b"protobuf.Duration\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18"
+        b"\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value:\x02"
+        b'8\x01"9\n\x14CreateHandleResponse\x12!\n\x06handle\x18\x01 \x01'
+        b'(\x0b2\x11.uactor.v1.Handle"t\n\x13RetainHandleReq'
+        b"uest\x12\x0f\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12"
+        b"\x10\n\x08as_lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.googl"
+        b'e.protobuf.Duration"(\n\x14RetainHandleRespo'
+        b"nse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"'\n\x14ReleaseHandleRe"
+        b'quest\x12\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15ReleaseHandleR'
+        b'esponse"\x14\n\x12ListHandlesRequest"=\n\x13ListHan'
+        b"dlesResponse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.uactor.v"
+        b'1.HandleInfo"O\n\nHandleInfo\x12!\n\x06handle\x18\x01 \x01'
+        b"(\x0b2\x11.uactor.v1.Handle\x12\r\n\x05holds\x18\x02 \x01(\r\x12\x0f\n\x07"
+        b'clients\x18\x03 \x01(\r"I\n\x11OpenStreamRequest\x12$\n\x04ca'
+        b"ll\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12\x0e\n\x06cred"
+        b'it\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nrequest_id\x18\x01'
+        b' \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nrequest'
+        b'_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xdd\x04\n\x0eSessionReques'
+        b"t\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello"
+        b"\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01("
+        b"\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.ua"
+        b"ctor.v1.CallRequestH\x00\x127\n\rget_attribute\x18\x06"
+        b" \x01(\x0b2\x1e.uactor.v1.GetAttributeRequestH\x00\x127"
+        b"\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAtt"
+        b"ributeRequestH\x00\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e"
+        b".uactor.v1.CreateHandleRequestH\x00\x127\n\rreta"
+        b"in_handle\x18\t \x01(\x0b2\x1e.uactor.v1.RetainHandle"
+        b"RequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uactor.v1.G"
+        b"oodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.uactor.v"
+        b"1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17."
+        b"uactor.v1.StreamCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b"
+        b"2\x11.uactor.v1.CancelH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.ua"
+        b'ctor.v1.SessionRequestB\x06\n\x04kind"\xbd\x02\n\x0fSessi'
+        b"onResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2"
+        b'\x12.uactor.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.'
+        b"uactor.v1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uac"
+        b"tor.v1.FailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uac"
+        b"tor.v1.RetainHandleResponseH\x00\x12 \n\x04item\x18\x06 "
+        b"\x01(\x0b2\x10.uactor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.u"
+        b"actor.v1.StreamEndH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uac"
+        b'tor.v1.SessionResponseB\x06\n\x04kind"\x99\x01\n\x05Hello'
+        b"\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_ver"
+        b"sion\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12"
+        b"\x11\n\tclient_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpip"
+        b'elined\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t"\xc6\x01\n\x07Welcome\x12\x18'
+        b"\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_versi"
+        b"on\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n"
+        b"\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01"
+        b"(\x0b2\x11.uactor.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01("
+        b'\t\x12\x18\n\x10max_message_size\x18\x08 \x01(\x03"\x16\n\x05Proof\x12\r\n\x05'
+        b'proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01'
+        b' \x01(\x08"\x11\n\x0fShutdownRequest"\x12\n\x10ShutdownRespo'
+        b"nse*[\n\x08Executed\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10"
+        b"\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0e"
+        b"EXECUTED_MAYBE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Des"
+        b"cribe\x12\x1a.uactor.v1.DescribeRequest\x1a\x1b.uact"
+        b"or.v1.DescribeResponse\x127\n\x04Call\x12\x16.uactor."
+        b"v1.CallRequest\x1a\x17.uactor.v1.CallResponse\x12"
+        b"K\n\nCallStream\x12\x1c.uactor.v1.CallStreamRequ"
+        b"est\x1a\x1d.uactor.v1.CallStreamResponse0\x01\x12O\n\x0c"
+        b"GetAttribute\x12\x1e.uactor.v1.GetAttributeReq"
+        b"uest\x1a\x1f.uactor.v1.GetAttributeResponse\x12O\n"
+        b"\x0cSetAttribute\x12\x1e.uactor.v1.SetAttributeRe"
+        b"quest\x1a\x1f.uactor.v1.SetAttributeResponse\x12O"
+        b"\n\x0cCreateHandle\x12\x1e.uactor.v1.CreateHandleR"
+        b"equest\x1a\x1f.uactor.v1.CreateHandleResponse\x12"
+        b"O\n\x0cRetainHandle\x12\x1e.uactor.v1.RetainHandle"
+        b"Request\x1a\x1f.uactor.v1.RetainHandleResponse"
+        b"\x12R\n\rReleaseHandle\x12\x1f.uactor.v1.ReleaseHan"
+        b"dleRequest\x1a .uactor.v1.ReleaseHandleResp"
+        b"onse\x12L\n\x0bListHandles\x12\x1d.uactor.v1.ListHand"
+        b"lesRequest\x1a\x1e.uactor.v1.ListHandlesRespon"
+        b"se\x12D\n\x07Session\x12\x19.uactor.v1.SessionRequest"
+        b"\x1a\x1a.uactor.v1.SessionResponse(\x010\x01\x12C\n\x08Shut"
+        b"down\x12\x1a.uactor.v1.ShutdownRequest\x1a\x1b.uacto"
+        b"r.v1.ShutdownResponseb\x06proto3\n\x90\x04\n!corpus"
+        b"/unmapped/v1/unmapped.proto\x12\x12corpus.unma"
+        b'pped.v1\x1a\x15uactor/v1/actor.proto"\x17\n\x15OddSer'
+        b'viceFineRequest"@\n\x16OddServiceFineRespons'
+        b"e\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_resul"
+        b't"\x8f\x01\n\x0cClashRequest\x12\x1d\n\tvalue_int\x18\x01 \x01(\x03H\x00R'
+        b"\x08valueInt\x12\x1f\n\nvalue_bool\x18\x02 \x01(\x08H\x00R\tvalueBo"
+        b"ol\x126\n\x0cvalue_handle\x18\x03 \x01(\x0b2\x11.uactor.v1.Han"
+        b'dleH\x00R\x0bvalueHandleB\x07\n\x05value"\x0f\n\rClashResp'
+        b"onse2\xb9\x01\n\nOddService\x12]\n\x04Fine\x12).corpus.unm"
+        b"apped.v1.OddServiceFineRequest\x1a*.corpus."
+        b"unmapped.v1.OddServiceFineResponse\x12L\n\x05Cl"
+        b"ash\x12 .corpus.unmapped.v1.ClashRequest\x1a!."
+        b"corpus.unmapped.v1.ClashResponseb\x06proto3"
     ),
     {},
     {
