@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextvars
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from uactor.errors import ProxyError
 
 T = TypeVar('T')
+
+
+class Interrupt(Protocol):
+    """Tells whether anybody waits for a call."""
+
+    fired: bool
 
 
 class CurrentCall:
@@ -19,20 +25,25 @@ class CurrentCall:
         that of the client process.
     """
 
-    __slots__ = ('_cancelled', '_path', 'caller', 'expires', 'name')
+    __slots__ = ('_interrupt', '_path', 'caller', 'expires', 'runs')
 
     def __init__(
         self,
         caller: str,
+        interrupt: Interrupt,
         path: tuple[str, ...] = (),
         expires: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.caller = path[-1].partition(' ')[2] if path else caller
         self.expires = expires
-        self.name = ''
+        self.runs: tuple[type, str] | None = None
+        self._interrupt = interrupt
         self._path = path
-        self._cancelled = cancelled
+
+    @property
+    def name(self) -> str:
+        """What is called, as ``'Counter.add'``; '' before that has been looked up."""
+        return '' if self.runs is None else f'{self.runs[0].__name__}.{self.runs[1]}'
 
     @property
     def deadline(self) -> float | None:
@@ -45,7 +56,7 @@ class CurrentCall:
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: a long method may stop then."""
-        return self._cancelled()
+        return self._interrupt.fired
 
     @property
     def path(self) -> tuple[str, ...]:

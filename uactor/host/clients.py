@@ -64,9 +64,8 @@ class Caller:
         :param timeout: how long it is waited for, in seconds.
         """
         expires = None if timeout is None else time.monotonic() + timeout
-        interrupt = self.interrupt
         self.stage = 'asked'
-        self.call = CurrentCall(self.name, tuple(path), expires, lambda: interrupt.fired)
+        self.call = CurrentCall(self.name, self.interrupt, tuple(path) if path else (), expires)
 
     def part(self) -> Caller:
         """Return a caller for one call of the session, which can be given up by itself."""

@@ -6,17 +6,17 @@ It knows no gRPC.
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import CoroutineType
 from typing import Any
 
-from uactor.calls import run_in
+from uactor.calls import CurrentCall, run_in
 from uactor.errors import ActorDiedError, NotExposedError
 from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
-from uactor.host.loop import Loop
+from uactor.host.loop import Loop, is_unfinished
 from uactor.host.mailbox import Mailbox
 from uactor.host.objects import LOCAL, Entry, ObjectTable
 from uactor.host.primitives import Locks
@@ -128,6 +128,9 @@ class Dispatcher:
 
         :raises BaseException: whatever the method raises.
         """
+        if self._mailbox is None:
+            result, typeid = self.begin(caller, handle, method, args, kwargs)
+            return self._finished(caller, result), typeid
         with self.turn(caller, handle, method):
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             return self._finished(caller, result), typeid
@@ -143,7 +146,7 @@ class Dispatcher:
         """Run a method, but neither its coroutine nor its generator, whatever else may run."""
         entry = self._table.get(handle)
         if caller.call is not None:
-            caller.call.name = _name(entry, method)
+            caller.call.runs = type(entry.object), method
         if method not in entry.exposed:
             return self._unexposed(caller, entry, method, args), ''
         if entry.is_primitive:
@@ -167,16 +170,16 @@ class Dispatcher:
         """Tell whether a call runs in code that no interrupt ends: any but shared primitives."""
         return caller.stage == 'running' and not self._table.get(handle).is_primitive
 
-    def name(self, handle: str, method: str) -> str:
-        """Return the name of a method for people."""
-        return _name(self._table.get(handle), method)
+    def note(self, call: CurrentCall, handle: str, method: str) -> None:
+        """Let a call know what it runs."""
+        call.runs = type(self._table.get(handle).object), method
 
     def turn(self, caller: Caller, handle: str, method: str) -> AbstractContextManager[None]:
         """Return the context in which a method, or a step of its generator, may run."""
         mailbox = self.mailbox(caller, handle, method)
         if mailbox is None or caller.call is None:
             return _NO_TURN
-        caller.call.name = self.name(handle, method)
+        self.note(caller.call, handle, method)
         return mailbox.turn(caller.call, caller.interrupt)
 
     def run(
@@ -204,11 +207,13 @@ class Dispatcher:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
         result = run_in(caller.call, function, *args, **kwargs)
-        if not inspect.iscoroutine(result):
+        if type(result) is not CoroutineType:
             caller.stage = 'done'
         return result
 
     def _finished(self, caller: Caller, result: Any) -> Any:
+        if not is_unfinished(result):
+            return result
         finished = run_in(caller.call, self.loop.finished, result, caller.interrupt)
         caller.stage = 'done'
         return finished
@@ -264,10 +269,6 @@ class Dispatcher:
         if not _is_attribute(entry, name, '__setattr__'):
             raise not_exposed(entry, name)
         self.run(caller, setattr, (entry.object, name, value), {})
-
-
-def _name(entry: Entry, method: str) -> str:
-    return f'{type(entry.object).__name__}.{method}'
 
 
 def _is_attribute(entry: Entry, name: str, accessor: str) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from uactor.host.waiting import Interrupt, Interrupted
@@ -72,15 +72,18 @@ class Loop:
             return False
 
     def finished(self, result: Any, interrupt: Interrupt) -> Any:
-        """Return what a method's result stands for: what its coroutine returns, or itself.
+        """Return what comes of a result that :func:`is_unfinished`.
 
         An asynchronous iterator becomes one of the usual kind, which runs it here.
         """
-        if inspect.iscoroutine(result):
+        if isinstance(result, CoroutineType):
             return self.wait(result, interrupt)
-        if isinstance(result, AsyncIterator):
-            return Steps(self, result)
-        return result
+        return Steps(self, result)
+
+
+def is_unfinished(result: Any) -> bool:
+    """Tell whether a result needs the loop: a coroutine, or an asynchronous iterator."""
+    return type(result) is CoroutineType or hasattr(type(result), '__anext__')
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]]) -> None:

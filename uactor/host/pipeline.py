@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from uactor.calls import run_in
 from uactor.errors import ActorUnreachableError
 from uactor.host.answers import Answers, path
 from uactor.host.clients import Caller
-from uactor.host.loop import closing
+from uactor.host.loop import closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
 from uactor.host.workers import Workers
@@ -202,7 +202,7 @@ class MethodCall(Call):
             if mailbox is None or call is None:
                 self._queue(job)
                 return
-            call.name = dispatcher.name(self._call.handle, self._call.method)
+            dispatcher.note(call, self._call.handle, self._call.method)
 
             def go() -> None:
                 self._leave = functools.partial(mailbox.leave, call)
@@ -254,8 +254,10 @@ class MethodCall(Call):
             self._go_on(result, typeid)
 
     def _go_on(self, result: Any, typeid: str) -> None:
-        if inspect.iscoroutine(result):
+        if isinstance(result, CoroutineType):
             self._await(result, lambda value: self._finish(value, typeid))
+        elif not is_unfinished(result):
+            self._finish(result, typeid)
         else:
             loop = self._pipeline.host.dispatcher.loop
             self._finish(loop.finished(result, self.caller.interrupt), typeid)
@@ -369,7 +371,7 @@ class StreamCall(MethodCall):
     def _go_on(self, result: Any, typeid: str) -> None:
         # What the call is to return is each item, not the iterator.
         self._typeid = self._call.typeid
-        if inspect.iscoroutine(result):
+        if isinstance(result, CoroutineType):
             self._await(result, lambda value: self._go_on(value, typeid))
             return
         self._asynchronous = isinstance(result, AsyncIterator)

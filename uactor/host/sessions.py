@@ -125,11 +125,17 @@ class _Session:
                 self.polite = True
                 self.process_ends = request.goodbye.process_ends
                 return
-            if kind == 'call' and request.call.HasField('timeout'):
-                yield self._limited(request, kind)
-            elif kind is not None and kind != 'proof':
+            if kind == 'call':
+                call = request.call
+                if call.HasField('timeout'):
+                    yield self._limited(request, kind)
+                    continue
+                self._caller.asks(call.path)
+            elif kind is None or kind == 'proof':
+                continue
+            else:
                 self._caller.asks(answers.path(request, kind))
-                yield self._answers.answer(self._caller, request, kind)
+            yield self._answers.answer(self._caller, request, kind)
 
     def _limited(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Answer a call that its caller does not wait for for ever."""

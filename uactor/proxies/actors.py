@@ -106,7 +106,7 @@ class _ActorMember(RemoteMember):
         functools.update_wrapper(method, member)
         del method.__wrapped__  # type: ignore[attr-defined]  # would be pickled along
         method.__name__ = name
-        super().__init__(name, method)
+        super().__init__(name, method, is_plain=True)
 
 
 class AttributeProxy(property):

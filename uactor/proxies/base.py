@@ -183,7 +183,7 @@ def ProxyMethod(name: str) -> Any:  # the name that uActor documents
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f'Call ``{name}`` of the object in the actor.'
-    return RemoteMember(name, method)
+    return RemoteMember(name, method, is_plain=True)
 
 
 def arranged(arrange: Callable[..., tuple[Any, ...]]) -> Any:

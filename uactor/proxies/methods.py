@@ -73,9 +73,11 @@ class RemoteMethod(Generic[P, C, R, T]):
         :raises ActorDiedError: when the actor ends meanwhile, or has ended.
         :raises DeadlineError: when there is a timeout and it has passed.
         """
-        proxy = self._proxy
+        proxy, member = self._proxy, self._member
         if self._options is None and proxy._timeout is None:
-            return cast('C', self._member.function(proxy, *args, **kwargs))
+            if member.is_plain:
+                return cast('C', proxy._callmethod(member.name, args, kwargs))
+            return cast('C', member.function(proxy, *args, **kwargs))
         call = self._call(args, kwargs)
         result = proxy._connection.call(
             *(call.handle, call.method, call.args, call.kwargs, call.resolve, call.timeout),
@@ -200,15 +202,21 @@ class RemoteMember:
 
     :ivar name: of the method that is called.
     :ivar function: calls it by :meth:`BaseProxy._callmethod`; has name and documentation.
+    :ivar is_plain: whether that is all that ``function`` does.
     :ivar arrange: does, for all other ways to call it, what ``function`` does with arguments.
     """
 
     def __init__(
-        self, name: str, function: Callable[..., Any], arrange: Arrange | None = None
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arrange: Arrange | None = None,
+        is_plain: bool = False,
     ) -> None:
         self.name = name
         self.function = function
         self.arrange = arrange
+        self.is_plain = is_plain
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
 
