@@ -119,12 +119,6 @@ def current_call() -> CurrentCall:
     return call
 
 
-def waiting() -> tuple[str, ...]:
-    """Return the calls that wait for what this thread, or task, does."""
-    call = current()
-    return () if call is None else call.path
-
-
 def sooner(timeout: float | None) -> float | None:
     """Return ``timeout``, or what is left of the current call's if that is less, in seconds."""
     call = current()

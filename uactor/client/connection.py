@@ -593,7 +593,7 @@ class Connection:
             handle=handle,
             name=name,
             accept_pickle=session.serializer != 'native',
-            path=calls.waiting(),
+            context=_context(),
         )
         return self._result(session, pb.SessionRequest(get_attribute=get), resolve)
 
@@ -610,7 +610,7 @@ class Connection:
             name=name,
             value=encoded,
             accept_pickle=session.serializer != 'native',
-            path=calls.waiting(),
+            context=_context(),
         )
         self._result(session, pb.SessionRequest(set_attribute=request), lambda shared: shared)
 
@@ -753,9 +753,15 @@ def _name(
     request.handle = handle
     request.method = method
     if timeout is not None:
-        request.timeout.FromNanoseconds(round(timeout * 1e9))
+        request.context.timeout.FromNanoseconds(round(timeout * 1e9))
     if outer is not None:
-        request.path.extend(outer.path)
+        request.context.path.extend(outer.path)
+
+
+def _context() -> pb.CallContext | None:
+    """Return what an attribute is asked for in."""
+    outer = calls.current()
+    return None if outer is None else pb.CallContext(path=outer.path)
 
 
 def handle_of(value: Any) -> pb.Handle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uactor import failures, values
@@ -14,6 +13,10 @@ from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
+
+
+_IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
+"""Requests that say what they are made in, and whether they take pickles."""
 
 
 class Answers:
@@ -105,19 +108,29 @@ class Answers:
         return failure
 
 
-def path(request: pb.SessionRequest, kind: str) -> Sequence[str]:
-    """Return the calls of actors that wait for what a request asks for."""
-    if kind in ('call', 'get_attribute', 'set_attribute'):
-        found: Sequence[str] = getattr(request, kind).path
-        return found
-    return ()
+def asks(caller: Caller, context: pb.CallContext) -> None:
+    """Have a caller begin a call that is made in such a context."""
+    timeout = None
+    if context.HasField('timeout'):
+        timeout = context.timeout.ToTimedelta().total_seconds()
+    caller.asks(context.path, timeout)
+
+
+def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
+    """Return the context of a request, if it says one."""
+    if kind in _IN_CONTEXT:
+        asked = getattr(request, kind)
+        if asked.HasField('context'):
+            context: pb.CallContext = asked.context
+            return context
+    return None
 
 
 def _accepts_pickle(request: pb.SessionRequest) -> bool:
     kind = request.WhichOneof('kind')
     if kind == 'open_stream':
         return request.open_stream.call.accept_pickle
-    if kind in ('call', 'get_attribute', 'set_attribute'):
+    if kind in _IN_CONTEXT:
         accepts: bool = getattr(request, kind).accept_pickle
         return accepts
     return True

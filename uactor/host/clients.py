@@ -57,7 +57,7 @@ class Caller:
         self.stage: Stage = 'asked'
         self.call: CurrentCall | None = None
 
-    def asks(self, path: Sequence[str], timeout: float | None = None) -> None:
+    def asks(self, path: Sequence[str] = (), timeout: float | None = None) -> None:
         """Begin another call.
 
         :param path: the calls of actors that wait for it.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from uactor.calls import run_in
 from uactor.errors import ActorUnreachableError
-from uactor.host.answers import Answers, path
+from uactor.host.answers import Answers, asks, context_of
 from uactor.host.clients import Caller
 from uactor.host.loop import closing, is_unfinished
 from uactor.host.threads import NO_THREADS
@@ -121,7 +121,11 @@ class Call:
         self._ask()
 
     def _ask(self) -> None:
-        self.caller.asks(path(self._request, self._kind))
+        context = context_of(self._request, self._kind)
+        if context is None:
+            self.caller.asks()
+        else:
+            asks(self.caller, context)
 
     def enter(self) -> None:
         """Have it run when it is its turn."""
@@ -182,10 +186,7 @@ class MethodCall(Call):
         return request.call
 
     def _ask(self) -> None:
-        timeout = None
-        if self._call.HasField('timeout'):
-            timeout = self._call.timeout.ToTimedelta().total_seconds()
-        self.caller.asks(self._call.path, timeout)
+        asks(self.caller, self._call.context)
 
     def enter(self) -> None:
         """See :class:`Call`."""

@@ -120,7 +120,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             return response
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
-        with self._rpc(context, request.path) as caller:
+        with self._rpc(context, request.context.path) as caller:
             response = pb.CallResponse()
             self._host.exchange.call(caller, request, response.result)
             return response
@@ -129,7 +129,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.CallStreamResponse]:
         exchange, call = self._host.exchange, request.call
-        with self._rpc(context, call.path) as caller:
+        with self._rpc(context, call.context.path) as caller:
             result, _ = exchange.dispatch(caller, call)
             steps = self._host.dispatcher.steps(caller, call.handle, call.method, result)
             with contextlib.closing(steps) as items:
@@ -141,7 +141,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributeResponse:
-        with self._rpc(context, request.path) as caller:
+        with self._rpc(context, request.context.path) as caller:
             response = pb.GetAttributeResponse()
             self._host.exchange.get_attribute(caller, request, response.value)
             return response
@@ -149,7 +149,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.SetAttributeResponse:
-        with self._rpc(context, request.path) as caller:
+        with self._rpc(context, request.context.path) as caller:
             self._host.exchange.set_attribute(caller, request)
             return pb.SetAttributeResponse()
 

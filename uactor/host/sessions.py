@@ -125,21 +125,23 @@ class _Session:
                 self.polite = True
                 self.process_ends = request.goodbye.process_ends
                 return
-            if kind == 'call':
-                call = request.call
-                if call.HasField('timeout'):
-                    yield self._limited(request, kind)
-                    continue
-                self._caller.asks(call.path)
-            elif kind is None or kind == 'proof':
+            if kind is None or kind == 'proof':
+                continue
+            context = answers.context_of(request, kind)
+            if context is None:
+                self._caller.asks()
+            elif context.HasField('timeout'):
+                yield self._limited(request, kind, context)
                 continue
             else:
-                self._caller.asks(answers.path(request, kind))
+                answers.asks(self._caller, context)
             yield self._answers.answer(self._caller, request, kind)
 
-    def _limited(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        """Answer a call that its caller does not wait for for ever."""
+    def _limited(
+        self, request: pb.SessionRequest, kind: str, context: pb.CallContext
+    ) -> pb.SessionResponse:
+        """Answer a request that its caller does not wait for for ever."""
         caller = self._caller.part()
-        caller.asks(request.call.path, request.call.timeout.ToTimedelta().total_seconds())
+        answers.asks(caller, context)
         with caller.limited():
             return self._answers.answer(caller, request, kind)

@@ -685,8 +685,7 @@ class CallRequest(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
     TYPEID_FIELD_NUMBER: _builtins.int
-    TIMEOUT_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to call into; empty for the actor itself."""
     method: _builtins.str
@@ -708,17 +707,8 @@ class CallRequest(_message.Message):
         """Instead of args and kwargs, from Python: the pair of both."""
 
     @_builtins.property
-    def timeout(self) -> _duration_pb2.Duration:
-        """In a session: how long the caller waits for the answer, counted from when
-        the request arrives, so that clocks need not agree. Unset for any time.
-        Other RPCs have the deadline of gRPC.
-        """
-
-    @_builtins.property
-    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The calls that wait for this one, the outermost first: for each a word that
-        is its own, a space, and its name, as "1a2b3c4d/7f3a Counter.add".
-        """
+    def context(self) -> Global___CallContext:
+        """What it is made in; unset when that says nothing."""
 
     def __init__(
         self,
@@ -730,16 +720,50 @@ class CallRequest(_message.Message):
         arguments: Global___Pickle | None = ...,
         accept_pickle: _builtins.bool = ...,
         typeid: _builtins.str = ...,
-        timeout: _duration_pb2.Duration | None = ...,
-        path: _abc.Iterable[_builtins.str] | None = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "args", b"args", "arguments", b"arguments", "handle", b"handle", "kwargs", b"kwargs", "method", b"method", "path", b"path", "timeout", b"timeout", "typeid", b"typeid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "args", b"args", "arguments", b"arguments", "context", b"context", "handle", b"handle", "kwargs", b"kwargs", "method", b"method", "typeid", b"typeid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallRequest: _TypeAlias = CallRequest  # noqa: Y015
+
+@_typing.final
+class CallContext(_message.Message):
+    """CallContext says how long a call is waited for, and by whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """In a session: how long the caller waits for the answer, counted from when
+        the request arrives, so that clocks need not agree. Unset for any time.
+        Other RPCs have the deadline of gRPC. For calls only.
+        """
+
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls that wait for this one, the outermost first: for each a word that
+        is its own, a space, and its name, as "1a2b3c4d/7f3a Counter.add".
+        """
+
+    def __init__(
+        self,
+        *,
+        timeout: _duration_pb2.Duration | None = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallContext: _TypeAlias = CallContext  # noqa: Y015
 
 @_typing.final
 class CallResponse(_message.Message):
@@ -822,7 +846,7 @@ class GetAttributeRequest(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to read from; empty for the actor itself."""
     name: _builtins.str
@@ -830,8 +854,8 @@ class GetAttributeRequest(_message.Message):
     accept_pickle: _builtins.bool
     """Whether the value may come as a pickle."""
     @_builtins.property
-    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The calls that wait for this, as in CallRequest."""
+    def context(self) -> Global___CallContext:
+        """What it is asked in; unset when that says nothing."""
 
     def __init__(
         self,
@@ -839,11 +863,11 @@ class GetAttributeRequest(_message.Message):
         handle: _builtins.str = ...,
         name: _builtins.str = ...,
         accept_pickle: _builtins.bool = ...,
-        path: _abc.Iterable[_builtins.str] | None = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "context", b"context", "handle", b"handle", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -883,7 +907,7 @@ class SetAttributeRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to write to; empty for the actor itself."""
     name: _builtins.str
@@ -895,8 +919,8 @@ class SetAttributeRequest(_message.Message):
         """The new value."""
 
     @_builtins.property
-    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The calls that wait for this, as in CallRequest."""
+    def context(self) -> Global___CallContext:
+        """What it is asked in; unset when that says nothing."""
 
     def __init__(
         self,
@@ -905,11 +929,11 @@ class SetAttributeRequest(_message.Message):
         name: _builtins.str = ...,
         value: Global___Value | None = ...,
         accept_pickle: _builtins.bool = ...,
-        path: _abc.Iterable[_builtins.str] | None = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name", "path", b"path", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "context", b"context", "handle", b"handle", "name", b"name", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xcf,\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xbe-\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -78,119 +78,122 @@ _SCHEMA = _runtime.Schema(
         b" \x01(\t\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12\x0e\n\x06typeid\x18\x04 \x01(\t\x12\x0b\n\x03rpc"
         b'\x18\x05 \x01(\t"V\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03doc'
         b"\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07get_rpc\x18\x04 \x01(\t\x12\x0f\n"
-        b'\x07set_rpc\x18\x05 \x01(\t"\xc9\x02\n\x0bCallRequest\x12\x0e\n\x06handle'
+        b'\x07set_rpc\x18\x05 \x01(\t"\xb8\x02\n\x0bCallRequest\x12\x0e\n\x06handle'
         b"\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x1e\n\x04args\x18\x03 \x03(\x0b2\x10.u"
         b'actor.v1.Value\x122\n\x06kwargs\x18\x04 \x03(\x0b2".uactor.'
         b"v1.CallRequest.KwargsEntry\x12$\n\targuments\x18"
         b"\x05 \x01(\x0b2\x11.uactor.v1.Pickle\x12\x15\n\raccept_pickl"
-        b"e\x18\x06 \x01(\x08\x12\x0e\n\x06typeid\x18\x07 \x01(\t\x12*\n\x07timeout\x18\x08 \x01(\x0b"
-        b"2\x19.google.protobuf.Duration\x12\x0c\n\x04path\x18\t \x03("
-        b"\t\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02"
-        b' \x01(\x0b2\x10.uactor.v1.Value:\x028\x01"0\n\x0cCallRespon'
-        b'se\x12 \n\x06result\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"9\n\x11'
-        b"CallStreamRequest\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor"
-        b'.v1.CallRequest"4\n\x12CallStreamResponse\x12\x1e\n'
-        b'\x04item\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"X\n\x13GetAttr'
-        b"ibuteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01"
-        b'(\t\x12\x15\n\raccept_pickle\x18\x03 \x01(\x08\x12\x0c\n\x04path\x18\x04 \x03(\t"'
-        b"7\n\x14GetAttributeResponse\x12\x1f\n\x05value\x18\x01 \x01(\x0b2\x10"
-        b'.uactor.v1.Value"y\n\x13SetAttributeRequest\x12'
-        b"\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05value\x18\x03"
-        b" \x01(\x0b2\x10.uactor.v1.Value\x12\x15\n\raccept_pickle\x18"
-        b'\x04 \x01(\x08\x12\x0c\n\x04path\x18\x05 \x03(\t"\x16\n\x14SetAttributeRespo'
-        b'nse"\xec\x01\n\x13CreateHandleRequest\x12\x0e\n\x06typeid\x18\x01 '
-        b"\x01(\t\x12\x1e\n\x04args\x18\x02 \x03(\x0b2\x10.uactor.v1.Value\x12:\n\x06k"
-        b"wargs\x18\x03 \x03(\x0b2*.uactor.v1.CreateHandleRequ"
-        b"est.KwargsEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google."
-        b"protobuf.Duration\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18"
-        b"\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value:\x02"
-        b'8\x01"9\n\x14CreateHandleResponse\x12!\n\x06handle\x18\x01 \x01'
-        b'(\x0b2\x11.uactor.v1.Handle"t\n\x13RetainHandleReq'
-        b"uest\x12\x0f\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12"
-        b"\x10\n\x08as_lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.googl"
-        b'e.protobuf.Duration"(\n\x14RetainHandleRespo'
-        b"nse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"'\n\x14ReleaseHandleRe"
-        b'quest\x12\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15ReleaseHandleR'
-        b'esponse"\x14\n\x12ListHandlesRequest"=\n\x13ListHan'
-        b"dlesResponse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.uactor.v"
-        b'1.HandleInfo"O\n\nHandleInfo\x12!\n\x06handle\x18\x01 \x01'
-        b"(\x0b2\x11.uactor.v1.Handle\x12\r\n\x05holds\x18\x02 \x01(\r\x12\x0f\n\x07"
-        b'clients\x18\x03 \x01(\r"I\n\x11OpenStreamRequest\x12$\n\x04ca'
-        b"ll\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12\x0e\n\x06cred"
-        b'it\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nrequest_id\x18\x01'
-        b' \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nrequest'
-        b'_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xdd\x04\n\x0eSessionReques'
-        b"t\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello"
-        b"\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01("
-        b"\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.ua"
-        b"ctor.v1.CallRequestH\x00\x127\n\rget_attribute\x18\x06"
-        b" \x01(\x0b2\x1e.uactor.v1.GetAttributeRequestH\x00\x127"
-        b"\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAtt"
-        b"ributeRequestH\x00\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e"
-        b".uactor.v1.CreateHandleRequestH\x00\x127\n\rreta"
-        b"in_handle\x18\t \x01(\x0b2\x1e.uactor.v1.RetainHandle"
-        b"RequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uactor.v1.G"
-        b"oodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.uactor.v"
-        b"1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17."
-        b"uactor.v1.StreamCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b"
-        b"2\x11.uactor.v1.CancelH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.ua"
-        b'ctor.v1.SessionRequestB\x06\n\x04kind"\xbd\x02\n\x0fSessi'
-        b"onResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2"
-        b'\x12.uactor.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.'
-        b"uactor.v1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uac"
-        b"tor.v1.FailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uac"
-        b"tor.v1.RetainHandleResponseH\x00\x12 \n\x04item\x18\x06 "
-        b"\x01(\x0b2\x10.uactor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.u"
-        b"actor.v1.StreamEndH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uac"
-        b'tor.v1.SessionResponseB\x06\n\x04kind"\x99\x01\n\x05Hello'
-        b"\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_ver"
-        b"sion\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12"
-        b"\x11\n\tclient_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpip"
-        b'elined\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t"\xc6\x01\n\x07Welcome\x12\x18'
-        b"\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_versi"
-        b"on\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n"
-        b"\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01"
-        b"(\x0b2\x11.uactor.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01("
-        b'\t\x12\x18\n\x10max_message_size\x18\x08 \x01(\x03"\x16\n\x05Proof\x12\r\n\x05'
-        b'proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01'
-        b' \x01(\x08"\x11\n\x0fShutdownRequest"\x12\n\x10ShutdownRespo'
-        b"nse*[\n\x08Executed\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10"
-        b"\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0e"
-        b"EXECUTED_MAYBE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Des"
-        b"cribe\x12\x1a.uactor.v1.DescribeRequest\x1a\x1b.uact"
-        b"or.v1.DescribeResponse\x127\n\x04Call\x12\x16.uactor."
-        b"v1.CallRequest\x1a\x17.uactor.v1.CallResponse\x12"
-        b"K\n\nCallStream\x12\x1c.uactor.v1.CallStreamRequ"
-        b"est\x1a\x1d.uactor.v1.CallStreamResponse0\x01\x12O\n\x0c"
-        b"GetAttribute\x12\x1e.uactor.v1.GetAttributeReq"
-        b"uest\x1a\x1f.uactor.v1.GetAttributeResponse\x12O\n"
-        b"\x0cSetAttribute\x12\x1e.uactor.v1.SetAttributeRe"
-        b"quest\x1a\x1f.uactor.v1.SetAttributeResponse\x12O"
-        b"\n\x0cCreateHandle\x12\x1e.uactor.v1.CreateHandleR"
-        b"equest\x1a\x1f.uactor.v1.CreateHandleResponse\x12"
-        b"O\n\x0cRetainHandle\x12\x1e.uactor.v1.RetainHandle"
-        b"Request\x1a\x1f.uactor.v1.RetainHandleResponse"
-        b"\x12R\n\rReleaseHandle\x12\x1f.uactor.v1.ReleaseHan"
-        b"dleRequest\x1a .uactor.v1.ReleaseHandleResp"
-        b"onse\x12L\n\x0bListHandles\x12\x1d.uactor.v1.ListHand"
-        b"lesRequest\x1a\x1e.uactor.v1.ListHandlesRespon"
-        b"se\x12D\n\x07Session\x12\x19.uactor.v1.SessionRequest"
-        b"\x1a\x1a.uactor.v1.SessionResponse(\x010\x01\x12C\n\x08Shut"
-        b"down\x12\x1a.uactor.v1.ShutdownRequest\x1a\x1b.uacto"
-        b"r.v1.ShutdownResponseb\x06proto3\n\x90\x04\n!corpus"
-        b"/unmapped/v1/unmapped.proto\x12\x12corpus.unma"
-        b'pped.v1\x1a\x15uactor/v1/actor.proto"\x17\n\x15OddSer'
-        b'viceFineRequest"@\n\x16OddServiceFineRespons'
-        b"e\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_resul"
-        b't"\x8f\x01\n\x0cClashRequest\x12\x1d\n\tvalue_int\x18\x01 \x01(\x03H\x00R'
-        b"\x08valueInt\x12\x1f\n\nvalue_bool\x18\x02 \x01(\x08H\x00R\tvalueBo"
-        b"ol\x126\n\x0cvalue_handle\x18\x03 \x01(\x0b2\x11.uactor.v1.Han"
-        b'dleH\x00R\x0bvalueHandleB\x07\n\x05value"\x0f\n\rClashResp'
-        b"onse2\xb9\x01\n\nOddService\x12]\n\x04Fine\x12).corpus.unm"
-        b"apped.v1.OddServiceFineRequest\x1a*.corpus."
-        b"unmapped.v1.OddServiceFineResponse\x12L\n\x05Cl"
-        b"ash\x12 .corpus.unmapped.v1.ClashRequest\x1a!."
-        b"corpus.unmapped.v1.ClashResponseb\x06proto3"
+        b"e\x18\x06 \x01(\x08\x12\x0e\n\x06typeid\x18\x07 \x01(\t\x12'\n\x07context\x18\x08 \x01(\x0b"
+        b"2\x16.uactor.v1.CallContext\x1a?\n\x0bKwargsEntry\x12"
+        b"\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1."
+        b'Value:\x028\x01"G\n\x0bCallContext\x12*\n\x07timeout\x18\x01 \x01('
+        b"\x0b2\x19.google.protobuf.Duration\x12\x0c\n\x04path\x18\x02 \x03"
+        b'(\t"0\n\x0cCallResponse\x12 \n\x06result\x18\x01 \x01(\x0b2\x10.uac'
+        b'tor.v1.Value"9\n\x11CallStreamRequest\x12$\n\x04cal'
+        b'l\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest"4\n\x12CallS'
+        b"treamResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b2\x10.uactor.v1."
+        b'Value"s\n\x13GetAttributeRequest\x12\x0e\n\x06handle\x18\x01'
+        b" \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\raccept_pickle\x18\x03 \x01("
+        b"\x08\x12'\n\x07context\x18\x04 \x01(\x0b2\x16.uactor.v1.CallConte"
+        b'xt"7\n\x14GetAttributeResponse\x12\x1f\n\x05value\x18\x01 \x01('
+        b'\x0b2\x10.uactor.v1.Value"\x94\x01\n\x13SetAttributeRequ'
+        b"est\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05val"
+        b"ue\x18\x03 \x01(\x0b2\x10.uactor.v1.Value\x12\x15\n\raccept_pic"
+        b"kle\x18\x04 \x01(\x08\x12'\n\x07context\x18\x05 \x01(\x0b2\x16.uactor.v1.C"
+        b'allContext"\x16\n\x14SetAttributeResponse"\xec\x01\n\x13C'
+        b"reateHandleRequest\x12\x0e\n\x06typeid\x18\x01 \x01(\t\x12\x1e\n\x04ar"
+        b"gs\x18\x02 \x03(\x0b2\x10.uactor.v1.Value\x12:\n\x06kwargs\x18\x03 \x03"
+        b"(\x0b2*.uactor.v1.CreateHandleRequest.Kwarg"
+        b"sEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobuf."
+        b"Duration\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05"
+        b'value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value:\x028\x01"9\n\x14Cre'
+        b"ateHandleResponse\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uact"
+        b'or.v1.Handle"t\n\x13RetainHandleRequest\x12\x0f\n\x07h'
+        b"andles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x10\n\x08as_lea"
+        b"se\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobu"
+        b'f.Duration"(\n\x14RetainHandleResponse\x12\x10\n\x08le'
+        b"ase_id\x18\x01 \x01(\t\"'\n\x14ReleaseHandleRequest\x12\x0f\n\x07"
+        b'handles\x18\x01 \x03(\t"\x17\n\x15ReleaseHandleResponse"\x14'
+        b'\n\x12ListHandlesRequest"=\n\x13ListHandlesRespo'
+        b"nse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.uactor.v1.HandleI"
+        b'nfo"O\n\nHandleInfo\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uact'
+        b"or.v1.Handle\x12\r\n\x05holds\x18\x02 \x01(\r\x12\x0f\n\x07clients\x18\x03"
+        b' \x01(\r"I\n\x11OpenStreamRequest\x12$\n\x04call\x18\x01 \x01(\x0b2'
+        b'\x16.uactor.v1.CallRequest\x12\x0e\n\x06credit\x18\x02 \x01(\r"'
+        b"1\n\x0cStreamCredit\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05i"
+        b'tems\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nrequest_id\x18\x01 \x01(\x04'
+        b'"\x0b\n\tStreamEnd"\xdd\x04\n\x0eSessionRequest\x12\n\n\x02id\x18\x01'
+        b" \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello\x18\x03 \x01(\x0b2\x10."
+        b"uactor.v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01(\x0b2\x10.uacto"
+        b"r.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.uactor.v1.C"
+        b"allRequestH\x00\x127\n\rget_attribute\x18\x06 \x01(\x0b2\x1e.ua"
+        b"ctor.v1.GetAttributeRequestH\x00\x127\n\rset_att"
+        b"ribute\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAttributeReq"
+        b"uestH\x00\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e.uactor.v"
+        b"1.CreateHandleRequestH\x00\x127\n\rretain_handle"
+        b"\x18\t \x01(\x0b2\x1e.uactor.v1.RetainHandleRequestH\x00"
+        b"\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uactor.v1.GoodbyeH\x00\x12"
+        b"3\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.uactor.v1.OpenStr"
+        b"eamRequestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17.uactor.v1"
+        b".StreamCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b2\x11.uactor"
+        b".v1.CancelH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.uactor.v1.S"
+        b'essionRequestB\x06\n\x04kind"\xbd\x02\n\x0fSessionRespons'
+        b"e\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor."
+        b'v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v1'
+        b".ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.Fa"
+        b"ilureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.Re"
+        b"tainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uac"
+        b"tor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1."
+        b"StreamEndH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.Se"
+        b'ssionResponseB\x06\n\x04kind"\x99\x01\n\x05Hello\x12\x18\n\x10proto'
+        b"col_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01("
+        b"\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient"
+        b"_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 "
+        b'\x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t"\xc6\x01\n\x07Welcome\x12\x18\n\x10protoco'
+        b"l_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12"
+        b"\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 "
+        b"\x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uact"
+        b"or.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_"
+        b'message_size\x18\x08 \x01(\x03"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01'
+        b'(\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fS'
+        b'hutdownRequest"\x12\n\x10ShutdownResponse*[\n\x08Ex'
+        b"ecuted\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXEC"
+        b"UTED_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_"
+        b"MAYBE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Describe\x12\x1a.u"
+        b"actor.v1.DescribeRequest\x1a\x1b.uactor.v1.Des"
+        b"cribeResponse\x127\n\x04Call\x12\x16.uactor.v1.CallRe"
+        b"quest\x1a\x17.uactor.v1.CallResponse\x12K\n\nCallSt"
+        b"ream\x12\x1c.uactor.v1.CallStreamRequest\x1a\x1d.uac"
+        b"tor.v1.CallStreamResponse0\x01\x12O\n\x0cGetAttrib"
+        b"ute\x12\x1e.uactor.v1.GetAttributeRequest\x1a\x1f.ua"
+        b"ctor.v1.GetAttributeResponse\x12O\n\x0cSetAttri"
+        b"bute\x12\x1e.uactor.v1.SetAttributeRequest\x1a\x1f.u"
+        b"actor.v1.SetAttributeResponse\x12O\n\x0cCreateH"
+        b"andle\x12\x1e.uactor.v1.CreateHandleRequest\x1a\x1f."
+        b"uactor.v1.CreateHandleResponse\x12O\n\x0cRetain"
+        b"Handle\x12\x1e.uactor.v1.RetainHandleRequest\x1a\x1f"
+        b".uactor.v1.RetainHandleResponse\x12R\n\rRelea"
+        b"seHandle\x12\x1f.uactor.v1.ReleaseHandleReques"
+        b"t\x1a .uactor.v1.ReleaseHandleResponse\x12L\n\x0bL"
+        b"istHandles\x12\x1d.uactor.v1.ListHandlesReques"
+        b"t\x1a\x1e.uactor.v1.ListHandlesResponse\x12D\n\x07Ses"
+        b"sion\x12\x19.uactor.v1.SessionRequest\x1a\x1a.uactor"
+        b".v1.SessionResponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.ua"
+        b"ctor.v1.ShutdownRequest\x1a\x1b.uactor.v1.Shut"
+        b"downResponseb\x06proto3\n\x90\x04\n!corpus/unmapped"
+        b"/v1/unmapped.proto\x12\x12corpus.unmapped.v1\x1a\x15"
+        b'uactor/v1/actor.proto"\x17\n\x15OddServiceFineR'
+        b'equest"@\n\x16OddServiceFineResponse\x12\x1b\n\x06resu'
+        b'lt\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cCla'
+        b"shRequest\x12\x1d\n\tvalue_int\x18\x01 \x01(\x03H\x00R\x08valueInt"
+        b"\x12\x1f\n\nvalue_bool\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cval"
+        b"ue_handle\x18\x03 \x01(\x0b2\x11.uactor.v1.HandleH\x00R\x0bva"
+        b'lueHandleB\x07\n\x05value"\x0f\n\rClashResponse2\xb9\x01\n\n'
+        b"OddService\x12]\n\x04Fine\x12).corpus.unmapped.v1."
+        b"OddServiceFineRequest\x1a*.corpus.unmapped."
+        b"v1.OddServiceFineResponse\x12L\n\x05Clash\x12 .cor"
+        b"pus.unmapped.v1.ClashRequest\x1a!.corpus.un"
+        b"mapped.v1.ClashResponseb\x06proto3"
     ),
     {},
     {
