@@ -19,19 +19,8 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *(
-            'errors',
-            'v1',
-            'wire',
-            'lane',
-            'inherited',
-            'timers',
-            'calls',
-            'auth',
-            'handles',
-            'local',
-        ),
-        *('values', 'failures'),
+        *('errors', 'v1', 'wire', 'lane', 'inherited', 'memory', 'timers', 'calls', 'auth'),
+        *('handles', 'local', 'values', 'failures'),
     ]
 )
 
@@ -51,6 +40,8 @@ ROOMS: dict[str, frozenset[str]] = {
     'timers': frozenset(),
     # What a method can know of the call that runs it.
     'calls': frozenset(['errors']),
+    # Memory that processes share; descriptors, not values.
+    'memory': frozenset(['errors', 'v1']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors']),
@@ -59,7 +50,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # What receives results that nobody blocks for: proxies make it, connections fill it.
     'futures': frozenset(['local']),
     # What travels. Both sides share it, and so it knows neither.
-    'values': frozenset(['errors', 'v1']),
+    'values': frozenset(['errors', 'v1', 'memory']),
     'failures': frozenset(['errors', 'v1', 'values']),
     # An actor class as a typed service: annotations, not processes.
     'service': frozenset(['errors', 'v1', 'values']),

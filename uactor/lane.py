@@ -3,6 +3,10 @@
 It carries the messages of ``ActorService.Session``. A frame is the length of a message in
 four bytes, most significant first, and then the message. Small ones take one system call.
 
+Descriptors may come along. They come behind the message, for which the highest bit of the length
+stands. Receiving them takes another system call than receiving bytes, which loses them, and so
+such a frame is longer than what is received before its length is known.
+
 Whoever waits for a message may look for it for a while before going to sleep: waking up
 costs more than a small call. That is done only while it pays: while messages come soon,
 and there is a core to spare.
@@ -14,11 +18,14 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
 """How much is received at first, in bytes."""
+_PASSING = 1 << 31
+"""In the length of a message: descriptors come along."""
 _JOINED = 1 << 16
 """Smallest message that is not copied to go out in one piece with its length, in bytes."""
 
@@ -61,11 +68,15 @@ class Lane:
     """One end of a connection. One thread sends at a time, and one receives.
 
     :param limit: largest message that is received, in bytes; -1 for any.
+    :ivar arrived: takes the descriptors that come along with messages, by their numbers, before
+        the message is received; None for one that this process has no room for. While it is None
+        itself, no message comes with any.
     """
 
     def __init__(self, sock: socket.socket, limit: int = -1) -> None:
         self.socket = sock
         self.limit = limit
+        self.arrived: Callable[[int, int | None], None] | None = None
         self._rest = b''
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -89,6 +100,22 @@ class Lane:
         except OSError as error:
             raise LaneError(error.strerror) from error
 
+    def send_with(self, message: bytes, passed: Sequence[tuple[int, int]]) -> None:
+        """Send a message along with descriptors, each with a number.
+
+        :raises LaneError: when the other end has gone. It has not got the message then.
+        """
+        head = _LENGTH.pack(_PASSING | len(message)) + _LENGTH.pack(len(passed))
+        padding = bytes(max(0, _READ - len(message)))
+        try:
+            self.socket.sendall(head + message + padding, socket.MSG_NOSIGNAL)
+            for number, descriptor in passed:
+                socket.send_fds(
+                    self.socket, [_LENGTH.pack(number)], [descriptor], socket.MSG_NOSIGNAL
+                )
+        except OSError as error:
+            raise LaneError(error.strerror) from error
+
     def receive(self) -> bytes | bytearray:
         """Wait for the next message.
 
@@ -104,9 +131,7 @@ class Lane:
                 data += self._some()
             (size,) = _LENGTH.unpack_from(data)
             end = _LENGTH.size + size
-            if 0 <= self.limit < size:
-                raise OversizedError(f'the message has {size} bytes, not at most {self.limit}')
-            if len(data) < end:
+            if 0 <= self.limit < size or len(data) < end:
                 return self._long(data, size)
         except OSError as error:
             raise LaneError(error.strerror) from error
@@ -114,11 +139,37 @@ class Lane:
         return data[_LENGTH.size : end]
 
     def _long(self, data: bytes, size: int) -> bytearray:
-        """Receive the rest of a message that has begun with ``data``."""
+        """Receive the rest of a frame that has begun with ``data``."""
+        passing = size & _PASSING if self.arrived is not None else 0
+        size -= passing
+        if 0 <= self.limit < size:
+            raise OversizedError(f'the message has {size} bytes, not at most {self.limit}')
         self._rest = b''
+        if not passing:
+            return self._body(data[_LENGTH.size :], size)
+        while len(data) < 2 * _LENGTH.size:
+            data += self._some()
+        (count,) = _LENGTH.unpack_from(data, _LENGTH.size)
+        message = self._body(data[2 * _LENGTH.size :], max(size, _READ))
+        for _ in range(count):
+            self._take_descriptor()
+        del message[size:]
+        return message
+
+    def _take_descriptor(self) -> None:
+        flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
+        data, found, _, _ = socket.recv_fds(self.socket, _LENGTH.size, 1, flags)
+        if len(data) < _LENGTH.size:
+            raise LaneError('the connection was closed')
+        if self.arrived is not None:
+            (number,) = _LENGTH.unpack(data)
+            self.arrived(number, found[0] if found else None)
+
+    def _body(self, begun: bytes, size: int) -> bytearray:
+        """Receive the rest of ``size`` bytes that have begun so."""
         message = bytearray(size)
-        got = len(data) - _LENGTH.size
-        message[:got] = data[_LENGTH.size :]
+        got = len(begun)
+        message[:got] = begun
         with memoryview(message) as view:
             while got < size:
                 count = self.socket.recv_into(view[got:])

@@ -29,6 +29,7 @@ import cloudpickle
 
 from uactor import errors
 from uactor.errors import SerializationError, UActorException
+from uactor.memory import LARGE, Channel
 from uactor.v1 import actor_pb2 as pb
 
 DEFAULT_SERIALIZER = 'cloudpickle'
@@ -179,6 +180,9 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
 
     with_names = True
 
+    def __init__(self, file: Any, protocol: int, fix_imports: bool, buffer_callback: Any) -> None:
+        super().__init__(file, protocol, buffer_callback)
+
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, _VIEWS):
             return list, (list(obj),)
@@ -278,10 +282,21 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
     :param by_value: whether classes and functions that can't be imported may travel by value.
     :raises SerializationError: when it can't be pickled.
     """
+    return _checked(_dumped(value, by_value, None))
+
+
+Buffers = list[pickle.PickleBuffer]
+
+
+def _dumped(value: Any, by_value: bool, buffers: Buffers | None) -> bytes:
+    """Pickle ``value``.
+
+    :param buffers: gets the large buffers, which are not in the pickle then.
+    :raises SerializationError: when it can't be pickled.
+    """
     try:
-        data = _by_name(value, quits=by_value)
-        if data is None:
-            data = _by_value(value)
+        data = _by_name(value, by_value, buffers)
+        return _by_value(value, buffers) if data is None else data
     except UActorException:
         raise
     except _NeedsValue:
@@ -293,15 +308,14 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
     except Exception as error:
         reason = errors.text(error)
         raise SerializationError(f'cannot send {_described(value)}: {reason}') from error
-    return _checked(data)
 
 
-def _by_name(value: Any, quits: bool) -> bytes | None:
+def _by_name(value: Any, quits: bool, buffers: Buffers | None) -> bytes | None:
     """Return the pickle, or, with ``quits``, None where names won't do."""
     grants = _granted()
     count = len(grants)
     try:
-        return _pickled(_NamePickler, value)
+        return _pickled(_NamePickler, value, buffers)
     except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError):
         del grants[count:]  # of a pickle that nobody gets
         if not quits:
@@ -309,23 +323,44 @@ def _by_name(value: Any, quits: bool) -> bytes | None:
         return None
 
 
-def _by_value(value: Any) -> bytes:
+def _by_value(value: Any, buffers: Buffers | None) -> bytes:
     worker_main = sys.modules.get('__mp_main__')
     if worker_main is not None:  # the main module of a multiprocessing worker
         cloudpickle.register_pickle_by_value(worker_main)
     grants = _granted()
     count = len(grants)
     try:
-        return _pickled(_ValuePickler, value)
+        return _pickled(_ValuePickler, value, buffers)
     except (TypeError, AttributeError, pickle.PicklingError):
         del grants[count:]
-    return _pickled(_NamelessPickler, value)  # what annotations name may be what does not travel
+    return _pickled(
+        _NamelessPickler, value, buffers
+    )  # what annotations name may be what does not travel
 
 
-def _pickled(pickler: type[pickle.Pickler], value: Any) -> bytes:
-    buffer = io.BytesIO()
-    pickler(buffer, protocol=PROTOCOL).dump(value)
-    return buffer.getvalue()
+def _pickled(pickler: type[pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:
+    stream = io.BytesIO()
+    keep: Callable[[pickle.PickleBuffer], bool] | None = None
+    if buffers is not None:
+        del buffers[:]  # of a try where names would not do
+
+        def keep_small(buffer: pickle.PickleBuffer) -> bool:
+            large = _is_large(buffer)
+            if large:
+                buffers.append(buffer)
+            return not large
+
+        keep = keep_small
+
+    pickler(stream, PROTOCOL, True, keep).dump(value)  # by position: names take time
+    return stream.getvalue()
+
+
+def _is_large(buffer: pickle.PickleBuffer) -> bool:
+    try:
+        return buffer.raw().nbytes >= LARGE
+    except BufferError:  # not in one piece; pickle says what is wrong with that
+        return False
 
 
 def _granted() -> list[str]:
@@ -334,19 +369,23 @@ def _granted() -> list[str]:
 
 
 def _checked(data: bytes) -> bytes:
-    if len(data) > _MAX_SIZE:
+    _checked_size(len(data))
+    return data
+
+
+def _checked_size(size: int) -> None:
+    if size > _MAX_SIZE:
         raise SerializationError(
-            f'{len(data)} bytes are too many for one message, which holds {_MAX_SIZE} at most; '
+            f'{size} bytes are too many for one message, which holds {_MAX_SIZE} at most; '
             'send them in parts'
         )
-    return data
 
 
 def _described(value: Any) -> str:
     return f'a value of type {type(value).__qualname__}'
 
 
-def loads(data: bytes, buffers: Sequence[bytes] = ()) -> Any:
+def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     """Rebuild a pickled value.
 
     :raises SerializationError: when it can't be rebuilt in this process.
@@ -368,10 +407,10 @@ def loads(data: bytes, buffers: Sequence[bytes] = ()) -> Any:
 _SCALARS = frozenset([type(None), bool, int, float, str, bytes])
 
 
-def put_scalar(message: pb.Value, value: Any) -> bool:
+def put_scalar(message: pb.Value, value: Any, channel: Channel | None = None) -> bool:
     """Put a scalar into ``message``, where its native form is exact, and tell whether it was one.
 
-    It is cheaper than a pickle, too.
+    It is cheaper than a pickle, too; but for large bytes, when there is a ``channel`` for them.
     """
     kind = type(value)
     if kind is int:
@@ -390,26 +429,70 @@ def put_scalar(message: pb.Value, value: Any) -> bool:
     elif kind is float:
         message.double = value
     elif kind is bytes:
+        if channel is not None and len(value) >= LARGE:
+            return False
         message.bytes = _checked(value)
     else:
         return False
     return True
 
 
-def put(message: pb.Value, value: Any, by_value: bool = True) -> None:
+def put(
+    message: pb.Value, value: Any, by_value: bool = True, channel: Channel | None = None
+) -> None:
     """Put ``value`` into ``message``, for a peer that accepts pickles.
 
+    :param channel: takes what is large.
     :raises SerializationError: when it can't be pickled.
     """
-    if not put_scalar(message, value):
-        message.pickle.data = dumps(value, by_value)
+    if not put_scalar(message, value, channel):
+        if type(value) in _BULKY:
+            value = _bulk(value)
+        _put_pickle(message.pickle, value, by_value, channel)
 
 
-def encode(value: Any, by_value: bool = True) -> pb.Value:
+def encode(value: Any, by_value: bool = True, channel: Channel | None = None) -> pb.Value:
     """Return ``value`` for a peer that accepts pickles; see :func:`put`."""
     message = pb.Value()
-    put(message, value, by_value)
+    put(message, value, by_value, channel)
     return message
+
+
+class _Bulk:
+    """Large bytes or a bytearray, in a pickle that refers to them. It is rebuilt as they are."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+
+    def __reduce__(self) -> tuple[type, tuple[pickle.PickleBuffer]]:
+        return type(self._data), (pickle.PickleBuffer(self._data),)
+
+
+_BULKY = frozenset([bytes, bytearray])
+
+
+def _bulk(value: Any) -> Any:
+    """Return what to pickle for ``value``: pickle copies large bytes more than once."""
+    return _Bulk(value) if type(value) in _BULKY and len(value) >= LARGE else value
+
+
+def _put_pickle(message: pb.Pickle, value: Any, by_value: bool, channel: Channel | None) -> None:
+    buffers: Buffers = []
+    data = _dumped(value, by_value, buffers)
+    if len(data) < LARGE and not buffers:
+        message.data = data
+        return
+    parts = [memoryview(data), *(buffer.raw() for buffer in buffers)]
+    memory = channel.lend(parts) if channel is not None else None
+    if memory is None:
+        _checked_size(sum(part.nbytes for part in parts))
+        message.data = data
+        message.buffers.extend(map(bytes, buffers))
+        return
+    message.memory.CopyFrom(memory)
+    passing = _passages.current
+    if channel is not None and passing is not None:
+        passing.undo.append(functools.partial(channel.recall, [memory]))
 
 
 # --- native values ---------------------------------------------------------------------------
@@ -461,18 +544,21 @@ def unshareable(value: Any) -> pb.Handle:
     )
 
 
-def decode(value: pb.Value, resolve: Resolve, unpickle: bool) -> Any:
+def decode(
+    value: pb.Value, resolve: Resolve, unpickle: bool, channel: Channel | None = None
+) -> Any:
     """Return the Python value.
 
     :param resolve: makes what a handle stands for.
     :param unpickle: whether pickles are accepted.
+    :param channel: has what has come beside the message.
     :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
     """
     kind = value.WhichOneof('kind')
     if kind in _SCALAR_FORMS:
         return getattr(value, kind)
     if kind == 'pickle':
-        return _unpickled(value.pickle, unpickle)
+        return _unpickled(value.pickle, unpickle, channel)
     if kind == 'list':
         return [decode(item, resolve, unpickle) for item in value.list.items]
     if kind == 'map':
@@ -490,10 +576,15 @@ def decode(value: pb.Value, resolve: Resolve, unpickle: bool) -> Any:
 _SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
 
 
-def _unpickled(message: pb.Pickle, unpickle: bool) -> Any:
+def _unpickled(message: pb.Pickle, unpickle: bool, channel: Channel | None) -> Any:
     if not unpickle:
         raise SerializationError("this side accepts no pickles (serializer='native')")
-    return loads(message.data, message.buffers)
+    data = message.data
+    if not data and channel is not None:
+        data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
+        return loads(data, buffers)
+    # Who pickled them could write to them.
+    return loads(data, map(bytearray, message.buffers) if message.buffers else ())
 
 
 def _key(key: Any) -> Any:
@@ -529,6 +620,28 @@ def _handles_in(value: pb.Value) -> Iterator[str]:
             yield from granted(entry.value)
 
 
+def memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
+    """Return what describes the memory that comes along with a message of ours."""
+    kind = message.WhichOneof('kind')
+    if isinstance(message, pb.SessionResponse):
+        pickles = [message.result.pickle] if kind == 'result' else []
+    elif kind == 'call':
+        pickles = [message.call.arguments]
+    elif kind == 'set_attribute':
+        pickles = [message.set_attribute.value.pickle]
+    elif kind == 'create_handle':
+        created = message.create_handle
+        pickles = [value.pickle for value in (*created.args, *created.kwargs.values())]
+    else:
+        pickles = []
+    return [found.memory for found in pickles if found.HasField('memory')]
+
+
+def size_of(message: pb.SessionRequest | pb.SessionResponse) -> int:
+    """Return how many bytes a message has, along with those that it has in memory."""
+    return message.ByteSize() + sum(sum(memory.sizes) for memory in memories(message))
+
+
 # --- calls -------------------------------------------------------------------------------------
 
 
@@ -539,15 +652,23 @@ def encode_arguments(
     serializer: str,
     by_value: bool,
     share: Share,
+    channel: Channel | None = None,
 ) -> None:
-    """Put the arguments of a call into ``request``."""
+    """Put the arguments of a call into ``request``.
+
+    :param channel: takes what is large.
+    """
     if serializer != 'native':
         request.accept_pickle = True
+        if not _BULKY.isdisjoint(map(type, args)):
+            args = tuple(map(_bulk, args))
         if not kwargs and _SCALARS.issuperset(map(type, args)):  # there is nothing to look out for
-            request.arguments.data = _checked(pickle.dumps((tuple(args), {}), PROTOCOL))
-            return
+            data = pickle.dumps((tuple(args), {}), PROTOCOL)
+            if len(data) < LARGE:
+                request.arguments.data = data
+                return
         with passage():
-            request.arguments.data = dumps((tuple(args), dict(kwargs)), by_value)
+            _put_pickle(request.arguments, (tuple(args), dict(kwargs)), by_value, channel)
         return
     with passage():
         request.args.extend(encode_native(value, share) for value in args)
@@ -555,10 +676,12 @@ def encode_arguments(
             request.kwargs[name].CopyFrom(encode_native(value, share))
 
 
-def decode_arguments(message: pb.Pickle, unpickle: bool) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def decode_arguments(
+    message: pb.Pickle, unpickle: bool, channel: Channel | None = None
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that travel as one pickle.
 
     :raises SerializationError: when it is not accepted or can't be rebuilt.
     """
-    arguments: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(message, unpickle)
+    arguments: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(message, unpickle, channel)
     return arguments

@@ -19,6 +19,7 @@ from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import ActorDiedError, AuthkeyError, SerializationError, VersionError
 from uactor.handles import is_loopback, peers, socket_path
 from uactor.inherited import disconnect, plain
+from uactor.memory import Channel
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import load_grpc
@@ -137,6 +138,7 @@ class _Call:
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self.ended = False
+        self.memory: Channel | None = None
 
     def _begin(self) -> Any:
         call = self._stub()(self._outgoing())

@@ -49,6 +49,7 @@ from uactor.errors import (
 from uactor.futures import CallFuture
 from uactor.handles import Token
 from uactor.local import NO_TICKET, Call, Receiver, Resolve, Shared, Ticket
+from uactor.memory import Channel
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 
@@ -537,7 +538,8 @@ class Connection:
         request = pb.SessionRequest()
         _name(request.call, handle, method, timeout, outer)
         values.encode_arguments(
-            request.call, args, kwargs, session.serializer, session.by_value, handle_of
+            *(request.call, args, kwargs, session.serializer, session.by_value, handle_of),
+            session.memory,
         )
         return self._result(session, request, resolve)
 
@@ -604,7 +606,7 @@ class Connection:
             if session.serializer == 'native':
                 encoded = values.encode_native(value, handle_of)
             else:
-                encoded = values.encode(value, session.by_value)
+                encoded = values.encode(value, session.by_value, session.memory)
         request = pb.SetAttributeRequest(
             handle=handle,
             name=name,
@@ -625,7 +627,7 @@ class Connection:
 
             def encoded(value: Any) -> pb.Value:
                 if pickles:
-                    return values.encode(value, session.by_value)
+                    return values.encode(value, session.by_value, session.memory)
                 return values.encode_native(value, handle_of)
 
             request.args.extend(encoded(value) for value in args)
@@ -635,9 +637,12 @@ class Connection:
 
     def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
         response = self._ask(session, request)
-        return self._decoded(response.result, resolve, session.serializer != 'native')
+        unpickle = session.serializer != 'native'
+        return self._decoded(response.result, resolve, unpickle, session.memory)
 
-    def _decoded(self, result: pb.Value, resolve: Resolve, unpickle: bool) -> Any:
+    def _decoded(
+        self, result: pb.Value, resolve: Resolve, unpickle: bool, memory: Channel | None = None
+    ) -> Any:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
@@ -648,9 +653,9 @@ class Connection:
         granted = [handle for handle in values.granted(result) if self.owns(handle)]
         try:
             if not granted:
-                return values.decode(result, resolved, unpickle)
+                return values.decode(result, resolved, unpickle, memory)
             with self._link.granting(granted):
-                return values.decode(result, resolved, unpickle)
+                return values.decode(result, resolved, unpickle, memory)
         except SerializationError as error:
             error.executed = 'yes'
             raise

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from uactor import errors, lane
+from uactor import errors, lane, memory, values
 from uactor.client.stream import StreamEnd
 from uactor.errors import (
     ActorUnreachableError,
@@ -87,6 +87,10 @@ class LaneStream:
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
+        self.memory: memory.Channel | None = None
+        if memory.POSSIBLE:
+            self.memory = memory.Channel()
+            self._lane.arrived = self.memory.arrived
 
     def is_free(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""
@@ -99,7 +103,11 @@ class LaneStream:
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         try:
-            self._lane.send(request.SerializeToString())
+            if self.memory is None or not self.memory.outgoing:
+                self._lane.send(request.SerializeToString())
+            else:
+                passed = self.memory.passed(values.memories(request))
+                self._lane.send_with(request.SerializeToString(), passed)
         except lane.LaneError as error:
             self.receive()  # why the host has closed it, if it has said so
             raise StreamEnd(str(error)) from error
@@ -136,11 +144,17 @@ class LaneStream:
         """Note the end, once."""
         if self._ending.acquire(blocking=False):
             self.ended = True
+            self._close_memory()
             self._on_end()
+
+    def _close_memory(self) -> None:
+        if self.memory is not None:
+            self.memory.close()
 
     def close(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self.ended = True
+        self._close_memory()
         self._lane.close()
 
 

@@ -57,6 +57,7 @@ class Session:
     :ivar limit: largest message that the host takes, in bytes; 0 for any.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
+    :ivar memory: what large data travels by, beside the messages; None when it is in them.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Session:
             nonce=nonce,
             pipelined=self._pipelined,
             name=f'{multiprocessing.current_process().name} ({os.getpid()})',
+            memory=self.stream.memory is not None and not self._pipelined,
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
@@ -123,6 +125,7 @@ class Session:
         self.actor = welcome.actor
         self.restrict(welcome.serializer)
         self.limit = welcome.max_message_size
+        self.memory = self.stream.memory if welcome.memory else None
         self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
@@ -166,7 +169,7 @@ class Session:
         :raises ActorDiedError: when the actor ends meanwhile.
         """
         if self.limit:
-            check_size(request, self.limit, self._address)
+            self._check_size(request)
         sent = False
         try:
             self.busy = True
@@ -186,6 +189,14 @@ class Session:
             self.abandon()
             raise
         return response
+
+    def _check_size(self, request: pb.SessionRequest) -> None:
+        try:
+            check_size(request, self.limit, self._address)
+        except SerializationError:
+            if self.memory is not None:
+                self.memory.recall(values.memories(request))
+            raise
 
     def receive(self) -> pb.SessionResponse:
         """Wait for the next response of a pipelined session.
@@ -239,7 +250,7 @@ def check_size(request: pb.SessionRequest, limit: int, address: str) -> None:
     :param limit: largest one that it takes, in bytes; 0 for any.
     :raises SerializationError: when it is larger.
     """
-    if limit and (size := request.ByteSize()) > limit:
+    if limit and (size := values.size_of(request)) > limit:
         raise SerializationError(
             f'the message has {size} bytes, and the actor at {address} takes '
             f'{limit} at most (its option max_message_size)'

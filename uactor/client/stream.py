@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -25,9 +26,11 @@ class Stream(Protocol):
     """One bidirectional stream of messages, used by one session.
 
     :ivar ended: whether it has ended, as far as this side has noticed.
+    :ivar memory: what it can share memory by, if the host can, too; None when it can't.
     """
 
     ended: bool
+    memory: Channel | None
 
     def is_free(self) -> bool:
         """Tell whether this thread can use it, wherever a finalizer has interrupted it."""

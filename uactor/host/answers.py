@@ -41,8 +41,10 @@ class Answers:
             with self._host.dispatcher.accepted():
                 self._fill(caller, request, kind, response)
                 if self._limit >= 0:
-                    self.check_size(caller, response, response.result)
+                    self.check_size(caller, response)
         except BaseException as error:  # also SystemExit: it is the caller's to see
+            if caller.memory is not None:
+                caller.memory.ignore(values.memories(request))
             self.fail(caller, request, response, error)
         return response
 
@@ -65,14 +67,13 @@ class Answers:
         else:
             raise SerializationError(f'a session takes no {kind!r} here')
 
-    def check_size(self, caller: Caller, response: pb.SessionResponse, value: pb.Value) -> None:
+    def check_size(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Refuse a response that the client would not take, and take back what is held with it.
 
-        :param value: what it carries.
         :raises SerializationError: when it is one.
         """
-        if 0 <= self._limit < (size := response.ByteSize()):
-            self._host.exchange.take_back(caller, value)
+        if 0 <= self._limit < (size := values.size_of(response)):
+            self._host.exchange.take_back(caller, response)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'

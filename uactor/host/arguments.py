@@ -14,6 +14,7 @@ from typing import Any
 
 from uactor import values
 from uactor.errors import ActorDiedError, ActorUnreachableError, HandleError
+from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 
 _TELLING = (HandleError, ActorUnreachableError, ActorDiedError)
@@ -53,36 +54,43 @@ class field(contextlib.AbstractContextManager[None]):  # see values.passage
             raise InvalidArgument(self._path, error) from error
 
 
-def unpickled(message: pb.Pickle, unpickle: bool) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def unpickled(
+    message: pb.Pickle, unpickle: bool, channel: Channel | None
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a call carries as one pickle.
 
     :param unpickle: whether pickles are accepted.
+    :param channel: has what has come beside the message.
     :raises InvalidArgument: when they can't be decoded.
     """
     try:
-        return values.decode_arguments(message, unpickle)
+        return values.decode_arguments(message, unpickle, channel)
     except Exception:
         with field('arguments'):
             raise
 
 
 def decoded(
-    request: pb.CallRequest | pb.CreateHandleRequest, resolve: values.Resolve, unpickle: bool
+    request: pb.CallRequest | pb.CreateHandleRequest,
+    resolve: values.Resolve,
+    unpickle: bool,
+    channel: Channel | None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a request carries one by one.
 
     :param resolve: makes what a handle stands for.
     :param unpickle: whether pickles are accepted.
+    :param channel: has what has come beside the message.
     :raises InvalidArgument: for the first that can't be decoded.
     """
     args = []
     for index, value in enumerate(request.args):
         with field(f'args[{index}]'):
-            args.append(values.decode(value, resolve, unpickle))
+            args.append(values.decode(value, resolve, unpickle, channel))
     kwargs = {}
     for name, value in request.kwargs.items():
         with field(f'kwargs.{name}'):
-            kwargs[name] = values.decode(value, resolve, unpickle)
+            kwargs[name] = values.decode(value, resolve, unpickle, channel)
     return args, kwargs
 
 

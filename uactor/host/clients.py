@@ -14,6 +14,7 @@ from uactor.calls import CurrentCall
 from uactor.errors import DeadlineError, Executed, Stage
 from uactor.host.objects import ANONYMOUS
 from uactor.host.waiting import Interrupt, Interrupted
+from uactor.memory import Channel
 from uactor.timers import timers
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Caller:
     :ivar owner: to whom taken locks belong: the caller that stands for the session.
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
+    :ivar memory: what large data travels by, beside the messages; None when it is in them.
     :ivar stage: how far the call has come.
     :ivar call: what the method can know of the call.
     """
@@ -54,6 +56,7 @@ class Caller:
         self.owner = self
         self.interrupt = Interrupt()
         self.undo: Callable[[], None] | None = None
+        self.memory: Channel | None = None
         self.stage: Stage = 'asked'
         self.call: CurrentCall | None = None
 
@@ -71,6 +74,7 @@ class Caller:
         """Return a caller for one call of the session, which can be given up by itself."""
         part = Caller(self.client_id, self.name, self.checked, self.owns_thread)
         part.owner = self
+        part.memory = self.memory
         return part
 
     @contextlib.contextmanager

@@ -91,9 +91,9 @@ class Exchange:
             with field('typeid'):
                 raise ProxyError(f'there is no typeid {request.typeid!r}; see Describe')
         if request.HasField('arguments'):
-            args, kwargs = unpickled(request.arguments, self.pickles)
+            args, kwargs = unpickled(request.arguments, self.pickles, caller.memory)
         else:
-            args, kwargs = decoded(request, self.resolve, self.pickles)
+            args, kwargs = decoded(request, self.resolve, self.pickles, caller.memory)
         run = run or self._dispatcher.call
         result, typeid = run(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
@@ -114,7 +114,7 @@ class Exchange:
         """Write the attribute that a request names."""
         self._table.use(request.handle)
         with field('value'):
-            value = values.decode(request.value, self.resolve, self.pickles)
+            value = values.decode(request.value, self.resolve, self.pickles, caller.memory)
         self._dispatcher.set_attribute(caller, request.handle, request.name, value)
 
     def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
@@ -122,7 +122,7 @@ class Exchange:
         seconds = _lease(request)
         with field('typeid'):
             factory = self._factory(request.typeid)
-        args, kwargs = decoded(request, self.resolve, self.pickles)
+        args, kwargs = decoded(request, self.resolve, self.pickles, caller.memory)
         made = self._dispatcher.run(caller, factory, args, kwargs)
         return self.shared(caller, made, request.typeid, detailed=True, seconds=seconds)
 
@@ -156,7 +156,7 @@ class Exchange:
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):
             result.handle.CopyFrom(self.shared(caller, value, typeid, detailed=not pickles))
-        elif values.put_scalar(result, value):
+        elif values.put_scalar(result, value, caller.memory if pickles else None):
             return
         elif isinstance(value, _GENERATORS):  # nothing else can become of them
             result.handle.CopyFrom(self.shared(caller, value, 'Iterator', detailed=not pickles))
@@ -164,14 +164,17 @@ class Exchange:
             result.CopyFrom(self._encode_native(caller, value))
         else:
             with values.passage(granting=True) as passage:
-                values.put(result, value, by_value)
+                values.put(result, value, by_value, caller.memory)
             if passage.grants:
                 self._table.retain(passage.grants, caller.client_id)
                 result.pickle.granted.extend(passage.grants)
 
-    def take_back(self, caller: Caller, value: pb.Value) -> None:
+    def take_back(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Give up what is held for ``caller`` with a result that it will not get."""
-        self._table.release(values.granted(value), caller.client_id)
+        for value in (response.result, response.item):
+            self._table.release(values.granted(value), caller.client_id)
+        if caller.memory is not None:
+            caller.memory.recall(values.memories(response))
 
     def _encode_native(self, caller: Caller, value: Any) -> pb.Value:
         shared: list[str] = []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from google.protobuf.message import DecodeError
 
-from uactor import errors
+from uactor import errors, memory, values
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -151,6 +151,7 @@ class _LaneDoor:
         self.authorized = False
         self._max_message_size = max_message_size
         self._lane = Lane(sock, HANDSHAKE_LIMIT)
+        self.memory = memory.Channel() if memory.POSSIBLE else None
         self._guard = threading.Lock()
         self._gone = False
         self._on_end: Callable[[], None] | None = None
@@ -174,7 +175,11 @@ class _LaneDoor:
 
         :raises LaneError: when the client has gone.
         """
-        self._lane.send(response.SerializeToString())
+        if self.memory is None or not self.memory.outgoing:
+            self._lane.send(response.SerializeToString())
+        else:
+            passed = self.memory.passed(values.memories(response))
+            self._lane.send_with(response.SerializeToString(), passed)
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Send a failure that answers no request; it is the last message."""
@@ -186,6 +191,9 @@ class _LaneDoor:
     def opened(self) -> None:
         """Receive what the actor takes, instead of what is enough for strangers."""
         self._lane.limit = self._max_message_size
+        if self.memory is not None:
+            self.memory.limit = self._max_message_size
+            self._lane.arrived = self.memory.arrived
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when the client has gone."""
@@ -213,4 +221,6 @@ class _LaneDoor:
 
     def close(self) -> None:
         """Close the connection."""
+        if self.memory is not None:
+            self.memory.close()
         self._lane.close()

@@ -103,7 +103,7 @@ class Pipeline:
         if self._calls.pop(response.id, None) is not None:
             self._responses.put(response)
         else:  # it has been answered at its deadline
-            self.host.exchange.take_back(self.caller, response.result)
+            self.host.exchange.take_back(self.caller, response)
 
     def forget(self, request: pb.SessionRequest) -> None:
         """Know that there is nobody to be told of a request any more."""
@@ -306,7 +306,7 @@ class MethodCall(Call):
         self._pipeline.host.exchange.encode(
             self.caller, value, typeid, accept_pickle, result, answers.by_value
         )
-        answers.check_size(self.caller, response, result)
+        answers.check_size(self.caller, response)
 
     def _fail(self, error: BaseException) -> None:
         self._end()

@@ -16,6 +16,7 @@ from uactor.errors import UActorException, status_of
 from uactor.host import rpcs, sessions
 from uactor.host.arguments import InvalidArgument
 from uactor.host.threads import NO_THREADS, is_reserve, retire
+from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -211,6 +212,7 @@ class _GrpcDoor:
     def __init__(self, context: grpc.ServicerContext, authorized: bool) -> None:
         self._context = context
         self.authorized = authorized
+        self.memory: Channel | None = None
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Abort the RPC with the status of ``error``."""

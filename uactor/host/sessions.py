@@ -22,6 +22,7 @@ from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.pipeline import Pipeline
 from uactor.host.waiting import Interrupted
+from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class Door(Protocol):
 
     :ivar authorized: whether the client has shown already that it knows the authkey; otherwise it
         has to prove that before anything that it sends is looked at.
+    :ivar memory: what it can share memory by, if the client can, too; None when it can't.
     """
 
     authorized: bool
+    memory: Channel | None
 
     def refuse(self, error: UActorException) -> NoReturn:
         """End the session and tell the client why. Called on the session's thread."""
@@ -67,7 +70,8 @@ def serve(
                 'use the same version of uactor on both sides'
             )
         )
-    yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce))
+    memory = door.memory if hello.memory else None
+    yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce, memory is not None))
     if not door.authorized:
         second = next(requests, None)
         given = second.proof.proof if second is not None else b''
@@ -78,6 +82,7 @@ def serve(
     door.opened()
     client_id = hello.client_id or f'session {id(door)}'
     caller = Caller(client_id, hello.name, checked=True, owns_thread=not hello.pipelined)
+    caller.memory = memory
     host.clients.joined(caller)
     by_value = values.travel_by_value(hello.python_version, hello.cloudpickle_version)
     kind = Pipeline if hello.pipelined else _Session
@@ -93,7 +98,7 @@ def serve(
         host.clients.left(caller, session.polite, session.process_ends)
 
 
-def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
+def _welcome(host: Host, hello: pb.Hello, nonce: bytes, memory: bool) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
         python_version=platform.python_version(),
@@ -103,6 +108,7 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
         actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
         serializer=host.exchange.serializer,
         max_message_size=max(0, host.max_message_size),
+        memory=memory,
     )
 
 

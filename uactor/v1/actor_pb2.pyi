@@ -264,6 +264,7 @@ class Pickle(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     BUFFERS_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The pickle stream."""
     @_builtins.property
@@ -276,20 +277,59 @@ class Pickle(_message.Message):
         receiver already, each once per hold.
         """
 
+    @_builtins.property
+    def memory(self) -> Global___Memory:
+        """On a local lane, instead of data and buffers: where they are. Only when
+        Hello and Welcome have both said that they share memory.
+        """
+
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         buffers: _abc.Iterable[_builtins.bytes] | None = ...,
         granted: _abc.Iterable[_builtins.str] | None = ...,
+        memory: Global___Memory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffers", b"buffers", "data", b"data", "granted", b"granted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffers", b"buffers", "data", b"data", "granted", b"granted", "memory", b"memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pickle: _TypeAlias = Pickle  # noqa: Y015
+
+@_typing.final
+class Memory(_message.Message):
+    """Memory says what is in a segment of memory whose descriptor comes with the
+    message. The receiver reads it in place, and marks it when it is done.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    slot: _builtins.int
+    """Number of the segment, and of the mark that the receiver sets."""
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How long the parts are, in bytes: the pickle stream, then the buffers. Each
+        begins at the next multiple of 64 bytes, the first at 0.
+        """
+
+    def __init__(
+        self,
+        *,
+        slot: _builtins.int = ...,
+        sizes: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sizes", b"sizes", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Memory: _TypeAlias = Memory  # noqa: Y015
 
 @_typing.final
 class Handle(_message.Message):
@@ -1506,6 +1546,7 @@ class Hello(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     PIPELINED_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol: 1."""
     python_version: _builtins.str
@@ -1524,6 +1565,8 @@ class Hello(_message.Message):
     """
     name: _builtins.str
     """Name of the client process, for whoever asks who calls."""
+    memory: _builtins.bool
+    """On a local lane: whether the client can share memory."""
     def __init__(
         self,
         *,
@@ -1534,10 +1577,11 @@ class Hello(_message.Message):
         nonce: _builtins.bytes = ...,
         pipelined: _builtins.bool = ...,
         name: _builtins.str = ...,
+        memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "name", b"name", "nonce", b"nonce", "pipelined", b"pipelined", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "memory", b"memory", "name", b"name", "nonce", b"nonce", "pipelined", b"pipelined", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1557,6 +1601,7 @@ class Welcome(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     SERIALIZER_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_SIZE_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol that the host speaks."""
     python_version: _builtins.str
@@ -1575,6 +1620,8 @@ class Welcome(_message.Message):
     """Largest message that the host takes and sends, in bytes; unset for any. A
     larger one would break the session.
     """
+    memory: _builtins.bool
+    """Whether both sides share memory from now on."""
     @_builtins.property
     def actor(self) -> Global___Handle:
         """The actor itself."""
@@ -1590,10 +1637,11 @@ class Welcome(_message.Message):
         actor: Global___Handle | None = ...,
         serializer: _builtins.str = ...,
         max_message_size: _builtins.int = ...,
+        memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cloudpickle_version", b"cloudpickle_version", "max_message_size", b"max_message_size", "nonce", b"nonce", "proof", b"proof", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cloudpickle_version", b"cloudpickle_version", "max_message_size", b"max_message_size", "memory", b"memory", "nonce", b"nonce", "proof", b"proof", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xbe-\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xa8.\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -52,148 +52,151 @@ _SCHEMA = _runtime.Schema(
         b'alue\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value"]\n'
         b"\x05Slice\x12\x12\n\x05start\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04stop\x18\x02 \x01(\x03"
         b"H\x01\x88\x01\x01\x12\x11\n\x04step\x18\x03 \x01(\x03H\x02\x88\x01\x01B\x08\n\x06_startB\x07\n\x05_s"
-        b'topB\x07\n\x05_step"8\n\x06Pickle\x12\x0c\n\x04data\x18\x01 \x01(\x0c\x12\x0f\n\x07'
-        b'buffers\x18\x02 \x03(\x0c\x12\x0f\n\x07granted\x18\x03 \x03(\t"e\n\x06Handle'
-        b"\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07address\x18\x02 \x01(\t\x12\x0e\n\x06typeid\x18"
-        b"\x03 \x01(\t\x12\x0c\n\x04repr\x18\x04 \x01(\t\x12\x0f\n\x07methods\x18\x05 \x03(\t\x12\x0f\n\x07"
-        b'service\x18\x06 \x01(\t"5\n\x07NdArray\x12\r\n\x05dtype\x18\x01 \x01(\t\x12'
-        b'\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04data\x18\x03 \x01(\x0c"\x8a\x01\n\x07Failure'
-        b"\x12\x11\n\ttype_name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\t"
-        b"traceback\x18\x03 \x01(\t\x12!\n\x06pickle\x18\x04 \x01(\x0b2\x11.uactor"
-        b".v1.Pickle\x12%\n\x08executed\x18\x05 \x01(\x0e2\x13.uactor.v1"
-        b'.Executed"!\n\x0fDescribeRequest\x12\x0e\n\x06handle\x18\x01'
-        b' \x01(\t"\xab\x02\n\x10DescribeResponse\x12!\n\x06handle\x18\x01 \x01('
-        b"\x0b2\x11.uactor.v1.Handle\x12\x12\n\nclass_name\x18\x02 \x01(\t"
-        b'\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12"\n\x07methods\x18\x04 \x03(\x0b2\x11.uactor.'
-        b"v1.Method\x12(\n\nattributes\x18\x05 \x03(\x0b2\x14.uactor.v"
-        b"1.Attribute\x12\x0f\n\x07typeids\x18\x06 \x03(\t\x12\x12\n\nserializ"
-        b"er\x18\x07 \x01(\t\x12\x18\n\x10protocol_version\x18\x08 \x01(\r\x12\x16\n\x0epy"
-        b"thon_version\x18\t \x01(\t\x12.\n\rtyped_service\x18\n \x01("
-        b'\x0b2\x17.uactor.v1.TypedService"}\n\x0cTypedServi'
-        b"ce\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bfingerprint\x18\x02 \x01(\t\x12\x0e\n"
-        b"\x06locked\x18\x03 \x01(\x08\x12+\n\x08unmapped\x18\x04 \x03(\x0b2\x19.uactor"
-        b'.v1.UnmappedMember\x12\r\n\x05error\x18\x05 \x01(\t".\n\x0eUnm'
-        b"appedMember\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01("
-        b'\t"S\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02'
-        b" \x01(\t\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12\x0e\n\x06typeid\x18\x04 \x01(\t\x12\x0b\n\x03rpc"
-        b'\x18\x05 \x01(\t"V\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03doc'
-        b"\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07get_rpc\x18\x04 \x01(\t\x12\x0f\n"
-        b'\x07set_rpc\x18\x05 \x01(\t"\xb8\x02\n\x0bCallRequest\x12\x0e\n\x06handle'
-        b"\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x1e\n\x04args\x18\x03 \x03(\x0b2\x10.u"
-        b'actor.v1.Value\x122\n\x06kwargs\x18\x04 \x03(\x0b2".uactor.'
-        b"v1.CallRequest.KwargsEntry\x12$\n\targuments\x18"
-        b"\x05 \x01(\x0b2\x11.uactor.v1.Pickle\x12\x15\n\raccept_pickl"
-        b"e\x18\x06 \x01(\x08\x12\x0e\n\x06typeid\x18\x07 \x01(\t\x12'\n\x07context\x18\x08 \x01(\x0b"
-        b"2\x16.uactor.v1.CallContext\x1a?\n\x0bKwargsEntry\x12"
-        b"\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1."
-        b'Value:\x028\x01"G\n\x0bCallContext\x12*\n\x07timeout\x18\x01 \x01('
-        b"\x0b2\x19.google.protobuf.Duration\x12\x0c\n\x04path\x18\x02 \x03"
-        b'(\t"0\n\x0cCallResponse\x12 \n\x06result\x18\x01 \x01(\x0b2\x10.uac'
-        b'tor.v1.Value"9\n\x11CallStreamRequest\x12$\n\x04cal'
-        b'l\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest"4\n\x12CallS'
-        b"treamResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b2\x10.uactor.v1."
-        b'Value"s\n\x13GetAttributeRequest\x12\x0e\n\x06handle\x18\x01'
-        b" \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\raccept_pickle\x18\x03 \x01("
-        b"\x08\x12'\n\x07context\x18\x04 \x01(\x0b2\x16.uactor.v1.CallConte"
-        b'xt"7\n\x14GetAttributeResponse\x12\x1f\n\x05value\x18\x01 \x01('
-        b'\x0b2\x10.uactor.v1.Value"\x94\x01\n\x13SetAttributeRequ'
-        b"est\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05val"
-        b"ue\x18\x03 \x01(\x0b2\x10.uactor.v1.Value\x12\x15\n\raccept_pic"
-        b"kle\x18\x04 \x01(\x08\x12'\n\x07context\x18\x05 \x01(\x0b2\x16.uactor.v1.C"
-        b'allContext"\x16\n\x14SetAttributeResponse"\xec\x01\n\x13C'
-        b"reateHandleRequest\x12\x0e\n\x06typeid\x18\x01 \x01(\t\x12\x1e\n\x04ar"
-        b"gs\x18\x02 \x03(\x0b2\x10.uactor.v1.Value\x12:\n\x06kwargs\x18\x03 \x03"
-        b"(\x0b2*.uactor.v1.CreateHandleRequest.Kwarg"
-        b"sEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobuf."
-        b"Duration\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05"
-        b'value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value:\x028\x01"9\n\x14Cre'
-        b"ateHandleResponse\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uact"
-        b'or.v1.Handle"t\n\x13RetainHandleRequest\x12\x0f\n\x07h'
-        b"andles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x10\n\x08as_lea"
-        b"se\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobu"
-        b'f.Duration"(\n\x14RetainHandleResponse\x12\x10\n\x08le'
-        b"ase_id\x18\x01 \x01(\t\"'\n\x14ReleaseHandleRequest\x12\x0f\n\x07"
-        b'handles\x18\x01 \x03(\t"\x17\n\x15ReleaseHandleResponse"\x14'
-        b'\n\x12ListHandlesRequest"=\n\x13ListHandlesRespo'
-        b"nse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.uactor.v1.HandleI"
-        b'nfo"O\n\nHandleInfo\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uact'
-        b"or.v1.Handle\x12\r\n\x05holds\x18\x02 \x01(\r\x12\x0f\n\x07clients\x18\x03"
-        b' \x01(\r"I\n\x11OpenStreamRequest\x12$\n\x04call\x18\x01 \x01(\x0b2'
-        b'\x16.uactor.v1.CallRequest\x12\x0e\n\x06credit\x18\x02 \x01(\r"'
-        b"1\n\x0cStreamCredit\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05i"
-        b'tems\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nrequest_id\x18\x01 \x01(\x04'
-        b'"\x0b\n\tStreamEnd"\xdd\x04\n\x0eSessionRequest\x12\n\n\x02id\x18\x01'
-        b" \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello\x18\x03 \x01(\x0b2\x10."
-        b"uactor.v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01(\x0b2\x10.uacto"
-        b"r.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.uactor.v1.C"
-        b"allRequestH\x00\x127\n\rget_attribute\x18\x06 \x01(\x0b2\x1e.ua"
-        b"ctor.v1.GetAttributeRequestH\x00\x127\n\rset_att"
-        b"ribute\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAttributeReq"
-        b"uestH\x00\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e.uactor.v"
-        b"1.CreateHandleRequestH\x00\x127\n\rretain_handle"
-        b"\x18\t \x01(\x0b2\x1e.uactor.v1.RetainHandleRequestH\x00"
-        b"\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uactor.v1.GoodbyeH\x00\x12"
-        b"3\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.uactor.v1.OpenStr"
-        b"eamRequestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17.uactor.v1"
-        b".StreamCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b2\x11.uactor"
-        b".v1.CancelH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.uactor.v1.S"
-        b'essionRequestB\x06\n\x04kind"\xbd\x02\n\x0fSessionRespons'
-        b"e\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor."
-        b'v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v1'
-        b".ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.Fa"
-        b"ilureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.Re"
-        b"tainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uac"
-        b"tor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1."
-        b"StreamEndH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.Se"
-        b'ssionResponseB\x06\n\x04kind"\x99\x01\n\x05Hello\x12\x18\n\x10proto'
-        b"col_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01("
-        b"\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient"
-        b"_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 "
-        b'\x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t"\xc6\x01\n\x07Welcome\x12\x18\n\x10protoco'
-        b"l_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12"
-        b"\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 "
-        b"\x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uact"
-        b"or.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_"
-        b'message_size\x18\x08 \x01(\x03"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01'
-        b'(\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fS'
-        b'hutdownRequest"\x12\n\x10ShutdownResponse*[\n\x08Ex'
-        b"ecuted\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXEC"
-        b"UTED_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_"
-        b"MAYBE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Describe\x12\x1a.u"
-        b"actor.v1.DescribeRequest\x1a\x1b.uactor.v1.Des"
-        b"cribeResponse\x127\n\x04Call\x12\x16.uactor.v1.CallRe"
-        b"quest\x1a\x17.uactor.v1.CallResponse\x12K\n\nCallSt"
-        b"ream\x12\x1c.uactor.v1.CallStreamRequest\x1a\x1d.uac"
-        b"tor.v1.CallStreamResponse0\x01\x12O\n\x0cGetAttrib"
-        b"ute\x12\x1e.uactor.v1.GetAttributeRequest\x1a\x1f.ua"
-        b"ctor.v1.GetAttributeResponse\x12O\n\x0cSetAttri"
-        b"bute\x12\x1e.uactor.v1.SetAttributeRequest\x1a\x1f.u"
-        b"actor.v1.SetAttributeResponse\x12O\n\x0cCreateH"
-        b"andle\x12\x1e.uactor.v1.CreateHandleRequest\x1a\x1f."
-        b"uactor.v1.CreateHandleResponse\x12O\n\x0cRetain"
-        b"Handle\x12\x1e.uactor.v1.RetainHandleRequest\x1a\x1f"
-        b".uactor.v1.RetainHandleResponse\x12R\n\rRelea"
-        b"seHandle\x12\x1f.uactor.v1.ReleaseHandleReques"
-        b"t\x1a .uactor.v1.ReleaseHandleResponse\x12L\n\x0bL"
-        b"istHandles\x12\x1d.uactor.v1.ListHandlesReques"
-        b"t\x1a\x1e.uactor.v1.ListHandlesResponse\x12D\n\x07Ses"
-        b"sion\x12\x19.uactor.v1.SessionRequest\x1a\x1a.uactor"
-        b".v1.SessionResponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.ua"
-        b"ctor.v1.ShutdownRequest\x1a\x1b.uactor.v1.Shut"
-        b"downResponseb\x06proto3\n\x90\x04\n!corpus/unmapped"
-        b"/v1/unmapped.proto\x12\x12corpus.unmapped.v1\x1a\x15"
-        b'uactor/v1/actor.proto"\x17\n\x15OddServiceFineR'
-        b'equest"@\n\x16OddServiceFineResponse\x12\x1b\n\x06resu'
-        b'lt\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cCla'
-        b"shRequest\x12\x1d\n\tvalue_int\x18\x01 \x01(\x03H\x00R\x08valueInt"
-        b"\x12\x1f\n\nvalue_bool\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cval"
-        b"ue_handle\x18\x03 \x01(\x0b2\x11.uactor.v1.HandleH\x00R\x0bva"
-        b'lueHandleB\x07\n\x05value"\x0f\n\rClashResponse2\xb9\x01\n\n'
-        b"OddService\x12]\n\x04Fine\x12).corpus.unmapped.v1."
-        b"OddServiceFineRequest\x1a*.corpus.unmapped."
-        b"v1.OddServiceFineResponse\x12L\n\x05Clash\x12 .cor"
-        b"pus.unmapped.v1.ClashRequest\x1a!.corpus.un"
-        b"mapped.v1.ClashResponseb\x06proto3"
+        b'topB\x07\n\x05_step"[\n\x06Pickle\x12\x0c\n\x04data\x18\x01 \x01(\x0c\x12\x0f\n\x07'
+        b"buffers\x18\x02 \x03(\x0c\x12\x0f\n\x07granted\x18\x03 \x03(\t\x12!\n\x06memory"
+        b'\x18\x04 \x01(\x0b2\x11.uactor.v1.Memory"%\n\x06Memory\x12\x0c\n\x04s'
+        b'lot\x18\x01 \x01(\r\x12\r\n\x05sizes\x18\x02 \x03(\x04"e\n\x06Handle\x12\n\n\x02id'
+        b"\x18\x01 \x01(\t\x12\x0f\n\x07address\x18\x02 \x01(\t\x12\x0e\n\x06typeid\x18\x03 \x01(\t\x12"
+        b"\x0c\n\x04repr\x18\x04 \x01(\t\x12\x0f\n\x07methods\x18\x05 \x03(\t\x12\x0f\n\x07servic"
+        b'e\x18\x06 \x01(\t"5\n\x07NdArray\x12\r\n\x05dtype\x18\x01 \x01(\t\x12\r\n\x05sha'
+        b'pe\x18\x02 \x03(\x03\x12\x0c\n\x04data\x18\x03 \x01(\x0c"\x8a\x01\n\x07Failure\x12\x11\n\tty'
+        b"pe_name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceb"
+        b"ack\x18\x03 \x01(\t\x12!\n\x06pickle\x18\x04 \x01(\x0b2\x11.uactor.v1.Pi"
+        b"ckle\x12%\n\x08executed\x18\x05 \x01(\x0e2\x13.uactor.v1.Execu"
+        b'ted"!\n\x0fDescribeRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t"\xab'
+        b"\x02\n\x10DescribeResponse\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.ua"
+        b"ctor.v1.Handle\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0b\n\x03do"
+        b'c\x18\x03 \x01(\t\x12"\n\x07methods\x18\x04 \x03(\x0b2\x11.uactor.v1.Met'
+        b"hod\x12(\n\nattributes\x18\x05 \x03(\x0b2\x14.uactor.v1.Attr"
+        b"ibute\x12\x0f\n\x07typeids\x18\x06 \x03(\t\x12\x12\n\nserializer\x18\x07 \x01"
+        b"(\t\x12\x18\n\x10protocol_version\x18\x08 \x01(\r\x12\x16\n\x0epython_v"
+        b"ersion\x18\t \x01(\t\x12.\n\rtyped_service\x18\n \x01(\x0b2\x17.ua"
+        b'ctor.v1.TypedService"}\n\x0cTypedService\x12\x0c\n\x04'
+        b"name\x18\x01 \x01(\t\x12\x13\n\x0bfingerprint\x18\x02 \x01(\t\x12\x0e\n\x06locke"
+        b"d\x18\x03 \x01(\x08\x12+\n\x08unmapped\x18\x04 \x03(\x0b2\x19.uactor.v1.Un"
+        b'mappedMember\x12\r\n\x05error\x18\x05 \x01(\t".\n\x0eUnmappedM'
+        b'ember\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t"S\n\x06M'
+        b"ethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x0b"
+        b"\n\x03doc\x18\x03 \x01(\t\x12\x0e\n\x06typeid\x18\x04 \x01(\t\x12\x0b\n\x03rpc\x18\x05 \x01(\t"
+        b'"V\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03doc\x18\x02 \x01(\t'
+        b"\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07get_rpc\x18\x04 \x01(\t\x12\x0f\n\x07set_r"
+        b'pc\x18\x05 \x01(\t"\xb8\x02\n\x0bCallRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t'
+        b"\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x1e\n\x04args\x18\x03 \x03(\x0b2\x10.uactor."
+        b'v1.Value\x122\n\x06kwargs\x18\x04 \x03(\x0b2".uactor.v1.Cal'
+        b"lRequest.KwargsEntry\x12$\n\targuments\x18\x05 \x01(\x0b2"
+        b"\x11.uactor.v1.Pickle\x12\x15\n\raccept_pickle\x18\x06 \x01("
+        b"\x08\x12\x0e\n\x06typeid\x18\x07 \x01(\t\x12'\n\x07context\x18\x08 \x01(\x0b2\x16.uac"
+        b"tor.v1.CallContext\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key"
+        b"\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value:"
+        b'\x028\x01"G\n\x0bCallContext\x12*\n\x07timeout\x18\x01 \x01(\x0b2\x19.go'
+        b'ogle.protobuf.Duration\x12\x0c\n\x04path\x18\x02 \x03(\t"0\n\x0c'
+        b"CallResponse\x12 \n\x06result\x18\x01 \x01(\x0b2\x10.uactor.v1"
+        b'.Value"9\n\x11CallStreamRequest\x12$\n\x04call\x18\x01 \x01('
+        b'\x0b2\x16.uactor.v1.CallRequest"4\n\x12CallStreamR'
+        b'esponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"'
+        b"s\n\x13GetAttributeRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c"
+        b"\n\x04name\x18\x02 \x01(\t\x12\x15\n\raccept_pickle\x18\x03 \x01(\x08\x12'\n\x07c"
+        b'ontext\x18\x04 \x01(\x0b2\x16.uactor.v1.CallContext"7\n\x14'
+        b"GetAttributeResponse\x12\x1f\n\x05value\x18\x01 \x01(\x0b2\x10.ua"
+        b'ctor.v1.Value"\x94\x01\n\x13SetAttributeRequest\x12\x0e\n'
+        b"\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05value\x18\x03 \x01"
+        b"(\x0b2\x10.uactor.v1.Value\x12\x15\n\raccept_pickle\x18\x04 "
+        b"\x01(\x08\x12'\n\x07context\x18\x05 \x01(\x0b2\x16.uactor.v1.CallCon"
+        b'text"\x16\n\x14SetAttributeResponse"\xec\x01\n\x13CreateH'
+        b"andleRequest\x12\x0e\n\x06typeid\x18\x01 \x01(\t\x12\x1e\n\x04args\x18\x02 \x03"
+        b"(\x0b2\x10.uactor.v1.Value\x12:\n\x06kwargs\x18\x03 \x03(\x0b2*.u"
+        b"actor.v1.CreateHandleRequest.KwargsEntry"
+        b"\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobuf.Durati"
+        b"on\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18"
+        b'\x02 \x01(\x0b2\x10.uactor.v1.Value:\x028\x01"9\n\x14CreateHan'
+        b"dleResponse\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uactor.v1."
+        b'Handle"t\n\x13RetainHandleRequest\x12\x0f\n\x07handles'
+        b"\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x10\n\x08as_lease\x18\x03 \x01"
+        b"(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobuf.Dura"
+        b'tion"(\n\x14RetainHandleResponse\x12\x10\n\x08lease_id'
+        b"\x18\x01 \x01(\t\"'\n\x14ReleaseHandleRequest\x12\x0f\n\x07handle"
+        b's\x18\x01 \x03(\t"\x17\n\x15ReleaseHandleResponse"\x14\n\x12List'
+        b'HandlesRequest"=\n\x13ListHandlesResponse\x12&\n'
+        b'\x07handles\x18\x01 \x03(\x0b2\x15.uactor.v1.HandleInfo"O\n'
+        b"\nHandleInfo\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uactor.v1."
+        b'Handle\x12\r\n\x05holds\x18\x02 \x01(\r\x12\x0f\n\x07clients\x18\x03 \x01(\r"I'
+        b"\n\x11OpenStreamRequest\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uact"
+        b'or.v1.CallRequest\x12\x0e\n\x06credit\x18\x02 \x01(\r"1\n\x0cStr'
+        b"eamCredit\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02"
+        b' \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nrequest_id\x18\x01 \x01(\x04"\x0b\n\tSt'
+        b'reamEnd"\xdd\x04\n\x0eSessionRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10'
+        b"\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello\x18\x03 \x01(\x0b2\x10.uactor"
+        b".v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01(\x0b2\x10.uactor.v1.P"
+        b"roofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.uactor.v1.CallReq"
+        b"uestH\x00\x127\n\rget_attribute\x18\x06 \x01(\x0b2\x1e.uactor.v"
+        b"1.GetAttributeRequestH\x00\x127\n\rset_attribute"
+        b"\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAttributeRequestH\x00"
+        b"\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e.uactor.v1.Crea"
+        b"teHandleRequestH\x00\x127\n\rretain_handle\x18\t \x01(\x0b"
+        b"2\x1e.uactor.v1.RetainHandleRequestH\x00\x12%\n\x07go"
+        b"odbye\x18\n \x01(\x0b2\x12.uactor.v1.GoodbyeH\x00\x123\n\x0bope"
+        b"n_stream\x18\x0b \x01(\x0b2\x1c.uactor.v1.OpenStreamReq"
+        b"uestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17.uactor.v1.Strea"
+        b"mCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b2\x11.uactor.v1.Ca"
+        b"ncelH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.uactor.v1.Session"
+        b'RequestB\x06\n\x04kind"\xbd\x02\n\x0fSessionResponse\x12\n\n\x02i'
+        b"d\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor.v1.Wel"
+        b'comeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v1.Value'
+        b"H\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.FailureH"
+        b"\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.RetainHa"
+        b"ndleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uactor.v1"
+        b".ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1.Stream"
+        b"EndH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionR"
+        b'esponseB\x06\n\x04kind"\xa9\x01\n\x05Hello\x12\x18\n\x10protocol_ve'
+        b"rsion\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13c"
+        b"loudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 "
+        b"\x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 \x01(\x08\x12\x0c\n"
+        b'\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08"\xd6\x01\n\x07Welcome\x12'
+        b"\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_vers"
+        b"ion\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r"
+        b"\n\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 "
+        b"\x01(\x0b2\x11.uactor.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01"
+        b"(\t\x12\x18\n\x10max_message_size\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t"
+        b' \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodbye\x12'
+        b'\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShutdownRequest'
+        b'"\x12\n\x10ShutdownResponse*[\n\x08Executed\x12\x18\n\x14EXEC'
+        b"UTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n\x0cE"
+        b"XECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAYBE\x10\x032\xca\x06\n\x0cAc"
+        b"torService\x12C\n\x08Describe\x12\x1a.uactor.v1.Descr"
+        b"ibeRequest\x1a\x1b.uactor.v1.DescribeResponse\x12"
+        b"7\n\x04Call\x12\x16.uactor.v1.CallRequest\x1a\x17.uactor"
+        b".v1.CallResponse\x12K\n\nCallStream\x12\x1c.uactor."
+        b"v1.CallStreamRequest\x1a\x1d.uactor.v1.CallStr"
+        b"eamResponse0\x01\x12O\n\x0cGetAttribute\x12\x1e.uactor.v"
+        b"1.GetAttributeRequest\x1a\x1f.uactor.v1.GetAtt"
+        b"ributeResponse\x12O\n\x0cSetAttribute\x12\x1e.uactor."
+        b"v1.SetAttributeRequest\x1a\x1f.uactor.v1.SetAt"
+        b"tributeResponse\x12O\n\x0cCreateHandle\x12\x1e.uactor"
+        b".v1.CreateHandleRequest\x1a\x1f.uactor.v1.Crea"
+        b"teHandleResponse\x12O\n\x0cRetainHandle\x12\x1e.uacto"
+        b"r.v1.RetainHandleRequest\x1a\x1f.uactor.v1.Ret"
+        b"ainHandleResponse\x12R\n\rReleaseHandle\x12\x1f.uac"
+        b"tor.v1.ReleaseHandleRequest\x1a .uactor.v1."
+        b"ReleaseHandleResponse\x12L\n\x0bListHandles\x12\x1d.u"
+        b"actor.v1.ListHandlesRequest\x1a\x1e.uactor.v1."
+        b"ListHandlesResponse\x12D\n\x07Session\x12\x19.uactor."
+        b"v1.SessionRequest\x1a\x1a.uactor.v1.SessionRes"
+        b"ponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uactor.v1.Shutdo"
+        b"wnRequest\x1a\x1b.uactor.v1.ShutdownResponseb\x06"
+        b"proto3\n\x90\x04\n!corpus/unmapped/v1/unmapped.p"
+        b"roto\x12\x12corpus.unmapped.v1\x1a\x15uactor/v1/acto"
+        b'r.proto"\x17\n\x15OddServiceFineRequest"@\n\x16OddS'
+        b"erviceFineResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06re"
+        b'sult\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cClashRequest\x12\x1d\n\tv'
+        b"alue_int\x18\x01 \x01(\x03H\x00R\x08valueInt\x12\x1f\n\nvalue_bool"
+        b"\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cvalue_handle\x18\x03 \x01("
+        b"\x0b2\x11.uactor.v1.HandleH\x00R\x0bvalueHandleB\x07\n\x05v"
+        b'alue"\x0f\n\rClashResponse2\xb9\x01\n\nOddService\x12]\n\x04'
+        b"Fine\x12).corpus.unmapped.v1.OddServiceFine"
+        b"Request\x1a*.corpus.unmapped.v1.OddServiceF"
+        b"ineResponse\x12L\n\x05Clash\x12 .corpus.unmapped.v"
+        b"1.ClashRequest\x1a!.corpus.unmapped.v1.Clas"
+        b"hResponseb\x06proto3"
     ),
     {},
     {

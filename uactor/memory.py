@@ -1,0 +1,406 @@
+"""Large data between processes of one host: through memory that both have.
+
+The sender copies buffers into a segment of shared memory (``memfd_create``), and passes its
+descriptor along with the message. The receiver maps the segment copy-on-write and reads it in
+place: what it writes is its own. When its last view has gone, it sets a mark in a page that the
+sender sees, and the sender uses the segment again, which is mapped already and has its pages.
+
+A segment has no name. It is gone when neither side has it any more, however that came about.
+
+One is used again only when the receiver says so. A receiver that has been forked meanwhile has a
+child with the same views, and one whose connection ends may go on looking at what it has got:
+then the sender forgets the segment, which lasts as long as somebody looks at it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+
+from uactor.errors import SerializationError
+from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+POSSIBLE = all(
+    (hasattr(os, 'memfd_create'), hasattr(fcntl, 'F_ADD_SEALS'), hasattr(socket, 'send_fds'))
+)
+"""Whether this system has anonymous memory that can be passed on, and sealed."""
+
+LARGE = 1 << 17
+"""Smallest buffer that is worth a segment, in bytes. Mapping costs as much as copying less."""
+
+_ALIGNMENT = 64
+_MARKS_SLOT = 0
+"""In the place of a segment's number: the descriptor is that of the page with the marks."""
+_SLOTS = range(1, mmap.PAGESIZE)
+_DONE, _INHERITED = 1, 2
+"""Marks: nobody looks at the segment any more; or only a forked child may."""
+
+_MOST_LENT = 128
+_MOST_BORROWED = 256
+"""How many segments this process lends and borrows at most: each takes a descriptor or two."""
+_INDISPENSABLE = 1 << 30
+"""Smallest total that is lent however many have been, in bytes: a message would hardly hold it."""
+_MOST_IDLE = 1 << 29
+"""How much memory is kept for later, in bytes, and for how many seconds."""
+_IDLE = 10.0
+
+
+def _map(descriptor: int, size: int, flags: int) -> mmap.mmap:
+    if sys.version_info >= (3, 13):  # before, a mapping has a descriptor of its own
+        return mmap.mmap(descriptor, size, flags, trackfd=False)
+    return mmap.mmap(descriptor, size, flags)
+
+
+class Segment:
+    """Shared memory of this process, mapped.
+
+    :ivar capacity: in bytes.
+    :ivar since: since when it has been idle.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.since = 0.0
+        self.descriptor = os.memfd_create('uactor', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.descriptor, capacity)
+        # Whoever maps it relies on its size: reading beyond the end would kill the process.
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        self.mapping = _map(self.descriptor, capacity, mmap.MAP_SHARED)
+
+    def __del__(self) -> None:
+        if hasattr(self, 'descriptor'):
+            os.close(self.descriptor)
+
+    def fill(self, parts: Sequence[memoryview]) -> None:
+        """Copy ``parts`` into it."""
+        with memoryview(self.mapping) as whole:
+            places = _places([part.nbytes for part in parts])
+            for (start, end), part in zip(places, parts, strict=True):
+                whole[start:end] = part
+
+
+def _places(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield beginning and end of each part in a segment."""
+    start = 0
+    for size in sizes:
+        yield start, start + size
+        start += -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _extent(sizes: Sequence[int]) -> int:
+    *_, (_, end) = (0, 1), *_places(sizes)
+    return max(end, 1)
+
+
+def _rounded(size: int) -> int:
+    """Return a capacity for ``size``: few different ones, and at most an eighth more.
+
+    What is not used of it takes no memory.
+    """
+    step = max(mmap.PAGESIZE, 1 << max(0, size.bit_length() - 3))
+    return -(-size // step) * step
+
+
+class Pool:
+    """The segments of this process: those that are idle, and who lends the others."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._idle: list[Segment] = []
+        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+
+    def join(self, channel: Channel) -> None:
+        """Know who may lend."""
+        with self.lock:
+            self._channels.add(channel)
+
+    def take(self, size: int) -> Segment | None:
+        """Return a segment that holds ``size`` bytes, or None when too many are lent already.
+
+        :raises OSError: when the system gives none.
+        """
+        with self.lock:
+            if self._gather() >= _MOST_LENT and size < _INDISPENSABLE:
+                return None
+            capacity = _rounded(size)
+            fitting = [known for known in self._idle if capacity <= known.capacity <= 2 * capacity]
+            if fitting:
+                best = min(fitting, key=lambda known: known.capacity)
+                self._idle.remove(best)
+                return best
+        return Segment(capacity)
+
+    def give(self, segment: Segment) -> None:
+        """Keep a segment that nobody else looks at."""
+        with self.lock:
+            segment.since = time.monotonic()
+            self._idle.append(segment)
+            while sum(known.capacity for known in self._idle) > _MOST_IDLE:
+                del self._idle[0]  # has been idle for longest
+            self.watch()
+
+    def _gather(self) -> int:
+        """Take back what the other ends are done with, and return how many they are not."""
+        return sum(channel.gather() for channel in tuple(self._channels))
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many segments are idle, and how many lent."""
+        with self.lock:
+            lent = self._gather()
+            return len(self._idle), lent
+
+    def watch(self) -> None:
+        """See to it that what is idle is freed after a while."""
+        if self._thread is not None:
+            return
+        self._thread = threading.Thread(target=self._watch, name='uactor-memory', daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+            log.debug('idle memory is kept: %s', error)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_IDLE / 2)  # a mark is a byte in memory: nothing tells that it is set
+            with self.lock:
+                lent = self._gather()
+                oldest = time.monotonic() - _IDLE
+                self._idle = [known for known in self._idle if known.since > oldest]
+                if not lent and not self._idle:
+                    self._thread = None
+                    return
+
+    def after_fork(self) -> None:
+        """Leave it all to the parent, in a forked child."""
+        channels = tuple(self._channels)
+        self.__init__()  # type: ignore[misc]  # another thread may have had the lock
+        for channel in channels:
+            channel.abandon()
+
+
+pool = Pool()
+"""The segments of this process."""
+
+
+class _Borrowed:
+    """What this process has borrowed: how many segments, and how often it has been forked."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # taken when it forks; finalizers take none
+        self.mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+        self.forks = 0
+
+
+_borrowed = _Borrowed()
+
+
+def borrowed() -> int:
+    """Return how many segments this process looks at."""
+    return len(_borrowed.mappings)
+
+
+def _mark(marks: mmap.mmap, slot: int, pid: int, forks: int) -> None:
+    """Tell the lender that the last view has gone. A finalizer: takes no lock, sends nothing."""
+    if pid == os.getpid():
+        marks[slot] = _DONE if forks == _borrowed.forks else _INHERITED
+
+
+def _foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
+    """Map what another process has made.
+
+    :raises SerializationError: when it is not what it should be.
+    """
+    try:
+        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+        if sealed and os.fstat(descriptor).st_size >= size:
+            return _map(descriptor, size, flags)
+    except OSError as error:
+        raise SerializationError(f'the memory of a message can not be mapped: {error}') from error
+    raise SerializationError('the memory of a message is not what it is said to be')
+
+
+def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
+    """Map a segment, to be marked when the last view has gone."""
+    with _borrowed.lock:
+        mapping = _foreign(descriptor, _extent(memory.sizes), mmap.MAP_PRIVATE)
+        _borrowed.mappings.add(mapping)
+        finalizer = weakref.finalize(
+            mapping, _mark, marks, memory.slot, os.getpid(), _borrowed.forks
+        )
+    finalizer.atexit = False
+    return mapping
+
+
+class Channel:
+    """One end of a connection as lender and borrower of segments.
+
+    :ivar outgoing: the segments that are lent with messages that have not been sent yet.
+    :ivar limit: the most that is borrowed with one message, in bytes; -1 for any.
+    """
+
+    def __init__(self) -> None:
+        self.outgoing: dict[int, Segment] = {}
+        self.limit = -1
+        self._lent: dict[int, Segment] = {}
+        self._marks: Segment | None = None  # set by the other end
+        self._marks_passed = False
+        self._their_marks: mmap.mmap | None = None
+        self._arrived: dict[int, int | None] = {}
+        self._closed = False
+        pool.join(self)
+
+    # --- the lender ------------------------------------------------------------------------
+
+    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+        """Copy ``parts`` into a segment for the next message, and return what describes it.
+
+        :returns: None when it is better to put them into the message: too many segments are lent,
+            or the system gives no more.
+        """
+        sizes = [part.nbytes for part in parts]
+        try:
+            if self._marks is None:
+                self._marks = Segment(mmap.PAGESIZE)
+            segment = pool.take(_extent(sizes))
+        except OSError as error:
+            log.debug('no memory to share: %s', error)
+            return None
+        if segment is None:
+            return None
+        segment.fill(parts)
+        with pool.lock:
+            slot = next((slot for slot in _SLOTS if slot not in self._lent), None)
+            if slot is None or self._closed:
+                return None
+            self._lent[slot] = self.outgoing[slot] = segment
+            pool.watch()
+        return pb.Memory(slot=slot, sizes=sizes)
+
+    def recall(self, memories: Sequence[pb.Memory]) -> None:
+        """Take back what has been lent with a message that will not be sent."""
+        with pool.lock:
+            for memory in memories:
+                if self.outgoing.pop(memory.slot, None) is not None:
+                    pool.give(self._lent.pop(memory.slot))
+
+    def passed(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:
+        """Return the numbers and descriptors to pass with a message that is about to be sent."""
+        with pool.lock:
+            going = [(memory.slot, self.outgoing.pop(memory.slot)) for memory in memories]
+            if going and not self._marks_passed and self._marks is not None:
+                self._marks_passed = True
+                going.insert(0, (_MARKS_SLOT, self._marks))
+        return [(slot, segment.descriptor) for slot, segment in going]
+
+    def gather(self) -> int:
+        """Take back what the other end is done with; return how many segments are lent still.
+
+        With the pool's lock.
+        """
+        if self._marks is not None:
+            marks = self._marks.mapping
+            for slot in tuple(self._lent):
+                if mark := marks[slot]:
+                    marks[slot] = 0
+                    segment = self._lent.pop(slot)
+                    if mark == _DONE:
+                        pool.give(segment)
+        return len(self._lent)
+
+    # --- the borrower ----------------------------------------------------------------------
+
+    def arrived(self, slot: int, descriptor: int | None) -> None:
+        """Take a descriptor that has come along with a message; None if it was lost."""
+        if slot != _MARKS_SLOT or descriptor is None:
+            self._arrived[slot] = descriptor
+            return
+        try:
+            self._their_marks = _foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
+        except SerializationError as error:
+            log.debug('no marks can be set: %s', error)  # without them nothing is borrowed
+        finally:
+            os.close(descriptor)
+
+    def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
+        """Return the parts that have come along with a message. They can be written to.
+
+        :raises SerializationError: when they are not there.
+        """
+        if 0 <= self.limit < sum(memory.sizes):
+            self.ignore([memory])
+            raise SerializationError(
+                f'{sum(memory.sizes)} bytes have come through memory, not at most {self.limit}'
+            )
+        descriptor, marks = self._arrived.pop(memory.slot, None), self._their_marks
+        if descriptor is None:
+            raise SerializationError('the memory of a message has not come: no descriptor is left')
+        try:
+            if marks is None or memory.slot not in _SLOTS:
+                raise SerializationError('the memory of a message can not be given back')
+            whole = memoryview(_borrow(memory, descriptor, marks))
+        finally:
+            os.close(descriptor)
+        parts = [whole[start:end] for start, end in _places(memory.sizes)]
+        if len(_borrowed.mappings) > _MOST_BORROWED:
+            return [bytearray(part) for part in parts]
+        return parts
+
+    def ignore(self, memories: Sequence[pb.Memory]) -> None:
+        """Give back what has come with a message, as far as nobody has looked at it."""
+        for memory in memories:
+            descriptor = self._arrived.pop(memory.slot, None)
+            if descriptor is not None:
+                os.close(descriptor)
+                if self._their_marks is not None and memory.slot in _SLOTS:
+                    self._their_marks[memory.slot] = _DONE
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Forget what the other end has not given back, and close what has not been looked at."""
+        with pool.lock:
+            self._closed = True
+            self.gather()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget everything."""
+        self._closed = True
+        self._lent, self.outgoing, self._marks = {}, {}, None
+        while self._arrived:
+            _, descriptor = self._arrived.popitem()
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _before_fork() -> None:
+    _borrowed.lock.acquire()
+    _borrowed.forks += 1
+
+
+def _after_fork_in_parent() -> None:
+    _borrowed.lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _borrowed.lock = threading.RLock()
+    pool.after_fork()
+
+
+if POSSIBLE:
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
