@@ -559,7 +559,7 @@ def generate() -> Iterator[int]:
     yield 1
 
 
-@pytest.mark.parametrize('make', [threading.Lock, generate, socket.socket, Refusing])
+@pytest.mark.parametrize('make', [threading.Lock, socket.socket, Refusing])
 def test_a_result_that_cannot_be_pickled_is_an_error(faulty: Any, make: Any) -> None:
     error = raised(faulty.make, make)
     assert isinstance(error, uactor.SerializationError)

@@ -2,6 +2,7 @@
 
 from uactor.actor import Actor
 from uactor.auth import call_metadata
+from uactor.calls import CurrentCall, current_call
 from uactor.errors import (
     ActorDiedError,
     ActorStartError,
@@ -9,6 +10,8 @@ from uactor.errors import (
     AddressError,
     AuthKeyError,
     AuthkeyError,
+    DeadlineError,
+    DeadlockError,
     HandleError,
     NotExposedError,
     ProxyError,
@@ -23,6 +26,8 @@ from uactor.errors import (
 from uactor.manager import ActorManager
 from uactor.proxies.actors import ActorProxy
 from uactor.proxies.base import BaseProxy, ProxyMethod, proxy, typeid
+from uactor.proxies.methods import RemoteMethod, method
+from uactor.proxies.results import Results, Stream
 from uactor.service.markers import (
     BigInt,
     Fixed32,
@@ -54,6 +59,9 @@ __all__ = [
     'AuthkeyError',
     'BaseProxy',
     'BigInt',
+    'CurrentCall',
+    'DeadlineError',
+    'DeadlockError',
     'Fixed32',
     'Fixed64',
     'Float32',
@@ -64,20 +72,25 @@ __all__ = [
     'ProxyError',
     'ProxyMethod',
     'RemoteError',
+    'RemoteMethod',
     'RemoteTraceback',
+    'Results',
     'SFixed32',
     'SFixed64',
     'SInt32',
     'SInt64',
     'SerializationError',
     'StaleHandleError',
+    'Stream',
     'ThreadOwnedError',
     'UActorException',
     'UInt32',
     'UInt64',
     'VersionError',
     'call_metadata',
+    'current_call',
     'field',
+    'method',
     'proxy',
     'renamed_from',
     'typeid',

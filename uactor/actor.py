@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uactor import local
 from uactor.errors import STATUS_CODES
+from uactor.futures import in_thread
 from uactor.handles import Address, Token
 from uactor.manager import ActorManager, connected
 from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
@@ -33,7 +34,7 @@ class Actor:
     :cvar proxy_class: base of the proxy class that is made for each actor class.
     :cvar _options_: arguments of :class:`uactor.ActorManager`: ``address``, ``authkey``,
         ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``,
-        ``transport``.
+        ``transport``, ``concurrency``, ``timeout``.
     :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
     :cvar _proxies_: proxy classes by typeid, beside the standard ones.
     :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
@@ -133,6 +134,26 @@ class Actor:
         manager = connected(cls.manager_class, address, authkey, serializer, capture, transport)
         return cast('Self', manager.actor())
 
+    @classmethod
+    async def aio(cls, *args: Any, **kwargs: Any) -> Self:
+        """Do what instantiating the class does, without blocking the event loop."""
+        return await in_thread(lambda: cls(*args, **kwargs))
+
+    if TYPE_CHECKING:
+
+        async def __aenter__(self) -> Self:
+            """Enter the context, of the proxy."""
+            ...
+
+        async def __aexit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc_value: BaseException | None,
+            traceback: types.TracebackType | None,
+        ) -> bool | None:
+            """Leave the context, of the proxy."""
+            ...
+
 
 # --- reading a class -----------------------------------------------------------------------------
 
@@ -220,6 +241,7 @@ def _proxy_class(
         __doc__=f'Proxy of {cls.__qualname__}.',
         _exposed_=exposed,
         _method_to_typeid_=mapping,
+        _timeout=options_of(cls).get('timeout'),
     )
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import concurrent.futures
 import multiprocessing
 import pickle
 import queue
@@ -23,6 +24,8 @@ __all__ = [
     'AddressError',
     'AuthKeyError',
     'AuthkeyError',
+    'DeadlineError',
+    'DeadlockError',
     'HandleError',
     'NotExposedError',
     'ProxyError',
@@ -78,9 +81,10 @@ class NotExposedError(UActorException, AttributeError):
 
 
 class ThreadOwnedError(UActorException, RuntimeError):
-    """A lock that belongs to a thread was asked for outside a session.
+    """A lock that belongs to a thread was asked for where calls have no thread of their own.
 
-    Open a ``Session``: its calls run on one thread.
+    Take an ``RLock`` or ``Condition`` by a plain call, not by a future or in asyncio. Outside
+    Python, open a ``Session`` that is not pipelined: its calls run on one thread.
     """
 
 
@@ -101,6 +105,31 @@ class ActorDiedError(UActorException, BrokenPipeError, EOFError):
     def __init__(self, message: str = 'the actor has ended', executed: Executed = 'maybe') -> None:
         super().__init__(message)
         self.executed: Executed = executed
+
+
+class DeadlineError(UActorException, TimeoutError):
+    """The caller of a method has waited as long as it wanted to.
+
+    Raise the ``timeout``, of the call or of the class, or look at
+    :func:`uactor.current_call` in the method, to end it in time.
+
+    :ivar executed: whether the method may have run: ``'no'`` when it certainly did not, and never
+        will.
+    """
+
+    def __init__(
+        self, message: str = 'the deadline has passed', executed: Executed = 'maybe'
+    ) -> None:
+        super().__init__(message)
+        self.executed: Executed = executed
+
+
+class DeadlockError(UActorException, RuntimeError):
+    """A call of an actor with a ``concurrency`` would have to wait for a call that waits for it.
+
+    The text shows the calls that wait for each other. Raise the ``concurrency``, or don't wait: a
+    future need not be waited for in the method that makes the call.
+    """
 
 
 class ActorStartError(UActorException):
@@ -169,6 +198,8 @@ STATUS: tuple[tuple[type[BaseException], str], ...] = (
     (NotImplementedError, 'UNIMPLEMENTED'),
     (StaleHandleError, 'FAILED_PRECONDITION'),
     (HandleError, 'NOT_FOUND'),
+    (DeadlineError, 'DEADLINE_EXCEEDED'),
+    (DeadlockError, 'FAILED_PRECONDITION'),
     (ThreadOwnedError, 'FAILED_PRECONDITION'),
     (VersionError, 'FAILED_PRECONDITION'),
     (SerializationError, 'INVALID_ARGUMENT'),
@@ -240,6 +271,7 @@ def text(error: BaseException) -> str:
 _OF_PROXIES = (
     queue.Empty,
     queue.Full,
+    concurrent.futures.CancelledError,
     threading.BrokenBarrierError,
     multiprocessing.TimeoutError,
 )

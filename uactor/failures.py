@@ -15,10 +15,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from uactor import errors, values
-from uactor.errors import ActorDiedError, RemoteError, RemoteTraceback, SerializationError
+from uactor.errors import (
+    ActorDiedError,
+    DeadlineError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+)
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger(__name__)
+
+_TELLING = (ActorDiedError, DeadlineError, SerializationError)
+"""What says whether the call has run."""
+
+_HOST = 'uactor.host', 'uactor.calls'
+"""Modules whose frames lead to the method that has raised an exception."""
 
 _EXECUTED = {
     'no': pb.EXECUTED_NO,
@@ -80,7 +92,7 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
         except errors.UActorException as reason:  # the host could rebuild it, this process can't
             chain = [RemoteError(name, text, trace), reason]
     error = chain[0]
-    if isinstance(error, (ActorDiedError, SerializationError)):  # says it of its own call
+    if isinstance(error, _TELLING):  # says it of its own call
         error.executed = _EXECUTED_NAMES[failure.executed]
     for later, earlier in itertools.pairwise([error, RemoteTraceback(trace), *chain[1:]]):
         BaseException.__setattr__(later, '__cause__', earlier)  # a frozen dataclass has its own
@@ -164,9 +176,7 @@ def _formatted(error: BaseException) -> str:
 def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
     """Return the traceback without the frames of uactor's host that lead to the method."""
     inner = trace
-    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(
-        'uactor.host'
-    ):
+    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(_HOST):
         inner = inner.tb_next
     return inner if inner is not None else trace
 

@@ -27,6 +27,88 @@ Resolve = Callable[[Shared], Any]
 """Makes the proxy for a shared object."""
 
 
+class Call:
+    """A call that is to be made without blocking.
+
+    :ivar resolve: makes the proxies in its result.
+    :ivar timeout: how long it is waited for, in seconds; None for any time.
+    :ivar proxy: what is called: it has to live until the call is answered.
+    :ivar waits: whether the method that makes the call, if it is an actor's, waits for it.
+    :ivar window: how many items of a stream may be on their way; 0 for a call that has one result.
+    """
+
+    __slots__ = (
+        *('args', 'handle', 'kwargs', 'method', 'proxy'),
+        *('resolve', 'timeout', 'waits', 'window'),
+    )
+
+    def __init__(
+        self,
+        handle: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        resolve: Resolve,
+        timeout: float | None = None,
+        *,
+        proxy: object = None,
+        waits: bool = True,
+        window: int = 0,
+    ) -> None:
+        self.handle = handle
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.resolve = resolve
+        self.timeout = timeout
+        self.proxy = proxy
+        self.waits = waits
+        self.window = window
+
+
+class Receiver(Protocol):
+    """Takes what comes of a call, on any thread, without blocking."""
+
+    def receive(self, value: Any) -> None:
+        """Take the result, or the end of a stream."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Take the exception that the call ended with."""
+        ...
+
+
+class StreamReceiver(Receiver, Protocol):
+    """Takes the items of a stream as well."""
+
+    def item(self, value: Any) -> None:
+        """Take an item."""
+        ...
+
+
+class Ticket(Protocol):
+    """A call that is under way."""
+
+    def cancel(self) -> None:
+        """Have the host give it up. Safe in finalizers."""
+        ...
+
+    def grant(self, items: int) -> None:
+        """Let the host send more items of a stream."""
+        ...
+
+
+class _NoTicket:
+    def cancel(self) -> None:
+        """Do nothing: the call has ended, or not begun."""
+
+    def grant(self, items: int) -> None:
+        """Do nothing."""
+
+
+NO_TICKET: Ticket = _NoTicket()
+
+
 class Connection(Protocol):
     """How a proxy reaches its object: through a wire, or inside this process."""
 
@@ -40,8 +122,19 @@ class Connection(Protocol):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         resolve: Resolve,
+        timeout: float | None = None,
+        owned: bool = False,
     ) -> Any:
-        """Call a method and return its result, handles made into proxies by ``resolve``."""
+        """Call a method and return its result, handles made into proxies by ``resolve``.
+
+        :param timeout: how long it is waited for, in seconds; None for any time.
+        :param owned: whether it has to run on the host thread that belongs to this one.
+        :raises DeadlineError: when that takes too long.
+        """
+        ...
+
+    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+        """Make a call, without blocking; what comes of it goes to ``receiver``."""
         ...
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:

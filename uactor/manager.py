@@ -58,8 +58,13 @@ class ActorManager:
     :param insecure: whether listening beyond this machine without TLS is accepted.
     :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or a connection
         that does not use it.
+    :param concurrency: how many of the actor's methods may run at a time, in the order in which
+        the calls came; 1 for one after the other, None for any number.
+    :param timeout: how long calls of the actor's methods are waited for, in seconds, unless they
+        say otherwise; None for any time. The proxies of the class know it.
     :raises AddressError: when ``address`` is none.
-    :raises ValueError: when there is no such serializer or transport.
+    :raises ValueError: when there is no such serializer or transport, or for a ``concurrency``
+        below 1.
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}
@@ -76,6 +81,8 @@ class ActorManager:
         max_message_size: int = -1,
         insecure: bool = False,
         transport: str = 'auto',
+        concurrency: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         if address is not None:
             target(address)
@@ -89,6 +96,10 @@ class ActorManager:
         self._max_message_size = max_message_size
         self._insecure = insecure
         self._transport = check_transport(transport)
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f'the concurrency of an actor is 1 or more, not {concurrency}')
+        self._concurrency = concurrency
+        self.timeout = timeout
         self._process: ActorProcess | None = None
         self._link: local.Connection | None = None
         self._view: weakref.ref[ActorManager] | None = None
@@ -201,6 +212,7 @@ class ActorManager:
             'max_message_size': self._max_message_size,
             'insecure': self._insecure,
             'transport': self._transport,
+            'concurrency': self._concurrency,
         }
         return pickle.dumps((directory, settings))
 

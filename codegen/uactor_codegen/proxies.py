@@ -5,7 +5,14 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Collection,
+    Iterator,
+    Mapping,
+)
 from typing import Any, get_args, get_origin
 
 from uactor.service.methods import Method
@@ -18,6 +25,10 @@ from uactor_codegen.signatures import parameters
 
 _ANY = 'typing.Any'
 _SPECIAL = {Any: _ANY, typing.NoReturn: 'typing.NoReturn', None: 'None', type(None): 'None'}
+_METHOD = 'uactor.method'
+"""What has type checkers know futures, coroutines and streams of a method."""
+_ASYNCHRONOUS = (AsyncGenerator, AsyncIterable, AsyncIterator)
+"""What a method returns as an iterator to those who call it from outside."""
 _UNIONS = (typing.Union, types.UnionType)
 _ARGUMENTS: Mapping[type, int] = {list: 1, set: 1, frozenset: 1, dict: 2}
 _STARS: Mapping[Any, str] = {
@@ -43,7 +54,7 @@ class _Source:
         :param bare: without saying what is in a container that does not say it.
         """
         if hint in _SPECIAL:
-            return self._name(_SPECIAL[hint])
+            return self.name(_SPECIAL[hint])
         origin, args = get_origin(hint), get_args(hint)
         if origin is typing.Annotated:
             return self.text(args[0])
@@ -51,22 +62,22 @@ class _Source:
             return ' | '.join(dict.fromkeys(map(self.text, args)))
         if origin is typing.Literal:
             plain = all(isinstance(arg, (str, int, bytes)) for arg in args)
-            return self._name('typing.Literal') + repr(list(args)) if plain else self._name(_ANY)
+            return self.name('typing.Literal') + repr(list(args)) if plain else self.name(_ANY)
         if origin is not None:
             inner = ', '.join('...' if arg is ... else self.text(arg) for arg in args)
             return f'{self.text(origin, bare=True)}[{inner or "()"}]'
         if isinstance(hint, type) and '<' not in hint.__qualname__:
-            name = self._name(f'{hint.__module__}.{hint.__qualname__}', hint.__module__)
+            name = self.name(f'{hint.__module__}.{hint.__qualname__}', hint.__module__)
             return name if bare else f'{name}{self._of_anything(hint)}'
-        return self._name(_ANY)
+        return self.name(_ANY)
 
     def _of_anything(self, container: type) -> str:
         arguments = _ARGUMENTS.get(container, 0)
-        any_ = self._name(_ANY) if arguments or container is tuple else ''
+        any_ = self.name(_ANY) if arguments or container is tuple else ''
         inner = ', '.join([any_, '...'] if container is tuple else [any_] * arguments)
         return f'[{inner}]' if inner else ''
 
-    def _name(self, name: str, module: str = '') -> str:
+    def name(self, name: str, module: str = '') -> str:
         """Return a dotted name: modules have names here that no method can have."""
         module = module or name.rpartition('.')[0]
         plain = name.removeprefix('builtins.')
@@ -118,11 +129,12 @@ def _members(schema: Schema, source: _Source) -> Iterator[str]:
     for name in schema.unmapped:
         if name.isidentifier():
             yield ''
+            yield f'@{source.name(_METHOD)}'
             yield f'def {name}(self, *args: {any_}, **kwargs: {any_}) -> {any_}: ...'
 
 
 def _member(method: Method, source: _Source) -> list[str]:
-    result = source.text(method.signature.return_annotation)
+    result = source.text(_outside(method.signature.return_annotation))
     if method.kind == 'get':
         return ['@property', f'def {method.member}(self) -> {result}: ...']
     if method.kind == 'set':
@@ -132,8 +144,21 @@ def _member(method: Method, source: _Source) -> list[str]:
             f'def {method.member}(self, value: {source.text(value.annotation)}) -> None: ...',
         ]
     each = parameters(method.signature, lambda parameter: _parameter(parameter, source))
-    head = f'def {method.member}({", ".join(each)}) -> {result}:'
-    return [head, *indented([*docstring(method.doc, f'Call {method.member} in the actor.'), '...'])]
+    first, *others = each
+    if any(other.startswith('**') for other in others) and '/' not in others:
+        others.insert(0, '/')  # a keyword may be called self
+    return [
+        f'@{source.name(_METHOD)}',
+        f'def {method.member}({", ".join([first, *others])}) -> {result}:',
+        *indented([*docstring(method.doc, f'Call {method.member} in the actor.'), '...']),
+    ]
+
+
+def _outside(result: Any) -> Any:
+    """Return what a method of the actor returns to those who call it from outside."""
+    if get_origin(result) in _ASYNCHRONOUS:
+        return types.GenericAlias(Iterator, get_args(result)[:1])
+    return result
 
 
 def _parameter(parameter: inspect.Parameter, source: _Source) -> str:

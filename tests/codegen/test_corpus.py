@@ -114,22 +114,33 @@ def test_generated_python_passes_pyright_in_strict_mode(generated: Path) -> None
 
 
 USE = """
+from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import cast
-from made_dataclasses.drawing_proxy import DrawingProxy
-from tests.codegen.corpus.dataclasses.actor import Drawing
 
-def use(drawing: DrawingProxy) -> None: ...
+from typing_extensions import assert_type
+from uactor import Results, Stream
 
-use(Drawing())
-use(cast(DrawingProxy, Drawing()))
-reveal_type(cast(DrawingProxy, Drawing()).{method})
+from made_streams.feed_proxy import FeedProxy
+from tests.codegen.corpus.streams.actor import Feed
+
+feed = cast(FeedProxy, Feed())
+assert_type(feed.fail('text'), int)
+assert_type(feed.fail.future('text'), Future[int])
+assert_type(feed.fail.map(['text']), Results[int])
+assert_type(feed.ticks.stream(3), Stream[int])
+assert_type(feed.ticks(3, start=1), Iterator[int])
+
+async def main() -> None:
+    assert_type(await feed.fail.aio('text'), int)
+    async for tick in feed.ticks.options(timeout=1.0).stream(3):
+        assert_type(tick, int)
 """
 
 
-def test_type_checkers_take_an_actor_for_what_its_proxy_is(generated: Path, tmp_path: Path) -> None:
-    method = next(iter(schema_of(BY_NAME['dataclasses'].actor_class).plan.methods))
-    program = generated / 'use.py'
-    program.write_text(USE.format(method=method.member))
+def test_mypy_infers_what_the_ways_to_call_a_proxy_return(generated: Path, tmp_path: Path) -> None:
+    program = tmp_path / 'use.py'
+    program.write_text(USE)
     done = subprocess.run(
         [
             *(sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10'),
@@ -141,9 +152,23 @@ def test_type_checkers_take_an_actor_for_what_its_proxy_is(generated: Path, tmp_
         text=True,
         check=False,
     )
-    program.unlink()
     assert done.returncode == 0, done.stdout
-    assert 'Revealed type is "def (' in done.stdout
+
+
+def test_pyright_infers_what_the_ways_to_call_a_proxy_return(
+    generated: Path, tmp_path: Path
+) -> None:
+    tool = require_tool('pyright')
+    (tmp_path / 'use.py').write_text(USE)
+    config = tmp_path / 'pyrightconfig.json'
+    config.write_text(json.dumps({'extraPaths': [str(ROOT), str(generated)]}))
+    done = subprocess.run(
+        [tool, '--project', config, '--pythonpath', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize('name', NAMES)

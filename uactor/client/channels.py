@@ -69,12 +69,12 @@ class Channels:
         self._peers: frozenset[Any] = frozenset()
         self._closed = False
 
-    def open(self, on_end: Callable[[], None]) -> Stream:
+    def open(self, on_end: Callable[[], None], channel: int | None = None) -> Stream:
         """See :class:`uactor.client.stream.Transport`."""
         if not threading.main_thread().is_alive():
             _start_a_thread()
         load_grpc()
-        number = free_channel()
+        number = free_channel() if channel is None else channel
         on_main = threading.current_thread() is threading.main_thread()
         kind = _Relayed if on_main else _Direct
         with fresh_stacks():

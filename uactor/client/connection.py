@@ -19,25 +19,37 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from uactor import failures, local, values
+from uactor import calls, failures, local, values
 from uactor.auth import keyring
 from uactor.client.channels import Channels
 from uactor.client.forks import Child, note_fork
 from uactor.client.lane import Lanes, offered
-from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
+from uactor.client.nesting import free_channel
+from uactor.client.pipeline import Pending, Pipeline
+from uactor.client.session import (
+    Session,
+    check_size,
+    is_ending,
+    leave_with_process,
+    nobody,
+    note_end,
+)
 from uactor.client.stream import StreamEnd, Transport
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    DeadlineError,
     HandleError,
     SerializationError,
     UActorException,
 )
+from uactor.futures import CallFuture
 from uactor.handles import Token
-from uactor.local import Resolve, Shared
+from uactor.local import NO_TICKET, Call, Receiver, Resolve, Shared, Ticket
+from uactor.memory import Channel
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 
@@ -102,6 +114,14 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 """All links of this process, and in a forked child those of its parent."""
 
 
+class Terms(NamedTuple):
+    """How messages travel to an actor; see :class:`Session`."""
+
+    serializer: str
+    by_value: bool
+    limit: int
+
+
 class Link:
     """The transport and sessions of a connection, and what it holds.
 
@@ -115,6 +135,7 @@ class Link:
         self.transport = transport
         self.pid = os.getpid()
         self.serializer = serializer
+        self.terms = Terms(serializer, by_value=False, limit=0)
         # What the host counts holds by: anew in a forked child, and for each connection, so
         # that the holds of one that is closed are told from those of its successor.
         self._client_id = secrets.token_hex(16)
@@ -127,6 +148,7 @@ class Link:
         self._flushing = False
         self._local = _Local()
         self._sessions: set[Session] = set()
+        self._pipelines: dict[int, Pipeline] = {}
         self._returning = False
         self._ending = False
         self._closed = False
@@ -153,21 +175,41 @@ class Link:
         self._local.ends = *others, _ThreadEnd(self, session)
         return session
 
-    def open(self) -> Session:
-        """Open a session, with the first authkey that fits."""
+    def pipeline(self) -> Pipeline:
+        """Return the pipeline for calls of this thread, which may be about to open."""
+        number = free_channel()
+        with self._lock:
+            known = self._pipelines.get(number)
+            if known is None or not known.usable:
+                opened = functools.partial(self.open, number)
+                known = self._pipelines[number] = Pipeline(opened, self.address)
+        return known
+
+    def open(self, pipeline: int | None = None) -> Session:
+        """Open a session, with the first authkey that fits.
+
+        :param pipeline: number of the channel for a pipelined one.
+        """
         *others, last = self._keys
         for key in others:
             try:
-                return self._opened(key)
+                return self._opened(key, pipeline)
             except AuthkeyError:
                 log.debug('an authkey known for %s does not fit', self.address)
-        return self._opened(last)
+        return self._opened(last, pipeline)
 
-    def _opened(self, key: bytes) -> Session:
+    def _opened(self, key: bytes, pipeline: int | None) -> Session:
         self._begin()
         try:
-            stream = self.transport.open(_calling(self._session_ended))
-            session = Session(stream, self.address, key, self._client_id, self.serializer)
+            stream = self.transport.open(_calling(self._session_ended), pipeline)
+            session = Session(
+                stream,
+                self.address,
+                key,
+                self._client_id,
+                self.serializer,
+                pipelined=pipeline is not None,
+            )
         except StreamEnd as end:
             raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
@@ -205,6 +247,7 @@ class Link:
         elif self.actor.id != session.actor.id:
             raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
         with self._lock:
+            self.terms = Terms(session.serializer, session.by_value, session.limit)
             self._sessions = {known for known in self._sessions if known.alive}
             self._sessions.add(session)
             inherited, self.inherited = self.inherited, None
@@ -226,6 +269,7 @@ class Link:
             self.serializer = values.stricter(self.serializer, serializer)
             for session in self._sessions:
                 session.restrict(serializer)
+                self.terms = Terms(session.serializer, session.by_value, session.limit)
 
     def retire(self, session: Session) -> None:
         """Close the session of a thread that has ended, unless it is the last.
@@ -478,23 +522,80 @@ class Connection:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         resolve: Resolve,
+        timeout: float | None = None,
+        owned: bool = False,
     ) -> Any:
         """Call a method; see :class:`uactor.local.Connection`."""
+        outer = calls.current()
+        if outer is not None:
+            timeout = calls.sooner(timeout)
+        if timeout is not None and not owned:
+            future: CallFuture[Any] = CallFuture()
+            call = Call(handle, method, args, kwargs, resolve, timeout)
+            future.ticket = self.submit(call, future)
+            return future.wait()
         session = self._link.session()
         request = pb.SessionRequest()
-        call = request.call
-        call.handle = handle
-        call.method = method
+        _name(request.call, handle, method, timeout, outer)
         values.encode_arguments(
-            call, args, kwargs, session.serializer, session.by_value, handle_of, session.memory
+            *(request.call, args, kwargs, session.serializer, session.by_value, handle_of),
+            session.memory,
         )
         return self._result(session, request, resolve)
+
+    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+        """Make a call without blocking; see :class:`uactor.local.Connection`."""
+        try:
+            return self._submitted(call, receiver)
+        except Exception as error:  # what can't be sent ends the call as what can't be done
+            receiver.fail(error)
+            return NO_TICKET
+
+    def _submitted(self, call: Call, receiver: Receiver) -> Ticket:
+        timeout = calls.sooner(call.timeout)
+        told = f'{call.method}() has taken longer than {timeout} seconds'
+        if timeout is not None and timeout <= 0:
+            raise DeadlineError(told, 'no')
+        request = pb.SessionRequest()
+        if call.window:
+            request.open_stream.credit = call.window
+        message = request.open_stream.call if call.window else request.call
+        _name(message, call.handle, call.method, timeout, calls.current() if call.waits else None)
+        terms = self._link.terms
+        values.encode_arguments(
+            message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of
+        )
+        check_size(request, terms.limit, self.address)
+        if self._link.pending:
+            request.releases.extend(self._link.drain())
+        pipeline = self._link.pipeline()
+        pending = Pending(pipeline, receiver, lambda response: self._come(response, call.resolve))
+        if timeout is not None:
+            pending.expire_at(time.monotonic() + timeout, told)
+        pipeline.submit(request, pending)
+        return pending
+
+    def _come(self, response: pb.SessionResponse, resolve: Resolve) -> Any:
+        """Return what a response of the pipeline carries, or raise it."""
+        unpickle = self._link.terms.serializer != 'native'
+        kind = response.WhichOneof('kind')
+        if kind == 'failure':
+            with self._link.granting(response.failure.pickle.granted):
+                raise failures.decode(response.failure, unpickle)
+        if kind == 'end':
+            return None
+        return self._decoded(
+            response.item if kind == 'item' else response.result, resolve, unpickle
+        )
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
         """Read an attribute; see :class:`uactor.local.Connection`."""
         session = self._link.session()
         get = pb.GetAttributeRequest(
-            handle=handle, name=name, accept_pickle=session.serializer != 'native'
+            handle=handle,
+            name=name,
+            accept_pickle=session.serializer != 'native',
+            context=_context(),
         )
         return self._result(session, pb.SessionRequest(get_attribute=get), resolve)
 
@@ -511,6 +612,7 @@ class Connection:
             name=name,
             value=encoded,
             accept_pickle=session.serializer != 'native',
+            context=_context(),
         )
         self._result(session, pb.SessionRequest(set_attribute=request), lambda shared: shared)
 
@@ -535,7 +637,12 @@ class Connection:
 
     def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
         response = self._ask(session, request)
+        unpickle = session.serializer != 'native'
+        return self._decoded(response.result, resolve, unpickle, session.memory)
 
+    def _decoded(
+        self, result: pb.Value, resolve: Resolve, unpickle: bool, memory: Channel | None = None
+    ) -> Any:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
@@ -543,13 +650,12 @@ class Connection:
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
-        result, unpickle = response.result, session.serializer != 'native'
         granted = [handle for handle in values.granted(result) if self.owns(handle)]
         try:
             if not granted:
-                return values.decode(result, resolved, unpickle, session.memory)
+                return values.decode(result, resolved, unpickle, memory)
             with self._link.granting(granted):
-                return values.decode(result, resolved, unpickle, session.memory)
+                return values.decode(result, resolved, unpickle, memory)
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -635,9 +741,32 @@ class Connection:
         transport = parents.transport.inherited()
         self._link = link = Link(self.address, self._keys, parents.serializer, transport)
         link.actor = parents.actor
+        link.terms = parents.terms
         link.held = parents.held
         link.inherited = self._fork_lease
         self._finalizer = self._close_when_gone(link)
+
+
+def _name(
+    request: pb.CallRequest,
+    handle: str,
+    method: str,
+    timeout: float | None,
+    outer: calls.CurrentCall | None,
+) -> None:
+    """Say in a request what is called, how long it is waited for, and in which call."""
+    request.handle = handle
+    request.method = method
+    if timeout is not None:
+        request.context.timeout.FromNanoseconds(round(timeout * 1e9))
+    if outer is not None:
+        request.context.path.extend(outer.path)
+
+
+def _context() -> pb.CallContext | None:
+    """Return what an attribute is asked for in."""
+    outer = calls.current()
+    return None if outer is None else pb.CallContext(path=outer.path)
 
 
 def handle_of(value: Any) -> pb.Handle:

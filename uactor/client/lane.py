@@ -44,7 +44,7 @@ class Lanes:
         self._path = path
         self._streams: weakref.WeakSet[LaneStream] = weakref.WeakSet()
 
-    def open(self, on_end: Callable[[], None]) -> LaneStream:
+    def open(self, on_end: Callable[[], None], channel: int | None = None) -> LaneStream:
         """See :class:`uactor.client.stream.Transport`."""
         sock = _Socket(socket.AF_UNIX)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import sys
@@ -49,10 +50,11 @@ def leave_with_process() -> None:
 
 
 class Session:
-    """One stream. Used by one thread at a time, one request at a time.
+    """One stream. Used by one thread at a time, one request at a time, unless it is pipelined.
 
     :ivar actor: handle of the actor at the other end.
     :ivar serializer: how values travel.
+    :ivar limit: largest message that the host takes, in bytes; 0 for any.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
     :ivar memory: what large data travels by, beside the messages; None when it is in them.
@@ -65,13 +67,15 @@ class Session:
         authkey: bytes,
         client_id: str,
         serializer: str = values.DEFAULT_SERIALIZER,
+        pipelined: bool = False,
     ) -> None:
         self.stream = stream
         self.busy = False
         self.serializer = serializer
         self._address = address
         self._number = 0
-        self._limit = 0
+        self.limit = 0
+        self._pipelined = pipelined
         self._offering = False
         self._offer = threading.Lock()
         try:
@@ -101,7 +105,9 @@ class Session:
             cloudpickle_version=cloudpickle.__version__,
             client_id=client_id,
             nonce=nonce,
-            memory=self.stream.memory is not None,
+            pipelined=self._pipelined,
+            name=f'{multiprocessing.current_process().name} ({os.getpid()})',
+            memory=self.stream.memory is not None and not self._pipelined,
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
@@ -118,7 +124,7 @@ class Session:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
         self.restrict(welcome.serializer)
-        self._limit = welcome.max_message_size
+        self.limit = welcome.max_message_size
         self.memory = self.stream.memory if welcome.memory else None
         self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
@@ -162,7 +168,7 @@ class Session:
         :param opening: whether this begins the session.
         :raises ActorDiedError: when the actor ends meanwhile.
         """
-        if self._limit:
+        if self.limit:
             self._check_size(request)
         sent = False
         try:
@@ -185,14 +191,22 @@ class Session:
         return response
 
     def _check_size(self, request: pb.SessionRequest) -> None:
-        """Refuse a message that the host does not take: it would break the session."""
-        if (size := values.size_of(request)) > self._limit:
+        try:
+            check_size(request, self.limit, self._address)
+        except SerializationError:
             if self.memory is not None:
                 self.memory.recall(values.memories(request))
-            raise SerializationError(
-                f'the message has {size} bytes, and the actor at {self._address} takes '
-                f'{self._limit} at most (its option max_message_size)'
-            )
+            raise
+
+    def receive(self) -> pb.SessionResponse:
+        """Wait for the next response of a pipelined session.
+
+        :raises ActorDiedError: when there are no more.
+        """
+        try:
+            return self.stream.receive()
+        except StreamEnd as end:
+            raise self._ended(end, opening=False) from end.__cause__
 
     def _ended(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
         """Return our error for the end of the stream."""
@@ -228,6 +242,19 @@ class Session:
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
         self.stream.cancel()
+
+
+def check_size(request: pb.SessionRequest, limit: int, address: str) -> None:
+    """Refuse a message that the host does not take: it would break the session.
+
+    :param limit: largest one that it takes, in bytes; 0 for any.
+    :raises SerializationError: when it is larger.
+    """
+    if limit and (size := values.size_of(request)) > limit:
+        raise SerializationError(
+            f'the message has {size} bytes, and the actor at {address} takes '
+            f'{limit} at most (its option max_message_size)'
+        )
 
 
 def nobody(address: str, end: StreamEnd) -> ActorUnreachableError:

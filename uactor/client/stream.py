@@ -74,10 +74,12 @@ class Stream(Protocol):
 class Transport(Protocol):
     """Opens the streams of a connection."""
 
-    def open(self, on_end: Callable[[], None]) -> Stream:
+    def open(self, on_end: Callable[[], None], channel: int | None = None) -> Stream:
         """Return a new stream for this thread.
 
         :param on_end: is called when it has ended, on any thread; at once, if it has by then.
+        :param channel: number of the gRPC channel for it, where there is a choice; see
+            :mod:`uactor.client.nesting`. None for one that is free for this thread.
         :raises StreamEnd: when there is nobody.
         """
         ...

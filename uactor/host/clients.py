@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 
-from uactor.errors import Executed, Stage
+from uactor.calls import CurrentCall
+from uactor.errors import DeadlineError, Executed, Stage
 from uactor.host.objects import ANONYMOUS
 from uactor.host.waiting import Interrupt, Interrupted
 from uactor.memory import Channel
+from uactor.timers import timers
 
 log = logging.getLogger(__name__)
 
@@ -18,35 +23,91 @@ GRACE = 1.0
 """How long a client process may be without any session before it is taken for dead,
 in seconds: a broken channel may come back."""
 
+_NOTHING = contextlib.nullcontext()
+
 
 class Caller:
-    """On whose behalf a call runs.
+    """On whose behalf a call runs: a session, and in it a call.
 
     :ivar client_id: its client process; names its holds.
-    :ivar in_session: whether its calls all run on one thread.
+    :ivar name: of the client process, for whoever asks who calls.
     :ivar checked: whether its arguments fit the signature of what it calls, or Python says so
-        when it does not.
+        when they do not.
+    :ivar owns_thread: whether all its calls run on one thread.
+    :ivar owner: to whom taken locks belong: the caller that stands for the session.
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
     :ivar memory: what large data travels by, beside the messages; None when it is in them.
     :ivar stage: how far the call has come.
+    :ivar call: what the method can know of the call.
     """
 
     def __init__(
-        self, client_id: str = ANONYMOUS, in_session: bool = False, checked: bool = False
+        self,
+        client_id: str = ANONYMOUS,
+        name: str = '',
+        checked: bool = False,
+        owns_thread: bool = False,
     ) -> None:
         self.client_id = client_id
-        self.in_session = in_session
-        self.checked = checked or in_session
+        self.name = name
+        self.checked = checked
+        self.owns_thread = owns_thread
+        self.owner = self
         self.interrupt = Interrupt()
         self.undo: Callable[[], None] | None = None
         self.memory: Channel | None = None
         self.stage: Stage = 'asked'
+        self.call: CurrentCall | None = None
+
+    def asks(self, path: Sequence[str] = (), timeout: float | None = None) -> None:
+        """Begin another call.
+
+        :param path: the calls of actors that wait for it.
+        :param timeout: how long it is waited for, in seconds.
+        """
+        expires = None if timeout is None else time.monotonic() + timeout
+        self.stage = 'asked'
+        self.call = CurrentCall(self.name, self.interrupt, tuple(path) if path else (), expires)
+
+    def part(self) -> Caller:
+        """Return a caller for one call of the session, which can be given up by itself."""
+        part = Caller(self.client_id, self.name, self.checked, self.owns_thread)
+        part.owner = self
+        part.memory = self.memory
+        return part
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        """Give the call up at its deadline, if it has one, or with the session."""
+        expires = self.call.expires if self.call is not None else None
+        with self.owner.interrupt.wakes(self.interrupt) if self.owner is not self else _NOTHING:
+            if expires is None:
+                yield
+                return
+            timer = timers.at(expires, lambda: self.interrupt.fire('deadline'))
+            try:
+                yield
+            finally:
+                timer.cancel()
 
     @property
     def executed(self) -> Executed:
         """Whether the call has run, as far as the actor's own code goes."""
         return 'no' if self.stage == 'asked' else 'yes'
+
+    def given_up(self) -> BaseException:
+        """Return the error that says why nobody waits for the call any more.
+
+        :raises Interrupted: when there is nobody to be told.
+        """
+        if self.interrupt.reason == 'deadline':
+            name = self.call.name if self.call is not None else ''
+            told = f'{name or "the call"} has not ended by its deadline'
+            return DeadlineError(told, self.executed)
+        if self.interrupt.reason == 'cancelled':
+            return CancelledError()
+        raise Interrupted
 
     def confirm(self) -> None:
         """Take back what the call has taken out of a queue, if the client has gone meanwhile.

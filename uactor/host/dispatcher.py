@@ -7,14 +7,18 @@ It knows no gRPC.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import CoroutineType
 from typing import Any
 
+from uactor.calls import CurrentCall, run_in
 from uactor.errors import ActorDiedError, NotExposedError
 from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
-from uactor.host.objects import Entry, ObjectTable
+from uactor.host.loop import Loop, is_unfinished
+from uactor.host.mailbox import Mailbox
+from uactor.host.objects import LOCAL, Entry, ObjectTable
 from uactor.host.primitives import Locks
 
 Fallback = Callable[[Entry], Any]
@@ -26,6 +30,9 @@ FALLBACKS: dict[str, Fallback] = {
     '__repr__': lambda entry: repr(entry.object),
 }
 """What every shared object answers, exposed or not; as in multiprocessing.managers."""
+
+
+_END: Any = object()
 
 
 class _Gate(AbstractContextManager[None]):
@@ -62,12 +69,21 @@ class _Gate(AbstractContextManager[None]):
             return self._idle.wait_for(lambda: not self._running, timeout)
 
 
-class Dispatcher:
-    """Runs methods of shared objects."""
+_NO_TURN = nullcontext()
 
-    def __init__(self, table: ObjectTable, locks: Locks) -> None:
+
+class Dispatcher:
+    """Runs methods of shared objects.
+
+    :param concurrency: how many of the actor's own methods may run at a time; None for any number.
+    :ivar loop: where coroutines run.
+    """
+
+    def __init__(self, table: ObjectTable, locks: Locks, concurrency: int | None = None) -> None:
         self._table = table
         self._locks = locks
+        self._mailbox = None if concurrency is None else Mailbox(concurrency)
+        self.loop = Loop()
         self._gate = _Gate()
 
     def accepted(self) -> AbstractContextManager[None]:
@@ -90,6 +106,16 @@ class Dispatcher:
         """
         return self._gate.wait_idle(timeout)
 
+    def accept(self) -> Callable[[], None]:
+        """Accept a call that is not bound to a context; return what notes its end.
+
+        :raises ActorDiedError: when the actor is ending; the call has not run.
+        """
+        self._gate.__enter__()
+        return self._gate.__exit__
+
+    # --- calls -------------------------------------------------------------------------------
+
     def call(
         self,
         caller: Caller,
@@ -102,15 +128,59 @@ class Dispatcher:
 
         :raises BaseException: whatever the method raises.
         """
+        if self._mailbox is None:
+            result, typeid = self.begin(caller, handle, method, args, kwargs)
+            return self._finished(caller, result), typeid
+        with self.turn(caller, handle, method):
+            result, typeid = self.begin(caller, handle, method, args, kwargs)
+            return self._finished(caller, result), typeid
+
+    def begin(
+        self,
+        caller: Caller,
+        handle: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Any, str]:
+        """Run a method, but neither its coroutine nor its generator, whatever else may run."""
         entry = self._table.get(handle)
+        if caller.call is not None:
+            caller.call.runs = type(entry.object), method
         if method not in entry.exposed:
             return self._unexposed(caller, entry, method, args), ''
         if entry.is_primitive:
             result = primitives.call(entry.object, method, args, kwargs, caller, self._locks)
             caller.stage = 'done'
         else:
-            result = self.run(caller, getattr(entry.object, method), args, kwargs)
+            result = self._begun(caller, getattr(entry.object, method), args, kwargs)
         return result, entry.method_to_typeid.get(method, '')
+
+    def mailbox(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
+        """Return where a call has to wait for its turn, if anywhere.
+
+        That is for the actor's own methods, and for others than the actor itself, which would
+        wait for the call that it is in.
+        """
+        if self._mailbox is None or caller.client_id == LOCAL or method in FALLBACKS:
+            return None
+        return self._mailbox if self._table.get(handle).permanent else None
+
+    def is_deaf(self, caller: Caller, handle: str) -> bool:
+        """Tell whether a call runs in code that no interrupt ends: any but shared primitives."""
+        return caller.stage == 'running' and not self._table.get(handle).is_primitive
+
+    def note(self, call: CurrentCall, handle: str, method: str) -> None:
+        """Let a call know what it runs."""
+        call.runs = type(self._table.get(handle).object), method
+
+    def turn(self, caller: Caller, handle: str, method: str) -> AbstractContextManager[None]:
+        """Return the context in which a method, or a step of its generator, may run."""
+        mailbox = self.mailbox(caller, handle, method)
+        if mailbox is None or caller.call is None:
+            return _NO_TURN
+        self.note(caller.call, handle, method)
+        return mailbox.turn(caller.call, caller.interrupt)
 
     def run(
         self,
@@ -119,17 +189,54 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """Run a function and return its result.
+        """Run a function, or the coroutine that it returns, and return its result.
 
         :raises InvalidArgument: when it does not take such arguments, unless that has been checked.
         :raises BaseException: whatever the function raises.
         """
+        return self._finished(caller, self._begun(caller, function, args, kwargs))
+
+    def _begun(
+        self,
+        caller: Caller,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
         if not caller.checked:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
-        result = function(*args, **kwargs)
-        caller.stage = 'done'
+        result = run_in(caller.call, function, *args, **kwargs)
+        if type(result) is not CoroutineType:
+            caller.stage = 'done'
         return result
+
+    def _finished(self, caller: Caller, result: Any) -> Any:
+        if not is_unfinished(result):
+            return result
+        finished = run_in(caller.call, self.loop.finished, result, caller.interrupt)
+        caller.stage = 'done'
+        return finished
+
+    def steps(
+        self, caller: Caller, handle: str, method: str, result: Any
+    ) -> Generator[Any, None, None]:
+        """Iterate over what a method has returned, each step as a part of the call."""
+        items = iter(result)
+        try:
+            while True:
+                caller.stage = 'running'
+                with self.turn(caller, handle, method):
+                    item = run_in(caller.call, next, items, _END)
+                caller.interrupt.check()
+                caller.stage = 'done'
+                if item is _END:
+                    return
+                yield item
+        finally:
+            close = getattr(items, 'close', None)
+            if close is not None:
+                run_in(caller.call, close)
 
     def _unexposed(self, caller: Caller, entry: Entry, method: str, args: Sequence[Any]) -> Any:
         fallback = FALLBACKS.get(method)
@@ -144,11 +251,14 @@ class Dispatcher:
     def get_attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
         """Read an attribute; return its value and the typeid to share it as, or ''."""
         entry = self._table.get(handle)
-        return self._get(caller, entry, name), entry.method_to_typeid.get(name, '')
+        with self.turn(caller, handle, name):
+            return self._get(caller, entry, name), entry.method_to_typeid.get(name, '')
 
     def set_attribute(self, caller: Caller, handle: str, name: str, value: Any) -> None:
         """Write an attribute."""
-        self._set(caller, self._table.get(handle), name, value)
+        entry = self._table.get(handle)
+        with self.turn(caller, handle, name):
+            self._set(caller, entry, name, value)
 
     def _get(self, caller: Caller, entry: Entry, name: str) -> Any:
         if not _is_attribute(entry, name, '__getattribute__'):

@@ -6,7 +6,8 @@ import inspect
 import platform
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor import values
@@ -15,16 +16,22 @@ from uactor.handles import Token
 from uactor.host.arguments import decoded, field, unpickled
 from uactor.host.clients import Caller
 from uactor.host.dispatcher import Dispatcher
+from uactor.host.loop import Steps
 from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
 from uactor.service.errors import Unmappable
 from uactor.service.naming import service_of
 from uactor.v1 import actor_pb2 as pb
 
 PROTOCOL_VERSION = 1
+_GENERATORS = (types.GeneratorType, Steps)
 _REPR_LIMIT = 200
 
 Factory = Callable[[str], Callable[..., Any]]
 """Returns what makes a new object of a typeid."""
+
+
+Run = Callable[[Caller, str, str, Sequence[Any], Mapping[str, Any]], tuple[Any, str]]
+"""Runs a method of a handle; returns its result and typeid."""
 
 
 class Exchange:
@@ -72,8 +79,13 @@ class Exchange:
         value, typeid = self.dispatch(caller, request)
         self.encode(caller, value, typeid, request.accept_pickle, result, by_value)
 
-    def dispatch(self, caller: Caller, request: pb.CallRequest) -> tuple[Any, str]:
-        """Run the method that a request names; return its result and typeid, or ''."""
+    def dispatch(
+        self, caller: Caller, request: pb.CallRequest, run: Run | None = None
+    ) -> tuple[Any, str]:
+        """Run the method that a request names; return its result and typeid, or ''.
+
+        :param run: what runs it, if not the dispatcher's ``call``.
+        """
         self._table.use(request.handle)
         if request.typeid and request.typeid not in self._typeids:
             with field('typeid'):
@@ -82,7 +94,8 @@ class Exchange:
             args, kwargs = unpickled(request.arguments, self.pickles, caller.memory)
         else:
             args, kwargs = decoded(request, self.resolve, self.pickles, caller.memory)
-        result, typeid = self._dispatcher.call(caller, request.handle, request.method, args, kwargs)
+        run = run or self._dispatcher.call
+        result, typeid = run(caller, request.handle, request.method, args, kwargs)
         return result, request.typeid or typeid
 
     def get_attribute(
@@ -145,6 +158,8 @@ class Exchange:
             result.handle.CopyFrom(self.shared(caller, value, typeid, detailed=not pickles))
         elif values.put_scalar(result, value, caller.memory if pickles else None):
             return
+        elif isinstance(value, _GENERATORS):  # nothing else can become of them
+            result.handle.CopyFrom(self.shared(caller, value, 'Iterator', detailed=not pickles))
         elif not pickles:
             result.CopyFrom(self._encode_native(caller, value))
         else:
@@ -156,7 +171,8 @@ class Exchange:
 
     def take_back(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Give up what is held for ``caller`` with a result that it will not get."""
-        self._table.release(values.granted(response.result), caller.client_id)
+        for value in (response.result, response.item):
+            self._table.release(values.granted(value), caller.client_id)
         if caller.memory is not None:
             caller.memory.recall(values.memories(response))
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uactor import local, values
+from uactor.futures import CallFuture
 from uactor.handles import Token
 from uactor.host.clients import Caller
 from uactor.host.objects import LOCAL
-from uactor.local import Resolve, Shared
+from uactor.host.waiting import Interrupted
+from uactor.host.workers import Workers
+from uactor.local import Call, Receiver, Resolve, Shared, Ticket
+from uactor.timers import timers
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
@@ -31,7 +39,8 @@ class InsideConnection:
         self._dial = dial
         self._pid = os.getpid()
         self._outside: local.Connection | None = None
-        self._caller = Caller(LOCAL, in_session=True)
+        self._caller = Caller(LOCAL, checked=True, owns_thread=True)
+        self._workers = Workers()
         self.actor = Token('actor', host.target, host.table.actor_id)
 
     def _elsewhere(self) -> local.Connection | None:
@@ -49,15 +58,40 @@ class InsideConnection:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         resolve: Resolve,
+        timeout: float | None = None,
+        owned: bool = False,
     ) -> Any:
-        """Call a method on this very thread."""
+        """Call a method on this very thread, or on another one when that is not waited for."""
         outside = self._elsewhere()
         if outside is not None:
-            return outside.call(handle, method, args, kwargs, resolve)
+            return outside.call(handle, method, args, kwargs, resolve, timeout, owned)
+        if timeout is not None and not owned:
+            future: CallFuture[Any] = CallFuture()
+            future.ticket = self.submit(
+                Call(handle, method, args, kwargs, resolve, timeout), future
+            )
+            return future.wait()
         result, typeid = self._host.dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _COPIES:
             return values.loads(values.dumps(result))
-        return self._resolved(result, typeid, resolve)
+        return self.resolved(result, typeid, resolve)
+
+    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+        """Call a method on another thread of this process."""
+        outside = self._elsewhere()
+        if outside is not None:
+            return outside.submit(call, receiver)
+        caller = Caller(LOCAL, checked=True)
+        submitted = _Submitted(self, call, receiver, caller)
+        context = contextvars.copy_context()
+        if call.timeout is not None:
+            timers.at(time.monotonic() + call.timeout, submitted.expire)
+        self._workers.put(lambda: context.run(submitted.run))
+        return submitted
+
+    def begin(self, caller: Caller, call: Call) -> tuple[Any, str]:
+        """Run a method on this thread, for another one."""
+        return self._host.dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
         """Read an attribute."""
@@ -65,7 +99,7 @@ class InsideConnection:
         if outside is not None:
             return outside.get_attribute(handle, name, resolve)
         value, typeid = self._host.dispatcher.get_attribute(self._caller, handle, name)
-        return self._resolved(value, typeid, resolve)
+        return self.resolved(value, typeid, resolve)
 
     def set_attribute(self, handle: str, name: str, value: Any) -> None:
         """Write an attribute."""
@@ -85,7 +119,8 @@ class InsideConnection:
         made = self._host.factory(typeid)(*args, **kwargs)
         return resolve(self._host.share(made, typeid))
 
-    def _resolved(self, value: Any, typeid: str, resolve: Resolve) -> Any:
+    def resolved(self, value: Any, typeid: str, resolve: Resolve) -> Any:
+        """Return a result as its caller gets it: the object itself, or a proxy."""
         if not typeid or isinstance(getattr(value, '_token', None), Token):
             return value
         return resolve(self._host.share(value, typeid))
@@ -120,6 +155,66 @@ class InsideConnection:
             return ''
         passage.grants.append(handle)
         return values.GRANTED
+
+
+class _Submitted:
+    """A call that another thread of this process makes. See :class:`uactor.local.Ticket`."""
+
+    def __init__(
+        self, inside: InsideConnection, call: Call, receiver: Receiver, caller: Caller
+    ) -> None:
+        self._inside = inside
+        self._call = call
+        self._receiver: Any = receiver
+        self._caller = caller
+        self._credit = threading.Semaphore(call.window)
+
+    def cancel(self) -> None:
+        self._caller.interrupt.fire('cancelled')
+        self._credit.release()
+
+    def expire(self) -> None:
+        """Be given up at the deadline. Nothing happens when it has ended."""
+        self._caller.interrupt.fire('deadline')
+        self._credit.release()
+        self._receiver.fail(self._caller.given_up())
+
+    def grant(self, items: int) -> None:
+        self._credit.release(items)
+
+    def run(self) -> None:
+        try:
+            self._caller.interrupt.check()
+            result, typeid = self._inside.begin(self._caller, self._call)
+            if self._call.window:
+                self._send(result)
+            else:
+                self._receiver.receive(self._inside.resolved(result, typeid, self._call.resolve))
+        except Interrupted:
+            self._receiver.fail(self._caller.given_up())
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._receiver.fail(error)
+
+    def _send(self, items: Any) -> None:
+        with contextlib.closing(self._items(iter(items))) as steps:
+            for item in steps:
+                self._receiver.item(item)
+        self._receiver.receive(None)
+
+    def _items(self, items: Iterator[Any]) -> Generator[Any, None, None]:
+        try:
+            while True:
+                self._credit.acquire()
+                self._caller.interrupt.check()
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                yield item
+        finally:
+            close = getattr(items, 'close', None)
+            if close is not None:
+                close()
 
 
 def share_in(host: Host, value: Any, typeid: str) -> Shared:

@@ -28,6 +28,7 @@ from uactor.errors import (
     VersionError,
 )
 from uactor.host import sessions
+from uactor.host.threads import NO_THREADS
 from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError
 from uactor.v1 import actor_pb2 as pb
 
@@ -108,7 +109,7 @@ class Lanes:
         except RuntimeError as error:
             log.warning('a session is refused: %s', error)
             self._leave(door)
-            door.end(ActorUnreachableError(sessions.NO_THREADS))
+            door.end(ActorUnreachableError(NO_THREADS))
 
     def _turn_away(self) -> None:
         """Close a connection for which there is no descriptor; it would be offered for ever."""

@@ -127,7 +127,7 @@ def call(
                 return _take(primitive, method, args, kwargs, caller, locks)
             result = function(*args, **kwargs)
             if method in _GIVES:
-                locks.gave(primitive, caller, _times(method, args, kwargs))
+                locks.gave(primitive, caller.owner, _times(method, args, kwargs))
             return result
         if isinstance(primitive, _QUEUES) and method in _GETS:
             return _get(primitive, method, args, kwargs, caller)
@@ -141,10 +141,10 @@ def _times(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
 
 
 def _check_owner(primitive: Any, method: str, caller: Caller) -> None:
-    if method in _TAKES and isinstance(primitive, _THREAD_OWNED) and not caller.in_session:
+    if method in _TAKES and isinstance(primitive, _THREAD_OWNED) and not caller.owns_thread:
         raise ThreadOwnedError(
-            f'{method}() of a {type(primitive).__name__} needs a Session: the lock belongs to the '
-            'thread that takes it, and other RPCs have none of their own'
+            f'{method}() of a {type(primitive).__name__} needs a Session, and not a pipelined '
+            'one: the lock belongs to a thread, and other calls have none of their own'
         )
 
 
@@ -163,7 +163,7 @@ def _take(
         if caller.interrupt.fired:
             lock.release()
             raise Interrupted
-        locks.took(lock, caller)
+        locks.took(lock, caller.owner)
     return taken
 
 

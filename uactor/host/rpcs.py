@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
-from uactor.host import sessions, status
+from uactor.host import status
 from uactor.host.clients import Caller
 from uactor.host.objects import ANONYMOUS
-from uactor.host.threads import is_reserve
+from uactor.host.threads import NO_THREADS, is_reserve
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
 
-Rpc = Callable[[grpc.ServicerContext], AbstractContextManager[Caller]]
-"""Returns the context of one RPC."""
+_EVER = threading.TIMEOUT_MAX
+"""What gRPC tells of a call without a deadline is more, in seconds."""
+
+
+class Rpc(Protocol):
+    """Returns the context of one RPC."""
+
+    def __call__(
+        self, context: grpc.ServicerContext, path: Sequence[str] = ()
+    ) -> AbstractContextManager[Caller]:
+        """Return it.
+
+        :param path: the calls of actors that wait for it.
+        """
+        ...
 
 
 def of_service(host: Host, service: str, checked: bool = False) -> Rpc:
@@ -27,7 +41,7 @@ def of_service(host: Host, service: str, checked: bool = False) -> Rpc:
     :param checked: whether arguments are known to fit what is called.
     """
     telling = status.Telling(service, host.errors, tracebacks=host.is_local)
-    return lambda context: _Rpc(host, telling, context, checked)
+    return lambda context, path=(): _Rpc(host, telling, context, checked, path)
 
 
 class _Rpc(AbstractContextManager[Caller]):
@@ -37,18 +51,26 @@ class _Rpc(AbstractContextManager[Caller]):
     """
 
     def __init__(
-        self, host: Host, telling: status.Telling, context: grpc.ServicerContext, checked: bool
+        self,
+        host: Host,
+        telling: status.Telling,
+        context: grpc.ServicerContext,
+        checked: bool,
+        path: Sequence[str],
     ) -> None:
         self._clients = host.clients
         self._accepted = host.dispatcher.accepted()
         self._telling = telling
         self._context = context
-        self._caller = Caller(ANONYMOUS, checked=checked)
+        self._caller = Caller(ANONYMOUS, context.peer(), checked)
+        self._path = path
 
     def __enter__(self) -> Caller:
         context, caller = self._context, self._caller
         if is_reserve():
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
+        left = context.time_remaining()
+        caller.asks(self._path, left if left is not None and left < _EVER else None)
         self._clients.unary(caller)
         if not context.add_callback(caller.interrupt.fire):
             caller.interrupt.fire()
@@ -74,22 +96,3 @@ class _Rpc(AbstractContextManager[Caller]):
         if isinstance(error, GeneratorExit) and not self._context.is_active():
             return  # the client has left a stream
         status.abort(self._context, error, self._caller, self._telling)
-
-
-def items(result: Any, caller: Caller) -> Generator[Any, None, None]:
-    """Iterate over a result for a caller, and close the iterator when it has gone.
-
-    :raises Interrupted: when it has gone, or the actor is ending: what is left is missing.
-    """
-    found = iter(result)
-    caller.stage = 'running'
-    try:
-        for item in found:
-            caller.interrupt.check()
-            caller.stage = 'done'
-            yield item
-            caller.stage = 'running'
-    finally:
-        close = getattr(found, 'close', None)
-        if close is not None:
-            close()

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from uactor import local, values
+from uactor import calls, local, values
 from uactor.errors import AddressError, ProxyError
 from uactor.handles import Address, host_port, is_loopback, resolved, socket_path, target, with_port
 from uactor.host.clients import Clients
@@ -52,6 +52,7 @@ class Settings:
     :ivar max_message_size: largest message in bytes; -1 for no limit.
     :ivar insecure: whether listening beyond this machine without TLS is accepted.
     :ivar transport: ``'grpc'`` to offer no local lane.
+    :ivar concurrency: how many of the actor's methods run at a time; None for any number.
     """
 
     address: Address
@@ -60,6 +61,7 @@ class Settings:
     max_message_size: int = -1
     insecure: bool = False
     transport: str = 'auto'
+    concurrency: int | None = None
 
     def __repr__(self) -> str:
         return f'Settings(address={self.address!r}, serializer={self.serializer!r})'
@@ -93,7 +95,7 @@ class Host:
         self.table = ObjectTable(self._expose)
         self.locks = Locks()
         self.clients = Clients(self._forget_client)
-        self.dispatcher = Dispatcher(self.table, self.locks)
+        self.dispatcher = Dispatcher(self.table, self.locks, settings.concurrency)
         self.errors: Mapping[type[BaseException], str] = actor_class.manager_class._errors
         self.is_local = is_loopback(target(settings.address))
         self._health = health.HealthServicer()
@@ -145,6 +147,7 @@ class Host:
     def start(self) -> None:
         """Accept connections, and be this process's host."""
         local.host = self
+        calls.identify(self.table.incarnation)
         self._server.start()
         if self.lanes is not None:
             self.lanes.start()

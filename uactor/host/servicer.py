@@ -15,7 +15,7 @@ from uactor import auth
 from uactor.errors import UActorException, status_of
 from uactor.host import rpcs, sessions
 from uactor.host.arguments import InvalidArgument
-from uactor.host.threads import is_reserve, retire
+from uactor.host.threads import NO_THREADS, is_reserve, retire
 from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
@@ -121,7 +121,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             return response
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
-        with self._rpc(context) as caller:
+        with self._rpc(context, request.context.path) as caller:
             response = pb.CallResponse()
             self._host.exchange.call(caller, request, response.result)
             return response
@@ -129,11 +129,11 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def CallStream(
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.CallStreamResponse]:
-        exchange = self._host.exchange
-        with self._rpc(context) as caller:
-            result, _ = exchange.dispatch(caller, request.call)
-            with contextlib.closing(rpcs.items(result, caller)) as items:
-                call = request.call
+        exchange, call = self._host.exchange, request.call
+        with self._rpc(context, call.context.path) as caller:
+            result, _ = exchange.dispatch(caller, call)
+            steps = self._host.dispatcher.steps(caller, call.handle, call.method, result)
+            with contextlib.closing(steps) as items:
                 for item in items:
                     response = pb.CallStreamResponse()
                     exchange.encode(caller, item, call.typeid, call.accept_pickle, response.item)
@@ -142,7 +142,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def GetAttribute(
         self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributeResponse:
-        with self._rpc(context) as caller:
+        with self._rpc(context, request.context.path) as caller:
             response = pb.GetAttributeResponse()
             self._host.exchange.get_attribute(caller, request, response.value)
             return response
@@ -150,7 +150,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.SetAttributeResponse:
-        with self._rpc(context) as caller:
+        with self._rpc(context, request.context.path) as caller:
             self._host.exchange.set_attribute(caller, request)
             return pb.SetAttributeResponse()
 
@@ -189,7 +189,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         self, request_iterator: Iterator[pb.SessionRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.SessionResponse]:
         if is_reserve():
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sessions.NO_THREADS)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
         door = _GrpcDoor(context, authorized)

@@ -1,30 +1,32 @@
 """Sessions: each the conversation of a client thread with the actor, served by one host thread.
 
 The doors, gRPC and the local lane, bring the messages and carry the answers away.
+What is answered is in :mod:`uactor.host.answers`; sessions whose calls don't wait for each other,
+in :mod:`uactor.host.pipeline`.
 """
 
 from __future__ import annotations
 
+import itertools
 import platform
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import cloudpickle
 
-from uactor import auth, failures, values
-from uactor.errors import AuthkeyError, SerializationError, UActorException, VersionError
-from uactor.host.arguments import InvalidArgument
+from uactor import auth, values
+from uactor.errors import AuthkeyError, UActorException, VersionError
+from uactor.host import answers
+from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
+from uactor.host.pipeline import Pipeline
 from uactor.host.waiting import Interrupted
 from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
-
-
-NO_THREADS = 'the actor process can start no more threads'
 
 
 class Door(Protocol):
@@ -75,13 +77,16 @@ def serve(
         given = second.proof.proof if second is not None else b''
         if not auth.is_proof(given, host.authkey, 'client', nonce, hello.nonce):
             door.refuse(AuthkeyError('wrong or missing authkey'))
+        if second is not None:  # what came together with it
+            requests = itertools.chain(second.more, requests)
     door.opened()
-    caller = Caller(hello.client_id or f'session {id(door)}', in_session=True)
+    client_id = hello.client_id or f'session {id(door)}'
+    caller = Caller(client_id, hello.name, checked=True, owns_thread=not hello.pipelined)
     caller.memory = memory
     host.clients.joined(caller)
-    session = _Session(
-        host, caller, values.travel_by_value(hello.python_version, hello.cloudpickle_version)
-    )
+    by_value = values.travel_by_value(hello.python_version, hello.cloudpickle_version)
+    kind = Pipeline if hello.pipelined else _Session
+    session = kind(caller, Answers(host, by_value), host)
     try:
         door.on_end(caller.interrupt.fire)
         yield from session.serve(requests)
@@ -108,84 +113,41 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes, memory: bool) -> pb.Welc
 
 
 class _Session:
-    """Answers the requests of one session, in order."""
+    """Takes the requests of one session, in order."""
 
-    def __init__(self, host: Host, caller: Caller, by_value: bool) -> None:
-        self._host = host
+    def __init__(self, caller: Caller, answering: Answers, host: Host) -> None:
         self._caller = caller
-        self._limit = host.max_message_size
-        self._by_value = by_value and host.exchange.serializer == 'cloudpickle'
+        self._answers = answering
+        self._table = host.table
         self.polite = False
         self.process_ends = False
 
     def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionResponse]:
         for request in requests:
             if request.releases:
-                self._host.table.release(request.releases, self._caller.client_id)
+                self._table.release(request.releases, self._caller.client_id)
             kind = request.WhichOneof('kind')
             if kind == 'goodbye':
                 self.polite = True
                 self.process_ends = request.goodbye.process_ends
                 return
-            if kind is not None and kind != 'proof':
-                yield self._answer(request, kind)
+            if kind is None or kind == 'proof':
+                continue
+            context = answers.context_of(request, kind)
+            if context is None:
+                self._caller.asks()
+            elif context.HasField('timeout'):
+                yield self._limited(request, kind, context)
+                continue
+            else:
+                answers.asks(self._caller, context)
+            yield self._answers.answer(self._caller, request, kind)
 
-    def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        response = pb.SessionResponse()
-        response.id = request.id
-        self._caller.stage = 'asked'
-        try:
-            with self._host.dispatcher.accepted():
-                self._handle(request, kind, response)
-                if self._limit >= 0:
-                    self._check_size(response)
-        except Interrupted:
-            raise
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            if self._caller.memory is not None:
-                self._caller.memory.ignore(values.memories(request))
-            response.failure.CopyFrom(self._failure(error, request))
-            BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
-        return response
-
-    def _handle(self, request: pb.SessionRequest, kind: str, response: pb.SessionResponse) -> None:
-        exchange, caller = self._host.exchange, self._caller
-        if kind == 'call':
-            exchange.call(caller, request.call, response.result, self._by_value)
-        elif kind == 'get_attribute':
-            get = request.get_attribute
-            exchange.get_attribute(caller, get, response.result, self._by_value)
-        elif kind == 'set_attribute':
-            exchange.set_attribute(caller, request.set_attribute)
-            response.result.null = 0  # type: ignore[assignment]  # enum value as int
-        elif kind == 'create_handle':
-            response.result.handle.CopyFrom(exchange.create(caller, request.create_handle))
-        elif kind == 'retain_handle':
-            response.retained.CopyFrom(exchange.retain(caller, request.retain_handle))
-        else:
-            raise SerializationError(f'a session takes no {kind!r} here')
-
-    def _check_size(self, response: pb.SessionResponse) -> None:
-        if (size := values.size_of(response)) > self._limit:
-            self._host.exchange.take_back(self._caller, response)
-            raise SerializationError(
-                f'the result has {size} bytes, and this actor sends {self._limit} at most '
-                '(its option max_message_size)'
-            )
-
-    def _failure(self, error: BaseException, request: pb.SessionRequest) -> pb.Failure:
-        if isinstance(error, InvalidArgument):
-            error = error.reason
-        kind = request.WhichOneof('kind')
-        wants = getattr(request, kind).accept_pickle if kind in _ACCEPTING else True
-        pickles = wants and self._host.exchange.pickles
-        with values.passage(granting=True) as passage:
-            failure = failures.encode(error, self._caller.executed, pickles, self._by_value)
-        failures.shorten(failure, self._limit)
-        if passage.grants and failure.HasField('pickle'):
-            self._host.table.retain(passage.grants, self._caller.client_id)
-            failure.pickle.granted.extend(passage.grants)
-        return failure
-
-
-_ACCEPTING = ('call', 'get_attribute', 'set_attribute')
+    def _limited(
+        self, request: pb.SessionRequest, kind: str, context: pb.CallContext
+    ) -> pb.SessionResponse:
+        """Answer a request that its caller does not wait for for ever."""
+        caller = self._caller.part()
+        answers.asks(caller, context)
+        with caller.limited():
+            return self._answers.answer(caller, request, kind)

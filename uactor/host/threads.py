@@ -13,6 +13,8 @@ T = TypeVar('T')
 
 log = logging.getLogger(__name__)
 
+NO_THREADS = 'the actor process can start no more threads'
+
 
 _IDLE_SECONDS = 10.0
 _MOST_IDLE = 8

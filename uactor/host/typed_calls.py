@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from uactor.handles import Token
-from uactor.host import coroutines, rpcs
+from uactor.host import rpcs
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.waiting import Interrupted
@@ -109,7 +109,7 @@ class _Calls:
                 if not method.server_streaming:
                     yield _written(method, result, caller, handles)
                     return
-                found = rpcs.items(coroutines.iterable(result), caller)
+                found = self._dispatcher.steps(caller, '', method.member, result)
                 with contextlib.closing(found):
                     for item in found:
                         yield _written(method, item, caller, handles)
@@ -125,7 +125,7 @@ class _Calls:
         else:
             self._dispatcher.set_attribute(caller, '', method.member, *args)
             return None
-        return coroutines.finished(result, caller)
+        return result
 
 
 def _parsed(method: Method, data: bytes) -> Any:

@@ -19,7 +19,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar('T')
 
@@ -37,12 +37,24 @@ WAITABLE: tuple[type, ...] = (
 """What blocks in conditions of its own."""
 
 
+Reason = Literal['gone', 'cancelled', 'deadline']
+"""Why nobody waits for a call any more: its client has gone, or has given it up."""
+
+
 class Interrupted(BaseException):
-    """The client for whom this thread waits has gone."""
+    """Nobody waits for what this thread does."""
 
 
-class _Waiter:
-    """Stands in a condition's line of waiters; released by ``notify`` or by the session."""
+class Wakeable(Protocol):
+    """What an interrupt wakes."""
+
+    def wake(self) -> None:
+        """Wake it. Any thread may."""
+        ...
+
+
+class Waiter:
+    """Stands in a condition's line of waiters; released by ``notify`` or by an interrupt."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,9 +63,11 @@ class _Waiter:
         self.notified = False
 
     def wait(self, timeout: float | None) -> None:
+        """Wait until it is woken, or for so many seconds."""
         self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
 
     def wake(self) -> None:
+        """See :class:`Wakeable`."""
         with self._guard:
             if self._lock.locked():
                 self._lock.release()
@@ -65,38 +79,49 @@ class _Waiter:
 
 
 class Interrupt:
-    """Ends the waits of one session."""
+    """Ends the waits of a session, or of one call.
+
+    :ivar fired: whether it has.
+    :ivar reason: and why.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiters: set[_Waiter] = set()
+        self._wakeable: set[Wakeable] = set()
         self.fired = False
+        self.reason: Reason = 'gone'
 
-    def fire(self) -> None:
-        """End the wait that is under way, and all that follow. Any thread may."""
+    def fire(self, reason: Reason = 'gone') -> None:
+        """End the waits that are under way, and all that follow. Any thread may."""
         with self._lock:
-            self.fired = True
-            waiters = tuple(self._waiters)
-        for waiter in waiters:
+            if not self.fired:
+                self.fired, self.reason = True, reason
+            wakeable = tuple(self._wakeable)
+        for waiter in wakeable:
             waiter.wake()
 
+    def wake(self) -> None:
+        """Fire, because another one does: see :class:`Wakeable`."""
+        self.fire()
+
     def check(self) -> None:
-        """Raise :class:`Interrupted` if the client has gone."""
+        """Raise :class:`Interrupted` if nobody waits any more."""
         if self.fired:
             raise Interrupted
 
     @contextlib.contextmanager
-    def wakes(self, waiter: _Waiter) -> Iterator[None]:
+    def wakes(self, waiter: Wakeable) -> Iterator[None]:
         """Let :meth:`fire` wake ``waiter`` meanwhile."""
         with self._lock:
-            self._waiters.add(waiter)
-            if self.fired:
-                waiter.wake()
+            self._wakeable.add(waiter)
+            fired = self.fired
+        if fired:
+            waiter.wake()
         try:
             yield
         finally:
             with self._lock:
-                self._waiters.discard(waiter)
+                self._wakeable.discard(waiter)
 
     def on_this_thread(self) -> _OnThisThread:
         """Return a context in which the waits of this thread are interruptible."""
@@ -146,7 +171,7 @@ def _wait(condition: Any, timeout: float | None = None) -> bool:
         return threading.Condition.wait(condition, timeout)
     if not condition._is_owned():
         raise RuntimeError('cannot wait on un-acquired lock')
-    waiter = _Waiter()
+    waiter = Waiter()
     condition._waiters.append(waiter)
     state = condition._release_save()
     try:

@@ -9,8 +9,10 @@ from typing import Any
 
 from uactor import failures
 from uactor.errors import ActorDiedError, SerializationError
+from uactor.futures import in_thread
 from uactor.handles import Address
 from uactor.proxies.base import BaseProxy
+from uactor.proxies.methods import RemoteMember
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,19 @@ class ActorProxy(BaseProxy):
             self._manager.shutdown()
         return swallow
 
+    async def __aenter__(self) -> Any:
+        """Do what :meth:`__enter__` does, without blocking the event loop."""
+        return await in_thread(self.__enter__)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> bool:
+        """Do what :meth:`__exit__` does, without blocking the event loop."""
+        return await in_thread(lambda: self.__exit__(exc_type, exc_value, traceback))
+
     def _leave(self, error: BaseException | None) -> Any:
         """Call ``__exit__`` in the actor, with as much of the exception as can be sent."""
         *forms, plainest = failures.forms(error)
@@ -77,16 +92,21 @@ def proxy_member(actor_class: type, name: str) -> Any:
     """Return what ``actor_class.proxy_class`` has under ``name``: a method or a property."""
     member = getattr(actor_class, name, None)
     if callable(member):
+        return _ActorMember(name, member)
+    return AttributeProxy(name, getattr(member, '__doc__', None))
 
+
+class _ActorMember(RemoteMember):
+    """A method of an actor class, as its proxy class has it."""
+
+    def __init__(self, name: str, member: Any) -> None:
         def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
             return self._callmethod(name, args, kwargs)
 
         functools.update_wrapper(method, member)
-        method.__dict__.pop('__wrapped__', None)  # a class or partial would be pickled along
+        del method.__wrapped__  # type: ignore[attr-defined]  # would be pickled along
         method.__name__ = name
-        method._uactor_generated = True  # type: ignore[attr-defined]
-        return method
-    return AttributeProxy(name, getattr(member, '__doc__', None))
+        super().__init__(name, method, is_plain=True)
 
 
 class AttributeProxy(property):
@@ -108,4 +128,4 @@ class AttributeProxy(property):
 
 def is_generated(member: Any) -> bool:
     """Tell whether :func:`proxy_member` has made ``member``."""
-    return isinstance(member, AttributeProxy) or hasattr(member, '_uactor_generated')
+    return isinstance(member, (AttributeProxy, _ActorMember))

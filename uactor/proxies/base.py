@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -10,6 +11,7 @@ from uactor import local, values
 from uactor.errors import ProxyError, StaleHandleError
 from uactor.handles import Address, Token
 from uactor.manager import ActorManager, manager_of, proxy_of
+from uactor.proxies.methods import RemoteMember
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
 
@@ -30,6 +32,8 @@ class BaseProxy:
     _exposed_: ClassVar[tuple[str, ...] | None] = None
     _method_to_typeid_: ClassVar[Mapping[str, str] | None] = None
     _isauto: ClassVar[bool] = False
+    _is_owned: ClassVar[bool] = False  # calls need a host thread that belongs to their thread
+    _timeout: ClassVar[float | None] = None  # of methods, unless a call says otherwise
 
     def __init__(
         self,
@@ -69,7 +73,9 @@ class BaseProxy:
         :raises ActorDiedError: when the actor ends meanwhile, or has ended.
         :raises NotExposedError: when the object does not expose the method.
         """
-        return self._connection.call(self._id, methodname, args, kwds, self._manager._proxy)
+        return self._connection.call(
+            self._id, methodname, args, kwds, self._manager._proxy, None, self._is_owned
+        )
 
     def _getvalue(self) -> Any:
         """Return a copy of the object."""
@@ -169,7 +175,7 @@ def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = Acto
 # --- methods -------------------------------------------------------------------------------------
 
 
-def ProxyMethod(name: str) -> Callable[..., Any]:  # the name that uActor documents
+def ProxyMethod(name: str) -> Any:  # the name that uActor documents
     """Return a method, for the body of a proxy class, that calls ``name`` of the object."""
 
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
@@ -177,8 +183,18 @@ def ProxyMethod(name: str) -> Callable[..., Any]:  # the name that uActor docume
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f'Call ``{name}`` of the object in the actor.'
-    method._calls = name  # type: ignore[attr-defined]
-    return method
+    return RemoteMember(name, method, is_plain=True)
+
+
+def arranged(arrange: Callable[..., tuple[Any, ...]]) -> Any:
+    """Return a method, as a decorator, whose body returns the positional arguments to be sent."""
+    name = arrange.__name__
+
+    @functools.wraps(arrange)
+    def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
+        return self._callmethod(name, arrange(self, *args, **kwargs))
+
+    return RemoteMember(name, method, lambda *args, **kwargs: (arrange(None, *args, **kwargs), {}))
 
 
 def exposing(*others: str) -> Callable[[type[P]], type[P]]:
@@ -189,8 +205,8 @@ def exposing(*others: str) -> Callable[[type[P]], type[P]]:
 
     def expose(cls: type[P]) -> type[P]:
         members = (getattr(cls, name) for name in dir(cls) if name != '_exposed_')
-        called = (getattr(member, '_calls', None) for member in members)
-        cls._exposed_ = tuple(sorted({name for name in called if name}.union(others)))
+        called = {member.name for member in members if isinstance(member, RemoteMember)}
+        cls._exposed_ = tuple(sorted(called.union(others)))
         return cls
 
     return expose

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
+from uactor.proxies.methods import RemoteMember
 
 K = TypeVar('K')
 V = TypeVar('V')
@@ -81,15 +82,18 @@ def _gathered(value: Any) -> Any:
     return list(value) if isinstance(value, collections.abc.Iterator) else _plain(value)
 
 
-def gathering(name: str) -> Callable[..., Any]:
+def gathering(name: str) -> Any:
     """Return a method that calls ``name``, whose positional arguments are iterables."""
-    call = ProxyMethod(name)
+    call = ProxyMethod(name).function
+
+    def gathered(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(map(_gathered, args)), kwargs
 
     @functools.wraps(call)
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
         return call(self, *map(_gathered, args), **kwargs)
 
-    return method
+    return RemoteMember(name, method, gathered)
 
 
 def _is_a(abstract: Any) -> Callable[[type[P]], type[P]]:

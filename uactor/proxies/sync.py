@@ -10,25 +10,27 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
-from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
+from uactor.proxies.base import BaseProxy, ProxyMethod, arranged, exposing
 
 
-@exposing('acquire')
+@exposing()
 class AcquirerProxy(BaseProxy):
     """Stands for a lock or semaphore."""
+
+    _is_owned: ClassVar[bool] = True
 
     locked = ProxyMethod('locked')
     release = ProxyMethod('release')
 
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+    @arranged
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> tuple[Any, ...]:
         """Acquire it; tell whether that succeeded.
 
         :param timeout: how long to wait at most, in seconds.
         """
-        args = (blocking,) if timeout is None else (blocking, timeout)
-        return bool(self._callmethod('acquire', args))
+        return (blocking,) if timeout is None else (blocking, timeout)
 
     def __enter__(self) -> bool:
         """Acquire it."""
@@ -52,19 +54,21 @@ class AcquirerProxy(BaseProxy):
                 raise
 
 
-@exposing('acquire', 'wait', 'notify')
+@exposing()
 class ConditionProxy(AcquirerProxy):
     """Stands for a :class:`threading.Condition`."""
 
     notify_all = ProxyMethod('notify_all')
 
-    def wait(self, timeout: float | None = None) -> bool:
+    @arranged
+    def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait until notified; tell whether that came in time."""
-        return bool(self._callmethod('wait', (timeout,)))
+        return (timeout,)
 
-    def notify(self, n: int = 1) -> None:
+    @arranged
+    def notify(self, n: int = 1) -> tuple[Any, ...]:
         """Wake ``n`` of those who wait."""
-        self._callmethod('notify', (n,))
+        return (n,)
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until ``predicate``, which runs in this process, is true; return its result."""
@@ -79,7 +83,7 @@ class ConditionProxy(AcquirerProxy):
         return result
 
 
-@exposing('wait')
+@exposing()
 class EventProxy(BaseProxy):
     """Stands for a :class:`threading.Event`."""
 
@@ -87,21 +91,23 @@ class EventProxy(BaseProxy):
     set = ProxyMethod('set')
     clear = ProxyMethod('clear')
 
-    def wait(self, timeout: float | None = None) -> bool:
+    @arranged
+    def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait until it is set; tell whether it was in time."""
-        return bool(self._callmethod('wait', (timeout,)))
+        return (timeout,)
 
 
-@exposing('wait', 'parties', 'n_waiting', 'broken')
+@exposing('parties', 'n_waiting', 'broken')
 class BarrierProxy(BaseProxy):
     """Stands for a :class:`threading.Barrier`."""
 
     abort = ProxyMethod('abort')
     reset = ProxyMethod('reset')
 
-    def wait(self, timeout: float | None = None) -> int:
+    @arranged
+    def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait until all parties have come; return which of them this one is."""
-        return int(self._callmethod('wait', (timeout,)))
+        return (timeout,)
 
     def _attribute(self, name: str) -> Any:
         return self._connection.get_attribute(self._id, name, self._manager._proxy)

@@ -725,6 +725,7 @@ class CallRequest(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
     TYPEID_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to call into; empty for the actor itself."""
     method: _builtins.str
@@ -745,6 +746,10 @@ class CallRequest(_message.Message):
     def arguments(self) -> Global___Pickle:
         """Instead of args and kwargs, from Python: the pair of both."""
 
+    @_builtins.property
+    def context(self) -> Global___CallContext:
+        """What it is made in; unset when that says nothing."""
+
     def __init__(
         self,
         *,
@@ -755,14 +760,50 @@ class CallRequest(_message.Message):
         arguments: Global___Pickle | None = ...,
         accept_pickle: _builtins.bool = ...,
         typeid: _builtins.str = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "args", b"args", "arguments", b"arguments", "handle", b"handle", "kwargs", b"kwargs", "method", b"method", "typeid", b"typeid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "args", b"args", "arguments", b"arguments", "context", b"context", "handle", b"handle", "kwargs", b"kwargs", "method", b"method", "typeid", b"typeid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallRequest: _TypeAlias = CallRequest  # noqa: Y015
+
+@_typing.final
+class CallContext(_message.Message):
+    """CallContext says how long a call is waited for, and by whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """In a session: how long the caller waits for the answer, counted from when
+        the request arrives, so that clocks need not agree. Unset for any time.
+        Other RPCs have the deadline of gRPC. For calls only.
+        """
+
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls that wait for this one, the outermost first: for each a word that
+        is its own, a space, and its name, as "1a2b3c4d/7f3a Counter.add".
+        """
+
+    def __init__(
+        self,
+        *,
+        timeout: _duration_pb2.Duration | None = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallContext: _TypeAlias = CallContext  # noqa: Y015
 
 @_typing.final
 class CallResponse(_message.Message):
@@ -845,22 +886,28 @@ class GetAttributeRequest(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to read from; empty for the actor itself."""
     name: _builtins.str
     """Name of the attribute."""
     accept_pickle: _builtins.bool
     """Whether the value may come as a pickle."""
+    @_builtins.property
+    def context(self) -> Global___CallContext:
+        """What it is asked in; unset when that says nothing."""
+
     def __init__(
         self,
         *,
         handle: _builtins.str = ...,
         name: _builtins.str = ...,
         accept_pickle: _builtins.bool = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "context", b"context", "handle", b"handle", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -900,6 +947,7 @@ class SetAttributeRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     ACCEPT_PICKLE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     handle: _builtins.str
     """Id of the handle to write to; empty for the actor itself."""
     name: _builtins.str
@@ -910,6 +958,10 @@ class SetAttributeRequest(_message.Message):
     def value(self) -> Global___Value:
         """The new value."""
 
+    @_builtins.property
+    def context(self) -> Global___CallContext:
+        """What it is asked in; unset when that says nothing."""
+
     def __init__(
         self,
         *,
@@ -917,10 +969,11 @@ class SetAttributeRequest(_message.Message):
         name: _builtins.str = ...,
         value: Global___Value | None = ...,
         accept_pickle: _builtins.bool = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "handle", b"handle", "name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_pickle", b"accept_pickle", "context", b"context", "handle", b"handle", "name", b"name", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1207,6 +1260,102 @@ class HandleInfo(_message.Message):
 Global___HandleInfo: _TypeAlias = HandleInfo  # noqa: Y015
 
 @_typing.final
+class OpenStreamRequest(_message.Message):
+    """OpenStreamRequest calls a method and iterates over what it returns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    credit: _builtins.int
+    """How many items may be sent before more are granted."""
+    @_builtins.property
+    def call(self) -> Global___CallRequest:
+        """The call."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___CallRequest | None = ...,
+        credit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "credit", b"credit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenStreamRequest: _TypeAlias = OpenStreamRequest  # noqa: Y015
+
+@_typing.final
+class StreamCredit(_message.Message):
+    """StreamCredit grants further items of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Number of the request that has opened the stream."""
+    items: _builtins.int
+    """How many more items may be sent."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCredit: _TypeAlias = StreamCredit  # noqa: Y015
+
+@_typing.final
+class Cancel(_message.Message):
+    """Cancel gives a request up. If it has not begun it never runs; a wait in a
+    shared primitive ends, a coroutine is cancelled, a stream is closed, and
+    other methods can see that nobody waits for them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Number of the request."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
+class StreamEnd(_message.Message):
+    """StreamEnd says that a stream has no more items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEnd: _TypeAlias = StreamEnd  # noqa: Y015
+
+@_typing.final
 class SessionRequest(_message.Message):
     """SessionRequest is one message from the client thread."""
 
@@ -1222,6 +1371,10 @@ class SessionRequest(_message.Message):
     CREATE_HANDLE_FIELD_NUMBER: _builtins.int
     RETAIN_HANDLE_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    OPEN_STREAM_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request, chosen by the client; the response repeats it."""
     @_builtins.property
@@ -1262,6 +1415,28 @@ class SessionRequest(_message.Message):
     def goodbye(self) -> Global___Goodbye:
         """The client thread has ended; no response follows."""
 
+    @_builtins.property
+    def open_stream(self) -> Global___OpenStreamRequest:
+        """Pipelined only: a stream; the responses are items, and then end or
+        failure.
+        """
+
+    @_builtins.property
+    def credit(self) -> Global___StreamCredit:
+        """Pipelined only: more items of a stream; no response of its own."""
+
+    @_builtins.property
+    def cancel(self) -> Global___Cancel:
+        """Pipelined only: giving a request up; no response of its own. The request
+        given up is answered all the same.
+        """
+
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionRequest]:
+        """Pipelined only: further requests, which follow this one in order. Theirs
+        is empty.
+        """
+
     def __init__(
         self,
         *,
@@ -1275,12 +1450,16 @@ class SessionRequest(_message.Message):
         create_handle: Global___CreateHandleRequest | None = ...,
         retain_handle: Global___RetainHandleRequest | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        open_stream: Global___OpenStreamRequest | None = ...,
+        credit: Global___StreamCredit | None = ...,
+        cancel: Global___Cancel | None = ...,
+        more: _abc.Iterable[Global___SessionRequest] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "create_handle", b"create_handle", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "create_handle", b"create_handle", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1297,6 +1476,9 @@ class SessionResponse(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     RETAINED_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request that this answers."""
     @_builtins.property
@@ -1315,6 +1497,20 @@ class SessionResponse(_message.Message):
     def retained(self) -> Global___RetainHandleResponse:
         """Answer to retain_handle."""
 
+    @_builtins.property
+    def item(self) -> Global___Value:
+        """An item of a stream."""
+
+    @_builtins.property
+    def end(self) -> Global___StreamEnd:
+        """The end of a stream."""
+
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionResponse]:
+        """Pipelined only: further responses, which follow this one in order. Theirs
+        is empty.
+        """
+
     def __init__(
         self,
         *,
@@ -1323,12 +1519,15 @@ class SessionResponse(_message.Message):
         result: Global___Value | None = ...,
         failure: Global___Failure | None = ...,
         retained: Global___RetainHandleResponse | None = ...,
+        item: Global___Value | None = ...,
+        end: Global___StreamEnd | None = ...,
+        more: _abc.Iterable[Global___SessionResponse] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "id", b"id", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1345,6 +1544,8 @@ class Hello(_message.Message):
     CLOUDPICKLE_VERSION_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    PIPELINED_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol: 1."""
@@ -1358,6 +1559,12 @@ class Hello(_message.Message):
     """
     nonce: _builtins.bytes
     """Random bytes for the host to prove that it knows the authkey."""
+    pipelined: _builtins.bool
+    """Whether the session is pipelined: its calls have no thread of their own,
+    and thread-owned primitives can't be taken in it.
+    """
+    name: _builtins.str
+    """Name of the client process, for whoever asks who calls."""
     memory: _builtins.bool
     """On a local lane: whether the client can share memory."""
     def __init__(
@@ -1368,11 +1575,13 @@ class Hello(_message.Message):
         cloudpickle_version: _builtins.str = ...,
         client_id: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
+        pipelined: _builtins.bool = ...,
+        name: _builtins.str = ...,
         memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "memory", b"memory", "nonce", b"nonce", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "memory", b"memory", "name", b"name", "nonce", b"nonce", "pipelined", b"pipelined", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -164,7 +164,10 @@ class ActorServiceServicer(object):
     def Session(self, request_iterator, context):
         """Session is the conversation of one client thread with the actor. Its calls
         run in order, all on one host thread, so that thread-owned primitives
-        (RLock, Condition) keep their owner. The first message is Hello.
+        (RLock, Condition) keep their owner. The first message is Hello. When that
+        asks for a pipelined session, calls need not wait for each other's answers:
+        they begin in order, run at the same time where they have to, and can be
+        cancelled and streamed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,10 @@ class ActorServiceStub:
     Session: _grpc.StreamStreamMultiCallable[_actor_pb2.SessionRequest, _actor_pb2.SessionResponse]
     """Session is the conversation of one client thread with the actor. Its calls
     run in order, all on one host thread, so that thread-owned primitives
-    (RLock, Condition) keep their owner. The first message is Hello.
+    (RLock, Condition) keep their owner. The first message is Hello. When that
+    asks for a pipelined session, calls need not wait for each other's answers:
+    they begin in order, run at the same time where they have to, and can be
+    cancelled and streamed.
     """
     Shutdown: _grpc.UnaryUnaryMultiCallable[_actor_pb2.ShutdownRequest, _actor_pb2.ShutdownResponse]
     """Shutdown runs the actor's shutdown method and ends the actor process once
@@ -106,7 +109,10 @@ class ActorServiceAsyncStub(ActorServiceStub):
     Session: _aio.StreamStreamMultiCallable[_actor_pb2.SessionRequest, _actor_pb2.SessionResponse]  # type: ignore[assignment]
     """Session is the conversation of one client thread with the actor. Its calls
     run in order, all on one host thread, so that thread-owned primitives
-    (RLock, Condition) keep their owner. The first message is Hello.
+    (RLock, Condition) keep their owner. The first message is Hello. When that
+    asks for a pipelined session, calls need not wait for each other's answers:
+    they begin in order, run at the same time where they have to, and can be
+    cancelled and streamed.
     """
     Shutdown: _aio.UnaryUnaryMultiCallable[_actor_pb2.ShutdownRequest, _actor_pb2.ShutdownResponse]  # type: ignore[assignment]
     """Shutdown runs the actor's shutdown method and ends the actor process once
@@ -200,7 +206,10 @@ class ActorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_actor_pb2.SessionResponse], _abc.AsyncIterator[_actor_pb2.SessionResponse]]:
         """Session is the conversation of one client thread with the actor. Its calls
         run in order, all on one host thread, so that thread-owned primitives
-        (RLock, Condition) keep their owner. The first message is Hello.
+        (RLock, Condition) keep their owner. The first message is Hello. When that
+        asks for a pipelined session, calls need not wait for each other's answers:
+        they begin in order, run at the same time where they have to, and can be
+        cancelled and streamed.
         """
 
     @_abc_1.abstractmethod

@@ -7,47 +7,55 @@ from __future__ import annotations
 import typing as _typing
 
 import tests.codegen.corpus.dataclasses.actor as _tests_codegen_corpus_dataclasses_actor
+import uactor as _uactor
 
 
 class DrawingProxy(_typing.Protocol):
     """What a proxy of Drawing does; see the class."""
 
+    @_uactor.method
     def echo(
         self, shape: _tests_codegen_corpus_dataclasses_actor.Shape
     ) -> _tests_codegen_corpus_dataclasses_actor.Shape:
         """Call echo in the actor."""
         ...
 
+    @_uactor.method
     def scale(
         self, point: _tests_codegen_corpus_dataclasses_actor.Point, by: float = ...
     ) -> _tests_codegen_corpus_dataclasses_actor.Point:
         """Call scale in the actor."""
         ...
 
+    @_uactor.method
     def pair(
         self, pair: _tests_codegen_corpus_dataclasses_actor.Pair
     ) -> _tests_codegen_corpus_dataclasses_actor.Pair:
         """Call pair in the actor."""
         ...
 
+    @_uactor.method
     def options(
         self, options: _tests_codegen_corpus_dataclasses_actor.Options
     ) -> _tests_codegen_corpus_dataclasses_actor.Options:
         """Call options in the actor."""
         ...
 
+    @_uactor.method
     def points(
         self, points: set[_tests_codegen_corpus_dataclasses_actor.Point]
     ) -> frozenset[_tests_codegen_corpus_dataclasses_actor.Point]:
         """Call points in the actor."""
         ...
 
+    @_uactor.method
     def parts(
         self, parts: _tests_codegen_corpus_dataclasses_actor.Parts
     ) -> _tests_codegen_corpus_dataclasses_actor.Parts:
         """Call parts in the actor."""
         ...
 
+    @_uactor.method
     def row(
         self, row: _tests_codegen_corpus_dataclasses_actor.Row
     ) -> _tests_codegen_corpus_dataclasses_actor.Row:

@@ -7,35 +7,41 @@ from __future__ import annotations
 import typing as _typing
 
 import tests.codegen.corpus.enums_unions.actor as _tests_codegen_corpus_enums_unions_actor
+import uactor as _uactor
 
 
 class PainterProxy(_typing.Protocol):
     """What a proxy of Painter does; see the class."""
 
+    @_uactor.method
     def mix(
         self, color: _tests_codegen_corpus_enums_unions_actor.Color = ...
     ) -> _tests_codegen_corpus_enums_unions_actor.Color:
         """Call mix in the actor."""
         ...
 
+    @_uactor.method
     def level(
         self, level: _tests_codegen_corpus_enums_unions_actor.Level
     ) -> _tests_codegen_corpus_enums_unions_actor.Level:
         """Call level in the actor."""
         ...
 
+    @_uactor.method
     def word(
         self, word: _tests_codegen_corpus_enums_unions_actor.Word
     ) -> _tests_codegen_corpus_enums_unions_actor.Word:
         """Call word in the actor."""
         ...
 
+    @_uactor.method
     def mode(
         self, mode: _typing.Literal["fast", "slow"] = ...
     ) -> _typing.Literal["fast", "slow"]:
         """Call mode in the actor."""
         ...
 
+    @_uactor.method
     def paint(
         self,
         shape: _tests_codegen_corpus_enums_unions_actor.Circle
@@ -47,10 +53,12 @@ class PainterProxy(_typing.Protocol):
         """Call paint in the actor."""
         ...
 
+    @_uactor.method
     def anything(self, value: int | str | list[int]) -> int | str | list[int]:
         """Call anything in the actor."""
         ...
 
+    @_uactor.method
     def maybe(
         self, value: int | _tests_codegen_corpus_enums_unions_actor.Color | None = ...
     ) -> int | _tests_codegen_corpus_enums_unions_actor.Color | None:

@@ -7,17 +7,20 @@ from __future__ import annotations
 import typing as _typing
 
 import tests.codegen.corpus.inheritance_generics.actor as _tests_codegen_corpus_inheritance_generics_actor
+import uactor as _uactor
 
 
 class PeopleProxy(_typing.Protocol):
     """What a proxy of People does; see the class."""
 
+    @_uactor.method
     def first(
         self, items: list[_tests_codegen_corpus_inheritance_generics_actor.Derived]
     ) -> _tests_codegen_corpus_inheritance_generics_actor.Derived:
         """Return the first."""
         ...
 
+    @_uactor.method
     def page(
         self,
         items: list[_tests_codegen_corpus_inheritance_generics_actor.Derived],
@@ -28,6 +31,7 @@ class PeopleProxy(_typing.Protocol):
         """Return a page of people."""
         ...
 
+    @_uactor.method
     def numbers(
         self, page: _tests_codegen_corpus_inheritance_generics_actor.Page[int]
     ) -> int:

@@ -7,17 +7,20 @@ from __future__ import annotations
 import typing as _typing
 
 import tests.codegen.corpus.locked_history.actor as _tests_codegen_corpus_locked_history_actor
+import uactor as _uactor
 
 
 class JournalProxy(_typing.Protocol):
     """What a proxy of Journal does; see the class."""
 
+    @_uactor.method
     def write(
         self, entry: _tests_codegen_corpus_locked_history_actor.Entry, times: int = ...
     ) -> list[_tests_codegen_corpus_locked_history_actor.Entry]:
         """Call write in the actor."""
         ...
 
+    @_uactor.method
     def count(self) -> int:
         """Call count in the actor."""
         ...

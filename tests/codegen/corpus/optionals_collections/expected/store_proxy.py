@@ -8,46 +8,58 @@ import collections as _collections
 import collections.abc as _collections_abc
 import typing as _typing
 
+import uactor as _uactor
+
 
 class StoreProxy(_typing.Protocol):
     """What a proxy of Store does; see the class."""
 
+    @_uactor.method
     def maybe(self, value: int | None = ...) -> str | None:
         """Call maybe in the actor."""
         ...
 
+    @_uactor.method
     def lists(self, value: list[int] | None) -> list[int] | None:
         """Call lists in the actor."""
         ...
 
+    @_uactor.method
     def nested(self, value: list[list[int]]) -> list[list[int]]:
         """Call nested in the actor."""
         ...
 
+    @_uactor.method
     def gaps(self, value: list[int | None]) -> list[int | None]:
         """Call gaps in the actor."""
         ...
 
+    @_uactor.method
     def tables(self, value: dict[str, list[float]]) -> dict[str, list[float]]:
         """Call tables in the actor."""
         ...
 
+    @_uactor.method
     def keyed(self, value: dict[tuple[int, int], str]) -> dict[tuple[int, int], str]:
         """Call keyed in the actor."""
         ...
 
+    @_uactor.method
     def pairs(self, value: tuple[int, str | None]) -> tuple[int, str | None]:
         """Call pairs in the actor."""
         ...
 
+    @_uactor.method
     def sets(self, value: set[int]) -> frozenset[int]:
         """Call sets in the actor."""
         ...
 
+    @_uactor.method
     def default(self, value: tuple[int, ...] = ...) -> tuple[int, ...]:
         """Call default in the actor."""
         ...
 
+    @_uactor.method
     def abstract(
         self,
         value: _collections_abc.Sequence[int],
@@ -56,20 +68,24 @@ class StoreProxy(_typing.Protocol):
         """Call abstract in the actor."""
         ...
 
+    @_uactor.method
     def counted(self, words: _collections.deque[str]) -> _collections.Counter[str]:
         """Call counted in the actor."""
         ...
 
+    @_uactor.method
     def anything(self, value: _typing.Any) -> _typing.Any:
         """Call anything in the actor."""
         ...
 
+    @_uactor.method
     def loose(
         self, value: dict[str, _typing.Any], items: list[_typing.Any]
     ) -> dict[str, _typing.Any]:
         """Call loose in the actor."""
         ...
 
+    @_uactor.method
     def same(
         self, value: _collections.OrderedDict[str, int]
     ) -> _collections.OrderedDict[str, int]:

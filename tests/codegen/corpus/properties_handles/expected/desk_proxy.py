@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as _typing
 
+import uactor as _uactor
 import uactor.proxies.containers as _uactor_proxies_containers
 
 
@@ -27,20 +28,24 @@ class DeskProxy(_typing.Protocol):
     @property
     def VERSION(self) -> str: ...
 
+    @_uactor.method
     def basket(self) -> list[int]:
         """Share the basket."""
         ...
 
+    @_uactor.method
     def fill(
         self, basket: _uactor_proxies_containers.ListProxy[int], number: int
     ) -> int:
         """Call fill in the actor."""
         ...
 
+    @_uactor.method
     def close(self) -> str:
         """Close the desk."""
         ...
 
+    @_uactor.method
     def me(self) -> object:
         """Call me in the actor."""
         ...

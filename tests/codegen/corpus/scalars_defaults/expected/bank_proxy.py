@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import typing as _typing
 
+import uactor as _uactor
+
 
 class BankProxy(_typing.Protocol):
     """What a proxy of Bank does; see the class."""
 
+    @_uactor.method
     def add(self, by: int = ...) -> int:
         """Add to the account.
 
@@ -17,26 +20,32 @@ class BankProxy(_typing.Protocol):
         """
         ...
 
+    @_uactor.method
     def widths(self, a: int, b: int = ..., c: float = ...) -> float:
         """Call widths in the actor."""
         ...
 
+    @_uactor.method
     def text(self, text: str, flag: bool = ..., data: bytes = ...) -> str:
         """Call text in the actor."""
         ...
 
+    @_uactor.method
     def place(self, a: int, /, b: int, *, c: int = ...) -> list[int]:
         """Call place in the actor."""
         ...
 
-    def join(self, *parts: str, sep: str = ..., **numbers: int) -> str:
+    @_uactor.method
+    def join(self, /, *parts: str, sep: str = ..., **numbers: int) -> str:
         """Call join in the actor."""
         ...
 
+    @_uactor.method
     def huge(self, number: int) -> int:
         """Call huge in the actor."""
         ...
 
+    @_uactor.method
     def nothing(self, timeout: int) -> None:
         """Take a parameter that is called as the deadline is."""
         ...

@@ -10,55 +10,66 @@ import datetime as _datetime
 import typing as _typing
 
 import tests.codegen.corpus.shadowed_names.actor as _tests_codegen_corpus_shadowed_names_actor
+import uactor as _uactor
 
 
 class NamesProxy(_typing.Protocol):
     """What a proxy of Names does; see the class."""
 
+    @_uactor.method
     def _call(
         self, call: _tests_codegen_corpus_shadowed_names_actor.Tree
     ) -> _tests_codegen_corpus_shadowed_names_actor.Tree:
         """Call _call in the actor."""
         ...
 
+    @_uactor.method
     def list(
         self, list: _builtins.list[_builtins.list[_builtins.int]]
     ) -> _builtins.list[_builtins.list[_builtins.int]]:
         """Call list in the actor."""
         ...
 
+    @_uactor.method
     def str(self, str: _builtins.str) -> _builtins.str:
         """Call str in the actor."""
         ...
 
+    @_uactor.method
     def int(self, a: _builtins.int, /, *b: _builtins.int) -> _builtins.int:
         """Call int in the actor."""
         ...
 
+    @_uactor.method
     def datetime(self, d: _datetime.datetime | None = ...) -> _datetime.datetime | None:
         """Call datetime in the actor."""
         ...
 
+    @_uactor.method
     def typing(self, x: _typing.Any) -> _typing.Any:
         """Call typing in the actor."""
         ...
 
+    @_uactor.method
     def self_(self, name: _typing.Any) -> _typing.Any:
         """Call self_ in the actor."""
         ...
 
+    @_uactor.method
     def tree(
         self, t: _tests_codegen_corpus_shadowed_names_actor.Tree
     ) -> _tests_codegen_corpus_shadowed_names_actor.Tree:
         """Call tree in the actor."""
         ...
 
+    @_uactor.method
     def td(
         self, td: _tests_codegen_corpus_shadowed_names_actor.TD
     ) -> _tests_codegen_corpus_shadowed_names_actor.TD:
         """Call td in the actor."""
         ...
 
+    @_uactor.method
     def box(
         self,
         b: _tests_codegen_corpus_shadowed_names_actor.Box[
@@ -70,65 +81,74 @@ class NamesProxy(_typing.Protocol):
         """Call box in the actor."""
         ...
 
+    @_uactor.method
     def user(self, u: _typing.Any) -> _typing.Any:
         """Call user in the actor."""
         ...
 
+    @_uactor.method
     def weird(
         self, w: _tests_codegen_corpus_shadowed_names_actor.Weird
     ) -> _tests_codegen_corpus_shadowed_names_actor.Weird:
         """Call weird in the actor."""
         ...
 
+    @_uactor.method
     def inner(
         self, i: _tests_codegen_corpus_shadowed_names_actor.Outer.Inner
     ) -> _tests_codegen_corpus_shadowed_names_actor.Outer.Inner:
         """Call inner in the actor."""
         ...
 
+    @_uactor.method
     def nt(
         self, a: _tests_codegen_corpus_shadowed_names_actor.Any_
     ) -> _tests_codegen_corpus_shadowed_names_actor.Any_:
         """Call nt in the actor."""
         ...
 
+    @_uactor.method
     def items(
         self,
         xs: _collections_abc.AsyncIterator[
             _tests_codegen_corpus_shadowed_names_actor.Tree
         ],
         n: _builtins.int = ...,
-    ) -> _collections_abc.AsyncIterator[
-        _tests_codegen_corpus_shadowed_names_actor.Tree
-    ]:
+    ) -> _collections_abc.Iterator[_tests_codegen_corpus_shadowed_names_actor.Tree]:
         """Call items in the actor."""
         ...
 
     @property
     def schema(self) -> _builtins.str: ...
 
+    @_uactor.method
     def _private(self) -> _builtins.int:
         """Call _private in the actor."""
         ...
 
+    @_uactor.method
     def kwargs(
         self,
+        /,
         *args: _builtins.int | _builtins.str,
         **timeout: _tests_codegen_corpus_shadowed_names_actor.Tree,
     ) -> None:
         """Call kwargs in the actor."""
         ...
 
+    @_uactor.method
     def print(self, *, end: _builtins.str, sep: _builtins.str = ...) -> None:
         """Call print in the actor."""
         ...
 
+    @_uactor.method
     def h(
         self, a: _tests_codegen_corpus_shadowed_names_actor.Handle
     ) -> _tests_codegen_corpus_shadowed_names_actor.Handle:
         """Call h in the actor."""
         ...
 
+    @_uactor.method
     def every(
         self,
         a: tuple[()],
@@ -138,30 +158,36 @@ class NamesProxy(_typing.Protocol):
         """Call every in the actor."""
         ...
 
+    @_uactor.method
     def float(self, a: _builtins.float = ...) -> _builtins.float:
         """Call float in the actor."""
         ...
 
+    @_uactor.method
     def dict(
         self, a: _builtins.dict[_builtins.str, _typing.Any]
     ) -> _builtins.dict[_builtins.str, _typing.Any]:
         """Call dict in the actor."""
         ...
 
+    @_uactor.method
     def collections(
         self, x: _collections_abc.Sequence[_typing.Any]
     ) -> _collections_abc.Mapping[_typing.Any, _collections_abc.Sequence[_typing.Any]]:
         """Call collections in the actor."""
         ...
 
+    @_uactor.method
     def cancel(self) -> None:
         """Call cancel in the actor."""
         ...
 
+    @_uactor.method
     def close_channel(self) -> None:
         """Call close_channel in the actor."""
         ...
 
+    @_uactor.method
     def unions(
         self,
         a: _tests_codegen_corpus_shadowed_names_actor.Tree
@@ -177,16 +203,19 @@ class NamesProxy(_typing.Protocol):
         """Call unions in the actor."""
         ...
 
+    @_uactor.method
     def empty(
         self, e: _tests_codegen_corpus_shadowed_names_actor.Empty
     ) -> _tests_codegen_corpus_shadowed_names_actor.Empty:
         """Call empty in the actor."""
         ...
 
+    @_uactor.method
     def shadows(self, bool: bool, bytes: bytes) -> _builtins.list[bytes]:
         """Call shadows in the actor."""
         ...
 
+    @_uactor.method
     def keys(
         self, keys: _tests_codegen_corpus_shadowed_names_actor.Keys
     ) -> _tests_codegen_corpus_shadowed_names_actor.Keys:

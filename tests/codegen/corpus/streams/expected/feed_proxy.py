@@ -7,50 +7,62 @@ from __future__ import annotations
 import collections.abc as _collections_abc
 import typing as _typing
 
+import uactor as _uactor
+
 
 class FeedProxy(_typing.Protocol):
     """What a proxy of Feed does; see the class."""
 
+    @_uactor.method
     def ticks(self, count: int, start: int = ...) -> _collections_abc.Iterator[int]:
         """Count."""
         ...
 
+    @_uactor.method
     def endless(self) -> _collections_abc.Iterator[int | None]:
         """Call endless in the actor."""
         ...
 
+    @_uactor.method
     def total(self, numbers: _collections_abc.Iterator[int], factor: int = ...) -> int:
         """Add up."""
         ...
 
+    @_uactor.method
     def tell(self, names: _collections_abc.Iterator[str | None]) -> list[str | None]:
         """Call tell in the actor."""
         ...
 
+    @_uactor.method
     def echo(
         self, lists: _collections_abc.Iterator[list[int]], more: int = ...
     ) -> _collections_abc.Iterator[list[int]]:
         """Call echo in the actor."""
         ...
 
+    @_uactor.method
     def later(
         self, names: _collections_abc.AsyncIterator[str]
-    ) -> _collections_abc.AsyncIterator[str]:
+    ) -> _collections_abc.Iterator[str]:
         """Call later in the actor."""
         ...
 
+    @_uactor.method
     def slow(self) -> None:
         """Never end."""
         ...
 
+    @_uactor.method
     def fail(self, text: str) -> int:
         """Call fail in the actor."""
         ...
 
+    @_uactor.method
     def closed(self) -> bool:
         """Tell whether the endless stream has been closed; wait for it."""
         ...
 
+    @_uactor.method
     def breaks(self, after: int) -> _collections_abc.Iterator[int]:
         """Call breaks in the actor."""
         ...

@@ -12,38 +12,47 @@ import pathlib as _pathlib
 import typing as _typing
 import uuid as _uuid
 
+import uactor as _uactor
+
 
 class ClockProxy(_typing.Protocol):
     """What a proxy of Clock does; see the class."""
 
+    @_uactor.method
     def later(
         self, now: _datetime.datetime, by: _datetime.timedelta
     ) -> _datetime.datetime:
         """Call later in the actor."""
         ...
 
+    @_uactor.method
     def day(
         self, day: _datetime.date, time: _datetime.time
     ) -> tuple[_datetime.date, _datetime.time]:
         """Call day in the actor."""
         ...
 
+    @_uactor.method
     def exact(self, price: _decimal.Decimal) -> _decimal.Decimal:
         """Call exact in the actor."""
         ...
 
+    @_uactor.method
     def third(self, of: _fractions.Fraction) -> _fractions.Fraction:
         """Call third in the actor."""
         ...
 
+    @_uactor.method
     def name(self, ident: _uuid.UUID) -> _uuid.UUID:
         """Call name in the actor."""
         ...
 
+    @_uactor.method
     def path(self, path: _pathlib.PurePosixPath) -> _pathlib.PurePosixPath:
         """Call path in the actor."""
         ...
 
+    @_uactor.method
     def host(self, address: _ipaddress.IPv4Address) -> _ipaddress.IPv4Address:
         """Call host in the actor."""
         ...

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import typing as _typing
 
+import uactor as _uactor
+
 
 class EvenProxy(_typing.Protocol):
     """What a proxy of Even does; see the class."""
 
+    @_uactor.method
     def fine(self) -> int:
         """Call fine in the actor."""
         ...

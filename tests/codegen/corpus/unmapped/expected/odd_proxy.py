@@ -7,25 +7,31 @@ from __future__ import annotations
 import typing as _typing
 
 import tests.codegen.corpus.unmapped.actor as _tests_codegen_corpus_unmapped_actor
+import uactor as _uactor
 
 
 class OddProxy(_typing.Protocol):
     """What a proxy of Odd does; see the class."""
 
+    @_uactor.method
     def fine(self) -> str:
         """Call fine in the actor."""
         ...
 
+    @_uactor.method
     def clash(
         self, value: int | bool | _tests_codegen_corpus_unmapped_actor.Odd
     ) -> None:
         """Call clash in the actor."""
         ...
 
+    @_uactor.method
     def untyped(self, *args: _typing.Any, **kwargs: _typing.Any) -> _typing.Any: ...
 
+    @_uactor.method
     def complex_(self, *args: _typing.Any, **kwargs: _typing.Any) -> _typing.Any: ...
 
+    @_uactor.method
     def Clash(self, *args: _typing.Any, **kwargs: _typing.Any) -> _typing.Any: ...
 
     def __enter__(self) -> OddProxy: ...

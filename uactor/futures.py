@@ -1,0 +1,266 @@
+"""What receives the results of calls that nobody blocks for: futures, coroutines, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import contextvars
+import logging
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from uactor.local import NO_TICKET, Ticket
+
+T = TypeVar('T')
+
+log = logging.getLogger(__name__)
+
+
+class CallFuture(concurrent.futures.Future[T]):
+    """The result of a call, once it has come.
+
+    As :class:`concurrent.futures.Future`, but :meth:`cancel` also succeeds while the method runs.
+    Callbacks run on a thread that other results come through: they must not wait for one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticket: Ticket = NO_TICKET
+        self._uncancelled = [True]
+
+    def cancel(self) -> bool:
+        """Give the call up, unless it is done; tell whether it has been given up.
+
+        A method that has not begun never runs. One that runs goes on to its end, and can see that
+        it is in vain (:func:`uactor.current_call`); a coroutine is cancelled.
+        """
+        if not super().cancel():
+            return False
+        try:
+            self._uncancelled.pop()
+        except IndexError:  # it has been cancelled before
+            return True
+        self.set_running_or_notify_cancel()
+        self.ticket.cancel()
+        return True
+
+    def receive(self, value: T) -> None:
+        """Take the result. See :class:`uactor.local.Receiver`."""
+        try:
+            self.set_result(value)
+        except concurrent.futures.InvalidStateError:
+            log.debug('the result of a call came too late')
+
+    def fail(self, error: BaseException) -> None:
+        """Take the error. See :class:`uactor.local.Receiver`."""
+        try:
+            self.set_exception(error)
+        except concurrent.futures.InvalidStateError:
+            log.debug('the error of a call came too late: %s', error)
+
+    def wait(self) -> T:
+        """Return the result; give the call up when this thread is interrupted meanwhile."""
+        try:
+            return self.result()
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            del self  # a cycle with the traceback otherwise
+
+
+# --- asyncio -------------------------------------------------------------------------------------
+
+_AT_ONCE = 500
+"""How many results an event loop takes before it has a look at other things."""
+
+
+class _Post:
+    """What other threads have for an event loop: a burst wakes it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._wake = loop.call_soon_threadsafe
+        self._letters: collections.deque[Callable[[], None]] = collections.deque()
+        self._woken = False
+
+    def put(self, letter: Callable[[], None]) -> None:
+        self._letters.append(letter)
+        if not self._woken:
+            self._woken = True
+            try:
+                self._wake(self._deliver)
+            except RuntimeError as error:  # the loop has been closed
+                log.debug('nobody waits for a result any more: %s', error)
+
+    def _deliver(self) -> None:
+        self._woken = False
+        for _ in range(_AT_ONCE):
+            try:
+                letter = self._letters.popleft()
+            except IndexError:
+                return
+            letter()
+        if self._letters and not self._woken:
+            self._woken = True
+            self._wake(self._deliver)
+
+
+_posts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Post] = weakref.WeakKeyDictionary()
+_posts_lock = threading.Lock()
+
+
+def _post(loop: asyncio.AbstractEventLoop) -> _Post:
+    with _posts_lock:
+        post = _posts.get(loop)
+        if post is None:
+            post = _posts[loop] = _Post(loop)
+        return post
+
+
+def _unlock() -> None:
+    global _posts_lock
+    _posts_lock = threading.Lock()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_unlock)
+
+
+class LoopFuture:
+    """Receives the result of a call for a coroutine of the loop that runs here."""
+
+    __slots__ = ('_future', '_post')
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[Any] = loop.create_future()
+        self._post = _post(loop)
+
+    def receive(self, value: Any) -> None:
+        """Take the result. See :class:`uactor.local.Receiver`."""
+        self._post.put(lambda: self._settle(value, None))
+
+    def fail(self, error: BaseException) -> None:
+        """Take the error. See :class:`uactor.local.Receiver`."""
+        self._post.put(lambda: self._settle(None, error))
+
+    def _settle(self, value: Any, error: BaseException | None) -> None:
+        if self._future.done():
+            log.debug('the result of a call came too late')
+        elif error is None:
+            self._future.set_result(value)
+        elif isinstance(error, (StopIteration, asyncio.CancelledError)):
+            self._future.set_exception(_unraisable(error))
+        else:
+            self._future.set_exception(error)
+
+    async def wait(self, ticket: Ticket) -> Any:
+        """Return the result; give the call up when this task is cancelled meanwhile."""
+        try:
+            return await self._future
+        finally:
+            if self._future.cancelled():
+                ticket.cancel()
+
+
+def _unraisable(error: BaseException) -> BaseException:
+    """Return an error for one that a coroutine can't raise."""
+    told = RuntimeError(f'the method raised {type(error).__name__}')
+    told.__cause__ = error
+    return told
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Await what a blocking function returns.
+
+    On a thread of its own: those of the loop's executor are few, and may all be blocked.
+    """
+    receiver = LoopFuture()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            result = context.run(function)
+        except BaseException as error:
+            receiver.fail(error)
+        else:
+            receiver.receive(result)
+
+    threading.Thread(target=run, name='uactor-aio', daemon=True).start()
+    result: T = await receiver.wait(NO_TICKET)
+    return result
+
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+class Items:
+    """Receives the items of a stream, and hands them out to one consumer.
+
+    The consumer grants new ones when half of those granted have been handed out.
+
+    :param window: how many may be on their way or here.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.ticket: Ticket = NO_TICKET
+        self._window = window
+        self._taken = 0
+        self._items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+        self._notify: Callable[[], None] | None = None
+
+    # --- of the sender
+
+    def item(self, value: Any) -> None:
+        """Take an item. See :class:`uactor.local.Receiver`."""
+        self._put(True, value)
+
+    def receive(self, value: Any) -> None:
+        """Take the end. See :class:`uactor.local.Receiver`."""
+        self._put(False, None)
+
+    def fail(self, error: BaseException) -> None:
+        """Take the error. See :class:`uactor.local.Receiver`."""
+        self._put(False, error)
+
+    def _put(self, more: bool, value: Any) -> None:
+        self._items.put((more, value))
+        notify = self._notify
+        if notify is not None:
+            notify()
+
+    # --- of the consumer
+
+    def _handed_out(self, more: bool, value: Any) -> tuple[bool, Any]:
+        if more:
+            self._taken += 1
+            if self._taken * 2 >= self._window:
+                self._grant(self._taken)
+                self._taken = 0
+        return more, value
+
+    def _grant(self, items: int) -> None:
+        self.ticket.grant(items)
+
+    def next(self) -> tuple[bool, Any]:
+        """Wait for the next item, or the end: then False, and the error or None."""
+        return self._handed_out(*self._items.get())
+
+    async def anext(self) -> tuple[bool, Any]:
+        """Await the next item, or the end: then False, and the error or None."""
+        if self._items.empty():
+            loop = asyncio.get_running_loop()
+            post, arrived = _post(loop), asyncio.Event()
+            self._notify = lambda: post.put(arrived.set)
+            try:
+                while self._items.empty():
+                    await arrived.wait()
+                    arrived.clear()
+            finally:
+                self._notify = None
+        return self._handed_out(*self._items.get())

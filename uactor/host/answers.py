@@ -1,0 +1,137 @@
+"""What a session answers to its requests, in whatever order it takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uactor import failures, values
+from uactor.errors import SerializationError
+from uactor.host.arguments import InvalidArgument
+from uactor.host.clients import Caller
+from uactor.host.waiting import Interrupted
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    from uactor.host.server import Host
+
+
+_IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
+"""Requests that say what they are made in, and whether they take pickles."""
+
+
+class Answers:
+    """Answers requests of one session.
+
+    :param by_value: whether the client takes classes and functions by value.
+    """
+
+    def __init__(self, host: Host, by_value: bool) -> None:
+        self._host = host
+        self._limit = host.max_message_size
+        self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
+
+    def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
+        """Do what a request asks for and return the response.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        response = pb.SessionResponse()
+        response.id = request.id
+        try:
+            with self._host.dispatcher.accepted():
+                self._fill(caller, request, kind, response)
+                if self._limit >= 0:
+                    self.check_size(caller, response)
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            if caller.memory is not None:
+                caller.memory.ignore(values.memories(request))
+            self.fail(caller, request, response, error)
+        return response
+
+    def _fill(
+        self, caller: Caller, request: pb.SessionRequest, kind: str, response: pb.SessionResponse
+    ) -> None:
+        exchange = self._host.exchange
+        if kind == 'call':
+            exchange.call(caller, request.call, response.result, self.by_value)
+        elif kind == 'get_attribute':
+            get = request.get_attribute
+            exchange.get_attribute(caller, get, response.result, self.by_value)
+        elif kind == 'set_attribute':
+            exchange.set_attribute(caller, request.set_attribute)
+            response.result.null = 0  # type: ignore[assignment]  # enum value as int
+        elif kind == 'create_handle':
+            response.result.handle.CopyFrom(exchange.create(caller, request.create_handle))
+        elif kind == 'retain_handle':
+            response.retained.CopyFrom(exchange.retain(caller, request.retain_handle))
+        else:
+            raise SerializationError(f'a session takes no {kind!r} here')
+
+    def check_size(self, caller: Caller, response: pb.SessionResponse) -> None:
+        """Refuse a response that the client would not take, and take back what is held with it.
+
+        :raises SerializationError: when it is one.
+        """
+        if 0 <= self._limit < (size := values.size_of(response)):
+            self._host.exchange.take_back(caller, response)
+            raise SerializationError(
+                f'the result has {size} bytes, and this actor sends {self._limit} at most '
+                '(its option max_message_size)'
+            )
+
+    def fail(
+        self,
+        caller: Caller,
+        request: pb.SessionRequest,
+        response: pb.SessionResponse,
+        error: BaseException,
+    ) -> None:
+        """Make a response tell of an error.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        told = caller.given_up() if isinstance(error, Interrupted) else error
+        response.failure.CopyFrom(self._failure(caller, told, request))
+        BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
+
+    def _failure(
+        self, caller: Caller, error: BaseException, request: pb.SessionRequest
+    ) -> pb.Failure:
+        if isinstance(error, InvalidArgument):
+            error = error.reason
+        pickles = _accepts_pickle(request) and self._host.exchange.pickles
+        with values.passage(granting=True) as passage:
+            failure = failures.encode(error, caller.executed, pickles, self.by_value)
+        failures.shorten(failure, self._limit)
+        if passage.grants and failure.HasField('pickle'):
+            self._host.table.retain(passage.grants, caller.client_id)
+            failure.pickle.granted.extend(passage.grants)
+        return failure
+
+
+def asks(caller: Caller, context: pb.CallContext) -> None:
+    """Have a caller begin a call that is made in such a context."""
+    timeout = None
+    if context.HasField('timeout'):
+        timeout = context.timeout.ToTimedelta().total_seconds()
+    caller.asks(context.path, timeout)
+
+
+def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
+    """Return the context of a request, if it says one."""
+    if kind in _IN_CONTEXT:
+        asked = getattr(request, kind)
+        if asked.HasField('context'):
+            context: pb.CallContext = asked.context
+            return context
+    return None
+
+
+def _accepts_pickle(request: pb.SessionRequest) -> bool:
+    kind = request.WhichOneof('kind')
+    if kind == 'open_stream':
+        return request.open_stream.call.accept_pickle
+    if kind in _IN_CONTEXT:
+        accepts: bool = getattr(request, kind).accept_pickle
+        return accepts
+    return True

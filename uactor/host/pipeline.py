@@ -1,0 +1,472 @@
+"""A pipelined session: many calls at a time, each of which can be given up or streamed.
+
+Its requests come from an iterator, and its responses go out by another: what carries
+them is the door's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from uactor.calls import run_in
+from uactor.errors import ActorUnreachableError
+from uactor.host.answers import Answers, asks, context_of
+from uactor.host.clients import Caller
+from uactor.host.loop import closing, is_unfinished
+from uactor.host.threads import NO_THREADS
+from uactor.host.waiting import Interrupted, Reason
+from uactor.host.workers import Workers
+from uactor.timers import Timer, timers
+from uactor.v1 import actor_pb2 as pb
+from uactor.wire import together
+
+if TYPE_CHECKING:
+    from uactor.host.server import Host
+
+_CONTROL = ('proof', 'goodbye', 'credit', 'cancel')
+_TURN = 64
+"""How many items a stream sends before other calls have their turn on its thread."""
+
+
+class Pipeline:
+    """Takes the requests of one pipelined session as they come."""
+
+    def __init__(self, caller: Caller, answers: Answers, host: Host) -> None:
+        self.caller = caller
+        self.answers = answers
+        self.host = host
+        self.workers = Workers()
+        self.polite = False
+        self.process_ends = False
+        self._calls: dict[int, Call] = {}
+        self._responses: queue.SimpleQueue[pb.SessionResponse | None] = queue.SimpleQueue()
+
+    def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionResponse]:
+        """Yield responses until the client leaves or goes; on another thread, take requests."""
+        with self.caller.interrupt.wakes(self):
+            threading.Thread(
+                target=self._take_all, args=(requests,), name='uactor-pipeline', daemon=True
+            ).start()
+            try:
+                yield from together(self._responses, self.host.max_message_size)
+            finally:
+                self.wake()
+
+    def wake(self) -> None:
+        """Give all calls up: the client has gone, or the actor is ending."""
+        for call in tuple(self._calls.values()):
+            call.give_up('gone')
+        self._responses.put(None)
+
+    def _take_all(self, requests: Iterator[pb.SessionRequest]) -> None:
+        try:
+            for request in requests:
+                for one in (request, *request.more):
+                    self._take(one)
+                if self.polite:
+                    return
+        finally:
+            self.wake()
+
+    def _take(self, request: pb.SessionRequest) -> None:
+        if request.releases:
+            self.host.table.release(request.releases, self.caller.client_id)
+        kind = request.WhichOneof('kind')
+        if kind == 'goodbye':
+            self.polite, self.process_ends = True, request.goodbye.process_ends
+        elif kind == 'cancel':
+            known = self._calls.get(request.cancel.request_id)
+            if known is not None:
+                known.give_up('cancelled')
+        elif kind == 'credit':
+            known = self._calls.get(request.credit.request_id)
+            if isinstance(known, StreamCall):
+                known.grant(request.credit.items)
+        elif kind is not None and kind not in _CONTROL:
+            make = {'call': MethodCall, 'open_stream': StreamCall}.get(kind, Call)
+            self._calls[request.id] = call = make(self, request, kind)
+            call.enter()
+
+    def send(self, response: pb.SessionResponse) -> None:
+        """Send a response that is not the last one of its request."""
+        if response.id in self._calls:
+            self._responses.put(response)
+
+    def end(self, response: pb.SessionResponse) -> None:
+        """Send the last response of a request."""
+        if self._calls.pop(response.id, None) is not None:
+            self._responses.put(response)
+        else:  # it has been answered at its deadline
+            self.host.exchange.take_back(self.caller, response)
+
+    def forget(self, request: pb.SessionRequest) -> None:
+        """Know that there is nobody to be told of a request any more."""
+        self._calls.pop(request.id, None)
+
+
+class Call:
+    """A request of a pipelined session that is under way."""
+
+    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+        self._pipeline = pipeline
+        self._request = request
+        self._kind = kind
+        self.caller = pipeline.caller.part()
+        self._ask()
+
+    def _ask(self) -> None:
+        context = context_of(self._request, self._kind)
+        if context is None:
+            self.caller.asks()
+        else:
+            asks(self.caller, context)
+
+    def enter(self) -> None:
+        """Have it run when it is its turn."""
+        self._queue(self.run)
+
+    def _queue(self, job: Callable[[], None]) -> None:
+        try:
+            self._pipeline.workers.put(job)
+        except RuntimeError:
+            self._end()
+            Call._fail(self, ActorUnreachableError(NO_THREADS))
+
+    def _end(self) -> None:
+        """Note that it does not go on."""
+
+    def run(self) -> None:
+        """Run, on a worker."""
+        with self.caller.limited():
+            try:
+                self.caller.interrupt.check()
+                response = self._pipeline.answers.answer(self.caller, self._request, self._kind)
+            except Interrupted as error:
+                self._fail(error)
+            else:
+                self._pipeline.end(response)
+
+    def give_up(self, reason: Reason) -> None:
+        """Let it end, since nobody waits for it. Any thread may."""
+        self.caller.interrupt.fire(reason)
+
+    def _fail(self, error: BaseException) -> None:
+        self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        response = pb.SessionResponse(id=self._request.id)
+        try:
+            self._pipeline.answers.fail(self.caller, self._request, response, error)
+        except Interrupted:
+            self._pipeline.forget(self._request)
+        else:
+            self._pipeline.end(response)
+
+
+class MethodCall(Call):
+    """A call of a method: may wait for its turn, and for a coroutine, without a thread."""
+
+    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+        self._call = self._called(request)
+        super().__init__(pipeline, request, kind)
+        self._lock = threading.Lock()
+        self._abandon: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None
+        self._over: Callable[[], None] | None = None
+        self._timer: Timer | None = None
+
+    @staticmethod
+    def _called(request: pb.SessionRequest) -> pb.CallRequest:
+        return request.call
+
+    def _ask(self) -> None:
+        asks(self.caller, self._call.context)
+
+    def enter(self) -> None:
+        """See :class:`Call`."""
+        call = self.caller.call
+        if call is not None and call.expires is not None:
+            self._timer = timers.at(call.expires, lambda: self.give_up('deadline'))
+        self._take_turn(self.run)
+
+    def _take_turn(self, job: Callable[[], None]) -> None:
+        """Have ``job`` run on a worker as soon as the actor may run one of its methods more."""
+        call, dispatcher = self.caller.call, self._pipeline.host.dispatcher
+        try:
+            mailbox = dispatcher.mailbox(self.caller, self._call.handle, self._call.method)
+            if mailbox is None or call is None:
+                self._queue(job)
+                return
+            dispatcher.note(call, self._call.handle, self._call.method)
+
+            def go() -> None:
+                self._leave = functools.partial(mailbox.leave, call)
+                self._queue(job)
+
+            def withdraw() -> None:
+                if mailbox.withdraw(call):
+                    self._queue(job)  # which tells why
+
+            if mailbox.enter(call, go):
+                go()
+            else:
+                self._on_give_up(withdraw)
+        except BaseException as error:  # a handle that is gone, or a deadlock
+            self._fail(error)
+
+    def _on_give_up(self, abandon: Callable[[], None]) -> None:
+        with self._lock:
+            self._abandon = abandon
+        if self.caller.interrupt.fired:
+            self._abandon_once()
+
+    def _abandon_once(self) -> None:
+        with self._lock:
+            abandon, self._abandon = self._abandon, None
+        if abandon is not None:
+            abandon()
+
+    def give_up(self, reason: Reason) -> None:
+        """See :class:`Call`."""
+        super().give_up(reason)
+        self._abandon_once()
+        dispatcher = self._pipeline.host.dispatcher
+        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._call.handle):
+            self._tell(Interrupted())
+
+    def run(self) -> None:
+        """See :class:`Call`."""
+        dispatcher = self._pipeline.host.dispatcher
+        try:
+            self.caller.interrupt.check()
+            self._over = dispatcher.accept()
+            result, typeid = self._pipeline.host.exchange.dispatch(
+                self.caller, self._call, dispatcher.begin
+            )
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+        else:
+            self._go_on(result, typeid)
+
+    def _go_on(self, result: Any, typeid: str) -> None:
+        if isinstance(result, CoroutineType):
+            self._await(result, lambda value: self._finish(value, typeid))
+        elif not is_unfinished(result):
+            self._finish(result, typeid)
+        else:
+            loop = self._pipeline.host.dispatcher.loop
+            self._finish(loop.finished(result, self.caller.interrupt), typeid)
+
+    def _await(self, coroutine: Any, finish: Callable[[Any], None]) -> None:
+        """Go on when a coroutine has ended, without a thread that waits for it."""
+        loop = self._pipeline.host.dispatcher.loop
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._queue(lambda: self._awaited(task, finish))
+
+        try:
+            cancel = run_in(self.caller.call, loop.start, coroutine, done)
+        except BaseException as error:  # no thread to be had
+            coroutine.close()
+            self._fail(error)
+        else:
+            self._on_give_up(cancel)
+
+    def _awaited(self, task: asyncio.Task[Any], finish: Callable[[Any], None]) -> None:
+        try:
+            if task.cancelled():
+                self.caller.interrupt.check()
+            value = task.result()
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+        else:
+            finish(value)
+
+    def _finish(self, result: Any, typeid: str) -> None:
+        self.caller.stage = 'done'
+        response = pb.SessionResponse(id=self._request.id)
+        try:
+            self._encode(result, typeid, response, response.result)
+        except BaseException as error:  # also SystemExit, of the user's __reduce__
+            self._fail(error)
+        else:
+            self._end()
+            self._pipeline.end(response)
+
+    def _encode(
+        self, value: Any, typeid: str, response: pb.SessionResponse, result: pb.Value
+    ) -> None:
+        answers, accept_pickle = self._pipeline.answers, self._call.accept_pickle
+        self._pipeline.host.exchange.encode(
+            self.caller, value, typeid, accept_pickle, result, answers.by_value
+        )
+        answers.check_size(self.caller, response)
+
+    def _fail(self, error: BaseException) -> None:
+        self._end()
+        super()._fail(error)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave_turn()
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+
+    def _leave_turn(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+
+class StreamCall(MethodCall):
+    """A call whose result is iterated over, as far as the client has granted items."""
+
+    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+        super().__init__(pipeline, request, kind)
+        self._credit = request.open_stream.credit
+        self._waits = False
+        self._items: Any = None
+        self._asynchronous = False
+        self._typeid = ''
+
+    @staticmethod
+    def _called(request: pb.SessionRequest) -> pb.CallRequest:
+        return request.open_stream.call
+
+    def grant(self, items: int) -> None:
+        """Let more items be sent."""
+        with self._lock:
+            self._credit += items
+            waited, self._waits = self._waits, False
+        if waited:
+            self._take_turn(self._step)
+
+    def _wait(self) -> bool:
+        """Wait for credit, if there is none, without a thread; tell whether it does."""
+        if self._credit or self.caller.interrupt.fired:
+            return False
+        self._leave_turn()  # before another thread may take the next one
+        with self._lock:
+            self._waits = not self._credit
+            waits = self._waits
+        if waits:
+            self._on_give_up(self._end_waiting)
+        else:
+            self._take_turn(self._step)
+        return True
+
+    def _end_waiting(self) -> None:
+        with self._lock:
+            waited, self._waits = self._waits, False
+        if waited:
+            self._queue(self._step)
+
+    def _go_on(self, result: Any, typeid: str) -> None:
+        # What the call is to return is each item, not the iterator.
+        self._typeid = self._call.typeid
+        if isinstance(result, CoroutineType):
+            self._await(result, lambda value: self._go_on(value, typeid))
+            return
+        self._asynchronous = isinstance(result, AsyncIterator)
+        try:
+            self._items = result if self._asynchronous else iter(result)
+        except BaseException as error:  # it is no iterable, or its __iter__ raises
+            self._fail(error)
+        else:
+            self._step()
+
+    def _step(self) -> None:
+        """Send items, in one turn of a worker or the next."""
+        self.caller.stage = 'running'
+        if self._asynchronous:
+            self._step_asynchronously()
+            return
+        for _ in range(_TURN):
+            if self._wait():
+                return
+            try:
+                self.caller.interrupt.check()
+                item = run_in(self.caller.call, next, self._items, _END)
+                if item is _END:
+                    self._close(None)
+                    return
+                self._send(item)
+            except BaseException as error:  # also SystemExit: it is the caller's to see
+                self._close(error)
+                return
+        self._leave_turn()
+        self._take_turn(self._step)
+
+    def _step_asynchronously(self) -> None:
+        if not self._wait():
+            self._await(self._some(), lambda ended: self._close(None) if ended else self._again())
+
+    def _again(self) -> None:
+        self._leave_turn()
+        self._take_turn(self._step)
+
+    async def _some(self) -> bool:
+        """Send the items that are granted; tell whether there are no more. On the loop."""
+        while self._credit:
+            item = await anext(self._items, _END)
+            if item is _END:
+                return True
+            self._send(item)
+        return False
+
+    def _send(self, item: Any) -> None:
+        with self._lock:
+            self._credit -= 1
+        response = pb.SessionResponse(id=self._request.id)
+        self._encode(item, self._typeid, response, response.item)
+        self._pipeline.send(response)
+
+    def _close(self, error: BaseException | None) -> None:
+        """Close the iterator, and then end."""
+        if self._asynchronous:
+            loop = self._pipeline.host.dispatcher.loop
+            run_in(
+                self.caller.call,
+                loop.start,
+                closing(self._items),
+                lambda task: self._queue(lambda: self._closed(task, error)),
+            )
+            return
+        try:
+            close = getattr(self._items, 'close', None)
+            if close is not None:
+                run_in(self.caller.call, close)
+        except BaseException as broken:  # the generator's own, also SystemExit
+            error = broken if error is None or isinstance(error, Interrupted) else error
+        self._ended(error)
+
+    def _closed(self, task: asyncio.Task[None], error: BaseException | None) -> None:
+        if error is None and not task.cancelled():
+            error = task.exception()
+        self._ended(error)
+
+    def _ended(self, error: BaseException | None) -> None:
+        if error is None:
+            self.caller.stage = 'done'
+            self._end()
+            self._pipeline.end(pb.SessionResponse(id=self._request.id, end=pb.StreamEnd()))
+        else:
+            super()._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Close what has been begun, before telling of an error."""
+        if self._items is None:
+            super()._fail(error)
+        else:
+            self._close(error)
+
+
+_END: Any = object()

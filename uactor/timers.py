@@ -1,0 +1,111 @@
+"""One thread for all deadlines of this process."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+_IDLE = 5.0
+"""How long the thread stays without a deadline, in seconds."""
+_FEW = 64
+
+
+class Timer:
+    """A call that is to be made at a time, unless it is cancelled before.
+
+    :ivar when: the time, as :func:`time.monotonic` tells it.
+    """
+
+    __slots__ = ('_call', '_timers', 'when')
+
+    def __init__(self, timers: Timers, when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self._timers = timers
+        self._call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Have the call not made, if it has not been by now."""
+        if self._take() is not None:
+            self._timers._cancelled(self)
+
+    def _take(self) -> Callable[[], None] | None:
+        call, self._call = self._call, None
+        return call
+
+    def _fire(self) -> None:
+        call = self._take()
+        if call is None:
+            return
+        try:
+            call()
+        except Exception:
+            log.exception('a deadline could not be kept')
+
+
+class Timers:
+    """Makes calls at given times, on a thread that lives while there are any."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, in a process that was forked."""
+        self._changed = threading.Condition()  # with an RLock: a finalizer may interrupt who has it
+        self._numbers = itertools.count()
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._dead = 0
+        self._thread: threading.Thread | None = None
+
+    def at(self, when: float, call: Callable[[], None]) -> Timer:
+        """Have ``call``, which must not block, made at ``when``, or soon if that has passed."""
+        timer = Timer(self, when, call)
+        with self._changed:
+            heapq.heappush(self._heap, (when, next(self._numbers), timer))
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name='uactor-timers', daemon=True)
+                thread.start()
+                self._thread = thread
+            elif self._heap[0][2] is timer:
+                self._changed.notify()
+        return timer
+
+    def _cancelled(self, timer: Timer) -> None:
+        """Forget cancelled timers, once they are most."""
+        with self._changed:
+            self._dead += 1
+            if self._dead > _FEW and self._dead * 2 > len(self._heap):
+                self._heap = [entry for entry in self._heap if entry[2]._call is not None]
+                heapq.heapify(self._heap)
+                self._dead = 0
+
+    def _run(self) -> None:
+        while True:
+            timer = self._next()
+            if timer is None:
+                return
+            timer._fire()
+
+    def _next(self) -> Timer | None:
+        """Wait for the next timer that is due; None when there has been none for a while."""
+        with self._changed:
+            while True:
+                left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE
+                if self._heap and left <= 0:
+                    return heapq.heappop(self._heap)[2]
+                if not self._changed.wait(left) and not self._heap:
+                    self._thread = None
+                    return None
+
+
+timers = Timers()
+"""The timers of this process."""
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=timers.reset)
