@@ -58,7 +58,7 @@ def main(megabytes: int = 100, rounds: int = 7) -> None:
     size = megabytes * 1_000_000
     array, copy = numpy.ones(size, numpy.uint8), numpy.empty(size, numpy.uint8)
     with StoreActor(size) as lane, GrpcStoreActor(size) as over_grpc, Manager() as manager:
-        managed = manager.Store(size)  # type: ignore[attr-defined]
+        managed = manager.Store(size)  # type: ignore[attr-defined]  # made by register()
         runs: dict[str, Callable[[], Any]] = {'memcpy': lambda: numpy.copyto(copy, array)}
         for name, store in (('lane', lane), ('gRPC', over_grpc), ('multiprocessing', managed)):
             runs[f'{name}, argument'] = lambda store=store: store.put(array)

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from uactor.local import NO_TICKET, Ticket
+from uactor.local import NO_TICKET, Call, Receiver, Ticket
 
 T = TypeVar('T')
 
@@ -32,6 +32,13 @@ class CallFuture(concurrent.futures.Future[T]):
         super().__init__()
         self.ticket: Ticket = NO_TICKET
         self._uncancelled = [True]
+
+    @classmethod
+    def of(cls, submit: Callable[[Call, Receiver], Ticket], call: Call) -> CallFuture[Any]:
+        """Have a call made, and return the future of its result."""
+        future: CallFuture[Any] = CallFuture()
+        future.ticket = submit(call, future)
+        return future
 
     def cancel(self) -> bool:
         """Give the call up, unless it is done; tell whether it has been given up.

@@ -333,9 +333,8 @@ def _by_value(value: Any, buffers: Buffers | None) -> bytes:
         return _pickled(_ValuePickler, value, buffers)
     except (TypeError, AttributeError, pickle.PicklingError):
         del grants[count:]
-    return _pickled(
-        _NamelessPickler, value, buffers
-    )  # what annotations name may be what does not travel
+    # What annotations name may be what does not travel.
+    return _pickled(_NamelessPickler, value, buffers)
 
 
 def _pickled(pickler: type[pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:

@@ -530,10 +530,8 @@ class Connection:
         if outer is not None:
             timeout = calls.sooner(timeout)
         if timeout is not None and not owned:
-            future: CallFuture[Any] = CallFuture()
             call = Call(handle, method, args, kwargs, resolve, timeout)
-            future.ticket = self.submit(call, future)
-            return future.wait()
+            return CallFuture.of(self.submit, call).wait()
         session = self._link.session()
         request = pb.SessionRequest()
         _name(request.call, handle, method, timeout, outer)

@@ -109,8 +109,11 @@ class Answers:
         return failure
 
 
-def asks(caller: Caller, context: pb.CallContext) -> None:
-    """Have a caller begin a call that is made in such a context."""
+def asks(caller: Caller, context: pb.CallContext | None) -> None:
+    """Have a caller begin a call that is made in such a context, if any."""
+    if context is None:
+        caller.asks()
+        return
     timeout = None
     if context.HasField('timeout'):
         timeout = context.timeout.ToTimedelta().total_seconds()

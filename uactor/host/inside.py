@@ -66,11 +66,8 @@ class InsideConnection:
         if outside is not None:
             return outside.call(handle, method, args, kwargs, resolve, timeout, owned)
         if timeout is not None and not owned:
-            future: CallFuture[Any] = CallFuture()
-            future.ticket = self.submit(
-                Call(handle, method, args, kwargs, resolve, timeout), future
-            )
-            return future.wait()
+            call = Call(handle, method, args, kwargs, resolve, timeout)
+            return CallFuture.of(self.submit, call).wait()
         result, typeid = self._host.dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _COPIES:
             return values.loads(values.dumps(result))

@@ -29,7 +29,6 @@ from uactor.wire import together
 if TYPE_CHECKING:
     from uactor.host.server import Host
 
-_CONTROL = ('proof', 'goodbye', 'credit', 'cancel')
 _TURN = 64
 """How many items a stream sends before other calls have their turn on its thread."""
 
@@ -88,7 +87,7 @@ class Pipeline:
             known = self._calls.get(request.credit.request_id)
             if isinstance(known, StreamCall):
                 known.grant(request.credit.items)
-        elif kind is not None and kind not in _CONTROL:
+        elif kind is not None and kind != 'proof':
             make = {'call': MethodCall, 'open_stream': StreamCall}.get(kind, Call)
             self._calls[request.id] = call = make(self, request, kind)
             call.enter()
@@ -121,11 +120,7 @@ class Call:
         self._ask()
 
     def _ask(self) -> None:
-        context = context_of(self._request, self._kind)
-        if context is None:
-            self.caller.asks()
-        else:
-            asks(self.caller, context)
+        asks(self.caller, context_of(self._request, self._kind))
 
     def enter(self) -> None:
         """Have it run when it is its turn."""
@@ -402,8 +397,7 @@ class StreamCall(MethodCall):
             except BaseException as error:  # also SystemExit: it is the caller's to see
                 self._close(error)
                 return
-        self._leave_turn()
-        self._take_turn(self._step)
+        self._again()
 
     def _step_asynchronously(self) -> None:
         if not self._wait():

@@ -134,14 +134,11 @@ class _Session:
             if kind is None or kind == 'proof':
                 continue
             context = answers.context_of(request, kind)
-            if context is None:
-                self._caller.asks()
-            elif context.HasField('timeout'):
+            if context is not None and context.HasField('timeout'):
                 yield self._limited(request, kind, context)
-                continue
             else:
                 answers.asks(self._caller, context)
-            yield self._answers.answer(self._caller, request, kind)
+                yield self._answers.answer(self._caller, request, kind)
 
     def _limited(
         self, request: pb.SessionRequest, kind: str, context: pb.CallContext

@@ -91,11 +91,9 @@ class RemoteMethod(Generic[P, C, R, T]):
         Calls of one process begin in their order, and run at the same time where one waits. That
         a future is cancelled is known at once; see :meth:`uactor.futures.CallFuture.cancel`.
         """
-        future: CallFuture[R] = CallFuture()
         call = self._call(args, kwargs)
         call.waits = False
-        future.ticket = self._proxy._connection.submit(call, future)
-        return future
+        return CallFuture.of(self._proxy._connection.submit, call)
 
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it and await its result; cancelling the task gives the call up."""
