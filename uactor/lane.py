@@ -54,8 +54,15 @@ class OversizedError(LaneError):
     """The message that comes is larger than allowed."""
 
 
+_CROWD = 5e-3
+"""For how long nobody looks after lanes of this process have taken turns, in seconds."""
+
 _looking: set[Lane] = set()
 """The lanes of this process that are being looked at."""
+_latest: Lane | None = None
+"""The lane that was received from most recently."""
+_crowded = 0.0
+"""Until when nobody looks: other threads of this process want to run."""
 
 
 def _spare_cores() -> int:
@@ -122,11 +129,7 @@ class Lane:
         :raises LaneError: when the other end has gone.
         """
         try:
-            data = self._rest
-            if not data:
-                if self._worth <= 0 or not self._look():
-                    self._sleep()
-                data = self._some()
+            data = self._rest or self._next()
             while len(data) < _LENGTH.size:
                 data += self._some()
             (size,) = _LENGTH.unpack_from(data)
@@ -184,23 +187,33 @@ class Lane:
             raise LaneError('the connection was closed')
         return data
 
-    def _sleep(self) -> None:
-        """Wait for a message, and learn whether looking for it would have paid."""
+    def _next(self) -> bytes:
+        """Wait for a message, and receive it or its beginning."""
+        global _latest, _crowded
         start = perf_counter()
-        self._poll.poll()  # recv() would wake up too when the other side takes what was sent
-        if perf_counter() - start > 2 * _PATIENCE:
+        if _latest is not self:
+            _latest, _crowded = self, start + _CROWD
+        if self._worth > 0 and start > _crowded and self._look(start + _PATIENCE):
+            return self._some()
+        start = perf_counter()
+        data = self._some()
+        self._learn(perf_counter() - start)
+        return data
+
+    def _learn(self, slept: float) -> None:
+        """Learn from how long it took whether looking would have paid."""
+        if slept > 2 * _PATIENCE:
             self._soon = 0
             return
         self._soon += 1
         if self._soon >= self._trial:
             self._soon, self._worth = 0, 1
 
-    def _look(self) -> bool:
-        """Look for a message for a while, and tell whether it has come."""
+    def _look(self, end: float) -> bool:
+        """Look for a message until it is too late, and tell whether it has come."""
         if len(_looking) >= self._spare:
             return False
         poll = self._poll.poll
-        end = perf_counter() + _PATIENCE
         try:
             _looking.add(self)
             while not (found := poll(0)) and perf_counter() < end:
@@ -212,11 +225,11 @@ class Lane:
                 self._worth += 1
                 if self._worth == _ACTIVE:
                     self._trial = 1
-        else:
-            self._worth -= _LOSS
-            if self._worth <= 0:  # the other side may be on this very core
-                self._trial = min(2 * self._trial, _LONGEST_TRIAL)
-        return bool(found)
+            return True
+        self._worth -= _LOSS
+        if self._worth <= 0:  # the other side may be on this very core
+            self._trial = min(2 * self._trial, _LONGEST_TRIAL)
+        return False
 
     def is_open(self) -> bool:
         """Tell whether the other end is there. Any thread may ask."""

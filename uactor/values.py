@@ -554,7 +554,7 @@ def decode(
     :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
     """
     kind = value.WhichOneof('kind')
-    if kind in _SCALAR_FORMS:
+    if kind in SCALAR_FORMS:
         return getattr(value, kind)
     if kind == 'pickle':
         return _unpickled(value.pickle, unpickle, channel)
@@ -572,7 +572,8 @@ def decode(
     return None
 
 
-_SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
+SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
+"""Kinds of values that are what they hold, and bring nothing along."""
 
 
 def _unpickled(message: pb.Pickle, unpickle: bool, channel: Channel | None) -> Any:
@@ -601,7 +602,7 @@ def _optional(message: pb.Slice, name: str) -> Any:
 
 def granted(value: pb.Value) -> Iterable[str]:
     """Return the ids of the handles that come with ``value``, each once per hold."""
-    return () if value.WhichOneof('kind') in _SCALAR_FORMS else _handles_in(value)
+    return () if value.WhichOneof('kind') in SCALAR_FORMS else _handles_in(value)
 
 
 def _handles_in(value: pb.Value) -> Iterator[str]:
@@ -659,13 +660,13 @@ def encode_arguments(
     """
     if serializer != 'native':
         request.accept_pickle = True
-        if not _BULKY.isdisjoint(map(type, args)):
-            args = tuple(map(_bulk, args))
         if not kwargs and _SCALARS.issuperset(map(type, args)):  # there is nothing to look out for
             data = pickle.dumps((tuple(args), {}), PROTOCOL)
             if len(data) < LARGE:
                 request.arguments.data = data
                 return
+        if not _BULKY.isdisjoint(map(type, args)):
+            args = tuple(map(_bulk, args))
         with passage():
             _put_pickle(request.arguments, (tuple(args), dict(kwargs)), by_value, channel)
         return

@@ -534,10 +534,13 @@ class Connection:
             return CallFuture.of(self.submit, call).wait()
         session = self._link.session()
         request = pb.SessionRequest()
-        _name(request.call, handle, method, timeout, outer)
+        message = request.call
+        message.handle = handle
+        message.method = method
+        if outer is not None or timeout is not None:
+            _put_context(message, timeout, outer)
         values.encode_arguments(
-            *(request.call, args, kwargs, session.serializer, session.by_value, handle_of),
-            session.memory,
+            message, args, kwargs, session.serializer, session.by_value, handle_of, session.memory
         )
         return self._result(session, request, resolve)
 
@@ -558,7 +561,8 @@ class Connection:
         if call.window:
             request.open_stream.credit = call.window
         message = request.open_stream.call if call.window else request.call
-        _name(message, call.handle, call.method, timeout, calls.current() if call.waits else None)
+        message.handle, message.method = call.handle, call.method
+        _put_context(message, timeout, calls.current() if call.waits else None)
         terms = self._link.terms
         values.encode_arguments(
             message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of
@@ -634,9 +638,12 @@ class Connection:
         return self._result(session, pb.SessionRequest(create_handle=request), resolve)
 
     def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
-        response = self._ask(session, request)
+        result = self._ask(session, request).result
+        kind = result.WhichOneof('kind')
+        if kind in values.SCALAR_FORMS:
+            return getattr(result, kind)  # as most do, without further ado
         unpickle = session.serializer != 'native'
-        return self._decoded(response.result, resolve, unpickle, session.memory)
+        return self._decoded(result, resolve, unpickle, session.memory)
 
     def _decoded(
         self, result: pb.Value, resolve: Resolve, unpickle: bool, memory: Channel | None = None
@@ -663,15 +670,24 @@ class Connection:
         return handle.partition('.')[0] == self.actor.id.partition('.')[0]
 
     def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
-        released = self._link.drain() if self._link.pending else ()
-        if released:
-            request.releases.extend(released)
-        try:
+        link = self._link
+        if link.pending:
+            response = self._ask_releasing(link, session, request)
+        else:
             response = session.ask(request)
+        return checked(link, session, response)
+
+    @staticmethod
+    def _ask_releasing(
+        link: Link, session: Session, request: pb.SessionRequest
+    ) -> pb.SessionResponse:
+        released = link.drain()
+        request.releases.extend(released)
+        try:
+            return session.ask(request)
         except SerializationError:  # too large to be sent
-            self._link.give_back(released)
+            link.give_back(released)
             raise
-        return checked(self._link, session, response)
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -745,16 +761,10 @@ class Connection:
         self._finalizer = self._close_when_gone(link)
 
 
-def _name(
-    request: pb.CallRequest,
-    handle: str,
-    method: str,
-    timeout: float | None,
-    outer: calls.CurrentCall | None,
+def _put_context(
+    request: pb.CallRequest, timeout: float | None, outer: calls.CurrentCall | None
 ) -> None:
-    """Say in a request what is called, how long it is waited for, and in which call."""
-    request.handle = handle
-    request.method = method
+    """Say in a request how long the call is waited for, and in which call."""
     if timeout is not None:
         request.context.timeout.FromNanoseconds(round(timeout * 1e9))
     if outer is not None:

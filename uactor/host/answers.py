@@ -27,6 +27,7 @@ class Answers:
 
     def __init__(self, host: Host, by_value: bool) -> None:
         self._host = host
+        self._accepted = host.dispatcher.accepted()
         self._limit = host.max_message_size
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
 
@@ -38,8 +39,12 @@ class Answers:
         response = pb.SessionResponse()
         response.id = request.id
         try:
-            with self._host.dispatcher.accepted():
-                self._fill(caller, request, kind, response)
+            with self._accepted:
+                if kind == 'call':
+                    call = self._host.exchange.call
+                    call(caller, request.call, response.result, self.by_value)
+                else:
+                    self._fill(caller, request, kind, response)
                 if self._limit >= 0:
                     self.check_size(caller, response)
         except BaseException as error:  # also SystemExit: it is the caller's to see
@@ -52,9 +57,7 @@ class Answers:
         self, caller: Caller, request: pb.SessionRequest, kind: str, response: pb.SessionResponse
     ) -> None:
         exchange = self._host.exchange
-        if kind == 'call':
-            exchange.call(caller, request.call, response.result, self.by_value)
-        elif kind == 'get_attribute':
+        if kind == 'get_attribute':
             get = request.get_attribute
             exchange.get_attribute(caller, get, response.result, self.by_value)
         elif kind == 'set_attribute':

@@ -6,13 +6,14 @@ It knows no gRPC.
 
 from __future__ import annotations
 
+import collections
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import CoroutineType
 from typing import Any
 
-from uactor.calls import CurrentCall, run_in
+from uactor.calls import CurrentCall, run_in, running
 from uactor.errors import ActorDiedError, NotExposedError
 from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
@@ -38,34 +39,34 @@ _END: Any = object()
 class _Gate(AbstractContextManager[None]):
     """The context of calls: counts those that are running, and refuses them once it is closed.
 
-    Accepting and closing are decided in one critical section. Not made by contextlib, which sets
-    attributes of the exceptions that pass: one that is a frozen dataclass does not let it.
+    A call first counts itself and then looks whether the gate is closed, and closing it comes before
+    looking whether calls are running: so either the call is refused or it is waited for, without a
+    lock for each. Not made by contextlib, which sets attributes of the exceptions that pass: one
+    that is a frozen dataclass does not let it.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        self._running = 0
+        self._running: collections.deque[None] = collections.deque()
+        self._idle = threading.Condition(threading.Lock())
         self._closed = False
 
     def __enter__(self) -> None:
-        with self._lock:
-            if self._closed:
-                raise ActorDiedError('the actor is shutting down', 'no')
-            self._running += 1
+        self._running.append(None)
+        if self._closed:
+            self.__exit__()
+            raise ActorDiedError('the actor is shutting down', 'no')
 
     def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._closed and not self._running:
+        self._running.pop()
+        if self._closed:
+            with self._idle:
                 self._idle.notify_all()
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
+        self._closed = True
 
     def wait_idle(self, timeout: float) -> bool:
-        with self._lock:
+        with self._idle:
             return self._idle.wait_for(lambda: not self._running, timeout)
 
 
@@ -128,7 +129,7 @@ class Dispatcher:
 
         :raises BaseException: whatever the method raises.
         """
-        if self._mailbox is None:
+        if self._mailbox is None:  # without a context, which takes time
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             return self._finished(caller, result), typeid
         with self.turn(caller, handle, method):
@@ -145,15 +146,16 @@ class Dispatcher:
     ) -> tuple[Any, str]:
         """Run a method, but neither its coroutine nor its generator, whatever else may run."""
         entry = self._table.get(handle)
-        if caller.call is not None:
-            caller.call.runs = type(entry.object), method
+        shared, call = entry.object, caller.call
+        if call is not None:
+            call.runs = type(shared), method
         if method not in entry.exposed:
             return self._unexposed(caller, entry, method, args), ''
         if entry.is_primitive:
-            result = primitives.call(entry.object, method, args, kwargs, caller, self._locks)
+            result = primitives.call(shared, method, args, kwargs, caller, self._locks)
             caller.stage = 'done'
         else:
-            result = self._begun(caller, getattr(entry.object, method), args, kwargs)
+            result = self._begun(caller, getattr(shared, method), args, kwargs)
         return result, entry.method_to_typeid.get(method, '')
 
     def mailbox(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
@@ -206,7 +208,14 @@ class Dispatcher:
         if not caller.checked:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
-        result = run_in(caller.call, function, *args, **kwargs)
+        if caller.call is None:
+            result = function(*args, **kwargs)
+        else:  # as run_in() does, for each call
+            token = running.set(caller.call)
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                running.reset(token)
         if type(result) is not CoroutineType:
             caller.stage = 'done'
         return result

@@ -86,17 +86,18 @@ class Exchange:
 
         :param run: what runs it, if not the dispatcher's ``call``.
         """
-        self._table.use(request.handle)
-        if request.typeid and request.typeid not in self._typeids:
+        handle, asked = request.handle, request.typeid
+        self._table.use(handle)
+        if asked and asked not in self._typeids:
             with field('typeid'):
-                raise ProxyError(f'there is no typeid {request.typeid!r}; see Describe')
+                raise ProxyError(f'there is no typeid {asked!r}; see Describe')
         if request.HasField('arguments'):
             args, kwargs = unpickled(request.arguments, self.pickles, caller.memory)
         else:
             args, kwargs = decoded(request, self.resolve, self.pickles, caller.memory)
         run = run or self._dispatcher.call
-        result, typeid = run(caller, request.handle, request.method, args, kwargs)
-        return result, request.typeid or typeid
+        result, typeid = run(caller, handle, request.method, args, kwargs)
+        return result, asked or typeid
 
     def get_attribute(
         self,

@@ -83,7 +83,12 @@ class Loop:
 
 def is_unfinished(result: Any) -> bool:
     """Tell whether a result needs the loop: a coroutine, or an asynchronous iterator."""
-    return type(result) is CoroutineType or hasattr(type(result), '__anext__')
+    kind = type(result)
+    return kind is CoroutineType or (kind not in _FINISHED and hasattr(kind, '__anext__'))
+
+
+_FINISHED = frozenset([type(None), bool, int, float, str, bytes, list, tuple, dict])
+"""Types that most results have: looking for what a type has not got takes time."""
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]]) -> None:

@@ -123,9 +123,11 @@ class _Session:
         self.process_ends = False
 
     def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionResponse]:
+        caller = self._caller
+        caller.asks()
         for request in requests:
             if request.releases:
-                self._table.release(request.releases, self._caller.client_id)
+                self._table.release(request.releases, caller.client_id)
             kind = request.WhichOneof('kind')
             if kind == 'goodbye':
                 self.polite = True
@@ -136,9 +138,11 @@ class _Session:
             context = answers.context_of(request, kind)
             if context is not None and context.HasField('timeout'):
                 yield self._limited(request, kind, context)
-            else:
-                answers.asks(self._caller, context)
-                yield self._answers.answer(self._caller, request, kind)
+                continue
+            if context is not None:
+                answers.asks(caller, context)
+            yield self._answers.answer(caller, request, kind)
+            caller.asks()  # the next call begins while the client is busy with this answer
 
     def _limited(
         self, request: pb.SessionRequest, kind: str, context: pb.CallContext
