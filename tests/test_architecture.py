@@ -19,7 +19,18 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *('errors', 'v1', 'wire', 'lane', 'inherited', 'memory', 'timers', 'calls', 'auth'),
+        *(
+            'errors',
+            'v1',
+            'wire',
+            'board',
+            'lane',
+            'inherited',
+            'memory',
+            'timers',
+            'calls',
+            'auth',
+        ),
         *('handles', 'local', 'values', 'failures'),
     ]
 )
@@ -31,10 +42,8 @@ ROOMS: dict[str, frozenset[str]] = {
     'errors': frozenset(),
     # The generated modules of the contract.
     'v1': frozenset(),
-    # Loading gRPC, framed messages on Unix sockets, sockets in forked children, and a thread that
-    # sends for finalizers are tools.
+    # Loading gRPC, sockets in forked children, and a thread that sends for finalizers are tools.
     'wire': frozenset(),
-    'lane': frozenset(),
     'inherited': frozenset(),
     'reaper': frozenset(),
     'timers': frozenset(),
@@ -42,6 +51,9 @@ ROOMS: dict[str, frozenset[str]] = {
     'calls': frozenset(['errors']),
     # Memory that processes share; descriptors, not values.
     'memory': frozenset(['errors', 'v1']),
+    # Messages between processes of one host, in memory and on Unix sockets.
+    'board': frozenset(['memory']),
+    'lane': frozenset(['board']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors']),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import multiprocessing
 import os
 import pickle
+import random
+import select
 import signal
 import socket
 import stat
@@ -24,6 +27,7 @@ import pytest
 import uactor
 from tests.support import eventually
 from tests.test_handshake import HELLO, KEY, Trap, call, proof, welcome
+from uactor import board
 from uactor.lane import Lane, LaneError, OversizedError, path_of
 from uactor.v1 import actor_pb2 as pb
 
@@ -188,16 +192,19 @@ def test_clients_that_say_nothing_stop_neither_others_nor_the_end() -> None:
         assert process.exitcode == 0
 
 
-def test_quick_connects_leave_no_thread_and_no_descriptor(target: Any) -> None:
-    before = target.threads(), target.descriptors()
-    for number in range(1000):
-        client = Dialled(lane_of(target))
-        if number % 10 == 0:
-            client.enter()
-        elif number % 10 == 1:
-            client.send(HELLO)
-        client.close()
-    eventually(lambda: (target.threads(), target.descriptors()) == before)
+def test_quick_connects_leave_no_thread_and_no_descriptor() -> None:
+    with Target() as target:  # of its own: no session of another test ends meanwhile
+        for _ in range(1000):
+            target.threads()  # until there is a board, if there will be one
+        before = target.threads(), target.descriptors()
+        for number in range(1000):
+            client = Dialled(lane_of(target))
+            if number % 10 == 0:
+                client.enter()
+            elif number % 10 == 1:
+                client.send(HELLO)
+            client.close()
+        eventually(lambda: (target.threads(), target.descriptors()) == before)
 
 
 def test_connections_of_a_client_leave_no_descriptor_in_it(target: Any) -> None:
@@ -519,3 +526,145 @@ def test_whoever_hangs_up_wakes_the_one_that_waits(ends: tuple[Lane, Lane]) -> N
     waiting.join()
     assert len(failures) == 1
     assert not ours.is_open()
+
+
+# --- the board ------------------------------------------------------------------------------
+
+with_boards = pytest.mark.skipif(not board.POSSIBLE, reason='boards need the memory model of x86')
+
+
+@pytest.fixture
+def sharing(ends: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
+    """Both ends of a lane with a board; none of them sleeps yet."""
+    mapping = mmap.mmap(-1, board.SIZE)
+    for number, end in enumerate(ends):
+        end.share(mapping, number)
+    looking = board.Board(mapping, 0), board.Board(mapping, 1)
+    for end in looking:
+        end.wake()
+    return ends
+
+
+@with_boards
+def test_a_message_to_who_looks_does_without_the_socket(sharing: tuple[Lane, Lane]) -> None:
+    ours, theirs = sharing
+    ours.send(b'hello')
+    assert not select.select([theirs.socket], [], [], 0)[0]
+    assert theirs.receive() == b'hello'
+
+
+@with_boards
+def test_a_message_to_who_sleeps_goes_by_the_socket(sharing: tuple[Lane, Lane]) -> None:
+    ours, theirs = sharing
+    received: list[bytes] = []
+    receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
+    receiver.start()
+    eventually(lambda: not theirs._board._in[board._AWAKE])  # type: ignore[union-attr]
+    ours.send(b'hello')
+    receiver.join()
+    assert received == [b'hello']
+
+
+@with_boards
+def test_messages_by_board_and_socket_stay_in_order(sharing: tuple[Lane, Lane]) -> None:
+    ours, theirs = sharing
+    messages = [b'1', b'2', b'3' * board.ROOM, b'4' * (board.ROOM + 1), b'5']
+    for message in messages:  # there is one place: most go by the socket
+        ours.send(message)
+    assert [bytes(theirs.receive()) for _ in messages] == messages
+    theirs._board.wake()  # type: ignore[union-attr]
+    for message in (b'6' * (board.ROOM + 1), b'7', b'8'):  # only the second is on the board
+        ours.send(message)
+    assert [bytes(theirs.receive())[:1] for _ in range(3)] == [b'6', b'7', b'8']
+
+
+@with_boards
+def test_no_message_is_missed_however_the_ends_look_and_sleep(sharing: tuple[Lane, Lane]) -> None:
+    """Each end sends at random moments, in other sizes, and looks or sleeps as it comes."""
+    count = 30_000
+    sizes = random.Random(5).choices((1, 40, board.ROOM, board.ROOM + 1, 9000), k=count)
+    failed: list[str] = []
+
+    def send(lane: Lane, pauses: random.Random) -> None:
+        for number, size in enumerate(sizes):
+            lane.send(struct.pack('!I', number) + bytes(size - 1))
+            for _ in range(pauses.choice((0, 0, 0, 50, 500))):
+                pass
+
+    def receive(lane: Lane, whims: random.Random) -> None:
+        for number, size in enumerate(sizes):
+            lane._worth = whims.choice((0, 0, 8))
+            message = bytes(lane.receive())
+            if message != struct.pack('!I', number) + bytes(size - 1):
+                failed.append(f'{number}: {message[:4]!r}')
+                return
+
+    threads = [
+        threading.Thread(target=work, args=(lane, random.Random(seed)), daemon=True)
+        for seed, lane in enumerate(sharing)
+        for work in (send, receive)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+    assert not failed
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@with_boards
+def test_the_last_message_is_taken_before_the_end(sharing: tuple[Lane, Lane]) -> None:
+    ours, theirs = sharing
+    ours.send(b'goodbye')
+    ours.hang_up()
+    assert theirs.receive() == b'goodbye'
+    with pytest.raises(LaneError):
+        theirs.receive()
+
+
+@with_boards
+def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
+    sharing: tuple[Lane, Lane],
+) -> None:
+    ours, theirs = sharing
+    ours.send(b'first')
+    assert theirs.receive() == b'first'
+    assert not ours.is_unread
+    theirs._board.wake()  # type: ignore[union-attr]
+    ours.send(b'second')
+    theirs.hang_up()
+    with pytest.raises(LaneError):
+        ours.receive()
+    assert ours.is_unread
+
+
+@with_boards
+def test_a_limit_holds_on_the_board(sharing: tuple[Lane, Lane]) -> None:
+    ours, theirs = sharing
+    theirs.limit = 10
+    ours.send(b'0123456789')
+    assert theirs.receive() == b'0123456789'
+    ours.send(b'0123456789a')
+    with pytest.raises(OversizedError):
+        theirs.receive()
+
+
+@with_boards
+def test_sizes_that_lie_on_the_board_read_nothing_beyond_it(sharing: tuple[Lane, Lane]) -> None:
+    ours, theirs = sharing
+    ours.send(b'hello')
+    ours._board._out[board._LENGTH] = 1 << 31  # type: ignore[union-attr]
+    assert len(theirs.receive()) == board.ROOM
+
+
+@with_boards
+def test_a_busy_connection_gets_a_board_by_itself(target: Any) -> None:
+    def has_board() -> bool:
+        for number in range(100):
+            assert target.take(number) == number
+        return target._connection._link.session().stream._lane._board is not None
+
+    eventually(has_board)
+    for size in (1, board.ROOM // 2, board.ROOM, 9000, 1_000_000):
+        assert target.take(b'x' * size) == b'x' * size
+    assert [target.take(number) for number in range(1000)] == list(range(1000))

@@ -14,6 +14,7 @@ and there is a core to spare.
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import socket
@@ -21,9 +22,13 @@ import struct
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+from uactor.board import ASLEEP, Board
+
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
 """How much is received at first, in bytes."""
+_BELL = b''
+"""Wakes whoever has to look at the board. No message is empty."""
 _PASSING = 1 << 31
 """In the length of a message: descriptors come along."""
 _JOINED = 1 << 16
@@ -37,6 +42,8 @@ HANDSHAKE_LIMIT = 1 << 16
 _PATIENCE = 50e-6
 """How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
 _ACTIVE = 8
+_GLANCES = 16
+"""How often the board is looked at before the socket is."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
 
@@ -78,12 +85,16 @@ class Lane:
     :ivar arrived: takes the descriptors that come along with messages, by their numbers, before
         the message is received; None for one that this process has no room for. While it is None
         itself, no message comes with any.
+    :ivar eager: whether looking has paid for a while, so that a board would, too.
     """
 
     def __init__(self, sock: socket.socket, limit: int = -1) -> None:
         self.socket = sock
         self.limit = limit
         self.arrived: Callable[[int, int | None], None] | None = None
+        self.eager = False
+        self._board: Board | None = None
+        self._sent = self._received = 0  # messages, by the socket
         self._rest = b''
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -92,11 +103,27 @@ class Lane:
         self._soon = 0  # how many messages in a row came soon after going to sleep
         self._trial = 1  # after how many of them looking is tried again
 
+    def share(self, mapping: mmap.mmap, end: int) -> None:
+        """Have a board from now on; what follows may go that way.
+
+        :param end: which end of it this is, 0 or 1.
+        """
+        self._board = Board(mapping, end)
+
     def send(self, message: bytes) -> None:
         """Send a message.
 
         :raises LaneError: when the other end has gone. It has not got the message then.
         """
+        board = self._board
+        if board is not None and (put := board.put(message, self._sent)):
+            if put == ASLEEP:
+                self._write(_BELL)
+            return
+        self._sent += 1
+        self._write(message)
+
+    def _write(self, message: bytes) -> None:
         length = _LENGTH.pack(len(message))
         try:
             if len(message) < _JOINED:
@@ -114,6 +141,7 @@ class Lane:
         """
         head = _LENGTH.pack(_PASSING | len(message)) + _LENGTH.pack(len(passed))
         padding = bytes(max(0, _READ - len(message)))
+        self._sent += 1
         try:
             self.socket.sendall(head + message + padding, socket.MSG_NOSIGNAL)
             for number, descriptor in passed:
@@ -129,24 +157,33 @@ class Lane:
         :raises LaneError: when the other end has gone.
         """
         try:
-            data = self._rest or self._next()
-            while len(data) < _LENGTH.size:
-                data += self._some()
-            (size,) = _LENGTH.unpack_from(data)
-            end = _LENGTH.size + size
-            if 0 <= self.limit < size or len(data) < end:
-                return self._long(data, size)
+            while True:
+                message = self._before_rest() if self._rest else self._wait()
+                if message is not None:
+                    if 0 <= self.limit < len(message):
+                        raise _oversized(len(message), self.limit)
+                    return message
+                data = self._rest
+                while len(data) < _LENGTH.size:
+                    data += self._some()
+                (size,) = _LENGTH.unpack_from(data)
+                end = _LENGTH.size + size
+                if 0 <= self.limit < size or len(data) < end:
+                    self._received += 1
+                    return self._long(data, size)
+                self._rest = data[end:]
+                if size or self._board is None:
+                    self._received += 1
+                    return data[_LENGTH.size : end]
         except OSError as error:
             raise LaneError(error.strerror) from error
-        self._rest = data[end:]
-        return data[_LENGTH.size : end]
 
     def _long(self, data: bytes, size: int) -> bytearray:
         """Receive the rest of a frame that has begun with ``data``."""
         passing = size & _PASSING if self.arrived is not None else 0
         size -= passing
         if 0 <= self.limit < size:
-            raise OversizedError(f'the message has {size} bytes, not at most {self.limit}')
+            raise _oversized(size, self.limit)
         self._rest = b''
         if not passing:
             return self._body(data[_LENGTH.size :], size)
@@ -187,18 +224,31 @@ class Lane:
             raise LaneError('the connection was closed')
         return data
 
-    def _next(self) -> bytes:
-        """Wait for a message, and receive it or its beginning."""
+    def _before_rest(self) -> bytes | None:
+        """Return a message on the board that comes before what the socket has brought."""
+        return self._board.take(self._received) if self._board is not None else None
+
+    def _wait(self) -> bytes | None:
+        """Wait for a message: return it if it is on the board, else receive from the socket."""
         global _latest, _crowded
-        start = perf_counter()
+        board, now = self._board, perf_counter()
         if _latest is not self:
-            _latest, _crowded = self, start + _CROWD
-        if self._worth > 0 and start > _crowded and self._look(start + _PATIENCE):
-            return self._some()
+            _latest, _crowded = self, now + _CROWD
+        if self._worth > 0 and now > _crowded and len(_looking) < self._spare:
+            found = self._look(now + _PATIENCE)
+            if found is not None:
+                if not found:
+                    self._rest = self._some()
+                return found or None
+        if board is not None:
+            board.sleep()
+            message = board.take(self._received)
+            if message is not None:
+                return message
         start = perf_counter()
-        data = self._some()
+        self._rest = self._some()
         self._learn(perf_counter() - start)
-        return data
+        return None
 
     def _learn(self, slept: float) -> None:
         """Learn from how long it took whether looking would have paid."""
@@ -209,27 +259,51 @@ class Lane:
         if self._soon >= self._trial:
             self._soon, self._worth = 0, 1
 
-    def _look(self, end: float) -> bool:
-        """Look for a message until it is too late, and tell whether it has come."""
-        if len(_looking) >= self._spare:
-            return False
-        poll = self._poll.poll
+    def _look(self, end: float) -> bytes | None:
+        """Look for a message until it is too late.
+
+        Return it, or nothing if it is on the socket; None when none has come.
+        """
+        poll, found = self._poll.poll, None
         try:
             _looking.add(self)
-            while not (found := poll(0)) and perf_counter() < end:
-                pass
+            if self._board is None:
+                while not (ready := poll(0)) and perf_counter() < end:
+                    pass
+                found = b'' if ready else None
+            else:
+                found = self._look_at(self._board, end)
         finally:
             _looking.discard(self)
-        if found:
+        if found is not None:
             if self._worth < _ACTIVE:
                 self._worth += 1
                 if self._worth == _ACTIVE:
-                    self._trial = 1
-            return True
-        self._worth -= _LOSS
-        if self._worth <= 0:  # the other side may be on this very core
-            self._trial = min(2 * self._trial, _LONGEST_TRIAL)
-        return False
+                    self._trial, self.eager = 1, True
+        else:
+            self._worth -= _LOSS
+            if self._worth <= 0:  # the other side may be on this very core
+                self._trial = min(2 * self._trial, _LONGEST_TRIAL)
+        return found
+
+    def _look_at(self, board: Board, end: float) -> bytes | None:
+        board.wake()
+        take, poll, received = board.take, self._poll.poll, self._received
+        while True:
+            for _ in range(_GLANCES):
+                if (message := take(received)) is not None:
+                    return message
+            if poll(0):  # which lets other threads run, too
+                # What is on the board may have come before what is on the socket, or the end.
+                message = take(received)
+                return b'' if message is None else message
+            if perf_counter() > end:
+                return None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the other end, when it has gone, has surely not got the last message."""
+        return self._board is not None and self._board.is_unread
 
     def is_open(self) -> bool:
         """Tell whether the other end is there. Any thread may ask."""
@@ -248,6 +322,10 @@ class Lane:
     def close(self) -> None:
         """Give the descriptor back, when no thread sends or receives."""
         self.socket.close()
+
+
+def _oversized(size: int, limit: int) -> OversizedError:
+    return OversizedError(f'the message has {size} bytes, not at most {limit}')
 
 
 GONE = getattr(select, 'POLLRDHUP', select.POLLHUP)

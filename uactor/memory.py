@@ -41,6 +41,8 @@ LARGE = 1 << 17
 _ALIGNMENT = 64
 _MARKS_SLOT = 0
 """In the place of a segment's number: the descriptor is that of the page with the marks."""
+BOARD_SLOT = 1 << 16
+"""The same: the descriptor is that of a board, see :mod:`uactor.board`."""
 _SLOTS = range(1, mmap.PAGESIZE)
 _DONE, _INHERITED = 1, 2
 """Marks: nobody looks at the segment any more; or only a forked child may."""
@@ -216,7 +218,7 @@ def _mark(marks: mmap.mmap, slot: int, pid: int, forks: int) -> None:
         marks[slot] = _DONE if forks == _borrowed.forks else _INHERITED
 
 
-def _foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
+def foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
     """Map what another process has made.
 
     :raises SerializationError: when it is not what it should be.
@@ -233,7 +235,7 @@ def _foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
 def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
     """Map a segment, to be marked when the last view has gone."""
     with _borrowed.lock:
-        mapping = _foreign(descriptor, _extent(memory.sizes), mmap.MAP_PRIVATE)
+        mapping = foreign(descriptor, _extent(memory.sizes), mmap.MAP_PRIVATE)
         _borrowed.mappings.add(mapping)
         finalizer = weakref.finalize(
             mapping, _mark, marks, memory.slot, os.getpid(), _borrowed.forks
@@ -326,7 +328,7 @@ class Channel:
             self._arrived[slot] = descriptor
             return
         try:
-            self._their_marks = _foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
+            self._their_marks = foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
         except SerializationError as error:
             log.debug('no marks can be set: %s', error)  # without them nothing is borrowed
         finally:

@@ -583,8 +583,8 @@ def _unpickled(message: pb.Pickle, unpickle: bool, channel: Channel | None) -> A
     if not data and channel is not None:
         data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
         return loads(data, buffers)
-    # Who pickled them could write to them.
-    return loads(data, map(bytearray, message.buffers) if message.buffers else ())
+    # Who pickled them could write to them. They are taken only if there are any.
+    return loads(data, map(bytearray, message.buffers))
 
 
 def _key(key: Any) -> Any:
@@ -645,6 +645,9 @@ def size_of(message: pb.SessionRequest | pb.SessionResponse) -> int:
 # --- calls -------------------------------------------------------------------------------------
 
 
+_plain_pickle = pickle.dumps
+
+
 def encode_arguments(
     request: pb.CallRequest,
     args: Sequence[Any],
@@ -661,7 +664,7 @@ def encode_arguments(
     if serializer != 'native':
         request.accept_pickle = True
         if not kwargs and _SCALARS.issuperset(map(type, args)):  # there is nothing to look out for
-            data = pickle.dumps((tuple(args), {}), PROTOCOL)
+            data = _plain_pickle((tuple(args), {}), PROTOCOL)
             if len(data) < LARGE:
                 request.arguments.data = data
                 return

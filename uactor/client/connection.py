@@ -675,7 +675,7 @@ class Connection:
             response = self._ask_releasing(link, session, request)
         else:
             response = session.ask(request)
-        return checked(link, session, response)
+        return checked(link, session, response) if response.HasField('failure') else response
 
     @staticmethod
     def _ask_releasing(

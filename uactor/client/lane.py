@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -11,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from uactor import errors, lane, memory, values
+from uactor import board, errors, lane, memory, values
 from uactor.client.stream import StreamEnd
 from uactor.errors import (
     ActorUnreachableError,
@@ -22,6 +23,8 @@ from uactor.errors import (
 from uactor.handles import socket_path
 from uactor.inherited import disconnect
 from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 
 def offered(address: str) -> str | None:
@@ -87,6 +90,7 @@ class LaneStream:
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
+        self._shares = False
         self.memory: memory.Channel | None = None
         if memory.POSSIBLE:
             self.memory = memory.Channel()
@@ -103,14 +107,40 @@ class LaneStream:
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         try:
-            if self.memory is None or not self.memory.outgoing:
+            channel = self.memory
+            if channel is None or not (channel.outgoing or self._lane.eager):
                 self._lane.send(request.SerializeToString())
             else:
-                passed = self.memory.passed(values.memories(request))
-                self._lane.send_with(request.SerializeToString(), passed)
+                self._send_with_memory(request, channel)
         except lane.LaneError as error:
             self.receive()  # why the host has closed it, if it has said so
             raise StreamEnd(str(error)) from error
+
+    def _send_with_memory(self, request: pb.SessionRequest, channel: memory.Channel) -> None:
+        passed = channel.passed(values.memories(request)) if channel.outgoing else []
+        segment = self._new_board() if self._lane.eager else None
+        if segment is not None:
+            passed.append((memory.BOARD_SLOT, segment.descriptor))
+        if passed:
+            self._lane.send_with(request.SerializeToString(), passed)
+        else:
+            self._lane.send(request.SerializeToString())
+        if segment is not None:
+            self._lane.share(segment.mapping, 0)
+
+    def _new_board(self) -> memory.Segment | None:
+        """Return memory for a board, if it pays and can be had. The other end gets it, too."""
+        self._lane.eager = False
+        if self._shares and board.POSSIBLE:
+            try:
+                return memory.Segment(board.SIZE)
+            except OSError as error:
+                log.debug('there will be no board: %s', error)
+        return None
+
+    def share(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._shares = True
 
     def receive(self) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
@@ -118,7 +148,7 @@ class LaneStream:
             response = pb.SessionResponse.FromString(self._lane.receive())  # type: ignore[arg-type]
         except lane.LaneError as error:
             self._end()
-            raise StreamEnd(str(error)) from error
+            raise StreamEnd(str(error), unread=self._lane.is_unread) from error
         if response.id:
             return response
         self._end()

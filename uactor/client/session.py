@@ -54,6 +54,8 @@ class Session:
 
     :ivar actor: handle of the actor at the other end.
     :ivar serializer: how values travel.
+    :ivar by_value: whether classes and functions may travel by value. Not between different Python
+        versions, where cloudpickle's code objects crash the receiver.
     :ivar limit: largest message that the host takes, in bytes; 0 for any.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
@@ -123,24 +125,19 @@ class Session:
         except StreamEnd as end:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
-        self.restrict(welcome.serializer)
-        self.limit = welcome.max_message_size
-        self.memory = self.stream.memory if welcome.memory else None
         self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
+        self.restrict(welcome.serializer)
+        self.limit = welcome.max_message_size
+        self.memory = self.stream.memory if welcome.memory else None
+        if self.memory is not None:
+            self.stream.share()
 
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""
         self.serializer = values.stricter(self.serializer, serializer)
-
-    @property
-    def by_value(self) -> bool:
-        """Whether classes and functions may travel by value.
-
-        Not between different Python versions, where cloudpickle's code objects crash the receiver.
-        """
-        return self._same_versions and self.serializer == 'cloudpickle'
+        self.by_value = self._same_versions and self.serializer == 'cloudpickle'
 
     # --- requests --------------------------------------------------------------------------
 
@@ -184,7 +181,8 @@ class Session:
                 raise VersionError('the actor answered another request than the one asked')
             self.busy = False
         except StreamEnd as end:
-            raise self._ended(end, opening, 'maybe' if sent else 'no') from end.__cause__
+            executed: Executed = 'maybe' if sent and not end.unread else 'no'
+            raise self._ended(end, opening, executed) from end.__cause__
         except BaseException:  # KeyboardInterrupt: the response would meet the next request
             self.abandon()
             raise

@@ -14,12 +14,16 @@ class StreamEnd(Exception):
 
     :ivar kind: what the host refuses, as the class of our error; None when it has said nothing.
     :ivar details: what is known of the end, for people.
+    :ivar unread: whether the host has surely not got the last message.
     """
 
-    def __init__(self, details: str, kind: type[Exception] | None = None) -> None:
+    def __init__(
+        self, details: str, kind: type[Exception] | None = None, unread: bool = False
+    ) -> None:
         super().__init__(details)
         self.details = details
         self.kind = kind
+        self.unread = unread
 
 
 class Stream(Protocol):
@@ -31,6 +35,10 @@ class Stream(Protocol):
 
     ended: bool
     memory: Channel | None
+
+    def share(self) -> None:
+        """Know that the host shares memory, too."""
+        ...
 
     def is_free(self) -> bool:
         """Tell whether this thread can use it, wherever a finalizer has interrupted it."""

@@ -39,10 +39,10 @@ _END: Any = object()
 class _Gate(AbstractContextManager[None]):
     """The context of calls: counts those that are running, and refuses them once it is closed.
 
-    A call first counts itself and then looks whether the gate is closed, and closing it comes before
-    looking whether calls are running: so either the call is refused or it is waited for, without a
-    lock for each. Not made by contextlib, which sets attributes of the exceptions that pass: one
-    that is a frozen dataclass does not let it.
+    A call first counts itself and then looks whether the gate is closed, and closing it comes
+    before looking whether calls are running: so either the call is refused or it is waited for,
+    without a lock for each. Not made by contextlib, which sets attributes of the exceptions that
+    pass: one that is a frozen dataclass does not let it.
     """
 
     def __init__(self) -> None:

@@ -153,7 +153,8 @@ class Exchange:
 
         :raises Interrupted: when the client has gone meanwhile; nothing is held then.
         """
-        caller.confirm()
+        if caller.undo is not None or caller.interrupt.fired:
+            caller.confirm()
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):
             result.handle.CopyFrom(self.shared(caller, value, typeid, detailed=not pickles))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import mmap
 import os
 import select
 import socket
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from google.protobuf.message import DecodeError
 
-from uactor import errors, memory, values
+from uactor import board, errors, memory, values
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -193,7 +194,18 @@ class _LaneDoor:
         self._lane.limit = self._max_message_size
         if self.memory is not None:
             self.memory.limit = self._max_message_size
-            self._lane.arrived = self.memory.arrived
+            self._lane.arrived = self._arrived
+
+    def _arrived(self, number: int, descriptor: int | None) -> None:
+        if number != memory.BOARD_SLOT or descriptor is None:
+            self.memory.arrived(number, descriptor)  # type: ignore[union-attr]
+            return
+        try:
+            self._lane.share(memory.foreign(descriptor, board.SIZE, mmap.MAP_SHARED), 1)
+        except SerializationError as error:
+            log.debug('there will be no board: %s', error)
+        finally:
+            os.close(descriptor)
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when the client has gone."""

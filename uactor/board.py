@@ -1,0 +1,110 @@
+"""The board of a lane: memory that both ends have, for messages to whoever is looking for them.
+
+A message on a socket takes a system call to be sent, another to be noticed, and a third to be
+received. While both ends of a lane look for messages rather than sleep, they can do without: the
+sender writes its message into a place in shared memory, and then its number, for which the
+receiver looks.
+
+Each direction has one place, which holds one message at a time. It is used only as long as the
+receiver is known to look there before it sleeps; everything else goes by the socket. So nothing
+waits for a place, and two rules keep messages in order and have none missed:
+
+- With a message stands how many have gone by the socket before; it is not taken any sooner.
+- The receiver says that it will sleep, and then looks once more; the sender puts a message, and
+  then looks once more whether the receiver sleeps, and wakes it if so. Either one sees the other's
+  doing. That needs a processor on which a memory barrier is at hand in Python, and on which what
+  is written in one order is seen in the same.
+"""
+
+from __future__ import annotations
+
+import mmap
+import platform
+import threading
+from typing import Literal
+
+from uactor import memory
+
+POSSIBLE = memory.POSSIBLE and platform.machine() in ('x86_64', 'AMD64', 'i686')
+"""Whether stores are seen in the order in which they are made."""
+
+_HALF = 1 << 12
+SIZE = 2 * _HALF
+"""How large the memory is, in bytes."""
+ROOM = _HALF - 128
+"""Largest message that finds place, in bytes."""
+
+# Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
+_AWAKE, _TAKEN = 0, 1
+_NUMBER, _LENGTH, _BEFORE = 16, 17, 18
+_WORD = 4
+_MESSAGE = 19 * _WORD
+_WRAP = 1 << 32
+
+Put = Literal[0, 1, 2]
+NOT, DONE, ASLEEP = 0, 1, 2
+"""What has become of a message: there is no place for it; it is there; it is there, and the other
+end has to be woken for it."""
+
+
+class Board:
+    """One end of a board. One thread puts at a time, and one takes.
+
+    :param descriptor: of the memory.
+    :param end: which end this is, 0 or 1.
+    """
+
+    def __init__(self, mapping: mmap.mmap, end: int) -> None:
+        self._mapping = mapping
+        words = memoryview(mapping).cast('I')
+        half = _HALF // _WORD
+        self._out, self._in = words[end * half :][:half], words[(1 - end) * half :][:half]
+        self._out_at, self._in_at = end * _HALF + _MESSAGE, (1 - end) * _HALF + _MESSAGE
+        self._put = self._taken = 0
+        self._barrier = threading.Lock()
+
+    def put(self, message: bytes, before: int) -> Put:
+        """Put a message where the other end looks for it.
+
+        :param before: how many messages have gone by the socket.
+        """
+        out, size = self._out, len(message)
+        if not out[_AWAKE] or out[_TAKEN] != self._put or size > ROOM:
+            return NOT
+        self._mapping[self._out_at : self._out_at + size] = message
+        out[_LENGTH] = size
+        out[_BEFORE] = before % _WRAP
+        self._put = out[_NUMBER] = (self._put + 1) % _WRAP
+        with self._barrier:
+            pass
+        return DONE if out[_AWAKE] else ASLEEP
+
+    def take(self, before: int) -> bytes | None:
+        """Return a message that is there, if its turn has come.
+
+        :param before: how many messages have come by the socket.
+        """
+        come = self._in
+        number = come[_NUMBER]
+        if number == self._taken or come[_BEFORE] != before % _WRAP:
+            return None
+        size = min(come[_LENGTH], ROOM)
+        message = self._mapping[self._in_at : self._in_at + size]
+        self._taken = come[_TAKEN] = number
+        return message
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether what was put last has not been taken. It never is when the other end has gone."""
+        return self._out[_TAKEN] != self._put
+
+    def wake(self) -> None:
+        """Let the other end put messages: this one looks for them."""
+        self._in[_AWAKE] = 1
+
+    def sleep(self) -> None:
+        """Have the other end put no more, as far as it has not; it wakes this one from now on."""
+        if self._in[_AWAKE]:
+            self._in[_AWAKE] = 0
+            with self._barrier:
+                pass
