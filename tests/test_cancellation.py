@@ -65,6 +65,7 @@ def test_a_queued_coroutine_that_is_cancelled_never_runs(mailbox: Any) -> None:
             await queued
 
     asyncio.run(main())
+    assert not event.is_set.future().result()  # has come after the cancellation
     event.set()
     running.result()
     assert mailbox.noted() == []

@@ -21,7 +21,6 @@ from __future__ import annotations
 import mmap
 import platform
 import threading
-from typing import Literal
 
 from uactor import memory
 
@@ -41,8 +40,7 @@ _WORD = 4
 _MESSAGE = 19 * _WORD
 _WRAP = 1 << 32
 
-Put = Literal[0, 1, 2]
-NOT, DONE, ASLEEP = 0, 1, 2
+NOT, DONE, ASLEEP = range(3)
 """What has become of a message: there is no place for it; it is there; it is there, and the other
 end has to be woken for it."""
 
@@ -63,8 +61,8 @@ class Board:
         self._put = self._taken = 0
         self._barrier = threading.Lock()
 
-    def put(self, message: bytes, before: int) -> Put:
-        """Put a message where the other end looks for it.
+    def put(self, message: bytes, before: int) -> int:
+        """Put a message where the other end looks for it; tell what has become of it.
 
         :param before: how many messages have gone by the socket.
         """

@@ -12,7 +12,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from uactor.local import NO_TICKET, Call, Receiver, Ticket
 
@@ -271,3 +271,51 @@ class Items:
             finally:
                 self._notify = None
         return self._handed_out(*self._items.get())
+
+
+class Awaited(Protocol):
+    """What can be waited for.
+
+    :ivar done: whether it is there.
+    """
+
+    done: bool
+
+
+class Arrival:
+    """Has a consumer wait for one of many things that others bring, and wakes it for that one."""
+
+    def __init__(self) -> None:
+        self._awaited: Awaited | None = None
+        self._notify: Callable[[], None] = _nothing
+
+    def note(self, what: Awaited) -> None:
+        """Know that something is done."""
+        if self._awaited is what:
+            self._notify()
+
+    def wait(self, what: Awaited) -> None:
+        """Wait until something is done."""
+        if what.done:
+            return
+        arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._expect(what, lambda: arrived.put(None))
+        if not what.done:  # else nobody may notify
+            arrived.get()
+
+    async def await_for(self, what: Awaited) -> None:
+        """Await that something is done."""
+        if what.done:
+            return
+        post, arrived = _post(asyncio.get_running_loop()), asyncio.Event()
+        self._expect(what, lambda: post.put(arrived.set))
+        if not what.done:
+            await arrived.wait()
+
+    def _expect(self, what: Awaited, notify: Callable[[], None]) -> None:
+        self._notify = notify
+        self._awaited = what
+
+
+def _nothing() -> None:
+    """Wake nobody."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from uactor.handles import Token
 
@@ -27,6 +27,9 @@ Resolve = Callable[[Shared], Any]
 """Makes the proxy for a shared object."""
 
 
+Leaves = Literal['gathered', 'held', 'now']
+
+
 class Call:
     """A call that is to be made without blocking.
 
@@ -35,10 +38,12 @@ class Call:
     :ivar proxy: what is called: it has to live until the call is answered.
     :ivar waits: whether the method that makes the call, if it is an actor's, waits for it.
     :ivar window: how many items of a stream may be on their way; 0 for a call that has one result.
+    :ivar leaves: when its message does. ``'held'`` is for one that others follow at once, and
+        ``'now'`` for the last of these; any other may gather with what comes before it has left.
     """
 
     __slots__ = (
-        *('args', 'handle', 'kwargs', 'method', 'proxy'),
+        *('args', 'handle', 'kwargs', 'leaves', 'method', 'proxy'),
         *('resolve', 'timeout', 'waits', 'window'),
     )
 
@@ -64,6 +69,7 @@ class Call:
         self.proxy = proxy
         self.waits = waits
         self.window = window
+        self.leaves: Leaves = 'gathered'
 
 
 class Receiver(Protocol):

@@ -7,13 +7,15 @@ closed connections, unless it is told at that moment to keep to errors.
 
 from __future__ import annotations
 
+import collections
+import functools
 import importlib
 import os
+import queue
 import sys
 import threading
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Protocol, TypeVar
 
 _VERBOSITY = 'GRPC_VERBOSITY'
 
@@ -26,36 +28,65 @@ _MOST = 128
 """Most bytes, and messages, that are sent as one where single ones would do."""
 _ENVELOPE = 8
 """Most bytes that a message of that size takes more as a part of another."""
-_NOTHING: Any = object()
+_IN_BYTES = 2
+"""Protobuf's wire type of messages in messages."""
 
 
-class Message(Protocol):
-    """A message of a pipelined session, in either direction."""
+class Outbox:
+    """Messages that wait to be sent, in their wire form and in order, by one thread at a time."""
 
-    @property
-    def more(self) -> Any:
-        """The messages that follow it."""
-        ...
+    def __init__(self) -> None:
+        self._messages: collections.deque[bytes | int] = collections.deque()
+        self._by_number: dict[int, bytes] = {}
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_awaited = False
+        self._ended = False
 
-    def ByteSize(self) -> int:
-        """Return how many bytes it takes."""
-        ...
+    def put(self, message: bytes) -> None:
+        """Add a message; wake nobody. Safe in finalizers."""
+        self._messages.append(message)
 
+    def put_numbered(self, number: int, message: bytes) -> None:
+        """Add a message that can be taken back; wake nobody."""
+        self._by_number[number] = message
+        self._messages.append(number)
 
-T = TypeVar('T', bound=Message)
-S = TypeVar('S', covariant=True)
+    def recall(self, number: int) -> bool:
+        """Have a message not sent, unless it is being sent; tell whether it is not."""
+        return self._by_number.pop(number, None) is not None
 
+    def get(self) -> bytes | None:
+        """Take out the next message; None when there is none."""
+        while True:
+            try:
+                found = self._messages.popleft()
+            except IndexError:
+                return None
+            if not isinstance(found, int):
+                return found
+            message = self._by_number.pop(found, None)
+            if message is not None:  # else it has been taken back
+                return message
 
-class Waiting(Protocol[S]):
-    """Messages that wait to be sent: a queue of one consumer."""
+    def wake(self) -> None:
+        """Wake who waits for messages. Safe in finalizers."""
+        if self._is_awaited:
+            self._is_awaited = False
+            self._tokens.put(None)
 
-    def get(self) -> S | None:
-        """Wait for the next one; None at the end."""
-        ...
+    def end(self) -> None:
+        """Have nobody wait any more."""
+        self._ended = True
+        self.wake()
 
-    def empty(self) -> bool:
-        """Tell whether there is none."""
-        ...
+    def wait(self) -> bool:
+        """Wait until there are messages; tell whether there are, or this is the end."""
+        while not self._messages and not self._ended:
+            # Whoever puts a message now either sees that it is awaited, or is seen here.
+            self._is_awaited = True
+            if not self._messages and not self._ended:
+                self._tokens.get()
+        return bool(self._messages)
 
 
 def load_grpc() -> ModuleType:
@@ -86,26 +117,34 @@ def environment() -> dict[bytes, bytes]:
         return dict(os.environb)
 
 
-def together(messages: Waiting[T], limit: int = -1) -> Iterator[T]:
-    """Yield queued messages until there is a None, those that have gathered as one.
+def together(messages: Outbox, field: int, limit: int = -1) -> Iterator[bytes]:
+    """Take out all messages, and yield them, those that have gathered as one.
 
-    Nothing is waited for but the first: a single message goes out at once.
-
+    :param field: number of the field in which a message has those that follow it.
     :param limit: most bytes that a message may have; -1 for any number.
     """
+    tag = varint(field << 3 | _IN_BYTES)
     largest = _TOGETHER if limit < 0 else min(_TOGETHER, limit - _MOST * _ENVELOPE)
     first = messages.get()
     while first is not None:
-        size = first.ByteSize()
-        following = None
-        while len(first.more) < _MOST:
-            if messages.empty():
-                following = _NOTHING
+        parts, size = [first], len(first)
+        following = messages.get()
+        while following is not None and len(parts) < 3 * _MOST:
+            size += len(following)
+            if size > largest:
                 break
+            parts += tag, varint(len(following)), following
             following = messages.get()
-            if following is None or (size := size + following.ByteSize()) > largest:
-                break
-            first.more.append(following)
-            following = _NOTHING
-        yield first
-        first = messages.get() if following is _NOTHING else following
+        yield b''.join(parts)
+        first = following
+
+
+@functools.lru_cache(maxsize=1024)
+def varint(number: int) -> bytes:
+    """Return a number in Protobuf's form."""
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

@@ -169,6 +169,13 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(request)
 
+    def put(self, message: bytes) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._requests.put(pb.SessionRequest.FromString(message))
+
+    def share(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+
     def receive(self) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
         import grpc  # loaded with the first channel; this module is not

@@ -550,13 +550,14 @@ class Connection:
             return self._submitted(call, receiver)
         except Exception as error:  # what can't be sent ends the call as what can't be done
             receiver.fail(error)
+            if call.leaves == 'now':  # those that have been held for it must leave
+                self._link.pipeline().flush()
             return NO_TICKET
 
     def _submitted(self, call: Call, receiver: Receiver) -> Ticket:
         timeout = calls.sooner(call.timeout)
-        told = f'{call.method}() has taken longer than {timeout} seconds'
         if timeout is not None and timeout <= 0:
-            raise DeadlineError(told, 'no')
+            raise DeadlineError(_told(call, timeout), 'no')
         request = pb.SessionRequest()
         if call.window:
             request.open_stream.credit = call.window
@@ -571,16 +572,20 @@ class Connection:
         if self._link.pending:
             request.releases.extend(self._link.drain())
         pipeline = self._link.pipeline()
-        pending = Pending(pipeline, receiver, lambda response: self._come(response, call.resolve))
+        pending = Pending(pipeline, receiver, self._come, call)
         if timeout is not None:
-            pending.expire_at(time.monotonic() + timeout, told)
-        pipeline.submit(request, pending)
+            pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
+        pipeline.submit(request, pending, call.leaves)
         return pending
 
     def _come(self, response: pb.SessionResponse, resolve: Resolve) -> Any:
         """Return what a response of the pipeline carries, or raise it."""
-        unpickle = self._link.terms.serializer != 'native'
         kind = response.WhichOneof('kind')
+        if kind == 'result':
+            form = response.result.WhichOneof('kind')
+            if form in values.SCALAR_FORMS:
+                return getattr(response.result, form)  # as most do, without further ado
+        unpickle = self._link.terms.serializer != 'native'
         if kind == 'failure':
             with self._link.granting(response.failure.pickle.granted):
                 raise failures.decode(response.failure, unpickle)
@@ -759,6 +764,10 @@ class Connection:
         link.held = parents.held
         link.inherited = self._fork_lease
         self._finalizer = self._close_when_gone(link)
+
+
+def _told(call: Call, timeout: float) -> str:
+    return f'{call.method}() has taken longer than {timeout} seconds'
 
 
 def _put_context(

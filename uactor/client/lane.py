@@ -116,6 +116,13 @@ class LaneStream:
             self.receive()  # why the host has closed it, if it has said so
             raise StreamEnd(str(error)) from error
 
+    def put(self, message: bytes) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        try:
+            self._lane.send(message)
+        except lane.LaneError as error:
+            raise StreamEnd(str(error)) from error
+
     def _send_with_memory(self, request: pb.SessionRequest, channel: memory.Channel) -> None:
         passed = channel.passed(values.memories(request)) if channel.outgoing else []
         segment = self._new_board() if self._lane.eager else None

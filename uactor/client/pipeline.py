@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -17,22 +16,24 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.local import Receiver
+from uactor.local import Call, Leaves, Receiver, Resolve
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import together
+from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
     from uactor.local import StreamReceiver
 
 _SMALL = 1 << 15
-"""Largest message that surely fits into the buffers of a connection that is at rest, in bytes."""
+"""How much surely fits into the buffers of a connection, beside nothing else, in bytes."""
 
+_MORE = pb.SessionRequest.MORE_FIELD_NUMBER
 _GRACE = 0.25
 """How long the host has to say that a deadline has passed, in seconds."""
 
-Decode = Callable[[pb.SessionResponse], Any]
-"""Makes the value that a response carries; raises the exception of a failure."""
+Decode = Callable[[pb.SessionResponse, Resolve], Any]
+"""Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
+raises the exception of a failure."""
 
 
 class Pending:
@@ -42,14 +43,15 @@ class Pending:
     holds, which have to be given back.
     """
 
-    __slots__ = ('_decode', '_pipeline', '_receiver', '_timer', 'number')
+    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_timer', 'number', 'size')
 
-    def __init__(self, pipeline: Pipeline, receiver: Receiver, decode: Decode) -> None:
+    def __init__(self, pipeline: Pipeline, receiver: Receiver, decode: Decode, call: Call) -> None:
         self._pipeline = pipeline
         self._receiver = receiver
         self._decode = decode
+        self._call = call  # and with it what is called, which has to live until then
         self._timer: Timer | None = None
-        self.number = 0
+        self.number = self.size = 0
 
     def expire_at(self, expires: float, told: str) -> None:
         """Fail with a :class:`DeadlineError` at a time.
@@ -91,7 +93,7 @@ class Pending:
         :param more: whether others follow.
         """
         try:
-            value = self._decode(response)
+            value = self._decode(response, self._call.resolve)
         except BaseException as error:  # what the method raised, SystemExit for one
             self.fail(error)
             return
@@ -105,43 +107,6 @@ class Pending:
         """End with an error."""
         self._stop_timer()
         self._receiver.fail(error)
-
-
-class _Unsent:
-    """Messages that wait to be sent, in order. What is in it can be taken back."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
-        self._requests: dict[int, pb.SessionRequest] = {}
-
-    def put(self, request: pb.SessionRequest) -> None:
-        """Add a message. Safe in finalizers."""
-        if request.id:
-            self._requests[request.id] = request
-        self._queue.put(request)
-
-    def end(self) -> None:
-        """Have no more taken out."""
-        self._queue.put(None)
-
-    def get(self) -> pb.SessionRequest | None:
-        """Wait for a message, to send it."""
-        request = self._queue.get()
-        if request is not None:
-            self._requests.pop(request.id, None)
-        return request
-
-    def empty(self) -> bool:
-        """Tell whether there is none."""
-        return self._queue.empty()
-
-    def recall(self, number: int) -> bool:
-        """Make a message one that asks for nothing, unless it is being sent; tell whether it is."""
-        request = self._requests.pop(number, None)
-        if request is None:
-            return False
-        request.ClearField(request.WhichOneof('kind'))  # type: ignore[arg-type]
-        return True
 
 
 class Pipeline:
@@ -159,8 +124,9 @@ class Pipeline:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
-        self._unsent = _Unsent()
+        self._unsent = Outbox()
         self._sending = threading.Lock()
+        self._asked = self._answered = 0  # how much, in bytes
         self._session: Session | None = None
         self._ended: Exception | None = None
         threading.Thread(target=self._run, name='uactor-pipeline', daemon=True).start()
@@ -171,44 +137,61 @@ class Pipeline:
         session = self._session
         return self._ended is None and (session is None or session.alive)
 
-    def submit(self, request: pb.SessionRequest, pending: Pending) -> None:
+    def submit(self, request: pb.SessionRequest, pending: Pending, leaves: Leaves) -> None:
         """Send a request, whose responses ``pending`` takes. Numbers rise as requests leave.
 
+        :param leaves: when; see :class:`uactor.local.Call`.
         :raises ActorDiedError: when the session has ended.
         """
         with self._lock:
             if self._ended is not None:
                 raise ActorDiedError(str(self._ended), 'no') from self._ended
             request.id = pending.number = number = next(self._numbers)
+            message = request.SerializeToString()
+            pending.size = len(message)
+            self._asked += len(message)
+            alone = not self._pending
             self._pending[number] = pending
-            try:
-                self._send(request)
-            except BaseException:
-                self._pending.pop(number, None)
-                raise
+            self._unsent.put_numbered(number, message)
+        if leaves == 'now' or (alone and leaves == 'gathered'):
+            self.flush()
+        elif leaves == 'gathered':
+            self._unsent.wake()
 
-    def _send(self, request: pb.SessionRequest) -> None:
-        """Send what comes alone at once, and small: that never waits. Else have it gathered."""
+    def flush(self) -> None:
+        """Send what has gathered: here, if it surely finds room at the other end."""
         session = self._session
-        alone = len(self._pending) == 1 and request.ByteSize() <= _SMALL
-        if session is None or not alone or not self._sending.acquire(blocking=False):
-            self._unsent.put(request)  # also when a signal has interrupted what follows
-            return
-        try:
-            session.offer(request)  # if the session has ended, the other thread sees that
-        finally:
-            self._sending.release()
+        small = self._asked - self._answered <= _SMALL
+        if small and session is not None and self._sending.acquire(blocking=False):
+            try:
+                self._send_all(session)
+            finally:
+                self._sending.release()
+        else:
+            self._unsent.wake()
 
-    def post(self, request: pb.SessionRequest) -> None:
+    def _send_all(self, session: Session) -> None:
+        try:
+            for message in together(self._unsent, _MORE, session.limit or -1):
+                session.put(message)  # if the session has ended, the other thread sees that
+        except BaseException:  # what has been half sent, or not at all, would be waited for in vain
+            session.abandon()
+            raise
+
+    def post(self, message: pb.SessionRequest) -> None:
         """Send a message that has no response, after those before it. Safe in finalizers."""
         if os.getpid() == self._pid:  # else a forked child: the calls are its parent's
-            self._unsent.put(request)
+            self._unsent.put(message.SerializeToString())
+            self._unsent.wake()
 
     def recall(self, number: int) -> bool:
         """Have a request not sent that has not left yet; tell whether that came in time."""
         if not self._unsent.recall(number):
             return False
-        self._pending.pop(number, None)
+        pending = self._pending.pop(number, None)
+        if pending is not None:
+            with self._lock:
+                self._asked -= pending.size
         return True
 
     # --- the thread --------------------------------------------------------------------------
@@ -235,18 +218,16 @@ class Pipeline:
                 self._session.abandon()
 
     def _send_gathered(self, session: Session) -> None:
-        try:
-            for request in together(self._unsent, session.limit or -1):
-                with self._sending:
-                    session.offer(request)
-        except BaseException:  # what can't be sent, whyever, would be waited for in vain
-            session.abandon()
-            raise
+        while self._unsent.wait():
+            with self._sending:
+                self._send_all(session)
 
     def _take(self, response: pb.SessionResponse) -> None:
         more = response.HasField('item')
         pending = self._pending.get(response.id) if more else self._pending.pop(response.id, None)
         if pending is not None:
+            if not more:
+                self._answered += pending.size
             pending.take(response, more)
 
     def _end(self, error: Exception) -> None:

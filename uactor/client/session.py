@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import platform
@@ -158,6 +159,14 @@ class Session:
                 return False
             finally:
                 self._offering = False
+
+    def put(self, message: bytes) -> None:
+        """Send a message of a pipelined session, in its wire form. Any thread may.
+
+        Nothing is said when the actor has ended: that :meth:`receive` does.
+        """
+        with self._offer, contextlib.suppress(StreamEnd):
+            self.stream.put(message)
 
     def ask(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         """Send a request and wait for its response.

@@ -55,6 +55,10 @@ class Stream(Protocol):
         """
         ...
 
+    def put(self, message: bytes) -> None:
+        """Send a message that is in its wire form; see :meth:`send`."""
+        ...
+
     def receive(self) -> pb.SessionResponse:
         """Wait for the next response.
 

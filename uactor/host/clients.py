@@ -42,6 +42,12 @@ class Caller:
     :ivar call: what the method can know of the call.
     """
 
+    # What most callers begin with.
+    undo: Callable[[], None] | None = None
+    memory: Channel | None = None
+    stage: Stage = 'asked'
+    call: CurrentCall | None = None
+
     def __init__(
         self,
         client_id: str = ANONYMOUS,
@@ -55,10 +61,6 @@ class Caller:
         self.owns_thread = owns_thread
         self.owner = self
         self.interrupt = Interrupt()
-        self.undo: Callable[[], None] | None = None
-        self.memory: Channel | None = None
-        self.stage: Stage = 'asked'
-        self.call: CurrentCall | None = None
 
     def asks(self, path: Sequence[str] = (), timeout: float | None = None) -> None:
         """Begin another call.

@@ -171,16 +171,23 @@ class _LaneDoor:
                 return
             yield request
 
-    def send(self, response: pb.SessionResponse) -> None:
+    def send(self, response: pb.SessionResponse | bytes) -> None:
         """Send a response.
 
         :raises LaneError: when the client has gone.
         """
-        if self.memory is None or not self.memory.outgoing:
+        if isinstance(response, bytes):
+            self._lane.send(response)
+        elif self.memory is None or not self.memory.outgoing:
             self._lane.send(response.SerializeToString())
         else:
             passed = self.memory.passed(values.memories(response))
             self._lane.send_with(response.SerializeToString(), passed)
+
+    def put(self, message: bytes) -> None:
+        """See :class:`uactor.host.sessions.Door`."""
+        with contextlib.suppress(LaneError):  # the thread that reads finds that the client has gone
+            self._lane.send(message)
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Send a failure that answers no request; it is the last message."""

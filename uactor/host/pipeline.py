@@ -7,10 +7,11 @@ them is the door's business.
 from __future__ import annotations
 
 import asyncio
+import collections
 import functools
-import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -21,39 +22,60 @@ from uactor.host.clients import Caller
 from uactor.host.loop import closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
-from uactor.host.workers import Workers
+from uactor.host.workers import Job, Watch, Workers, run
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import together
+from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
 
+_MORE = pb.SessionResponse.MORE_FIELD_NUMBER
+_SPREAD = 1.0
+"""For how long workers run the calls after one that did not come back soon, in seconds."""
+Send = Callable[[bytes], None]
 _TURN = 64
 """How many items a stream sends before other calls have their turn on its thread."""
 
 
 class Pipeline:
-    """Takes the requests of one pipelined session as they come."""
+    """Takes the requests of one pipelined session as they come.
 
-    def __init__(self, caller: Caller, answers: Answers, host: Host) -> None:
+    :param send: sends a message, from any thread, one at a time; None where only the thread of the
+        session can.
+
+    The thread that reads them runs the calls, too, one after the other: handing each over to
+    another thread would cost more than a small call. When one does not come back soon, another
+    thread reads on, and for a while workers run the calls.
+    """
+
+    def __init__(
+        self, caller: Caller, answers: Answers, host: Host, send: Send | None = None
+    ) -> None:
         self.caller = caller
         self.answers = answers
         self.host = host
+        self._send = send
+        self._sending = threading.Lock()
         self.workers = Workers()
         self.polite = False
         self.process_ends = False
         self._calls: dict[int, Call] = {}
-        self._responses: queue.SimpleQueue[pb.SessionResponse | None] = queue.SimpleQueue()
+        self._responses = Outbox()
+        self._arrived: collections.deque[pb.SessionRequest] = collections.deque()
+        self._reader = 0  # which thread reads
+        self._watch = Watch(self._spread)
+        self._spread_until = 0.0
 
-    def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionResponse]:
+    def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[bytes]:
         """Yield responses until the client leaves or goes; on another thread, take requests."""
+        self._requests = requests
         with self.caller.interrupt.wakes(self):
-            threading.Thread(
-                target=self._take_all, args=(requests,), name='uactor-pipeline', daemon=True
-            ).start()
+            self._start_reading()
             try:
-                yield from together(self._responses, self.host.max_message_size)
+                while self._responses.wait():
+                    with self._sending:
+                        yield from self._gathered()
             finally:
                 self.wake()
 
@@ -61,17 +83,65 @@ class Pipeline:
         """Give all calls up: the client has gone, or the actor is ending."""
         for call in tuple(self._calls.values()):
             call.give_up('gone')
-        self._responses.put(None)
+        self._responses.end()
 
-    def _take_all(self, requests: Iterator[pb.SessionRequest]) -> None:
+    def _gathered(self) -> Iterator[bytes]:
+        return together(self._responses, _MORE, self.host.max_message_size)
+
+    def _flush(self) -> None:
+        """Have sent what has been answered, before this thread waits."""
+        if self._send is None or not self._sending.acquire(blocking=False):
+            self._responses.wake()
+            return
         try:
-            for request in requests:
-                for one in (request, *request.more):
-                    self._take(one)
-                if self.polite:
-                    return
+            for message in self._gathered():
+                self._send(message)
         finally:
+            self._sending.release()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def _start_reading(self) -> None:
+        threading.Thread(target=self._read, name='uactor-pipeline', daemon=True).start()
+
+    def _spread(self) -> None:
+        """Have another thread read on: this one is in a call that does not come back soon.
+
+        :raises RuntimeError: when there is no thread to be had.
+        """
+        self._responses.wake()
+        self._spread_until = time.monotonic() + _SPREAD
+        before, self._reader = self._reader, 0
+        try:
+            self._start_reading()
+        except RuntimeError:
+            self._reader = before
+            raise
+
+    def _read(self) -> None:
+        self._reader = me = threading.get_ident()
+        try:
+            while self._take_arrived(me):
+                self._flush()
+                request = None if self.polite else next(self._requests, None)
+                if request is None:
+                    self.wake()
+                    return
+                self._arrived.append(request)
+                self._arrived.extend(request.more)
+        except BaseException:
             self.wake()
+            raise
+
+    def _take_arrived(self, me: int) -> bool:
+        """Take what has come; tell whether this thread still reads."""
+        while self._reader == me:
+            try:
+                request = self._arrived.popleft()
+            except IndexError:
+                return True
+            self._take(request)
+        return False
 
     def _take(self, request: pb.SessionRequest) -> None:
         if request.releases:
@@ -88,21 +158,45 @@ class Pipeline:
             if isinstance(known, StreamCall):
                 known.grant(request.credit.items)
         elif kind is not None and kind != 'proof':
-            make = {'call': MethodCall, 'open_stream': StreamCall}.get(kind, Call)
-            self._calls[request.id] = call = make(self, request, kind)
+            self._calls[request.id] = call = _KINDS.get(kind, Call)(self, request, kind)
             call.enter()
+
+    # --- calls ---------------------------------------------------------------------------------
+
+    def run(self, job: Job) -> None:
+        """Have a job run after those that came before.
+
+        :raises RuntimeError: when there is no thread to be had; the job does not run.
+        """
+        if (
+            self._reader != threading.get_ident()
+            or self._watch.has_job
+            or not self.workers.are_idle
+            or self._spread_until > time.monotonic()
+        ):
+            self.workers.put(job)
+            return
+        with self._watch:
+            run(job)
 
     def send(self, response: pb.SessionResponse) -> None:
         """Send a response that is not the last one of its request."""
         if response.id in self._calls:
-            self._responses.put(response)
+            self._put(response)
 
     def end(self, response: pb.SessionResponse) -> None:
         """Send the last response of a request."""
         if self._calls.pop(response.id, None) is not None:
-            self._responses.put(response)
+            self._put(response)
         else:  # it has been answered at its deadline
             self.host.exchange.take_back(self.caller, response)
+
+    def _put(self, response: pb.SessionResponse) -> None:
+        self._responses.put(response.SerializeToString())
+        if (
+            self._reader != threading.get_ident()
+        ):  # which sees to it, once it has done what there is
+            self._responses.wake()
 
     def forget(self, request: pb.SessionRequest) -> None:
         """Know that there is nobody to be told of a request any more."""
@@ -128,7 +222,7 @@ class Call:
 
     def _queue(self, job: Callable[[], None]) -> None:
         try:
-            self._pipeline.workers.put(job)
+            self._pipeline.run(job)
         except RuntimeError:
             self._end()
             Call._fail(self, ActorUnreachableError(NO_THREADS))
@@ -167,21 +261,24 @@ class Call:
 class MethodCall(Call):
     """A call of a method: may wait for its turn, and for a coroutine, without a thread."""
 
+    _lock = threading.Lock()  # of all: it is held for moments
+    # Most calls need none of these.
+    _abandon: Callable[[], None] | None = None
+    _leave: Callable[[], None] | None = None
+    _over: Callable[[], None] | None = None
+    _timer: Timer | None = None
+
     def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
         self._call = self._called(request)
         super().__init__(pipeline, request, kind)
-        self._lock = threading.Lock()
-        self._abandon: Callable[[], None] | None = None
-        self._leave: Callable[[], None] | None = None
-        self._over: Callable[[], None] | None = None
-        self._timer: Timer | None = None
 
     @staticmethod
     def _called(request: pb.SessionRequest) -> pb.CallRequest:
         return request.call
 
     def _ask(self) -> None:
-        asks(self.caller, self._call.context)
+        call = self._call
+        asks(self.caller, call.context if call.HasField('context') else None)
 
     def enter(self) -> None:
         """See :class:`Call`."""
@@ -464,3 +561,4 @@ class StreamCall(MethodCall):
 
 
 _END: Any = object()
+_KINDS: Mapping[str, type[Call]] = {'call': MethodCall, 'open_stream': StreamCall}

@@ -193,7 +193,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
         door = _GrpcDoor(context, authorized)
-        return sessions.serve(self._host, _until_gone(request_iterator), door)
+        return map(_parsed, sessions.serve(self._host, _until_gone(request_iterator), door))
 
     def Shutdown(
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
@@ -206,6 +206,11 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             return pb.ShutdownResponse()
 
 
+def _parsed(response: pb.SessionResponse | bytes) -> pb.SessionResponse:
+    """Return a response as gRPC takes it."""
+    return pb.SessionResponse.FromString(response) if isinstance(response, bytes) else response
+
+
 class _GrpcDoor:
     """The stream of a session, as :class:`uactor.host.sessions.Door`."""
 
@@ -213,6 +218,7 @@ class _GrpcDoor:
         self._context = context
         self.authorized = authorized
         self.memory: Channel | None = None
+        self.put = None
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Abort the RPC with the status of ``error``."""

@@ -20,7 +20,7 @@ from uactor.host import answers
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
-from uactor.host.pipeline import Pipeline
+from uactor.host.pipeline import Pipeline, Send
 from uactor.host.waiting import Interrupted
 from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
@@ -40,6 +40,14 @@ class Door(Protocol):
     authorized: bool
     memory: Channel | None
 
+    @property
+    def put(self) -> Send | None:
+        """What sends a message in its wire form, from any thread, one at a time.
+
+        None when only the thread of the session can send.
+        """
+        ...
+
     def refuse(self, error: UActorException) -> NoReturn:
         """End the session and tell the client why. Called on the session's thread."""
         ...
@@ -55,8 +63,11 @@ class Door(Protocol):
 
 def serve(
     host: Host, requests: Iterator[pb.SessionRequest], door: Door
-) -> Generator[pb.SessionResponse, None, None]:
-    """Serve a session until its client leaves or goes, upon which ``requests`` end."""
+) -> Generator[pb.SessionResponse | bytes, None, None]:
+    """Serve a session until its client leaves or goes, upon which ``requests`` end.
+
+    Yields responses, as messages or in their wire form.
+    """
     first = next(requests, None)
     if first is None:
         return
@@ -85,8 +96,12 @@ def serve(
     caller.memory = memory
     host.clients.joined(caller)
     by_value = values.travel_by_value(hello.python_version, hello.cloudpickle_version)
-    kind = Pipeline if hello.pipelined else _Session
-    session = kind(caller, Answers(host, by_value), host)
+    answering = Answers(host, by_value)
+    session: Pipeline | _Session
+    if hello.pipelined:
+        session = Pipeline(caller, answering, host, door.put)
+    else:
+        session = _Session(caller, answering, host)
     try:
         door.on_end(caller.interrupt.fire)
         yield from session.serve(requests)

@@ -85,18 +85,18 @@ class Interrupt:
     :ivar reason: and why.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wakeable: set[Wakeable] = set()
-        self.fired = False
-        self.reason: Reason = 'gone'
+    # There is one for each call of a pipelined session, and few are ever fired or waited by.
+    _lock = threading.Lock()  # of all: it is held for moments
+    _wakeable: frozenset[Wakeable] = frozenset()
+    fired = False
+    reason: Reason = 'gone'
 
     def fire(self, reason: Reason = 'gone') -> None:
         """End the waits that are under way, and all that follow. Any thread may."""
         with self._lock:
             if not self.fired:
                 self.fired, self.reason = True, reason
-            wakeable = tuple(self._wakeable)
+            wakeable = self._wakeable
         for waiter in wakeable:
             waiter.wake()
 
@@ -113,7 +113,7 @@ class Interrupt:
     def wakes(self, waiter: Wakeable) -> Iterator[None]:
         """Let :meth:`fire` wake ``waiter`` meanwhile."""
         with self._lock:
-            self._wakeable.add(waiter)
+            self._wakeable |= {waiter}
             fired = self.fired
         if fired:
             waiter.wake()
@@ -121,7 +121,7 @@ class Interrupt:
             yield
         finally:
             with self._lock:
-                self._wakeable.discard(waiter)
+                self._wakeable -= {waiter}
 
     def on_this_thread(self) -> _OnThisThread:
         """Return a context in which the waits of this thread are interruptible."""

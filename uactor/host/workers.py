@@ -8,10 +8,13 @@ added: without a fixed bound, since what is waited for may be a call that comes 
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+
+from uactor.timers import timers
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +24,20 @@ _BUSY_PATIENCE = 0.2
 """The same while this process computes: more threads would not make that faster."""
 _IDLE = 1.0
 """How long a worker stays without a call, in seconds."""
+_QUIET = 20
+"""How many looks show nothing before there is no more looking."""
 _FASTEST = 64
 """How many workers are added at once, at most."""
 
 Job = Callable[[], None]
+
+
+def run(job: Job) -> None:
+    """Run a job on a thread that is needed afterwards."""
+    try:
+        job()
+    except BaseException:
+        log.exception('a call could not be answered')
 
 
 class Workers:
@@ -62,10 +75,7 @@ class Workers:
     def _work(self) -> None:
         job = self._next()
         while job is not None:
-            try:
-                job()
-            except BaseException:  # a worker that ends is missed
-                log.exception('a call could not be answered')
+            run(job)
             del job  # and what it holds, while this thread waits for the next
             with self._ready:
                 self._idle += 1
@@ -82,6 +92,11 @@ class Workers:
             self._begun += 1
             self._idle -= 1
             return self._jobs.popleft()
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether no job waits to begin."""
+        return not self._jobs
 
     # --- growing -----------------------------------------------------------------------------
 
@@ -126,3 +141,53 @@ class Workers:
                 log.warning('calls have to wait: %s', error)
                 return number
         return count
+
+
+class Watch(contextlib.AbstractContextManager[None]):
+    """The context of jobs on a thread that has other things to do: notices one that does not end.
+
+    :param overdue: is called then, once for the job, on a thread of its own.
+    """
+
+    def __init__(self, overdue: Callable[[], None]) -> None:
+        self._overdue = overdue
+        self._begun = self._ended = self._seen = self._told = 0
+        self._quiet = 0
+        self._watched = False
+
+    @property
+    def has_job(self) -> bool:
+        """Whether a job is running."""
+        return self._begun != self._ended
+
+    def __enter__(self) -> None:
+        self._begun += 1
+        if not self._watched:
+            self._watched = True
+            timers.at(time.monotonic() + _PATIENCE, self._look)
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended += 1
+
+    def _look(self) -> None:
+        if self._seen != self._begun:
+            self._seen, self._quiet = self._begun, 0
+        elif self._begun == self._ended or self._told == self._begun:
+            self._quiet += 1
+            if self._quiet >= _QUIET:
+                # Whoever begins a job now either sees that, or is seen here.
+                self._watched = False
+                if self._seen == self._begun:
+                    return
+                self._watched = True
+        else:
+            self._tell()
+        timers.at(time.monotonic() + _PATIENCE, self._look)
+
+    def _tell(self) -> None:
+        self._told = self._begun
+        try:
+            self._overdue()
+        except RuntimeError as error:  # tried again at the next look
+            self._told = 0
+            log.warning('calls have to wait: %s', error)

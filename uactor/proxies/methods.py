@@ -20,7 +20,7 @@ from uactor.local import Call
 from uactor.proxies.results import Results, Stream
 
 if TYPE_CHECKING:
-    from uactor.local import Receiver, Ticket
+    from uactor.local import Leaves, Receiver, Ticket
     from uactor.proxies.base import BaseProxy
 
 P = ParamSpec('P')
@@ -113,8 +113,10 @@ class RemoteMethod(Generic[P, C, R, T]):
         :param window: how many calls may be under way, or done and not fetched yet.
         """
 
-        def submit(args: tuple[Any, ...], receiver: Receiver) -> Ticket:
-            return self._proxy._connection.submit(self._call(args, {}), receiver)
+        def submit(args: tuple[Any, ...], receiver: Receiver, leaves: Leaves) -> Ticket:
+            call = self._call(args, {})
+            call.leaves = leaves
+            return self._proxy._connection.submit(call, receiver)
 
         return Results(submit, zip(iterable, *more, strict=False), window)
 

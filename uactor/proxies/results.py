@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from uactor.futures import Items
-from uactor.local import NO_TICKET, Receiver, Ticket
+from uactor.futures import Arrival, Items
+from uactor.local import NO_TICKET, Leaves, Receiver, Ticket
 
 T = TypeVar('T')
 
@@ -121,13 +122,15 @@ class Stream(_Iteration[T]):
 class Results(_Iteration[T]):
     """The results of calls, in their order; so many at a time.
 
+    Calls are made in bursts, of half of that: they travel together.
+
     :param submit: makes a call with such arguments.
     :param arguments: of the calls, drawn as the results are fetched.
     """
 
     def __init__(
         self,
-        submit: Callable[[tuple[Any, ...], Receiver], Ticket],
+        submit: Callable[[tuple[Any, ...], Receiver, Leaves], Ticket],
         arguments: Iterator[tuple[Any, ...]],
         window: int,
     ) -> None:
@@ -137,63 +140,76 @@ class Results(_Iteration[T]):
         self._submit = submit
         self._arguments = arguments
         self._window = window
-        self._results: collections.deque[Items] = collections.deque()
+        self._results: collections.deque[_Result] = collections.deque()
+        self._arrival = Arrival()
         self._call_on()
 
     def _call_on(self) -> None:
-        while len(self._results) < self._window:
-            args = next(self._arguments, None)
-            if args is None:
-                return
-            result = _Result()
-            result.ticket = self._submit(args, result)
+        if len(self._results) * 2 > self._window:
+            return
+        burst = list(itertools.islice(self._arguments, self._window - len(self._results)))
+        for left, args in zip(reversed(range(len(burst))), burst, strict=True):
+            result = _Result(self._arrival)
+            result.ticket = self._submit(args, result, 'held' if left else 'now')
             self._results.append(result)
 
     def _cancel(self) -> None:
         while self._results:
             self._results.popleft().ticket.cancel()
 
-    def _fetched(self, is_value: bool, value: Any) -> T:
-        self._results.popleft()
+    def _fetched(self) -> T:
+        result = self._results.popleft()
         self._call_on()
-        if is_value:
-            fetched: T = value
+        if result.error is None:
+            fetched: T = result.value
             return fetched
         try:
-            raise value
+            raise result.error
         finally:
-            del value  # a cycle with its traceback otherwise
+            del result  # a cycle with the traceback otherwise
 
     def __next__(self) -> T:
         if not self._results:
             raise StopIteration
         try:
-            found = self._results[0].next()
+            self._arrival.wait(self._results[0])
         except BaseException:  # KeyboardInterrupt
             self.close()
             raise
-        return self._fetched(*found)
+        return self._fetched()
 
     async def __anext__(self) -> T:
         if not self._results:
             raise StopAsyncIteration
         try:
-            found = await self._results[0].anext()
+            await self._arrival.await_for(self._results[0])
         except BaseException:  # CancelledError
             self.close()
             raise
-        return self._fetched(*found)
+        return self._fetched()
 
 
-class _Result(Items):
+class _Result:
     """Receives the result of one call."""
 
-    def __init__(self) -> None:
-        super().__init__(1)
+    __slots__ = ('_arrival', 'done', 'error', 'ticket', 'value')
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+        self.ticket: Ticket = NO_TICKET
+        self.done = False
+        self.error: BaseException | None = None
 
     def receive(self, value: Any) -> None:
         """See :class:`uactor.local.Receiver`."""
-        self._put(True, value)
+        self.value = value
+        self._end()
 
-    def _grant(self, items: int) -> None:
-        """Grant nothing: there is one result."""
+    def fail(self, error: BaseException) -> None:
+        """See :class:`uactor.local.Receiver`."""
+        self.error = error
+        self._end()
+
+    def _end(self) -> None:
+        self.done = True
+        self._arrival.note(self)
