@@ -31,7 +31,7 @@ COMMON = frozenset(
             'calls',
             'auth',
         ),
-        *('handles', 'local', 'values', 'failures'),
+        *('handles', 'local', 'definitions', 'values', 'failures'),
     ]
 )
 
@@ -62,7 +62,8 @@ ROOMS: dict[str, frozenset[str]] = {
     # What receives results that nobody blocks for: proxies make it, connections fill it.
     'futures': frozenset(['local']),
     # What travels. Both sides share it, and so it knows neither.
-    'values': frozenset(['errors', 'v1', 'memory']),
+    'definitions': frozenset(['errors', 'v1']),
+    'values': frozenset(['errors', 'v1', 'memory', 'definitions']),
     'failures': frozenset(['errors', 'v1', 'values']),
     # An actor class as a typed service: annotations, not processes.
     'service': frozenset(['errors', 'v1', 'values']),

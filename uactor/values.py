@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from uactor import errors
+from uactor.definitions import Definitions, defined
 from uactor.errors import SerializationError, UActorException
 from uactor.memory import LARGE, Channel
 from uactor.v1 import actor_pb2 as pb
@@ -94,12 +95,14 @@ class Passage:
     :ivar leases: those taken on objects of other actors, by their ids. One will do for all
         proxies of an object in the message, and for the second try where names won't do.
     :ivar undo: gives these leases up, when there is no message after all.
+    :ivar has_proxies: whether the pickle holds any, whose receiver takes a hold when it comes.
     """
 
     def __init__(self, granting: bool = False) -> None:
         self.grants: list[str] | None = [] if granting else None
         self.leases: dict[str, str] = {}
         self.undo: list[Callable[[], None]] = []
+        self.has_proxies = False
 
 
 class _Passages(threading.local):
@@ -170,6 +173,26 @@ class _NamePickler(pickle.Pickler):
         elif isinstance(obj, _VIEWS):  # as multiprocessing.managers does
             return list, (list(obj),)
         return NotImplemented
+
+
+class _NumberPickler(_NamePickler):
+    """Pickles by number what a session remembers, and all else by name.
+
+    :param numbers: gets those that the pickle has.
+    """
+
+    def __init__(self, definitions: Definitions, numbers: Numbers, *args: Any) -> None:
+        super().__init__(*args)
+        self._definitions = definitions
+        self._numbers = numbers
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, types.FunctionType)) and not importable(obj):
+            number = self._definitions.number(obj)
+            if number is not None:
+                self._numbers[number] = None
+                return defined, (number,)
+        return super().reducer_override(obj)
 
 
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
@@ -285,17 +308,38 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
     return _checked(_dumped(value, by_value, None))
 
 
+def definition(value: Any) -> bytes | None:
+    """Pickle a class or function by value; None when it has to be pickled anew each time."""
+    with passage() as made:
+        data = _by_value(value, None)
+    return None if made.has_proxies else data
+
+
+def new_definitions() -> Definitions:
+    """Return what a new session remembers: nothing so far."""
+    return Definitions(definition, loads)
+
+
 Buffers = list[pickle.PickleBuffer]
+Numbers = dict[int, None]
 
 
-def _dumped(value: Any, by_value: bool, buffers: Buffers | None) -> bytes:
+def _dumped(
+    value: Any,
+    by_value: bool,
+    buffers: Buffers | None,
+    definitions: Definitions | None = None,
+    numbers: Numbers | None = None,
+) -> bytes:
     """Pickle ``value``.
 
     :param buffers: gets the large buffers, which are not in the pickle then.
+    :param definitions: what the session remembers.
+    :param numbers: gets what is used of that.
     :raises SerializationError: when it can't be pickled.
     """
     try:
-        data = _by_name(value, by_value, buffers)
+        data = _by_name(value, by_value, buffers, definitions, numbers)
         return _by_value(value, buffers) if data is None else data
     except UActorException:
         raise
@@ -310,14 +354,25 @@ def _dumped(value: Any, by_value: bool, buffers: Buffers | None) -> bytes:
         raise SerializationError(f'cannot send {_described(value)}: {reason}') from error
 
 
-def _by_name(value: Any, quits: bool, buffers: Buffers | None) -> bytes | None:
-    """Return the pickle, or, with ``quits``, None where names won't do."""
+def _by_name(
+    value: Any,
+    quits: bool,
+    buffers: Buffers | None,
+    definitions: Definitions | None,
+    numbers: Numbers | None,
+) -> bytes | None:
+    """Return the pickle, or, with ``quits``, None where names and numbers won't do."""
     grants = _granted()
     count = len(grants)
+    pickler: Callable[..., pickle.Pickler] = _NamePickler
+    if definitions is not None and numbers is not None:
+        pickler = functools.partial(_NumberPickler, definitions, numbers)
     try:
-        return _pickled(_NamePickler, value, buffers)
+        return _pickled(pickler, value, buffers)
     except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError):
         del grants[count:]  # of a pickle that nobody gets
+        if numbers is not None:
+            numbers.clear()
         if not quits:
             raise
         return None
@@ -337,7 +392,7 @@ def _by_value(value: Any, buffers: Buffers | None) -> bytes:
     return _pickled(_NamelessPickler, value, buffers)
 
 
-def _pickled(pickler: type[pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:
+def _pickled(pickler: Callable[..., pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:
     stream = io.BytesIO()
     keep: Callable[[pickle.PickleBuffer], bool] | None = None
     if buffers is not None:
@@ -437,23 +492,33 @@ def put_scalar(message: pb.Value, value: Any, channel: Channel | None = None) ->
 
 
 def put(
-    message: pb.Value, value: Any, by_value: bool = True, channel: Channel | None = None
+    message: pb.Value,
+    value: Any,
+    by_value: bool = True,
+    channel: Channel | None = None,
+    definitions: Definitions | None = None,
 ) -> None:
     """Put ``value`` into ``message``, for a peer that accepts pickles.
 
     :param channel: takes what is large.
+    :param definitions: what the session remembers.
     :raises SerializationError: when it can't be pickled.
     """
     if not put_scalar(message, value, channel):
         if type(value) in _BULKY:
             value = _bulk(value)
-        _put_pickle(message.pickle, value, by_value, channel)
+        _put_pickle(message.pickle, value, by_value, channel, definitions)
 
 
-def encode(value: Any, by_value: bool = True, channel: Channel | None = None) -> pb.Value:
+def encode(
+    value: Any,
+    by_value: bool = True,
+    channel: Channel | None = None,
+    definitions: Definitions | None = None,
+) -> pb.Value:
     """Return ``value`` for a peer that accepts pickles; see :func:`put`."""
     message = pb.Value()
-    put(message, value, by_value, channel)
+    put(message, value, by_value, channel, definitions)
     return message
 
 
@@ -475,9 +540,18 @@ def _bulk(value: Any) -> Any:
     return _Bulk(value) if type(value) in _BULKY and len(value) >= LARGE else value
 
 
-def _put_pickle(message: pb.Pickle, value: Any, by_value: bool, channel: Channel | None) -> None:
+def _put_pickle(
+    message: pb.Pickle,
+    value: Any,
+    by_value: bool,
+    channel: Channel | None,
+    definitions: Definitions | None,
+) -> None:
     buffers: Buffers = []
-    data = _dumped(value, by_value, buffers)
+    numbers: Numbers = {}
+    data = _dumped(value, by_value, buffers, definitions, numbers)
+    if numbers and definitions is not None:
+        message.definitions.extend(definitions.to_send(numbers))
     if len(data) < LARGE and not buffers:
         message.data = data
         return
@@ -544,20 +618,25 @@ def unshareable(value: Any) -> pb.Handle:
 
 
 def decode(
-    value: pb.Value, resolve: Resolve, unpickle: bool, channel: Channel | None = None
+    value: pb.Value,
+    resolve: Resolve,
+    unpickle: bool,
+    channel: Channel | None = None,
+    definitions: Definitions | None = None,
 ) -> Any:
     """Return the Python value.
 
     :param resolve: makes what a handle stands for.
     :param unpickle: whether pickles are accepted.
     :param channel: has what has come beside the message.
+    :param definitions: what the session remembers.
     :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
     """
     kind = value.WhichOneof('kind')
     if kind in SCALAR_FORMS:
         return getattr(value, kind)
     if kind == 'pickle':
-        return _unpickled(value.pickle, unpickle, channel)
+        return _unpickled(value.pickle, unpickle, channel, definitions)
     if kind == 'list':
         return [decode(item, resolve, unpickle) for item in value.list.items]
     if kind == 'map':
@@ -576,15 +655,21 @@ SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
 """Kinds of values that are what they hold, and bring nothing along."""
 
 
-def _unpickled(message: pb.Pickle, unpickle: bool, channel: Channel | None) -> Any:
+def _unpickled(
+    message: pb.Pickle, unpickle: bool, channel: Channel | None, definitions: Definitions | None
+) -> Any:
     if not unpickle:
         raise SerializationError("this side accepts no pickles (serializer='native')")
     data = message.data
+    buffers: Iterable[Any]
     if not data and channel is not None:
         data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
+    else:  # whoever pickled them could write to them
+        buffers = map(bytearray, message.buffers)
+    if definitions is None:
         return loads(data, buffers)
-    # Who pickled them could write to them. They are taken only if there are any.
-    return loads(data, map(bytearray, message.buffers))
+    definitions.receive(message.definitions)
+    return definitions.used_by(loads, data, buffers)
 
 
 def _key(key: Any) -> Any:
@@ -620,21 +705,28 @@ def _handles_in(value: pb.Value) -> Iterator[str]:
             yield from granted(entry.value)
 
 
-def memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
-    """Return what describes the memory that comes along with a message of ours."""
+def _pickles_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pickle]:
     kind = message.WhichOneof('kind')
     if isinstance(message, pb.SessionResponse):
-        pickles = [message.result.pickle] if kind == 'result' else []
-    elif kind == 'call':
-        pickles = [message.call.arguments]
-    elif kind == 'set_attribute':
-        pickles = [message.set_attribute.value.pickle]
-    elif kind == 'create_handle':
+        return [message.result.pickle] if kind == 'result' else []
+    if kind == 'call':
+        return [message.call.arguments]
+    if kind == 'set_attribute':
+        return [message.set_attribute.value.pickle]
+    if kind == 'create_handle':
         created = message.create_handle
-        pickles = [value.pickle for value in (*created.args, *created.kwargs.values())]
-    else:
-        pickles = []
-    return [found.memory for found in pickles if found.HasField('memory')]
+        return [value.pickle for value in (*created.args, *created.kwargs.values())]
+    return []
+
+
+def memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
+    """Return what describes the memory that comes along with a message of ours."""
+    return [found.memory for found in _pickles_in(message) if found.HasField('memory')]
+
+
+def definitions_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Definition]:
+    """Return the definitions that come along with a message of ours."""
+    return [known for found in _pickles_in(message) for known in found.definitions]
 
 
 def size_of(message: pb.SessionRequest | pb.SessionResponse) -> int:
@@ -656,10 +748,12 @@ def encode_arguments(
     by_value: bool,
     share: Share,
     channel: Channel | None = None,
+    definitions: Definitions | None = None,
 ) -> None:
     """Put the arguments of a call into ``request``.
 
     :param channel: takes what is large.
+    :param definitions: what the session remembers.
     """
     if serializer != 'native':
         request.accept_pickle = True
@@ -671,7 +765,8 @@ def encode_arguments(
         if not _BULKY.isdisjoint(map(type, args)):
             args = tuple(map(_bulk, args))
         with passage():
-            _put_pickle(request.arguments, (tuple(args), dict(kwargs)), by_value, channel)
+            arguments = tuple(args), dict(kwargs)
+            _put_pickle(request.arguments, arguments, by_value, channel, definitions)
         return
     with passage():
         request.args.extend(encode_native(value, share) for value in args)
@@ -680,11 +775,16 @@ def encode_arguments(
 
 
 def decode_arguments(
-    message: pb.Pickle, unpickle: bool, channel: Channel | None = None
+    message: pb.Pickle,
+    unpickle: bool,
+    channel: Channel | None = None,
+    definitions: Definitions | None = None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that travel as one pickle.
 
     :raises SerializationError: when it is not accepted or can't be rebuilt.
     """
-    arguments: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(message, unpickle, channel)
+    arguments: tuple[Sequence[Any], Mapping[str, Any]] = _unpickled(
+        message, unpickle, channel, definitions
+    )
     return arguments

@@ -37,6 +37,7 @@ from uactor.client.session import (
     note_end,
 )
 from uactor.client.stream import StreamEnd, Transport
+from uactor.definitions import Definitions, UnknownDefinitionError
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -540,7 +541,9 @@ class Connection:
         if outer is not None or timeout is not None:
             _put_context(message, timeout, outer)
         values.encode_arguments(
-            message, args, kwargs, session.serializer, session.by_value, handle_of, session.memory
+            *(message, args, kwargs, session.serializer, session.by_value, handle_of),
+            session.memory,
+            session.definitions,
         )
         return self._result(session, request, resolve)
 
@@ -613,7 +616,7 @@ class Connection:
             if session.serializer == 'native':
                 encoded = values.encode_native(value, handle_of)
             else:
-                encoded = values.encode(value, session.by_value, session.memory)
+                encoded = _encoded(session, value)
         request = pb.SetAttributeRequest(
             handle=handle,
             name=name,
@@ -634,7 +637,7 @@ class Connection:
 
             def encoded(value: Any) -> pb.Value:
                 if pickles:
-                    return values.encode(value, session.by_value, session.memory)
+                    return _encoded(session, value)
                 return values.encode_native(value, handle_of)
 
             request.args.extend(encoded(value) for value in args)
@@ -648,10 +651,19 @@ class Connection:
         if kind in values.SCALAR_FORMS:
             return getattr(result, kind)  # as most do, without further ado
         unpickle = session.serializer != 'native'
-        return self._decoded(result, resolve, unpickle, session.memory)
+        try:
+            return self._decoded(result, resolve, unpickle, session.memory, session.definitions)
+        except UnknownDefinitionError:
+            session.abandon()  # the next one begins anew
+            raise
 
     def _decoded(
-        self, result: pb.Value, resolve: Resolve, unpickle: bool, memory: Channel | None = None
+        self,
+        result: pb.Value,
+        resolve: Resolve,
+        unpickle: bool,
+        memory: Channel | None = None,
+        definitions: Definitions | None = None,
     ) -> Any:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
@@ -663,9 +675,9 @@ class Connection:
         granted = [handle for handle in values.granted(result) if self.owns(handle)]
         try:
             if not granted:
-                return values.decode(result, resolved, unpickle, memory)
+                return values.decode(result, resolved, unpickle, memory, definitions)
             with self._link.granting(granted):
-                return values.decode(result, resolved, unpickle, memory)
+                return values.decode(result, resolved, unpickle, memory, definitions)
         except SerializationError as error:
             error.executed = 'yes'
             raise
@@ -680,7 +692,11 @@ class Connection:
             response = self._ask_releasing(link, session, request)
         else:
             response = session.ask(request)
-        return checked(link, session, response) if response.HasField('failure') else response
+        if response.HasField('failure'):
+            return checked(link, session, response)
+        if session.definitions is not None and session.definitions.unsure:
+            session.definitions.arrived(values.definitions_in(request))
+        return response
 
     @staticmethod
     def _ask_releasing(
@@ -764,6 +780,10 @@ class Connection:
         link.held = parents.held
         link.inherited = self._fork_lease
         self._finalizer = self._close_when_gone(link)
+
+
+def _encoded(session: Session, value: Any) -> pb.Value:
+    return values.encode(value, session.by_value, session.memory, session.definitions)
 
 
 def _told(call: Call, timeout: float) -> str:

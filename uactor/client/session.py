@@ -60,6 +60,7 @@ class Session:
     :ivar limit: largest message that the host takes, in bytes; 0 for any.
     :ivar busy: whether a request is under way.
     :ivar stream: what it sends and receives by.
+    :ivar definitions: what it remembers; None when nothing.
     :ivar memory: what large data travels by, beside the messages; None when it is in them.
     """
 
@@ -111,6 +112,7 @@ class Session:
             pipelined=self._pipelined,
             name=f'{multiprocessing.current_process().name} ({os.getpid()})',
             memory=self.stream.memory is not None and not self._pipelined,
+            definitions=not self._pipelined,
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
@@ -129,6 +131,7 @@ class Session:
         self._same_versions = values.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
+        self.definitions = values.new_definitions() if welcome.definitions else None
         self.restrict(welcome.serializer)
         self.limit = welcome.max_message_size
         self.memory = self.stream.memory if welcome.memory else None
@@ -139,6 +142,8 @@ class Session:
         """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""
         self.serializer = values.stricter(self.serializer, serializer)
         self.by_value = self._same_versions and self.serializer == 'cloudpickle'
+        if not self.by_value:
+            self.definitions = None
 
     # --- requests --------------------------------------------------------------------------
 

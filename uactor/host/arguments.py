@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor import values
+from uactor.definitions import Definitions
 from uactor.errors import ActorDiedError, ActorUnreachableError, HandleError
 from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
@@ -55,16 +56,17 @@ class field(contextlib.AbstractContextManager[None]):  # see values.passage
 
 
 def unpickled(
-    message: pb.Pickle, unpickle: bool, channel: Channel | None
+    message: pb.Pickle, unpickle: bool, channel: Channel | None, definitions: Definitions | None
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a call carries as one pickle.
 
     :param unpickle: whether pickles are accepted.
     :param channel: has what has come beside the message.
+    :param definitions: what the session remembers.
     :raises InvalidArgument: when they can't be decoded.
     """
     try:
-        return values.decode_arguments(message, unpickle, channel)
+        return values.decode_arguments(message, unpickle, channel, definitions)
     except Exception:
         with field('arguments'):
             raise
@@ -75,22 +77,24 @@ def decoded(
     resolve: values.Resolve,
     unpickle: bool,
     channel: Channel | None,
+    definitions: Definitions | None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a request carries one by one.
 
     :param resolve: makes what a handle stands for.
     :param unpickle: whether pickles are accepted.
     :param channel: has what has come beside the message.
+    :param definitions: what the session remembers.
     :raises InvalidArgument: for the first that can't be decoded.
     """
     args = []
     for index, value in enumerate(request.args):
         with field(f'args[{index}]'):
-            args.append(values.decode(value, resolve, unpickle, channel))
+            args.append(values.decode(value, resolve, unpickle, channel, definitions))
     kwargs = {}
     for name, value in request.kwargs.items():
         with field(f'kwargs.{name}'):
-            kwargs[name] = values.decode(value, resolve, unpickle, channel)
+            kwargs[name] = values.decode(value, resolve, unpickle, channel, definitions)
     return args, kwargs
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 
 from uactor.calls import CurrentCall
+from uactor.definitions import Definitions
 from uactor.errors import DeadlineError, Executed, Stage
 from uactor.host.objects import ANONYMOUS
 from uactor.host.waiting import Interrupt, Interrupted
@@ -38,6 +39,7 @@ class Caller:
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
     :ivar memory: what large data travels by, beside the messages; None when it is in them.
+    :ivar definitions: what the session remembers; None when nothing.
     :ivar stage: how far the call has come.
     :ivar call: what the method can know of the call.
     """
@@ -45,6 +47,7 @@ class Caller:
     # What most callers begin with.
     undo: Callable[[], None] | None = None
     memory: Channel | None = None
+    definitions: Definitions | None = None
     stage: Stage = 'asked'
     call: CurrentCall | None = None
 
@@ -76,7 +79,7 @@ class Caller:
         """Return a caller for one call of the session, which can be given up by itself."""
         part = Caller(self.client_id, self.name, self.checked, self.owns_thread)
         part.owner = self
-        part.memory = self.memory
+        part.memory, part.definitions = self.memory, self.definitions
         return part
 
     @contextlib.contextmanager

@@ -92,12 +92,19 @@ class Exchange:
             with field('typeid'):
                 raise ProxyError(f'there is no typeid {asked!r}; see Describe')
         if request.HasField('arguments'):
-            args, kwargs = unpickled(request.arguments, self.pickles, caller.memory)
+            args, kwargs = unpickled(
+                request.arguments, self.pickles, caller.memory, caller.definitions
+            )
         else:
-            args, kwargs = decoded(request, self.resolve, self.pickles, caller.memory)
+            args, kwargs = self._decoded(caller, request)
         run = run or self._dispatcher.call
         result, typeid = run(caller, handle, request.method, args, kwargs)
         return result, asked or typeid
+
+    def _decoded(
+        self, caller: Caller, request: pb.CallRequest | pb.CreateHandleRequest
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return decoded(request, self.resolve, self.pickles, caller.memory, caller.definitions)
 
     def get_attribute(
         self,
@@ -115,7 +122,9 @@ class Exchange:
         """Write the attribute that a request names."""
         self._table.use(request.handle)
         with field('value'):
-            value = values.decode(request.value, self.resolve, self.pickles, caller.memory)
+            value = values.decode(
+                *(request.value, self.resolve, self.pickles), caller.memory, caller.definitions
+            )
         self._dispatcher.set_attribute(caller, request.handle, request.name, value)
 
     def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
@@ -123,7 +132,7 @@ class Exchange:
         seconds = _lease(request)
         with field('typeid'):
             factory = self._factory(request.typeid)
-        args, kwargs = decoded(request, self.resolve, self.pickles, caller.memory)
+        args, kwargs = self._decoded(caller, request)
         made = self._dispatcher.run(caller, factory, args, kwargs)
         return self.shared(caller, made, request.typeid, detailed=True, seconds=seconds)
 
@@ -166,7 +175,7 @@ class Exchange:
             result.CopyFrom(self._encode_native(caller, value))
         else:
             with values.passage(granting=True) as passage:
-                values.put(result, value, by_value, caller.memory)
+                values.put(result, value, by_value, caller.memory, caller.definitions)
             if passage.grants:
                 self._table.retain(passage.grants, caller.client_id)
                 result.pickle.granted.extend(passage.grants)

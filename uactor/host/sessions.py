@@ -81,8 +81,12 @@ def serve(
                 'use the same version of uactor on both sides'
             )
         )
-    memory = door.memory if hello.memory else None
-    yield pb.SessionResponse(id=first.id, welcome=_welcome(host, hello, nonce, memory is not None))
+    by_value = values.travel_by_value(hello.python_version, hello.cloudpickle_version)
+    answering = Answers(host, by_value)
+    welcome = _welcome(host, hello, nonce)
+    welcome.memory = hello.memory and door.memory is not None
+    welcome.definitions = hello.definitions and answering.by_value and not hello.pipelined
+    yield pb.SessionResponse(id=first.id, welcome=welcome)
     if not door.authorized:
         second = next(requests, None)
         given = second.proof.proof if second is not None else b''
@@ -93,10 +97,9 @@ def serve(
     door.opened()
     client_id = hello.client_id or f'session {id(door)}'
     caller = Caller(client_id, hello.name, checked=True, owns_thread=not hello.pipelined)
-    caller.memory = memory
+    caller.memory = door.memory if welcome.memory else None
+    caller.definitions = values.new_definitions() if welcome.definitions else None
     host.clients.joined(caller)
-    by_value = values.travel_by_value(hello.python_version, hello.cloudpickle_version)
-    answering = Answers(host, by_value)
     session: Pipeline | _Session
     if hello.pipelined:
         session = Pipeline(caller, answering, host, door.put)
@@ -113,7 +116,7 @@ def serve(
         host.clients.left(caller, session.polite, session.process_ends)
 
 
-def _welcome(host: Host, hello: pb.Hello, nonce: bytes, memory: bool) -> pb.Welcome:
+def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
         python_version=platform.python_version(),
@@ -123,7 +126,6 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes, memory: bool) -> pb.Welc
         actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
         serializer=host.exchange.serializer,
         max_message_size=max(0, host.max_message_size),
-        memory=memory,
     )
 
 
@@ -138,7 +140,8 @@ class _Session:
         self.process_ends = False
 
     def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionResponse]:
-        caller = self._caller
+        caller, definitions = self._caller, self._caller.definitions
+        response = pb.SessionResponse()
         caller.asks()
         for request in requests:
             if request.releases:
@@ -150,14 +153,19 @@ class _Session:
                 return
             if kind is None or kind == 'proof':
                 continue
-            context = answers.context_of(request, kind)
-            if context is not None and context.HasField('timeout'):
-                yield self._limited(request, kind, context)
-                continue
-            if context is not None:
-                answers.asks(caller, context)
-            yield self._answers.answer(caller, request, kind)
+            if definitions is not None and definitions.unsure:
+                definitions.arrived(values.definitions_in(response))
+            response = self._answer(request, kind)
+            yield response
             caller.asks()  # the next call begins while the client is busy with this answer
+
+    def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
+        context = answers.context_of(request, kind)
+        if context is not None:
+            if context.HasField('timeout'):
+                return self._limited(request, kind, context)
+            answers.asks(self._caller, context)
+        return self._answers.answer(self._caller, request, kind)
 
     def _limited(
         self, request: pb.SessionRequest, kind: str, context: pb.CallContext

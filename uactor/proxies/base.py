@@ -87,7 +87,10 @@ class BaseProxy:
         claim = '' if token.typeid == 'actor' else self._connection.claim(token.id)
         proxytype = None if self._isauto else type(self)
         classes: Any = type(self._manager), proxytype
-        if values.current_passage() is None and not all(map(_is_found, classes)):
+        passing = values.current_passage()
+        if passing is not None:
+            passing.has_proxies = True
+        elif not all(map(_is_found, classes)):
             classes = values.dumps(classes)  # for picklers that know names only
         exposed = self._exposed_ if self._isauto else None
         return rebuild_proxy, (

@@ -265,6 +265,7 @@ class Pickle(_message.Message):
     BUFFERS_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The pickle stream."""
     @_builtins.property
@@ -283,6 +284,13 @@ class Pickle(_message.Message):
         Hello and Welcome have both said that they share memory.
         """
 
+    @_builtins.property
+    def definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Definition]:
+        """Classes and functions that the stream, and those of later messages of the
+        session in this direction, name by their numbers. Only when Hello and
+        Welcome have both said that they remember definitions.
+        """
+
     def __init__(
         self,
         *,
@@ -290,14 +298,43 @@ class Pickle(_message.Message):
         buffers: _abc.Iterable[_builtins.bytes] | None = ...,
         granted: _abc.Iterable[_builtins.str] | None = ...,
         memory: Global___Memory | None = ...,
+        definitions: _abc.Iterable[Global___Definition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffers", b"buffers", "data", b"data", "granted", b"granted", "memory", b"memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffers", b"buffers", "data", b"data", "definitions", b"definitions", "granted", b"granted", "memory", b"memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pickle: _TypeAlias = Pickle  # noqa: Y015
+
+@_typing.final
+class Definition(_message.Message):
+    """Definition is a class or function that travels by value. The receiver
+    remembers it for the rest of the session.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number, for this session and direction."""
+    data: _builtins.bytes
+    """The class or function, as pickle protocol 5."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Definition: _TypeAlias = Definition  # noqa: Y015
 
 @_typing.final
 class Memory(_message.Message):
@@ -1547,6 +1584,7 @@ class Hello(_message.Message):
     PIPELINED_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol: 1."""
     python_version: _builtins.str
@@ -1567,6 +1605,8 @@ class Hello(_message.Message):
     """Name of the client process, for whoever asks who calls."""
     memory: _builtins.bool
     """On a local lane: whether the client can share memory."""
+    definitions: _builtins.bool
+    """Whether the client remembers definitions."""
     def __init__(
         self,
         *,
@@ -1578,10 +1618,11 @@ class Hello(_message.Message):
         pipelined: _builtins.bool = ...,
         name: _builtins.str = ...,
         memory: _builtins.bool = ...,
+        definitions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "memory", b"memory", "name", b"name", "nonce", b"nonce", "pipelined", b"pipelined", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cloudpickle_version", b"cloudpickle_version", "definitions", b"definitions", "memory", b"memory", "name", b"name", "nonce", b"nonce", "pipelined", b"pipelined", "protocol_version", b"protocol_version", "python_version", b"python_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1602,6 +1643,7 @@ class Welcome(_message.Message):
     SERIALIZER_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_SIZE_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol that the host speaks."""
     python_version: _builtins.str
@@ -1622,6 +1664,8 @@ class Welcome(_message.Message):
     """
     memory: _builtins.bool
     """Whether both sides share memory from now on."""
+    definitions: _builtins.bool
+    """Whether both sides remember definitions from now on."""
     @_builtins.property
     def actor(self) -> Global___Handle:
         """The actor itself."""
@@ -1638,10 +1682,11 @@ class Welcome(_message.Message):
         serializer: _builtins.str = ...,
         max_message_size: _builtins.int = ...,
         memory: _builtins.bool = ...,
+        definitions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cloudpickle_version", b"cloudpickle_version", "max_message_size", b"max_message_size", "memory", b"memory", "nonce", b"nonce", "proof", b"proof", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cloudpickle_version", b"cloudpickle_version", "definitions", b"definitions", "max_message_size", b"max_message_size", "memory", b"memory", "nonce", b"nonce", "proof", b"proof", "protocol_version", b"protocol_version", "python_version", b"python_version", "serializer", b"serializer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
