@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import itertools
 import os
@@ -36,6 +37,7 @@ from tests.rpc import (
     plain,
 )
 from tests.support import TRANSPORT, Actor, eventually
+from uactor import local
 from uactor.v1 import actor_pb2 as pb
 
 SERVICE = '/uactor.v1.ActorService/'
@@ -935,6 +937,34 @@ def test_a_cancelled_call_takes_nothing(client: Client) -> None:
     waiting.cancel()
     client.call('put', 'item', handle=handle)
     assert client.call('get', handle=handle) == 'item'
+
+
+# --- the beginning -------------------------------------------------------------------------------
+
+
+class Quiet(Actor):
+    def serves_grpc(self) -> bool:
+        """Tell whether gRPC's own thread for RPCs is there."""
+        assert local.host is not None
+        started: bool = local.host._front._started  # type: ignore[attr-defined]
+        return started
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='the server waits for somebody only beside a lane')
+def test_the_server_runs_only_when_somebody_has_come() -> None:
+    with Quiet() as actor:
+        assert not actor.serves_grpc()
+        with client_of(dialled(actor)) as client:
+            assert client.rpc('Describe').class_name
+        assert actor.serves_grpc()
+
+
+def test_all_who_come_first_are_served() -> None:
+    with Quiet() as actor, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client_of(dialled(actor))) for _ in range(20)]
+        with ThreadPoolExecutor(len(clients)) as pool:
+            found = list(pool.map(lambda client: client.rpc('Describe').class_name, clients))
+        assert found == [f'{__name__}.Quiet'] * 20
 
 
 # --- the end -------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
+    from uactor.host.front import Front
     from uactor.host.server import Host
 
 log = logging.getLogger(__name__)
@@ -66,27 +67,42 @@ class Lanes:
         self._listener.setblocking(False)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
+        self._knocks: socket.socket | None = None
         self._reserve = os.open(os.devnull, os.O_RDONLY)
 
-    def start(self) -> None:
-        """Accept connections."""
-        threading.Thread(target=self._watch, name='uactor-lanes', daemon=True).start()
+    def start(self, front: Front) -> None:
+        """Accept connections, and start the server at the front door when somebody knocks."""
+        self._knocks = front.knocks
+        if self._knocks is not None:
+            self._epoll.register(self._knocks, select.EPOLLIN)
+        threading.Thread(
+            target=self._watch, args=(front,), name='uactor-lanes', daemon=True
+        ).start()
 
     def close(self) -> None:
         """Accept no more connections; those that there are go on."""
         self._epoll.unregister(self._listener)
         self._listener.close()
 
-    def _watch(self) -> None:
+    def _watch(self, front: Front) -> None:
         """Accept connections, and note the end of clients. Runs for ever, on one thread."""
         while True:
             for descriptor, _ in self._epoll.poll():
                 door = self._doors.get(descriptor)
-                if door is None:
+                if self._knocks is not None and descriptor == self._knocks.fileno():
+                    self._let_in(front)
+                elif door is None:
                     self._accept()
                 elif not door.is_open():  # else the event was of one that had its number before
                     self._leave(door)
                     door.client_gone()
+
+    def _let_in(self, front: Front) -> None:
+        """Start the server at the front door."""
+        if self._knocks is not None:
+            self._epoll.unregister(self._knocks)
+            self._knocks = None
+        front.start()
 
     def _accept(self) -> None:
         try:

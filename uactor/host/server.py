@@ -7,29 +7,23 @@ import logging
 import os
 import signal
 import socket
-import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
 from uactor import calls, local, values
-from uactor.errors import AddressError, ProxyError
-from uactor.handles import Address, host_port, is_loopback, resolved, socket_path, target, with_port
+from uactor.errors import ProxyError
+from uactor.handles import Address, host_port, is_loopback, socket_path, target
 from uactor.host.clients import Clients
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.exchange import Exchange
+from uactor.host.front import Front, clear_stale, private_files
 from uactor.host.inside import InsideConnection, share_in
 from uactor.host.lanes import POSSIBLE, Lanes
 from uactor.host.objects import ObjectTable
 from uactor.host.primitives import Locks
-from uactor.host.reflection import Reflection, descriptors
-from uactor.host.servicer import ActorServicer, Authorization
-from uactor.host.threads import ThreadPerCall
-from uactor.host.typed import TypedDoor, TypedService
+from uactor.host.typed import TypedService
 from uactor.inherited import disconnect, plain
 from uactor.lane import path_of
 
@@ -98,14 +92,12 @@ class Host:
         self.dispatcher = Dispatcher(self.table, self.locks, settings.concurrency)
         self.errors: Mapping[type[BaseException], str] = actor_class.manager_class._errors
         self.is_local = is_loopback(target(settings.address))
-        self._health = health.HealthServicer()
-        self.typed = TypedService(actor_class, self._typed_service_fails)
-        self._reflection = Reflection(descriptors(), self.typed.files)
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._server = self._make_server(settings)
-        self.address = _bind(self._server, settings)
+        self.typed = TypedService(actor_class, lambda: self._front.typed_service_fails())
+        has_lanes = settings.transport != 'grpc' and POSSIBLE
+        self._front = Front(self, settings, late=has_lanes)
+        self.address = self._front.address
         self.target = target(self.address)
-        self.lanes = _lanes(self, settings)
+        self.lanes = _lanes(self) if has_lanes else None
         self._stopping = False
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -121,36 +113,16 @@ class Host:
         )
         self.connection = InsideConnection(self, surroundings.dial)
 
-    def _make_server(self, settings: Settings) -> grpc.Server:
-        options = [(name, settings.max_message_size) for name in _MESSAGE_LIMITS]
-        options += [
-            ('grpc.so_reuseport', 0),  # two servers would silently share a port
-            ('grpc.http2.min_ping_interval_without_data_ms', 5_000),
-            ('grpc.http2.max_ping_strikes', 0),
-            ('grpc.keepalive_time_ms', 20_000),
-            ('grpc.keepalive_timeout_ms', 10_000),
-            ('grpc.http2.ping_timeout_ms', 10_000),
-        ]
-        server = grpc.server(
-            ThreadPerCall(),  # type: ignore[arg-type]  # any Executor will do
-            interceptors=[Authorization(settings.authkey)],
-            options=options,
-        )
-        ActorServicer(self).add_to(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        server.add_generic_rpc_handlers(self._reflection.handlers())
-        server.add_generic_rpc_handlers([TypedDoor(self)])
-        return server
-
     # --- beginning ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Accept connections, and be this process's host."""
         local.host = self
         calls.identify(self.table.incarnation)
-        self._server.start()
+        if self._front.knocks is None:
+            self._front.start()
         if self.lanes is not None:
-            self.lanes.start()
+            self.lanes.start(self._front)
         threading.Thread(
             target=self.table.release_queued, name='uactor-releases', daemon=True
         ).start()
@@ -167,14 +139,7 @@ class Host:
         finally:
             local.constructing = None
         self.table.set_actor(self.instance)
-        self._set_health(health_pb2.HealthCheckResponse.SERVING)
-
-    def _set_health(self, status: int) -> None:
-        for service in ('', self.typed.name, *self._reflection.own_services()):
-            self._health.set(service, status)
-
-    def _typed_service_fails(self) -> None:
-        self._health.set(self.typed.name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._front.set_health(serving=True)
 
     # --- what the rest of uactor needs -------------------------------------------------------
 
@@ -256,95 +221,28 @@ class Host:
         The streams that are open then end with the process: cancelling them would make gRPC
         write to the standard error of every client.
         """
-        self._health.enter_graceful_shutdown()
+        self._front.announce_end()
         self.dispatcher.close()
         self.clients.interrupt_all()
         if not self.dispatcher.wait_idle(GRACE):
             log.warning('ending while calls are running')
         if self.lanes is not None:
             self.lanes.close()
-        self._server.stop(GRACE)  # not waited for: replies that are under way go out
+        self._front.stop(GRACE)
 
 
 # --- addresses -----------------------------------------------------------------------------------
 
 
-def _bind(server: grpc.Server, settings: Settings) -> Address:
-    """Listen at the address of ``settings`` and return it, with the port that it got."""
-    address = resolved(settings.address)
-    name = target(address)
-    path = socket_path(name)
-    if path is not None:
-        _clear_stale(path)
-        with _private_files():
-            _add_port(server, name)
-        return name
-    if not is_loopback(name) and not settings.insecure:
-        raise AddressError(
-            f'{name} can be reached from other machines, where keys and data would travel in the '
-            "clear; listen on 'localhost', or accept that with _options_ = {'insecure': True}"
-        )
-    _check_free(name)
-    return with_port(address, _add_port(server, name))
-
-
-def _lanes(host: Host, settings: Settings) -> Lanes | None:
-    """Return the lanes beside the host's Unix socket, if it has one and lanes are wanted."""
+def _lanes(host: Host) -> Lanes | None:
+    """Return the lanes beside the host's Unix socket, if it has one."""
     path = socket_path(host.target)
-    if path is None or settings.transport == 'grpc' or not POSSIBLE:
+    if path is None:
         return None
     path = path_of(path)
-    _clear_stale(path)
-    with _private_files():
+    clear_stale(path)
+    with private_files():
         return Lanes(host, path)
-
-
-def _add_port(server: grpc.Server, name: str) -> int:
-    try:
-        port: int = server.add_insecure_port(name)
-    except RuntimeError as error:
-        raise AddressError(f'cannot listen at {name}: is it in use?') from error
-    if not port:
-        raise AddressError(f'cannot listen at {name}: is it in use?')
-    return port
-
-
-def _check_free(name: str) -> None:
-    """Find out what stands against listening: gRPC says it on standard error only."""
-    host, port = host_port(name)
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise AddressError(f'cannot listen at {name}: {error.strerror}') from error
-
-
-def _clear_stale(path: str) -> None:
-    """Remove the socket of a process that has ended; binding would steal that of a live one."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise AddressError(f'{path} exists and is no socket')
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise AddressError(f'cannot listen at unix:{path}: another process does')
-
-
-@contextlib.contextmanager
-def _private_files() -> Iterator[None]:
-    """Make files that only this user can open meanwhile."""
-    previous = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(previous)
 
 
 def _disconnect_children(name: str) -> None:

@@ -1,0 +1,199 @@
+"""The front door of an actor process: its gRPC server.
+
+Most actors are called by Python on the same host alone, through the local lane. For them a server
+that runs would only be in the way: it wakes up several times a second. So where there is a lane,
+the server is made, and listens, but is started only when somebody knocks: who connects to it before
+waits in the queue of its socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from uactor.errors import AddressError
+from uactor.handles import Address, host_port, is_loopback, resolved, socket_path, target, with_port
+from uactor.host.reflection import Reflection, descriptors
+from uactor.host.servicer import ActorServicer, Authorization
+from uactor.host.threads import ThreadPerCall
+from uactor.host.typed import TypedDoor
+
+if TYPE_CHECKING:
+    from uactor.host.server import Host, Settings
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTORS = '/proc/self/fd'
+_IS_LISTENING = socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+_MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
+
+
+class Front:
+    """The gRPC server of a host.
+
+    :param late: whether it is started only when somebody knocks, where that can be seen.
+    :ivar address: where it listens, in the form in which the user gave it.
+    :ivar knocks: its socket, on which to wait for who connects; None when the server runs.
+    """
+
+    def __init__(self, host: Host, settings: Settings, late: bool) -> None:
+        self._host = host
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._health = health.HealthServicer()
+        self._reflection = Reflection(descriptors(), host.typed.files)
+        self.set_health(serving=False)
+        self._server = self._made()
+        self.address = _bind(self._server, resolved(settings.address), settings.insecure)
+        self._started = self._stopped = False
+        path = socket_path(target(self.address))
+        self.knocks = _listener(path) if late and path is not None else None
+
+    def _made(self) -> grpc.Server:
+        limit = self._settings.max_message_size
+        options = [(name, limit) for name in _MESSAGE_LIMITS]
+        options += [
+            ('grpc.so_reuseport', 0),  # two servers would silently share a port
+            ('grpc.http2.min_ping_interval_without_data_ms', 5_000),
+            ('grpc.http2.max_ping_strikes', 0),
+            ('grpc.keepalive_time_ms', 20_000),
+            ('grpc.keepalive_timeout_ms', 10_000),
+            ('grpc.http2.ping_timeout_ms', 10_000),
+        ]
+        server = grpc.server(
+            ThreadPerCall(),  # type: ignore[arg-type]  # any Executor will do
+            interceptors=[Authorization(self._settings.authkey)],
+            options=options,
+        )
+        ActorServicer(self._host).add_to(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server.add_generic_rpc_handlers(self._reflection.handlers())
+        server.add_generic_rpc_handlers([TypedDoor(self._host)])
+        return server
+
+    def set_health(self, serving: bool) -> None:
+        """Let health checks know whether the actor can be called."""
+        known = health_pb2.HealthCheckResponse
+        status = known.SERVING if serving else known.NOT_SERVING
+        for service in ('', self._host.typed.name, *self._reflection.own_services()):
+            self._health.set(service, status)
+
+    def typed_service_fails(self) -> None:
+        """Let health checks know that there is no typed service."""
+        self._health.set(self._host.typed.name, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    def start(self) -> None:
+        """Serve."""
+        knocks, self.knocks = self.knocks, None
+        if knocks is not None:
+            knocks.close()
+        with self._lock:
+            if not self._started and not self._stopped:
+                self._started = True
+                self._server.start()
+
+    def announce_end(self) -> None:
+        """Let health checks know that the actor ends."""
+        self._health.enter_graceful_shutdown()
+
+    def stop(self, grace: float) -> None:
+        """Refuse new calls, and end after a while.
+
+        :param grace: how long calls that are running may go on, in seconds.
+        """
+        with self._lock:
+            self._stopped = True
+        self._server.stop(grace)  # not waited for: replies that are under way go out
+
+
+def _listener(path: str) -> socket.socket | None:
+    """Return the socket of this process that listens at ``path``, by another descriptor."""
+    for name in os.listdir(_DESCRIPTORS):
+        with contextlib.suppress(OSError):  # it is that of the directory, or of no socket
+            found = socket.socket(fileno=os.dup(int(name)))
+            if found.getsockname() == path and found.getsockopt(*_IS_LISTENING):
+                return found
+            found.close()
+    log.warning('the gRPC server begins at once: its socket is not to be found')
+    return None
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def _bind(server: grpc.Server, address: Address, insecure: bool) -> Address:
+    """Listen at an address and return it, with the port that it got."""
+    name = target(address)
+    path = socket_path(name)
+    if path is not None:
+        clear_stale(path)
+        with private_files():
+            _add_port(server, name)
+        return name
+    if not is_loopback(name) and not insecure:
+        raise AddressError(
+            f'{name} can be reached from other machines, where keys and data would travel in the '
+            "clear; listen on 'localhost', or accept that with _options_ = {'insecure': True}"
+        )
+    _check_free(name)
+    return with_port(address, _add_port(server, name))
+
+
+def _add_port(server: grpc.Server, name: str) -> int:
+    try:
+        port: int = server.add_insecure_port(name)
+    except RuntimeError as error:
+        raise AddressError(f'cannot listen at {name}: is it in use?') from error
+    if not port:
+        raise AddressError(f'cannot listen at {name}: is it in use?')
+    return port
+
+
+def _check_free(name: str) -> None:
+    """Find out what stands against listening: gRPC says it on standard error only."""
+    host, port = host_port(name)
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressError(f'cannot listen at {name}: {error.strerror}') from error
+
+
+def clear_stale(path: str) -> None:
+    """Remove the socket of a process that has ended; binding would steal that of a live one.
+
+    :raises AddressError: when there is something else.
+    """
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise AddressError(f'{path} exists and is no socket')
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise AddressError(f'cannot listen at unix:{path}: another process does')
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Make files that only this user can open meanwhile. Before the actor's own code runs."""
+    previous = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(previous)
