@@ -19,19 +19,8 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *(
-            'errors',
-            'v1',
-            'wire',
-            'board',
-            'lane',
-            'inherited',
-            'memory',
-            'timers',
-            'calls',
-            'auth',
-        ),
-        *('handles', 'local', 'definitions', 'values', 'failures'),
+        *('errors', 'v1', 'wire', 'inherited', 'memory', 'chunks', 'board', 'lane', 'timers'),
+        *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures'),
     ]
 )
 
@@ -51,6 +40,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'calls': frozenset(['errors']),
     # Memory that processes share; descriptors, not values.
     'memory': frozenset(['errors', 'v1']),
+    'chunks': frozenset(['errors', 'v1']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
     'lane': frozenset(['board']),

@@ -24,6 +24,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
@@ -242,6 +243,36 @@ def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
         )
     finalizer.atexit = False
     return mapping
+
+
+class Carrier(Protocol):
+    """What large data goes by, beside messages: a :class:`Channel`, or chunks over gRPC."""
+
+    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+        """Have ``parts`` go along with the next message, and return what describes them.
+
+        :returns: None when it is better to put them into the message.
+        """
+        ...
+
+    def recall(self, memories: Sequence[pb.Memory]) -> None:
+        """Take back what was to go along with a message that will not be sent."""
+        ...
+
+    def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
+        """Return the parts that have come along with a message. They can be written to.
+
+        :raises SerializationError: when they are not there.
+        """
+        ...
+
+    def ignore(self, memories: Sequence[pb.Memory]) -> None:
+        """Forget what has come along with a message, as far as nobody has looked at it."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything, at the end of the session."""
+        ...
 
 
 class Channel:

@@ -30,7 +30,7 @@ import cloudpickle
 from uactor import errors
 from uactor.definitions import Definitions, defined
 from uactor.errors import SerializationError, UActorException
-from uactor.memory import LARGE, Channel
+from uactor.memory import LARGE, Carrier
 from uactor.v1 import actor_pb2 as pb
 
 DEFAULT_SERIALIZER = 'cloudpickle'
@@ -461,7 +461,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 _SCALARS = frozenset([type(None), bool, int, float, str, bytes])
 
 
-def put_scalar(message: pb.Value, value: Any, channel: Channel | None = None) -> bool:
+def put_scalar(message: pb.Value, value: Any, channel: Carrier | None = None) -> bool:
     """Put a scalar into ``message``, where its native form is exact, and tell whether it was one.
 
     It is cheaper than a pickle, too; but for large bytes, when there is a ``channel`` for them.
@@ -495,7 +495,7 @@ def put(
     message: pb.Value,
     value: Any,
     by_value: bool = True,
-    channel: Channel | None = None,
+    channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> None:
     """Put ``value`` into ``message``, for a peer that accepts pickles.
@@ -513,7 +513,7 @@ def put(
 def encode(
     value: Any,
     by_value: bool = True,
-    channel: Channel | None = None,
+    channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> pb.Value:
     """Return ``value`` for a peer that accepts pickles; see :func:`put`."""
@@ -544,7 +544,7 @@ def _put_pickle(
     message: pb.Pickle,
     value: Any,
     by_value: bool,
-    channel: Channel | None,
+    channel: Carrier | None,
     definitions: Definitions | None,
 ) -> None:
     buffers: Buffers = []
@@ -621,7 +621,7 @@ def decode(
     value: pb.Value,
     resolve: Resolve,
     unpickle: bool,
-    channel: Channel | None = None,
+    channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> Any:
     """Return the Python value.
@@ -656,7 +656,7 @@ SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
 
 
 def _unpickled(
-    message: pb.Pickle, unpickle: bool, channel: Channel | None, definitions: Definitions | None
+    message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> Any:
     if not unpickle:
         raise SerializationError("this side accepts no pickles (serializer='native')")
@@ -747,7 +747,7 @@ def encode_arguments(
     serializer: str,
     by_value: bool,
     share: Share,
-    channel: Channel | None = None,
+    channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> None:
     """Put the arguments of a call into ``request``.
@@ -777,7 +777,7 @@ def encode_arguments(
 def decode_arguments(
     message: pb.Pickle,
     unpickle: bool,
-    channel: Channel | None = None,
+    channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that travel as one pickle.

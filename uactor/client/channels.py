@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from uactor import values
+from uactor.chunks import Chunks
 from uactor.client.forks import fresh_stacks
 from uactor.client.nesting import Inside, free_channel, is_free, serves
 from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import ActorDiedError, AuthkeyError, SerializationError, VersionError
 from uactor.handles import is_loopback, peers, socket_path
 from uactor.inherited import disconnect, plain
-from uactor.memory import Channel
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import load_grpc
@@ -138,7 +139,7 @@ class _Call:
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self.ended = False
-        self.memory: Channel | None = None
+        self.memory = Chunks()
 
     def _begin(self) -> Any:
         call = self._stub()(self._outgoing())
@@ -149,12 +150,17 @@ class _Call:
     def _outgoing(self) -> Iterator[pb.SessionRequest]:
         """Yield the requests, to a thread of gRPC's own."""
         serves(self._channel)
-        yield from iter(self._requests.get, None)
+        for request in iter(self._requests.get, None):
+            if self.memory.outgoing:
+                for chunk in self.memory.passed(values.memories(request)):
+                    yield pb.SessionRequest(chunk=chunk)
+            yield request
 
     def _end(self) -> None:
         self.ended = True
         self._done.set()
         self._requests.put(None)  # ends gRPC's thread that waits for requests
+        self.memory.close()
         self._on_end()
 
     def is_free(self) -> bool:
@@ -173,15 +179,20 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(pb.SessionRequest.FromString(message))
 
-    def share(self) -> None:
+    def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""
+        self.memory.limit = limit or -1
 
     def receive(self) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
         import grpc  # loaded with the first channel; this module is not
 
         try:
-            return self._next()
+            response = self._next()
+            while response.HasField('chunk'):
+                self.memory.take(response.chunk)
+                response = self._next()
+            return response
         except StopIteration as error:
             self.ended = True
             raise StreamEnd('the stream ended') from error

@@ -50,7 +50,7 @@ from uactor.errors import (
 from uactor.futures import CallFuture
 from uactor.handles import Token
 from uactor.local import NO_TICKET, Call, Receiver, Resolve, Shared, Ticket
-from uactor.memory import Channel
+from uactor.memory import Carrier
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 
@@ -662,7 +662,7 @@ class Connection:
         result: pb.Value,
         resolve: Resolve,
         unpickle: bool,
-        memory: Channel | None = None,
+        memory: Carrier | None = None,
         definitions: Definitions | None = None,
     ) -> Any:
         def resolved(handle: pb.Handle) -> Any:

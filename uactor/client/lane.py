@@ -145,7 +145,7 @@ class LaneStream:
                 log.debug('there will be no board: %s', error)
         return None
 
-    def share(self) -> None:
+    def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._shares = True
 

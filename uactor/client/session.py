@@ -136,7 +136,7 @@ class Session:
         self.limit = welcome.max_message_size
         self.memory = self.stream.memory if welcome.memory else None
         if self.memory is not None:
-            self.stream.share()
+            self.stream.share(self.limit)
 
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from uactor.memory import Channel
+from uactor.memory import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -30,14 +30,20 @@ class Stream(Protocol):
     """One bidirectional stream of messages, used by one session.
 
     :ivar ended: whether it has ended, as far as this side has noticed.
-    :ivar memory: what it can share memory by, if the host can, too; None when it can't.
     """
 
     ended: bool
-    memory: Channel | None
 
-    def share(self) -> None:
-        """Know that the host shares memory, too."""
+    @property
+    def memory(self) -> Carrier | None:
+        """What it can take large data by, if the host can, too; None when it can't."""
+        ...
+
+    def share(self, limit: int) -> None:
+        """Know that large data goes beside messages.
+
+        :param limit: largest message that the host takes, along with that, in bytes; 0 for any.
+        """
         ...
 
     def is_free(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from uactor import values
 from uactor.definitions import Definitions
 from uactor.errors import ActorDiedError, ActorUnreachableError, HandleError
-from uactor.memory import Channel
+from uactor.memory import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 _TELLING = (HandleError, ActorUnreachableError, ActorDiedError)
@@ -56,7 +56,7 @@ class field(contextlib.AbstractContextManager[None]):  # see values.passage
 
 
 def unpickled(
-    message: pb.Pickle, unpickle: bool, channel: Channel | None, definitions: Definitions | None
+    message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a call carries as one pickle.
 
@@ -76,7 +76,7 @@ def decoded(
     request: pb.CallRequest | pb.CreateHandleRequest,
     resolve: values.Resolve,
     unpickle: bool,
-    channel: Channel | None,
+    channel: Carrier | None,
     definitions: Definitions | None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a request carries one by one.

@@ -15,7 +15,7 @@ from uactor.definitions import Definitions
 from uactor.errors import DeadlineError, Executed, Stage
 from uactor.host.objects import ANONYMOUS
 from uactor.host.waiting import Interrupt, Interrupted
-from uactor.memory import Channel
+from uactor.memory import Carrier
 from uactor.timers import timers
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Caller:
 
     # What most callers begin with.
     undo: Callable[[], None] | None = None
-    memory: Channel | None = None
+    memory: Carrier | None = None
     definitions: Definitions | None = None
     stage: Stage = 'asked'
     call: CurrentCall | None = None

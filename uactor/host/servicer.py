@@ -11,12 +11,12 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError
 
-from uactor import auth
-from uactor.errors import UActorException, status_of
+from uactor import auth, values
+from uactor.chunks import Chunks
+from uactor.errors import AuthkeyError, SerializationError, UActorException, status_of
 from uactor.host import rpcs, sessions
 from uactor.host.arguments import InvalidArgument
 from uactor.host.threads import NO_THREADS, is_reserve, retire
-from uactor.memory import Channel
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -192,8 +192,9 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
-        door = _GrpcDoor(context, authorized)
-        return map(_parsed, sessions.serve(self._host, _until_gone(request_iterator), door))
+        door = _GrpcDoor(context, authorized, self._host.max_message_size)
+        requests = door.whole(_until_gone(request_iterator))
+        return door.messages(sessions.serve(self._host, requests, door))
 
     def Shutdown(
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
@@ -206,19 +207,45 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             return pb.ShutdownResponse()
 
 
-def _parsed(response: pb.SessionResponse | bytes) -> pb.SessionResponse:
-    """Return a response as gRPC takes it."""
-    return pb.SessionResponse.FromString(response) if isinstance(response, bytes) else response
-
-
 class _GrpcDoor:
     """The stream of a session, as :class:`uactor.host.sessions.Door`."""
 
-    def __init__(self, context: grpc.ServicerContext, authorized: bool) -> None:
+    put = None
+
+    def __init__(
+        self, context: grpc.ServicerContext, authorized: bool, max_message_size: int
+    ) -> None:
         self._context = context
+        self._opened = False
         self.authorized = authorized
-        self.memory: Channel | None = None
-        self.put = None
+        self.memory = Chunks()
+        self.memory.limit = max_message_size
+
+    def whole(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionRequest]:
+        """Yield requests; take the large data that comes before them, once there is a session."""
+        for request in requests:
+            if not request.HasField('chunk'):
+                yield request
+            elif not self._opened:
+                self.refuse(AuthkeyError('wrong or missing authkey'))
+            else:
+                try:
+                    self.memory.take(request.chunk)
+                except SerializationError as error:
+                    self.refuse(error)
+
+    def messages(
+        self, responses: Iterator[pb.SessionResponse | bytes]
+    ) -> Iterator[pb.SessionResponse]:
+        """Yield responses as gRPC takes them, each after its large data."""
+        for response in responses:
+            if isinstance(response, bytes):
+                yield pb.SessionResponse.FromString(response)
+                continue
+            if self.memory.outgoing:
+                for chunk in self.memory.passed(values.memories(response)):
+                    yield pb.SessionResponse(chunk=chunk)
+            yield response
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Abort the RPC with the status of ``error``."""
@@ -227,7 +254,8 @@ class _GrpcDoor:
         raise error  # not reached: abort() raises
 
     def opened(self) -> None:
-        """Do nothing: gRPC has one limit for all messages."""
+        """Take large data: gRPC itself has one limit for all messages."""
+        self._opened = True
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when the RPC has ended."""

@@ -22,7 +22,7 @@ from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.pipeline import Pipeline, Send
 from uactor.host.waiting import Interrupted
-from uactor.memory import Channel
+from uactor.memory import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -34,11 +34,14 @@ class Door(Protocol):
 
     :ivar authorized: whether the client has shown already that it knows the authkey; otherwise it
         has to prove that before anything that it sends is looked at.
-    :ivar memory: what it can share memory by, if the client can, too; None when it can't.
     """
 
     authorized: bool
-    memory: Channel | None
+
+    @property
+    def memory(self) -> Carrier | None:
+        """What it can take large data by, if the client can, too; None when it can't."""
+        ...
 
     @property
     def put(self) -> Send | None:

@@ -280,8 +280,8 @@ class Pickle(_message.Message):
 
     @_builtins.property
     def memory(self) -> Global___Memory:
-        """On a local lane, instead of data and buffers: where they are. Only when
-        Hello and Welcome have both said that they share memory.
+        """Instead of data and buffers, when they are large: where they are. Only when
+        Hello and Welcome have both said that they take memory.
         """
 
     @_builtins.property
@@ -338,8 +338,9 @@ Global___Definition: _TypeAlias = Definition  # noqa: Y015
 
 @_typing.final
 class Memory(_message.Message):
-    """Memory says what is in a segment of memory whose descriptor comes with the
-    message. The receiver reads it in place, and marks it when it is done.
+    """Memory says what comes beside a message. On a local lane that is a segment of
+    memory, whose descriptor comes with the message; the receiver reads it in
+    place, and marks it when it is done. Over gRPC it comes before, in chunks.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -347,11 +348,13 @@ class Memory(_message.Message):
     SLOT_FIELD_NUMBER: _builtins.int
     SIZES_FIELD_NUMBER: _builtins.int
     slot: _builtins.int
-    """Number of the segment, and of the mark that the receiver sets."""
+    """Number of the segment, and of the mark that the receiver sets; or that of
+    the chunks.
+    """
     @_builtins.property
     def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """How long the parts are, in bytes: the pickle stream, then the buffers. Each
-        begins at the next multiple of 64 bytes, the first at 0.
+        """How long the parts are, in bytes: the pickle stream, then the buffers. In a
+        segment each begins at the next multiple of 64 bytes, the first at 0.
         """
 
     def __init__(
@@ -367,6 +370,40 @@ class Memory(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Memory: _TypeAlias = Memory  # noqa: Y015
+
+@_typing.final
+class Chunk(_message.Message):
+    """Chunk is a piece of large data. All those of one number come one after the
+    other; together they are the parts, one after the other.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    slot: _builtins.int
+    """Number, by which Memory names the data."""
+    data: _builtins.bytes
+    """The next bytes, all of one part."""
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In the first chunk of a number only: how long the parts are, in bytes."""
+
+    def __init__(
+        self,
+        *,
+        slot: _builtins.int = ...,
+        sizes: _abc.Iterable[_builtins.int] | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "sizes", b"sizes", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
 
 @_typing.final
 class Handle(_message.Message):
@@ -1411,6 +1448,7 @@ class SessionRequest(_message.Message):
     OPEN_STREAM_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request, chosen by the client; the response repeats it."""
@@ -1469,6 +1507,10 @@ class SessionRequest(_message.Message):
         """
 
     @_builtins.property
+    def chunk(self) -> Global___Chunk:
+        """Over gRPC: large data of the next request; no response of its own."""
+
+    @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionRequest]:
         """Pipelined only: further requests, which follow this one in order. Theirs
         is empty.
@@ -1490,13 +1532,14 @@ class SessionRequest(_message.Message):
         open_stream: Global___OpenStreamRequest | None = ...,
         credit: Global___StreamCredit | None = ...,
         cancel: Global___Cancel | None = ...,
+        chunk: Global___Chunk | None = ...,
         more: _abc.Iterable[Global___SessionRequest] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel", "chunk"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1515,6 +1558,7 @@ class SessionResponse(_message.Message):
     RETAINED_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request that this answers."""
@@ -1543,6 +1587,10 @@ class SessionResponse(_message.Message):
         """The end of a stream."""
 
     @_builtins.property
+    def chunk(self) -> Global___Chunk:
+        """Over gRPC: large data of the next response."""
+
+    @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionResponse]:
         """Pipelined only: further responses, which follow this one in order. Theirs
         is empty.
@@ -1558,13 +1606,14 @@ class SessionResponse(_message.Message):
         retained: Global___RetainHandleResponse | None = ...,
         item: Global___Value | None = ...,
         end: Global___StreamEnd | None = ...,
+        chunk: Global___Chunk | None = ...,
         more: _abc.Iterable[Global___SessionResponse] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end", "chunk"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1604,7 +1653,9 @@ class Hello(_message.Message):
     name: _builtins.str
     """Name of the client process, for whoever asks who calls."""
     memory: _builtins.bool
-    """On a local lane: whether the client can share memory."""
+    """Whether the client takes large data beside messages: in shared memory on a
+    local lane, in chunks over gRPC.
+    """
     definitions: _builtins.bool
     """Whether the client remembers definitions."""
     def __init__(
@@ -1663,7 +1714,7 @@ class Welcome(_message.Message):
     larger one would break the session.
     """
     memory: _builtins.bool
-    """Whether both sides share memory from now on."""
+    """Whether large data goes beside messages from now on."""
     definitions: _builtins.bool
     """Whether both sides remember definitions from now on."""
     @_builtins.property

@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xab/\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xa50\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -57,181 +57,184 @@ _SCHEMA = _runtime.Schema(
         b"y\x18\x04 \x01(\x0b2\x11.uactor.v1.Memory\x12*\n\x0bdefinition"
         b's\x18\x05 \x03(\x0b2\x15.uactor.v1.Definition"*\n\nDefini'
         b'tion\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04data\x18\x02 \x01(\x0c"%\n\x06Me'
-        b'mory\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05sizes\x18\x02 \x03(\x04"e\n\x06Han'
-        b"dle\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07address\x18\x02 \x01(\t\x12\x0e\n\x06type"
-        b"id\x18\x03 \x01(\t\x12\x0c\n\x04repr\x18\x04 \x01(\t\x12\x0f\n\x07methods\x18\x05 \x03(\t\x12"
-        b'\x0f\n\x07service\x18\x06 \x01(\t"5\n\x07NdArray\x12\r\n\x05dtype\x18\x01 \x01'
-        b'(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04data\x18\x03 \x01(\x0c"\x8a\x01\n\x07Fail'
-        b"ure\x12\x11\n\ttype_name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12"
-        b"\x11\n\ttraceback\x18\x03 \x01(\t\x12!\n\x06pickle\x18\x04 \x01(\x0b2\x11.uac"
-        b"tor.v1.Pickle\x12%\n\x08executed\x18\x05 \x01(\x0e2\x13.uactor"
-        b'.v1.Executed"!\n\x0fDescribeRequest\x12\x0e\n\x06handl'
-        b'e\x18\x01 \x01(\t"\xab\x02\n\x10DescribeResponse\x12!\n\x06handle\x18\x01'
-        b" \x01(\x0b2\x11.uactor.v1.Handle\x12\x12\n\nclass_name\x18\x02 "
-        b'\x01(\t\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12"\n\x07methods\x18\x04 \x03(\x0b2\x11.uact'
-        b"or.v1.Method\x12(\n\nattributes\x18\x05 \x03(\x0b2\x14.uacto"
-        b"r.v1.Attribute\x12\x0f\n\x07typeids\x18\x06 \x03(\t\x12\x12\n\nseria"
-        b"lizer\x18\x07 \x01(\t\x12\x18\n\x10protocol_version\x18\x08 \x01(\r\x12\x16\n"
-        b"\x0epython_version\x18\t \x01(\t\x12.\n\rtyped_service\x18\n"
-        b' \x01(\x0b2\x17.uactor.v1.TypedService"}\n\x0cTypedSe'
-        b"rvice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bfingerprint\x18\x02 \x01(\t"
-        b"\x12\x0e\n\x06locked\x18\x03 \x01(\x08\x12+\n\x08unmapped\x18\x04 \x03(\x0b2\x19.uac"
-        b'tor.v1.UnmappedMember\x12\r\n\x05error\x18\x05 \x01(\t".\n\x0e'
-        b"UnmappedMember\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02"
-        b' \x01(\t"S\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsignatur'
-        b"e\x18\x02 \x01(\t\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12\x0e\n\x06typeid\x18\x04 \x01(\t\x12\x0b\n\x03"
-        b'rpc\x18\x05 \x01(\t"V\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03'
-        b"doc\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07get_rpc\x18\x04 \x01(\t"
-        b'\x12\x0f\n\x07set_rpc\x18\x05 \x01(\t"\xb8\x02\n\x0bCallRequest\x12\x0e\n\x06han'
-        b"dle\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x1e\n\x04args\x18\x03 \x03(\x0b2"
-        b'\x10.uactor.v1.Value\x122\n\x06kwargs\x18\x04 \x03(\x0b2".uact'
-        b"or.v1.CallRequest.KwargsEntry\x12$\n\targumen"
-        b"ts\x18\x05 \x01(\x0b2\x11.uactor.v1.Pickle\x12\x15\n\raccept_pi"
-        b"ckle\x18\x06 \x01(\x08\x12\x0e\n\x06typeid\x18\x07 \x01(\t\x12'\n\x07context\x18\x08 "
-        b"\x01(\x0b2\x16.uactor.v1.CallContext\x1a?\n\x0bKwargsEnt"
-        b"ry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor."
-        b'v1.Value:\x028\x01"G\n\x0bCallContext\x12*\n\x07timeout\x18\x01'
-        b" \x01(\x0b2\x19.google.protobuf.Duration\x12\x0c\n\x04path\x18"
-        b'\x02 \x03(\t"0\n\x0cCallResponse\x12 \n\x06result\x18\x01 \x01(\x0b2\x10.'
-        b'uactor.v1.Value"9\n\x11CallStreamRequest\x12$\n\x04'
-        b'call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest"4\n\x12Ca'
-        b"llStreamResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b2\x10.uactor."
-        b'v1.Value"s\n\x13GetAttributeRequest\x12\x0e\n\x06handl'
-        b"e\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\raccept_pickle\x18\x03"
-        b" \x01(\x08\x12'\n\x07context\x18\x04 \x01(\x0b2\x16.uactor.v1.CallCo"
-        b'ntext"7\n\x14GetAttributeResponse\x12\x1f\n\x05value\x18\x01'
-        b' \x01(\x0b2\x10.uactor.v1.Value"\x94\x01\n\x13SetAttributeR'
-        b"equest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x05"
-        b"value\x18\x03 \x01(\x0b2\x10.uactor.v1.Value\x12\x15\n\raccept_"
-        b"pickle\x18\x04 \x01(\x08\x12'\n\x07context\x18\x05 \x01(\x0b2\x16.uactor.v"
-        b'1.CallContext"\x16\n\x14SetAttributeResponse"\xec\x01'
-        b"\n\x13CreateHandleRequest\x12\x0e\n\x06typeid\x18\x01 \x01(\t\x12\x1e\n"
-        b"\x04args\x18\x02 \x03(\x0b2\x10.uactor.v1.Value\x12:\n\x06kwargs\x18"
-        b"\x03 \x03(\x0b2*.uactor.v1.CreateHandleRequest.Kw"
-        b"argsEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protob"
-        b"uf.Duration\x1a?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12"
-        b'\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.Value:\x028\x01"9\n\x14'
-        b"CreateHandleResponse\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.u"
-        b'actor.v1.Handle"t\n\x13RetainHandleRequest\x12\x0f'
-        b"\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x10\n\x08as_"
-        b"lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.google.prot"
-        b'obuf.Duration"(\n\x14RetainHandleResponse\x12\x10\n'
-        b"\x08lease_id\x18\x01 \x01(\t\"'\n\x14ReleaseHandleRequest\x12"
-        b'\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15ReleaseHandleRespons'
-        b'e"\x14\n\x12ListHandlesRequest"=\n\x13ListHandlesRe'
-        b"sponse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.uactor.v1.Hand"
-        b'leInfo"O\n\nHandleInfo\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.u'
-        b"actor.v1.Handle\x12\r\n\x05holds\x18\x02 \x01(\r\x12\x0f\n\x07client"
-        b's\x18\x03 \x01(\r"I\n\x11OpenStreamRequest\x12$\n\x04call\x18\x01 \x01'
-        b"(\x0b2\x16.uactor.v1.CallRequest\x12\x0e\n\x06credit\x18\x02 \x01"
-        b'(\r"1\n\x0cStreamCredit\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r'
-        b'\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nrequest_id\x18\x01 '
-        b'\x01(\x04"\x0b\n\tStreamEnd"\xdd\x04\n\x0eSessionRequest\x12\n\n\x02i'
-        b"d\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello\x18\x03 \x01(\x0b"
-        b"2\x10.uactor.v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01(\x0b2\x10.ua"
-        b"ctor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.uactor.v"
-        b"1.CallRequestH\x00\x127\n\rget_attribute\x18\x06 \x01(\x0b2\x1e"
-        b".uactor.v1.GetAttributeRequestH\x00\x127\n\rset_"
-        b"attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAttribute"
-        b"RequestH\x00\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e.uacto"
-        b"r.v1.CreateHandleRequestH\x00\x127\n\rretain_han"
-        b"dle\x18\t \x01(\x0b2\x1e.uactor.v1.RetainHandleReques"
-        b"tH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uactor.v1.Goodbye"
-        b"H\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.uactor.v1.Open"
-        b"StreamRequestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17.uactor"
-        b".v1.StreamCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b2\x11.uac"
-        b"tor.v1.CancelH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.uactor.v"
-        b'1.SessionRequestB\x06\n\x04kind"\xbd\x02\n\x0fSessionResp'
-        b"onse\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uact"
-        b'or.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor'
-        b".v1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1"
-        b".FailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1"
-        b".RetainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10."
-        b"uactor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor."
-        b"v1.StreamEndH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1"
-        b'.SessionResponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10pr'
-        b"otocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02"
-        b" \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\x11\n\tcli"
-        b"ent_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined"
-        b"\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13\n\x0b"
-        b'definitions\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10protoco'
-        b"l_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12"
-        b"\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 "
-        b"\x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uact"
-        b"or.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_"
-        b"message_size\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0bde"
-        b'finitions\x18\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"'
-        b'\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShut'
-        b'downRequest"\x12\n\x10ShutdownResponse*[\n\x08Execu'
-        b"ted\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTE"
-        b"D_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAY"
-        b"BE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Describe\x12\x1a.uact"
-        b"or.v1.DescribeRequest\x1a\x1b.uactor.v1.Descri"
-        b"beResponse\x127\n\x04Call\x12\x16.uactor.v1.CallReque"
-        b"st\x1a\x17.uactor.v1.CallResponse\x12K\n\nCallStrea"
-        b"m\x12\x1c.uactor.v1.CallStreamRequest\x1a\x1d.uactor"
-        b".v1.CallStreamResponse0\x01\x12O\n\x0cGetAttribute"
-        b"\x12\x1e.uactor.v1.GetAttributeRequest\x1a\x1f.uacto"
-        b"r.v1.GetAttributeResponse\x12O\n\x0cSetAttribut"
-        b"e\x12\x1e.uactor.v1.SetAttributeRequest\x1a\x1f.uact"
-        b"or.v1.SetAttributeResponse\x12O\n\x0cCreateHand"
-        b"le\x12\x1e.uactor.v1.CreateHandleRequest\x1a\x1f.uac"
-        b"tor.v1.CreateHandleResponse\x12O\n\x0cRetainHan"
-        b"dle\x12\x1e.uactor.v1.RetainHandleRequest\x1a\x1f.ua"
-        b"ctor.v1.RetainHandleResponse\x12R\n\rReleaseH"
-        b"andle\x12\x1f.uactor.v1.ReleaseHandleRequest\x1a "
-        b".uactor.v1.ReleaseHandleResponse\x12L\n\x0bList"
-        b"Handles\x12\x1d.uactor.v1.ListHandlesRequest\x1a\x1e"
-        b".uactor.v1.ListHandlesResponse\x12D\n\x07Sessio"
-        b"n\x12\x19.uactor.v1.SessionRequest\x1a\x1a.uactor.v1"
-        b".SessionResponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uacto"
-        b"r.v1.ShutdownRequest\x1a\x1b.uactor.v1.Shutdow"
-        b"nResponseb\x06proto3\n\x96\x0e\n5corpus/properties_"
-        b"handles/v1/properties_handles.proto\x12\x1ccor"
-        b"pus.properties_handles.v1\x1a\x15uactor/v1/act"
-        b'or.proto"\x11\n\x0fGetLimitRequest":\n\x10GetLimitR'
-        b"esponse\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07"
-        b'_result"6\n\x0fSetLimitRequest\x12\x19\n\x05value\x18\x01 \x01('
-        b'\x03H\x00R\x05value\x88\x01\x01B\x08\n\x06_value"\x12\n\x10SetLimitRespo'
-        b'nse"\x10\n\x0eGetSizeRequest"9\n\x0fGetSizeResponse'
-        b"\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"
-        b'"5\n\x0eSetSizeRequest\x12\x19\n\x05value\x18\x01 \x01(\x03H\x00R\x05val'
-        b'ue\x88\x01\x01B\x08\n\x06_value"\x11\n\x0fSetSizeResponse"\x13\n\x11Ge'
-        b'tVERSIONRequest"<\n\x12GetVERSIONResponse\x12\x1b\n'
-        b'\x06result\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0f\n'
-        b'\rBasketRequest";\n\x0eBasketResponse\x12)\n\x06resu'
-        b'lt\x18\x01 \x01(\x0b2\x11.uactor.v1.HandleR\x06result"`\n\x0bF'
-        b"illRequest\x12)\n\x06basket\x18\x01 \x01(\x0b2\x11.uactor.v1.H"
-        b"andleR\x06basket\x12\x1b\n\x06number\x18\x02 \x01(\x03H\x00R\x06number\x88"
-        b'\x01\x01B\t\n\x07_number"6\n\x0cFillResponse\x12\x1b\n\x06result\x18'
-        b'\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0e\n\x0cCloseRe'
-        b'quest"7\n\rCloseResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00'
-        b'R\x06result\x88\x01\x01B\t\n\x07_result"\x0b\n\tMeRequest"7\n\nM'
-        b"eResponse\x12)\n\x06result\x18\x01 \x01(\x0b2\x11.uactor.v1.Ha"
-        b"ndleR\x06result2\xa3\x07\n\x0bDeskService\x12i\n\x08GetLimit"
-        b"\x12-.corpus.properties_handles.v1.GetLimit"
-        b"Request\x1a..corpus.properties_handles.v1.G"
-        b"etLimitResponse\x12i\n\x08SetLimit\x12-.corpus.pro"
-        b"perties_handles.v1.SetLimitRequest\x1a..cor"
-        b"pus.properties_handles.v1.SetLimitRespon"
-        b"se\x12f\n\x07GetSize\x12,.corpus.properties_handle"
-        b"s.v1.GetSizeRequest\x1a-.corpus.properties_"
-        b"handles.v1.GetSizeResponse\x12f\n\x07SetSize\x12,."
-        b"corpus.properties_handles.v1.SetSizeRequ"
-        b"est\x1a-.corpus.properties_handles.v1.SetSi"
-        b"zeResponse\x12o\n\nGetVERSION\x12/.corpus.proper"
-        b"ties_handles.v1.GetVERSIONRequest\x1a0.corp"
-        b"us.properties_handles.v1.GetVERSIONRespo"
-        b"nse\x12c\n\x06Basket\x12+.corpus.properties_handle"
-        b"s.v1.BasketRequest\x1a,.corpus.properties_h"
-        b"andles.v1.BasketResponse\x12]\n\x04Fill\x12).corpu"
-        b"s.properties_handles.v1.FillRequest\x1a*.co"
-        b"rpus.properties_handles.v1.FillResponse\x12"
-        b"`\n\x05Close\x12*.corpus.properties_handles.v1."
-        b"CloseRequest\x1a+.corpus.properties_handles"
-        b".v1.CloseResponse\x12W\n\x02Me\x12'.corpus.propert"
-        b"ies_handles.v1.MeRequest\x1a(.corpus.proper"
-        b"ties_handles.v1.MeResponseb\x06proto3"
+        b'mory\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05sizes\x18\x02 \x03(\x04"2\n\x05Chu'
+        b"nk\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05sizes\x18\x02 \x03(\x04\x12\x0c\n\x04data\x18"
+        b'\x03 \x01(\x0c"e\n\x06Handle\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07address\x18\x02'
+        b" \x01(\t\x12\x0e\n\x06typeid\x18\x03 \x01(\t\x12\x0c\n\x04repr\x18\x04 \x01(\t\x12\x0f\n\x07me"
+        b'thods\x18\x05 \x03(\t\x12\x0f\n\x07service\x18\x06 \x01(\t"5\n\x07NdArray\x12'
+        b"\r\n\x05dtype\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04data\x18\x03 "
+        b'\x01(\x0c"\x8a\x01\n\x07Failure\x12\x11\n\ttype_name\x18\x01 \x01(\t\x12\x0f\n\x07me'
+        b"ssage\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12!\n\x06pickle"
+        b"\x18\x04 \x01(\x0b2\x11.uactor.v1.Pickle\x12%\n\x08executed\x18\x05 "
+        b'\x01(\x0e2\x13.uactor.v1.Executed"!\n\x0fDescribeRequ'
+        b'est\x12\x0e\n\x06handle\x18\x01 \x01(\t"\xab\x02\n\x10DescribeResponse'
+        b"\x12!\n\x06handle\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle\x12\x12\n\nc"
+        b'lass_name\x18\x02 \x01(\t\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12"\n\x07methods\x18'
+        b"\x04 \x03(\x0b2\x11.uactor.v1.Method\x12(\n\nattributes\x18\x05"
+        b" \x03(\x0b2\x14.uactor.v1.Attribute\x12\x0f\n\x07typeids\x18\x06 "
+        b"\x03(\t\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10protocol_vers"
+        b"ion\x18\x08 \x01(\r\x12\x16\n\x0epython_version\x18\t \x01(\t\x12.\n\rtyp"
+        b"ed_service\x18\n \x01(\x0b2\x17.uactor.v1.TypedServic"
+        b'e"}\n\x0cTypedService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bfinge'
+        b"rprint\x18\x02 \x01(\t\x12\x0e\n\x06locked\x18\x03 \x01(\x08\x12+\n\x08unmapped"
+        b"\x18\x04 \x03(\x0b2\x19.uactor.v1.UnmappedMember\x12\r\n\x05err"
+        b'or\x18\x05 \x01(\t".\n\x0eUnmappedMember\x12\x0c\n\x04name\x18\x01 \x01(\t'
+        b'\x12\x0e\n\x06reason\x18\x02 \x01(\t"S\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t'
+        b"\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x0b\n\x03doc\x18\x03 \x01(\t\x12\x0e\n\x06type"
+        b'id\x18\x04 \x01(\t\x12\x0b\n\x03rpc\x18\x05 \x01(\t"V\n\tAttribute\x12\x0c\n\x04na'
+        b"me\x18\x01 \x01(\t\x12\x0b\n\x03doc\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07g"
+        b'et_rpc\x18\x04 \x01(\t\x12\x0f\n\x07set_rpc\x18\x05 \x01(\t"\xb8\x02\n\x0bCallRe'
+        b"quest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x1e\n"
+        b"\x04args\x18\x03 \x03(\x0b2\x10.uactor.v1.Value\x122\n\x06kwargs\x18"
+        b'\x04 \x03(\x0b2".uactor.v1.CallRequest.KwargsEntr'
+        b"y\x12$\n\targuments\x18\x05 \x01(\x0b2\x11.uactor.v1.Pickle\x12"
+        b"\x15\n\raccept_pickle\x18\x06 \x01(\x08\x12\x0e\n\x06typeid\x18\x07 \x01(\t\x12'"
+        b"\n\x07context\x18\x08 \x01(\x0b2\x16.uactor.v1.CallContext\x1a"
+        b"?\n\x0bKwargsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01"
+        b'(\x0b2\x10.uactor.v1.Value:\x028\x01"G\n\x0bCallContext\x12'
+        b"*\n\x07timeout\x18\x01 \x01(\x0b2\x19.google.protobuf.Durat"
+        b'ion\x12\x0c\n\x04path\x18\x02 \x03(\t"0\n\x0cCallResponse\x12 \n\x06res'
+        b'ult\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"9\n\x11CallStrea'
+        b"mRequest\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallR"
+        b'equest"4\n\x12CallStreamResponse\x12\x1e\n\x04item\x18\x01 \x01'
+        b'(\x0b2\x10.uactor.v1.Value"s\n\x13GetAttributeRequ'
+        b"est\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\racc"
+        b"ept_pickle\x18\x03 \x01(\x08\x12'\n\x07context\x18\x04 \x01(\x0b2\x16.uact"
+        b'or.v1.CallContext"7\n\x14GetAttributeRespons'
+        b'e\x12\x1f\n\x05value\x18\x01 \x01(\x0b2\x10.uactor.v1.Value"\x94\x01\n\x13S'
+        b"etAttributeRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0c\n\x04na"
+        b"me\x18\x02 \x01(\t\x12\x1f\n\x05value\x18\x03 \x01(\x0b2\x10.uactor.v1.Valu"
+        b"e\x12\x15\n\raccept_pickle\x18\x04 \x01(\x08\x12'\n\x07context\x18\x05 \x01("
+        b'\x0b2\x16.uactor.v1.CallContext"\x16\n\x14SetAttribut'
+        b'eResponse"\xec\x01\n\x13CreateHandleRequest\x12\x0e\n\x06typ'
+        b"eid\x18\x01 \x01(\t\x12\x1e\n\x04args\x18\x02 \x03(\x0b2\x10.uactor.v1.Valu"
+        b"e\x12:\n\x06kwargs\x18\x03 \x03(\x0b2*.uactor.v1.CreateHand"
+        b"leRequest.KwargsEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.g"
+        b"oogle.protobuf.Duration\x1a?\n\x0bKwargsEntry\x12\x0b"
+        b"\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.V"
+        b'alue:\x028\x01"9\n\x14CreateHandleResponse\x12!\n\x06hand'
+        b'le\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle"t\n\x13RetainHan'
+        b"dleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18"
+        b"\x02 \x01(\t\x12\x10\n\x08as_lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19"
+        b'.google.protobuf.Duration"(\n\x14RetainHandl'
+        b"eResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"'\n\x14ReleaseHa"
+        b'ndleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15ReleaseH'
+        b'andleResponse"\x14\n\x12ListHandlesRequest"=\n\x13L'
+        b"istHandlesResponse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.ua"
+        b'ctor.v1.HandleInfo"O\n\nHandleInfo\x12!\n\x06hand'
+        b"le\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle\x12\r\n\x05holds\x18\x02 \x01"
+        b'(\r\x12\x0f\n\x07clients\x18\x03 \x01(\r"I\n\x11OpenStreamRequest'
+        b"\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12\x0e"
+        b'\n\x06credit\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nreques'
+        b't_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nr'
+        b'equest_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\x80\x05\n\x0eSession'
+        b"Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n"
+        b"\x05hello\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05proo"
+        b"f\x18\x04 \x01(\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01("
+        b"\x0b2\x16.uactor.v1.CallRequestH\x00\x127\n\rget_attri"
+        b"bute\x18\x06 \x01(\x0b2\x1e.uactor.v1.GetAttributeReque"
+        b"stH\x00\x127\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1."
+        b"SetAttributeRequestH\x00\x127\n\rcreate_handle\x18\x08"
+        b" \x01(\x0b2\x1e.uactor.v1.CreateHandleRequestH\x00\x127"
+        b"\n\rretain_handle\x18\t \x01(\x0b2\x1e.uactor.v1.Retain"
+        b"HandleRequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uacto"
+        b"r.v1.GoodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.ua"
+        b"ctor.v1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c "
+        b"\x01(\x0b2\x17.uactor.v1.StreamCreditH\x00\x12#\n\x06cancel"
+        b"\x18\r \x01(\x0b2\x11.uactor.v1.CancelH\x00\x12!\n\x05chunk\x18\x0f \x01"
+        b"(\x0b2\x10.uactor.v1.ChunkH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.u"
+        b'actor.v1.SessionRequestB\x06\n\x04kind"\xe0\x02\n\x0fSess'
+        b"ionResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b"
+        b'2\x12.uactor.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10'
+        b".uactor.v1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.ua"
+        b"ctor.v1.FailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.ua"
+        b"ctor.v1.RetainHandleResponseH\x00\x12 \n\x04item\x18\x06"
+        b" \x01(\x0b2\x10.uactor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14."
+        b"uactor.v1.StreamEndH\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.u"
+        b"actor.v1.ChunkH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor."
+        b'v1.SessionResponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10'
+        b"protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version"
+        b"\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\x11\n\tc"
+        b"lient_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelin"
+        b"ed\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13"
+        b'\n\x0bdefinitions\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10proto'
+        b"col_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01("
+        b"\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18"
+        b"\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.ua"
+        b"ctor.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10ma"
+        b"x_message_size\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0b"
+        b'definitions\x18\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01('
+        b'\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fSh'
+        b'utdownRequest"\x12\n\x10ShutdownResponse*[\n\x08Exe'
+        b"cuted\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECU"
+        b"TED_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_M"
+        b"AYBE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Describe\x12\x1a.ua"
+        b"ctor.v1.DescribeRequest\x1a\x1b.uactor.v1.Desc"
+        b"ribeResponse\x127\n\x04Call\x12\x16.uactor.v1.CallReq"
+        b"uest\x1a\x17.uactor.v1.CallResponse\x12K\n\nCallStr"
+        b"eam\x12\x1c.uactor.v1.CallStreamRequest\x1a\x1d.uact"
+        b"or.v1.CallStreamResponse0\x01\x12O\n\x0cGetAttribu"
+        b"te\x12\x1e.uactor.v1.GetAttributeRequest\x1a\x1f.uac"
+        b"tor.v1.GetAttributeResponse\x12O\n\x0cSetAttrib"
+        b"ute\x12\x1e.uactor.v1.SetAttributeRequest\x1a\x1f.ua"
+        b"ctor.v1.SetAttributeResponse\x12O\n\x0cCreateHa"
+        b"ndle\x12\x1e.uactor.v1.CreateHandleRequest\x1a\x1f.u"
+        b"actor.v1.CreateHandleResponse\x12O\n\x0cRetainH"
+        b"andle\x12\x1e.uactor.v1.RetainHandleRequest\x1a\x1f."
+        b"uactor.v1.RetainHandleResponse\x12R\n\rReleas"
+        b"eHandle\x12\x1f.uactor.v1.ReleaseHandleRequest"
+        b"\x1a .uactor.v1.ReleaseHandleResponse\x12L\n\x0bLi"
+        b"stHandles\x12\x1d.uactor.v1.ListHandlesRequest"
+        b"\x1a\x1e.uactor.v1.ListHandlesResponse\x12D\n\x07Sess"
+        b"ion\x12\x19.uactor.v1.SessionRequest\x1a\x1a.uactor."
+        b"v1.SessionResponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uac"
+        b"tor.v1.ShutdownRequest\x1a\x1b.uactor.v1.Shutd"
+        b"ownResponseb\x06proto3\n\x96\x0e\n5corpus/propertie"
+        b"s_handles/v1/properties_handles.proto\x12\x1cc"
+        b"orpus.properties_handles.v1\x1a\x15uactor/v1/a"
+        b'ctor.proto"\x11\n\x0fGetLimitRequest":\n\x10GetLimi'
+        b"tResponse\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t"
+        b'\n\x07_result"6\n\x0fSetLimitRequest\x12\x19\n\x05value\x18\x01 '
+        b'\x01(\x03H\x00R\x05value\x88\x01\x01B\x08\n\x06_value"\x12\n\x10SetLimitRes'
+        b'ponse"\x10\n\x0eGetSizeRequest"9\n\x0fGetSizeRespon'
+        b"se\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_resu"
+        b'lt"5\n\x0eSetSizeRequest\x12\x19\n\x05value\x18\x01 \x01(\x03H\x00R\x05v'
+        b'alue\x88\x01\x01B\x08\n\x06_value"\x11\n\x0fSetSizeResponse"\x13\n\x11'
+        b'GetVERSIONRequest"<\n\x12GetVERSIONResponse\x12'
+        b'\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"'
+        b'\x0f\n\rBasketRequest";\n\x0eBasketResponse\x12)\n\x06re'
+        b'sult\x18\x01 \x01(\x0b2\x11.uactor.v1.HandleR\x06result"`\n'
+        b"\x0bFillRequest\x12)\n\x06basket\x18\x01 \x01(\x0b2\x11.uactor.v1"
+        b".HandleR\x06basket\x12\x1b\n\x06number\x18\x02 \x01(\x03H\x00R\x06numbe"
+        b'r\x88\x01\x01B\t\n\x07_number"6\n\x0cFillResponse\x12\x1b\n\x06resul'
+        b't\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0e\n\x0cClose'
+        b'Request"7\n\rCloseResponse\x12\x1b\n\x06result\x18\x01 \x01(\t'
+        b'H\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0b\n\tMeRequest"7\n'
+        b"\nMeResponse\x12)\n\x06result\x18\x01 \x01(\x0b2\x11.uactor.v1."
+        b"HandleR\x06result2\xa3\x07\n\x0bDeskService\x12i\n\x08GetLim"
+        b"it\x12-.corpus.properties_handles.v1.GetLim"
+        b"itRequest\x1a..corpus.properties_handles.v1"
+        b".GetLimitResponse\x12i\n\x08SetLimit\x12-.corpus.p"
+        b"roperties_handles.v1.SetLimitRequest\x1a..c"
+        b"orpus.properties_handles.v1.SetLimitResp"
+        b"onse\x12f\n\x07GetSize\x12,.corpus.properties_hand"
+        b"les.v1.GetSizeRequest\x1a-.corpus.propertie"
+        b"s_handles.v1.GetSizeResponse\x12f\n\x07SetSize\x12"
+        b",.corpus.properties_handles.v1.SetSizeRe"
+        b"quest\x1a-.corpus.properties_handles.v1.Set"
+        b"SizeResponse\x12o\n\nGetVERSION\x12/.corpus.prop"
+        b"erties_handles.v1.GetVERSIONRequest\x1a0.co"
+        b"rpus.properties_handles.v1.GetVERSIONRes"
+        b"ponse\x12c\n\x06Basket\x12+.corpus.properties_hand"
+        b"les.v1.BasketRequest\x1a,.corpus.properties"
+        b"_handles.v1.BasketResponse\x12]\n\x04Fill\x12).cor"
+        b"pus.properties_handles.v1.FillRequest\x1a*."
+        b"corpus.properties_handles.v1.FillRespons"
+        b"e\x12`\n\x05Close\x12*.corpus.properties_handles.v"
+        b"1.CloseRequest\x1a+.corpus.properties_handl"
+        b"es.v1.CloseResponse\x12W\n\x02Me\x12'.corpus.prope"
+        b"rties_handles.v1.MeRequest\x1a(.corpus.prop"
+        b"erties_handles.v1.MeResponseb\x06proto3"
     ),
     {},
     {
