@@ -151,6 +151,7 @@ def test_awaited_calls_of_an_actor_that_is_killed_end(bench: Any, run: Any) -> N
     async def main() -> None:
         event = await bench.event.aio('never')
         waiting = [asyncio.create_task(event.wait.aio()) for _ in range(10)]
+        await asyncio.sleep(0)  # they call, and what is called next is answered after that has come
         pid = await bench.pid.aio()
         os.kill(pid, signal.SIGKILL)
         for ended in await asyncio.gather(*waiting, return_exceptions=True):

@@ -134,11 +134,11 @@ def segments(pid: int) -> set[str]:
     """Return the segments that a process has, mapped or by a descriptor, by their inodes."""
     found = set()
     for line in Path(f'/proc/{pid}/maps').read_text().splitlines():
-        if '/memfd:uactor' in line:
+        if '/memfd:uactor ' in line:
             found.add(line.split()[4])
     for entry in Path(f'/proc/{pid}/fd').iterdir():
         with contextlib.suppress(OSError):  # closed by now
-            if '/memfd:uactor' in os.readlink(entry):
+            if '/memfd:uactor ' in os.readlink(entry):
                 found.add(str(entry.stat().st_ino))
     return found
 

@@ -67,14 +67,15 @@ def _map(descriptor: int, size: int, flags: int) -> mmap.mmap:
 class Segment:
     """Shared memory of this process, mapped.
 
+    :param name: for those who list what a process has mapped.
     :ivar capacity: in bytes.
     :ivar since: since when it has been idle.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, name: str = 'uactor') -> None:
         self.capacity = capacity
         self.since = 0.0
-        self.descriptor = os.memfd_create('uactor', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, capacity)
         # Whoever maps it relies on its size: reading beyond the end would kill the process.
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)

@@ -140,7 +140,7 @@ class LaneStream:
         self._lane.eager = False
         if self._shares and board.POSSIBLE:
             try:
-                return memory.Segment(board.SIZE)
+                return memory.Segment(board.SIZE, 'uactor-board')
             except OSError as error:
                 log.debug('there will be no board: %s', error)
         return None

@@ -267,6 +267,7 @@ class MethodCall(Call):
     _leave: Callable[[], None] | None = None
     _over: Callable[[], None] | None = None
     _timer: Timer | None = None
+    _turns = 0
 
     def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
         self._call = self._called(request)
@@ -296,8 +297,10 @@ class MethodCall(Call):
                 self._queue(job)
                 return
             dispatcher.note(call, self._call.handle, self._call.method)
+            turn = self._turned()
 
             def go() -> None:
+                self._turned()
                 self._leave = functools.partial(mailbox.leave, call)
                 self._queue(job)
 
@@ -308,12 +311,25 @@ class MethodCall(Call):
             if mailbox.enter(call, go):
                 go()
             else:
-                self._on_give_up(withdraw)
+                self._on_give_up(withdraw, turn)
         except BaseException as error:  # a handle that is gone, or a deadlock
             self._fail(error)
 
-    def _on_give_up(self, abandon: Callable[[], None]) -> None:
+    def _turned(self) -> int:
+        """Note that a wait begins or has ended, and return its number."""
         with self._lock:
+            self._turns += 1
+            self._abandon = None
+            return self._turns
+
+    def _on_give_up(self, abandon: Callable[[], None], turn: int) -> None:
+        """Have ``abandon`` called if the call is given up.
+
+        :param turn: number of the wait that it ends. Another thread may have ended it by now.
+        """
+        with self._lock:
+            if turn != self._turns:
+                return
             self._abandon = abandon
         if self.caller.interrupt.fired:
             self._abandon_once()
@@ -358,6 +374,7 @@ class MethodCall(Call):
     def _await(self, coroutine: Any, finish: Callable[[Any], None]) -> None:
         """Go on when a coroutine has ended, without a thread that waits for it."""
         loop = self._pipeline.host.dispatcher.loop
+        turn = self._turned()
 
         def done(task: asyncio.Task[Any]) -> None:
             self._queue(lambda: self._awaited(task, finish))
@@ -368,9 +385,10 @@ class MethodCall(Call):
             coroutine.close()
             self._fail(error)
         else:
-            self._on_give_up(cancel)
+            self._on_give_up(cancel, turn)
 
     def _awaited(self, task: asyncio.Task[Any], finish: Callable[[Any], None]) -> None:
+        self._turned()
         try:
             if task.cancelled():
                 self.caller.interrupt.check()
@@ -439,6 +457,7 @@ class StreamCall(MethodCall):
             self._credit += items
             waited, self._waits = self._waits, False
         if waited:
+            self._turned()
             self._take_turn(self._step)
 
     def _wait(self) -> bool:
@@ -446,11 +465,12 @@ class StreamCall(MethodCall):
         if self._credit or self.caller.interrupt.fired:
             return False
         self._leave_turn()  # before another thread may take the next one
+        turn = self._turned()
         with self._lock:
             self._waits = not self._credit
             waits = self._waits
         if waits:
-            self._on_give_up(self._end_waiting)
+            self._on_give_up(self._end_waiting, turn)
         else:
             self._take_turn(self._step)
         return True
