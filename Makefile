@@ -44,7 +44,7 @@ test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScr
 
 bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, in one run; ARGS='--only call' chooses
 	.venv-bench/bin/python -m benchmarks.run \
-		--python uactor_0_1_1='$(CURDIR)/.venv-bench-uactor/bin/python' $(ARGS)
+		--python uactor_0_1_1='$(CURDIR)/.venv-bench-uactor/bin/python' --plot $(ARGS)
 
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python tools/docs.py

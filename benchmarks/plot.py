@@ -26,12 +26,17 @@ ROW = 0.16
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'benchmarks' / 'results'
+    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'benchmarks' / 'results')
+
+
+def draw(folder: Path) -> None:
+    """Draw what has been measured into ``folder``."""
     # The same file for the same figures.
     matplotlib.rcParams.update({'svg.hashsalt': 'uactor', 'font.size': 9})
     results: Results = json.loads((folder / 'results.json').read_text())['results']
     save(ratios(results), folder / 'ratios.svg')
-    save(sizes(results), folder / 'sizes.svg')
+    if any(f'argument-{label}' in results for label in SIZES):
+        save(sizes(results), folder / 'sizes.svg')
 
 
 def save(figure: Any, path: Path) -> None:

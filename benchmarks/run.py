@@ -2,6 +2,8 @@
 
     python -m benchmarks.run [--only NAME ...] [--peers NAME ...] [--rounds N] [--output DIR]
 
+With ``--plot`` it draws what it has measured, too.
+
 Each peer runs in a process of its own, in the environment that ``--python PEER=PATH`` names. They
 take turns within each workload, so that whatever else the machine does meets all of them; the
 median of their rounds counts. Absolute times are of one machine on one day: look at the ratios.
@@ -89,11 +91,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             drivers.append(Driver(peer, pythons.get(peer, sys.executable), folder, log.fileno()))
             stack.callback(drivers[-1].close)
         results: Results = {}
+        table = [header(options.peers)]
+        print(table[0], flush=True)
         for key in options.only:
             results[key] = medians(drivers, key, options.rounds)
-            print(line(key, results[key], options.peers), flush=True)
+            table.append(line(key, results[key], options.peers))
+            print(table[-1], flush=True)
+    (options.output / 'table.txt').write_text('\n'.join(table) + '\n')
     report = {'python': platform.python_version(), 'cores': os.cpu_count(), 'results': results}
     (options.output / 'results.json').write_text(json.dumps(report, indent=2) + '\n')
+    if options.plot:
+        from benchmarks import plot  # needs matplotlib, as measuring does not
+
+        plot.draw(options.output)
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -102,10 +112,14 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--peers', nargs='+', choices=PEERS, default=list(PEERS))
     parser.add_argument('--python', action='append', default=[], metavar='PEER=PATH')
     parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--plot', action='store_true', help='draw it, too')
     parser.add_argument('--output', type=Path, default=ROOT / 'benchmarks' / 'results')
-    options = parser.parse_args(argv)
-    print(' ' * 38, *(f'{PEERS[peer]:>13}' for peer in options.peers))
-    return options
+    return parser.parse_args(argv)
+
+
+def header(peers: Sequence[str]) -> str:
+    """Return the first row of the table."""
+    return ' '.join([' ' * 38, *(f'{PEERS[peer]:>13}' for peer in peers)])
 
 
 def medians(drivers: Sequence[Driver], key: str, rounds: int) -> dict[str, float]:
