@@ -34,12 +34,12 @@ _PASSING = 1 << 31
 _JOINED = 1 << 16
 """Smallest message that is not copied to go out in one piece with its length, in bytes."""
 
-_LONGEST_TRIAL = 256
+_LONGEST_TRIAL = 64
 
 HANDSHAKE_LIMIT = 1 << 16
 """Largest message that is received of somebody who has not proved to know the authkey."""
 
-_PATIENCE = 50e-6
+_PATIENCE = 100e-6
 """How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
 _ACTIVE = 8
 _GLANCES = 16
@@ -70,6 +70,9 @@ _latest: Lane | None = None
 """The lane that was received from most recently."""
 _crowded = 0.0
 """Until when nobody looks: other threads of this process want to run."""
+
+
+_yield: Callable[[], None] = getattr(os, 'sched_yield', lambda: None)
 
 
 def _spare_cores() -> int:
@@ -253,7 +256,7 @@ class Lane:
     def _learn(self, slept: float) -> None:
         """Learn from how long it took whether looking would have paid."""
         if slept > 2 * _PATIENCE:
-            self._soon = 0
+            self._soon //= 2  # once in a while anybody is late
             return
         self._soon += 1
         if self._soon >= self._trial:
@@ -269,7 +272,7 @@ class Lane:
             _looking.add(self)
             if self._board is None:
                 while not (ready := poll(0)) and perf_counter() < end:
-                    pass
+                    _yield()
                 found = b'' if ready else None
             else:
                 found = self._look_at(self._board, end)
@@ -299,6 +302,7 @@ class Lane:
                 return b'' if message is None else message
             if perf_counter() > end:
                 return None
+            _yield()
 
     @property
     def is_unread(self) -> bool:

@@ -51,6 +51,8 @@ _MAX_DEPTH = 30
 """Deepest native value: Protobuf reads 100 messages in one another, and a dict takes three."""
 _UNNAMED = (type(None), type(NotImplemented), type(...))
 """Classes that have no name in any module; pickle knows them."""
+_NAMED = (type, types.FunctionType, TypeVar)
+"""What is pickled by its name, if it has one."""
 _MAINS = ('__main__', '__mp_main__')
 _MAPPINGS: tuple[Mapping[Any, Any], ...] = ({}, collections.OrderedDict())
 _VIEWS = tuple(
@@ -167,12 +169,19 @@ class _NamePickler(pickle.Pickler):
     """Pickles by name only, and says when that is not enough."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (type, types.FunctionType, TypeVar)):
+        if isinstance(obj, _NAMED):
             if not importable(obj):
-                raise _NeedsValue
+                return self.unnamed(obj)
         elif isinstance(obj, _VIEWS):  # as multiprocessing.managers does
             return list, (list(obj),)
         return NotImplemented
+
+    def unnamed(self, obj: Any) -> Any:
+        """Return how to reduce what has no name.
+
+        :raises _NeedsValue: when there is no way.
+        """
+        raise _NeedsValue
 
 
 class _NumberPickler(_NamePickler):
@@ -186,13 +195,14 @@ class _NumberPickler(_NamePickler):
         self._definitions = definitions
         self._numbers = numbers
 
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (type, types.FunctionType)) and not importable(obj):
+    def unnamed(self, obj: Any) -> Any:
+        """See :class:`_NamePickler`."""
+        if not isinstance(obj, TypeVar):
             number = self._definitions.number(obj)
             if number is not None:
                 self._numbers[number] = None
                 return defined, (number,)
-        return super().reducer_override(obj)
+        raise _NeedsValue
 
 
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
