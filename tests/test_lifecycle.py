@@ -593,6 +593,36 @@ def test_warning_filters_follow() -> None:
             assert actor.result == 'an error'
 
 
+class OwnWarning(UserWarning):
+    """Of a module that the actor has to import."""
+
+
+@pytest.mark.usefixtures('launcher')
+def test_warning_filters_follow_for_categories_of_the_actor_s_modules() -> None:
+    def warn() -> str:
+        try:
+            warnings.warn('own', OwnWarning, stacklevel=1)
+        except OwnWarning:
+            return 'raised'
+        return 'none'
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter('error', OwnWarning)
+        with Surrounded(warn) as actor:
+            assert actor.result == 'raised'
+
+
+@pytest.mark.usefixtures('launcher')
+def test_warning_filters_import_nothing_into_the_actor() -> None:
+    import numpy.exceptions
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', numpy.exceptions.ComplexWarning)
+        with Surrounded(lambda: 'numpy' in sys.modules) as actor:
+            assert actor.result is False
+
+
 @pytest.mark.usefixtures('launcher')
 def test_the_set_up_of_logging_follows(tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'log'

@@ -25,7 +25,7 @@ from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import frames
 from uactor.launch.starting import FAILED, READY
-from uactor.launch.surroundings import apply
+from uactor.launch.surroundings import apply, apply_again
 from uactor.proxies.base import proxy_for_handle
 from uactor.wire import load_all
 
@@ -94,11 +94,13 @@ def _begin(lifeline: socket.socket) -> Host | None:
         target=_watch, args=(lifeline, constructed), name='uactor-lifeline', daemon=True
     ).start()
     try:
-        apply(pickle.loads(surroundings))
+        taken = pickle.loads(surroundings)
+        apply(taken)
         directory, fields = pickle.loads(settings)
         if directory is not None:
             _make_private(directory)
         actor_class, args, kwargs = values.loads(actor)
+        apply_again(taken)
         multiprocessing.current_process().name = actor_class.__qualname__
         _never_fork()
         host = make_host(actor_class, Settings(**fields))

@@ -56,7 +56,7 @@ def capture() -> Surroundings:
         argv=list(sys.argv),
         directory=_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
-        filters=list(warnings.filters),
+        filters=[_named(entry) for entry in warnings.filters],
         loggers=loggers,
         log_disabled=logging.Logger.manager.disable,
     )
@@ -69,8 +69,7 @@ def apply(surroundings: Surroundings) -> None:
     if surroundings.directory is not None and surroundings.directory != _directory():
         os.chdir(surroundings.directory)
     multiprocessing.current_process().authkey = surroundings.authkey
-    warnings.resetwarnings()  # also makes modules forget what they have warned of
-    warnings.filters.extend(surroundings.filters)  # type: ignore[attr-defined]  # it is a list
+    _filter([], surroundings)
     logging.disable(surroundings.log_disabled)
     for name, copy in surroundings.loggers.items():
         logger = logging.getLogger(name)
@@ -78,6 +77,39 @@ def apply(surroundings: Surroundings) -> None:
         logger.propagate, logger.disabled = copy.propagate, copy.disabled
         for handler in copy.handlers:
             logger.addHandler(_made(handler))
+
+
+def apply_again(surroundings: Surroundings) -> None:
+    """Take over what depends on modules, now that those of the actor are imported."""
+    before = [_named(entry) for entry in warnings.filters]
+    own = [_known(entry) for entry in before if entry not in surroundings.filters]
+    _filter([entry for entry in own if entry is not None], surroundings)
+
+
+def _filter(own: list[Any], surroundings: Surroundings) -> None:
+    """Filter warnings as the owner does, as far as their categories are imported here."""
+    taken = [entry for entry in map(_known, surroundings.filters) if entry is not None]
+    warnings.resetwarnings()  # also makes modules forget what they have warned of
+    warnings.filters.extend([*own, *taken])  # type: ignore[attr-defined]  # it is a list
+
+
+def _named(entry: Any) -> tuple[Any, ...]:
+    """Return a filter of warnings that names its category.
+
+    Numpy adds some when it is imported. Taking their categories over would make every actor import
+    it, too, which takes longer than all else.
+    """
+    action, message, category, *rest = entry
+    return action, message, (category.__module__, category.__qualname__), *rest
+
+
+def _known(entry: Any) -> tuple[Any, ...] | None:
+    """Return a filter with its category; None when that is of a module that is not imported."""
+    action, message, (module, name), *rest = entry
+    found: Any = sys.modules.get(module)
+    for part in name.split('.'):
+        found = getattr(found, part, None)
+    return None if found is None else (action, message, found, *rest)
 
 
 def _directory() -> str | None:
