@@ -41,12 +41,12 @@ _TURN = 64
 class Pipeline:
     """Takes the requests of one pipelined session as they come.
 
-    :param send: sends a message, from any thread, one at a time; None where only the thread of the
-        session can.
-
     The thread that reads them runs the calls, too, one after the other: handing each over to
     another thread would cost more than a small call. When one does not come back soon, another
     thread reads on, and for a while workers run the calls.
+
+    :param send: sends a message, from any thread, one at a time; None where only the thread of the
+        session can.
     """
 
     def __init__(
