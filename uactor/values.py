@@ -557,25 +557,45 @@ def _put_pickle(
     channel: Carrier | None,
     definitions: Definitions | None,
 ) -> None:
+    data = _small_pickle(lambda: message, value, by_value, channel, definitions)
+    if data is not None:
+        message.data = data
+
+
+def _small_pickle(
+    message: Callable[[], pb.Pickle],
+    value: Any,
+    by_value: bool,
+    channel: Carrier | None,
+    definitions: Definitions | None,
+) -> bytes | None:
+    """Return the pickle of ``value`` if it is small, and all that travels.
+
+    Otherwise put it into the ``message``.
+    """
     buffers: Buffers = []
     numbers: Numbers = {}
     data = _dumped(value, by_value, buffers, definitions, numbers)
-    if numbers and definitions is not None:
-        message.definitions.extend(definitions.to_send(numbers))
+    to_send = tuple(definitions.to_send(numbers)) if numbers and definitions is not None else ()
+    if to_send:
+        message().definitions.extend(to_send)
     if len(data) < LARGE and not buffers:
-        message.data = data
-        return
+        if not to_send:
+            return data
+        message().data = data
+        return None
     parts = [memoryview(data), *(buffer.raw() for buffer in buffers)]
     memory = channel.lend(parts) if channel is not None else None
     if memory is None:
         _checked_size(sum(part.nbytes for part in parts))
-        message.data = data
-        message.buffers.extend(map(bytes, buffers))
-        return
-    message.memory.CopyFrom(memory)
+        message().data = data
+        message().buffers.extend(map(bytes, buffers))
+        return None
+    message().memory.CopyFrom(memory)
     passing = _passages.current
     if channel is not None and passing is not None:
         passing.undo.append(functools.partial(channel.recall, [memory]))
+    return None
 
 
 # --- native values ---------------------------------------------------------------------------
@@ -676,9 +696,15 @@ def _unpickled(
         data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
     else:  # whoever pickled them could write to them
         buffers = map(bytearray, message.buffers)
+    if definitions is not None:
+        definitions.receive(message.definitions)
+    return loads_with(definitions, data, buffers)
+
+
+def loads_with(definitions: Definitions | None, data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Rebuild a pickled value that may name what a session remembers; see :func:`loads`."""
     if definitions is None:
         return loads(data, buffers)
-    definitions.receive(message.definitions)
     return definitions.used_by(loads, data, buffers)
 
 
@@ -751,7 +777,7 @@ _plain_pickle = pickle.dumps
 
 
 def encode_arguments(
-    request: pb.CallRequest,
+    request: Callable[[], pb.CallRequest],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     serializer: str,
@@ -759,29 +785,30 @@ def encode_arguments(
     share: Share,
     channel: Carrier | None = None,
     definitions: Definitions | None = None,
-) -> None:
-    """Put the arguments of a call into ``request``.
+) -> bytes | None:
+    """Return the pickle of the arguments of a call if it is small, and all that travels.
+
+    Otherwise put the arguments into the ``request``.
 
     :param channel: takes what is large.
     :param definitions: what the session remembers.
     """
-    if serializer != 'native':
-        request.accept_pickle = True
-        if not kwargs and _SCALARS.issuperset(map(type, args)):  # there is nothing to look out for
-            data = _plain_pickle((tuple(args), {}), PROTOCOL)
-            if len(data) < LARGE:
-                request.arguments.data = data
-                return
-        if not _BULKY.isdisjoint(map(type, args)):
-            args = tuple(map(_bulk, args))
+    if serializer == 'native':
         with passage():
-            arguments = tuple(args), dict(kwargs)
-            _put_pickle(request.arguments, arguments, by_value, channel, definitions)
-        return
+            message = request()
+            message.args.extend(encode_native(value, share) for value in args)
+            for name, value in kwargs.items():
+                message.kwargs[name].CopyFrom(encode_native(value, share))
+        return None
+    if _SCALARS.issuperset(map(type, args)) and _SCALARS.issuperset(map(type, kwargs.values())):
+        data = _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)  # nothing to look out for
+        if len(data) < LARGE:
+            return data
+    if not _BULKY.isdisjoint(map(type, args)):
+        args = tuple(map(_bulk, args))
     with passage():
-        request.args.extend(encode_native(value, share) for value in args)
-        for name, value in kwargs.items():
-            request.kwargs[name].CopyFrom(encode_native(value, share))
+        arguments = tuple(args), dict(kwargs)
+        return _small_pickle(lambda: request().arguments, arguments, by_value, channel, definitions)
 
 
 def decode_arguments(

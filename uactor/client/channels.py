@@ -22,6 +22,7 @@ from uactor.errors import ActorDiedError, AuthkeyError, SerializationError, Vers
 from uactor.handles import is_loopback, peers, socket_path
 from uactor.inherited import disconnect, plain
 from uactor.reaper import reaper
+from uactor.usual import NUMBERED
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import load_grpc
 
@@ -82,9 +83,9 @@ class Channels:
             return kind(lambda: self._stub(number), number, on_end)
 
     def _stub(self, number: int) -> Any:
-        def received(data: bytes) -> pb.SessionResponse:
+        def received(message: bytes) -> bytes:
             serves(number)
-            return pb.SessionResponse.FromString(data)
+            return message
 
         with Inside(number), self._lock:
             if self._closed:
@@ -93,11 +94,7 @@ class Channels:
                 self._peers = peers(self._address)
                 options = _options(self._address)
                 self._channels[number] = load_grpc().insecure_channel(self._address, options)
-            return self._channels[number].stream_stream(
-                _SESSION,
-                request_serializer=pb.SessionRequest.SerializeToString,
-                response_deserializer=received,
-            )
+            return self._channels[number].stream_stream(_SESSION, response_deserializer=received)
 
     def close(self) -> None:
         """See :class:`uactor.client.stream.Transport`."""
@@ -136,7 +133,7 @@ class _Call:
         self._stub = stub
         self._channel = channel
         self._on_end = on_end
-        self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[pb.SessionRequest | bytes | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self.ended = False
         self.memory = Chunks()
@@ -147,14 +144,17 @@ class _Call:
             self._end()
         return call
 
-    def _outgoing(self) -> Iterator[pb.SessionRequest]:
+    def _outgoing(self) -> Iterator[bytes]:
         """Yield the requests, to a thread of gRPC's own."""
         serves(self._channel)
-        for request in iter(self._requests.get, None):
+        while (request := self._requests.get()) is not None:
+            if isinstance(request, bytes):
+                yield request
+                continue
             if self.memory.outgoing:
                 for chunk in self.memory.passed(values.memories(request)):
-                    yield pb.SessionRequest(chunk=chunk)
-            yield request
+                    yield pb.SessionRequest(chunk=chunk).SerializeToString()
+            yield request.SerializeToString()
 
     def _end(self) -> None:
         self.ended = True
@@ -175,24 +175,26 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(request)
 
-    def put(self, message: bytes) -> None:
+    def say(self, message: bytes) -> None:
         """See :class:`uactor.client.stream.Stream`."""
-        self._requests.put(pb.SessionRequest.FromString(message))
+        self._requests.put(message)
+
+    put = say
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self.memory.limit = limit or -1
 
-    def receive(self) -> pb.SessionResponse:
+    def hear(self) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""
         import grpc  # loaded with the first channel; this module is not
 
         try:
-            response = self._next()
-            while response.HasField('chunk'):
-                self.memory.take(response.chunk)
-                response = self._next()
-            return response
+            message = self._next()
+            while not message.startswith(NUMBERED):
+                self.memory.take(self.read(message).chunk)
+                message = self._next()
+            return message
         except StopIteration as error:
             self.ended = True
             raise StreamEnd('the stream ended') from error
@@ -200,7 +202,11 @@ class _Call:
             self.ended = True
             raise _stream_end(error) from error
 
-    def _next(self) -> pb.SessionResponse:
+    def read(self, message: bytes) -> pb.SessionResponse:
+        """See :class:`uactor.client.stream.Stream`."""
+        return pb.SessionResponse.FromString(message)
+
+    def _next(self) -> bytes:
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -231,10 +237,10 @@ class _Direct(_Call):
         with Inside(channel):
             self._call = self._begin()
 
-    def _next(self) -> pb.SessionResponse:
+    def _next(self) -> bytes:
         with Inside(self._channel):
-            response: pb.SessionResponse = next(self._call)
-        return response
+            message: bytes = next(self._call)
+        return message
 
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -255,7 +261,7 @@ class _Relayed(_Call):
         self._call: Any = None
         self._cancelled = False
         self._wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._received: queue.SimpleQueue[pb.SessionResponse | BaseException | None]
+        self._received: queue.SimpleQueue[bytes | BaseException | None]
         self._received = queue.SimpleQueue()
         try:
             threading.Thread(target=self._relay, name='uactor-relay', daemon=True).start()
@@ -282,10 +288,10 @@ class _Relayed(_Call):
     def _want(self) -> None:
         self._wanted.put(None)
 
-    def _next(self) -> pb.SessionResponse:
+    def _next(self) -> bytes:
         self._want()
-        response: pb.SessionResponse = self._take()
-        return response
+        message: bytes = self._take()
+        return message
 
     def _take(self) -> Any:
         taken = self._received.get()

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from uactor import calls, failures, local, values
+from uactor import calls, failures, local, usual, values
 from uactor.auth import keyring
 from uactor.client.channels import Channels
 from uactor.client.forks import Child, note_fork
@@ -533,19 +533,33 @@ class Connection:
         if timeout is not None and not owned:
             call = Call(handle, method, args, kwargs, resolve, timeout)
             return CallFuture.of(self.submit, call).wait()
-        session = self._link.session()
+        link = self._link
+        session = link.session()
         request = pb.SessionRequest()
-        message = request.call
-        message.handle = handle
-        message.method = method
-        if outer is not None or timeout is not None:
-            _put_context(message, timeout, outer)
-        values.encode_arguments(
-            *(message, args, kwargs, session.serializer, session.by_value, handle_of),
+        data = values.encode_arguments(
+            *(lambda: request.call, args, kwargs, session.serializer, session.by_value, handle_of),
             session.memory,
             session.definitions,
         )
+        if data is not None:
+            if outer is None and timeout is None and not link.pending and len(data) < usual.MOST:
+                return self._usual(session, usual.called(handle, method), data, resolve)
+            request.call.arguments.data = data
+        message = request.call
+        message.handle, message.method = handle, method
+        message.accept_pickle = session.serializer != 'native'
+        _put_context(message, timeout, outer)
         return self._result(session, request, resolve)
+
+    def _usual(self, session: Session, part: bytes, data: bytes, resolve: Resolve) -> Any:
+        """Make a call by a usual message; see :mod:`uactor.usual`."""
+        answer = session.call(part, data)
+        if isinstance(answer, tuple):
+            value = answer[1]
+            if type(value) is not usual.Pickled:
+                return value
+            return self._loaded(session, lambda: values.loads_with(session.definitions, value))
+        return self._value(session, checked(self._link, session, answer).result, resolve)
 
     def submit(self, call: Call, receiver: Receiver) -> Ticket:
         """Make a call without blocking; see :class:`uactor.local.Connection`."""
@@ -568,9 +582,15 @@ class Connection:
         message.handle, message.method = call.handle, call.method
         _put_context(message, timeout, calls.current() if call.waits else None)
         terms = self._link.terms
-        values.encode_arguments(
-            message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of
+        message.accept_pickle = terms.serializer != 'native'
+        data = values.encode_arguments(
+            *(lambda: message, call.args, call.kwargs),
+            terms.serializer,
+            terms.by_value,
+            handle_of,
         )
+        if data is not None:
+            message.arguments.data = data
         check_size(request, terms.limit, self.address)
         if self._link.pending:
             request.releases.extend(self._link.drain())
@@ -646,15 +666,26 @@ class Connection:
         return self._result(session, pb.SessionRequest(create_handle=request), resolve)
 
     def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
-        result = self._ask(session, request).result
+        return self._value(session, self._ask(session, request).result, resolve)
+
+    def _value(self, session: Session, result: pb.Value, resolve: Resolve) -> Any:
         kind = result.WhichOneof('kind')
         if kind in values.SCALAR_FORMS:
             return getattr(result, kind)  # as most do, without further ado
         unpickle = session.serializer != 'native'
+        return self._loaded(
+            session,
+            lambda: self._decoded(result, resolve, unpickle, session.memory, session.definitions),
+        )
+
+    @staticmethod
+    def _loaded(session: Session, load: Callable[[], Any]) -> Any:
         try:
-            return self._decoded(result, resolve, unpickle, session.memory, session.definitions)
-        except UnknownDefinitionError:
-            session.abandon()  # the next one begins anew
+            return load()
+        except SerializationError as error:
+            error.executed = 'yes'
+            if isinstance(error, UnknownDefinitionError):
+                session.abandon()  # the next one begins anew
             raise
 
     def _decoded(

@@ -11,6 +11,7 @@ import stat
 import threading
 import weakref
 from collections.abc import Callable
+from typing import NoReturn
 
 from uactor import board, errors, lane, memory, values
 from uactor.client.stream import StreamEnd
@@ -106,15 +107,21 @@ class LaneStream:
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
+        channel = self.memory
+        if channel is None or not channel.outgoing:
+            self.say(request.SerializeToString())
+        else:
+            self._say_with(request.SerializeToString(), channel.passed(values.memories(request)))
+
+    def say(self, message: bytes) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        if self._lane.eager:
+            self._say_with(message, [])
+            return
         try:
-            channel = self.memory
-            if channel is None or not (channel.outgoing or self._lane.eager):
-                self._lane.send(request.SerializeToString())
-            else:
-                self._send_with_memory(request, channel)
+            self._lane.send(message)
         except lane.LaneError as error:
-            self.receive()  # why the host has closed it, if it has said so
-            raise StreamEnd(str(error)) from error
+            self._find_out(error)
 
     def put(self, message: bytes) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -123,17 +130,24 @@ class LaneStream:
         except lane.LaneError as error:
             raise StreamEnd(str(error)) from error
 
-    def _send_with_memory(self, request: pb.SessionRequest, channel: memory.Channel) -> None:
-        passed = channel.passed(values.memories(request)) if channel.outgoing else []
+    def _say_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
         segment = self._new_board() if self._lane.eager else None
         if segment is not None:
             passed.append((memory.BOARD_SLOT, segment.descriptor))
-        if passed:
-            self._lane.send_with(request.SerializeToString(), passed)
-        else:
-            self._lane.send(request.SerializeToString())
+        try:
+            if passed:
+                self._lane.send_with(message, passed)
+            else:
+                self._lane.send(message)
+        except lane.LaneError as error:
+            self._find_out(error)
         if segment is not None:
             self._lane.share(segment.mapping, 0)
+
+    def _find_out(self, error: lane.LaneError) -> NoReturn:
+        """Raise why the host has closed the lane, if it has said so."""
+        self.read(self.hear())
+        raise StreamEnd(str(error)) from error
 
     def _new_board(self) -> memory.Segment | None:
         """Return memory for a board, if it pays and can be had. The other end gets it, too."""
@@ -149,13 +163,17 @@ class LaneStream:
         """See :class:`uactor.client.stream.Stream`."""
         self._shares = True
 
-    def receive(self) -> pb.SessionResponse:
+    def hear(self) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""
         try:
-            response = pb.SessionResponse.FromString(self._lane.receive())  # type: ignore[arg-type]
+            return self._lane.receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
         except lane.LaneError as error:
             self._end()
             raise StreamEnd(str(error), unread=self._lane.is_unread) from error
+
+    def read(self, message: bytes) -> pb.SessionResponse:
+        """See :class:`uactor.client.stream.Stream`."""
+        response = pb.SessionResponse.FromString(message)
         if response.id:
             return response
         self._end()

@@ -8,10 +8,12 @@ import os
 import platform
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import cloudpickle
 
-from uactor import auth, local, values
+from uactor import auth, local, usual, values
 from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import (
     ActorDiedError,
@@ -24,6 +26,11 @@ from uactor.errors import (
 from uactor.v1 import actor_pb2 as pb
 
 PROTOCOL_VERSION = 1
+_NUMBERS = 127
+"""How many numbers requests have. One is under way at a time."""
+
+M = TypeVar('M')
+R = TypeVar('R')
 
 
 _ending_pid = 0
@@ -181,18 +188,56 @@ class Session:
         """
         if self.limit:
             self._check_size(request)
+        request.id = number = self._next_number()
+        return self._answered(self.stream.send, request, number, self._read, opening)
+
+    def call(self, part: bytes, arguments: bytes) -> pb.SessionResponse | tuple[int, Any]:
+        """Make a call by a usual message, and return what :func:`usual.read_result` does.
+
+        Or the response, if that is not usual.
+
+        :raises ActorDiedError: when the actor ends meanwhile.
+        """
+        number = self._next_number()
+        message = usual.request(number, part, arguments)
+        if self.limit:
+            self._check_size(pb.SessionRequest.FromString(message))
+        return self._answered(self.stream.say, message, number, self._read_usual)
+
+    def _next_number(self) -> int:
+        self._number = number = self._number % _NUMBERS + 1
+        return number
+
+    def _read(self, message: bytes, number: int) -> pb.SessionResponse:
+        response = self.stream.read(message)
+        if response.id != number:
+            raise VersionError('the actor answered another request than the one asked')
+        return response
+
+    def _read_usual(self, message: bytes, number: int) -> pb.SessionResponse | tuple[int, Any]:
+        found = usual.read_result(message)
+        if found is None or found[0] != number:
+            return self._read(message, number)
+        return found
+
+    def _answered(
+        self,
+        send: Callable[[M], None],
+        message: M,
+        number: int,
+        read: Callable[[bytes, int], R],
+        opening: bool = False,
+    ) -> R:
+        """Send a message, and return the response as ``read`` reads it."""
         sent = False
         try:
             self.busy = True
-            self._number = request.id = self._number + 1
             if self._offering:
                 with self._offer:  # until it has been sent
                     pass
-            self.stream.send(request)
+            send(message)
             sent = True
-            response = self.stream.receive()
-            if response.id != request.id:
-                raise VersionError('the actor answered another request than the one asked')
+            response = read(self.stream.hear(), number)
             self.busy = False
         except StreamEnd as end:
             executed: Executed = 'maybe' if sent and not end.unread else 'no'
@@ -216,7 +261,7 @@ class Session:
         :raises ActorDiedError: when there are no more.
         """
         try:
-            return self.stream.receive()
+            return self.stream.read(self.stream.hear())
         except StreamEnd as end:
             raise self._ended(end, opening=False) from end.__cause__
 

@@ -55,20 +55,31 @@ class Stream(Protocol):
         ...
 
     def send(self, request: pb.SessionRequest) -> None:
-        """Send a message. One thread at a time.
+        """Send a message, and what goes beside it. One thread at a time.
 
         :raises StreamEnd: when it can't reach the host any more.
         """
         ...
 
-    def put(self, message: bytes) -> None:
+    def say(self, message: bytes) -> None:
         """Send a message that is in its wire form; see :meth:`send`."""
         ...
 
-    def receive(self) -> pb.SessionResponse:
-        """Wait for the next response.
+    def put(self, message: bytes) -> None:
+        """Send a message while another thread may be receiving; see :meth:`say`."""
+        ...
+
+    def hear(self) -> bytes:
+        """Wait for the next response, and return it in its wire form.
 
         :raises StreamEnd: when the stream has ended.
+        """
+        ...
+
+    def read(self, message: bytes) -> pb.SessionResponse:
+        """Return the response that a message is.
+
+        :raises StreamEnd: when it says why the host has ended the stream.
         """
         ...
 

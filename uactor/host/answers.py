@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from uactor import failures, values
+from uactor import failures, usual, values
 from uactor.errors import SerializationError
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
@@ -29,7 +29,45 @@ class Answers:
         self._host = host
         self._accepted = host.dispatcher.accepted()
         self._limit = host.max_message_size
+        self._unpickles = host.exchange.pickles
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
+
+    def read_usual(self, message: bytes) -> tuple[int, str, str, bytes] | None:
+        """Return number, handle, method and pickled arguments of a usual call.
+
+        None for any other message; see :mod:`uactor.usual`.
+        """
+        found = usual.read_request(message) if self._unpickles else None
+        if found is None:
+            return None
+        number, part, arguments = found
+        target = usual.target(part)
+        return None if target is None else (number, *target, arguments)
+
+    def call(
+        self, caller: Caller, message: bytes, number: int, handle: str, method: str, data: bytes
+    ) -> pb.SessionResponse | bytes:
+        """Make a usual call and return the response, in its wire form if that is usual, too.
+
+        :param message: the call's.
+        :param data: pickled arguments.
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        try:
+            with self._accepted:
+                value, typeid = self._host.exchange.run(caller, handle, method, data)
+                if not typeid and self._limit < 0 and caller.is_waiting:
+                    answer = usual.result(number, value)
+                    if answer is not None:
+                        return answer
+                response = pb.SessionResponse(id=number)
+                result = response.result
+                self._host.exchange.encode(caller, value, typeid, True, result, self.by_value)
+                self.check_size(caller, response)
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            response = pb.SessionResponse(id=number)
+            self.fail(caller, pb.SessionRequest.FromString(message), response, error)
+        return response
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Do what a request asks for and return the response.

@@ -101,6 +101,11 @@ class Caller:
         """Whether the call has run, as far as the actor's own code goes."""
         return 'no' if self.stage == 'asked' else 'yes'
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody waits for the result, and nothing may have to be put back for it."""
+        return self.undo is None and not self.interrupt.fired
+
     def given_up(self) -> BaseException:
         """Return the error that says why nobody waits for the call any more.
 

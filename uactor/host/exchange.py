@@ -101,6 +101,19 @@ class Exchange:
         result, typeid = run(caller, handle, request.method, args, kwargs)
         return result, asked or typeid
 
+    def run(self, caller: Caller, handle: str, method: str, data: bytes) -> tuple[Any, str]:
+        """Run a method; return its result and typeid, or ''.
+
+        :param data: pickled arguments.
+        """
+        self._table.use(handle)
+        try:
+            args, kwargs = values.loads_with(caller.definitions, data)
+        except Exception:
+            with field('arguments'):
+                raise
+        return self._dispatcher.call(caller, handle, method, args, kwargs)
+
     def _decoded(
         self, caller: Caller, request: pb.CallRequest | pb.CreateHandleRequest
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -162,7 +175,7 @@ class Exchange:
 
         :raises Interrupted: when the client has gone meanwhile; nothing is held then.
         """
-        if caller.undo is not None or caller.interrupt.fired:
+        if not caller.is_waiting:
             caller.confirm()
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):

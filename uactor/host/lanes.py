@@ -18,15 +18,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
-from google.protobuf.message import DecodeError
-
 from uactor import board, errors, memory, values
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
     SerializationError,
     UActorException,
-    VersionError,
 )
 from uactor.host import sessions
 from uactor.host.threads import NO_THREADS
@@ -137,7 +134,7 @@ class Lanes:
 
     def _serve(self, door: _LaneDoor) -> None:
         try:
-            with contextlib.closing(sessions.serve(self._host, door.requests(), door)) as responses:
+            with contextlib.closing(sessions.serve(self._host, door.messages(), door)) as responses:
                 for response in responses:
                     door.send(response)
         except (LaneError, _Refused) as error:
@@ -173,19 +170,17 @@ class _LaneDoor:
         self._gone = False
         self._on_end: Callable[[], None] | None = None
 
-    def requests(self) -> Iterator[pb.SessionRequest]:
-        """Yield the requests of the client until it leaves or goes."""
+    def messages(self) -> Iterator[bytes]:
+        """Yield what the client sends until it leaves or goes."""
         while True:
             try:
-                request = pb.SessionRequest.FromString(self._lane.receive())  # type: ignore[arg-type]
+                message = self._lane.receive()
             except OversizedError as error:
                 self.refuse(SerializationError(str(error)))
-            except DecodeError as error:
-                self.refuse(VersionError(f'this is no message of a session: {error}'))
             except LaneError as error:
                 log.debug('the client of a session has gone: %s', error)
                 return
-            yield request
+            yield message  # type: ignore[misc]  # Protobuf takes bytearrays, too
 
     def send(self, response: pb.SessionResponse | bytes) -> None:
         """Send a response.

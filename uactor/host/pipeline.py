@@ -34,6 +34,8 @@ _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _SPREAD = 1.0
 """For how long workers run the calls after one that did not come back soon, in seconds."""
 Send = Callable[[bytes], None]
+Read = Callable[[bytes], pb.SessionRequest]
+"""Decodes a message."""
 _TURN = 64
 """How many items a stream sends before other calls have their turn on its thread."""
 
@@ -45,16 +47,18 @@ class Pipeline:
     another thread would cost more than a small call. When one does not come back soon, another
     thread reads on, and for a while workers run the calls.
 
+    :param read: decodes a message, or ends the session because it can't.
     :param send: sends a message, from any thread, one at a time; None where only the thread of the
         session can.
     """
 
     def __init__(
-        self, caller: Caller, answers: Answers, host: Host, send: Send | None = None
+        self, caller: Caller, answers: Answers, host: Host, read: Read, send: Send | None = None
     ) -> None:
         self.caller = caller
         self.answers = answers
         self.host = host
+        self._decode = read
         self._send = send
         self._sending = threading.Lock()
         self.workers = Workers()
@@ -67,9 +71,9 @@ class Pipeline:
         self._watch = Watch(self._spread)
         self._spread_until = 0.0
 
-    def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[bytes]:
+    def serve(self, messages: Iterator[bytes]) -> Iterator[bytes]:
         """Yield responses until the client leaves or goes; on another thread, take requests."""
-        self._requests = requests
+        self._messages = messages
         with self.caller.interrupt.wakes(self):
             self._start_reading()
             try:
@@ -123,10 +127,11 @@ class Pipeline:
         try:
             while self._take_arrived(me):
                 self._flush()
-                request = None if self.polite else next(self._requests, None)
-                if request is None:
+                message = None if self.polite else next(self._messages, None)
+                if message is None:
                     self.wake()
                     return
+                request = self._decode(message)
                 self._arrived.append(request)
                 self._arrived.extend(request.more)
         except BaseException:

@@ -17,6 +17,7 @@ from uactor.errors import AuthkeyError, SerializationError, UActorException, sta
 from uactor.host import rpcs, sessions
 from uactor.host.arguments import InvalidArgument
 from uactor.host.threads import NO_THREADS, is_reserve, retire
+from uactor.usual import NUMBERED
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -86,14 +87,12 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
     def _handler(self, method: Any) -> Any:
         run = getattr(self, method.name)
+        if method.client_streaming:  # Session, which decodes its messages itself
+            return grpc.stream_stream_rpc_method_handler(run)
         request, response = (
             message_factory.GetMessageClass(kind)
             for kind in (method.input_type, method.output_type)
         )
-        if method.client_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                run, request.FromString, response.SerializeToString
-            )
 
         def decoded(data: bytes, context: grpc.ServicerContext) -> Any:
             try:
@@ -185,16 +184,16 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
                 response.handles.add(handle=handle, holds=holds, clients=clients)
             return response
 
-    def Session(
-        self, request_iterator: Iterator[pb.SessionRequest], context: grpc.ServicerContext
-    ) -> Iterator[pb.SessionResponse]:
+    def Session(  # type: ignore[override]  # decodes and encodes its messages itself
+        self, request_iterator: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
         if is_reserve():
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
         door = _GrpcDoor(context, authorized, self._host.max_message_size)
         requests = door.whole(_until_gone(request_iterator))
-        return door.messages(sessions.serve(self._host, requests, door))
+        return door.outgoing(sessions.serve(self._host, requests, door))
 
     def Shutdown(
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
@@ -221,11 +220,15 @@ class _GrpcDoor:
         self.memory = Chunks()
         self.memory.limit = max_message_size
 
-    def whole(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionRequest]:
+    def whole(self, messages: Iterator[bytes]) -> Iterator[bytes]:
         """Yield requests; take the large data that comes before them, once there is a session."""
-        for request in requests:
+        for message in messages:
+            if message.startswith(NUMBERED):
+                yield message
+                continue
+            request = sessions.read(message, self)
             if not request.HasField('chunk'):
-                yield request
+                yield message
             elif not self._opened:
                 self.refuse(AuthkeyError('wrong or missing authkey'))
             else:
@@ -234,18 +237,16 @@ class _GrpcDoor:
                 except SerializationError as error:
                     self.refuse(error)
 
-    def messages(
-        self, responses: Iterator[pb.SessionResponse | bytes]
-    ) -> Iterator[pb.SessionResponse]:
-        """Yield responses as gRPC takes them, each after its large data."""
+    def outgoing(self, responses: Iterator[pb.SessionResponse | bytes]) -> Iterator[bytes]:
+        """Yield responses in their wire form, each after its large data."""
         for response in responses:
             if isinstance(response, bytes):
-                yield pb.SessionResponse.FromString(response)
+                yield response
                 continue
             if self.memory.outgoing:
                 for chunk in self.memory.passed(values.memories(response)):
-                    yield pb.SessionResponse(chunk=chunk)
-            yield response
+                    yield pb.SessionResponse(chunk=chunk).SerializeToString()
+            yield response.SerializeToString()
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Abort the RPC with the status of ``error``."""
@@ -263,7 +264,7 @@ class _GrpcDoor:
             callback()
 
 
-def _until_gone(requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionRequest]:
+def _until_gone(requests: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the requests of a client until it leaves or goes."""
     try:
         yield from requests

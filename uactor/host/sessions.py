@@ -7,12 +7,14 @@ in :mod:`uactor.host.pipeline`.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import platform
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import cloudpickle
+from google.protobuf.message import DecodeError
 
 from uactor import auth, values
 from uactor.errors import AuthkeyError, UActorException, VersionError
@@ -20,7 +22,7 @@ from uactor.host import answers
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
-from uactor.host.pipeline import Pipeline, Send
+from uactor.host.pipeline import Pipeline, Read, Send
 from uactor.host.waiting import Interrupted
 from uactor.memory import Carrier
 from uactor.v1 import actor_pb2 as pb
@@ -64,16 +66,25 @@ class Door(Protocol):
         ...
 
 
+def read(message: bytes, door: Door) -> pb.SessionRequest:
+    """Return the request that a message is. Whoever sends anything else is refused."""
+    try:
+        return pb.SessionRequest.FromString(message)
+    except DecodeError as error:
+        door.refuse(VersionError(f'this is no message of a session: {error}'))
+
+
 def serve(
-    host: Host, requests: Iterator[pb.SessionRequest], door: Door
+    host: Host, messages: Iterator[bytes], door: Door
 ) -> Generator[pb.SessionResponse | bytes, None, None]:
-    """Serve a session until its client leaves or goes, upon which ``requests`` end.
+    """Serve a session until its client leaves or goes, upon which its ``messages`` end.
 
     Yields responses, as messages or in their wire form.
     """
-    first = next(requests, None)
-    if first is None:
+    message = next(messages, None)
+    if message is None:
         return
+    first = read(message, door)
     if first.WhichOneof('kind') != 'hello':
         door.refuse(VersionError('a session begins with Hello'))
     hello, nonce = first.hello, auth.new_nonce()
@@ -91,26 +102,28 @@ def serve(
     welcome.definitions = hello.definitions and answering.by_value and not hello.pipelined
     yield pb.SessionResponse(id=first.id, welcome=welcome)
     if not door.authorized:
-        second = next(requests, None)
-        given = second.proof.proof if second is not None else b''
+        message = next(messages, None)
+        second = read(message, door) if message is not None else pb.SessionRequest()
+        given = second.proof.proof
         if not auth.is_proof(given, host.authkey, 'client', nonce, hello.nonce):
             door.refuse(AuthkeyError('wrong or missing authkey'))
-        if second is not None:  # what came together with it
-            requests = itertools.chain(second.more, requests)
+        more = [request.SerializeToString() for request in second.more]  # came together with it
+        messages = itertools.chain(more, messages)
     door.opened()
     client_id = hello.client_id or f'session {id(door)}'
     caller = Caller(client_id, hello.name, checked=True, owns_thread=not hello.pipelined)
     caller.memory = door.memory if welcome.memory else None
     caller.definitions = values.new_definitions() if welcome.definitions else None
     host.clients.joined(caller)
+    reads = functools.partial(read, door=door)
     session: Pipeline | _Session
     if hello.pipelined:
-        session = Pipeline(caller, answering, host, door.put)
+        session = Pipeline(caller, answering, host, reads, door.put)
     else:
-        session = _Session(caller, answering, host)
+        session = _Session(caller, answering, host, reads)
     try:
         door.on_end(caller.interrupt.fire)
-        yield from session.serve(requests)
+        yield from session.serve(messages)
     except Interrupted:
         pass  # the client has gone, or the actor is ending
     finally:
@@ -135,32 +148,49 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
 class _Session:
     """Takes the requests of one session, in order."""
 
-    def __init__(self, caller: Caller, answering: Answers, host: Host) -> None:
+    def __init__(self, caller: Caller, answering: Answers, host: Host, read: Read) -> None:
         self._caller = caller
         self._answers = answering
         self._table = host.table
+        self._read = read
+        self._last: pb.SessionResponse | bytes = b''
         self.polite = False
         self.process_ends = False
 
-    def serve(self, requests: Iterator[pb.SessionRequest]) -> Iterator[pb.SessionResponse]:
-        caller, definitions = self._caller, self._caller.definitions
-        response = pb.SessionResponse()
+    def serve(self, messages: Iterator[bytes]) -> Iterator[pb.SessionResponse | bytes]:
+        caller, answering = self._caller, self._answers
         caller.asks()
-        for request in requests:
-            if request.releases:
-                self._table.release(request.releases, caller.client_id)
-            kind = request.WhichOneof('kind')
-            if kind == 'goodbye':
-                self.polite = True
-                self.process_ends = request.goodbye.process_ends
-                return
-            if kind is None or kind == 'proof':
-                continue
-            if definitions is not None and definitions.unsure:
-                definitions.arrived(values.definitions_in(response))
-            response = self._answer(request, kind)
+        for message in messages:
+            call = answering.read_usual(message)
+            if call is not None:
+                self._note_arrival()
+                self._last = response = answering.call(caller, message, *call)
+            else:
+                request = self._read(message)
+                kind = self._take(request)
+                if kind == 'goodbye':
+                    return
+                if kind is None or kind == 'proof':
+                    continue
+                self._note_arrival()
+                self._last = response = self._answer(request, kind)
             yield response
             caller.asks()  # the next call begins while the client is busy with this answer
+
+    def _note_arrival(self) -> None:
+        """Know that the client has got the last response: it asks for more."""
+        definitions, last = self._caller.definitions, self._last
+        if definitions is not None and definitions.unsure and not isinstance(last, bytes):
+            definitions.arrived(values.definitions_in(last))
+
+    def _take(self, request: pb.SessionRequest) -> str | None:
+        """Do what a request says without asking for it; return its kind."""
+        if request.releases:
+            self._table.release(request.releases, self._caller.client_id)
+        kind = request.WhichOneof('kind')
+        if kind == 'goodbye':
+            self.polite, self.process_ends = True, request.goodbye.process_ends
+        return kind
 
     def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         context = answers.context_of(request, kind)
