@@ -20,7 +20,7 @@ MAX_LINES = 60
 COMMON = frozenset(
     [
         *('errors', 'v1', 'wire', 'inherited', 'memory', 'chunks', 'board', 'lane', 'timers'),
-        *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures'),
+        *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
 
@@ -55,6 +55,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'definitions': frozenset(['errors', 'v1']),
     'values': frozenset(['errors', 'v1', 'memory', 'definitions']),
     'failures': frozenset(['errors', 'v1', 'values']),
+    'usual': frozenset(['v1', 'wire']),
     # An actor class as a typed service: annotations, not processes.
     'service': frozenset(['errors', 'v1', 'values']),
     # The calling side and the actor process never import each other.

@@ -326,14 +326,14 @@ def test_actors_that_are_busy_end_with_an_owner_that_is_killed(directory: pathli
         def __init__(self, *others):
             self.others = others
         def sleep(self):
-            print(os.getpid(), flush=True)
+            os.write(1, b'%d\\n' % os.getpid())
             time.sleep(60)
         def spin(self):
-            print(os.getpid(), flush=True)
+            os.write(1, b'%d\\n' % os.getpid())
             while True:
                 pass
         def forward(self):
-            print(os.getpid(), flush=True)
+            os.write(1, b'%d\\n' % os.getpid())
             self.others[0].wait()
         def event(self):
             return threading.Event()

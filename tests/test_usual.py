@@ -1,0 +1,188 @@
+"""Usual messages: what is put together and taken apart by hand is what Protobuf reads and writes."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uactor import usual, values
+from uactor.v1 import actor_pb2 as pb
+
+numbers = st.integers(1, 2**21 - 1)
+small = st.integers(0, 2**14 - 1)
+texts = st.text(st.characters(exclude_categories=['Cs']), max_size=300)
+scalars = st.one_of(
+    st.none(), st.booleans(), small, st.floats(allow_nan=False), texts, st.binary(max_size=300)
+)
+
+
+def call(number: int, handle: str, method: str, arguments: bytes) -> pb.SessionRequest:
+    request = pb.SessionRequest(id=number)
+    request.call.handle, request.call.method = handle, method
+    request.call.accept_pickle = True
+    request.call.arguments.data = arguments
+    return request
+
+
+def answer(number: int, value: Any) -> pb.SessionResponse:
+    response = pb.SessionResponse(id=number)
+    values.put(response.result, value)
+    return response
+
+
+def told(message: bytes) -> tuple[int, str, str, bytes] | None:
+    """Return what is read of a request by hand, as a host does."""
+    found = usual.read_request(message)
+    target = usual.target(found[1]) if found is not None else None
+    return None if found is None or target is None else (found[0], *target, found[2])
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+@given(numbers, texts, texts, st.binary(max_size=3000))
+def test_a_usual_request_is_what_protobuf_reads(
+    number: int, handle: str, method: str, arguments: bytes
+) -> None:
+    message = usual.request(number, usual.called(handle, method), arguments)
+    assert pb.SessionRequest.FromString(message) == call(number, handle, method, arguments)
+
+
+@given(numbers, texts, texts, st.binary(max_size=2000))
+def test_a_usual_request_is_read_by_hand(
+    number: int, handle: str, method: str, arguments: bytes
+) -> None:
+    message = usual.request(number, usual.called(handle, method), arguments)
+    assert told(message) == (number, handle, method, arguments)
+
+
+@pytest.mark.parametrize(
+    'request_',
+    [
+        pb.SessionRequest(),
+        pb.SessionRequest(id=1),
+        pb.SessionRequest(id=1, goodbye=pb.Goodbye()),
+        pb.SessionRequest(id=1, releases=['x'], call=pb.CallRequest(method='add')),
+        pb.SessionRequest(id=1, call=pb.CallRequest(method='add', typeid='list')),
+        pb.SessionRequest(id=1, get_attribute=pb.GetAttributeRequest(name='add')),
+        pb.SessionRequest(
+            id=1, call=pb.CallRequest(method='add', arguments=pb.Pickle(data=b'x', granted=['y']))
+        ),
+    ],
+    ids=lambda request: str(request).replace('\n', ' '),
+)
+def test_other_requests_are_left_to_protobuf(request_: pb.SessionRequest) -> None:
+    assert told(request_.SerializeToString()) is None
+
+
+def test_a_request_in_another_order_is_left_to_protobuf() -> None:
+    request = call(7, 'a.0', 'add', b'data')
+    assert told(request.SerializeToString(deterministic=True)) is None
+
+
+def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
+    part = pb.CallRequest(handle='a.0', method='add', typeid='list', accept_pickle=True)
+    assert usual.target(part.SerializeToString()) is None
+    assert usual.target(b'\xff\xff') is None
+
+
+def test_a_large_message_is_left_to_protobuf() -> None:
+    message = usual.request(1, usual.called('a.0', 'add'), bytes(usual.MOST))
+    assert told(message) is None
+
+
+@st.composite
+def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
+    """Messages of which some bytes are others, or missing, or too many."""
+    message = bytearray(draw(messages))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(message)))
+        message[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
+    return bytes(message)
+
+
+@given(
+    damaged(
+        st.builds(
+            lambda number, data: usual.request(number, usual.called('a.0', 'add'), data),
+            numbers,
+            st.binary(max_size=200),
+        )
+    )
+)
+def test_what_is_read_of_a_request_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+    found = told(message)
+    if found is not None:
+        assert pb.SessionRequest.FromString(message) == call(*found)
+
+
+# --- responses -----------------------------------------------------------------------------------
+
+
+@given(numbers, scalars)
+def test_a_usual_response_is_what_protobuf_writes(number: int, value: Any) -> None:
+    assert usual.result(number, value) == answer(number, value).SerializeToString()
+
+
+@given(numbers, scalars)
+def test_a_usual_response_is_read_by_hand(number: int, value: Any) -> None:
+    found = usual.read_result(answer(number, value).SerializeToString())
+    assert found == (number, value)
+    assert type(found[1]) is type(value)
+
+
+@given(numbers, st.lists(small))
+def test_a_small_pickle_is_read_by_hand(number: int, value: list[int]) -> None:
+    found = usual.read_result(answer(number, value).SerializeToString())
+    assert found is not None
+    assert found[0] == number
+    assert isinstance(found[1], usual.Pickled)
+    assert pickle.loads(found[1]) == value
+
+
+@pytest.mark.parametrize('value', [-1, 2**14, 2**70, '\ud800', 'x' * 5000, [], bytearray(b'x')])
+def test_other_results_are_left_to_protobuf(value: Any) -> None:
+    assert usual.result(1, value) is None
+
+
+@pytest.mark.parametrize(
+    'response',
+    [
+        pb.SessionResponse(),
+        pb.SessionResponse(id=1),
+        pb.SessionResponse(id=1, failure=pb.Failure(message='x')),
+        pb.SessionResponse(id=1, result=pb.Value()),
+        pb.SessionResponse(id=1, result=pb.Value(int64=-1)),
+        pb.SessionResponse(id=1, result=pb.Value(handle=pb.Handle(id='x'))),
+        pb.SessionResponse(id=1, result=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
+        pb.SessionResponse(id=1, result=pb.Value(int64=1), more=[pb.SessionResponse(id=2)]),
+        pb.SessionResponse(id=1, item=pb.Value(int64=1)),
+        pb.SessionResponse(id=1, result=pb.Value(bytes=bytes(usual.MOST))),
+    ],
+    ids=lambda response: str(response).replace('\n', ' ')[:60],
+)
+def test_other_responses_are_left_to_protobuf(response: pb.SessionResponse) -> None:
+    assert usual.read_result(response.SerializeToString()) is None
+
+
+@given(damaged(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
+def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+    found = usual.read_result(message)
+    if found is None:
+        return
+    number, value = found
+    expected = pb.SessionResponse(id=number)
+    if isinstance(value, usual.Pickled):
+        expected.result.pickle.data = value
+    else:
+        assert values.put_scalar(expected.result, value)
+    try:
+        read = pb.SessionResponse.FromString(message)
+    except DecodeError:
+        pytest.fail('Protobuf does not read it')
+    assert read.SerializeToString() == expected.SerializeToString()
