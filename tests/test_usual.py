@@ -1,4 +1,4 @@
-"""Usual messages: what is put together and taken apart by hand is what Protobuf reads and writes."""
+"""Usual messages: by hand as by Protobuf."""
 
 from __future__ import annotations
 
