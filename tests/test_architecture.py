@@ -19,7 +19,8 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *('errors', 'v1', 'wire', 'inherited', 'memory', 'chunks', 'board', 'lane', 'timers'),
+        *('errors', 'v1', 'wire', 'inherited', 'memory', 'chunks', 'board', 'lane', 'turns'),
+        'timers',
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
@@ -43,7 +44,8 @@ ROOMS: dict[str, frozenset[str]] = {
     'chunks': frozenset(['errors', 'v1']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
-    'lane': frozenset(['board']),
+    'turns': frozenset(),
+    'lane': frozenset(['board', 'turns']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors']),

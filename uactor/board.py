@@ -35,9 +35,9 @@ ROOM = _HALF - 128
 
 # Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
 _AWAKE, _TAKEN = 0, 1
-_NUMBER, _LENGTH, _BEFORE = 16, 17, 18
+_NUMBER, _LENGTH, _BEFORE, _RESTING = 16, 17, 18, 19
 _WORD = 4
-_MESSAGE = 19 * _WORD
+_MESSAGE = 20 * _WORD
 _WRAP = 1 << 32
 
 NOT, DONE, ASLEEP = range(3)
@@ -67,6 +67,7 @@ class Board:
         :param before: how many messages have gone by the socket.
         """
         out, size = self._out, len(message)
+        out[_RESTING] = 0
         if not out[_AWAKE] or out[_TAKEN] != self._put or size > ROOM:
             return NOT
         self._mapping[self._out_at : self._out_at + size] = message
@@ -95,6 +96,15 @@ class Board:
     def is_unread(self) -> bool:
         """Whether what was put last has not been taken. It never is when the other end has gone."""
         return self._out[_TAKEN] != self._put
+
+    def rest(self) -> None:
+        """Let the other end know that there will be no message for a while."""
+        self._out[_RESTING] = 1
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the other end has said so, and has sent nothing since."""
+        return self._in[_RESTING] == 1
 
     def wake(self) -> None:
         """Let the other end put messages: this one looks for them."""

@@ -9,7 +9,7 @@ such a frame is longer than what is received before its length is known.
 
 Whoever waits for a message may look for it for a while before going to sleep: waking up
 costs more than a small call. That is done only while it pays: while messages come soon,
-and there is a core to spare.
+there is a core to spare, and no other thread of this process wants to do the same.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from time import perf_counter
 
 from uactor.board import ASLEEP, Board
+from uactor.turns import turns
 
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
@@ -34,7 +36,7 @@ _PASSING = 1 << 31
 _JOINED = 1 << 16
 """Smallest message that is not copied to go out in one piece with its length, in bytes."""
 
-_LONGEST_TRIAL = 64
+_LONGEST_TRIAL = 16
 
 HANDSHAKE_LIMIT = 1 << 16
 """Largest message that is received of somebody who has not proved to know the authkey."""
@@ -42,8 +44,12 @@ HANDSHAKE_LIMIT = 1 << 16
 _PATIENCE = 100e-6
 """How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
 _ACTIVE = 8
-_GLANCES = 16
-"""How often the board is looked at before the socket is."""
+_GLANCES = 100
+"""How often the board is looked at before the socket is. A small call takes as long."""
+_FURTHER = 16
+"""The same, afterwards. Looking at the socket lets other threads run."""
+_SQUEEZED = 8e-6
+"""For how long another thread surely runs that is let run on this core, in seconds."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
 
@@ -61,8 +67,8 @@ class OversizedError(LaneError):
     """The message that comes is larger than allowed."""
 
 
-_CROWD = 5e-3
-"""For how long nobody looks after lanes of this process have taken turns, in seconds."""
+_CROWD = 200e-6
+"""For how long nobody looks after another lane has been received from, in seconds."""
 
 _looking: set[Lane] = set()
 """The lanes of this process that are being looked at."""
@@ -75,6 +81,13 @@ _crowded = 0.0
 _yield: Callable[[], None] = getattr(os, 'sched_yield', lambda: None)
 
 
+def _make_way() -> bool:
+    """Let another thread run on this core, if one wants to; tell whether one has."""
+    before = perf_counter()
+    _yield()
+    return perf_counter() > before + _SQUEEZED
+
+
 def _spare_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0)) - 1
@@ -85,14 +98,17 @@ class Lane:
     """One end of a connection. One thread sends at a time, and one receives.
 
     :param limit: largest message that is received, in bytes; -1 for any.
+    :param calls: whether threads of this process make calls by it, as many as there are such
+        lanes, which take turns then.
     :ivar arrived: takes the descriptors that come along with messages, by their numbers, before
         the message is received; None for one that this process has no room for. While it is None
         itself, no message comes with any.
     :ivar eager: whether looking has paid for a while, so that a board would, too.
     """
 
-    def __init__(self, sock: socket.socket, limit: int = -1) -> None:
+    def __init__(self, sock: socket.socket, limit: int = -1, calls: bool = False) -> None:
         self.socket = sock
+        self._calls = calls
         self.limit = limit
         self.arrived: Callable[[int, int | None], None] | None = None
         self.eager = False
@@ -104,6 +120,8 @@ class Lane:
         self._spare = _spare_cores()
         self._worth = 0  # of looking: it is looked while this is positive
         self._soon = 0  # how many messages in a row came soon after going to sleep
+        self._squeezed = False  # whether another thread has run on the core of this one
+        self._ended = 0.0  # when the last answer was received
         self._trial = 1  # after how many of them looking is tried again
 
     def share(self, mapping: mmap.mmap, end: int) -> None:
@@ -233,16 +251,15 @@ class Lane:
 
     def _wait(self) -> bytes | None:
         """Wait for a message: return it if it is on the board, else receive from the socket."""
-        global _latest, _crowded
         board, now = self._board, perf_counter()
-        if _latest is not self:
-            _latest, _crowded = self, now + _CROWD
-        if self._worth > 0 and now > _crowded and len(_looking) < self._spare:
+        if self._worth > 0 and self._may_look(now):
             found = self._look(now + _PATIENCE)
             if found is not None:
                 if not found:
                     self._rest = self._some()
                 return found or None
+        if self._calls:
+            turns.leave(get_ident())
         if board is not None:
             board.sleep()
             message = board.take(self._received)
@@ -252,6 +269,29 @@ class Lane:
         self._rest = self._some()
         self._learn(perf_counter() - start)
         return None
+
+    def _may_look(self, now: float) -> bool:
+        """Tell whether a core can be spared for looking, and no other thread wants to run."""
+        global _latest, _crowded
+        if self._calls:
+            return turns.holder == get_ident() and len(_looking) < self._spare
+        if _latest is not self:
+            _latest, _crowded = self, now + _CROWD
+        return now > _crowded and len(_looking) < self._spare
+
+    def begin(self) -> None:
+        """Wait until a call may be made, whose answer will be received."""
+        if self._spare and (self._worth > 0 or self._trial == 1):
+            turns.take(get_ident(), self._ended, self._rest_now)
+
+    def _rest_now(self) -> None:
+        if self._board is not None:
+            self._board.rest()
+
+    def end(self) -> None:
+        """Know that the answer has been received."""
+        self._ended = perf_counter()
+        turns.done(get_ident())
 
     def _learn(self, slept: float) -> None:
         """Learn from how long it took whether looking would have paid."""
@@ -272,7 +312,7 @@ class Lane:
             _looking.add(self)
             if self._board is None:
                 while not (ready := poll(0)) and perf_counter() < end:
-                    _yield()
+                    _make_way()
                 found = b'' if ready else None
             else:
                 found = self._look_at(self._board, end)
@@ -283,7 +323,7 @@ class Lane:
                 self._worth += 1
                 if self._worth == _ACTIVE:
                     self._trial, self.eager = 1, True
-        else:
+        elif perf_counter() > end:
             self._worth -= _LOSS
             if self._worth <= 0:  # the other side may be on this very core
                 self._trial = min(2 * self._trial, _LONGEST_TRIAL)
@@ -292,17 +332,20 @@ class Lane:
     def _look_at(self, board: Board, end: float) -> bytes | None:
         board.wake()
         take, poll, received = board.take, self._poll.poll, self._received
+        glances = 1 if self._squeezed else _GLANCES
         while True:
-            for _ in range(_GLANCES):
+            for _ in range(glances):
                 if (message := take(received)) is not None:
                     return message
+            glances = _FURTHER
             if poll(0):  # which lets other threads run, too
                 # What is on the board may have come before what is on the socket, or the end.
                 message = take(received)
                 return b'' if message is None else message
-            if perf_counter() > end:
+            now = perf_counter()
+            if now > end or board.is_resting or (_latest is not self and not self._calls):
                 return None
-            _yield()
+            self._squeezed = _make_way()
 
     @property
     def is_unread(self) -> bool:
@@ -318,6 +361,8 @@ class Lane:
     def hang_up(self) -> None:
         """End the connection, also for a thread that is receiving."""
         _looking.discard(self)  # a signal handler may have raised before the thread could
+        if self._calls:
+            turns.leave(get_ident())
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:  # the other end was faster

@@ -171,6 +171,9 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         return not self.ended
 
+    def begin(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(request)

@@ -52,6 +52,7 @@ from uactor.handles import Token
 from uactor.local import NO_TICKET, Call, Receiver, Resolve, Shared, Ticket
 from uactor.memory import Carrier
 from uactor.reaper import reaper
+from uactor.turns import turns
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -987,6 +988,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     reaper.reset()
+    turns.reset()
     note_fork()
     connections.unlock()
     if _child is not None:

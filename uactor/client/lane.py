@@ -53,7 +53,7 @@ class Lanes:
         sock = _Socket(socket.AF_UNIX)
         try:
             sock.connect(self._path)
-            stream = LaneStream(sock, on_end)
+            stream = LaneStream(sock, on_end, calls=channel is None)
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError):
@@ -86,8 +86,9 @@ class _Socket(socket.socket):
 class LaneStream:
     """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
 
-    def __init__(self, sock: socket.socket, on_end: Callable[[], None]) -> None:
-        self._lane = lane.Lane(sock)
+    def __init__(self, sock: socket.socket, on_end: Callable[[], None], calls: bool) -> None:
+        self._lane = lane.Lane(sock, calls=calls)
+        self._calls = calls
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
@@ -104,6 +105,11 @@ class LaneStream:
     def is_open(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""
         return not self.ended and self._lane.is_open()
+
+    def begin(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        if self._calls:
+            self._lane.begin()
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -166,7 +172,10 @@ class LaneStream:
     def hear(self) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""
         try:
-            return self._lane.receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
+            message = self._lane.receive()
+            if self._calls:
+                self._lane.end()
+            return message  # type: ignore[return-value]  # Protobuf takes bytearrays
         except lane.LaneError as error:
             self._end()
             raise StreamEnd(str(error), unread=self._lane.is_unread) from error

@@ -235,6 +235,7 @@ class Session:
             if self._offering:
                 with self._offer:  # until it has been sent
                     pass
+            self.stream.begin()
             send(message)
             sent = True
             response = read(self.stream.hear(), number)

@@ -54,6 +54,10 @@ class Stream(Protocol):
         """Find out whether it is open still. Any thread may."""
         ...
 
+    def begin(self) -> None:
+        """Know that this thread is about to send a message, and then to wait for the answer."""
+        ...
+
     def send(self, request: pb.SessionRequest) -> None:
         """Send a message, and what goes beside it. One thread at a time.
 
