@@ -101,6 +101,7 @@ def test_a_thread_that_makes_calls_in_a_row_goes_on_while_others_wait(
     turns.leave(ONE)
 
 
+@pytest.mark.usefixtures('endless')
 def test_its_turn_ends_after_a_while(
     turns: Turns, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from uactor import usual, values
 from uactor.v1 import actor_pb2 as pb
+from uactor.wire import Outbox, together
 
 numbers = st.integers(1, 2**21 - 1)
 small = st.integers(0, 2**14 - 1)
@@ -40,6 +41,78 @@ def told(message: bytes) -> tuple[int, str, str, bytes] | None:
     found = usual.read_request(message)
     target = usual.target(found[1]) if found is not None else None
     return None if found is None or target is None else (found[0], *target, found[2])
+
+
+@st.composite
+def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
+    """Messages of which some bytes are others, or missing, or too many."""
+    message = bytearray(draw(messages))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(message)))
+        message[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
+    return bytes(message)
+
+
+# --- messages in messages ------------------------------------------------------------------------
+
+MORE = pb.SessionRequest.MORE_FIELD_NUMBER
+
+
+def gathered(messages: list[bytes]) -> bytes:
+    outbox = Outbox()
+    for message in messages:
+        outbox.put(message)
+    (message,) = together(outbox, MORE)
+    return message
+
+
+requests = st.one_of(
+    st.builds(
+        lambda number, data: usual.request(number, usual.called('a.0', 'add'), data),
+        numbers,
+        st.binary(max_size=300),
+    ),
+    st.builds(
+        lambda number, name: pb.SessionRequest(
+            id=number, get_attribute=pb.GetAttributeRequest(name=name)
+        ).SerializeToString(),
+        numbers,
+        texts,
+    ),
+)
+
+
+@given(st.lists(requests, min_size=1, max_size=10))
+def test_messages_that_travel_as_one_are_found_by_hand(messages: list[bytes]) -> None:
+    assert usual.parts(gathered(messages), MORE) == messages
+
+
+@given(damaged(st.builds(gathered, st.lists(requests, min_size=1, max_size=3))))
+def test_messages_that_are_found_by_hand_are_those_that_protobuf_finds(message: bytes) -> None:
+    found = usual.parts(message, MORE)
+    if found is None:
+        return
+    try:
+        first, *more = map(pb.SessionRequest.FromString, found)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            pb.SessionRequest.FromString(message)
+    else:
+        first.more.extend(more)
+        assert pb.SessionRequest.FromString(message) == first
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        pb.SessionRequest(releases=['x']),
+        pb.SessionRequest(id=1, releases=['x'], call=pb.CallRequest(method='add')),
+        pb.SessionRequest(cancel=pb.Cancel(request_id=3), more=[pb.SessionRequest(id=4)]),
+    ],
+    ids=['no number', 'releases', 'no number in the first'],
+)
+def test_where_messages_begin_is_otherwise_left_to_protobuf(message: pb.SessionRequest) -> None:
+    assert usual.parts(message.SerializeToString(), MORE) is None
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -94,16 +167,6 @@ def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
 def test_a_large_message_is_left_to_protobuf() -> None:
     message = usual.request(1, usual.called('a.0', 'add'), bytes(usual.MOST))
     assert told(message) is None
-
-
-@st.composite
-def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
-    """Messages of which some bytes are others, or missing, or too many."""
-    message = bytearray(draw(messages))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(message)))
-        message[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
-    return bytes(message)
 
 
 @given(

@@ -31,6 +31,41 @@ _ID, _CALL, _ARGUMENTS, _DATA, _RESULT = 0x08, 0x2A, 0x2A, 0x0A, 0x1A
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 
+# --- messages in messages -----------------------------------------------------------------------
+
+
+def parts(message: bytes, more: int) -> list[bytes] | None:
+    """Return the messages that travel as one; None when Protobuf has to find them.
+
+    :param more: number of the field that has all but the first one.
+    """
+    message, length, tag = bytes(message), len(message), more << 3 | 2
+    if length < 4 or message[0] != _ID:
+        return None
+    try:
+        number, at = message[1], 2
+        if number > 127:
+            _, at = _long_number(message)
+        if message[at] & 7 != 2:  # it has no length
+            return None
+        size, at = message[at + 1], at + 2
+        if size > 127:
+            size, at = _long_number(message, at - 1)
+        end = at + size
+        found = [message[:end]]
+        while end < length:
+            if message[end] != tag:
+                return None
+            size, at = message[end + 1], end + 2
+            if size > 127:
+                size, at = _long_number(message, at - 1)
+            end = at + size
+            found.append(message[at:end])
+    except IndexError:
+        return None
+    return found if end == length else None
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -105,9 +140,9 @@ def read_request(message: bytes) -> tuple[int, bytes, bytes] | None:
     return number, message[end:], message[at:end]
 
 
-def _long_number(message: bytes) -> tuple[int, int]:
-    """Return the number of a message, which has more than one byte, and where it ends."""
-    number, at, shift = 0, 1, 0
+def _long_number(message: bytes, at: int = 1) -> tuple[int, int]:
+    """Return a number that has more than one byte, and where it ends."""
+    number = shift = 0
     while message[at] > 127:
         number |= (message[at] & 127) << shift
         at, shift = at + 1, shift + 7

@@ -557,9 +557,7 @@ class Connection:
         answer = session.call(part, data)
         if isinstance(answer, tuple):
             value = answer[1]
-            if type(value) is not usual.Pickled:
-                return value
-            return self._loaded(session, lambda: values.loads_with(session.definitions, value))
+            return value if type(value) is not usual.Pickled else self._rebuilt(value, session)
         return self._value(session, checked(self._link, session, answer).result, resolve)
 
     def submit(self, call: Call, receiver: Receiver) -> Ticket:
@@ -576,34 +574,60 @@ class Connection:
         timeout = calls.sooner(call.timeout)
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_told(call, timeout), 'no')
-        request = pb.SessionRequest()
-        if call.window:
-            request.open_stream.credit = call.window
-        message = request.open_stream.call if call.window else request.call
-        message.handle, message.method = call.handle, call.method
-        _put_context(message, timeout, calls.current() if call.waits else None)
+        outer = calls.current() if call.waits else None
         terms = self._link.terms
-        message.accept_pickle = terms.serializer != 'native'
+        request = pb.SessionRequest()
+
+        def message() -> pb.CallRequest:
+            return request.open_stream.call if call.window else request.call
+
         data = values.encode_arguments(
-            *(lambda: message, call.args, call.kwargs),
-            terms.serializer,
-            terms.by_value,
-            handle_of,
+            *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
         )
         if data is not None:
-            message.arguments.data = data
+            plain = timeout is None and outer is None and not call.window and not terms.limit
+            if plain and not self._link.pending and len(data) < usual.MOST:
+                part = usual.called(call.handle, call.method)
+                return self._sent(call, receiver, lambda number: usual.request(number, part, data))
+            message().arguments.data = data
+        if call.window:
+            request.open_stream.credit = call.window
+        message().handle, message().method = call.handle, call.method
+        message().accept_pickle = terms.serializer != 'native'
+        _put_context(message(), timeout, outer)
         check_size(request, terms.limit, self.address)
         if self._link.pending:
             request.releases.extend(self._link.drain())
+
+        def encoded(number: int) -> bytes:
+            request.id = number
+            return request.SerializeToString()
+
+        return self._sent(call, receiver, encoded, timeout)
+
+    def _sent(
+        self,
+        call: Call,
+        receiver: Receiver,
+        encoded: Callable[[int], bytes],
+        timeout: float | None = None,
+    ) -> Ticket:
         pipeline = self._link.pipeline()
         pending = Pending(pipeline, receiver, self._come, call)
         if timeout is not None:
             pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
-        pipeline.submit(request, pending, call.leaves)
+        pipeline.submit(encoded, pending, call.leaves)
         return pending
 
-    def _come(self, response: pb.SessionResponse, resolve: Resolve) -> Any:
-        """Return what a response of the pipeline carries, or raise it."""
+    def _come(self, response: Any, resolve: Resolve) -> Any:
+        """Return what a response of the pipeline carries, or raise it.
+
+        :param response: one, or the value of a usual one.
+        """
+        if type(response) is usual.Pickled:
+            return self._rebuilt(response)
+        if not isinstance(response, pb.SessionResponse):
+            return response
         kind = response.WhichOneof('kind')
         if kind == 'result':
             form = response.result.WhichOneof('kind')
@@ -674,18 +698,23 @@ class Connection:
         if kind in values.SCALAR_FORMS:
             return getattr(result, kind)  # as most do, without further ado
         unpickle = session.serializer != 'native'
-        return self._loaded(
-            session,
-            lambda: self._decoded(result, resolve, unpickle, session.memory, session.definitions),
-        )
+        try:
+            return self._decoded(result, resolve, unpickle, session.memory, session.definitions)
+        except UnknownDefinitionError:
+            session.abandon()  # the next one begins anew
+            raise
 
     @staticmethod
-    def _loaded(session: Session, load: Callable[[], Any]) -> Any:
+    def _rebuilt(pickle: bytes, session: Session | None = None) -> Any:
+        """Return what a usual response has a pickle of.
+
+        :param session: has what the pickle may name.
+        """
         try:
-            return load()
+            return values.loads_with(session.definitions if session is not None else None, pickle)
         except SerializationError as error:
             error.executed = 'yes'
-            if isinstance(error, UnknownDefinitionError):
+            if session is not None and isinstance(error, UnknownDefinitionError):
                 session.abandon()  # the next one begins anew
             raise
 

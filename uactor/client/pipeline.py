@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from uactor import usual
 from uactor.client.session import Session
 from uactor.errors import (
     ActorDiedError,
@@ -31,9 +32,9 @@ _MORE = pb.SessionRequest.MORE_FIELD_NUMBER
 _GRACE = 0.25
 """How long the host has to say that a deadline has passed, in seconds."""
 
-Decode = Callable[[pb.SessionResponse, Resolve], Any]
+Decode = Callable[[Any, Resolve], Any]
 """Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
-raises the exception of a failure."""
+raises the exception of a failure. It also takes the value of a usual response."""
 
 
 class Pending:
@@ -87,8 +88,8 @@ class Pending:
         if timer is not None:
             timer.cancel()
 
-    def take(self, response: pb.SessionResponse, more: bool) -> None:
-        """Take a response of the host.
+    def take(self, response: Any, more: bool) -> None:
+        """Take a response of the host, or the value of a usual one.
 
         :param more: whether others follow.
         """
@@ -137,17 +138,18 @@ class Pipeline:
         session = self._session
         return self._ended is None and (session is None or session.alive)
 
-    def submit(self, request: pb.SessionRequest, pending: Pending, leaves: Leaves) -> None:
+    def submit(self, encoded: Callable[[int], bytes], pending: Pending, leaves: Leaves) -> None:
         """Send a request, whose responses ``pending`` takes. Numbers rise as requests leave.
 
+        :param encoded: returns the request with such a number, in its wire form.
         :param leaves: when; see :class:`uactor.local.Call`.
         :raises ActorDiedError: when the session has ended.
         """
         with self._lock:
             if self._ended is not None:
                 raise ActorDiedError(str(self._ended), 'no') from self._ended
-            request.id = pending.number = number = next(self._numbers)
-            message = request.SerializeToString()
+            pending.number = number = next(self._numbers)
+            message = encoded(number)
             pending.size = len(message)
             self._asked += len(message)
             alone = not self._pending
@@ -204,10 +206,14 @@ class Pipeline:
             ).start()
             self._session = session
             while True:
-                response = session.receive()
-                self._take(response)
-                for one in response.more:
-                    self._take(one)
+                received = session.receive()
+                if isinstance(received, list):
+                    for message in received:
+                        self._take_message(message)
+                else:
+                    self._take(received)
+                    for one in received.more:
+                        self._take(one)
         except SystemExit:  # of a daemon thread, because the process ends
             self._end(ActorDiedError('this process ends'))
         except Exception as error:  # every caller is told of it, whatever it is
@@ -221,6 +227,17 @@ class Pipeline:
         while self._unsent.wait():
             with self._sending:
                 self._send_all(session)
+
+    def _take_message(self, message: bytes) -> None:
+        found = usual.read_result(message)
+        if found is None:
+            self._take(pb.SessionResponse.FromString(message))
+            return
+        number, value = found
+        pending = self._pending.pop(number, None)
+        if pending is not None:
+            self._answered += pending.size
+            pending.take(value, more=False)
 
     def _take(self, response: pb.SessionResponse) -> None:
         more = response.HasField('item')

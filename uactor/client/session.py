@@ -26,6 +26,7 @@ from uactor.errors import (
 from uactor.v1 import actor_pb2 as pb
 
 PROTOCOL_VERSION = 1
+_MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _NUMBERS = 127
 """How many numbers requests have. One is under way at a time."""
 
@@ -256,13 +257,15 @@ class Session:
                 self.memory.recall(values.memories(request))
             raise
 
-    def receive(self) -> pb.SessionResponse:
-        """Wait for the next response of a pipelined session.
+    def receive(self) -> list[bytes] | pb.SessionResponse:
+        """Wait for the next response of a pipelined session, or more of them.
 
+        :returns: them in their wire form, or the first one, which has the others.
         :raises ActorDiedError: when there are no more.
         """
         try:
-            return self.stream.read(self.stream.hear())
+            message = self.stream.hear()
+            return usual.parts(message, _MORE) or self.stream.read(message)
         except StreamEnd as end:
             raise self._ended(end, opening=False) from end.__cause__
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uactor import failures, usual, values
 from uactor.errors import SerializationError
@@ -19,6 +19,10 @@ _IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
 """Requests that say what they are made in, and whether they take pickles."""
 
 
+Usual = tuple[int, str, str, bytes]
+"""Number, handle, method and pickled arguments of a usual call; see :mod:`uactor.usual`."""
+
+
 class Answers:
     """Answers requests of one session.
 
@@ -32,11 +36,8 @@ class Answers:
         self._unpickles = host.exchange.pickles
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
 
-    def read_usual(self, message: bytes) -> tuple[int, str, str, bytes] | None:
-        """Return number, handle, method and pickled arguments of a usual call.
-
-        None for any other message; see :mod:`uactor.usual`.
-        """
+    def read_usual(self, message: bytes) -> Usual | None:
+        """Return the usual call that a message is; None for any other one."""
         found = usual.read_request(message) if self._unpickles else None
         if found is None:
             return None
@@ -45,28 +46,38 @@ class Answers:
         return None if target is None else (number, *target, arguments)
 
     def call(
-        self, caller: Caller, message: bytes, number: int, handle: str, method: str, data: bytes
+        self, caller: Caller, number: int, handle: str, method: str, data: bytes
     ) -> pb.SessionResponse | bytes:
         """Make a usual call and return the response, in its wire form if that is usual, too.
 
-        :param message: the call's.
         :param data: pickled arguments.
         :raises Interrupted: when there is nobody to be told of it.
         """
         try:
             with self._accepted:
                 value, typeid = self._host.exchange.run(caller, handle, method, data)
-                if not typeid and self._limit < 0 and caller.is_waiting:
-                    answer = usual.result(number, value)
-                    if answer is not None:
-                        return answer
-                response = pb.SessionResponse(id=number)
-                result = response.result
-                self._host.exchange.encode(caller, value, typeid, True, result, self.by_value)
-                self.check_size(caller, response)
+                return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             response = pb.SessionResponse(id=number)
-            self.fail(caller, pb.SessionRequest.FromString(message), response, error)
+            self.fail(caller, True, response, error)
+        return response
+
+    def encode(
+        self, caller: Caller, number: int, value: Any, typeid: str, pickles: bool
+    ) -> pb.SessionResponse | bytes:
+        """Return the response with a result, in its wire form if it is usual.
+
+        :param pickles: whether the client accepts them.
+        :raises Interrupted: when the client has gone meanwhile; nothing is held then.
+        """
+        if not typeid and self._limit < 0 and caller.is_waiting:
+            answer = usual.result(number, value)
+            if answer is not None:
+                return answer
+        response = pb.SessionResponse(id=number)
+        exchange = self._host.exchange
+        exchange.encode(caller, value, typeid, pickles, response.result, self.by_value)
+        self.check_size(caller, response)
         return response
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
@@ -88,7 +99,7 @@ class Answers:
         except BaseException as error:  # also SystemExit: it is the caller's to see
             if caller.memory is not None:
                 caller.memory.ignore(values.memories(request))
-            self.fail(caller, request, response, error)
+            self.fail(caller, accepts_pickle(request), response, error)
         return response
 
     def _fill(
@@ -123,24 +134,23 @@ class Answers:
     def fail(
         self,
         caller: Caller,
-        request: pb.SessionRequest,
+        pickles: bool,
         response: pb.SessionResponse,
         error: BaseException,
     ) -> None:
         """Make a response tell of an error.
 
+        :param pickles: whether the client accepts them.
         :raises Interrupted: when there is nobody to be told of it.
         """
         told = caller.given_up() if isinstance(error, Interrupted) else error
-        response.failure.CopyFrom(self._failure(caller, told, request))
+        response.failure.CopyFrom(self._failure(caller, told, pickles))
         BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
 
-    def _failure(
-        self, caller: Caller, error: BaseException, request: pb.SessionRequest
-    ) -> pb.Failure:
+    def _failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
         if isinstance(error, InvalidArgument):
             error = error.reason
-        pickles = _accepts_pickle(request) and self._host.exchange.pickles
+        pickles = pickles and self._host.exchange.pickles
         with values.passage(granting=True) as passage:
             failure = failures.encode(error, caller.executed, pickles, self.by_value)
         failures.shorten(failure, self._limit)
@@ -163,15 +173,16 @@ def asks(caller: Caller, context: pb.CallContext | None) -> None:
 
 def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
     """Return the context of a request, if it says one."""
-    if kind in _IN_CONTEXT:
-        asked = getattr(request, kind)
+    if kind in _IN_CONTEXT or kind == 'open_stream':
+        asked = request.open_stream.call if kind == 'open_stream' else getattr(request, kind)
         if asked.HasField('context'):
             context: pb.CallContext = asked.context
             return context
     return None
 
 
-def _accepts_pickle(request: pb.SessionRequest) -> bool:
+def accepts_pickle(request: pb.SessionRequest) -> bool:
+    """Tell whether the answer to a request may have a pickle."""
     kind = request.WhichOneof('kind')
     if kind == 'open_stream':
         return request.open_stream.call.accept_pickle

@@ -101,10 +101,13 @@ class Exchange:
         result, typeid = run(caller, handle, request.method, args, kwargs)
         return result, asked or typeid
 
-    def run(self, caller: Caller, handle: str, method: str, data: bytes) -> tuple[Any, str]:
+    def run(
+        self, caller: Caller, handle: str, method: str, data: bytes, run: Run | None = None
+    ) -> tuple[Any, str]:
         """Run a method; return its result and typeid, or ''.
 
         :param data: pickled arguments.
+        :param run: see :meth:`dispatch`.
         """
         self._table.use(handle)
         try:
@@ -112,7 +115,7 @@ class Exchange:
         except Exception:
             with field('arguments'):
                 raise
-        return self._dispatcher.call(caller, handle, method, args, kwargs)
+        return (run or self._dispatcher.call)(caller, handle, method, args, kwargs)
 
     def _decoded(
         self, caller: Caller, request: pb.CallRequest | pb.CreateHandleRequest

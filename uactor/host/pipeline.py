@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from uactor import usual
 from uactor.calls import run_in
 from uactor.errors import ActorUnreachableError
-from uactor.host.answers import Answers, asks, context_of
+from uactor.host.answers import Answers, Usual, accepts_pickle, asks, context_of
 from uactor.host.clients import Caller
 from uactor.host.loop import closing, is_unfinished
 from uactor.host.threads import NO_THREADS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from uactor.host.server import Host
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
+_MORE_REQUESTS = pb.SessionRequest.MORE_FIELD_NUMBER
 _SPREAD = 1.0
 """For how long workers run the calls after one that did not come back soon, in seconds."""
 Send = Callable[[bytes], None]
@@ -66,7 +68,7 @@ class Pipeline:
         self.process_ends = False
         self._calls: dict[int, Call] = {}
         self._responses = Outbox()
-        self._arrived: collections.deque[pb.SessionRequest] = collections.deque()
+        self._arrived: collections.deque[pb.SessionRequest | Usual] = collections.deque()
         self._reader = 0  # which thread reads
         self._watch = Watch(self._spread)
         self._spread_until = 0.0
@@ -131,12 +133,20 @@ class Pipeline:
                 if message is None:
                     self.wake()
                     return
-                request = self._decode(message)
-                self._arrived.append(request)
-                self._arrived.extend(request.more)
+                self._arrived.extend(self._requests_in(message))
         except BaseException:
             self.wake()
             raise
+
+    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | Usual]:
+        messages = usual.parts(message, _MORE_REQUESTS)
+        if messages is None:
+            request = self._decode(message)
+            yield request
+            yield from request.more
+            return
+        for one in messages:
+            yield self.answers.read_usual(one) or self._decode(one)
 
     def _take_arrived(self, me: int) -> bool:
         """Take what has come; tell whether this thread still reads."""
@@ -145,7 +155,11 @@ class Pipeline:
                 request = self._arrived.popleft()
             except IndexError:
                 return True
-            self._take(request)
+            if isinstance(request, tuple):
+                self._calls[request[0]] = call = UsualCall(self, *request)
+                call.enter()
+            else:
+                self._take(request)
         return False
 
     def _take(self, request: pb.SessionRequest) -> None:
@@ -187,25 +201,27 @@ class Pipeline:
     def send(self, response: pb.SessionResponse) -> None:
         """Send a response that is not the last one of its request."""
         if response.id in self._calls:
-            self._put(response)
+            self._put(response.SerializeToString())
 
-    def end(self, response: pb.SessionResponse) -> None:
+    def end(self, number: int, response: pb.SessionResponse | bytes) -> None:
         """Send the last response of a request."""
-        if self._calls.pop(response.id, None) is not None:
-            self._put(response)
+        known = self._calls.pop(number, None) is not None
+        if isinstance(response, bytes):
+            if known:
+                self._put(response)
+        elif known:
+            self._put(response.SerializeToString())
         else:  # it has been answered at its deadline
             self.host.exchange.take_back(self.caller, response)
 
-    def _put(self, response: pb.SessionResponse) -> None:
-        self._responses.put(response.SerializeToString())
-        if (
-            self._reader != threading.get_ident()
-        ):  # which sees to it, once it has done what there is
+    def _put(self, response: bytes) -> None:
+        self._responses.put(response)
+        if self._reader != threading.get_ident():  # which sends, once it has done what there is
             self._responses.wake()
 
-    def forget(self, request: pb.SessionRequest) -> None:
+    def forget(self, number: int) -> None:
         """Know that there is nobody to be told of a request any more."""
-        self._calls.pop(request.id, None)
+        self._calls.pop(number, None)
 
 
 class Call:
@@ -215,11 +231,10 @@ class Call:
         self._pipeline = pipeline
         self._request = request
         self._kind = kind
+        self._number = request.id
+        self._pickles = accepts_pickle(request)
         self.caller = pipeline.caller.part()
-        self._ask()
-
-    def _ask(self) -> None:
-        asks(self.caller, context_of(self._request, self._kind))
+        asks(self.caller, context_of(request, kind))
 
     def enter(self) -> None:
         """Have it run when it is its turn."""
@@ -244,7 +259,7 @@ class Call:
             except Interrupted as error:
                 self._fail(error)
             else:
-                self._pipeline.end(response)
+                self._pipeline.end(self._number, response)
 
     def give_up(self, reason: Reason) -> None:
         """Let it end, since nobody waits for it. Any thread may."""
@@ -254,13 +269,13 @@ class Call:
         self._tell(error)
 
     def _tell(self, error: BaseException) -> None:
-        response = pb.SessionResponse(id=self._request.id)
+        response = pb.SessionResponse(id=self._number)
         try:
-            self._pipeline.answers.fail(self.caller, self._request, response, error)
+            self._pipeline.answers.fail(self.caller, self._pickles, response, error)
         except Interrupted:
-            self._pipeline.forget(self._request)
+            self._pipeline.forget(self._number)
         else:
-            self._pipeline.end(response)
+            self._pipeline.end(self._number, response)
 
 
 class MethodCall(Call):
@@ -275,16 +290,9 @@ class MethodCall(Call):
     _turns = 0
 
     def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
-        self._call = self._called(request)
         super().__init__(pipeline, request, kind)
-
-    @staticmethod
-    def _called(request: pb.SessionRequest) -> pb.CallRequest:
-        return request.call
-
-    def _ask(self) -> None:
-        call = self._call
-        asks(self.caller, call.context if call.HasField('context') else None)
+        call = request.open_stream.call if kind == 'open_stream' else request.call
+        self._handle, self._method, self._call = call.handle, call.method, call
 
     def enter(self) -> None:
         """See :class:`Call`."""
@@ -297,11 +305,11 @@ class MethodCall(Call):
         """Have ``job`` run on a worker as soon as the actor may run one of its methods more."""
         call, dispatcher = self.caller.call, self._pipeline.host.dispatcher
         try:
-            mailbox = dispatcher.mailbox(self.caller, self._call.handle, self._call.method)
+            mailbox = dispatcher.mailbox(self.caller, self._handle, self._method)
             if mailbox is None or call is None:
                 self._queue(job)
                 return
-            dispatcher.note(call, self._call.handle, self._call.method)
+            dispatcher.note(call, self._handle, self._method)
             turn = self._turned()
 
             def go() -> None:
@@ -350,7 +358,7 @@ class MethodCall(Call):
         super().give_up(reason)
         self._abandon_once()
         dispatcher = self._pipeline.host.dispatcher
-        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._call.handle):
+        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
             self._tell(Interrupted())
 
     def run(self) -> None:
@@ -359,13 +367,15 @@ class MethodCall(Call):
         try:
             self.caller.interrupt.check()
             self._over = dispatcher.accept()
-            result, typeid = self._pipeline.host.exchange.dispatch(
-                self.caller, self._call, dispatcher.begin
-            )
+            result, typeid = self._dispatched()
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._fail(error)
         else:
             self._go_on(result, typeid)
+
+    def _dispatched(self) -> tuple[Any, str]:
+        host = self._pipeline.host
+        return host.exchange.dispatch(self.caller, self._call, host.dispatcher.begin)
 
     def _go_on(self, result: Any, typeid: str) -> None:
         if isinstance(result, CoroutineType):
@@ -405,23 +415,14 @@ class MethodCall(Call):
 
     def _finish(self, result: Any, typeid: str) -> None:
         self.caller.stage = 'done'
-        response = pb.SessionResponse(id=self._request.id)
+        answers = self._pipeline.answers
         try:
-            self._encode(result, typeid, response, response.result)
+            response = answers.encode(self.caller, self._number, result, typeid, self._pickles)
         except BaseException as error:  # also SystemExit, of the user's __reduce__
             self._fail(error)
         else:
             self._end()
-            self._pipeline.end(response)
-
-    def _encode(
-        self, value: Any, typeid: str, response: pb.SessionResponse, result: pb.Value
-    ) -> None:
-        answers, accept_pickle = self._pipeline.answers, self._call.accept_pickle
-        self._pipeline.host.exchange.encode(
-            self.caller, value, typeid, accept_pickle, result, answers.by_value
-        )
-        answers.check_size(self.caller, response)
+            self._pipeline.end(self._number, response)
 
     def _fail(self, error: BaseException) -> None:
         self._end()
@@ -441,6 +442,27 @@ class MethodCall(Call):
             leave()
 
 
+class UsualCall(MethodCall):
+    """A call by a usual message; see :mod:`uactor.usual`."""
+
+    _pickles = True
+
+    def __init__(
+        self, pipeline: Pipeline, number: int, handle: str, method: str, data: bytes
+    ) -> None:
+        self._pipeline = pipeline
+        self._number, self._handle, self._method = number, handle, method
+        self._data = data
+        self.caller = pipeline.caller.part()
+        self.caller.asks()
+
+    def _dispatched(self) -> tuple[Any, str]:
+        host = self._pipeline.host
+        return host.exchange.run(
+            *(self.caller, self._handle, self._method, self._data), host.dispatcher.begin
+        )
+
+
 class StreamCall(MethodCall):
     """A call whose result is iterated over, as far as the client has granted items."""
 
@@ -451,10 +473,6 @@ class StreamCall(MethodCall):
         self._items: Any = None
         self._asynchronous = False
         self._typeid = ''
-
-    @staticmethod
-    def _called(request: pb.SessionRequest) -> pb.CallRequest:
-        return request.open_stream.call
 
     def grant(self, items: int) -> None:
         """Let more items be sent."""
@@ -541,9 +559,13 @@ class StreamCall(MethodCall):
     def _send(self, item: Any) -> None:
         with self._lock:
             self._credit -= 1
-        response = pb.SessionResponse(id=self._request.id)
-        self._encode(item, self._typeid, response, response.item)
-        self._pipeline.send(response)
+        pipeline, response = self._pipeline, pb.SessionResponse(id=self._number)
+        pipeline.host.exchange.encode(
+            *(self.caller, item, self._typeid, self._pickles, response.item),
+            pipeline.answers.by_value,
+        )
+        pipeline.answers.check_size(self.caller, response)
+        pipeline.send(response)
 
     def _close(self, error: BaseException | None) -> None:
         """Close the iterator, and then end."""
@@ -573,7 +595,8 @@ class StreamCall(MethodCall):
         if error is None:
             self.caller.stage = 'done'
             self._end()
-            self._pipeline.end(pb.SessionResponse(id=self._request.id, end=pb.StreamEnd()))
+            ended = pb.SessionResponse(id=self._number, end=pb.StreamEnd())
+            self._pipeline.end(self._number, ended)
         else:
             super()._fail(error)
 

@@ -164,7 +164,7 @@ class _Session:
             call = answering.read_usual(message)
             if call is not None:
                 self._note_arrival()
-                self._last = response = answering.call(caller, message, *call)
+                self._last = response = answering.call(caller, *call)
             else:
                 request = self._read(message)
                 kind = self._take(request)
