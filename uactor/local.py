@@ -6,9 +6,10 @@ of this very process is reached without a wire. Neither imports the other.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from uactor.handles import Token
 
@@ -27,9 +28,6 @@ Resolve = Callable[[Shared], Any]
 """Makes the proxy for a shared object."""
 
 
-Leaves = Literal['gathered', 'held', 'now']
-
-
 class Call:
     """A call that is to be made without blocking.
 
@@ -38,12 +36,10 @@ class Call:
     :ivar proxy: what is called: it has to live until the call is answered.
     :ivar waits: whether the method that makes the call, if it is an actor's, waits for it.
     :ivar window: how many items of a stream may be on their way; 0 for a call that has one result.
-    :ivar leaves: when its message does. ``'held'`` is for one that others follow at once, and
-        ``'now'`` for the last of these; any other may gather with what comes before it has left.
     """
 
     __slots__ = (
-        *('args', 'handle', 'kwargs', 'leaves', 'method', 'proxy'),
+        *('args', 'handle', 'kwargs', 'method', 'proxy'),
         *('resolve', 'timeout', 'waits', 'window'),
     )
 
@@ -69,7 +65,12 @@ class Call:
         self.proxy = proxy
         self.waits = waits
         self.window = window
-        self.leaves: Leaves = 'gathered'
+
+    def using(self, args: Sequence[Any]) -> Call:
+        """Return the same call with other arguments."""
+        call = copy.copy(self)
+        call.args = args
+        return call
 
 
 class Receiver(Protocol):
@@ -141,6 +142,15 @@ class Connection(Protocol):
 
     def submit(self, call: Call, receiver: Receiver) -> Ticket:
         """Make a call, without blocking; what comes of it goes to ``receiver``."""
+        ...
+
+    def submit_all(
+        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
+    ) -> Sequence[Ticket]:
+        """Make a call with one set of arguments after the other, as :meth:`submit` does.
+
+        They are sent together.
+        """
         ...
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:

@@ -31,6 +31,17 @@ _ID, _CALL, _ARGUMENTS, _DATA, _RESULT = 0x08, 0x2A, 0x2A, 0x0A, 0x1A
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 
+def _encoded(number: int) -> bytes:
+    """Return the number of a message in Protobuf's form. No two messages have the same."""
+    if number < 1 << 7:
+        return bytes((number,))
+    if number < 1 << 14:
+        return bytes((number & 127 | 128, number >> 7))
+    if number < 1 << 21:
+        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
+    return varint.__wrapped__(number)
+
+
 # --- messages in messages -----------------------------------------------------------------------
 
 
@@ -95,7 +106,7 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
     size = varint(len(arguments))
     pickle = varint(1 + len(size) + len(arguments))
     call = varint(2 + len(pickle) + len(size) + len(arguments) + len(part))
-    return b'\x08%b*%b*%b\n%b%b%b' % (varint(number), call, pickle, size, arguments, part)
+    return b'\x08%b*%b*%b\n%b%b%b' % (_encoded(number), call, pickle, size, arguments, part)
 
 
 def read_request(message: bytes) -> tuple[int, bytes, bytes] | None:
@@ -175,15 +186,7 @@ def result(number: int, value: Any) -> bytes | None:
         body = b'!' + _double.pack(value)
     else:
         return None
-    return b'\x08%b\x1a%b%b' % (varint(number), varint(len(body)), body)
-
-
-def pickled_result(number: int, data: bytes) -> bytes:
-    """Return a response with a pickle."""
-    size = varint(len(data))
-    pickle = varint(1 + len(size) + len(data))
-    value = varint(2 + len(pickle) + len(size) + len(data))
-    return b'\x08%b\x1a%bR%b\n%b%b' % (varint(number), value, pickle, size, data)
+    return b'\x08%b\x1a%b%b' % (_encoded(number), varint(len(body)), body)
 
 
 class Pickled(bytes):

@@ -800,15 +800,21 @@ def encode_arguments(
             for name, value in kwargs.items():
                 message.kwargs[name].CopyFrom(encode_native(value, share))
         return None
-    if _SCALARS.issuperset(map(type, args)) and _SCALARS.issuperset(map(type, kwargs.values())):
-        data = _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)  # nothing to look out for
-        if len(data) < LARGE:
-            return data
+    data = plain_arguments(args, kwargs)
+    if data is not None and len(data) < LARGE:
+        return data
     if not _BULKY.isdisjoint(map(type, args)):
         args = tuple(map(_bulk, args))
     with passage():
         arguments = tuple(args), dict(kwargs)
         return _small_pickle(lambda: request().arguments, arguments, by_value, channel, definitions)
+
+
+def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
+    """Return the pickle of arguments that are all scalars; None when there are other ones."""
+    if _SCALARS.issuperset(map(type, args)) and _SCALARS.issuperset(map(type, kwargs.values())):
+        return _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)
+    return None
 
 
 def decode_arguments(

@@ -27,7 +27,7 @@ from uactor.client.channels import Channels
 from uactor.client.forks import Child, note_fork
 from uactor.client.lane import Lanes, offered
 from uactor.client.nesting import free_channel
-from uactor.client.pipeline import Pending, Pipeline
+from uactor.client.pipeline import Encoded, Pending, Pipeline
 from uactor.client.session import (
     Session,
     check_size,
@@ -180,12 +180,21 @@ class Link:
     def pipeline(self) -> Pipeline:
         """Return the pipeline for calls of this thread, which may be about to open."""
         number = free_channel()
+        known = self._pipelines.get(number)
+        if known is not None and known.usable:
+            return known
         with self._lock:
             known = self._pipelines.get(number)
             if known is None or not known.usable:
                 opened = functools.partial(self.open, number)
                 known = self._pipelines[number] = Pipeline(opened, self.address)
         return known
+
+    def flush(self) -> None:
+        """Have sent what has been held in the pipeline of this thread."""
+        known = self._pipelines.get(free_channel())
+        if known is not None:
+            known.flush()
 
     def open(self, pipeline: int | None = None) -> Session:
         """Open a session, with the first authkey that fits.
@@ -562,15 +571,54 @@ class Connection:
 
     def submit(self, call: Call, receiver: Receiver) -> Ticket:
         """Make a call without blocking; see :class:`uactor.local.Connection`."""
+        return self._submitted(call, receiver)
+
+    def submit_all(
+        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
+    ) -> Sequence[Ticket]:
+        """Make calls without blocking; see :class:`uactor.local.Connection`."""
+        tickets = self._submitted_usual(call, arguments, receivers)
+        if tickets is None:
+            tickets = [
+                self._submitted(call.using(args), receiver, held=True)
+                for args, receiver in zip(arguments, receivers, strict=True)
+            ]
+        self._link.flush()
+        return tickets
+
+    def _submitted_usual(
+        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
+    ) -> Sequence[Ticket] | None:
+        """Make calls by usual messages, if all of them can be."""
+        terms = self._link.terms
+        if calls.sooner(call.timeout) is not None or calls.current() is not None:
+            return None
+        if terms.serializer == 'native' or terms.limit or self._link.pending:
+            return None
+        part = usual.called(call.handle, call.method)
+        requests = []
+        for args in arguments:
+            data = values.plain_arguments(args)
+            if data is None or len(data) >= usual.MOST:
+                return None
+            requests.append(functools.partial(usual.request, part=part, arguments=data))
         try:
-            return self._submitted(call, receiver)
+            pipeline = self._link.pipeline()
+            pending = [Pending(pipeline, receiver, self._come, call) for receiver in receivers]
+            pipeline.submit(zip(requests, pending, strict=True), held=True)
+        except (ActorDiedError, RuntimeError):  # no thread to be had: each call is told so
+            return None
+        return pending
+
+    def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
+        try:
+            return self._sent(*self._encoded(call), call, receiver, held)
         except Exception as error:  # what can't be sent ends the call as what can't be done
             receiver.fail(error)
-            if call.leaves == 'now':  # those that have been held for it must leave
-                self._link.pipeline().flush()
             return NO_TICKET
 
-    def _submitted(self, call: Call, receiver: Receiver) -> Ticket:
+    def _encoded(self, call: Call) -> tuple[Encoded, float | None]:
+        """Return what encodes a call, and how long it is waited for, in seconds."""
         timeout = calls.sooner(call.timeout)
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_told(call, timeout), 'no')
@@ -588,7 +636,7 @@ class Connection:
             plain = timeout is None and outer is None and not call.window and not terms.limit
             if plain and not self._link.pending and len(data) < usual.MOST:
                 part = usual.called(call.handle, call.method)
-                return self._sent(call, receiver, lambda number: usual.request(number, part, data))
+                return functools.partial(usual.request, part=part, arguments=data), None
             message().arguments.data = data
         if call.window:
             request.open_stream.credit = call.window
@@ -603,20 +651,16 @@ class Connection:
             request.id = number
             return request.SerializeToString()
 
-        return self._sent(call, receiver, encoded, timeout)
+        return encoded, timeout
 
     def _sent(
-        self,
-        call: Call,
-        receiver: Receiver,
-        encoded: Callable[[int], bytes],
-        timeout: float | None = None,
+        self, encoded: Encoded, timeout: float | None, call: Call, receiver: Receiver, held: bool
     ) -> Ticket:
         pipeline = self._link.pipeline()
         pending = Pending(pipeline, receiver, self._come, call)
         if timeout is not None:
             pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
-        pipeline.submit(encoded, pending, call.leaves)
+        pipeline.submit([(encoded, pending)], held)
         return pending
 
     def _come(self, response: Any, resolve: Resolve) -> Any:

@@ -36,6 +36,8 @@ _blocked = _Blocked()
 def free_channel() -> int:
     """Return the number of the channel for a call of this thread."""
     channels = _blocked.channels
+    if not channels:
+        return 0
     return next(number for number in itertools.count() if number not in channels)
 
 

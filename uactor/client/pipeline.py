@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from uactor import usual
@@ -17,7 +17,7 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.local import Call, Leaves, Receiver, Resolve
+from uactor.local import Call, Receiver, Resolve
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
@@ -35,6 +35,9 @@ _GRACE = 0.25
 Decode = Callable[[Any, Resolve], Any]
 """Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
 raises the exception of a failure. It also takes the value of a usual response."""
+
+Encoded = Callable[[int], bytes]
+"""Returns a request with such a number, in its wire form."""
 
 
 class Pending:
@@ -138,26 +141,31 @@ class Pipeline:
         session = self._session
         return self._ended is None and (session is None or session.alive)
 
-    def submit(self, encoded: Callable[[int], bytes], pending: Pending, leaves: Leaves) -> None:
-        """Send a request, whose responses ``pending`` takes. Numbers rise as requests leave.
+    def submit(self, requests: Iterable[tuple[Encoded, Pending]], held: bool = False) -> None:
+        """Send requests together, each with what takes its responses.
 
-        :param encoded: returns the request with such a number, in its wire form.
-        :param leaves: when; see :class:`uactor.local.Call`.
+        Their numbers rise as they leave.
+
+        :param held: whether they leave with those that follow, or by :meth:`flush`.
         :raises ActorDiedError: when the session has ended.
         """
         with self._lock:
             if self._ended is not None:
                 raise ActorDiedError(str(self._ended), 'no') from self._ended
-            pending.number = number = next(self._numbers)
-            message = encoded(number)
-            pending.size = len(message)
-            self._asked += len(message)
-            alone = not self._pending
-            self._pending[number] = pending
-            self._unsent.put_numbered(number, message)
-        if leaves == 'now' or (alone and leaves == 'gathered'):
+            alone, numbers, unsent, size = not self._pending, self._numbers, self._unsent, 0
+            for encoded, pending in requests:
+                pending.number = number = next(numbers)
+                message = encoded(number)
+                pending.size = len(message)
+                size += len(message)
+                self._pending[number] = pending
+                unsent.put_numbered(number, message)
+            self._asked += size
+        if held:
+            return
+        if alone:
             self.flush()
-        elif leaves == 'gathered':
+        else:
             self._unsent.wake()
 
     def flush(self) -> None:

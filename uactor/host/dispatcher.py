@@ -87,6 +87,11 @@ class Dispatcher:
         self.loop = Loop()
         self._gate = _Gate()
 
+    @property
+    def has_mailbox(self) -> bool:
+        """Whether the actor's own methods wait for their turn."""
+        return self._mailbox is not None
+
     def accepted(self) -> AbstractContextManager[None]:
         """Return a context for a call, which is accepted and counted when it is entered.
 

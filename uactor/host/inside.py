@@ -86,6 +86,18 @@ class InsideConnection:
         self._workers.put(lambda: context.run(submitted.run))
         return submitted
 
+    def submit_all(
+        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
+    ) -> Sequence[Ticket]:
+        """Call a method on other threads of this process, in order."""
+        outside = self._elsewhere()
+        if outside is not None:
+            return outside.submit_all(call, arguments, receivers)
+        return [
+            self.submit(call.using(args), receiver)
+            for args, receiver in zip(arguments, receivers, strict=True)
+        ]
+
     def begin(self, caller: Caller, call: Call) -> tuple[Any, str]:
         """Run a method on this thread, for another one."""
         return self._host.dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)

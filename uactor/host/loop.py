@@ -84,10 +84,10 @@ class Loop:
 def is_unfinished(result: Any) -> bool:
     """Tell whether a result needs the loop: a coroutine, or an asynchronous iterator."""
     kind = type(result)
-    return kind is CoroutineType or (kind not in _FINISHED and hasattr(kind, '__anext__'))
+    return kind is CoroutineType or (kind not in FINISHED and hasattr(kind, '__anext__'))
 
 
-_FINISHED = frozenset([type(None), bool, int, float, str, bytes, list, tuple, dict])
+FINISHED = frozenset([type(None), bool, int, float, str, bytes, list, tuple, dict])
 """Types that most results have: looking for what a type has not got takes time."""
 
 

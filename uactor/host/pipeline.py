@@ -20,7 +20,7 @@ from uactor.calls import run_in
 from uactor.errors import ActorUnreachableError
 from uactor.host.answers import Answers, Usual, accepts_pickle, asks, context_of
 from uactor.host.clients import Caller
-from uactor.host.loop import closing, is_unfinished
+from uactor.host.loop import FINISHED, closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
 from uactor.host.workers import Job, Watch, Workers, run
@@ -191,7 +191,7 @@ class Pipeline:
             self._reader != threading.get_ident()
             or self._watch.has_job
             or not self.workers.are_idle
-            or self._spread_until > time.monotonic()
+            or (self._spread_until and self._spread_until > time.monotonic())
         ):
             self.workers.put(job)
             return
@@ -456,11 +456,30 @@ class UsualCall(MethodCall):
         self.caller = pipeline.caller.part()
         self.caller.asks()
 
-    def _dispatched(self) -> tuple[Any, str]:
-        host = self._pipeline.host
-        return host.exchange.run(
-            *(self.caller, self._handle, self._method, self._data), host.dispatcher.begin
-        )
+    def enter(self) -> None:
+        """See :class:`Call`."""
+        if self._pipeline.host.dispatcher.has_mailbox:
+            super().enter()
+        else:
+            self._queue(self.run)
+
+    def run(self) -> None:
+        """See :class:`Call`. In one piece, since most calls are like this."""
+        pipeline, caller = self._pipeline, self.caller
+        host = pipeline.host
+        try:
+            caller.interrupt.check()
+            self._over = host.dispatcher.accept()
+            result, typeid = host.exchange.run(
+                *(caller, self._handle, self._method, self._data), host.dispatcher.begin
+            )
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+        else:
+            if type(result) in FINISHED:
+                self._finish(result, typeid)
+            else:
+                self._go_on(result, typeid)
 
 
 class StreamCall(MethodCall):

@@ -20,7 +20,7 @@ from uactor.local import Call
 from uactor.proxies.results import Results, Stream
 
 if TYPE_CHECKING:
-    from uactor.local import Leaves, Receiver, Ticket
+    from uactor.local import Receiver, Ticket
     from uactor.proxies.base import BaseProxy
 
 P = ParamSpec('P')
@@ -112,11 +112,15 @@ class RemoteMethod(Generic[P, C, R, T]):
         :param more: iterables of further arguments; the shortest one ends.
         :param window: how many calls may be under way, or done and not fetched yet.
         """
+        call, arrange = self._call_with((), {}), self._member.arrange
 
-        def submit(args: tuple[Any, ...], receiver: Receiver, leaves: Leaves) -> Ticket:
-            call = self._call(args, {})
-            call.leaves = leaves
-            return self._proxy._connection.submit(call, receiver)
+        def submit(
+            arguments: Sequence[tuple[Any, ...]], receivers: Sequence[Receiver]
+        ) -> Sequence[Ticket]:
+            arranged = arguments
+            if arrange is not None:
+                arranged = [tuple(arrange(*args)[0]) for args in arguments]
+            return self._proxy._connection.submit_all(call, arranged, receivers)
 
         return Results(submit, zip(iterable, *more, strict=False), window)
 
@@ -146,9 +150,12 @@ class RemoteMethod(Generic[P, C, R, T]):
         return type(self)(self._proxy, self._member, Options(timeout, window))
 
     def _call(self, args: Any, kwargs: Any) -> Call:
+        if self._member.arrange is not None:
+            args, kwargs = self._member.arrange(*args, **kwargs)
+        return self._call_with(args, kwargs)
+
+    def _call_with(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         member, proxy = self._member, self._proxy
-        if member.arrange is not None:
-            args, kwargs = member.arrange(*args, **kwargs)
         timeout = proxy._timeout if self._options is None else self._options.timeout
         resolve = proxy._manager._proxy
         return Call(proxy._id, member.name, args, kwargs, resolve, timeout, proxy=proxy)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from uactor.futures import Arrival, Items
-from uactor.local import NO_TICKET, Leaves, Receiver, Ticket
+from uactor.local import NO_TICKET, Receiver, Ticket
 
 T = TypeVar('T')
 
@@ -124,13 +124,13 @@ class Results(_Iteration[T]):
 
     Calls are made in bursts, of half of that: they travel together.
 
-    :param submit: makes a call with such arguments.
+    :param submit: makes calls with such arguments, one for each receiver.
     :param arguments: of the calls, drawn as the results are fetched.
     """
 
     def __init__(
         self,
-        submit: Callable[[tuple[Any, ...], Receiver, Leaves], Ticket],
+        submit: Callable[[Sequence[tuple[Any, ...]], Sequence[Receiver]], Sequence[Ticket]],
         arguments: Iterator[tuple[Any, ...]],
         window: int,
     ) -> None:
@@ -148,10 +148,11 @@ class Results(_Iteration[T]):
         if len(self._results) * 2 > self._window:
             return
         burst = list(itertools.islice(self._arguments, self._window - len(self._results)))
-        for left, args in zip(reversed(range(len(burst))), burst, strict=True):
-            result = _Result(self._arrival)
-            result.ticket = self._submit(args, result, 'held' if left else 'now')
-            self._results.append(result)
+        results = [_Result(self._arrival) for _ in burst]
+        if results:
+            self._results.extend(results)
+            for result, ticket in zip(results, self._submit(burst, results), strict=True):
+                result.ticket = ticket
 
     def _cancel(self) -> None:
         while self._results:
