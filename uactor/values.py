@@ -812,8 +812,11 @@ def encode_arguments(
 
 def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
     """Return the pickle of arguments that are all scalars; None when there are other ones."""
-    if _SCALARS.issuperset(map(type, args)) and _SCALARS.issuperset(map(type, kwargs.values())):
-        return _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)
+    if _SCALARS.issuperset(map(type, args)):
+        if not kwargs:
+            return _plain_pickle((tuple(args), {}), PROTOCOL)
+        if _SCALARS.issuperset(map(type, kwargs.values())):
+            return _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)
     return None
 
 

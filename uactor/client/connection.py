@@ -545,6 +545,11 @@ class Connection:
             return CallFuture.of(self.submit, call).wait()
         link = self._link
         session = link.session()
+        is_plain = outer is None and timeout is None and not link.pending
+        if is_plain and session.serializer != 'native':
+            data = values.plain_arguments(args, kwargs)
+            if data is not None and len(data) < usual.MOST:
+                return self._usual(session, usual.called(handle, method), data, resolve)
         request = pb.SessionRequest()
         data = values.encode_arguments(
             *(lambda: request.call, args, kwargs, session.serializer, session.by_value, handle_of),
@@ -552,7 +557,7 @@ class Connection:
             session.definitions,
         )
         if data is not None:
-            if outer is None and timeout is None and not link.pending and len(data) < usual.MOST:
+            if is_plain and len(data) < usual.MOST:
                 return self._usual(session, usual.called(handle, method), data, resolve)
             request.call.arguments.data = data
         message = request.call

@@ -76,8 +76,8 @@ class RemoteMethod(Generic[P, C, R, T]):
         proxy, member = self._proxy, self._member
         if self._options is None and proxy._timeout is None:
             if member.is_plain:
-                return cast('C', proxy._callmethod(member.name, args, kwargs))
-            return cast('C', member.function(proxy, *args, **kwargs))
+                return proxy._callmethod(member.name, args, kwargs)  # type: ignore[no-any-return]
+            return member.function(proxy, *args, **kwargs)  # type: ignore[no-any-return]
         call = self._call(args, kwargs)
         result = proxy._connection.call(
             *(call.handle, call.method, call.args, call.kwargs, call.resolve, call.timeout),
