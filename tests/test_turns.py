@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import uactor
 from tests.support import Actor, eventually
 from uactor import turns as module
 from uactor.turns import Turns
@@ -52,9 +54,9 @@ NOW_AND_THEN = 0.0
 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have turns last for as long as nobody gives them up."""
-    monkeypatch.setattr(module, '_SLICE', 60.0)
-    monkeypatch.setattr(module, '_LONGEST', 60.0)
+    """Have turns last for as long as nobody gives them up, and nobody look whether one may be."""
+    for name in ('_SLICE', '_LONGEST', '_LOOK'):
+        monkeypatch.setattr(module, name, 60.0)
 
 
 def stands_in_line(turns: Turns, count: int = 1) -> None:
@@ -227,6 +229,18 @@ def test_threads_whose_calls_take_time_wait_side_by_side() -> None:
     with Echo() as actor, ThreadPoolExecutor(8) as pool:
         list(pool.map(actor.echo, range(800)))
         assert sorted(pool.map(lambda _: actor.meet(), range(8))) == list(range(8))
+
+
+def test_the_end_of_an_actor_ends_the_turn_of_who_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, '_LONGEST', 60.0)
+    with Echo() as actor, Echo() as other:
+        process = actor._manager.parent.process
+        actor.echo(1)
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(uactor.ActorDiedError):
+            actor.echo(1)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(other.echo, 7).result(30) == 7
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='there are no forks')

@@ -172,13 +172,13 @@ class LaneStream:
     def hear(self) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""
         try:
-            message = self._lane.receive()
-            if self._calls:
-                self._lane.end()
-            return message  # type: ignore[return-value]  # Protobuf takes bytearrays
+            return self._lane.receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
         except lane.LaneError as error:
             self._end()
             raise StreamEnd(str(error), unread=self._lane.is_unread) from error
+        finally:
+            if self._calls:
+                self._lane.end()
 
     def read(self, message: bytes) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
