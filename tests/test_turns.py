@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import threading
@@ -191,7 +190,7 @@ def test_a_wait_that_ctrl_c_ends_leaves_the_line(
 
     def interrupt() -> None:
         stands_in_line(turns)
-        _thread.interrupt_main()
+        os.kill(os.getpid(), signal.SIGINT)
 
     begun(interrupt)
     with pytest.raises(KeyboardInterrupt):
