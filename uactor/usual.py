@@ -17,10 +17,14 @@ from google.protobuf.message import DecodeError
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import varint
 
-MOST = 1 << 12
-"""Largest message that is usual, in bytes. A length has one or two bytes then."""
+MOST = 1 << 20
+"""Largest pickle that is usual, in bytes. For larger ones it makes no difference."""
+_LONGEST = MOST + (1 << 16)
+"""Largest message, in bytes."""
 _INTS = range(1 << 14)
-"""Ints that have one or two bytes, too."""
+"""Ints that have one or two bytes, as most have."""
+_COPIED = 1 << 13
+"""Smallest pickle that is not copied out of its message, in bytes."""
 _double = struct.Struct('<d')
 
 NUMBERED = b'\x08'
@@ -109,14 +113,14 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
     return b'\x08%b*%b*%b\n%b%b%b' % (_encoded(number), call, pickle, size, arguments, part)
 
 
-def read_request(message: bytes) -> tuple[int, bytes, bytes] | None:
+def read_request(message: bytes) -> tuple[int, bytes, bytes | memoryview] | None:
     """Return what :func:`request` has made a message of; None for any other message.
 
     The part that says what is called is whatever stands in its place.
     """
     # Without functions for its parts: they would take as long as Protobuf does.
     length = len(message)
-    if type(message) is not bytes or not 8 <= length <= MOST or message[0] != _ID:
+    if not 8 <= length <= _LONGEST or message[0] != _ID:
         return None
     try:
         number, at = message[1], 2
@@ -124,31 +128,27 @@ def read_request(message: bytes) -> tuple[int, bytes, bytes] | None:
             number, at = _long_number(message)
         if message[at] != _CALL:
             return None
-        end = message[at + 1]
-        at += 2
+        end, at = message[at + 1], at + 2
         if end > 127:
-            end = end & 127 | message[at] << 7
-            at += 1
+            end, at = _long_number(message, at - 1)
         if at + end != length or message[at] != _ARGUMENTS:
             return None
-        size = message[at + 1]
-        at += 2
+        size, at = message[at + 1], at + 2
         if size > 127:
-            size = size & 127 | message[at] << 7
-            at += 1
+            size, at = _long_number(message, at - 1)
         end = at + size
         if message[at] != _DATA:
             return None
-        size = message[at + 1]
-        at += 2
+        size, at = message[at + 1], at + 2
         if size > 127:
-            size = size & 127 | message[at] << 7
-            at += 1
+            size, at = _long_number(message, at - 1)
     except IndexError:
         return None
     if at + size != end or end > length:
         return None
-    return number, message[end:], message[at:end]
+    if size < _COPIED:
+        return number, bytes(message[end:]), message[at:end]
+    return number, bytes(message[end:]), memoryview(message)[at:end]
 
 
 def _long_number(message: bytes, at: int = 1) -> tuple[int, int]:
@@ -189,10 +189,16 @@ def result(number: int, value: Any) -> bytes | None:
     return b'\x08%b\x1a%b%b' % (_encoded(number), varint(len(body)), body)
 
 
-class Pickled(bytes):
-    """What a response has a pickle of."""
+class Pickled:
+    """What a response has a pickle of.
 
-    __slots__ = ()
+    :ivar data: the pickle.
+    """
+
+    __slots__ = ('data',)
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
 
 
 def read_result(message: bytes) -> tuple[int, Any] | None:
@@ -201,7 +207,7 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
     The value may be :class:`Pickled`.
     """
     length = len(message)
-    if type(message) is not bytes or not 6 <= length <= MOST or message[0] != _ID:
+    if not 6 <= length <= _LONGEST or message[0] != _ID:
         return None
     try:
         number, at = message[1], 2
@@ -209,11 +215,9 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
             number, at = _long_number(message)
         if message[at] != _RESULT:
             return None
-        size = message[at + 1]
-        at += 2
+        size, at = message[at + 1], at + 2
         if size > 127:
-            size = size & 127 | message[at] << 7
-            at += 1
+            size, at = _long_number(message, at - 1)
         if at + size != length:
             return None
         kind, size = message[at], message[at + 1]
@@ -221,8 +225,7 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
         if kind == _FLOAT:
             return (number, _double.unpack_from(message, at - 1)[0]) if length == at + 7 else None
         if size > 127:
-            size = size & 127 | message[at] << 7
-            at += 1
+            size, at = _long_number(message, at - 1)
         if kind == _INT:
             return (number, size) if at == length and size in _INTS else None
         if kind == _NULL:
@@ -232,16 +235,14 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
         if at + size != length:
             return None
         if kind == _STR:
-            return number, message[at:].decode()
+            return number, str(memoryview(message)[at:], 'utf-8')
         if kind == _BYTES:
-            return number, message[at:]
+            return number, bytes(memoryview(message)[at:])
         if kind != _PICKLE or message[at] != _DATA:
             return None
-        size = message[at + 1]
-        at += 2
+        size, at = message[at + 1], at + 2
         if size > 127:
-            size = size & 127 | message[at] << 7
-            at += 1
+            size, at = _long_number(message, at - 1)
     except (IndexError, UnicodeDecodeError):
         return None
-    return (number, Pickled(message[at:])) if at + size == length else None
+    return (number, Pickled(memoryview(message)[at:])) if at + size == length else None

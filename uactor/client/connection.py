@@ -754,13 +754,14 @@ class Connection:
             raise
 
     @staticmethod
-    def _rebuilt(pickle: bytes, session: Session | None = None) -> Any:
+    def _rebuilt(pickled: usual.Pickled, session: Session | None = None) -> Any:
         """Return what a usual response has a pickle of.
 
         :param session: has what the pickle may name.
         """
         try:
-            return values.loads_with(session.definitions if session is not None else None, pickle)
+            definitions = session.definitions if session is not None else None
+            return values.loads_with(definitions, pickled.data)
         except SerializationError as error:
             error.executed = 'yes'
             if session is not None and isinstance(error, UnknownDefinitionError):

@@ -19,7 +19,7 @@ _IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
 """Requests that say what they are made in, and whether they take pickles."""
 
 
-Usual = tuple[int, str, str, bytes]
+Usual = tuple[int, str, str, bytes | memoryview]
 """Number, handle, method and pickled arguments of a usual call; see :mod:`uactor.usual`."""
 
 
@@ -46,7 +46,7 @@ class Answers:
         return None if target is None else (number, *target, arguments)
 
     def call(
-        self, caller: Caller, number: int, handle: str, method: str, data: bytes
+        self, caller: Caller, number: int, handle: str, method: str, data: bytes | memoryview
     ) -> pb.SessionResponse | bytes:
         """Make a usual call and return the response, in its wire form if that is usual, too.
 

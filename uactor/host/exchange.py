@@ -102,7 +102,12 @@ class Exchange:
         return result, asked or typeid
 
     def run(
-        self, caller: Caller, handle: str, method: str, data: bytes, run: Run | None = None
+        self,
+        caller: Caller,
+        handle: str,
+        method: str,
+        data: bytes | memoryview,
+        run: Run | None = None,
     ) -> tuple[Any, str]:
         """Run a method; return its result and typeid, or ''.
 

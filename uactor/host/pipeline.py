@@ -448,7 +448,12 @@ class UsualCall(MethodCall):
     _pickles = True
 
     def __init__(
-        self, pipeline: Pipeline, number: int, handle: str, method: str, data: bytes
+        self,
+        pipeline: Pipeline,
+        number: int,
+        handle: str,
+        method: str,
+        data: bytes | memoryview,
     ) -> None:
         self._pipeline = pipeline
         self._number, self._handle, self._method = number, handle, method
