@@ -118,7 +118,7 @@ class Lane:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._spare = _spare_cores()
-        self._worth = 0  # of looking: it is looked while this is positive
+        self._worth = int(calls)  # of looking: it is looked while this is positive
         self._soon = 0  # how many messages in a row came soon after going to sleep
         self._squeezed = False  # whether another thread has run on the core of this one
         self._ended = 0.0  # when the last answer was received

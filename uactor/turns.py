@@ -19,7 +19,7 @@ _SLICE = 5e-3
 """How long a thread goes on making calls in a row, in seconds, as Python's own threads run."""
 _PAUSE = 50e-6
 """How soon calls follow each other that are made in a row, in seconds."""
-_LOOK = 2e-3
+_LOOK = 1e-3
 """After how long one looks whether the thread whose turn it is makes calls still, in seconds."""
 _LONGEST = 50e-3
 """After how long a thread goes on without its turn, in seconds."""
