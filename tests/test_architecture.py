@@ -57,7 +57,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'definitions': frozenset(['errors', 'v1']),
     'values': frozenset(['errors', 'v1', 'memory', 'definitions']),
     'failures': frozenset(['errors', 'v1', 'values']),
-    'usual': frozenset(['v1', 'wire']),
+    'usual': frozenset(['v1', 'wire', 'memory']),
     # An actor class as a typed service: annotations, not processes.
     'service': frozenset(['errors', 'v1', 'values']),
     # The calling side and the actor process never import each other.

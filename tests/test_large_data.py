@@ -286,6 +286,13 @@ def test_memory_is_given_back_and_used_again(near: Any) -> None:
     assert all(call() == first for _ in range(20))
 
 
+@pytest.mark.parametrize('kind', [bytes, bytearray])
+def test_large_bytes_travel_in_memory_like_arrays(near: Any, kind: type) -> None:
+    assert not segments(near.pid())
+    assert near.echo(kind(SIZE)) == kind(SIZE)
+    assert segments(near.pid())
+
+
 def test_memory_is_lent_as_long_as_a_view_of_it_is_kept(near: Any) -> None:
     array = near.full(1)
     part = array[:10]

@@ -14,11 +14,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from uactor.memory import LARGE
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import varint
 
-MOST = 1 << 20
-"""Largest pickle that is usual, in bytes. For larger ones it makes no difference."""
+MOST = LARGE
+"""What has as many bytes is not usual: it may travel beside its message."""
 _LONGEST = MOST + (1 << 16)
 """Largest message, in bytes."""
 _INTS = range(1 << 14)
@@ -173,7 +174,7 @@ def result(number: int, value: Any) -> bytes | None:
     elif value is None:
         body = b'\x08\x00'
     elif kind is str or kind is bytes:
-        if len(value) > MOST:
+        if len(value) >= MOST:
             return None
         try:
             data = value.encode() if kind is str else value
