@@ -801,7 +801,7 @@ def encode_arguments(
                 message.kwargs[name].CopyFrom(encode_native(value, share))
         return None
     data = plain_arguments(args, kwargs)
-    if data is not None and len(data) < LARGE:
+    if data is not None:
         return data
     if not _BULKY.isdisjoint(map(type, args)):
         args = tuple(map(_bulk, args))
@@ -811,13 +811,13 @@ def encode_arguments(
 
 
 def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
-    """Return the pickle of arguments that are all scalars; None when there are other ones."""
-    if _SCALARS.issuperset(map(type, args)):
-        if not kwargs:
-            return _plain_pickle((tuple(args), {}), PROTOCOL)
-        if _SCALARS.issuperset(map(type, kwargs.values())):
-            return _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)
-    return None
+    """Return the pickle of arguments that are all scalars, and small; None for other ones."""
+    if not _SCALARS.issuperset(map(type, args)):
+        return None
+    if kwargs and not _SCALARS.issuperset(map(type, kwargs.values())):
+        return None
+    data = _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)  # there is nothing to look out for
+    return data if len(data) < LARGE else None
 
 
 def decode_arguments(

@@ -546,11 +546,6 @@ class Connection:
             return CallFuture.of(self.submit, call).wait()
         link = self._link
         session = link.session()
-        is_plain = outer is None and timeout is None and not link.pending
-        if is_plain and session.serializer != 'native':
-            data = values.plain_arguments(args, kwargs)
-            if data is not None and len(data) < usual.MOST:
-                return self._usual(session, usual.called(handle, method), data, resolve)
         request = pb.SessionRequest()
         data = values.encode_arguments(
             *(lambda: request.call, args, kwargs, session.serializer, session.by_value, handle_of),
@@ -558,7 +553,7 @@ class Connection:
             session.definitions,
         )
         if data is not None:
-            if is_plain and len(data) < usual.MOST:
+            if outer is None and timeout is None and not link.pending:
                 return self._usual(session, usual.called(handle, method), data, resolve)
             request.call.arguments.data = data
         message = request.call
@@ -605,7 +600,7 @@ class Connection:
         requests = []
         for args in arguments:
             data = values.plain_arguments(args)
-            if data is None or len(data) >= usual.MOST:
+            if data is None:
                 return None
             requests.append(functools.partial(usual.request, part=part, arguments=data))
         try:
@@ -640,7 +635,7 @@ class Connection:
         )
         if data is not None:
             plain = timeout is None and outer is None and not call.window and not terms.limit
-            if plain and not self._link.pending and len(data) < usual.MOST:
+            if plain and not self._link.pending:
                 part = usual.called(call.handle, call.method)
                 return functools.partial(usual.request, part=part, arguments=data), None
             message().arguments.data = data
