@@ -946,8 +946,8 @@ class Quiet(Actor):
     def serves_grpc(self) -> bool:
         """Tell whether gRPC's own thread for RPCs is there."""
         assert local.host is not None
-        started: bool = local.host._front._started  # type: ignore[attr-defined]
-        return started
+        serves: bool = local.host._front.serves  # type: ignore[attr-defined]
+        return serves
 
 
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='the server waits for somebody only beside a lane')

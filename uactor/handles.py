@@ -83,6 +83,14 @@ def socket_path(address: str) -> str | None:
     return address[len('unix:') :] if address.startswith('unix:') else None
 
 
+def behind(path: str) -> str:
+    """Return where the gRPC server listens that is made when somebody has come to ``path``.
+
+    Its socket is given that name then, but ``getpeername()`` goes on saying the first one.
+    """
+    return f'{path}g'
+
+
 def host_port(address: str) -> tuple[str, int]:
     """Return host and port of a TCP target."""
     return _host_port(address)
@@ -110,7 +118,7 @@ def peers(address: str) -> frozenset[Any]:
     """Return what ``getpeername()`` may say of a socket that is connected to a target."""
     path = socket_path(address)
     if path is not None:
-        return frozenset([path])
+        return frozenset([path, behind(path)])
     try:
         found = socket.getaddrinfo(*host_port(address), type=socket.SOCK_STREAM)
     except OSError:  # whoever connects will find out

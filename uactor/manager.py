@@ -180,7 +180,7 @@ class ActorManager:
         surroundings = capture()
         directory = starting.private_directory() if self._address is None else None
         settings = self._settings(directory)
-        messages = [values.dumps(surroundings), settings, actor]
+        messages = [pickle.dumps(surroundings), settings, actor]
         self._process, ready = starting.start(
             actor_class.__qualname__,
             surroundings.path,

@@ -8,7 +8,10 @@ enters it: another one reads the streams of its sessions.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import ActorDiedError, AuthkeyError, SerializationError, VersionError
 from uactor.handles import is_loopback, peers, socket_path
 from uactor.inherited import disconnect, plain
+from uactor.lane import path_of
 from uactor.reaper import reaper
 from uactor.usual import NUMBERED
 from uactor.v1 import actor_pb2 as pb
@@ -28,6 +32,10 @@ from uactor.wire import load_grpc
 
 if TYPE_CHECKING:
     import grpc
+
+_KNOCKING = 2.0
+"""How long an actor may take to have its gRPC server answer, in seconds; a busy one is connected to
+anyhow."""
 
 _SESSION = '/uactor.v1.ActorService/Session'
 
@@ -92,6 +100,7 @@ class Channels:
                 raise ActorDiedError(f'the connection to {self._address} has been closed', 'no')
             if number not in self._channels:
                 self._peers = peers(self._address)
+                _knock(socket_path(self._address))
                 options = _options(self._address)
                 self._channels[number] = load_grpc().insecure_channel(self._address, options)
             return self._channels[number].stream_stream(_SESSION, response_deserializer=received)
@@ -109,6 +118,20 @@ class Channels:
         """See :class:`uactor.client.stream.Transport`."""
         disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
         return Channels(self._address)
+
+
+def _knock(path: str | None) -> None:
+    """Have the actor make its gRPC server, if it waits for somebody to come.
+
+    What comes before there is one gets passed on to it by threads of the actor: see
+    :mod:`uactor.host.porch`. Nothing should that stays for long.
+    """
+    if path is None or not os.path.exists(path_of(path)):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as visitor:  # gRPC finds out
+        visitor.settimeout(_KNOCKING)
+        visitor.connect(path)
+        visitor.recv(1)  # a server begins every connection
 
 
 def _start_a_thread() -> None:

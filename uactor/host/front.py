@@ -1,20 +1,16 @@
 """The front door of an actor process: its gRPC server.
 
 Most actors are called by Python on the same host alone, through the local lane. For them a server
-that runs would only be in the way: it wakes up several times a second. So where there is a lane,
-the server is made, and listens, but is started only when somebody knocks: who connects to it before
-waits in the queue of its socket.
+would only be in the way: it takes time and memory to make, and wakes up several times a second. So
+where there is a lane, a plain socket listens in its place until somebody comes. The server is made
+then, and gets the address; see :mod:`uactor.host.porch` for those who have come before.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import socket
-import stat
 import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import grpc
@@ -22,8 +18,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from uactor.errors import AddressError
 from uactor.handles import Address, host_port, is_loopback, resolved, socket_path, target, with_port
+from uactor.host.porch import Porch
 from uactor.host.reflection import Reflection, descriptors
 from uactor.host.servicer import ActorServicer, Authorization
+from uactor.host.sockets import clear_stale, private_sockets
 from uactor.host.threads import ThreadPerCall
 from uactor.host.typed import TypedDoor
 
@@ -32,17 +30,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DESCRIPTORS = '/proc/self/fd'
-_IS_LISTENING = socket.SOL_SOCKET, socket.SO_ACCEPTCONN
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
 
 class Front:
     """The gRPC server of a host.
 
-    :param late: whether it is started only when somebody knocks, where that can be seen.
+    :param late: whether it is made only when somebody comes, where that can be had.
     :ivar address: where it listens, in the form in which the user gave it.
-    :ivar knocks: its socket, on which to wait for who connects; None when the server runs.
+    :ivar porch: where those who come to no server are received; None when there is one.
     """
 
     def __init__(self, host: Host, settings: Settings, late: bool) -> None:
@@ -52,11 +48,15 @@ class Front:
         self._health = health.HealthServicer()
         self._reflection = Reflection(descriptors(), host.typed.files)
         self.set_health(serving=False)
-        self._server = self._made()
-        self.address = _bind(self._server, resolved(settings.address), settings.insecure)
-        self._started = self._stopped = False
-        path = socket_path(target(self.address))
-        self.knocks = _listener(path) if late and path is not None else None
+        self._server: grpc.Server | None = None
+        self._stopped = False
+        address = resolved(settings.address)
+        path = socket_path(target(address))
+        self.porch = Porch(path, self.serve_at) if late and path is not None else None
+        if self.porch is None:
+            self._server = self._made()
+            address = _bind(self._server, address, settings.insecure)
+        self.address = address
 
     def _made(self) -> grpc.Server:
         limit = self._settings.max_message_size
@@ -92,14 +92,25 @@ class Front:
         self._health.set(self._host.typed.name, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def start(self) -> None:
-        """Serve."""
-        knocks, self.knocks = self.knocks, None
-        if knocks is not None:
-            knocks.close()
+        """Serve, unless that is left for when somebody comes."""
+        if self._server is not None:
+            self._server.start()
+
+    def serve_at(self, path: str) -> bool:
+        """Make the server and serve; tell whether it does, and had not been asked to stop."""
         with self._lock:
-            if not self._started and not self._stopped:
-                self._started = True
-                self._server.start()
+            if self._stopped:
+                return False
+            server = self._made()
+            _bind(server, f'unix:{path}', insecure=False)
+            server.start()
+            self._server = server
+            return True
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a server."""
+        return self._server is not None
 
     def announce_end(self) -> None:
         """Let health checks know that the actor ends."""
@@ -112,19 +123,10 @@ class Front:
         """
         with self._lock:
             self._stopped = True
-        self._server.stop(grace)  # not waited for: replies that are under way go out
-
-
-def _listener(path: str) -> socket.socket | None:
-    """Return the socket of this process that listens at ``path``, by another descriptor."""
-    for name in os.listdir(_DESCRIPTORS):
-        with contextlib.suppress(OSError):  # it is that of the directory, or of no socket
-            found = socket.socket(fileno=os.dup(int(name)))
-            if found.getsockname() == path and found.getsockopt(*_IS_LISTENING):
-                return found
-            found.close()
-    log.warning('the gRPC server begins at once: its socket is not to be found')
-    return None
+        if self.porch is not None:
+            self.porch.close()
+        if self._server is not None:
+            self._server.stop(grace)  # not waited for: replies that are under way go out
 
 
 # --- addresses -----------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def _bind(server: grpc.Server, address: Address, insecure: bool) -> Address:
     path = socket_path(name)
     if path is not None:
         clear_stale(path)
-        with private_files():
+        with private_sockets():
             _add_port(server, name)
         return name
     if not is_loopback(name) and not insecure:
@@ -168,32 +170,3 @@ def _check_free(name: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise AddressError(f'cannot listen at {name}: {error.strerror}') from error
-
-
-def clear_stale(path: str) -> None:
-    """Remove the socket of a process that has ended; binding would steal that of a live one.
-
-    :raises AddressError: when there is something else.
-    """
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise AddressError(f'{path} exists and is no socket')
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise AddressError(f'cannot listen at unix:{path}: another process does')
-
-
-@contextlib.contextmanager
-def private_files() -> Iterator[None]:
-    """Make files that only this user can open meanwhile. Before the actor's own code runs."""
-    previous = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(previous)

@@ -26,12 +26,13 @@ from uactor.errors import (
     UActorException,
 )
 from uactor.host import sessions
+from uactor.host.sockets import listening
 from uactor.host.threads import NO_THREADS
 from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.front import Front
+    from uactor.host.porch import Porch
     from uactor.host.server import Host
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ POSSIBLE = hasattr(select, 'epoll') and hasattr(socket, 'SO_PEERCRED')
 """Whether this system can tell who connects, and many sockets' ends at no cost for each call."""
 
 _CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
-_BACKLOG = 1024
 
 
 class _Refused(Exception):
@@ -57,23 +57,17 @@ class Lanes:
         self.path = path
         self._host = host
         self._doors: dict[int, _LaneDoor] = {}
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        os.chmod(path, 0o600)
-        self._listener.listen(_BACKLOG)
-        self._listener.setblocking(False)
+        self._listener = listening(path)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
-        self._knocks: socket.socket | None = None
         self._reserve = os.open(os.devnull, os.O_RDONLY)
 
-    def start(self, front: Front) -> None:
-        """Accept connections, and start the server at the front door when somebody knocks."""
-        self._knocks = front.knocks
-        if self._knocks is not None:
-            self._epoll.register(self._knocks, select.EPOLLIN)
+    def start(self, porch: Porch | None) -> None:
+        """Accept connections, also those that come to a porch."""
+        if porch is not None:
+            self._epoll.register(porch.listener, select.EPOLLIN)
         threading.Thread(
-            target=self._watch, args=(front,), name='uactor-lanes', daemon=True
+            target=self._watch, args=(porch,), name='uactor-lanes', daemon=True
         ).start()
 
     def close(self) -> None:
@@ -81,35 +75,32 @@ class Lanes:
         self._epoll.unregister(self._listener)
         self._listener.close()
 
-    def _watch(self, front: Front) -> None:
+    def _watch(self, porch: Porch | None) -> None:
         """Accept connections, and note the end of clients. Runs for ever, on one thread."""
         while True:
             for descriptor, _ in self._epoll.poll():
                 door = self._doors.get(descriptor)
-                if self._knocks is not None and descriptor == self._knocks.fileno():
-                    self._let_in(front)
+                if porch is not None and descriptor == porch.listener.fileno():
+                    self._accept(porch.listener, porch.receive)
                 elif door is None:
-                    self._accept()
+                    self._accept(self._listener, self._open)
                 elif not door.is_open():  # else the event was of one that had its number before
                     self._leave(door)
                     door.client_gone()
 
-    def _let_in(self, front: Front) -> None:
-        """Start the server at the front door."""
-        if self._knocks is not None:
-            self._epoll.unregister(self._knocks)
-            self._knocks = None
-        front.start()
-
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, receive: Callable[[socket.socket], None]) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = listener.accept()
         except OSError as error:
             log.debug('a connection is lost: %s', error)
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._turn_away()
+                self._turn_away(listener)
             return
         sock.setblocking(True)
+        receive(sock)
+
+    def _open(self, sock: socket.socket) -> None:
+        """Have a thread of its own serve a client."""
         door = _LaneDoor(sock, self._host.max_message_size)
         if _user_of(sock) != os.geteuid():
             door.end(AuthkeyError('the lane is for processes of one user'))
@@ -125,11 +116,11 @@ class Lanes:
             self._leave(door)
             door.end(ActorUnreachableError(NO_THREADS))
 
-    def _turn_away(self) -> None:
+    def _turn_away(self, listener: socket.socket) -> None:
         """Close a connection for which there is no descriptor; it would be offered for ever."""
         os.close(self._reserve)
         with contextlib.suppress(OSError):  # it has gone by itself
-            self._listener.accept()[0].close()
+            listener.accept()[0].close()
         self._reserve = os.open(os.devnull, os.O_RDONLY)
 
     def _serve(self, door: _LaneDoor) -> None:

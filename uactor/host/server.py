@@ -14,11 +14,11 @@ from typing import Any
 
 from uactor import calls, local, values
 from uactor.errors import ProxyError
-from uactor.handles import Address, host_port, is_loopback, socket_path, target
+from uactor.handles import Address, host_port, is_loopback, peers, socket_path, target
 from uactor.host.clients import Clients
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.exchange import Exchange
-from uactor.host.front import Front, clear_stale, private_files
+from uactor.host.front import Front
 from uactor.host.inside import InsideConnection, share_in
 from uactor.host.lanes import POSSIBLE, Lanes
 from uactor.host.objects import ObjectTable
@@ -119,10 +119,9 @@ class Host:
         """Accept connections, and be this process's host."""
         local.host = self
         calls.identify(self.table.incarnation)
-        if self._front.knocks is None:
-            self._front.start()
+        self._front.start()
         if self.lanes is not None:
-            self.lanes.start(self._front)
+            self.lanes.start(self._front.porch)
         threading.Thread(
             target=self.table.release_queued, name='uactor-releases', daemon=True
         ).start()
@@ -239,10 +238,7 @@ def _lanes(host: Host) -> Lanes | None:
     path = socket_path(host.target)
     if path is None:
         return None
-    path = path_of(path)
-    clear_stale(path)
-    with private_files():
-        return Lanes(host, path)
+    return Lanes(host, path_of(path))
 
 
 def _disconnect_children(name: str) -> None:
@@ -251,7 +247,7 @@ def _disconnect_children(name: str) -> None:
     They would keep the connections of an actor that was killed open, and its callers waiting.
     """
     path = socket_path(name)
-    own = {path, path_of(path)} if path is not None else {host_port(name)}
+    own = {*peers(name), path_of(path)} if path is not None else {host_port(name)}
     anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ANYWHERE}
 
     def is_own(sock: socket.socket) -> bool:

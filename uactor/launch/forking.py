@@ -68,6 +68,7 @@ def serve(control: socket.socket) -> socket.socket:
     usual_name = _renamed(_NAME)
     # Where it is ignored, nobody learns how a child has ended.
     usual_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    sys.path_importer_cache.clear()  # what was found in directories was found long ago
     gc.collect()
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
     frames.send(control, READY)
@@ -170,7 +171,6 @@ def _begin(
         if path is None:  # the owner has ended, or given up
             os._exit(1)
         sys.path[:] = marshal.loads(path)
-        sys.path_importer_cache.clear()  # what was found in directories was found long ago
         return sock
     except BaseException:
         traceback.print_exc()

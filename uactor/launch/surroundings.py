@@ -70,10 +70,13 @@ def apply(surroundings: Surroundings) -> None:
         os.chdir(surroundings.directory)
     multiprocessing.current_process().authkey = surroundings.authkey
     _filter([], surroundings)
-    logging.disable(surroundings.log_disabled)
+    # Both make all loggers forget what they are enabled for, which takes time.
+    if logging.Logger.manager.disable != surroundings.log_disabled:
+        logging.disable(surroundings.log_disabled)
     for name, copy in surroundings.loggers.items():
         logger = logging.getLogger(name)
-        logger.setLevel(copy.level)
+        if logger.level != copy.level:
+            logger.setLevel(copy.level)
         logger.propagate, logger.disabled = copy.propagate, copy.disabled
         for handler in copy.handlers:
             logger.addHandler(_made(handler))

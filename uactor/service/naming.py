@@ -7,7 +7,12 @@ from typing import Any
 
 from uactor.service.errors import Unmappable
 
+# Compiled with the module, and so once for all actors that a template forks.
 _IDENTIFIER = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+_SEPARATOR = re.compile(r'[^0-9A-Za-z]+')
+_BEGINNING = re.compile(r'(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])')
+_UNDERSCORES = re.compile(r'_+')
+_NEXT_WORD = re.compile(r'_+([^_])')
 
 
 def words(name: str) -> str:
@@ -15,9 +20,8 @@ def words(name: str) -> str:
 
     Words begin where buf sees them begin: at capitals that follow or precede a small letter.
     """
-    name = re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')
-    name = re.sub(r'(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])', '_', name)
-    return re.sub(r'_+', '_', name)
+    name = _SEPARATOR.sub('_', name).strip('_')
+    return _UNDERSCORES.sub('_', _BEGINNING.sub('_', name))
 
 
 def snake(name: str) -> str:
@@ -33,7 +37,7 @@ def pascal(name: str) -> str:
 
     :raises Unmappable: when no identifier of Protobuf can be made of it.
     """
-    parts = [part for part in re.split(r'[^0-9A-Za-z]+', name) if part]
+    parts = [part for part in _SEPARATOR.split(name) if part]
     return _checked(name, ''.join(part[0].upper() + part[1:] for part in parts))
 
 
@@ -44,7 +48,7 @@ def upper(name: str) -> str:
 
 def camel(name: str) -> str:
     """Return the name that Protobuf's JSON has for a field."""
-    return re.sub(r'_+([^_])', lambda match: match[1].upper(), name)
+    return _NEXT_WORD.sub(lambda match: match[1].upper(), name)
 
 
 def _checked(origin: str, name: str) -> str:

@@ -1,0 +1,113 @@
+"""Where those are received who come to the front door while there is no server behind it.
+
+The first who comes has the server made: it listens beside, and then its socket is given the name of
+the address, so that at no moment anybody is turned away. Connections from before can't be handed to
+gRPC: what they bring is passed on, by threads, as long as they last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+from uactor.errors import AddressError
+from uactor.handles import behind
+from uactor.host.sockets import listening
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 64 * 1024
+"""How much is passed on in one piece, in bytes."""
+
+_DESCRIPTORS, _THREADS = 16, 16
+"""More than a server takes, which is five and eight."""
+
+
+class Porch:
+    """Listens at ``path`` in the place of a server.
+
+    :param serve: makes the server, at a path, and tells whether it serves.
+    :ivar listener: the socket.
+    """
+
+    def __init__(self, path: str, serve: Callable[[str], bool]) -> None:
+        self._path = path
+        self._serve = serve
+        self._lock = threading.Lock()
+        self._served = False
+        self.listener = listening(path)
+
+    def receive(self, client: socket.socket) -> None:
+        """Have the server made if there is none yet, and a client be served by it."""
+        try:
+            threading.Thread(
+                target=self._let_in, args=(client,), name='uactor-porch', daemon=True
+            ).start()
+        except RuntimeError as error:
+            log.warning('a connection is refused: %s', error)
+            client.close()
+
+    def _let_in(self, client: socket.socket) -> None:
+        with client:
+            try:
+                if self._opened():
+                    self._pass(client)
+            except (AddressError, OSError, RuntimeError) as error:  # no descriptors, or threads
+                log.warning('a connection is refused: %s', error)
+
+    def _opened(self) -> bool:
+        with self._lock:
+            if not self._served:
+                _check_resources()
+                if self._serve(behind(self._path)):
+                    os.rename(behind(self._path), self._path)
+                    self._served = True
+            return self._served
+
+    def _pass(self, client: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(self._path)
+            answers = threading.Thread(
+                target=_pass_on, args=(server, client), name='uactor-porch', daemon=True
+            )
+            answers.start()
+            _pass_on(client, server)
+            answers.join()
+
+    def close(self) -> None:
+        """Have nobody come any more."""
+        with self._lock:  # who opens the server gets done before the socket's name is removed
+            self.listener.close()
+
+
+def _check_resources() -> None:
+    """Find out whether there is what a server takes: gRPC ends the process when it misses any.
+
+    :raises OSError: when there are no descriptors.
+    :raises RuntimeError: when there are no threads.
+    """
+    found: list[int] = []
+    done = threading.Event()
+    try:
+        for _ in range(_DESCRIPTORS):
+            found.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(_THREADS):
+            threading.Thread(target=done.wait, daemon=True).start()
+    finally:
+        done.set()
+        for descriptor in found:
+            os.close(descriptor)
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on what comes until it ends, and then the end."""
+    buffer = memoryview(bytearray(_AT_ONCE))
+    with contextlib.suppress(OSError):  # one of them has gone
+        while length := source.recv_into(buffer):
+            sink.sendall(buffer[:length])
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
