@@ -11,10 +11,10 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from uactor.local import NO_TICKET, Call, Receiver, Ticket
+from uactor.local import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
 
 T = TypeVar('T')
 
@@ -273,48 +273,95 @@ class Items:
         return self._handed_out(*self._items.get())
 
 
-class Awaited(Protocol):
-    """What can be waited for.
+class _Error:
+    """An exception, where values are expected."""
 
-    :ivar done: whether it is there.
+    __slots__ = ('error',)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+_MISSING: Any = object()
+
+
+class Outcomes:
+    """Receives what comes of calls that were made together, and hands it out by their index.
+
+    :ivar burst: those calls.
     """
 
-    done: bool
-
-
-class Arrival:
-    """Has a consumer wait for one of many things that others bring, and wakes it for that one."""
-
-    def __init__(self) -> None:
-        self._awaited: Awaited | None = None
+    def __init__(self, count: int) -> None:
+        self.burst: Burst = NO_BURST
+        self._outcomes: list[Any] = [_MISSING] * count
+        self._awaited = -1
         self._notify: Callable[[], None] = _nothing
 
-    def note(self, what: Awaited) -> None:
-        """Know that something is done."""
-        if self._awaited is what:
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    # --- of the sender
+
+    def receive_all(self, first: int, values: Sequence[Any]) -> None:
+        """Take results. See :class:`uactor.local.BurstReceiver`."""
+        end = first + len(values)
+        self._outcomes[first:end] = values
+        if first <= self._awaited < end:
             self._notify()
 
-    def wait(self, what: Awaited) -> None:
-        """Wait until something is done."""
-        if what.done:
+    def fail(self, index: int, error: BaseException) -> None:
+        """Take the error of a call. See :class:`uactor.local.BurstReceiver`."""
+        self.receive_all(index, [_Error(error)])
+
+    # --- of the consumer
+
+    def take(self, index: int) -> Any:
+        """Return the result of a call, which is there, or raise its error."""
+        outcome, self._outcomes[index] = self._outcomes[index], None
+        if type(outcome) is not _Error:
+            return outcome
+        try:
+            raise outcome.error
+        finally:
+            del outcome  # a cycle with the traceback otherwise
+
+    def wait(self, index: int) -> None:
+        """Wait until a call is done."""
+        if self._outcomes[index] is not _MISSING:
             return
         arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._expect(what, lambda: arrived.put(None))
-        if not what.done:  # else nobody may notify
+        self._expect(index, lambda: arrived.put(None))
+        if self._outcomes[index] is _MISSING:  # else nobody may notify
             arrived.get()
 
-    async def await_for(self, what: Awaited) -> None:
-        """Await that something is done."""
-        if what.done:
+    async def await_for(self, index: int) -> None:
+        """Await that a call is done."""
+        if self._outcomes[index] is not _MISSING:
             return
         post, arrived = _post(asyncio.get_running_loop()), asyncio.Event()
-        self._expect(what, lambda: post.put(arrived.set))
-        if not what.done:
+        self._expect(index, lambda: post.put(arrived.set))
+        if self._outcomes[index] is _MISSING:
             await arrived.wait()
 
-    def _expect(self, what: Awaited, notify: Callable[[], None]) -> None:
+    def _expect(self, index: int, notify: Callable[[], None]) -> None:
         self._notify = notify
-        self._awaited = what
+        self._awaited = index
+
+
+class OneOf:
+    """Receives what comes of one of such calls, where that was made by itself."""
+
+    def __init__(self, outcomes: BurstReceiver, index: int) -> None:
+        self._outcomes = outcomes
+        self._index = index
+
+    def receive(self, value: Any) -> None:
+        """Take the result. See :class:`uactor.local.Receiver`."""
+        self._outcomes.receive_all(self._index, [value])
+
+    def fail(self, error: BaseException) -> None:
+        """Take the error. See :class:`uactor.local.Receiver`."""
+        self._outcomes.fail(self._index, error)
 
 
 def _nothing() -> None:

@@ -85,6 +85,18 @@ class Receiver(Protocol):
         ...
 
 
+class BurstReceiver(Protocol):
+    """Takes what comes of calls that are made together, on any thread, without blocking."""
+
+    def receive_all(self, first: int, values: Sequence[Any]) -> None:
+        """Take the results of calls, the first of which has such an index."""
+        ...
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Take the exception that a call ended with."""
+        ...
+
+
 class StreamReceiver(Receiver, Protocol):
     """Takes the items of a stream as well."""
 
@@ -116,6 +128,29 @@ class _NoTicket:
 NO_TICKET: Ticket = _NoTicket()
 
 
+class Burst(Protocol):
+    """Calls that have been made together."""
+
+    def give_up(self, first: int) -> None:
+        """Have the host give up the calls from such an index on. Safe in finalizers."""
+        ...
+
+
+class Tickets:
+    """Calls that have been made one by one, as a burst."""
+
+    def __init__(self, tickets: Sequence[Ticket]) -> None:
+        self._tickets = tickets
+
+    def give_up(self, first: int) -> None:
+        """See :class:`Burst`."""
+        for ticket in self._tickets[first:]:
+            ticket.cancel()
+
+
+NO_BURST: Burst = Tickets(())
+
+
 class Connection(Protocol):
     """How a proxy reaches its object: through a wire, or inside this process."""
 
@@ -145,8 +180,8 @@ class Connection(Protocol):
         ...
 
     def submit_all(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
-    ) -> Sequence[Ticket]:
+        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> Burst:
         """Make a call with one set of arguments after the other, as :meth:`submit` does.
 
         They are sent together.

@@ -16,6 +16,7 @@ import collections
 import contextlib
 import functools
 import io
+import itertools
 import pickle
 import platform
 import sys
@@ -817,6 +818,28 @@ def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> byte
     if kwargs and not _SCALARS.issuperset(map(type, kwargs.values())):
         return None
     data = _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)  # there is nothing to look out for
+    return data if len(data) < LARGE else None
+
+
+def plain_pickle(scalars: list[Any]) -> bytes:
+    """Return the pickle of a list of scalars, or of tuples of them."""
+    return _plain_pickle(scalars, PROTOCOL)
+
+
+def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
+    """Return what :func:`plain_pickle` has made a message of.
+
+    :raises SerializationError: when it is not accepted or can't be rebuilt.
+    """
+    found: list[Any] = _unpickled(message, unpickle, None, None)
+    return found
+
+
+def plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
+    """Return the pickle of the arguments of many calls; see :func:`plain_arguments`."""
+    if not _SCALARS.issuperset(map(type, itertools.chain.from_iterable(arguments))):
+        return None
+    data = plain_pickle(list(map(tuple, arguments)))
     return data if len(data) < LARGE else None
 
 

@@ -27,7 +27,7 @@ from uactor.client.channels import Channels
 from uactor.client.forks import Child, note_fork
 from uactor.client.lane import Lanes, offered
 from uactor.client.nesting import free_channel
-from uactor.client.pipeline import Encoded, Pending, Pipeline
+from uactor.client.pipeline import CallBurst, Encoded, Pending, Pipeline
 from uactor.client.session import (
     Session,
     check_size,
@@ -47,9 +47,19 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.futures import CallFuture
+from uactor.futures import CallFuture, OneOf
 from uactor.handles import Token
-from uactor.local import NO_TICKET, Call, Receiver, Resolve, Shared, Ticket
+from uactor.local import (
+    NO_TICKET,
+    Burst,
+    BurstReceiver,
+    Call,
+    Receiver,
+    Resolve,
+    Shared,
+    Ticket,
+    Tickets,
+)
 from uactor.memory import Carrier
 from uactor.reaper import reaper
 from uactor.turns import turns
@@ -575,41 +585,38 @@ class Connection:
         return self._submitted(call, receiver)
 
     def submit_all(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
-    ) -> Sequence[Ticket]:
+        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> Burst:
         """Make calls without blocking; see :class:`uactor.local.Connection`."""
-        tickets = self._submitted_usual(call, arguments, receivers)
-        if tickets is None:
+        burst = self._submitted_plain(call, arguments, receiver)
+        if burst is None:
             tickets = [
-                self._submitted(call.using(args), receiver, held=True)
-                for args, receiver in zip(arguments, receivers, strict=True)
+                self._submitted(call.using(args), OneOf(receiver, index), held=True)
+                for index, args in enumerate(arguments)
             ]
+            burst = Tickets(tickets)
         self._link.flush()
-        return tickets
+        return burst
 
-    def _submitted_usual(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
-    ) -> Sequence[Ticket] | None:
-        """Make calls by usual messages, if all of them can be."""
+    def _submitted_plain(
+        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> Burst | None:
+        """Make calls by one request, if all of them can be."""
         terms = self._link.terms
         if calls.sooner(call.timeout) is not None or calls.current() is not None:
             return None
         if terms.serializer == 'native' or terms.limit or self._link.pending:
             return None
-        part = usual.called(call.handle, call.method)
-        requests = []
-        for args in arguments:
-            data = values.plain_arguments(args)
-            if data is None:
-                return None
-            requests.append(functools.partial(usual.request, part=part, arguments=data))
+        data = values.plain_bursts(arguments)
+        if data is None:
+            return None
         try:
             pipeline = self._link.pipeline()
-            pending = [Pending(pipeline, receiver, self._come, call) for receiver in receivers]
-            pipeline.submit(zip(requests, pending, strict=True), held=True)
+            made = CallBurst(pipeline, receiver, self._come, call, len(arguments))
+            pipeline.submit(functools.partial(made.request, data), made, held=True)
         except (ActorDiedError, RuntimeError):  # no thread to be had: each call is told so
             return None
-        return pending
+        return made
 
     def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
         try:
@@ -661,7 +668,7 @@ class Connection:
         pending = Pending(pipeline, receiver, self._come, call)
         if timeout is not None:
             pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
-        pipeline.submit([(encoded, pending)], held)
+        pipeline.submit(encoded, pending, held)
         return pending
 
     def _come(self, response: Any, resolve: Resolve) -> Any:
@@ -682,6 +689,8 @@ class Connection:
         if kind == 'failure':
             with self._link.granting(response.failure.pickle.granted):
                 raise failures.decode(response.failure, unpickle)
+        if kind == 'results':
+            return values.decode_plain(response.results, unpickle)
         if kind == 'end':
             return None
         return self._decoded(

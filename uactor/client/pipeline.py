@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from uactor import usual
@@ -17,7 +16,7 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.local import Call, Receiver, Resolve
+from uactor.local import BurstReceiver, Call, Receiver, Resolve
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
@@ -40,6 +39,10 @@ Encoded = Callable[[int], bytes]
 """Returns a request with such a number, in its wire form."""
 
 
+_SENT = 'number', 'size'
+"""What is known of a request once it waits to be sent: its number, and how many bytes it has."""
+
+
 class Pending:
     """A call that has been made and not been answered. See :class:`uactor.local.Ticket`.
 
@@ -47,7 +50,9 @@ class Pending:
     holds, which have to be given back.
     """
 
-    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_timer', 'number', 'size')
+    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_timer', *_SENT)
+
+    count = 1
 
     def __init__(self, pipeline: Pipeline, receiver: Receiver, decode: Decode, call: Call) -> None:
         self._pipeline = pipeline
@@ -65,7 +70,7 @@ class Pending:
         """
 
         def expire() -> None:
-            if self._pipeline.recall(self.number):
+            if self._pipeline.recall(self):
                 self._receiver.fail(DeadlineError(told, 'no'))
             else:
                 self._timer = timers.at(expires + _GRACE, give_up)
@@ -78,7 +83,7 @@ class Pending:
     def cancel(self) -> None:
         """See :class:`uactor.local.Ticket`."""
         self._stop_timer()
-        if not self._pipeline.recall(self.number):
+        if not self._pipeline.recall(self):
             self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=self.number)))
 
     def grant(self, items: int) -> None:
@@ -91,26 +96,101 @@ class Pending:
         if timer is not None:
             timer.cancel()
 
-    def take(self, response: Any, more: bool) -> None:
+    def take(self, number: int, response: Any, more: bool) -> int:
         """Take a response of the host, or the value of a usual one.
 
         :param more: whether others follow.
+        :returns: how many bytes of requests have been answered by that.
         """
         try:
             value = self._decode(response, self._call.resolve)
         except BaseException as error:  # what the method raised, SystemExit for one
-            self.fail(error)
-            return
+            self.fail(number, error)
+            return self.size
         if more:
             cast('StreamReceiver', self._receiver).item(value)
-        else:
-            self._stop_timer()
-            self._receiver.receive(value)
+            return 0
+        self._stop_timer()
+        self._receiver.receive(value)
+        return self.size
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, number: int, error: BaseException) -> None:
         """End with an error."""
         self._stop_timer()
         self._receiver.fail(error)
+
+
+class CallBurst:
+    """Calls that travel as one request, and have its number and those that follow.
+
+    :param count: how many there are.
+    """
+
+    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_unanswered', 'count', *_SENT)
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        receiver: BurstReceiver,
+        decode: Decode,
+        call: Call,
+        count: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._receiver = receiver
+        self._decode = decode
+        self._call = call  # and with it what is called, which has to live until then
+        self._unanswered = self.count = count
+        self.number = self.size = 0
+
+    def request(self, data: bytes, number: int) -> bytes:
+        """Return the request, in its wire form.
+
+        :param data: the pickle of the arguments.
+        """
+        call = pb.CallAllRequest(
+            handle=self._call.handle,
+            method=self._call.method,
+            arguments=pb.Pickle(data=data),
+            count=self.count,
+        )
+        return pb.SessionRequest(id=number, call_all=call).SerializeToString()
+
+    def give_up(self, first: int) -> None:
+        """See :class:`uactor.local.Burst`."""
+        if not first and self._pipeline.recall(self):
+            return
+        for number in range(self.number + first, self.number + self.count):
+            if self._pipeline.awaits(number):
+                self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=number)))
+
+    def take(self, number: int, response: Any, more: bool) -> int:
+        """Take a response of the host to one call; see :meth:`Pending.take`."""
+        index = number - self.number
+        try:
+            value = self._decode(response, self._call.resolve)
+        except BaseException as error:  # what the method raised, SystemExit for one
+            self._receiver.fail(index, error)
+            return self._less(1)
+        return self.take_all(number, [value])
+
+    def results(self, response: pb.SessionResponse) -> Sequence[Any]:
+        """Return the results that a response has of some of the calls."""
+        found: Sequence[Any] = self._decode(response, self._call.resolve)
+        return found
+
+    def take_all(self, number: int, values: Sequence[Any]) -> int:
+        """Take the results of calls, the first of which has such a number; see :meth:`take`."""
+        self._receiver.receive_all(number - self.number, values)
+        return self._less(len(values))
+
+    def _less(self, answered: int) -> int:
+        self._unanswered -= answered
+        return 0 if self._unanswered else self.size
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """End a call with an error."""
+        self._receiver.fail(number - self.number, error)
 
 
 class Pipeline:
@@ -126,8 +206,8 @@ class Pipeline:
         self._address = address
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._numbers = itertools.count(1)
-        self._pending: dict[int, Pending] = {}
+        self._number = 1
+        self._pending: dict[int, Pending | CallBurst] = {}
         self._unsent = Outbox()
         self._sending = threading.Lock()
         self._asked = self._answered = 0  # how much, in bytes
@@ -141,26 +221,29 @@ class Pipeline:
         session = self._session
         return self._ended is None and (session is None or session.alive)
 
-    def submit(self, requests: Iterable[tuple[Encoded, Pending]], held: bool = False) -> None:
-        """Send requests together, each with what takes its responses.
+    def submit(self, encoded: Encoded, pending: Pending | CallBurst, held: bool = False) -> None:
+        """Send a request.
 
-        Their numbers rise as they leave.
+        Numbers rise as requests leave.
 
-        :param held: whether they leave with those that follow, or by :meth:`flush`.
+        :param pending: takes its responses.
+        :param held: whether it leaves with those that follow, or by :meth:`flush`.
         :raises ActorDiedError: when the session has ended.
         """
         with self._lock:
             if self._ended is not None:
                 raise ActorDiedError(str(self._ended), 'no') from self._ended
-            alone, numbers, unsent, size = not self._pending, self._numbers, self._unsent, 0
-            for encoded, pending in requests:
-                pending.number = number = next(numbers)
-                message = encoded(number)
-                pending.size = len(message)
-                size += len(message)
-                self._pending[number] = pending
-                unsent.put_numbered(number, message)
-            self._asked += size
+            alone, pending.number = not self._pending, self._number
+            message = encoded(self._number)
+            pending.size = len(message)
+            self._asked += len(message)
+            self._unsent.put_numbered(self._number, message)
+            end = self._number + pending.count
+            if pending.count == 1:
+                self._pending[self._number] = pending
+            else:
+                self._pending.update(dict.fromkeys(range(self._number, end), pending))
+            self._number = end
         if held:
             return
         if alone:
@@ -194,15 +277,19 @@ class Pipeline:
             self._unsent.put(message.SerializeToString())
             self._unsent.wake()
 
-    def recall(self, number: int) -> bool:
+    def recall(self, pending: Pending | CallBurst) -> bool:
         """Have a request not sent that has not left yet; tell whether that came in time."""
-        if not self._unsent.recall(number):
+        if not self._unsent.recall(pending.number):
             return False
-        pending = self._pending.pop(number, None)
-        if pending is not None:
-            with self._lock:
-                self._asked -= pending.size
+        for number in range(pending.number, pending.number + pending.count):
+            self._pending.pop(number, None)
+        with self._lock:
+            self._asked -= pending.size
         return True
+
+    def awaits(self, number: int) -> bool:
+        """Tell whether a call has not been answered."""
+        return number in self._pending
 
     # --- the thread --------------------------------------------------------------------------
 
@@ -244,25 +331,35 @@ class Pipeline:
         number, value = found
         pending = self._pending.pop(number, None)
         if pending is not None:
-            self._answered += pending.size
-            pending.take(value, more=False)
+            self._answered += pending.take(number, value, more=False)
 
     def _take(self, response: pb.SessionResponse) -> None:
-        more = response.HasField('item')
-        pending = self._pending.get(response.id) if more else self._pending.pop(response.id, None)
+        number, more = response.id, response.HasField('item')
+        if response.HasField('results'):
+            self._take_all(response)
+            return
+        pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
-            if not more:
-                self._answered += pending.size
-            pending.take(response, more)
+            self._answered += pending.take(number, response, more)
+
+    def _take_all(self, response: pb.SessionResponse) -> None:
+        first, burst = response.id, self._pending.get(response.id)
+        if not isinstance(burst, CallBurst):
+            return  # it has been answered by itself
+        results = burst.results(response)
+        for number in range(first, first + len(results)):
+            self._pending.pop(number, None)
+        self._answered += burst.take_all(first, results)
 
     def _end(self, error: Exception) -> None:
         """Have all calls end with an error that says whether they may have run."""
         with self._lock:
             self._ended = error
-            pending = tuple(self._pending.values())
+            pending = tuple(self._pending.items())
             self._pending.clear()
-        for call in pending:
-            call.fail(self._told(error, 'no' if self._unsent.recall(call.number) else 'maybe'))
+        unsent = {call.number for _, call in pending if self._unsent.recall(call.number)}
+        for number, call in pending:
+            call.fail(number, self._told(error, 'no' if call.number in unsent else 'maybe'))
 
     def _told(self, error: Exception, executed: Executed) -> Exception:
         if isinstance(error, SerializationError):  # a message broke the session

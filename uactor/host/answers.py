@@ -23,6 +23,11 @@ Usual = tuple[int, str, str, bytes | memoryview]
 """Number, handle, method and pickled arguments of a usual call; see :mod:`uactor.usual`."""
 
 
+_BRIEF = frozenset([type(None), bool, int, float])
+_OF_ANY_LENGTH = str, bytes
+_BRIEF_LENGTH = 1 << 10
+
+
 class Answers:
     """Answers requests of one session.
 
@@ -79,6 +84,13 @@ class Answers:
         exchange.encode(caller, value, typeid, pickles, response.result, self.by_value)
         self.check_size(caller, response)
         return response
+
+    def is_brief(self, value: Any) -> bool:
+        """Tell whether a result can go together with others."""
+        kind = type(value)
+        return self._limit < 0 and (
+            kind in _BRIEF or (kind in _OF_ANY_LENGTH and len(value) <= _BRIEF_LENGTH)
+        )
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Do what a request asks for and return the response.

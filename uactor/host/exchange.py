@@ -122,6 +122,14 @@ class Exchange:
                 raise
         return (run or self._dispatcher.call)(caller, handle, method, args, kwargs)
 
+    def arguments_of_all(self, request: pb.CallAllRequest) -> list[tuple[Any, ...]]:
+        """Return the arguments of the calls that a request makes."""
+        with field('arguments'):
+            arguments = values.decode_plain(request.arguments, self.pickles)
+            if len(arguments) != request.count:
+                raise ValueError(f'{len(arguments)} calls, not {request.count}')
+        return arguments
+
     def _decoded(
         self, caller: Caller, request: pb.CallRequest | pb.CreateHandleRequest
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:

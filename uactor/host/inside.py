@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uactor import local, values
-from uactor.futures import CallFuture
+from uactor.futures import CallFuture, OneOf
 from uactor.handles import Token
 from uactor.host.clients import Caller
 from uactor.host.objects import LOCAL
 from uactor.host.waiting import Interrupted
 from uactor.host.workers import Workers
-from uactor.local import Call, Receiver, Resolve, Shared, Ticket
+from uactor.local import Burst, BurstReceiver, Call, Receiver, Resolve, Shared, Ticket, Tickets
 from uactor.timers import timers
 
 if TYPE_CHECKING:
@@ -87,16 +87,17 @@ class InsideConnection:
         return submitted
 
     def submit_all(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receivers: Sequence[Receiver]
-    ) -> Sequence[Ticket]:
+        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> Burst:
         """Call a method on other threads of this process, in order."""
         outside = self._elsewhere()
         if outside is not None:
-            return outside.submit_all(call, arguments, receivers)
-        return [
-            self.submit(call.using(args), receiver)
-            for args, receiver in zip(arguments, receivers, strict=True)
+            return outside.submit_all(call, arguments, receiver)
+        tickets = [
+            self.submit(call.using(args), OneOf(receiver, index))
+            for index, args in enumerate(arguments)
         ]
+        return Tickets(tickets)
 
     def begin(self, caller: Caller, call: Call) -> tuple[Any, str]:
         """Run a method on this thread, for another one."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import functools
+import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from uactor import usual
+from uactor import usual, values
 from uactor.calls import run_in
 from uactor.errors import ActorUnreachableError
 from uactor.host.answers import Answers, Usual, accepts_pickle, asks, context_of
@@ -68,7 +69,8 @@ class Pipeline:
         self.process_ends = False
         self._calls: dict[int, Call] = {}
         self._responses = Outbox()
-        self._arrived: collections.deque[pb.SessionRequest | Usual] = collections.deque()
+        self._arrived: collections.deque[pb.SessionRequest | Usual | Burst] = collections.deque()
+        self._results: collections.deque[tuple[int, Any]] = collections.deque()
         self._reader = 0  # which thread reads
         self._watch = Watch(self._spread)
         self._spread_until = 0.0
@@ -94,8 +96,29 @@ class Pipeline:
     def _gathered(self) -> Iterator[bytes]:
         return together(self._responses, _MORE, self.host.max_message_size)
 
+    def _gather(self) -> None:
+        """Have the results of bursts be among what is sent."""
+        first, gathered = 0, list[Any]()
+        while self._results:
+            try:
+                number, value = self._results.popleft()
+            except IndexError:  # another thread has been faster
+                break
+            if number != first + len(gathered):
+                self._put_results(first, gathered)
+                first, gathered = number, []
+            gathered.append(value)
+        self._put_results(first, gathered)
+
+    def _put_results(self, first: int, gathered: list[Any]) -> None:
+        if gathered:
+            results = pb.Pickle(data=values.plain_pickle(gathered))
+            response = pb.SessionResponse(id=first, results=results)
+            self._responses.put(response.SerializeToString())
+
     def _flush(self) -> None:
         """Have sent what has been answered, before this thread waits."""
+        self._gather()
         if self._send is None or not self._sending.acquire(blocking=False):
             self._responses.wake()
             return
@@ -115,6 +138,7 @@ class Pipeline:
 
         :raises RuntimeError: when there is no thread to be had.
         """
+        self._gather()
         self._responses.wake()
         self._spread_until = time.monotonic() + _SPREAD
         before, self._reader = self._reader, 0
@@ -138,29 +162,41 @@ class Pipeline:
             self.wake()
             raise
 
-    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | Usual]:
+    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | Usual | Burst]:
         messages = usual.parts(message, _MORE_REQUESTS)
-        if messages is None:
-            request = self._decode(message)
-            yield request
-            yield from request.more
+        if messages is not None:
+            for one in messages:
+                yield self.answers.read_usual(one) or self._unpacked(self._decode(one))
             return
-        for one in messages:
-            yield self.answers.read_usual(one) or self._decode(one)
+        request = self._decode(message)
+        yield self._unpacked(request)
+        yield from map(self._unpacked, request.more)
+
+    def _unpacked(self, request: pb.SessionRequest) -> pb.SessionRequest | Burst:
+        if not request.HasField('call_all'):
+            return request
+        asked = request.call_all
+        try:
+            arguments: Iterable[Any] = self.host.exchange.arguments_of_all(asked)
+        except Exception as error:  # each call is told
+            arguments = itertools.repeat(error, asked.count)
+        return Burst(asked.handle, asked.method, enumerate(arguments, request.id))
 
     def _take_arrived(self, me: int) -> bool:
         """Take what has come; tell whether this thread still reads."""
-        while self._reader == me:
-            try:
-                request = self._arrived.popleft()
-            except IndexError:
-                return True
+        arrived = self._arrived
+        while self._reader == me and arrived:
+            request = arrived[0]
+            if isinstance(request, Burst):
+                self._take_burst(me, request)  # it stays until all of it is taken
+                continue
+            arrived.popleft()
             if isinstance(request, tuple):
                 self._calls[request[0]] = call = UsualCall(self, *request)
                 call.enter()
             else:
                 self._take(request)
-        return False
+        return self._reader == me
 
     def _take(self, request: pb.SessionRequest) -> None:
         if request.releases:
@@ -180,6 +216,29 @@ class Pipeline:
             self._calls[request.id] = call = _KINDS.get(kind, Call)(self, request, kind)
             call.enter()
 
+    def _take_burst(self, me: int, burst: Burst) -> None:
+        """Take the calls of a burst, as long as this thread reads.
+
+        What is made for a call serves the next one, unless that one goes on.
+        """
+        call, calls, watch = None, self._calls, self._watch
+        free = self._is_free(me) and not self.host.dispatcher.has_mailbox
+        for number, arguments in burst.calls:
+            if call is None or call.caller.interrupt.fired:
+                call = BurstCall(self, burst.handle, burst.method)
+            calls[number] = call
+            call.begin(number, arguments)
+            if free:
+                with watch:
+                    run(call.run)
+            else:
+                call.enter()
+            if number in calls:
+                call = None
+            if self._reader != me:
+                return
+        self._arrived.popleft()
+
     # --- calls ---------------------------------------------------------------------------------
 
     def run(self, job: Job) -> None:
@@ -187,16 +246,20 @@ class Pipeline:
 
         :raises RuntimeError: when there is no thread to be had; the job does not run.
         """
-        if (
-            self._reader != threading.get_ident()
-            or self._watch.has_job
-            or not self.workers.are_idle
-            or (self._spread_until and self._spread_until > time.monotonic())
-        ):
+        if not self._is_free(threading.get_ident()):
             self.workers.put(job)
             return
         with self._watch:
             run(job)
+
+    def _is_free(self, me: int) -> bool:
+        """Tell whether this thread is to run calls."""
+        return not (
+            self._reader != me
+            or self._watch.has_job
+            or not self.workers.are_idle
+            or (self._spread_until and self._spread_until > time.monotonic())
+        )
 
     def send(self, response: pb.SessionResponse) -> None:
         """Send a response that is not the last one of its request."""
@@ -213,6 +276,16 @@ class Pipeline:
             self._put(response.SerializeToString())
         else:  # it has been answered at its deadline
             self.host.exchange.take_back(self.caller, response)
+
+    def end_with_scalar(self, number: int, result: Any) -> None:
+        """Send the result of a call of a burst, together with those of others."""
+        if self._calls.pop(number, None) is not None:
+            self._results.append((number, result))
+            if (
+                self._reader != threading.get_ident()
+            ):  # which gathers, once it has done what there is
+                self._gather()
+                self._responses.wake()
 
     def _put(self, response: bytes) -> None:
         self._responses.put(response)
@@ -485,6 +558,66 @@ class UsualCall(MethodCall):
                 self._finish(result, typeid)
             else:
                 self._go_on(result, typeid)
+
+
+class Burst:
+    """Calls of one method that came together.
+
+    :ivar calls: of those that have not begun, number and arguments, or why there are none.
+    """
+
+    __slots__ = ('calls', 'handle', 'method')
+
+    def __init__(
+        self, handle: str, method: str, calls: Iterator[tuple[int, tuple[Any, ...] | Exception]]
+    ) -> None:
+        self.handle = handle
+        self.method = method
+        self.calls = calls
+
+
+class BurstCall(UsualCall):
+    """A call of a burst, and then another one."""
+
+    def __init__(self, pipeline: Pipeline, handle: str, method: str) -> None:
+        self._pipeline = pipeline
+        self._handle, self._method = handle, method
+        self.caller = pipeline.caller.part()
+        self.caller.asks()
+
+    def begin(self, number: int, arguments: tuple[Any, ...] | Exception) -> None:
+        """Be another call."""
+        self._number, self._arguments = number, arguments
+        self.caller.stage = 'asked'
+
+    def run(self) -> None:
+        """See :class:`Call`. There are many of them: each step counts."""
+        pipeline, caller, interrupt = self._pipeline, self.caller, self.caller.interrupt
+        host = pipeline.host
+        try:
+            if interrupt.fired:
+                raise Interrupted
+            self._over = over = host.dispatcher.accept()
+            if isinstance(self._arguments, Exception):
+                raise self._arguments
+            host.table.use(self._handle)
+            result, typeid = host.dispatcher.begin(
+                *(caller, self._handle, self._method, self._arguments, _NO_KEYWORDS)
+            )
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+            return
+        if typeid or interrupt.fired or caller.undo or not pipeline.answers.is_brief(result):
+            self._go_on(result, typeid)
+            return
+        self._over = None
+        over()
+        if self._leave is not None:
+            self._leave_turn()
+        pipeline.end_with_scalar(self._number, result)
+
+
+_NO_KEYWORDS: Mapping[str, Any] = {}
 
 
 class StreamCall(MethodCall):

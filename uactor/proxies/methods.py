@@ -20,7 +20,7 @@ from uactor.local import Call
 from uactor.proxies.results import Results, Stream
 
 if TYPE_CHECKING:
-    from uactor.local import Receiver, Ticket
+    from uactor.local import Burst, BurstReceiver, Ticket
     from uactor.proxies.base import BaseProxy
 
 P = ParamSpec('P')
@@ -114,13 +114,11 @@ class RemoteMethod(Generic[P, C, R, T]):
         """
         call, arrange = self._call_with((), {}), self._member.arrange
 
-        def submit(
-            arguments: Sequence[tuple[Any, ...]], receivers: Sequence[Receiver]
-        ) -> Sequence[Ticket]:
+        def submit(arguments: Sequence[tuple[Any, ...]], receiver: BurstReceiver) -> Burst:
             arranged = arguments
             if arrange is not None:
                 arranged = [tuple(arrange(*args)[0]) for args in arguments]
-            return self._proxy._connection.submit_all(call, arranged, receivers)
+            return self._proxy._connection.submit_all(call, arranged, receiver)
 
         return Results(submit, zip(iterable, *more, strict=False), window)
 

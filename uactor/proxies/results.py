@@ -8,8 +8,8 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from uactor.futures import Arrival, Items
-from uactor.local import NO_TICKET, Receiver, Ticket
+from uactor.futures import Items, Outcomes
+from uactor.local import NO_TICKET, Burst, BurstReceiver, Ticket
 
 T = TypeVar('T')
 
@@ -124,13 +124,13 @@ class Results(_Iteration[T]):
 
     Calls are made in bursts, of half of that: they travel together.
 
-    :param submit: makes calls with such arguments, one for each receiver.
+    :param submit: makes calls with such arguments.
     :param arguments: of the calls, drawn as the results are fetched.
     """
 
     def __init__(
         self,
-        submit: Callable[[Sequence[tuple[Any, ...]], Sequence[Receiver]], Sequence[Ticket]],
+        submit: Callable[[Sequence[tuple[Any, ...]], BurstReceiver], Burst],
         arguments: Iterator[tuple[Any, ...]],
         window: int,
     ) -> None:
@@ -140,77 +140,54 @@ class Results(_Iteration[T]):
         self._submit = submit
         self._arguments = arguments
         self._window = window
-        self._results: collections.deque[_Result] = collections.deque()
-        self._arrival = Arrival()
+        self._bursts: collections.deque[Outcomes] = collections.deque()
+        self._at = 0  # in the first of them
+        self._left = 0  # in all of them
         self._call_on()
 
     def _call_on(self) -> None:
-        if len(self._results) * 2 > self._window:
+        if self._left * 2 > self._window:
             return
-        burst = list(itertools.islice(self._arguments, self._window - len(self._results)))
-        results = [_Result(self._arrival) for _ in burst]
-        if results:
-            self._results.extend(results)
-            for result, ticket in zip(results, self._submit(burst, results), strict=True):
-                result.ticket = ticket
+        arguments = list(itertools.islice(self._arguments, self._window - self._left))
+        if arguments:
+            outcomes = Outcomes(len(arguments))
+            self._bursts.append(outcomes)
+            self._left += len(arguments)
+            outcomes.burst = self._submit(arguments, outcomes)
 
     def _cancel(self) -> None:
-        while self._results:
-            self._results.popleft().ticket.cancel()
+        at, self._at, self._left = self._at, 0, 0
+        while self._bursts:
+            self._bursts.popleft().burst.give_up(at)
+            at = 0
 
     def _fetched(self) -> T:
-        result = self._results.popleft()
+        outcomes, at = self._bursts[0], self._at
+        self._left -= 1
+        self._at = at + 1
+        if self._at == len(outcomes):
+            self._bursts.popleft()
+            self._at = 0
         self._call_on()
-        if result.error is None:
-            fetched: T = result.value
-            return fetched
-        try:
-            raise result.error
-        finally:
-            del result  # a cycle with the traceback otherwise
+        fetched: T = outcomes.take(at)
+        return fetched
 
     def __next__(self) -> T:
-        if not self._results:
+        if not self._left:
             raise StopIteration
         try:
-            self._arrival.wait(self._results[0])
+            self._bursts[0].wait(self._at)
         except BaseException:  # KeyboardInterrupt
             self.close()
             raise
         return self._fetched()
 
     async def __anext__(self) -> T:
-        if not self._results:
+        if not self._left:
             raise StopAsyncIteration
         try:
-            await self._arrival.await_for(self._results[0])
+            await self._bursts[0].await_for(self._at)
         except BaseException:  # CancelledError
             self.close()
             raise
         return self._fetched()
-
-
-class _Result:
-    """Receives the result of one call."""
-
-    __slots__ = ('_arrival', 'done', 'error', 'ticket', 'value')
-
-    def __init__(self, arrival: Arrival) -> None:
-        self._arrival = arrival
-        self.ticket: Ticket = NO_TICKET
-        self.done = False
-        self.error: BaseException | None = None
-
-    def receive(self, value: Any) -> None:
-        """See :class:`uactor.local.Receiver`."""
-        self.value = value
-        self._end()
-
-    def fail(self, error: BaseException) -> None:
-        """See :class:`uactor.local.Receiver`."""
-        self.error = error
-        self._end()
-
-    def _end(self) -> None:
-        self.done = True
-        self._arrival.note(self)

@@ -1449,6 +1449,7 @@ class SessionRequest(_message.Message):
     CREDIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    CALL_ALL_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request, chosen by the client; the response repeats it."""
@@ -1511,6 +1512,12 @@ class SessionRequest(_message.Message):
         """Over gRPC: large data of the next request; no response of its own."""
 
     @_builtins.property
+    def call_all(self) -> Global___CallAllRequest:
+        """Pipelined only: calls of one method, which take the numbers from id on
+        and are answered as if each had come by itself, or by results.
+        """
+
+    @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionRequest]:
         """Pipelined only: further requests, which follow this one in order. Theirs
         is empty.
@@ -1533,17 +1540,54 @@ class SessionRequest(_message.Message):
         credit: Global___StreamCredit | None = ...,
         cancel: Global___Cancel | None = ...,
         chunk: Global___Chunk | None = ...,
+        call_all: Global___CallAllRequest | None = ...,
         more: _abc.Iterable[Global___SessionRequest] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "call_all", b"call_all", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "call_all", b"call_all", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel", "chunk", "call_all"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___SessionRequest: _TypeAlias = SessionRequest  # noqa: Y015
+
+@_typing.final
+class CallAllRequest(_message.Message):
+    """CallAllRequest makes calls of one method whose arguments are scalars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    handle: _builtins.str
+    """Id of the handle to call; empty for the actor itself."""
+    method: _builtins.str
+    """Name of the method."""
+    count: _builtins.int
+    """How many calls there are."""
+    @_builtins.property
+    def arguments(self) -> Global___Pickle:
+        """Pickle of a list, which has a tuple of positional arguments for each call."""
+
+    def __init__(
+        self,
+        *,
+        handle: _builtins.str = ...,
+        method: _builtins.str = ...,
+        arguments: Global___Pickle | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "count", b"count", "handle", b"handle", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallAllRequest: _TypeAlias = CallAllRequest  # noqa: Y015
 
 @_typing.final
 class SessionResponse(_message.Message):
@@ -1559,6 +1603,7 @@ class SessionResponse(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request that this answers."""
@@ -1591,6 +1636,12 @@ class SessionResponse(_message.Message):
         """Over gRPC: large data of the next response."""
 
     @_builtins.property
+    def results(self) -> Global___Pickle:
+        """The results of calls of a call_all, with the numbers from id on: a pickle
+        of a list. They are scalars; other results come by themselves.
+        """
+
+    @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionResponse]:
         """Pipelined only: further responses, which follow this one in order. Theirs
         is empty.
@@ -1607,13 +1658,14 @@ class SessionResponse(_message.Message):
         item: Global___Value | None = ...,
         end: Global___StreamEnd | None = ...,
         chunk: Global___Chunk | None = ...,
+        results: Global___Pickle | None = ...,
         more: _abc.Iterable[Global___SessionResponse] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "results", b"results", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "results", b"results", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end", "chunk", "results"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xa50\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xe11\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -127,7 +127,7 @@ _SCHEMA = _runtime.Schema(
         b"\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12\x0e"
         b'\n\x06credit\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nreques'
         b't_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nr'
-        b'equest_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\x80\x05\n\x0eSession'
+        b'equest_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xaf\x05\n\x0eSession'
         b"Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n"
         b"\x05hello\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05proo"
         b"f\x18\x04 \x01(\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01("
@@ -142,67 +142,72 @@ _SCHEMA = _runtime.Schema(
         b"ctor.v1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c "
         b"\x01(\x0b2\x17.uactor.v1.StreamCreditH\x00\x12#\n\x06cancel"
         b"\x18\r \x01(\x0b2\x11.uactor.v1.CancelH\x00\x12!\n\x05chunk\x18\x0f \x01"
-        b"(\x0b2\x10.uactor.v1.ChunkH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.u"
-        b'actor.v1.SessionRequestB\x06\n\x04kind"\xe0\x02\n\x0fSess'
-        b"ionResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b"
-        b'2\x12.uactor.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10'
-        b".uactor.v1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.ua"
-        b"ctor.v1.FailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.ua"
-        b"ctor.v1.RetainHandleResponseH\x00\x12 \n\x04item\x18\x06"
-        b" \x01(\x0b2\x10.uactor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14."
-        b"uactor.v1.StreamEndH\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.u"
-        b"actor.v1.ChunkH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor."
-        b'v1.SessionResponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10'
-        b"protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version"
-        b"\x18\x02 \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\x11\n\tc"
-        b"lient_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelin"
-        b"ed\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13"
-        b'\n\x0bdefinitions\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10proto'
-        b"col_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01("
-        b"\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18"
-        b"\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.ua"
-        b"ctor.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10ma"
-        b"x_message_size\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0b"
-        b'definitions\x18\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01('
-        b'\x0c"\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fSh'
-        b'utdownRequest"\x12\n\x10ShutdownResponse*[\n\x08Exe'
-        b"cuted\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECU"
-        b"TED_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_M"
-        b"AYBE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Describe\x12\x1a.ua"
-        b"ctor.v1.DescribeRequest\x1a\x1b.uactor.v1.Desc"
-        b"ribeResponse\x127\n\x04Call\x12\x16.uactor.v1.CallReq"
-        b"uest\x1a\x17.uactor.v1.CallResponse\x12K\n\nCallStr"
-        b"eam\x12\x1c.uactor.v1.CallStreamRequest\x1a\x1d.uact"
-        b"or.v1.CallStreamResponse0\x01\x12O\n\x0cGetAttribu"
-        b"te\x12\x1e.uactor.v1.GetAttributeRequest\x1a\x1f.uac"
-        b"tor.v1.GetAttributeResponse\x12O\n\x0cSetAttrib"
-        b"ute\x12\x1e.uactor.v1.SetAttributeRequest\x1a\x1f.ua"
-        b"ctor.v1.SetAttributeResponse\x12O\n\x0cCreateHa"
-        b"ndle\x12\x1e.uactor.v1.CreateHandleRequest\x1a\x1f.u"
-        b"actor.v1.CreateHandleResponse\x12O\n\x0cRetainH"
-        b"andle\x12\x1e.uactor.v1.RetainHandleRequest\x1a\x1f."
-        b"uactor.v1.RetainHandleResponse\x12R\n\rReleas"
-        b"eHandle\x12\x1f.uactor.v1.ReleaseHandleRequest"
-        b"\x1a .uactor.v1.ReleaseHandleResponse\x12L\n\x0bLi"
-        b"stHandles\x12\x1d.uactor.v1.ListHandlesRequest"
-        b"\x1a\x1e.uactor.v1.ListHandlesResponse\x12D\n\x07Sess"
-        b"ion\x12\x19.uactor.v1.SessionRequest\x1a\x1a.uactor."
-        b"v1.SessionResponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uac"
-        b"tor.v1.ShutdownRequest\x1a\x1b.uactor.v1.Shutd"
-        b"ownResponseb\x06proto3\n\x90\x04\n!corpus/unmapped/"
-        b"v1/unmapped.proto\x12\x12corpus.unmapped.v1\x1a\x15u"
-        b'actor/v1/actor.proto"\x17\n\x15OddServiceFineRe'
-        b'quest"@\n\x16OddServiceFineResponse\x12\x1b\n\x06resul'
-        b't\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cClas'
-        b"hRequest\x12\x1d\n\tvalue_int\x18\x01 \x01(\x03H\x00R\x08valueInt\x12"
-        b"\x1f\n\nvalue_bool\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cvalu"
-        b"e_handle\x18\x03 \x01(\x0b2\x11.uactor.v1.HandleH\x00R\x0bval"
-        b'ueHandleB\x07\n\x05value"\x0f\n\rClashResponse2\xb9\x01\n\nO'
-        b"ddService\x12]\n\x04Fine\x12).corpus.unmapped.v1.O"
-        b"ddServiceFineRequest\x1a*.corpus.unmapped.v"
-        b"1.OddServiceFineResponse\x12L\n\x05Clash\x12 .corp"
-        b"us.unmapped.v1.ClashRequest\x1a!.corpus.unm"
-        b"apped.v1.ClashResponseb\x06proto3"
+        b"(\x0b2\x10.uactor.v1.ChunkH\x00\x12-\n\x08call_all\x18\x10 \x01(\x0b"
+        b"2\x19.uactor.v1.CallAllRequestH\x00\x12'\n\x04more\x18\x0e "
+        b'\x03(\x0b2\x19.uactor.v1.SessionRequestB\x06\n\x04kind"e'
+        b"\n\x0eCallAllRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06meth"
+        b"od\x18\x02 \x01(\t\x12$\n\targuments\x18\x03 \x01(\x0b2\x11.uactor.v1."
+        b'Pickle\x12\r\n\x05count\x18\x04 \x01(\r"\x86\x03\n\x0fSessionRespons'
+        b"e\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor."
+        b'v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v1'
+        b".ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.Fa"
+        b"ilureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.Re"
+        b"tainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uac"
+        b"tor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1."
+        b"StreamEndH\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.uactor.v1.C"
+        b"hunkH\x00\x12$\n\x07results\x18\n \x01(\x0b2\x11.uactor.v1.Pick"
+        b"leH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionRe"
+        b'sponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10protocol_ver'
+        b"sion\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cl"
+        b"oudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01"
+        b"(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 \x01(\x08\x12\x0c\n\x04"
+        b"name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13\n\x0bdefinition"
+        b's\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18'
+        b"\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cloudpi"
+        b"ckle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05non"
+        b"ce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uactor.v1.Hand"
+        b"le\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_message_si"
+        b"ze\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0bdefinitions\x18"
+        b'\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodbye'
+        b'\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShutdownReques'
+        b't"\x12\n\x10ShutdownResponse*[\n\x08Executed\x12\x18\n\x14EXE'
+        b"CUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n\x0c"
+        b"EXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAYBE\x10\x032\xca\x06\n\x0cA"
+        b"ctorService\x12C\n\x08Describe\x12\x1a.uactor.v1.Desc"
+        b"ribeRequest\x1a\x1b.uactor.v1.DescribeResponse"
+        b"\x127\n\x04Call\x12\x16.uactor.v1.CallRequest\x1a\x17.uacto"
+        b"r.v1.CallResponse\x12K\n\nCallStream\x12\x1c.uactor"
+        b".v1.CallStreamRequest\x1a\x1d.uactor.v1.CallSt"
+        b"reamResponse0\x01\x12O\n\x0cGetAttribute\x12\x1e.uactor."
+        b"v1.GetAttributeRequest\x1a\x1f.uactor.v1.GetAt"
+        b"tributeResponse\x12O\n\x0cSetAttribute\x12\x1e.uactor"
+        b".v1.SetAttributeRequest\x1a\x1f.uactor.v1.SetA"
+        b"ttributeResponse\x12O\n\x0cCreateHandle\x12\x1e.uacto"
+        b"r.v1.CreateHandleRequest\x1a\x1f.uactor.v1.Cre"
+        b"ateHandleResponse\x12O\n\x0cRetainHandle\x12\x1e.uact"
+        b"or.v1.RetainHandleRequest\x1a\x1f.uactor.v1.Re"
+        b"tainHandleResponse\x12R\n\rReleaseHandle\x12\x1f.ua"
+        b"ctor.v1.ReleaseHandleRequest\x1a .uactor.v1"
+        b".ReleaseHandleResponse\x12L\n\x0bListHandles\x12\x1d."
+        b"uactor.v1.ListHandlesRequest\x1a\x1e.uactor.v1"
+        b".ListHandlesResponse\x12D\n\x07Session\x12\x19.uactor"
+        b".v1.SessionRequest\x1a\x1a.uactor.v1.SessionRe"
+        b"sponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uactor.v1.Shutd"
+        b"ownRequest\x1a\x1b.uactor.v1.ShutdownResponseb"
+        b"\x06proto3\n\x90\x04\n!corpus/unmapped/v1/unmapped."
+        b"proto\x12\x12corpus.unmapped.v1\x1a\x15uactor/v1/act"
+        b'or.proto"\x17\n\x15OddServiceFineRequest"@\n\x16Odd'
+        b"ServiceFineResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06r"
+        b'esult\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cClashRequest\x12\x1d\n\t'
+        b"value_int\x18\x01 \x01(\x03H\x00R\x08valueInt\x12\x1f\n\nvalue_boo"
+        b"l\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cvalue_handle\x18\x03 \x01"
+        b"(\x0b2\x11.uactor.v1.HandleH\x00R\x0bvalueHandleB\x07\n\x05"
+        b'value"\x0f\n\rClashResponse2\xb9\x01\n\nOddService\x12]\n'
+        b"\x04Fine\x12).corpus.unmapped.v1.OddServiceFin"
+        b"eRequest\x1a*.corpus.unmapped.v1.OddService"
+        b"FineResponse\x12L\n\x05Clash\x12 .corpus.unmapped."
+        b"v1.ClashRequest\x1a!.corpus.unmapped.v1.Cla"
+        b"shResponseb\x06proto3"
     ),
     {},
     {
