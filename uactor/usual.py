@@ -36,10 +36,13 @@ _ID, _CALL, _ARGUMENTS, _DATA, _RESULT = 0x08, 0x2A, 0x2A, 0x0A, 0x1A
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 
+_SHORT = [bytes((number,)) for number in range(1 << 7)]
+
+
 def _encoded(number: int) -> bytes:
     """Return the number of a message in Protobuf's form. No two messages have the same."""
     if number < 1 << 7:
-        return bytes((number,))
+        return _SHORT[number]
     if number < 1 << 14:
         return bytes((number & 127 | 128, number >> 7))
     if number < 1 << 21:
@@ -108,10 +111,17 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
     :param part: from :func:`called`.
     :param arguments: their pickle.
     """
-    size = varint(len(arguments))
-    pickle = varint(1 + len(size) + len(arguments))
-    call = varint(2 + len(pickle) + len(size) + len(arguments) + len(part))
-    return b'\x08%b*%b*%b\n%b%b%b' % (_encoded(number), call, pickle, size, arguments, part)
+    head = _head(len(arguments), len(part))
+    return b'\x08%b%b%b%b' % (_encoded(number), head, arguments, part)
+
+
+@functools.lru_cache(maxsize=1024)
+def _head(arguments: int, part: int) -> bytes:
+    """Return what comes before arguments of such a length, and a part."""
+    size = varint(arguments)
+    pickle = varint(1 + len(size) + arguments)
+    call = varint(2 + len(pickle) + len(size) + arguments + part)
+    return b'*%b*%b\n%b' % (call, pickle, size)
 
 
 def read_request(message: bytes) -> tuple[int, bytes, bytes | memoryview] | None:
@@ -170,8 +180,8 @@ def result(number: int, value: Any) -> bytes | None:
     if kind is int:
         if value not in _INTS:
             return None
-        body = b'\x18' + varint(value)
-    elif value is None:
+        return b'\x08%b\x1a%b' % (_encoded(number), _int(value))
+    if value is None:
         body = b'\x08\x00'
     elif kind is str or kind is bytes:
         if len(value) >= MOST:
@@ -188,6 +198,13 @@ def result(number: int, value: Any) -> bytes | None:
     else:
         return None
     return b'\x08%b\x1a%b%b' % (_encoded(number), varint(len(body)), body)
+
+
+@functools.lru_cache(maxsize=1024)
+def _int(value: int) -> bytes:
+    """Return what a response has of an int."""
+    body = b'\x18' + varint(value)
+    return varint(len(body)) + body
 
 
 class Pickled:

@@ -789,7 +789,7 @@ def encode_arguments(
 ) -> bytes | None:
     """Return the pickle of the arguments of a call if it is small, and all that travels.
 
-    Otherwise put the arguments into the ``request``.
+    Otherwise put the arguments into the ``request``. For those that are not plain.
 
     :param channel: takes what is large.
     :param definitions: what the session remembers.
@@ -801,9 +801,6 @@ def encode_arguments(
             for name, value in kwargs.items():
                 message.kwargs[name].CopyFrom(encode_native(value, share))
         return None
-    data = plain_arguments(args, kwargs)
-    if data is not None:
-        return data
     if not _BULKY.isdisjoint(map(type, args)):
         args = tuple(map(_bulk, args))
     with passage():

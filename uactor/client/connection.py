@@ -556,17 +556,22 @@ class Connection:
             return CallFuture.of(self.submit, call).wait()
         link = self._link
         session = link.session()
+        usually = outer is None and timeout is None and not link.pending
+        data = values.plain_arguments(args, kwargs) if session.serializer != 'native' else None
+        if data is not None and usually:  # as most calls do, without further ado
+            return self._usual(session, usual.called(handle, method), data, resolve)
         request = pb.SessionRequest()
-        data = values.encode_arguments(
-            *(lambda: request.call, args, kwargs, session.serializer, session.by_value, handle_of),
-            session.memory,
-            session.definitions,
-        )
-        if data is not None:
-            if outer is None and timeout is None and not link.pending:
-                return self._usual(session, usual.called(handle, method), data, resolve)
-            request.call.arguments.data = data
         message = request.call
+        if data is None:
+            data = values.encode_arguments(
+                *(lambda: message, args, kwargs, session.serializer, session.by_value, handle_of),
+                session.memory,
+                session.definitions,
+            )
+        if data is not None:
+            if usually:
+                return self._usual(session, usual.called(handle, method), data, resolve)
+            message.arguments.data = data
         message.handle, message.method = handle, method
         message.accept_pickle = session.serializer != 'native'
         _put_context(message, timeout, outer)
@@ -637,9 +642,13 @@ class Connection:
         def message() -> pb.CallRequest:
             return request.open_stream.call if call.window else request.call
 
-        data = values.encode_arguments(
-            *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
-        )
+        data = None
+        if terms.serializer != 'native':
+            data = values.plain_arguments(call.args, call.kwargs)
+        if data is None:
+            data = values.encode_arguments(
+                *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
+            )
         if data is not None:
             plain = timeout is None and outer is None and not call.window and not terms.limit
             if plain and not self._link.pending:

@@ -92,6 +92,7 @@ class LaneStream:
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
+        self.begin: Callable[[], None] = self._lane.begin if calls else _nothing
         self._shares = False
         self.memory: memory.Channel | None = None
         if memory.POSSIBLE:
@@ -105,11 +106,6 @@ class LaneStream:
     def is_open(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""
         return not self.ended and self._lane.is_open()
-
-    def begin(self) -> None:
-        """See :class:`uactor.client.stream.Stream`."""
-        if self._calls:
-            self._lane.begin()
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -220,6 +216,10 @@ class LaneStream:
         self.ended = True
         self._close_memory()
         self._lane.close()
+
+
+def _nothing() -> None:
+    """Begin a call that waits for no turn."""
 
 
 _KINDS = {
