@@ -71,7 +71,7 @@ def _python(modules: Sequence[ActorModule], folder: Path) -> dict[Path, str]:
             texts[folder / f'{proxy_module_name(path.stem)}.py'] = proxy_module(schema)
     for name, text in runtime_texts().items():
         texts[folder / RUNTIME_FOLDER / name] = text
-    return {path: formatted(text) for path, text in texts.items()}
+    return dict(zip(texts, formatted(list(texts.values())), strict=True))
 
 
 def stale(texts: Texts) -> list[Path]:
