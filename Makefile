@@ -8,6 +8,8 @@ TRANSPORTS ?= unix grpc tcp
 WORKERS ?= 4
 
 PROTO_VENV := .venv-proto
+# Modules are compiled when they are first imported, and most of them never are.
+INSTALL := pip install --quiet --no-compile
 BIN := $(VENV)/bin
 NPM_BIN := node_modules/.bin
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
@@ -107,36 +109,36 @@ endef
 
 $(VENV)/.run: requirements/run.txt
 	$(new-venv)
-	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	$(BIN)/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.project: pyproject.toml $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.project
-	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	$(BIN)/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 
 $(PROTO_VENV)/.stamp: requirements/proto.txt
 	$(new-venv)
-	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 
 .venv-bench/.stamp: requirements/bench.txt pyproject.toml
 	$(new-venv)
-	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
-	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
+	$(@D)/bin/python -m $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv-bench-uactor/.stamp: requirements/bench-uactor.txt
 	$(new-venv)
-	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 
 .venv-lock/.stamp:
 	$(new-venv)
-	$(@D)/bin/python -m pip install --quiet uv
+	$(@D)/bin/python -m $(INSTALL) uv
 	@touch $@
 
 # Tools that don't come from PyPI: buf and pyright with npm, grpcurl with go.
