@@ -28,7 +28,7 @@ import uactor
 from tests.peers import Peer
 from tests.programs import printed_by, run_python
 from tests.support import TRANSPORT, Actor, descendants, eventually
-from uactor.client.connection import Link
+from uactor.client.link import Link
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from uactor import failures, values
-from uactor.client.connection import connections
+from uactor.client.connections import connections
 from uactor.client.forks import note_beginning
 from uactor.handles import socket_path
 from uactor.host.reflection import descriptors

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, TypeVar
 
 from uactor import failures, local, values
 from uactor.auth import family_key, keyring
-from uactor.client.connection import check_transport, connections
+from uactor.client.connection import check_transport
+from uactor.client.connections import connections
 from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import starting

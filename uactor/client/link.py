@@ -1,0 +1,453 @@
+"""A link: the transport and sessions by which this process reaches one actor process.
+
+It counts what this process holds there, so that holds can be given up in batches and taken anew by
+a forked child.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import logging
+import multiprocessing.util
+import os
+import secrets
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from uactor import failures, values
+from uactor.client.nesting import free_channel
+from uactor.client.pipeline import Pipeline
+from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
+from uactor.client.stream import StreamEnd, Transport
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    AuthkeyError,
+    HandleError,
+    UActorException,
+)
+from uactor.reaper import reaper
+from uactor.turns import turns
+from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+_END_PRIORITY = 30  # before the actors of this process are shut down
+_EXIT_PRIORITY = 10  # after that
+_CLOSE_TIMEOUT = 1.0
+
+
+_exit_hooked = 0
+
+
+def _hook_exit() -> None:
+    """Close all connections politely when the process ends, a multiprocessing worker too."""
+    global _exit_hooked
+    if _exit_hooked != os.getpid():
+        _exit_hooked = os.getpid()
+        multiprocessing.util.Finalize(None, note_end, exitpriority=_END_PRIORITY)
+        multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
+
+
+class _ThreadEnd:
+    """Lives in a thread's local storage; its end is that of the thread.
+
+    It does not keep the link: that has the local storage, which would keep this for ever.
+    """
+
+    __slots__ = ('link', 'session')
+
+    def __init__(self, link: Link, session: Session) -> None:
+        self.link, self.session = weakref.ref(link), session
+
+    def __del__(self) -> None:
+        if not hasattr(self, 'session'):  # a signal handler has raised while it was made
+            return
+        turns.leave(threading.get_ident())  # which it may have kept for its next call
+        link, session = self.link(), self.session
+        # In a forked child, these are the ends of threads that it has not got.
+        if link is not None and link.pid == os.getpid():
+            reaper.put(lambda: link.retire(session))
+
+
+def _calling(method: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls ``method`` as long as its object is there."""
+    known = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = known()
+        if found is not None:
+            found()
+
+    return call
+
+
+class _Local(threading.local):
+    # Of the class: finalizers, which may call, may also interrupt an __init__.
+    ends: tuple[_ThreadEnd, ...] = ()
+    granted: collections.Counter[str] | None = None
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+"""All links of this process, and in a forked child those of its parent."""
+
+
+class Terms(NamedTuple):
+    """How messages travel to an actor; see :class:`Session`."""
+
+    serializer: str
+    by_value: bool
+    limit: int
+
+
+class Link:
+    """The transport and sessions of a connection, and what it holds.
+
+    Apart from :class:`Connection`, so that it can be closed after that is gone.
+    """
+
+    def __init__(
+        self, address: str, keys: Sequence[bytes], serializer: str, transport: Transport
+    ) -> None:
+        self.address = address
+        self.transport = transport
+        self.pid = os.getpid()
+        self.serializer = serializer
+        self.terms = Terms(serializer, by_value=False, limit=0)
+        # What the host counts holds by: anew in a forked child, and for each connection, so
+        # that the holds of one that is closed are told from those of its successor.
+        self._client_id = secrets.token_hex(16)
+        self.held: collections.Counter[str] = collections.Counter()
+        self.actor: pb.Handle | None = None
+        self.inherited: tuple[str, list[str]] | None = None
+        self._keys = tuple(keys)
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self.pending: collections.deque[str] = collections.deque()
+        self._flushing = False
+        self._local = _Local()
+        self._sessions: set[Session] = set()
+        self._pipelines: dict[int, Pipeline] = {}
+        self._returning = False
+        self._ending = False
+        self._closed = False
+        self._shut = False
+        self._begun = False
+        _links.add(self)
+
+    # --- sessions --------------------------------------------------------------------------
+
+    def session(self) -> Session:
+        """Return an idle session of this thread.
+
+        There is more than one only where a finalizer or signal handler has made a call while
+        the thread was waiting for another one's response.
+        """
+        if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
+            raise ActorDiedError('the interpreter is ending', 'no')
+        for end in self._local.ends:
+            session = end.session
+            if not session.busy and not session.stream.ended and session.stream.is_free():
+                return session
+        session = self.open()
+        others = (end for end in self._local.ends if end.session.alive)
+        self._local.ends = *others, _ThreadEnd(self, session)
+        return session
+
+    def pipeline(self) -> Pipeline:
+        """Return the pipeline for calls of this thread, which may be about to open."""
+        number = free_channel()
+        known = self._pipelines.get(number)
+        if known is not None and known.usable:
+            return known
+        with self._lock:
+            known = self._pipelines.get(number)
+            if known is None or not known.usable:
+                opened = functools.partial(self.open, number)
+                known = self._pipelines[number] = Pipeline(opened, self.address)
+        return known
+
+    def flush(self) -> None:
+        """Have sent what has been held in the pipeline of this thread."""
+        known = self._pipelines.get(free_channel())
+        if known is not None:
+            known.flush()
+
+    def open(self, pipeline: int | None = None) -> Session:
+        """Open a session, with the first authkey that fits.
+
+        :param pipeline: number of the channel for a pipelined one.
+        """
+        *others, last = self._keys
+        for key in others:
+            try:
+                return self._opened(key, pipeline)
+            except AuthkeyError:
+                log.debug('an authkey known for %s does not fit', self.address)
+        return self._opened(last, pipeline)
+
+    def _opened(self, key: bytes, pipeline: int | None) -> Session:
+        self._begin()
+        try:
+            stream = self.transport.open(_calling(self._session_ended), pipeline)
+            session = Session(
+                stream,
+                self.address,
+                key,
+                self._client_id,
+                self.serializer,
+                pipelined=pipeline is not None,
+            )
+        except StreamEnd as end:
+            raise self._unreachable(nobody(self.address, end)) from end.__cause__
+        except ActorUnreachableError as error:
+            if self.actor is None:
+                raise
+            raise self._unreachable(error) from error
+        try:
+            self._take_in(session)
+        except BaseException:
+            session.abandon()
+            raise
+        self._keys = (key,)
+        return session
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._shut:
+                leave_with_process()
+                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
+            if not self._begun:
+                self._begun = True
+                _hook_exit()
+                reaper.opened()
+
+    def _unreachable(self, error: ActorUnreachableError) -> UActorException:
+        """Return what it means that nobody answers: to those who knew the actor, its end."""
+        if self.actor is None:
+            return error
+        return ActorDiedError(f'the actor has ended, or is out of reach: {error}', 'no')
+
+    def _take_in(self, session: Session) -> None:
+        """Have a new session among one's own, if it leads to the same actor as the others."""
+        if self.actor is None:
+            self.actor = session.actor
+        elif self.actor.id != session.actor.id:
+            raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
+        with self._lock:
+            self.terms = Terms(session.serializer, session.by_value, session.limit)
+            self._sessions = {known for known in self._sessions if known.alive}
+            self._sessions.add(session)
+            inherited, self.inherited = self.inherited, None
+        if inherited is not None:
+            self._take_over(session, *inherited)
+
+    def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
+        """Hold what the parent of this forked process held, as far as it is there."""
+        try:
+            retain(self, session, handles, lease)
+        except HandleError:  # the lease has expired
+            for handle in handles:
+                with contextlib.suppress(HandleError):  # whoever uses it will be told
+                    retain(self, session, [handle])
+
+    def restrict(self, serializer: str) -> None:
+        """Have values travel as ``serializer`` allows, if that is stricter."""
+        with self._lock:
+            self.serializer = values.stricter(self.serializer, serializer)
+            for session in self._sessions:
+                session.restrict(serializer)
+                self.terms = Terms(session.serializer, session.by_value, session.limit)
+
+    def retire(self, session: Session) -> None:
+        """Close the session of a thread that has ended, unless it is the last.
+
+        The last one stays, for releases, and to show that this process is alive.
+        """
+        with self._lock:
+            self._sessions = {known for known in self._sessions if known.alive}
+            if self._sessions == {session}:
+                return
+            self._sessions.discard(session)
+        session.say_goodbye()
+
+    def _session_ended(self) -> None:
+        if not self._closed:
+            reaper.put(self._stay)
+
+    def _stay(self) -> None:
+        """See to it that the host does not take this process for dead.
+
+        A call that a KeyboardInterrupt has ended takes its session along, and that may have been
+        the only one.
+        """
+        if self.held and not self.connected:
+            self._return()
+
+    def _return(self) -> None:
+        """Open a session that no thread has, on a thread of its own: the host may not answer."""
+        with self._lock:
+            if self._returning or self._ending or self._closed or is_ending():
+                return
+            self._returning = True
+        try:
+            threading.Thread(target=self._open_spare, name='uactor-return', daemon=True).start()
+        except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+            log.debug('this process will not come back to %s: %s', self.address, error)
+
+    def _open_spare(self) -> None:
+        try:
+            self.open()
+        except (UActorException, RuntimeError) as error:  # the interpreter may be ending
+            log.debug('what is held at %s is lost: %s', self.address, error)
+            self.drain()
+        finally:
+            self._returning = False
+        self._flush()
+
+    def expect_end(self) -> None:
+        """Do not come back once the sessions have ended: this process ends the actor."""
+        self._ending = True
+
+    def abandon(self) -> None:
+        """Break all sessions off: the actor process is known to have ended."""
+        self._closed = True
+        for session in tuple(self._sessions):
+            session.abandon()
+
+    @property
+    def connected(self) -> bool:
+        """Whether some session is open."""
+        return any(session.connected for session in tuple(self._sessions))
+
+    def say_goodbye(self, process_ends: bool = False) -> None:
+        """Close all sessions, without waiting for that."""
+        if self._closed:
+            return
+        self._closed = True
+        for session in tuple(self._sessions):
+            session.say_goodbye(process_ends)
+
+    def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
+        """Say goodbye, wait until the host has taken note, and close the transport."""
+        deadline = time.monotonic() + timeout
+        self.say_goodbye()
+        for session in tuple(self._sessions):
+            session.wait_closed(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._shut = True
+            begun, self._begun = self._begun, False
+        self.transport.close()
+        if begun:
+            reaper.closed()
+
+    # --- holds -----------------------------------------------------------------------------
+
+    def adopt(self, handle: str) -> None:
+        """Count a hold."""
+        with self._lock:
+            self.held[handle] += 1
+
+    @contextlib.contextmanager
+    def granting(self, handles: Iterable[str]) -> Iterator[None]:
+        """Hold what comes with a message, whose proxies are made meanwhile, on this thread.
+
+        Holds for which no proxy came to be are given up.
+        """
+        outer, self._local.granted = self._local.granted, collections.Counter(handles)
+        try:
+            yield
+        finally:
+            left, self._local.granted = self._local.granted, outer
+            for handle in left.elements() if left else ():
+                self.adopt(handle)
+                self.release(handle)
+
+    def take_granted(self, handle: str) -> bool:
+        """Have a hold out of those that come with a message; tell if there is one."""
+        granted = self._local.granted
+        if not granted or not granted[handle]:
+            return False
+        granted[handle] -= 1
+        self.adopt(handle)
+        return True
+
+    def release(self, handle: str) -> None:
+        """Queue a release. Safe in finalizers."""
+        self.pending.append(handle)
+        if not self._flushing:
+            self._flushing = True
+            reaper.put(self._flush)
+
+    def drain(self) -> list[str]:
+        """Take the queued releases, to send them."""
+        released: list[str] = []
+        with self._lock:
+            with contextlib.suppress(IndexError):  # none is left
+                while True:
+                    released.append(self.pending.popleft())
+            self.held.subtract(released)
+            for handle in released:
+                if self.held[handle] <= 0:
+                    del self.held[handle]
+        return released
+
+    def give_back(self, released: Sequence[str]) -> None:
+        """Queue releases once more that could not be sent."""
+        for handle in released:
+            self.adopt(handle)
+            self.release(handle)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
+        session = next(idle, None)
+        if session is None:
+            if self.pending:
+                self._return()
+            return
+        released = self.drain()
+        if released and not session.offer(pb.SessionRequest(releases=released)):
+            self.give_back(released)  # a call has begun
+
+    def holdings(self) -> list[str]:
+        """Return the ids of what this process holds, each once per hold."""
+        with self._lock:
+            held = self.held.copy()
+        held.subtract(tuple(self.pending))
+        return list(held.elements())
+
+
+def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
+    """Return the response, or raise the failure if it is one."""
+    if response.HasField('failure'):
+        with link.granting(response.failure.pickle.granted):
+            error = failures.decode(response.failure, session.serializer != 'native')
+        if isinstance(error, ActorDiedError):
+            leave_with_process()
+        try:
+            raise error
+        finally:
+            del error  # a cycle with its traceback otherwise
+    return response
+
+
+def retain(link: Link, session: Session, handles: list[str], lease: str = '') -> None:
+    """Take holds, out of a lease if there is one."""
+    request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
+    checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))
+
+
+def _close_all() -> None:
+    """Close all links: also those whose connection has gone, and that wait for the reaper."""
+    links = [link for link in tuple(_links) if link.pid == os.getpid()]
+    for link in links:
+        link.say_goodbye(process_ends=True)
+    deadline = time.monotonic() + _CLOSE_TIMEOUT
+    for link in links:
+        link.close(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,498 @@
+"""The calls of a pipelined session, from when they come until they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from uactor.calls import run_in
+from uactor.errors import ActorUnreachableError
+from uactor.host.answers import accepts_pickle, asks, context_of
+from uactor.host.loop import FINISHED, closing, is_unfinished
+from uactor.host.threads import NO_THREADS
+from uactor.host.waiting import Interrupted, Reason
+from uactor.timers import Timer, timers
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    from uactor.host.pipeline import Pipeline
+
+_TURN = 64
+"""How many items a stream sends before other calls have their turn on its thread."""
+
+
+class Call:
+    """A request of a pipelined session that is under way."""
+
+    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+        self._pipeline = pipeline
+        self._request = request
+        self._kind = kind
+        self._number = request.id
+        self._pickles = accepts_pickle(request)
+        self.caller = pipeline.caller.part()
+        asks(self.caller, context_of(request, kind))
+
+    def enter(self) -> None:
+        """Have it run when it is its turn."""
+        self._queue(self.run)
+
+    def _queue(self, job: Callable[[], None]) -> None:
+        try:
+            self._pipeline.run(job)
+        except RuntimeError:
+            self._end()
+            Call._fail(self, ActorUnreachableError(NO_THREADS))
+
+    def _end(self) -> None:
+        """Note that it does not go on."""
+
+    def run(self) -> None:
+        """Run, on a worker."""
+        with self.caller.limited():
+            try:
+                self.caller.interrupt.check()
+                response = self._pipeline.answers.answer(self.caller, self._request, self._kind)
+            except Interrupted as error:
+                self._fail(error)
+            else:
+                self._pipeline.end(self._number, response)
+
+    def give_up(self, reason: Reason) -> None:
+        """Let it end, since nobody waits for it. Any thread may."""
+        self.caller.interrupt.fire(reason)
+
+    def _fail(self, error: BaseException) -> None:
+        self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        response = pb.SessionResponse(id=self._number)
+        try:
+            self._pipeline.answers.fail(self.caller, self._pickles, response, error)
+        except Interrupted:
+            self._pipeline.forget(self._number)
+        else:
+            self._pipeline.end(self._number, response)
+
+
+class MethodCall(Call):
+    """A call of a method: may wait for its turn, and for a coroutine, without a thread."""
+
+    _lock = threading.Lock()  # of all: it is held for moments
+    # Most calls need none of these.
+    _abandon: Callable[[], None] | None = None
+    _leave: Callable[[], None] | None = None
+    _over: Callable[[], None] | None = None
+    _timer: Timer | None = None
+    _turns = 0
+
+    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+        super().__init__(pipeline, request, kind)
+        call = request.open_stream.call if kind == 'open_stream' else request.call
+        self._handle, self._method, self._call = call.handle, call.method, call
+
+    def enter(self) -> None:
+        """See :class:`Call`."""
+        call = self.caller.call
+        if call is not None and call.expires is not None:
+            self._timer = timers.at(call.expires, lambda: self.give_up('deadline'))
+        self._take_turn(self.run)
+
+    def _take_turn(self, job: Callable[[], None]) -> None:
+        """Have ``job`` run on a worker as soon as the actor may run one of its methods more."""
+        call, dispatcher = self.caller.call, self._pipeline.host.dispatcher
+        try:
+            mailbox = dispatcher.mailbox(self.caller, self._handle, self._method)
+            if mailbox is None or call is None:
+                self._queue(job)
+                return
+            dispatcher.note(call, self._handle, self._method)
+            turn = self._turned()
+
+            def go() -> None:
+                self._turned()
+                self._leave = functools.partial(mailbox.leave, call)
+                self._queue(job)
+
+            def withdraw() -> None:
+                if mailbox.withdraw(call):
+                    self._queue(job)  # which tells why
+
+            if mailbox.enter(call, go):
+                go()
+            else:
+                self._on_give_up(withdraw, turn)
+        except BaseException as error:  # a handle that is gone, or a deadlock
+            self._fail(error)
+
+    def _turned(self) -> int:
+        """Note that a wait begins or has ended, and return its number."""
+        with self._lock:
+            self._turns += 1
+            self._abandon = None
+            return self._turns
+
+    def _on_give_up(self, abandon: Callable[[], None], turn: int) -> None:
+        """Have ``abandon`` called if the call is given up.
+
+        :param turn: number of the wait that it ends. Another thread may have ended it by now.
+        """
+        with self._lock:
+            if turn != self._turns:
+                return
+            self._abandon = abandon
+        if self.caller.interrupt.fired:
+            self._abandon_once()
+
+    def _abandon_once(self) -> None:
+        with self._lock:
+            abandon, self._abandon = self._abandon, None
+        if abandon is not None:
+            abandon()
+
+    def give_up(self, reason: Reason) -> None:
+        """See :class:`Call`."""
+        super().give_up(reason)
+        self._abandon_once()
+        dispatcher = self._pipeline.host.dispatcher
+        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
+            self._tell(Interrupted())
+
+    def run(self) -> None:
+        """See :class:`Call`."""
+        dispatcher = self._pipeline.host.dispatcher
+        try:
+            self.caller.interrupt.check()
+            self._over = dispatcher.accept()
+            result, typeid = self._dispatched()
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+        else:
+            self._go_on(result, typeid)
+
+    def _dispatched(self) -> tuple[Any, str]:
+        host = self._pipeline.host
+        return host.exchange.dispatch(self.caller, self._call, host.dispatcher.begin)
+
+    def _go_on(self, result: Any, typeid: str) -> None:
+        if isinstance(result, CoroutineType):
+            self._await(result, lambda value: self._finish(value, typeid))
+        elif not is_unfinished(result):
+            self._finish(result, typeid)
+        else:
+            loop = self._pipeline.host.dispatcher.loop
+            self._finish(loop.finished(result, self.caller.interrupt), typeid)
+
+    def _await(self, coroutine: Any, finish: Callable[[Any], None]) -> None:
+        """Go on when a coroutine has ended, without a thread that waits for it."""
+        loop = self._pipeline.host.dispatcher.loop
+        turn = self._turned()
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._queue(lambda: self._awaited(task, finish))
+
+        try:
+            cancel = run_in(self.caller.call, loop.start, coroutine, done)
+        except BaseException as error:  # no thread to be had
+            coroutine.close()
+            self._fail(error)
+        else:
+            self._on_give_up(cancel, turn)
+
+    def _awaited(self, task: asyncio.Task[Any], finish: Callable[[Any], None]) -> None:
+        self._turned()
+        try:
+            if task.cancelled():
+                self.caller.interrupt.check()
+            value = task.result()
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+        else:
+            finish(value)
+
+    def _finish(self, result: Any, typeid: str) -> None:
+        self.caller.stage = 'done'
+        answers = self._pipeline.answers
+        try:
+            response = answers.encode(self.caller, self._number, result, typeid, self._pickles)
+        except BaseException as error:  # also SystemExit, of the user's __reduce__
+            self._fail(error)
+        else:
+            self._end()
+            self._pipeline.end(self._number, response)
+
+    def _fail(self, error: BaseException) -> None:
+        self._end()
+        super()._fail(error)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave_turn()
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+
+    def _leave_turn(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+
+class UsualCall(MethodCall):
+    """A call by a usual message; see :mod:`uactor.usual`."""
+
+    _pickles = True
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        number: int,
+        handle: str,
+        method: str,
+        data: bytes | memoryview,
+    ) -> None:
+        self._pipeline = pipeline
+        self._number, self._handle, self._method = number, handle, method
+        self._data = data
+        self.caller = pipeline.caller.part()
+        self.caller.asks()
+
+    def enter(self) -> None:
+        """See :class:`Call`."""
+        if self._pipeline.host.dispatcher.has_mailbox:
+            super().enter()
+        else:
+            self._queue(self.run)
+
+    def run(self) -> None:
+        """See :class:`Call`. In one piece, since most calls are like this."""
+        pipeline, caller = self._pipeline, self.caller
+        host = pipeline.host
+        try:
+            caller.interrupt.check()
+            self._over = host.dispatcher.accept()
+            result, typeid = host.exchange.run(
+                *(caller, self._handle, self._method, self._data), host.dispatcher.begin
+            )
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+        else:
+            if type(result) in FINISHED:
+                self._finish(result, typeid)
+            else:
+                self._go_on(result, typeid)
+
+
+class Burst:
+    """Calls of one method that came together.
+
+    :ivar calls: of those that have not begun, number and arguments, or why there are none.
+    """
+
+    __slots__ = ('calls', 'handle', 'method')
+
+    def __init__(
+        self, handle: str, method: str, calls: Iterator[tuple[int, tuple[Any, ...] | Exception]]
+    ) -> None:
+        self.handle = handle
+        self.method = method
+        self.calls = calls
+
+
+class BurstCall(UsualCall):
+    """A call of a burst, and then another one."""
+
+    def __init__(self, pipeline: Pipeline, handle: str, method: str) -> None:
+        self._pipeline = pipeline
+        self._handle, self._method = handle, method
+        self.caller = pipeline.caller.part()
+        self.caller.asks()
+
+    def begin(self, number: int, arguments: tuple[Any, ...] | Exception) -> None:
+        """Be another call."""
+        self._number, self._arguments = number, arguments
+        self.caller.stage = 'asked'
+
+    def run(self) -> None:
+        """See :class:`Call`. There are many of them: each step counts."""
+        pipeline, caller, interrupt = self._pipeline, self.caller, self.caller.interrupt
+        host = pipeline.host
+        try:
+            if interrupt.fired:
+                raise Interrupted
+            self._over = over = host.dispatcher.accept()
+            if isinstance(self._arguments, Exception):
+                raise self._arguments
+            host.table.use(self._handle)
+            result, typeid = host.dispatcher.begin(
+                *(caller, self._handle, self._method, self._arguments, _NO_KEYWORDS)
+            )
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            self._fail(error)
+            return
+        if typeid or interrupt.fired or caller.undo or not pipeline.answers.is_brief(result):
+            self._go_on(result, typeid)
+            return
+        self._over = None
+        over()
+        if self._leave is not None:
+            self._leave_turn()
+        pipeline.end_with_scalar(self._number, result)
+
+
+_NO_KEYWORDS: Mapping[str, Any] = {}
+
+
+class StreamCall(MethodCall):
+    """A call whose result is iterated over, as far as the client has granted items."""
+
+    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+        super().__init__(pipeline, request, kind)
+        self._credit = request.open_stream.credit
+        self._waits = False
+        self._items: Any = None
+        self._asynchronous = False
+        self._typeid = ''
+
+    def grant(self, items: int) -> None:
+        """Let more items be sent."""
+        with self._lock:
+            self._credit += items
+            waited, self._waits = self._waits, False
+        if waited:
+            self._turned()
+            self._take_turn(self._step)
+
+    def _wait(self) -> bool:
+        """Wait for credit, if there is none, without a thread; tell whether it does."""
+        if self._credit or self.caller.interrupt.fired:
+            return False
+        self._leave_turn()  # before another thread may take the next one
+        turn = self._turned()
+        with self._lock:
+            self._waits = not self._credit
+            waits = self._waits
+        if waits:
+            self._on_give_up(self._end_waiting, turn)
+        else:
+            self._take_turn(self._step)
+        return True
+
+    def _end_waiting(self) -> None:
+        with self._lock:
+            waited, self._waits = self._waits, False
+        if waited:
+            self._queue(self._step)
+
+    def _go_on(self, result: Any, typeid: str) -> None:
+        # What the call is to return is each item, not the iterator.
+        self._typeid = self._call.typeid
+        if isinstance(result, CoroutineType):
+            self._await(result, lambda value: self._go_on(value, typeid))
+            return
+        self._asynchronous = isinstance(result, AsyncIterator)
+        try:
+            self._items = result if self._asynchronous else iter(result)
+        except BaseException as error:  # it is no iterable, or its __iter__ raises
+            self._fail(error)
+        else:
+            self._step()
+
+    def _step(self) -> None:
+        """Send items, in one turn of a worker or the next."""
+        self.caller.stage = 'running'
+        if self._asynchronous:
+            self._step_asynchronously()
+            return
+        for _ in range(_TURN):
+            if self._wait():
+                return
+            try:
+                self.caller.interrupt.check()
+                item = run_in(self.caller.call, next, self._items, _END)
+                if item is _END:
+                    self._close(None)
+                    return
+                self._send(item)
+            except BaseException as error:  # also SystemExit: it is the caller's to see
+                self._close(error)
+                return
+        self._again()
+
+    def _step_asynchronously(self) -> None:
+        if not self._wait():
+            self._await(self._some(), lambda ended: self._close(None) if ended else self._again())
+
+    def _again(self) -> None:
+        self._leave_turn()
+        self._take_turn(self._step)
+
+    async def _some(self) -> bool:
+        """Send the items that are granted; tell whether there are no more. On the loop."""
+        while self._credit:
+            item = await anext(self._items, _END)
+            if item is _END:
+                return True
+            self._send(item)
+        return False
+
+    def _send(self, item: Any) -> None:
+        with self._lock:
+            self._credit -= 1
+        pipeline, response = self._pipeline, pb.SessionResponse(id=self._number)
+        pipeline.host.exchange.encode(
+            *(self.caller, item, self._typeid, self._pickles, response.item),
+            pipeline.answers.by_value,
+        )
+        pipeline.answers.check_size(self.caller, response)
+        pipeline.send(response)
+
+    def _close(self, error: BaseException | None) -> None:
+        """Close the iterator, and then end."""
+        if self._asynchronous:
+            loop = self._pipeline.host.dispatcher.loop
+            run_in(
+                self.caller.call,
+                loop.start,
+                closing(self._items),
+                lambda task: self._queue(lambda: self._closed(task, error)),
+            )
+            return
+        try:
+            close = getattr(self._items, 'close', None)
+            if close is not None:
+                run_in(self.caller.call, close)
+        except BaseException as broken:  # the generator's own, also SystemExit
+            error = broken if error is None or isinstance(error, Interrupted) else error
+        self._ended(error)
+
+    def _closed(self, task: asyncio.Task[None], error: BaseException | None) -> None:
+        if error is None and not task.cancelled():
+            error = task.exception()
+        self._ended(error)
+
+    def _ended(self, error: BaseException | None) -> None:
+        if error is None:
+            self.caller.stage = 'done'
+            self._end()
+            ended = pb.SessionResponse(id=self._number, end=pb.StreamEnd())
+            self._pipeline.end(self._number, ended)
+        else:
+            super()._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Close what has been begun, before telling of an error."""
+        if self._items is None:
+            super()._fail(error)
+        else:
+            self._close(error)
+
+
+_END: Any = object()
+KINDS: Mapping[str, type[Call]] = {'call': MethodCall, 'open_stream': StreamCall}
+"""Which call a request is, by its kind; others are a plain one."""
