@@ -79,6 +79,15 @@ requests = st.one_of(
         numbers,
         texts,
     ),
+    st.builds(
+        lambda number, name, data: pb.SessionRequest(
+            id=number,
+            call_all=pb.CallAllRequest(method=name, arguments=pb.Pickle(data=data), count=3),
+        ).SerializeToString(),
+        numbers,
+        texts,
+        st.binary(max_size=300),
+    ),
 )
 
 

@@ -67,6 +67,10 @@ def parts(message: bytes, more: int) -> list[bytes] | None:
             _, at = _long_number(message)
         if message[at] & 7 != 2:  # it has no length
             return None
+        if message[at] > 127:  # as that of a burst, the number of the field has another byte
+            at += 1
+            if message[at] > 127:
+                return None
         size, at = message[at + 1], at + 2
         if size > 127:
             size, at = _long_number(message, at - 1)
