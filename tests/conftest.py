@@ -12,6 +12,12 @@ import pytest
 from tests.support import LAUNCHERS, descendants, eventually
 
 
+def pytest_collection_finish() -> None:
+    """Leave what has been imported to no collection: there is one after each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def no_actor_is_left_behind() -> Iterator[None]:
     """Check after each test that all processes that it started have ended."""
