@@ -470,6 +470,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 
 
 _SCALARS = frozenset([type(None), bool, int, float, str, bytes])
+_OF_ANY_LENGTH = frozenset([str, bytes])
 
 
 def put_scalar(message: pb.Value, value: Any, channel: Carrier | None = None) -> bool:
@@ -810,12 +811,19 @@ def encode_arguments(
 
 def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
     """Return the pickle of arguments that are all scalars, and small; None for other ones."""
-    if not _SCALARS.issuperset(map(type, args)):
-        return None
-    if kwargs and not _SCALARS.issuperset(map(type, kwargs.values())):
+    if not _are_plain(args) or (kwargs and not _are_plain(kwargs.values())):
         return None
     data = _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)  # there is nothing to look out for
     return data if len(data) < LARGE else None
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Tell whether all values are scalars, and small by themselves."""
+    for value in values:  # pickling what is large, to see that it is, would copy it
+        kind = type(value)
+        if kind not in _SCALARS or (kind in _OF_ANY_LENGTH and len(value) >= LARGE):
+            return False
+    return True
 
 
 def plain_pickle(scalars: list[Any]) -> bytes:
@@ -834,7 +842,7 @@ def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
 
 def plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
     """Return the pickle of the arguments of many calls; see :func:`plain_arguments`."""
-    if not _SCALARS.issuperset(map(type, itertools.chain.from_iterable(arguments))):
+    if not _are_plain(itertools.chain.from_iterable(arguments)):
         return None
     data = plain_pickle(list(map(tuple, arguments)))
     return data if len(data) < LARGE else None
