@@ -11,6 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from uactor import usual, values
@@ -213,20 +214,22 @@ class Pipeline:
         """
         call, calls, watch = None, self._calls, self._watch
         free = self._is_free(me) and not self.host.dispatcher.has_mailbox
-        for number, arguments in burst.calls:
-            if call is None or call.caller.interrupt.fired:
-                call = BurstCall(self, burst.handle, burst.method)
-            calls[number] = call
-            call.begin(number, arguments)
-            if free:
-                with watch:
+        self.host.table.use(burst.handle)
+        with watch if free else nullcontext():
+            for number, arguments in burst.calls:
+                if call is None or call.caller.interrupt.fired:
+                    call = BurstCall(self, burst.handle, burst.method)
+                calls[number] = call
+                call.begin(number, arguments)
+                if free:
+                    watch.next()
                     run(call.run)
-            else:
-                call.enter()
-            if number in calls:
-                call = None
-            if self._reader != me:
-                return
+                else:
+                    call.enter()
+                if number in calls:
+                    call = None
+                if self._reader != me:
+                    return
         self._arrived.popleft()
 
     # --- calls ---------------------------------------------------------------------------------

@@ -328,7 +328,6 @@ class BurstCall(UsualCall):
             self._over = over = host.dispatcher.accept()
             if isinstance(self._arguments, Exception):
                 raise self._arguments
-            host.table.use(self._handle)
             result, typeid = host.dispatcher.begin(
                 *(caller, self._handle, self._method, self._arguments, _NO_KEYWORDS)
             )

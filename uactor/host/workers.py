@@ -169,6 +169,11 @@ class Watch(contextlib.AbstractContextManager[None]):
     def __exit__(self, *exception: object) -> None:
         self._ended += 1
 
+    def next(self) -> None:
+        """Know that a job has ended and the next one begins, within the context."""
+        self._ended += 1
+        self._begun += 1
+
     def _look(self) -> None:
         if self._seen != self._begun:
             self._seen, self._quiet = self._begun, 0
