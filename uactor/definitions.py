@@ -71,6 +71,7 @@ class Definitions:
         self._received: dict[int, bytes] = {}
         self._made: dict[int, Any] = {}
         self.unsure = False  # whether something has been sent that the other side may not have
+        self.has_any = False  # whether something has been received
 
     # --- the sender ----------------------------------------------------------------------------
 
@@ -116,6 +117,7 @@ class Definitions:
     def receive(self, definitions: Sequence[pb.Definition]) -> None:
         """Take what comes along with a message. Nothing is made of it before it is used."""
         for definition in definitions:
+            self.has_any = True
             if definition.number not in self._made:
                 self._received[definition.number] = definition.data
 
@@ -134,8 +136,6 @@ class Definitions:
 
     def used_by(self, load: Callable[..., Any], *args: Any) -> Any:
         """Return what ``load`` makes of a pickle that may use them, on this thread."""
-        if not self._made and not self._received:
-            return load(*args)
         outer, _local.definitions = _local.definitions, self
         try:
             return load(*args)

@@ -456,7 +456,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     :raises SerializationError: when it can't be rebuilt in this process.
     """
     try:
-        return pickle.loads(data, buffers=buffers)
+        return pickle.loads(data, buffers=buffers) if buffers else pickle.loads(data)
     except UActorException:
         raise
     except Exception as error:
@@ -705,7 +705,7 @@ def _unpickled(
 
 def loads_with(definitions: Definitions | None, data: Any, buffers: Iterable[Any] = ()) -> Any:
     """Rebuild a pickled value that may name what a session remembers; see :func:`loads`."""
-    if definitions is None:
+    if definitions is None or not definitions.has_any:
         return loads(data, buffers)
     return definitions.used_by(loads, data, buffers)
 

@@ -61,6 +61,10 @@ class Answers:
         try:
             with self._accepted:
                 value, typeid = self._host.exchange.run(caller, handle, method, data)
+                if not typeid and self._limit < 0 and not (caller.undo or caller.interrupt.fired):
+                    answer = usual.result(number, value)  # as encode() does, for most
+                    if answer is not None:
+                        return answer
                 return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             response = pb.SessionResponse(id=number)

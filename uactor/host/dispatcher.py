@@ -17,7 +17,7 @@ from uactor.calls import CurrentCall, run_in, running
 from uactor.errors import ActorDiedError, NotExposedError
 from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
-from uactor.host.loop import Loop, is_unfinished
+from uactor.host.loop import FINISHED, Loop, is_unfinished
 from uactor.host.mailbox import Mailbox
 from uactor.host.objects import LOCAL, Entry, ObjectTable
 from uactor.host.primitives import Locks
@@ -136,7 +136,9 @@ class Dispatcher:
         """
         if self._mailbox is None:  # without a context, which takes time
             result, typeid = self.begin(caller, handle, method, args, kwargs)
-            return self._finished(caller, result), typeid
+            if type(result) not in FINISHED:
+                result = self._finished(caller, result)
+            return result, typeid
         with self.turn(caller, handle, method):
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             return self._finished(caller, result), typeid
