@@ -19,7 +19,7 @@ import pytest
 from tests.rpc import KEYED, Client, call_request, dialled, failing
 from tests.support import TRANSPORT, Actor, eventually
 from uactor import local
-from uactor.handles import socket_path
+from uactor.handles import behind, socket_path
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane')
@@ -149,6 +149,28 @@ def test_the_end_of_a_killed_actor_is_seen_from_the_porch(house: Any) -> None:
                 client.rpc('Describe')
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_what_a_killed_process_has_left_keeps_nobody_away(house: Any) -> None:
+    path = behind(path_of(house))
+    os.mkdir(os.path.dirname(path))
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(path)
+    with guest(house) as client:
+        assert client.call('has_server') is True
+
+
+def test_where_the_server_can_not_listen_nobody_is_served_and_the_actor_goes_on(
+    house: Any,
+) -> None:
+    obstacle = Path(behind(path_of(house))).parent
+    obstacle.write_text('a file of somebody')
+    with guest(house) as client, failing('UNAVAILABLE'):
+        client.rpc('Describe')
+    assert house.pid()
+    obstacle.unlink()
+    with guest(house) as client:
+        assert client.call('has_server') is True
 
 
 @pytest.mark.parametrize('visited', [False, True], ids=['nobody came', 'somebody came'])

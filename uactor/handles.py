@@ -86,9 +86,10 @@ def socket_path(address: str) -> str | None:
 def behind(path: str) -> str:
     """Return where the gRPC server listens that is made when somebody has come to ``path``.
 
-    Its socket is given that name then, but ``getpeername()`` goes on saying the first one.
+    In a directory of its own, until its socket is given that name; ``getpeername()`` goes on
+    saying the first one.
     """
-    return f'{path}g'
+    return f'{path}g/s'
 
 
 def host_port(address: str) -> tuple[str, int]:

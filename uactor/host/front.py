@@ -102,7 +102,7 @@ class Front:
             if self._stopped:
                 return False
             server = self._made()
-            _bind(server, f'unix:{path}', insecure=False)
+            _add_port(server, f'unix:{path}')
             server.start()
             self._server = server
             return True

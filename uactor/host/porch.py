@@ -63,10 +63,27 @@ class Porch:
         with self._lock:
             if not self._served:
                 _check_resources()
-                if self._serve(behind(self._path)):
-                    os.rename(behind(self._path), self._path)
-                    self._served = True
+                self._served = self._open()
             return self._served
+
+    def _open(self) -> bool:
+        """Have the server made, and give its socket the name of the address; tell if that is done.
+
+        The actor's own code is running: what files it makes is not to depend on this, as it would
+        if the socket were private by the umask, and not by its directory.
+        """
+        path = behind(self._path)
+        directory = os.path.dirname(path)
+        _clear(directory, path)  # of a process that was killed in the middle of this
+        os.mkdir(directory, 0o700)
+        try:
+            if not self._serve(path):
+                return False
+            os.chmod(path, 0o600)
+            os.rename(path, self._path)
+            return True
+        finally:
+            _clear(directory, path)
 
     def _pass(self, client: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
@@ -82,6 +99,13 @@ class Porch:
         """Have nobody come any more."""
         with self._lock:  # who opens the server gets done before the socket's name is removed
             self.listener.close()
+
+
+def _clear(directory: str, path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(directory)
 
 
 def _check_resources() -> None:
