@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +41,10 @@ class Burst(Bench):
 
     def meet(self, number: int) -> int:
         self._barrier.wait(20)
+        return number
+
+    def nap(self, number: int, seconds: float) -> int:
+        time.sleep(seconds)
         return number
 
     def caller(self, number: int) -> str:
@@ -101,6 +107,15 @@ def test_results_come_while_a_later_call_of_the_burst_runs(actor: Any) -> None:
     assert next(results) == 1
     actor.event('second').set()
     assert next(results) == 2
+
+
+def test_no_call_is_lost_that_takes_about_as_long_as_it_takes_to_notice(actor: Any) -> None:
+    """Another thread goes on with a burst when a call has not come back by then."""
+    chance = random.Random(7)
+    for _ in range(40):
+        count = chance.choice([1, 5, 64, 150])
+        times = [chance.choice([0] * 20 + [chance.uniform(0.002, 0.02)]) for _ in range(count)]
+        assert list(actor.nap.map(range(count), times)) == [*range(count)]
 
 
 def test_each_call_of_a_burst_knows_what_it_is(actor: Any) -> None:

@@ -63,6 +63,7 @@ class Pipeline:
         self._arrived: collections.deque[pb.SessionRequest | Usual | Burst] = collections.deque()
         self._results: collections.deque[tuple[int, Any]] = collections.deque()
         self._reader = 0  # which thread reads
+        self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
         self._watch = Watch(self._spread)
         self._spread_until = 0.0
 
@@ -133,6 +134,9 @@ class Pipeline:
         self._responses.wake()
         self._spread_until = time.monotonic() + _SPREAD
         before, self._reader = self._reader, 0
+        burst = self._bursts.pop(before, None)
+        if burst is not None:
+            self._arrived.appendleft(burst)
         try:
             self._start_reading()
         except RuntimeError:
@@ -169,25 +173,27 @@ class Pipeline:
         asked = request.call_all
         try:
             arguments: Iterable[Any] = self.host.exchange.arguments_of_all(asked)
-        except Exception as error:  # each call is told
-            arguments = itertools.repeat(error, asked.count)
-        return Burst(asked.handle, asked.method, enumerate(arguments, request.id))
+        except Exception as error:  # each call is told; it takes a byte of the pickle at least
+            told = min(asked.count, len(asked.arguments.data))
+            arguments = itertools.repeat(error, told)
+        releases, numbered = tuple(request.releases), enumerate(arguments, request.id)
+        return Burst(releases, asked.handle, asked.method, numbered)
 
     def _take_arrived(self, me: int) -> bool:
         """Take what has come; tell whether this thread still reads."""
-        arrived = self._arrived
-        while self._reader == me and arrived:
-            request = arrived[0]
+        while self._reader == me:
+            try:
+                request = self._arrived.popleft()
+            except IndexError:
+                return self._reader == me
             if isinstance(request, Burst):
-                self._take_burst(me, request)  # it stays until all of it is taken
-                continue
-            arrived.popleft()
-            if isinstance(request, tuple):
+                self._take_burst(me, request)
+            elif isinstance(request, tuple):
                 self._calls[request[0]] = call = UsualCall(self, *request)
                 call.enter()
             else:
                 self._take(request)
-        return self._reader == me
+        return False
 
     def _take(self, request: pb.SessionRequest) -> None:
         if request.releases:
@@ -212,9 +218,13 @@ class Pipeline:
 
         What is made for a call serves the next one, unless that one goes on.
         """
+        releases, burst.releases = burst.releases, ()
+        if releases:
+            self.host.table.release(releases, self.caller.client_id)
         call, calls, watch = None, self._calls, self._watch
         free = self._is_free(me) and not self.host.dispatcher.has_mailbox
         self.host.table.use(burst.handle)
+        self._bursts[me] = burst
         with watch if free else nullcontext():
             for number, arguments in burst.calls:
                 if call is None or call.caller.interrupt.fired:
@@ -228,9 +238,9 @@ class Pipeline:
                     call.enter()
                 if number in calls:
                     call = None
-                if self._reader != me:
+                if self._reader != me:  # who reads now has the rest of it
                     return
-        self._arrived.popleft()
+        self._bursts.pop(me, None)
 
     # --- calls ---------------------------------------------------------------------------------
 

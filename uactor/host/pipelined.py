@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -291,14 +291,21 @@ class UsualCall(MethodCall):
 class Burst:
     """Calls of one method that came together.
 
-    :ivar calls: of those that have not begun, number and arguments, or why there are none.
+    :ivar releases: what is to be released before.
+    :ivar calls: of those that have not begun, number and arguments, or why there are none. Threads
+        may draw from it at the same time.
     """
 
-    __slots__ = ('calls', 'handle', 'method')
+    __slots__ = ('calls', 'handle', 'method', 'releases')
 
     def __init__(
-        self, handle: str, method: str, calls: Iterator[tuple[int, tuple[Any, ...] | Exception]]
+        self,
+        releases: tuple[str, ...],
+        handle: str,
+        method: str,
+        calls: enumerate[tuple[Any, ...] | Exception],
     ) -> None:
+        self.releases = releases
         self.handle = handle
         self.method = method
         self.calls = calls
