@@ -15,6 +15,7 @@ from uactor.errors import (
     Executed,
     SerializationError,
     UActorException,
+    VersionError,
 )
 from uactor.local import BurstReceiver, Call, Receiver, Resolve
 from uactor.timers import Timer, timers
@@ -106,13 +107,13 @@ class Pending:
             value = self._decode(response, self._call.resolve)
         except BaseException as error:  # what the method raised, SystemExit for one
             self.fail(number, error)
-            return self.size
-        if more:
-            cast('StreamReceiver', self._receiver).item(value)
-            return 0
-        self._stop_timer()
-        self._receiver.receive(value)
-        return self.size
+        else:
+            if more:
+                cast('StreamReceiver', self._receiver).item(value)
+            else:
+                self._stop_timer()
+                self._receiver.receive(value)
+        return 0 if more else self.size
 
     def fail(self, number: int, error: BaseException) -> None:
         """End with an error."""
@@ -175,8 +176,13 @@ class CallBurst:
         return self.take_all(number, [value])
 
     def results(self, response: pb.SessionResponse) -> Sequence[Any]:
-        """Return the results that a response has of some of the calls."""
+        """Return the results that a response has of some of the calls.
+
+        :raises VersionError: when it has more than there are calls.
+        """
         found: Sequence[Any] = self._decode(response, self._call.resolve)
+        if response.id + len(found) > self.number + self.count:
+            raise VersionError('the actor has answered calls that were not made')
         return found
 
     def take_all(self, number: int, values: Sequence[Any]) -> int:
