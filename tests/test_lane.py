@@ -27,7 +27,7 @@ import pytest
 import uactor
 from tests.support import eventually
 from tests.test_handshake import HELLO, KEY, Trap, call, proof, welcome
-from uactor import board
+from uactor import board, lane
 from uactor.lane import Lane, LaneError, OversizedError, path_of
 from uactor.v1 import actor_pb2 as pb
 
@@ -666,3 +666,77 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
     for size in (1, board.ROOM // 2, board.ROOM, 9000, 1_000_000):
         assert target.take(b'x' * size) == b'x' * size
     assert [target.take(number) for number in range(1000)] == list(range(1000))
+
+
+# --- two ends, two cores -------------------------------------------------------------------------
+
+with_cores = pytest.mark.skipif(
+    not hasattr(os, 'sched_setaffinity') or len(os.sched_getaffinity(0)) < 2,
+    reason='there is one core only, or no way to choose one',
+)
+
+
+@with_boards
+def test_the_ends_of_a_lane_know_when_they_are_on_the_same_core() -> None:
+    mapping = mmap.mmap(-1, board.SIZE)
+    ours, theirs = board.Board(mapping, 0), board.Board(mapping, 1)
+    assert not ours.meets(0)
+    assert theirs.meets(0)
+    assert not theirs.meets(1)
+    assert not theirs.meets(-1)
+    assert not ours.meets(-1)
+
+
+@with_cores
+def test_a_thread_goes_on_on_another_core_and_may_use_all_of_them_still() -> None:
+    allowed, cores = os.sched_getaffinity(0), []
+
+    def work() -> None:
+        before = lane._core()
+        os.sched_setaffinity(0, {before})
+        os.sched_setaffinity(0, allowed)
+        lane._leave_core(before)
+        cores.extend([before, lane._core()])
+        assert os.sched_getaffinity(0) == allowed
+
+    def parted() -> bool:
+        cores.clear()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return cores[0] != cores[1]
+
+    assert eventually(parted)  # the system may take it back at once
+    assert set(cores) <= allowed
+
+
+@with_boards
+@pytest.mark.parametrize('room', [True, False])
+@pytest.mark.parametrize('end', [0, 1])
+@pytest.mark.parametrize('others', [3, 4])
+def test_only_the_actors_end_moves_and_only_to_an_idle_core_from_one_that_both_have(
+    monkeypatch: pytest.MonkeyPatch, room: bool, end: int, others: int
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(lane, '_core', lambda: 3)
+    monkeypatch.setattr(lane, '_is_room', lambda: room)
+    monkeypatch.setattr(lane, '_leave_core', left.append)
+    mapping = mmap.mmap(-1, board.SIZE)
+    board.Board(mapping, 1 - end).meets(others)
+    one, other = socket.socketpair()
+    with one, other:
+        end_of_lane = Lane(one)
+        end_of_lane.share(mapping, end)
+        end_of_lane._step_aside(board.Board(mapping, end))
+    assert left == ([3] if room and end == 1 and others == 3 else [])
+
+
+def test_there_is_no_room_when_more_threads_want_to_run_than_there_are_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(cores + 1)]
+    try:
+        eventually(lambda: not lane._is_room())
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()

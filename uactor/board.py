@@ -34,7 +34,7 @@ ROOM = _HALF - 128
 """Largest message that finds place, in bytes."""
 
 # Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
-_AWAKE, _TAKEN = 0, 1
+_AWAKE, _TAKEN, _CORE = 0, 1, 2
 _NUMBER, _LENGTH, _BEFORE, _RESTING = 16, 17, 18, 19
 _WORD = 4
 _MESSAGE = 20 * _WORD
@@ -49,11 +49,12 @@ class Board:
     """One end of a board. One thread puts at a time, and one takes.
 
     :param descriptor: of the memory.
-    :param end: which end this is, 0 or 1.
+    :ivar end: which end this is, 0 or 1.
     """
 
     def __init__(self, mapping: mmap.mmap, end: int) -> None:
         self._mapping = mapping
+        self.end = end
         words = memoryview(mapping).cast('I')
         half = _HALF // _WORD
         self._out, self._in = words[end * half :][:half], words[(1 - end) * half :][:half]
@@ -105,6 +106,14 @@ class Board:
     def is_resting(self) -> bool:
         """Whether the other end has said so, and has sent nothing since."""
         return self._in[_RESTING] == 1
+
+    def meets(self, core: int) -> bool:
+        """Say which core this end runs on; tell whether the other end has said the same.
+
+        :param core: its number; -1 for whichever.
+        """
+        self._in[_CORE] = core + 1
+        return self._out[_CORE] == core + 1 > 0
 
     def wake(self) -> None:
         """Let the other end put messages: this one looks for them."""

@@ -14,6 +14,7 @@ there is a core to spare, and no other thread of this process wants to do the sa
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import select
@@ -25,6 +26,8 @@ from time import perf_counter
 
 from uactor.board import ASLEEP, Board
 from uactor.turns import turns
+
+log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
@@ -50,6 +53,10 @@ _FURTHER = 16
 """The same, afterwards. Looking at the socket lets other threads run."""
 _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
+_OFTEN = 128
+"""After how many times in a row, and twice as many, and so on, it is found out who that is."""
+_PROCESSOR = 36
+"""Where in what the system says of a thread, behind its name, the number of its core is."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
 
@@ -88,6 +95,30 @@ def _make_way() -> bool:
     return perf_counter() > before + _SQUEEZED
 
 
+def _core() -> int:
+    """Return the number of the core that this thread runs on; -1 when the system does not tell."""
+    try:
+        with open('/proc/thread-self/stat') as stat:
+            return int(stat.read().rpartition(')')[2].split()[_PROCESSOR])
+    except OSError:
+        return -1
+
+
+def _is_room() -> bool:
+    """Tell whether there are as many cores as threads, of any process, that want to run."""
+    with open('/proc/loadavg') as load:
+        runnable = int(load.read().split()[3].partition('/')[0])
+    return runnable <= len(os.sched_getaffinity(0))
+
+
+def _leave_core(core: int) -> None:
+    """Have this thread go on on another core, if it may, and stay or not as the system sees fit."""
+    allowed = os.sched_getaffinity(0)
+    if allowed - {core}:
+        os.sched_setaffinity(0, allowed - {core})
+        os.sched_setaffinity(0, allowed)
+
+
 def _spare_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0)) - 1
@@ -121,6 +152,7 @@ class Lane:
         self._worth = int(calls)  # of looking: it is looked while this is positive
         self._soon = 0  # how many messages in a row came soon after going to sleep
         self._squeezed = False  # whether another thread has run on the core of this one
+        self._in_a_row = 0  # how many times it has
         self._ended = 0.0  # when the last answer was received
         self._trial = 1  # after how many of them looking is tried again
 
@@ -346,6 +378,29 @@ class Lane:
             if now > end or board.is_resting or (_latest is not self and not self._calls):
                 return None
             self._squeezed = _make_way()
+            if self._squeezed:
+                self._in_a_row += 1
+                if self._in_a_row >= _OFTEN and self._in_a_row.bit_count() == 1:
+                    self._step_aside(board)
+            elif self._in_a_row:
+                self._in_a_row = 0
+                board.meets(-1)
+
+    def _step_aside(self, board: Board) -> None:
+        """Leave the core of this thread to the other end, if that runs on it, too, and one is idle.
+
+        The system may leave both there for a hundred milliseconds: either one wants to run only
+        while the other does not.
+        """
+        core = _core()
+        if board.meets(core) and board.end:  # one of them does
+            self._in_a_row = 0
+            board.meets(-1)
+            try:
+                if _is_room():
+                    _leave_core(core)
+            except OSError as error:
+                log.debug('the ends of a lane stay on one core: %s', error)
 
     @property
     def is_unread(self) -> bool:
