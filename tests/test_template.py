@@ -109,6 +109,10 @@ def test_an_actor_that_has_actors_gets_a_template_of_its_own(template: psutil.Pr
 # --- nobody can tell -----------------------------------------------------------------------------
 
 
+SIGNALS = 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt'
+"""What there is of signals, but for how many are queued for all processes of the user."""
+
+
 def traits() -> dict[str, Any]:
     """Return what could tell a forked process from a fresh interpreter."""
     process = psutil.Process()
@@ -117,7 +121,7 @@ def traits() -> dict[str, Any]:
             (stream.name, stream.encoding, stream.errors, stream.line_buffering)
             for stream in (sys.stdin, sys.stdout, sys.stderr)
         ],
-        'status': status('Umask', 'Sig', 'Shd', 'Cap', 'Uid', 'Gid', 'Groups', 'NSpgid', 'NSsid'),
+        'status': status('Umask', *SIGNALS, 'Cap', 'Uid', 'Gid', 'Groups', 'NSpgid', 'NSsid'),
         'limits': pathlib.Path('/proc/self/limits').read_text(),
         'priority': (process.nice(), process.cpu_affinity()),
         'name': pathlib.Path('/proc/self/comm').read_text(),
