@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 NPM_BIN := node_modules/.bin
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl
 
+# The tests begin hundreds of interpreters: without this each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
