@@ -303,7 +303,7 @@ class Burst:
         releases: tuple[str, ...],
         handle: str,
         method: str,
-        calls: enumerate[tuple[Any, ...] | Exception],
+        calls: enumerate[Any],
     ) -> None:
         self.releases = releases
         self.handle = handle
