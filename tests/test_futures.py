@@ -127,6 +127,23 @@ def test_a_call_that_waits_does_not_stop_the_one_that_it_waits_for(bench: Any) -
     assert sorted(future.result() for future in waiting) == [*range(100)]
 
 
+def test_a_call_is_known_before_it_can_be_answered(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = bench._connection._link.pipeline()
+    known: list[bool] = []
+    put = pipeline._unsent.put_numbered
+
+    def noted(number: int, message: bytes) -> None:
+        known.append(pipeline.awaits(number))
+        put(number, message)
+
+    monkeypatch.setattr(pipeline._unsent, 'put_numbered', noted)
+    assert bench.echo.future(1).result() == 1
+    assert list(bench.echo.map(range(3))) == [0, 1, 2]
+    assert known == [True, True]
+
+
 def test_workers_in_the_actor_end_when_there_is_nothing_to_do(bench: Any) -> None:
     event = bench.event('open')
     waiting = [event.wait.future() for _ in range(30)]

@@ -243,13 +243,10 @@ class Pipeline:
             message = encoded(self._number)
             pending.size = len(message)
             self._asked += len(message)
-            self._unsent.put_numbered(self._number, message)
-            end = self._number + pending.count
-            if pending.count == 1:
-                self._pending[self._number] = pending
-            else:
-                self._pending.update(dict.fromkeys(range(self._number, end), pending))
-            self._number = end
+            for number in range(self._number, self._number + pending.count):
+                self._pending[number] = pending
+            self._unsent.put_numbered(self._number, message)  # from now on it may be answered
+            self._number += pending.count
         if held:
             return
         if alone:
