@@ -28,7 +28,6 @@ class Burst(Bench):
     def __init__(self) -> None:
         super().__init__()
         self._same: list[int] = []
-        self._calls: list[Any] = []
         self._barrier = threading.Barrier(6)
 
     def gather(self, number: int) -> list[int]:
@@ -44,6 +43,7 @@ class Burst(Bench):
         return number
 
     def nap(self, number: int, seconds: float) -> int:
+        """Take as long as that: whether it is noticed is what the test is about."""
         time.sleep(seconds)
         return number
 

@@ -29,8 +29,8 @@ class House(Actor):
     """Knows who is in it."""
 
     def has_server(self) -> bool:
-        serves: bool = local.host._front.serves  # type: ignore[union-attr]
-        return serves
+        server = local.host._front._server  # type: ignore[union-attr]  # of the host itself
+        return server is not None
 
     def on_the_porch(self) -> int:
         """Return how many threads pass on what first connections bring."""

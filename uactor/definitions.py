@@ -71,7 +71,7 @@ class Definitions:
         self._received: dict[int, bytes] = {}
         self._made: dict[int, Any] = {}
         self.unsure = False  # whether something has been sent that the other side may not have
-        self.has_any = False  # whether something has been received
+        self.has_any = False  # whether something has been received: each call asks
 
     # --- the sender ----------------------------------------------------------------------------
 

@@ -469,8 +469,8 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 # --- values for Python peers ----------------------------------------------------------------
 
 
-_SCALARS = frozenset([type(None), bool, int, float, str, bytes])
-_OF_ANY_LENGTH = frozenset([str, bytes])
+SCALARS = frozenset([type(None), bool, int, float, str, bytes])
+OF_ANY_LENGTH = frozenset([str, bytes])
 
 
 def put_scalar(message: pb.Value, value: Any, channel: Carrier | None = None) -> bool:
@@ -790,7 +790,7 @@ def encode_arguments(
 ) -> bytes | None:
     """Return the pickle of the arguments of a call if it is small, and all that travels.
 
-    Otherwise put the arguments into the ``request``. For those that are not plain.
+    Otherwise put the arguments into the ``request``.
 
     :param channel: takes what is large.
     :param definitions: what the session remembers.
@@ -802,6 +802,9 @@ def encode_arguments(
             for name, value in kwargs.items():
                 message.kwargs[name].CopyFrom(encode_native(value, share))
         return None
+    data = plain_arguments(args, kwargs)
+    if data is not None:
+        return data
     if not _BULKY.isdisjoint(map(type, args)):
         args = tuple(map(_bulk, args))
     with passage():
@@ -821,7 +824,7 @@ def _are_plain(values: Iterable[Any]) -> bool:
     """Tell whether all values are scalars, and small by themselves."""
     for value in values:  # pickling what is large, to see that it is, would copy it
         kind = type(value)
-        if kind not in _SCALARS or (kind in _OF_ANY_LENGTH and len(value) >= LARGE):
+        if kind not in SCALARS or (kind in OF_ANY_LENGTH and len(value) >= LARGE):
             return False
     return True
 

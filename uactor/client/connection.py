@@ -124,17 +124,17 @@ class Connection:
         link = self._link
         session = link.session()
         usually = outer is None and timeout is None and not link.pending
-        data = values.plain_arguments(args, kwargs) if session.serializer != 'native' else None
-        if data is not None and usually:  # as most calls do, without further ado
-            return self._usual(session, usual.called(handle, method), data, resolve)
+        if usually and session.serializer != 'native':  # as most calls do, without further ado
+            data = values.plain_arguments(args, kwargs)
+            if data is not None:
+                return self._usual(session, usual.called(handle, method), data, resolve)
         request = pb.SessionRequest()
         message = request.call
-        if data is None:
-            data = values.encode_arguments(
-                *(lambda: message, args, kwargs, session.serializer, session.by_value, handle_of),
-                session.memory,
-                session.definitions,
-            )
+        data = values.encode_arguments(
+            *(lambda: message, args, kwargs, session.serializer, session.by_value, handle_of),
+            session.memory,
+            session.definitions,
+        )
         if data is not None:
             if usually:
                 return self._usual(session, usual.called(handle, method), data, resolve)
@@ -209,13 +209,9 @@ class Connection:
         def message() -> pb.CallRequest:
             return request.open_stream.call if call.window else request.call
 
-        data = None
-        if terms.serializer != 'native':
-            data = values.plain_arguments(call.args, call.kwargs)
-        if data is None:
-            data = values.encode_arguments(
-                *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
-            )
+        data = values.encode_arguments(
+            *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
+        )
         if data is not None:
             plain = timeout is None and outer is None and not call.window and not terms.limit
             if plain and not self._link.pending:

@@ -23,9 +23,8 @@ Usual = tuple[int, str, str, bytes | memoryview]
 """Number, handle, method and pickled arguments of a usual call; see :mod:`uactor.usual`."""
 
 
-_BRIEF = frozenset([type(None), bool, int, float])
-_OF_ANY_LENGTH = str, bytes
-_BRIEF_LENGTH = 1 << 10
+_BRIEF = 1 << 10
+"""Most characters, or bytes, of a result that goes together with others."""
 
 
 class Answers:
@@ -61,10 +60,6 @@ class Answers:
         try:
             with self._accepted:
                 value, typeid = self._host.exchange.run(caller, handle, method, data)
-                if not typeid and self._limit < 0 and not (caller.undo or caller.interrupt.fired):
-                    answer = usual.result(number, value)  # as encode() does, for most
-                    if answer is not None:
-                        return answer
                 return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             response = pb.SessionResponse(id=number)
@@ -92,9 +87,9 @@ class Answers:
     def is_brief(self, value: Any) -> bool:
         """Tell whether a result can go together with others."""
         kind = type(value)
-        return self._limit < 0 and (
-            kind in _BRIEF or (kind in _OF_ANY_LENGTH and len(value) <= _BRIEF_LENGTH)
-        )
+        if self._limit >= 0 or kind not in values.SCALARS:
+            return False
+        return kind not in values.OF_ANY_LENGTH or len(value) <= _BRIEF
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Do what a request asks for and return the response.

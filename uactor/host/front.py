@@ -107,11 +107,6 @@ class Front:
             self._server = server
             return True
 
-    @property
-    def serves(self) -> bool:
-        """Whether there is a server."""
-        return self._server is not None
-
     def announce_end(self) -> None:
         """Let health checks know that the actor ends."""
         self._health.enter_graceful_shutdown()

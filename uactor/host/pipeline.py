@@ -157,27 +157,15 @@ class Pipeline:
             self.wake()
             raise
 
-    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | Usual | Burst]:
+    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | Usual]:
         messages = usual.parts(message, _MORE_REQUESTS)
-        if messages is not None:
-            for one in messages:
-                yield self.answers.read_usual(one) or self._unpacked(self._decode(one))
+        if messages is None:
+            request = self._decode(message)
+            yield request
+            yield from request.more
             return
-        request = self._decode(message)
-        yield self._unpacked(request)
-        yield from map(self._unpacked, request.more)
-
-    def _unpacked(self, request: pb.SessionRequest) -> pb.SessionRequest | Burst:
-        if not request.HasField('call_all'):
-            return request
-        asked = request.call_all
-        try:
-            arguments: Iterable[Any] = self.host.exchange.arguments_of_all(asked)
-        except Exception as error:  # each call is told; it takes a byte of the pickle at least
-            told = min(asked.count, len(asked.arguments.data))
-            arguments = itertools.repeat(error, told)
-        releases, numbered = tuple(request.releases), enumerate(arguments, request.id)
-        return Burst(releases, asked.handle, asked.method, numbered)
+        for one in messages:
+            yield self.answers.read_usual(one) or self._decode(one)
 
     def _take_arrived(self, me: int) -> bool:
         """Take what has come; tell whether this thread still reads."""
@@ -192,10 +180,10 @@ class Pipeline:
                 self._calls[request[0]] = call = UsualCall(self, *request)
                 call.enter()
             else:
-                self._take(request)
+                self._take(request, me)
         return False
 
-    def _take(self, request: pb.SessionRequest) -> None:
+    def _take(self, request: pb.SessionRequest, me: int) -> None:
         if request.releases:
             self.host.table.release(request.releases, self.caller.client_id)
         kind = request.WhichOneof('kind')
@@ -209,18 +197,26 @@ class Pipeline:
             known = self._calls.get(request.credit.request_id)
             if isinstance(known, StreamCall):
                 known.grant(request.credit.items)
+        elif kind == 'call_all':
+            self._take_burst(me, self._burst_of(request))
         elif kind is not None and kind != 'proof':
             self._calls[request.id] = call = KINDS.get(kind, Call)(self, request, kind)
             call.enter()
+
+    def _burst_of(self, request: pb.SessionRequest) -> Burst:
+        asked = request.call_all
+        try:
+            arguments: Iterable[Any] = self.host.exchange.arguments_of_all(asked)
+        except Exception as error:  # each call is told; it takes a byte of the pickle at least
+            told = min(asked.count, len(asked.arguments.data))
+            arguments = itertools.repeat(error, told)
+        return Burst(asked.handle, asked.method, enumerate(arguments, request.id))
 
     def _take_burst(self, me: int, burst: Burst) -> None:
         """Take the calls of a burst, as long as this thread reads.
 
         What is made for a call serves the next one, unless that one goes on.
         """
-        releases, burst.releases = burst.releases, ()
-        if releases:
-            self.host.table.release(releases, self.caller.client_id)
         call, calls, watch = None, self._calls, self._watch
         free = self._is_free(me) and not self.host.dispatcher.has_mailbox
         self.host.table.use(burst.handle)
@@ -284,9 +280,7 @@ class Pipeline:
         """Send the result of a call of a burst, together with those of others."""
         if self._calls.pop(number, None) is not None:
             self._results.append((number, result))
-            if (
-                self._reader != threading.get_ident()
-            ):  # which gathers, once it has done what there is
+            if self._reader != threading.get_ident():  # see _put()
                 self._gather()
                 self._responses.wake()
 

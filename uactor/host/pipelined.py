@@ -291,21 +291,13 @@ class UsualCall(MethodCall):
 class Burst:
     """Calls of one method that came together.
 
-    :ivar releases: what is to be released before.
     :ivar calls: of those that have not begun, number and arguments, or why there are none. Threads
         may draw from it at the same time.
     """
 
-    __slots__ = ('calls', 'handle', 'method', 'releases')
+    __slots__ = ('calls', 'handle', 'method')
 
-    def __init__(
-        self,
-        releases: tuple[str, ...],
-        handle: str,
-        method: str,
-        calls: enumerate[Any],
-    ) -> None:
-        self.releases = releases
+    def __init__(self, handle: str, method: str, calls: enumerate[Any]) -> None:
         self.handle = handle
         self.method = method
         self.calls = calls
@@ -332,7 +324,7 @@ class BurstCall(UsualCall):
         try:
             if interrupt.fired:
                 raise Interrupted
-            self._over = over = host.dispatcher.accept()
+            self._over = host.dispatcher.accept()
             if isinstance(self._arguments, Exception):
                 raise self._arguments
             result, typeid = host.dispatcher.begin(
@@ -344,10 +336,7 @@ class BurstCall(UsualCall):
         if typeid or interrupt.fired or caller.undo or not pipeline.answers.is_brief(result):
             self._go_on(result, typeid)
             return
-        self._over = None
-        over()
-        if self._leave is not None:
-            self._leave_turn()
+        self._end()
         pipeline.end_with_scalar(self._number, result)
 
 

@@ -33,7 +33,6 @@ GRACE = 1.0
 """How long calls that are running may go on when the actor ends, in seconds."""
 
 _ANYWHERE = '0.0.0.0', '::'
-_MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
 
 @dataclass(frozen=True)
