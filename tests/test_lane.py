@@ -528,6 +528,16 @@ def test_whoever_hangs_up_wakes_the_one_that_waits(ends: tuple[Lane, Lane]) -> N
     assert not ours.is_open()
 
 
+def test_a_lane_that_has_been_closed_can_be_asked_whether_it_is_open(
+    ends: tuple[Lane, Lane],
+) -> None:
+    """The thread that accepts asks for each, and may be late."""
+    ours, _ = ends
+    assert ours.is_open()
+    ours.close()
+    assert not ours.is_open()
+
+
 # --- the board ------------------------------------------------------------------------------
 
 with_boards = pytest.mark.skipif(not board.POSSIBLE, reason='boards need the memory model of x86')

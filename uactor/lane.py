@@ -408,9 +408,11 @@ class Lane:
         return self._board is not None and self._board.is_unread
 
     def is_open(self) -> bool:
-        """Tell whether the other end is there. Any thread may ask."""
-        probe = select.poll()
-        probe.register(self.socket, GONE)
+        """Tell whether the other end is there. Any thread may ask, also once this is closed."""
+        probe, descriptor = select.poll(), self.socket.fileno()
+        if descriptor < 0:
+            return False
+        probe.register(descriptor, GONE)
         return not probe.poll(0)
 
     def hang_up(self) -> None:
