@@ -59,7 +59,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stands_in_line(turns: Turns, count: int = 1) -> None:
-    eventually(lambda: len(turns._waiting) == count)
+    eventually(lambda: len(turns.waiting) == count)
 
 
 def test_the_first_thread_has_its_turn_at_once(turns: Turns) -> None:
@@ -171,7 +171,7 @@ def test_nobody_waits_for_a_turn_for_long(turns: Turns) -> None:
     turns.take(ONE, in_a_row(), nothing)  # and never comes back
     turns.take(OTHER, in_a_row(), nothing)
     assert turns.holder == ONE
-    assert not turns._waiting
+    assert not turns.waiting
 
 
 def test_a_call_within_a_call_needs_no_other_turn(turns: Turns) -> None:
@@ -195,7 +195,7 @@ def test_a_wait_that_ctrl_c_ends_leaves_the_line(
     begun(interrupt)
     with pytest.raises(KeyboardInterrupt):
         turns.take(OTHER, in_a_row(), nothing)
-    assert not turns._waiting
+    assert not turns.waiting
     turns.leave(ONE)
     assert turns.holder == 0
 

@@ -35,10 +35,18 @@ ROOM = _HALF - 128
 
 # Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
 _AWAKE, _TAKEN, _CORE = 0, 1, 2
-_NUMBER, _LENGTH, _BEFORE, _RESTING = 16, 17, 18, 19
+_LATEST, _BEFORE, _RESTING = 16, 17, 18
 _WORD = 4
 _MESSAGE = 20 * _WORD
-_WRAP = 1 << 32
+
+# The latest message is told by a word that has a number, and behind it the length.
+_LENGTH_BITS = 12
+_LENGTH = (1 << _LENGTH_BITS) - 1
+_NUMBER = ((1 << 30) - 1) & ~_LENGTH  # so far, Python counts fast
+_ONE = 1 << _LENGTH_BITS
+
+WRAP = 1 << 32
+"""What messages by the socket are counted up to."""
 
 NOT, DONE, ASLEEP = range(3)
 """What has become of a message: there is no place for it; it is there; it is there, and the other
@@ -59,38 +67,46 @@ class Board:
         half = _HALF // _WORD
         self._out, self._in = words[end * half :][:half], words[(1 - end) * half :][:half]
         self._out_at, self._in_at = end * _HALF + _MESSAGE, (1 - end) * _HALF + _MESSAGE
-        self._put = self._taken = 0
-        self._barrier = threading.Lock()
+        self._put = self._taken = self._before = 0
+        self._barrier = threading.Lock()  # Python's only way to one
 
     def put(self, message: bytes, before: int) -> int:
         """Put a message where the other end looks for it; tell what has become of it.
 
         :param before: how many messages have gone by the socket.
         """
-        out, size = self._out, len(message)
-        out[_RESTING] = 0
-        if not out[_AWAKE] or out[_TAKEN] != self._put or size > ROOM:
+        out, size, latest = self._out, len(message), self._put
+        if size > ROOM or out[_TAKEN] != latest or not out[_AWAKE]:
             return NOT
-        self._mapping[self._out_at : self._out_at + size] = message
-        out[_LENGTH] = size
-        out[_BEFORE] = before % _WRAP
-        self._put = out[_NUMBER] = (self._put + 1) % _WRAP
-        with self._barrier:
-            pass
+        at = self._out_at
+        self._mapping[at : at + size] = message
+        if before != self._before:
+            self._before = out[_BEFORE] = before
+        self._put = out[_LATEST] = (latest + _ONE) & _NUMBER | size
+        self._barrier.acquire(False)  # half the time that a with statement takes
+        self._barrier.release()
         return DONE if out[_AWAKE] else ASLEEP
 
-    def take(self, before: int) -> bytes | None:
+    def take(self, before: int, glances: int = 1) -> bytes | None:
         """Return a message that is there, if its turn has come.
 
         :param before: how many messages have come by the socket.
+        :param glances: how often it is looked for.
         """
-        come = self._in
-        number = come[_NUMBER]
-        if number == self._taken or come[_BEFORE] != before % _WRAP:
+        come, taken = self._in, self._taken
+        for _ in range(glances):
+            latest = come[_LATEST]
+            if latest != taken:
+                break
+        else:
             return None
-        size = min(come[_LENGTH], ROOM)
-        message = self._mapping[self._in_at : self._in_at + size]
-        self._taken = come[_TAKEN] = number
+        if come[_BEFORE] != before:
+            return None
+        at, size = self._in_at, latest & _LENGTH
+        if size > ROOM:
+            size = ROOM
+        message = self._mapping[at : at + size]
+        self._taken = come[_TAKEN] = latest
         return message
 
     @property
@@ -98,13 +114,13 @@ class Board:
         """Whether what was put last has not been taken. It never is when the other end has gone."""
         return self._out[_TAKEN] != self._put
 
-    def rest(self) -> None:
-        """Let the other end know that there will be no message for a while."""
-        self._out[_RESTING] = 1
+    def rest(self, resting: bool) -> None:
+        """Let the other end know whether there will be no message for a while."""
+        self._out[_RESTING] = resting
 
     @property
     def is_resting(self) -> bool:
-        """Whether the other end has said so, and has sent nothing since."""
+        """Whether the other end has said so."""
         return self._in[_RESTING] == 1
 
     def meets(self, core: int) -> bool:

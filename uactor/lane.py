@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from time import perf_counter
 
-from uactor.board import ASLEEP, Board
+from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board
 from uactor.turns import turns
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ HANDSHAKE_LIMIT = 1 << 16
 _PATIENCE = 100e-6
 """How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
 _ACTIVE = 8
-_GLANCES = 100
+_GLANCES = 300
 """How often the board is looked at before the socket is. A small call takes as long."""
-_FURTHER = 16
+_FURTHER = 48
 """The same, afterwards. Looking at the socket lets other threads run."""
 _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
@@ -68,6 +68,10 @@ def path_of(path: str) -> str:
 
 class LaneError(Exception):
     """The lane has ended, or what comes is no message."""
+
+
+class UnsentError(LaneError):
+    """The other end has gone before it could get a message."""
 
 
 class OversizedError(LaneError):
@@ -153,7 +157,9 @@ class Lane:
         self._soon = 0  # how many messages in a row came soon after going to sleep
         self._squeezed = False  # whether another thread has run on the core of this one
         self._in_a_row = 0  # how many times it has
+        self._keen = False  # whether looking pays so well that it is done at once, on the board
         self._ended = 0.0  # when the last answer was received
+        self._resting = False  # whether the other end has been told that it is another one's turn
         self._trial = 1  # after how many of them looking is tried again
 
     def share(self, mapping: mmap.mmap, end: int) -> None:
@@ -166,15 +172,20 @@ class Lane:
     def send(self, message: bytes) -> None:
         """Send a message.
 
-        :raises LaneError: when the other end has gone. It has not got the message then.
+        :raises UnsentError: when the other end has gone.
         """
         board = self._board
-        if board is not None and (put := board.put(message, self._sent)):
-            if put == ASLEEP:
-                self._write(_BELL)
-            return
-        self._sent += 1
-        self._write(message)
+        put = NOT if board is None else board.put(message, self._sent)
+        if put != DONE:
+            self._finish(put, message)
+
+    def _finish(self, put: int, message: bytes) -> None:
+        """Send what is not on the board, and wake the other end if it has to be."""
+        if put == NOT:
+            self._sent = (self._sent + 1) % WRAP
+            self._write(message)
+        elif put == ASLEEP:
+            self._write(_BELL)
 
     def _write(self, message: bytes) -> None:
         length = _LENGTH.pack(len(message))
@@ -185,16 +196,16 @@ class Lane:
                 self.socket.sendall(length, socket.MSG_NOSIGNAL)
                 self.socket.sendall(message, socket.MSG_NOSIGNAL)
         except OSError as error:
-            raise LaneError(error.strerror) from error
+            raise UnsentError(error.strerror) from error
 
     def send_with(self, message: bytes, passed: Sequence[tuple[int, int]]) -> None:
         """Send a message along with descriptors, each with a number.
 
-        :raises LaneError: when the other end has gone. It has not got the message then.
+        :raises UnsentError: when the other end has gone.
         """
         head = _LENGTH.pack(_PASSING | len(message)) + _LENGTH.pack(len(passed))
         padding = bytes(max(0, _READ - len(message)))
-        self._sent += 1
+        self._sent = (self._sent + 1) % WRAP
         try:
             self.socket.sendall(head + message + padding, socket.MSG_NOSIGNAL)
             for number, descriptor in passed:
@@ -202,13 +213,49 @@ class Lane:
                     self.socket, [_LENGTH.pack(number)], [descriptor], socket.MSG_NOSIGNAL
                 )
         except OSError as error:
-            raise LaneError(error.strerror) from error
+            raise UnsentError(error.strerror) from error
 
     def receive(self) -> bytes | bytearray:
         """Wait for the next message.
 
         :raises LaneError: when the other end has gone.
         """
+        if self._keen and _latest is self and not _crowded and not _looking:
+            message = self._board.take(self._received, _GLANCES)  # type: ignore[union-attr]
+            if message is not None:
+                return message
+        return self._receive()
+
+    def exchange(self, message: bytes) -> bytes | bytearray:
+        """Make a call: send a message, and wait for the next one, when it is this thread's turn.
+
+        :raises UnsentError: when the other end has gone before.
+        :raises LaneError: when it goes meanwhile.
+        """
+        if not (self._keen and turns.goes_on(get_ident()) and not _looking):
+            self.begin()
+            self.send(message)
+            return self.answer()
+        board: Board = self._board  # type: ignore[assignment]
+        put = board.put(message, self._sent)
+        if put == DONE:
+            answer = board.take(self._received, _GLANCES)
+            if answer is not None:
+                turns.calls = False
+                return answer
+        else:
+            self._finish(put, message)
+        return self.answer()
+
+    def answer(self) -> bytes | bytearray:
+        """Wait for the answer to a call, and know that it has been received."""
+        try:
+            return self._receive()
+        finally:
+            self._ended = perf_counter()
+            turns.done(get_ident())
+
+    def _receive(self) -> bytes | bytearray:
         try:
             while True:
                 message = self._before_rest() if self._rest else self._wait()
@@ -222,11 +269,11 @@ class Lane:
                 (size,) = _LENGTH.unpack_from(data)
                 end = _LENGTH.size + size
                 if 0 <= self.limit < size or len(data) < end:
-                    self._received += 1
+                    self._received = (self._received + 1) % WRAP
                     return self._long(data, size)
                 self._rest = data[end:]
                 if size or self._board is None:
-                    self._received += 1
+                    self._received = (self._received + 1) % WRAP
                     return data[_LENGTH.size : end]
         except OSError as error:
             raise LaneError(error.strerror) from error
@@ -292,6 +339,7 @@ class Lane:
                 return found or None
         if self._calls:
             turns.leave(get_ident())
+        self._keen = False
         if board is not None:
             board.sleep()
             message = board.take(self._received)
@@ -309,21 +357,22 @@ class Lane:
             return turns.holder == get_ident() and len(_looking) < self._spare
         if _latest is not self:
             _latest, _crowded = self, now + _CROWD
-        return now > _crowded and len(_looking) < self._spare
+        elif _crowded and now > _crowded:
+            _crowded = 0.0
+        return not _crowded and len(_looking) < self._spare
 
     def begin(self) -> None:
         """Wait until a call may be made, whose answer will be received."""
         if self._spare and (self._worth > 0 or self._trial == 1):
-            turns.take(get_ident(), self._ended, self._rest_now)
+            turns.take(get_ident(), self._ended, self._pause)
+            if self._resting:
+                self._pause(False)
 
-    def _rest_now(self) -> None:
+    def _pause(self, resting: bool = True) -> None:
+        """Let the other end know whether there will be no message for a while."""
+        self._resting = resting
         if self._board is not None:
-            self._board.rest()
-
-    def end(self) -> None:
-        """Know that the answer has been received."""
-        self._ended = perf_counter()
-        turns.done(get_ident())
+            self._board.rest(resting)
 
     def _learn(self, slept: float) -> None:
         """Learn from how long it took whether looking would have paid."""
@@ -355,11 +404,18 @@ class Lane:
                 self._worth += 1
                 if self._worth == _ACTIVE:
                     self._trial, self.eager = 1, True
+            self._keen = self._is_keen()
         elif perf_counter() > end:
             self._worth -= _LOSS
             if self._worth <= 0:  # the other side may be on this very core
                 self._trial = min(2 * self._trial, _LONGEST_TRIAL)
         return found
+
+    def _is_keen(self) -> bool:
+        """Tell whether the next message can be looked for on the board without further ado."""
+        if self._board is None or self._squeezed or self._worth < _ACTIVE:
+            return False
+        return not 0 <= self.limit < ROOM
 
     def _look_at(self, board: Board, end: float) -> bytes | None:
         board.wake()

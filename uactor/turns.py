@@ -41,6 +41,8 @@ class Turns:
     """Whose turn it is. Threads are named by their idents.
 
     :ivar holder: the thread whose turn it is; 0 for none.
+    :ivar calls: whether that is in a call.
+    :ivar waiting: those in line.
     """
 
     def __init__(self) -> None:
@@ -50,8 +52,8 @@ class Turns:
         """Start afresh, in a process that was forked."""
         self.holder = 0
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._waiting: collections.deque[_Waiter] = collections.deque()
-        self._calls = False  # whether the holder is in a call
+        self.waiting: collections.deque[_Waiter] = collections.deque()
+        self.calls = False
         self._in_a_row = False  # whether it makes one call after the other
         self._until = 0.0
 
@@ -64,39 +66,46 @@ class Turns:
         now = perf_counter()
         in_a_row = now < ended + _PAUSE
         if self.holder == thread:
-            if now < self._until or not self._waiting:
-                self._calls, self._in_a_row = True, in_a_row
+            if now < self._until or not self.waiting:
+                self.calls, self._in_a_row = True, in_a_row
                 return
             rest()
         waiter = _Waiter(thread, in_a_row)
         if self._stands_in_line(waiter, now):
             self._wait(waiter, now + _LONGEST)
 
+    def goes_on(self, thread: int) -> bool:
+        """Begin a call, if it is the turn of this thread and nobody waits for it; tell whether."""
+        if self.holder != thread or self.waiting:
+            return False
+        self.calls = True
+        return True
+
     def _stands_in_line(self, waiter: _Waiter, now: float) -> bool:
         """Tell whether a thread has to wait now, or else give it the turn."""
         with self._lock:
             if self.holder == waiter.thread:
                 self._next(now)
-            if not self.holder or not self._calls:
+            if not self.holder or not self.calls:
                 self._give(waiter, now)
                 return False
             if waiter.in_a_row:
-                self._waiting.append(waiter)
+                self.waiting.append(waiter)
             else:
-                self._waiting.appendleft(waiter)
+                self.waiting.appendleft(waiter)
                 self._until = now
             return True
 
     def _wait(self, waiter: _Waiter, longest: float) -> None:
         try:
             # Not all of those in line look at a time.
-            while not waiter.ready.acquire(timeout=_LOOK * max(1, len(self._waiting))):
+            while not waiter.ready.acquire(timeout=_LOOK * max(1, len(self.waiting))):
                 if not self._waits_on(waiter, longest):
                     return
         except BaseException:  # KeyboardInterrupt
             with self._lock:
-                if waiter in self._waiting:
-                    self._waiting.remove(waiter)
+                if waiter in self.waiting:
+                    self.waiting.remove(waiter)
             self.leave(waiter.thread)
             raise
 
@@ -104,32 +113,32 @@ class Turns:
         """Tell whether a thread that has waited for some time goes on with that."""
         now = perf_counter()
         with self._lock:
-            if waiter not in self._waiting:
+            if waiter not in self.waiting:
                 return False
-            if self._calls and now < longest:
+            if self.calls and now < longest:
                 return True
-            self._waiting.remove(waiter)
-            if not self._calls:
+            self.waiting.remove(waiter)
+            if not self.calls:
                 self._give(waiter, now)
             return False
 
     def _give(self, waiter: _Waiter, now: float) -> None:
         self.holder, self._until = waiter.thread, now + _SLICE
-        self._calls, self._in_a_row = True, waiter.in_a_row
+        self.calls, self._in_a_row = True, waiter.in_a_row
 
     def _next(self, now: float) -> None:
         """Let the next thread in line have its turn."""
-        self.holder, self._calls = 0, False
-        if self._waiting:
-            waiter = self._waiting.popleft()
+        self.holder, self.calls = 0, False
+        if self.waiting:
+            waiter = self.waiting.popleft()
             self._give(waiter, now)
             waiter.ready.release()
 
     def done(self, thread: int) -> None:
         """Know that the call of this thread has come back."""
         if self.holder == thread:
-            self._calls = False
-            if self._waiting and not self._in_a_row:
+            self.calls = False
+            if self.waiting and not self._in_a_row:
                 self.leave(thread)
 
     def leave(self, thread: int) -> None:

@@ -194,18 +194,23 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         return not self.ended
 
-    def begin(self) -> None:
-        """See :class:`uactor.client.stream.Stream`."""
-
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(request)
 
-    def say(self, message: bytes) -> None:
+    def put(self, message: bytes) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(message)
 
-    put = say
+    def ask(self, request: pb.SessionRequest) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._requests.put(request)
+        return self.hear()
+
+    def exchange(self, message: bytes) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._requests.put(message)
+        return self.hear()
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""

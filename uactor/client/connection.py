@@ -125,9 +125,9 @@ class Connection:
         session = link.session()
         usually = outer is None and timeout is None and not link.pending
         if usually and session.serializer != 'native':  # as most calls do, without further ado
-            data = values.plain_arguments(args, kwargs)
-            if data is not None:
-                return self._usual(session, usual.called(handle, method), data, resolve)
+            plain = _plain(args, kwargs)
+            if plain is not None:
+                return self._usual(session, usual.called(handle, method), plain, resolve)
         request = pb.SessionRequest()
         message = request.call
         data = values.encode_arguments(
@@ -137,16 +137,17 @@ class Connection:
         )
         if data is not None:
             if usually:
-                return self._usual(session, usual.called(handle, method), data, resolve)
+                part = usual.called(handle, method)
+                return self._usual(session, part, usual.pickled(data), resolve)
             message.arguments.data = data
         message.handle, message.method = handle, method
         message.accept_pickle = session.serializer != 'native'
         _put_context(message, timeout, outer)
         return self._result(session, request, resolve)
 
-    def _usual(self, session: Session, part: bytes, data: bytes, resolve: Resolve) -> Any:
+    def _usual(self, session: Session, part: bytes, arguments: bytes, resolve: Resolve) -> Any:
         """Make a call by a usual message; see :mod:`uactor.usual`."""
-        answer = session.call(part, data)
+        answer = session.call(part, arguments)
         if isinstance(answer, tuple):
             value = answer[1]
             return value if type(value) is not usual.Pickled else self._rebuilt(value, session)
@@ -209,15 +210,19 @@ class Connection:
         def message() -> pb.CallRequest:
             return request.open_stream.call if call.window else request.call
 
-        data = values.encode_arguments(
-            *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
-        )
-        if data is not None:
-            plain = timeout is None and outer is None and not call.window and not terms.limit
-            if plain and not self._link.pending:
-                part = usual.called(call.handle, call.method)
-                return functools.partial(usual.request, part=part, arguments=data), None
-            message().arguments.data = data
+        usually = timeout is None and outer is None and not call.window and not terms.limit
+        usually = usually and terms.serializer != 'native' and not self._link.pending
+        plain = _plain(call.args, call.kwargs) if usually else None
+        if plain is None:
+            data = values.encode_arguments(
+                *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
+            )
+            if data is not None:
+                message().arguments.data = data
+                plain = usual.pickled(data) if usually else None
+        if plain is not None:
+            part = usual.called(call.handle, call.method)
+            return functools.partial(usual.request, part=part, arguments=plain), None
         if call.window:
             request.open_stream.credit = call.window
         message().handle, message().method = call.handle, call.method
@@ -472,6 +477,15 @@ class Connection:
 
 def _encoded(session: Session, value: Any) -> pb.Value:
     return values.encode(value, session.by_value, session.memory, session.definitions)
+
+
+def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Return what a usual request has of arguments that are scalars; None for any other ones."""
+    few = None if kwargs else usual.scalars(args)
+    if few is not None:
+        return few
+    data = values.plain_arguments(args, kwargs)
+    return None if data is None else usual.pickled(data)
 
 
 def _told(call: Call, timeout: float) -> str:

@@ -88,11 +88,9 @@ class LaneStream:
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None], calls: bool) -> None:
         self._lane = lane.Lane(sock, calls=calls)
-        self._calls = calls
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
-        self.begin: Callable[[], None] = self._lane.begin if calls else _nothing
         self._shares = False
         self.memory: memory.Channel | None = None
         if memory.POSSIBLE:
@@ -109,21 +107,7 @@ class LaneStream:
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.client.stream.Stream`."""
-        channel = self.memory
-        if channel is None or not channel.outgoing:
-            self.say(request.SerializeToString())
-        else:
-            self._say_with(request.SerializeToString(), channel.passed(values.memories(request)))
-
-    def say(self, message: bytes) -> None:
-        """See :class:`uactor.client.stream.Stream`."""
-        if self._lane.eager:
-            self._say_with(message, [])
-            return
-        try:
-            self._lane.send(message)
-        except lane.LaneError as error:
-            self._find_out(error)
+        self._send_with(request.SerializeToString(), self._passed_with(request))
 
     def put(self, message: bytes) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -132,7 +116,33 @@ class LaneStream:
         except lane.LaneError as error:
             raise StreamEnd(str(error)) from error
 
-    def _say_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
+    def ask(self, request: pb.SessionRequest) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        return self._asked(request.SerializeToString(), self._passed_with(request))
+
+    def exchange(self, message: bytes) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        if self._lane.eager:
+            return self._asked(message, [])
+        try:
+            return self._lane.exchange(message)  # type: ignore[return-value]  # as in _heard()
+        except lane.UnsentError as error:
+            self._find_out(error)
+        except lane.LaneError as error:
+            self._break_off(error)
+
+    def _asked(self, message: bytes, passed: list[tuple[int, int]]) -> bytes:
+        self._lane.begin()
+        self._send_with(message, passed)
+        return self._heard(self._lane.answer)
+
+    def _passed_with(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
+        """Return the descriptors that a request needs, with their numbers."""
+        if self.memory is None or not self.memory.outgoing:
+            return []
+        return self.memory.passed(values.memories(request))
+
+    def _send_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
         segment = self._new_board() if self._lane.eager else None
         if segment is not None:
             passed.append((memory.BOARD_SLOT, segment.descriptor))
@@ -148,8 +158,12 @@ class LaneStream:
 
     def _find_out(self, error: lane.LaneError) -> NoReturn:
         """Raise why the host has closed the lane, if it has said so."""
-        self.read(self.hear())
-        raise StreamEnd(str(error)) from error
+        try:
+            self.read(self._heard(self._lane.answer))
+        except StreamEnd as end:
+            end.unread = True
+            raise
+        raise StreamEnd(str(error), unread=True) from error
 
     def _new_board(self) -> memory.Segment | None:
         """Return memory for a board, if it pays and can be had. The other end gets it, too."""
@@ -167,14 +181,17 @@ class LaneStream:
 
     def hear(self) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""
+        return self._heard(self._lane.receive)
+
+    def _heard(self, receive: Callable[[], bytes | bytearray]) -> bytes:
         try:
-            return self._lane.receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
+            return receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
         except lane.LaneError as error:
-            self._end()
-            raise StreamEnd(str(error), unread=self._lane.is_unread) from error
-        finally:
-            if self._calls:
-                self._lane.end()
+            self._break_off(error)
+
+    def _break_off(self, error: lane.LaneError) -> NoReturn:
+        self._end()
+        raise StreamEnd(str(error), unread=self._lane.is_unread) from error
 
     def read(self, message: bytes) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
@@ -216,10 +233,6 @@ class LaneStream:
         self.ended = True
         self._close_memory()
         self._lane.close()
-
-
-def _nothing() -> None:
-    """Begin a call that waits for no turn."""
 
 
 _KINDS = {

@@ -148,12 +148,12 @@ class Link:
         There is more than one only where a finalizer or signal handler has made a call while
         the thread was waiting for another one's response.
         """
-        if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
-            raise ActorDiedError('the interpreter is ending', 'no')
         for end in self._local.ends:
             session = end.session
             if not session.busy and not session.stream.ended and session.stream.is_free():
                 return session
+        if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
+            raise ActorDiedError('the interpreter is ending', 'no')
         session = self.open()
         others = (end for end in self._local.ends if end.session.alive)
         self._local.ends = *others, _ThreadEnd(self, session)

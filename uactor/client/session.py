@@ -8,8 +8,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import cloudpickle
 
@@ -29,9 +28,6 @@ PROTOCOL_VERSION = 1
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _NUMBERS = 127
 """How many numbers requests have. One is under way at a time."""
-
-M = TypeVar('M')
-R = TypeVar('R')
 
 
 _ending_pid = 0
@@ -189,8 +185,17 @@ class Session:
         """
         if self.limit:
             self._check_size(request)
-        request.id = number = self._next_number()
-        return self._answered(self.stream.send, request, number, self._read, opening)
+        request.id = self._number = number = self._number % _NUMBERS + 1
+        try:
+            self.busy = True
+            if self._offering:
+                self._wait_offered()
+            response = self._read(self.stream.ask(request), number)
+            self.busy = False
+        except BaseException as error:
+            self._broken(error, opening)
+            raise
+        return response
 
     def call(self, part: bytes, arguments: bytes) -> pb.SessionResponse | tuple[int, Any]:
         """Make a call by a usual message, and return what :func:`usual.read_result` does.
@@ -199,15 +204,25 @@ class Session:
 
         :raises ActorDiedError: when the actor ends meanwhile.
         """
-        number = self._next_number()
+        self._number = number = self._number % _NUMBERS + 1
         message = usual.request(number, part, arguments)
         if self.limit:
             self._check_size(pb.SessionRequest.FromString(message))
-        return self._answered(self.stream.say, message, number, self._read_usual)
-
-    def _next_number(self) -> int:
-        self._number = number = self._number % _NUMBERS + 1
-        return number
+        try:
+            self.busy = True
+            if self._offering:
+                self._wait_offered()
+            answer = self.stream.exchange(message)
+            found = usual.read_result(answer)
+            if found is not None and found[0] == number:
+                self.busy = False
+                return found
+            response = self._read(answer, number)
+            self.busy = False
+        except BaseException as error:
+            self._broken(error, False)
+            raise
+        return response
 
     def _read(self, message: bytes, number: int) -> pb.SessionResponse:
         response = self.stream.read(message)
@@ -215,39 +230,21 @@ class Session:
             raise VersionError('the actor answered another request than the one asked')
         return response
 
-    def _read_usual(self, message: bytes, number: int) -> pb.SessionResponse | tuple[int, Any]:
-        found = usual.read_result(message)
-        if found is None or found[0] != number:
-            return self._read(message, number)
-        return found
+    def _wait_offered(self) -> None:
+        """Wait until another thread has sent what it offers."""
+        with self._offer:
+            pass
 
-    def _answered(
-        self,
-        send: Callable[[M], None],
-        message: M,
-        number: int,
-        read: Callable[[bytes, int], R],
-        opening: bool = False,
-    ) -> R:
-        """Send a message, and return the response as ``read`` reads it."""
-        sent = False
-        try:
-            self.busy = True
-            if self._offering:
-                with self._offer:  # until it has been sent
-                    pass
-            self.stream.begin()
-            send(message)
-            sent = True
-            response = read(self.stream.hear(), number)
-            self.busy = False
-        except StreamEnd as end:
-            executed: Executed = 'maybe' if sent and not end.unread else 'no'
-            raise self._ended(end, opening, executed) from end.__cause__
-        except BaseException:  # KeyboardInterrupt: the response would meet the next request
-            self.abandon()
-            raise
-        return response
+    def _broken(self, error: BaseException, opening: bool) -> None:
+        """End the session after an error, or else the response would meet the next request.
+
+        Raise our error for the end of the stream.
+        """
+        if not isinstance(error, StreamEnd):
+            self.abandon()  # KeyboardInterrupt for one
+            return
+        executed: Executed = 'no' if error.unread else 'maybe'
+        raise self._ended(error, opening, executed) from error.__cause__
 
     def _check_size(self, request: pb.SessionRequest) -> None:
         try:

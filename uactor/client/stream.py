@@ -54,10 +54,6 @@ class Stream(Protocol):
         """Find out whether it is open still. Any thread may."""
         ...
 
-    def begin(self) -> None:
-        """Know that this thread is about to send a message, and then to wait for the answer."""
-        ...
-
     def send(self, request: pb.SessionRequest) -> None:
         """Send a message, and what goes beside it. One thread at a time.
 
@@ -65,12 +61,19 @@ class Stream(Protocol):
         """
         ...
 
-    def say(self, message: bytes) -> None:
-        """Send a message that is in its wire form; see :meth:`send`."""
+    def put(self, message: bytes) -> None:
+        """Send a message in its wire form; another thread may be receiving. See :meth:`send`."""
         ...
 
-    def put(self, message: bytes) -> None:
-        """Send a message while another thread may be receiving; see :meth:`say`."""
+    def ask(self, request: pb.SessionRequest) -> bytes:
+        """Send a message, and what goes beside it, and return the response in its wire form.
+
+        :raises StreamEnd: when the stream has ended.
+        """
+        ...
+
+    def exchange(self, message: bytes) -> bytes:
+        """Send a message that is in its wire form; see :meth:`ask`."""
         ...
 
     def hear(self) -> bytes:
