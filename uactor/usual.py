@@ -1,15 +1,16 @@
 """The usual messages of a session, put together and taken apart by hand.
 
-Most calls bring their arguments in one small pickle, and get a scalar or another such pickle.
-Making objects of such messages, and asking them for one field after the other, takes a third of
-the time of a call. The wire form is Protobuf's, and who does not know of this module does not see
-a difference: what has any other form than that written here is left to Protobuf.
+Most calls bring a few scalars, or arguments in one small pickle, and get a scalar or another such
+pickle. Making objects of such messages, and asking them for one field after the other, takes a
+third of the time of a call. The wire form is Protobuf's, and who does not know of this module does
+not see a difference: what has any other form than that written here is left to Protobuf.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -22,32 +23,41 @@ MOST = LARGE
 """What has as many bytes is not usual: it may travel beside its message."""
 _LONGEST = MOST + (1 << 16)
 """Largest message, in bytes."""
-_INTS = range(1 << 14)
-"""Ints that have one or two bytes, as most have."""
+_FEW = 3
+"""How many scalars travel by themselves. More of them are pickled faster."""
 _COPIED = 1 << 13
 """Smallest pickle that is not copied out of its message, in bytes."""
+_HEAD = struct.Struct('4B')
+"""What a request has before its arguments, when each number in that takes a byte."""
 _double = struct.Struct('<d')
+
 
 NUMBERED = b'\x08'
 """What a message with a number begins with."""
 
-# Fields, as what they hold begins with.
-_ID, _CALL, _ARGUMENTS, _DATA, _RESULT = 0x08, 0x2A, 0x2A, 0x0A, 0x1A
+# Fields, as what they hold begins with. A scalar is an argument, or the result.
+_ID, _CALL, _ARGUMENTS, _DATA, _SCALAR = 0x08, 0x2A, 0x2A, 0x0A, 0x1A
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 
-_SHORT = [bytes((number,)) for number in range(1 << 7)]
+_SHORT = 1 << 7
+"""The first number that takes more than one byte."""
+_NUMBERED = [bytes((_ID, number)) for number in range(_SHORT)]
 
 
-def _encoded(number: int) -> bytes:
-    """Return the number of a message in Protobuf's form. No two messages have the same."""
-    if number < 1 << 7:
-        return _SHORT[number]
+def _numbered(number: int) -> bytes:
+    """Return what a message of such a number begins with. No two messages have the same."""
+    if number < _SHORT:
+        return _NUMBERED[number]
     if number < 1 << 14:
-        return bytes((number & 127 | 128, number >> 7))
+        return bytes((_ID, number & 127 | 128, number >> 7))
     if number < 1 << 21:
-        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
-    return varint.__wrapped__(number)
+        return bytes((_ID, number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
+    return NUMBERED + varint.__wrapped__(number)
+
+
+class _Unusual(Exception):
+    """What stands here is not written by hand."""
 
 
 # --- messages in messages -----------------------------------------------------------------------
@@ -63,8 +73,8 @@ def parts(message: bytes, more: int) -> list[bytes] | None:
         return None
     try:
         number, at = message[1], 2
-        if number > 127:
-            _, at = _long_number(message)
+        if number >= _SHORT:
+            _, at = _long_number(message, 1)
         if message[at] & 7 != 2:  # it has no length
             return None
         if message[at] > 127:  # as that of a burst, the number of the field has another byte
@@ -72,7 +82,7 @@ def parts(message: bytes, more: int) -> list[bytes] | None:
             if message[at] > 127:
                 return None
         size, at = message[at + 1], at + 2
-        if size > 127:
+        if size >= _SHORT:
             size, at = _long_number(message, at - 1)
         end = at + size
         found = [message[:end]]
@@ -80,13 +90,43 @@ def parts(message: bytes, more: int) -> list[bytes] | None:
             if message[end] != tag:
                 return None
             size, at = message[end + 1], end + 2
-            if size > 127:
+            if size >= _SHORT:
                 size, at = _long_number(message, at - 1)
             end = at + size
             found.append(message[at:end])
     except IndexError:
         return None
     return found if end == length else None
+
+
+# --- short scalars -------------------------------------------------------------------------------
+
+
+_INTS = range(1 << 14)
+"""Ints that have one or two bytes, as most have."""
+_SMALL = [bytes((_SCALAR, 2, _INT, value)) for value in range(_SHORT)]
+_SMALL_INTS = {encoded: value for value, encoded in enumerate(_SMALL)}
+_CONSTANTS: dict[bool | None, bytes] = {
+    None: bytes((_SCALAR, 2, _NULL, 0)),
+    False: bytes((_SCALAR, 2, _BOOL, 0)),
+    True: bytes((_SCALAR, 2, _BOOL, 1)),
+}
+
+
+def _short(value: Any) -> bytes | None:
+    """Return the wire form of a short scalar; None for anything else."""
+    kind: Any = type(value)
+    if kind is int:
+        if 0 <= value < _SHORT:
+            return _SMALL[value]  # type: ignore[no-any-return]
+        if value not in _INTS:
+            return None
+        return bytes((_SCALAR, 3, _INT, value & 127 | 128, value >> 7))
+    if kind is bool or value is None:
+        return _CONSTANTS[value]
+    if kind is float:
+        return b'\x1a\x09!' + _double.pack(value)
+    return None
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -113,65 +153,121 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
     """Return a request that calls a method.
 
     :param part: from :func:`called`.
-    :param arguments: their pickle.
+    :param arguments: from :func:`scalars` or :func:`pickled`.
     """
-    head = _head(len(arguments), len(part))
-    return b'\x08%b%b%b%b' % (_encoded(number), head, arguments, part)
+    size = len(arguments) + len(part)
+    if size < _SHORT and number < _SHORT:
+        return _HEAD.pack(_ID, number, _CALL, size) + arguments + part
+    return b'%b*%b%b%b' % (_numbered(number), varint(size), arguments, part)
 
 
-@functools.lru_cache(maxsize=1024)
-def _head(arguments: int, part: int) -> bytes:
-    """Return what comes before arguments of such a length, and a part."""
-    size = varint(arguments)
-    pickle = varint(1 + len(size) + arguments)
-    call = varint(2 + len(pickle) + len(size) + arguments + part)
-    return b'*%b*%b\n%b' % (call, pickle, size)
-
-
-def read_request(message: bytes) -> tuple[int, bytes, bytes | memoryview] | None:
-    """Return what :func:`request` has made a message of; None for any other message.
-
-    The part that says what is called is whatever stands in its place.
-    """
-    # Without functions for its parts: they would take as long as Protobuf does.
-    length = len(message)
-    if not 8 <= length <= _LONGEST or message[0] != _ID:
+def scalars(values: Sequence[Any]) -> bytes | None:
+    """Return what a request has of arguments that are a few short scalars; None for others."""
+    if len(values) > _FEW:
         return None
+    found = b''
+    for value in values:
+        encoded = _short(value)
+        if encoded is None:
+            return None
+        found += encoded
+    return found
+
+
+def pickled(arguments: bytes) -> bytes:
+    """Return what a request has of arguments that are pickled."""
+    size = varint(len(arguments))
+    return b'*%b\n%b%b' % (varint(1 + len(size) + len(arguments)), size, arguments)
+
+
+Arguments = tuple[Any, ...] | bytes | memoryview
+"""A few scalars, or a pickle of arguments."""
+Request = tuple[int, str, str, Arguments]
+"""Number, handle, method and arguments of a usual call."""
+
+
+def read_request(message: bytes | bytearray) -> Request | None:
+    """Return what :func:`request` has made a message of; None for any other message."""
+    length = len(message)
+    if not 6 <= length <= _LONGEST or message[0] != _ID:
+        return None
+    if isinstance(message, bytearray):
+        message = bytes(message)  # parts of which can be looked up
+    number, at = message[1], 2
     try:
-        number, at = message[1], 2
-        if number > 127:
-            number, at = _long_number(message)
+        if number >= _SHORT:
+            number, at = _long_number(message, 1)
         if message[at] != _CALL:
             return None
         end, at = message[at + 1], at + 2
-        if end > 127:
+        if end >= _SHORT:
             end, at = _long_number(message, at - 1)
-        if at + end != length or message[at] != _ARGUMENTS:
+        if at + end != length:
             return None
-        size, at = message[at + 1], at + 2
-        if size > 127:
-            size, at = _long_number(message, at - 1)
-        end = at + size
-        if message[at] != _DATA:
-            return None
-        size, at = message[at + 1], at + 2
-        if size > 127:
-            size, at = _long_number(message, at - 1)
-    except IndexError:
+        take = _pickle_at if message[at] == _ARGUMENTS else _scalars_at
+        arguments, at = take(message, at)
+    except (IndexError, _Unusual):
         return None
-    if at + size != end or end > length:
+    called = target(message[at:])
+    if called is None:
         return None
-    if size < _COPIED:
-        return number, bytes(message[end:]), message[at:end]
-    return number, bytes(message[end:]), memoryview(message)[at:end]
+    handle, method = called
+    return number, handle, method, arguments
 
 
-def _long_number(message: bytes, at: int = 1) -> tuple[int, int]:
-    """Return a number that has more than one byte, and where it ends."""
+def _scalars_at(message: bytes, at: int) -> tuple[Arguments, int]:
+    found: tuple[Any, ...] = ()
+    while message[at] == _SCALAR:
+        value = _SMALL_INTS.get(message[at : at + 4])
+        if value is not None:
+            at += 4
+        else:
+            value, at = _scalar_at(message, at)
+        found += (value,)
+    return found, at
+
+
+def _scalar_at(message: bytes, at: int) -> tuple[Any, int]:
+    """Return the scalar in a message, and where it ends."""
+    end = at + 2 + message[at + 1]
+    kind, number = message[at + 2], message[at + 3]
+    if kind == _FLOAT and end == at + 11 <= len(message):
+        return _double.unpack_from(message, at + 3)[0], end
+    if kind == _INT and end == at + 5 and number >= _SHORT > message[at + 4]:
+        return number & 127 | message[at + 4] << 7, end
+    if end == at + 4 and kind == _BOOL and number < 2:
+        return number == 1, end
+    if end == at + 4 and kind == _NULL and not number:
+        return None, end
+    raise _Unusual
+
+
+def _pickle_at(message: bytes, at: int) -> tuple[Arguments, int]:
+    end, at = message[at + 1], at + 2
+    if end >= _SHORT:
+        end, at = _long_number(message, at - 1)
+    end += at
+    if message[at] != _DATA:
+        raise _Unusual
+    size, at = message[at + 1], at + 2
+    if size >= _SHORT:
+        size, at = _long_number(message, at - 1)
+    if at + size != end or end > len(message):
+        raise _Unusual
+    return (message[at:end] if size < _COPIED else memoryview(message)[at:end]), end
+
+
+def _long_number(message: bytes, at: int) -> tuple[int, int]:
+    """Return a number that has more than one byte, and where it ends.
+
+    :raises IndexError: when it does not, or not where a number has to.
+    """
     number = shift = 0
-    while message[at] > 127:
+    while message[at] >= _SHORT:
         number |= (message[at] & 127) << shift
         at, shift = at + 1, shift + 7
+    if shift > 63:  # Protobuf takes ten bytes at most
+        raise IndexError
     return number | message[at] << shift, at + 1
 
 
@@ -180,13 +276,14 @@ def _long_number(message: bytes, at: int = 1) -> tuple[int, int]:
 
 def result(number: int, value: Any) -> bytes | None:
     """Return a response with a scalar; None when ``value`` is none that is usual."""
+    short = _short(value)
+    if short is not None:
+        return _numbered(number) + short
     kind = type(value)
     if kind is int:
-        if value not in _INTS:
+        if not -1 << 63 <= value < 1 << 63:
             return None
-        return b'\x08%b\x1a%b' % (_encoded(number), _int(value))
-    if value is None:
-        body = b'\x08\x00'
+        body = b'\x18' + varint.__wrapped__(value % (1 << 64))
     elif kind is str or kind is bytes:
         if len(value) >= MOST:
             return None
@@ -195,20 +292,9 @@ def result(number: int, value: Any) -> bytes | None:
         except UnicodeEncodeError:  # lone surrogates
             return None
         body = (b'*' if kind is str else b'2') + varint(len(data)) + data
-    elif kind is bool:
-        body = b'\x10\x01' if value else b'\x10\x00'
-    elif kind is float:
-        body = b'!' + _double.pack(value)
     else:
         return None
-    return b'\x08%b\x1a%b%b' % (_encoded(number), varint(len(body)), body)
-
-
-@functools.lru_cache(maxsize=1024)
-def _int(value: int) -> bytes:
-    """Return what a response has of an int."""
-    body = b'\x18' + varint(value)
-    return varint(len(body)) + body
+    return b'%b\x1a%b%b' % (_numbered(number), varint(len(body)), body)
 
 
 class Pickled:
@@ -223,7 +309,7 @@ class Pickled:
         self.data = data
 
 
-def read_result(message: bytes) -> tuple[int, Any] | None:
+def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
     """Return the number and value of a response; None for one that is not usual.
 
     The value may be :class:`Pickled`.
@@ -231,14 +317,19 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
     length = len(message)
     if not 6 <= length <= _LONGEST or message[0] != _ID:
         return None
+    if isinstance(message, bytearray):
+        message = bytes(message)  # parts of which can be looked up
     try:
         number, at = message[1], 2
-        if number > 127:
-            number, at = _long_number(message)
-        if message[at] != _RESULT:
+        if number >= _SHORT:
+            number, at = _long_number(message, 1)
+        small = _SMALL_INTS.get(message[at:]) if at + 4 == length else None
+        if small is not None:
+            return number, small
+        if message[at] != _SCALAR:
             return None
         size, at = message[at + 1], at + 2
-        if size > 127:
+        if size >= _SHORT:
             size, at = _long_number(message, at - 1)
         if at + size != length:
             return None
@@ -246,10 +337,12 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
         at += 2
         if kind == _FLOAT:
             return (number, _double.unpack_from(message, at - 1)[0]) if length == at + 7 else None
-        if size > 127:
+        if size >= _SHORT:
             size, at = _long_number(message, at - 1)
         if kind == _INT:
-            return (number, size) if at == length and size in _INTS else None
+            if at != length or size >> 64:
+                return None
+            return number, size if size < 1 << 63 else size - (1 << 64)
         if kind == _NULL:
             return (number, None) if at == length and not size else None
         if kind == _BOOL:
@@ -263,7 +356,7 @@ def read_result(message: bytes) -> tuple[int, Any] | None:
         if kind != _PICKLE or message[at] != _DATA:
             return None
         size, at = message[at + 1], at + 2
-        if size > 127:
+        if size >= _SHORT:
             size, at = _long_number(message, at - 1)
     except (IndexError, UnicodeDecodeError):
         return None

@@ -469,8 +469,9 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 # --- values for Python peers ----------------------------------------------------------------
 
 
-SCALARS = frozenset([type(None), bool, int, float, str, bytes])
+OF_A_SIZE = frozenset([type(None), bool, int, float])
 OF_ANY_LENGTH = frozenset([str, bytes])
+SCALARS = OF_A_SIZE | OF_ANY_LENGTH
 
 
 def put_scalar(message: pb.Value, value: Any, channel: Carrier | None = None) -> bool:
@@ -816,7 +817,8 @@ def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> byte
     """Return the pickle of arguments that are all scalars, and small; None for other ones."""
     if not _are_plain(args) or (kwargs and not _are_plain(kwargs.values())):
         return None
-    data = _plain_pickle((tuple(args), dict(kwargs)), PROTOCOL)  # there is nothing to look out for
+    keywords = dict(kwargs) if kwargs else {}
+    data = _plain_pickle((tuple(args), keywords), PROTOCOL)  # there is nothing to look out for
     return data if len(data) < LARGE else None
 
 
@@ -824,7 +826,7 @@ def _are_plain(values: Iterable[Any]) -> bool:
     """Tell whether all values are scalars, and small by themselves."""
     for value in values:  # pickling what is large, to see that it is, would copy it
         kind = type(value)
-        if kind not in SCALARS or (kind in OF_ANY_LENGTH and len(value) >= LARGE):
+        if kind not in OF_A_SIZE and (kind not in OF_ANY_LENGTH or len(value) >= LARGE):
             return False
     return True
 

@@ -19,10 +19,6 @@ _IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
 """Requests that say what they are made in, and whether they take pickles."""
 
 
-Usual = tuple[int, str, str, bytes | memoryview]
-"""Number, handle, method and pickled arguments of a usual call; see :mod:`uactor.usual`."""
-
-
 _BRIEF = 1 << 10
 """Most characters, or bytes, of a result that goes together with others."""
 
@@ -31,36 +27,35 @@ class Answers:
     """Answers requests of one session.
 
     :param by_value: whether the client takes classes and functions by value.
+    :ivar read_usual: returns the usual call that a message is; None for any other one.
     """
 
     def __init__(self, host: Host, by_value: bool) -> None:
         self._host = host
-        self._accepted = host.dispatcher.accepted()
+        self._run = host.exchange.run
+        self._dispatcher = dispatcher = host.dispatcher
+        self._accepted = dispatcher.accepted()
+        self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
         self._limit = host.max_message_size
-        self._unpickles = host.exchange.pickles
+        self.read_usual = usual.read_request if host.exchange.pickles else _no_request
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
 
-    def read_usual(self, message: bytes) -> Usual | None:
-        """Return the usual call that a message is; None for any other one."""
-        found = usual.read_request(message) if self._unpickles else None
-        if found is None:
-            return None
-        number, part, arguments = found
-        target = usual.target(part)
-        return None if target is None else (number, *target, arguments)
-
     def call(
-        self, caller: Caller, number: int, handle: str, method: str, data: bytes | memoryview
+        self, caller: Caller, number: int, handle: str, method: str, arguments: usual.Arguments
     ) -> pb.SessionResponse | bytes:
         """Make a usual call and return the response, in its wire form if that is usual, too.
 
-        :param data: pickled arguments.
         :raises Interrupted: when there is nobody to be told of it.
         """
         try:
             with self._accepted:
-                value, typeid = self._host.exchange.run(caller, handle, method, data)
-                return self.encode(caller, number, value, typeid, True)
+                value, typeid = self._run(caller, handle, method, arguments, self._begin)
+                if not typeid and self._limit < 0 and caller.is_waiting:
+                    answer = usual.result(number, value)
+                    if answer is not None:
+                        return answer
+                value = self._dispatcher.finished(caller, value)
+                return self._encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             response = pb.SessionResponse(id=number)
             self.fail(caller, True, response, error)
@@ -78,6 +73,11 @@ class Answers:
             answer = usual.result(number, value)
             if answer is not None:
                 return answer
+        return self._encode(caller, number, value, typeid, pickles)
+
+    def _encode(
+        self, caller: Caller, number: int, value: Any, typeid: str, pickles: bool
+    ) -> pb.SessionResponse:
         response = pb.SessionResponse(id=number)
         exchange = self._host.exchange
         exchange.encode(caller, value, typeid, pickles, response.result, self.by_value)
@@ -169,6 +169,11 @@ class Answers:
             self._host.table.retain(passage.grants, caller.client_id)
             failure.pickle.granted.extend(passage.grants)
         return failure
+
+
+def _no_request(message: bytes) -> usual.Request | None:
+    """Leave all messages to Protobuf, where no pickles are taken."""
+    return None
 
 
 def asks(caller: Caller, context: pb.CallContext | None) -> None:

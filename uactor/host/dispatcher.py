@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CoroutineType
 from typing import Any
 
-from uactor.calls import CurrentCall, run_in, running
+from uactor.calls import CurrentCall, current, run_in
 from uactor.errors import ActorDiedError, NotExposedError
 from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
@@ -82,6 +82,7 @@ class Dispatcher:
 
     def __init__(self, table: ObjectTable, locks: Locks, concurrency: int | None = None) -> None:
         self._table = table
+        self._find = table.find
         self._locks = locks
         self._mailbox = None if concurrency is None else Mailbox(concurrency)
         self.loop = Loop()
@@ -137,11 +138,11 @@ class Dispatcher:
         if self._mailbox is None:  # without a context, which takes time
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             if type(result) not in FINISHED:
-                result = self._finished(caller, result)
+                result = self.finished(caller, result)
             return result, typeid
         with self.turn(caller, handle, method):
             result, typeid = self.begin(caller, handle, method, args, kwargs)
-            return self._finished(caller, result), typeid
+            return self.finished(caller, result), typeid
 
     def begin(
         self,
@@ -152,7 +153,7 @@ class Dispatcher:
         kwargs: Mapping[str, Any],
     ) -> tuple[Any, str]:
         """Run a method, but neither its coroutine nor its generator, whatever else may run."""
-        entry = self._table.get(handle)
+        entry = self._find(handle) or self._table.get(handle)
         shared, call = entry.object, caller.call
         if call is not None:
             call.runs = type(shared), method
@@ -203,7 +204,7 @@ class Dispatcher:
         :raises InvalidArgument: when it does not take such arguments, unless that has been checked.
         :raises BaseException: whatever the function raises.
         """
-        return self._finished(caller, self._begun(caller, function, args, kwargs))
+        return self.finished(caller, self._begun(caller, function, args, kwargs))
 
     def _begun(
         self,
@@ -215,19 +216,16 @@ class Dispatcher:
         if not caller.checked:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
-        if caller.call is None:
+        if caller.call is None or current() is caller.call:
             result = function(*args, **kwargs)
-        else:  # as run_in() does, for each call
-            token = running.set(caller.call)
-            try:
-                result = function(*args, **kwargs)
-            finally:
-                running.reset(token)
+        else:
+            result = run_in(caller.call, function, *args, **kwargs)
         if type(result) is not CoroutineType:
             caller.stage = 'done'
         return result
 
-    def _finished(self, caller: Caller, result: Any) -> Any:
+    def finished(self, caller: Caller, result: Any) -> Any:
+        """Return a result, after running it if it is a coroutine."""
         if not is_unfinished(result):
             return result
         finished = run_in(caller.call, self.loop.finished, result, caller.interrupt)

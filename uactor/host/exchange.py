@@ -20,11 +20,13 @@ from uactor.host.loop import Steps
 from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
 from uactor.service.errors import Unmappable
 from uactor.service.naming import service_of
+from uactor.usual import Arguments
 from uactor.v1 import actor_pb2 as pb
 
 PROTOCOL_VERSION = 1
 _GENERATORS = (types.GeneratorType, Steps)
 _REPR_LIMIT = 200
+_NO_KEYWORDS: Mapping[str, Any] = {}
 
 Factory = Callable[[str], Callable[..., Any]]
 """Returns what makes a new object of a typeid."""
@@ -106,20 +108,22 @@ class Exchange:
         caller: Caller,
         handle: str,
         method: str,
-        data: bytes | memoryview,
+        arguments: Arguments,
         run: Run | None = None,
     ) -> tuple[Any, str]:
         """Run a method; return its result and typeid, or ''.
 
-        :param data: pickled arguments.
         :param run: see :meth:`dispatch`.
         """
         self._table.use(handle)
-        try:
-            args, kwargs = values.loads_with(caller.definitions, data)
-        except Exception:
-            with field('arguments'):
-                raise
+        if type(arguments) is tuple:
+            args, kwargs = arguments, _NO_KEYWORDS
+        else:
+            try:
+                args, kwargs = values.loads_with(caller.definitions, arguments)
+            except Exception:
+                with field('arguments'):
+                    raise
         return (run or self._dispatcher.call)(caller, handle, method, args, kwargs)
 
     def arguments_of_all(self, request: pb.CallAllRequest) -> list[tuple[Any, ...]]:

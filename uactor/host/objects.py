@@ -71,6 +71,7 @@ class ObjectTable:
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._entries: dict[str, Entry] = {}
+        self.find = self._entries.get
         self._by_identity: dict[int, Entry] = {}
         self._leases: dict[str, _Lease] = {}
         self._expiry = threading.Condition(self._lock)

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from uactor import usual, values
-from uactor.host.answers import Answers, Usual
+from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, StreamCall, UsualCall
 from uactor.host.workers import Job, Watch, Workers, run
@@ -60,7 +60,9 @@ class Pipeline:
         self.process_ends = False
         self._calls: dict[int, Call] = {}
         self._responses = Outbox()
-        self._arrived: collections.deque[pb.SessionRequest | Usual | Burst] = collections.deque()
+        self._arrived: collections.deque[pb.SessionRequest | usual.Request | Burst] = (
+            collections.deque()
+        )
         self._results: collections.deque[tuple[int, Any]] = collections.deque()
         self._reader = 0  # which thread reads
         self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
@@ -157,7 +159,7 @@ class Pipeline:
             self.wake()
             raise
 
-    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | Usual]:
+    def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | usual.Request]:
         messages = usual.parts(message, _MORE_REQUESTS)
         if messages is None:
             request = self._decode(message)

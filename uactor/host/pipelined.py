@@ -16,6 +16,7 @@ from uactor.host.loop import FINISHED, closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
 from uactor.timers import Timer, timers
+from uactor.usual import Arguments
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -254,11 +255,11 @@ class UsualCall(MethodCall):
         number: int,
         handle: str,
         method: str,
-        data: bytes | memoryview,
+        arguments: Arguments,
     ) -> None:
         self._pipeline = pipeline
         self._number, self._handle, self._method = number, handle, method
-        self._data = data
+        self._arguments: Any = arguments
         self.caller = pipeline.caller.part()
         self.caller.asks()
 
@@ -277,7 +278,7 @@ class UsualCall(MethodCall):
             caller.interrupt.check()
             self._over = host.dispatcher.accept()
             result, typeid = host.exchange.run(
-                *(caller, self._handle, self._method, self._data), host.dispatcher.begin
+                *(caller, self._handle, self._method, self._arguments), host.dispatcher.begin
             )
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._fail(error)

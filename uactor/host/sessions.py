@@ -17,6 +17,7 @@ import cloudpickle
 from google.protobuf.message import DecodeError
 
 from uactor import auth, values
+from uactor.calls import running
 from uactor.errors import AuthkeyError, UActorException, VersionError
 from uactor.host import answers
 from uactor.host.answers import Answers
@@ -153,35 +154,51 @@ class _Session:
         self._answers = answering
         self._table = host.table
         self._read = read
-        self._last: pb.SessionResponse | bytes = b''
+        self._unsure: pb.SessionResponse | None = None  # has what may not have arrived
         self.polite = False
         self.process_ends = False
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[pb.SessionResponse | bytes]:
         caller, answering = self._caller, self._answers
         caller.asks()
-        for message in messages:
-            call = answering.read_usual(message)
-            if call is not None:
-                self._note_arrival()
-                self._last = response = answering.call(caller, *call)
-            else:
-                request = self._read(message)
-                kind = self._take(request)
-                if kind == 'goodbye':
-                    return
-                if kind is None or kind == 'proof':
-                    continue
-                self._note_arrival()
-                self._last = response = self._answer(request, kind)
-            yield response
-            caller.asks()  # the next call begins while the client is busy with this answer
+        running.set(caller.call)
+        try:
+            for message in messages:
+                call = answering.read_usual(message)
+                if call is not None:
+                    if self._unsure is not None:
+                        self._note_arrival()
+                    response = answering.call(caller, *call)
+                else:
+                    request = self._read(message)
+                    kind = self._take(request)
+                    if kind == 'goodbye':
+                        return
+                    if kind is None or kind == 'proof':
+                        continue
+                    if self._unsure is not None:
+                        self._note_arrival()
+                    response = self._answer(request, kind)
+                yield response
+                # The next call begins while the client is busy with this answer.
+                if not isinstance(response, bytes):
+                    self._note_sent(response)
+                caller.asks()
+                running.set(caller.call)
+        finally:
+            running.set(None)
+
+    def _note_sent(self, response: pb.SessionResponse) -> None:
+        """Remember a response that has what the client is to remember, until it surely has it."""
+        definitions = self._caller.definitions
+        if definitions is not None and definitions.unsure:
+            self._unsure = response
 
     def _note_arrival(self) -> None:
         """Know that the client has got the last response: it asks for more."""
-        definitions, last = self._caller.definitions, self._last
-        if definitions is not None and definitions.unsure and not isinstance(last, bytes):
-            definitions.arrived(values.definitions_in(last))
+        definitions, unsure, self._unsure = self._caller.definitions, self._unsure, None
+        if definitions is not None and unsure is not None:
+            definitions.arrived(values.definitions_in(unsure))
 
     def _take(self, request: pb.SessionRequest) -> str | None:
         """Do what a request says without asking for it; return its kind."""
