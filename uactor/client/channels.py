@@ -9,6 +9,7 @@ enters it: another one reads the streams of its sessions.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import socket
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _KNOCKING = 2.0
 """How long an actor may take to have its gRPC server answer, in seconds; a busy one is connected to
 anyhow."""
+
+Stub = Callable[[Callable[[bytes], None]], Any]
 
 _SESSION = '/uactor.v1.ActorService/Session'
 
@@ -88,11 +91,17 @@ class Channels:
         on_main = threading.current_thread() is threading.main_thread()
         kind = _Relayed if on_main else _Direct
         with fresh_stacks():
-            return kind(lambda: self._stub(number), number, on_end)
+            return kind(functools.partial(self._stub, number), number, on_end)
 
-    def _stub(self, number: int) -> Any:
+    def _stub(self, number: int, take: Callable[[bytes], None]) -> Any:
+        """Return what opens sessions on a channel.
+
+        :param take: is called with each message as it comes, on a thread of gRPC's own.
+        """
+
         def received(message: bytes) -> bytes:
             serves(number)
+            take(message)
             return message
 
         with Inside(number), self._lock:
@@ -148,11 +157,11 @@ def _start_a_thread() -> None:
 class _Call:
     """A stream on a channel, as :class:`uactor.client.stream.Stream`.
 
-    :param stub: returns what opens sessions on the channel.
+    :param stub: returns what opens sessions on the channel, whose messages a function takes.
     :param channel: number of the channel.
     """
 
-    def __init__(self, stub: Callable[[], Any], channel: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, stub: Stub, channel: int, on_end: Callable[[], None]) -> None:
         self._stub = stub
         self._channel = channel
         self._on_end = on_end
@@ -162,10 +171,13 @@ class _Call:
         self.memory = Chunks()
 
     def _begin(self) -> Any:
-        call = self._stub()(self._outgoing())
+        call = self._stub(self._arrived)(self._outgoing())
         if not call.add_callback(self._end):
             self._end()
         return call
+
+    def _arrived(self, message: bytes) -> None:
+        """Take a message, on a thread of gRPC's own."""
 
     def _outgoing(self) -> Iterator[bytes]:
         """Yield the requests, to a thread of gRPC's own."""
@@ -263,7 +275,7 @@ def _stream_end(error: grpc.RpcError) -> StreamEnd:
 class _Direct(_Call):
     """A stream that its own thread reads."""
 
-    def __init__(self, stub: Callable[[], Any], channel: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, stub: Stub, channel: int, on_end: Callable[[], None]) -> None:
         super().__init__(stub, channel, on_end)
         with Inside(channel):
             self._call = self._begin()
@@ -283,11 +295,11 @@ class _Direct(_Call):
 class _Relayed(_Call):
     """A stream of the main thread, which only touches queues that signals leave in order.
 
-    The thread that reads is inside gRPC only while the main thread waits for it: not when that
-    forks.
+    The thread that reads is inside gRPC only while the main thread waits for a message: not when
+    that forks. It need not hand the message on, which the main thread has by then.
     """
 
-    def __init__(self, stub: Callable[[], Any], channel: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, stub: Stub, channel: int, on_end: Callable[[], None]) -> None:
         super().__init__(stub, channel, on_end)
         self._call: Any = None
         self._cancelled = False
@@ -312,9 +324,12 @@ class _Relayed(_Call):
             self._received.put(None)
             while True:
                 self._wanted.get()
-                self._received.put(next(call))
+                next(call)
         except BaseException as error:
             self._received.put(error)
+
+    def _arrived(self, message: bytes) -> None:
+        self._received.put(message)
 
     def _want(self) -> None:
         self._wanted.put(None)
