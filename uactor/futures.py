@@ -289,16 +289,15 @@ class Outcomes:
     """Receives what comes of calls that were made together, and hands it out by their index.
 
     :ivar burst: those calls.
+    :ivar count: how many there are.
     """
 
     def __init__(self, count: int) -> None:
         self.burst: Burst = NO_BURST
+        self.count = count
         self._outcomes: list[Any] = [_MISSING] * count
         self._awaited = -1
         self._notify: Callable[[], None] = _nothing
-
-    def __len__(self) -> int:
-        return len(self._outcomes)
 
     # --- of the sender
 
@@ -325,10 +324,12 @@ class Outcomes:
         finally:
             del outcome  # a cycle with the traceback otherwise
 
+    def has(self, index: int) -> bool:
+        """Tell whether a call is done."""
+        return self._outcomes[index] is not _MISSING
+
     def wait(self, index: int) -> None:
         """Wait until a call is done."""
-        if self._outcomes[index] is not _MISSING:
-            return
         arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._expect(index, lambda: arrived.put(None))
         if self._outcomes[index] is _MISSING:  # else nobody may notify
@@ -336,8 +337,6 @@ class Outcomes:
 
     async def await_for(self, index: int) -> None:
         """Await that a call is done."""
-        if self._outcomes[index] is not _MISSING:
-            return
         post, arrived = _post(asyncio.get_running_loop()), asyncio.Event()
         self._expect(index, lambda: post.put(arrived.set))
         if self._outcomes[index] is _MISSING:

@@ -34,7 +34,7 @@ class Answers:
         self._host = host
         self._run = host.exchange.run
         self._dispatcher = dispatcher = host.dispatcher
-        self._accepted = dispatcher.accepted()
+        self._gate = dispatcher.gate
         self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
         self._limit = host.max_message_size
         self.read_usual = usual.read_request if host.exchange.pickles else _no_request
@@ -48,7 +48,7 @@ class Answers:
         :raises Interrupted: when there is nobody to be told of it.
         """
         try:
-            with self._accepted:
+            with self._gate:
                 value, typeid = self._run(caller, handle, method, arguments, self._begin)
                 if not typeid and self._limit < 0 and caller.is_waiting:
                     answer = usual.result(number, value)
@@ -99,7 +99,7 @@ class Answers:
         response = pb.SessionResponse()
         response.id = request.id
         try:
-            with self._accepted:
+            with self._gate:
                 if kind == 'call':
                     call = self._host.exchange.call
                     call(caller, request.call, response.result, self.by_value)

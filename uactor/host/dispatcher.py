@@ -36,36 +36,61 @@ FALLBACKS: dict[str, Fallback] = {
 _END: Any = object()
 
 
-class _Gate(AbstractContextManager[None]):
-    """The context of calls: counts those that are running, and refuses them once it is closed.
+class Gate(AbstractContextManager[None]):
+    """Where calls begin: counts those that are running, and refuses them once it is closed.
 
-    A call first counts itself and then looks whether the gate is closed, and closing it comes
-    before looking whether calls are running: so either the call is refused or it is waited for,
-    without a lock for each. Not made by contextlib, which sets attributes of the exceptions that
-    pass: one that is a frozen dataclass does not let it.
+    A context for a call, which raises :class:`ActorDiedError` when the actor is ending; the call
+    has not run then. It first counts itself and then looks whether the gate is closed, and closing
+    it comes before looking whether calls are running: so either the call is refused or it is
+    waited for, without a lock for each. Not made by contextlib, which sets attributes of the
+    exceptions that pass: one that is a frozen dataclass does not let it.
+
+    :ivar closed: whether it is.
     """
 
     def __init__(self) -> None:
         self._running: collections.deque[None] = collections.deque()
         self._idle = threading.Condition(threading.Lock())
-        self._closed = False
+        self.closed = False
 
     def __enter__(self) -> None:
         self._running.append(None)
-        if self._closed:
+        if self.closed:
             self.__exit__()
-            raise ActorDiedError('the actor is shutting down', 'no')
+            raise self.refusal()
 
     def __exit__(self, *exception: object) -> None:
         self._running.pop()
-        if self._closed:
+        if self.closed:
             with self._idle:
                 self._idle.notify_all()
 
+    def enter(self) -> Callable[[], None]:
+        """Let in a call that is not bound to a context; return what notes its end.
+
+        :raises ActorDiedError: when the actor is ending; the call has not run.
+        """
+        self.__enter__()
+        return self.__exit__
+
+    def count(self) -> Callable[[], None]:
+        """Count what goes on even if the gate is closed by now; return what notes its end."""
+        self._running.append(None)
+        return self.__exit__
+
+    def refusal(self) -> ActorDiedError:
+        """Return the error of calls that come too late."""
+        return ActorDiedError('the actor is shutting down', 'no')
+
     def close(self) -> None:
-        self._closed = True
+        """Let no more calls in."""
+        self.closed = True
 
     def wait_idle(self, timeout: float) -> bool:
+        """Wait until no call is running, after :meth:`close`; tell whether it came to that.
+
+        :param timeout: in seconds.
+        """
         with self._idle:
             return self._idle.wait_for(lambda: not self._running, timeout)
 
@@ -78,6 +103,7 @@ class Dispatcher:
 
     :param concurrency: how many of the actor's own methods may run at a time; None for any number.
     :ivar loop: where coroutines run.
+    :ivar gate: where its calls begin.
     """
 
     def __init__(self, table: ObjectTable, locks: Locks, concurrency: int | None = None) -> None:
@@ -86,40 +112,12 @@ class Dispatcher:
         self._locks = locks
         self._mailbox = None if concurrency is None else Mailbox(concurrency)
         self.loop = Loop()
-        self._gate = _Gate()
+        self.gate = Gate()
 
     @property
     def has_mailbox(self) -> bool:
         """Whether the actor's own methods wait for their turn."""
         return self._mailbox is not None
-
-    def accepted(self) -> AbstractContextManager[None]:
-        """Return a context for a call, which is accepted and counted when it is entered.
-
-        Accepting and refusing are decided in one critical section with :meth:`close`.
-
-        :raises ActorDiedError: when the actor is ending; the call has not run.
-        """
-        return self._gate
-
-    def close(self) -> None:
-        """Accept no more calls."""
-        self._gate.close()
-
-    def wait_idle(self, timeout: float) -> bool:
-        """Wait until no call is running, after :meth:`close`; tell whether it came to that.
-
-        :param timeout: in seconds.
-        """
-        return self._gate.wait_idle(timeout)
-
-    def accept(self) -> Callable[[], None]:
-        """Accept a call that is not bound to a context; return what notes its end.
-
-        :raises ActorDiedError: when the actor is ending; the call has not run.
-        """
-        self._gate.__enter__()
-        return self._gate.__exit__
 
     # --- calls -------------------------------------------------------------------------------
 

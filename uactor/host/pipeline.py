@@ -7,14 +7,15 @@ them is the door's business.
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from uactor import usual, values
+from uactor.calls import running
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, StreamCall, UsualCall
@@ -58,13 +59,13 @@ class Pipeline:
         self.workers = Workers()
         self.polite = False
         self.process_ends = False
-        self._calls: dict[int, Call] = {}
+        self.calls: dict[int, Call] = {}
         self._responses = Outbox()
         self._arrived: collections.deque[pb.SessionRequest | usual.Request | Burst] = (
             collections.deque()
         )
-        self._results: collections.deque[tuple[int, Any]] = collections.deque()
-        self._reader = 0  # which thread reads
+        self.results: collections.deque[tuple[int, Any]] = collections.deque()
+        self.reader = 0  # which thread reads
         self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
         self._watch = Watch(self._spread)
         self._spread_until = 0.0
@@ -83,7 +84,7 @@ class Pipeline:
 
     def wake(self) -> None:
         """Give all calls up: the client has gone, or the actor is ending."""
-        for call in tuple(self._calls.values()):
+        for call in tuple(self.calls.values()):
             call.give_up('gone')
         self._responses.end()
 
@@ -93,9 +94,9 @@ class Pipeline:
     def _gather(self) -> None:
         """Have the results of bursts be among what is sent."""
         first, gathered = 0, list[Any]()
-        while self._results:
+        while self.results:
             try:
-                number, value = self._results.popleft()
+                number, value = self.results.popleft()
             except IndexError:  # another thread has been faster
                 break
             if number != first + len(gathered):
@@ -135,18 +136,18 @@ class Pipeline:
         self._gather()
         self._responses.wake()
         self._spread_until = time.monotonic() + _SPREAD
-        before, self._reader = self._reader, 0
+        before, self.reader = self.reader, 0
         burst = self._bursts.pop(before, None)
         if burst is not None:
             self._arrived.appendleft(burst)
         try:
             self._start_reading()
         except RuntimeError:
-            self._reader = before
+            self.reader = before
             raise
 
     def _read(self) -> None:
-        self._reader = me = threading.get_ident()
+        self.reader = me = threading.get_ident()
         try:
             while self._take_arrived(me):
                 self._flush()
@@ -171,15 +172,15 @@ class Pipeline:
 
     def _take_arrived(self, me: int) -> bool:
         """Take what has come; tell whether this thread still reads."""
-        while self._reader == me:
+        while self.reader == me:
             try:
                 request = self._arrived.popleft()
             except IndexError:
-                return self._reader == me
+                return self.reader == me
             if isinstance(request, Burst):
                 self._take_burst(me, request)
             elif isinstance(request, tuple):
-                self._calls[request[0]] = call = UsualCall(self, *request)
+                self.calls[request[0]] = call = UsualCall(self, *request)
                 call.enter()
             else:
                 self._take(request, me)
@@ -192,17 +193,17 @@ class Pipeline:
         if kind == 'goodbye':
             self.polite, self.process_ends = True, request.goodbye.process_ends
         elif kind == 'cancel':
-            known = self._calls.get(request.cancel.request_id)
+            known = self.calls.get(request.cancel.request_id)
             if known is not None:
                 known.give_up('cancelled')
         elif kind == 'credit':
-            known = self._calls.get(request.credit.request_id)
+            known = self.calls.get(request.credit.request_id)
             if isinstance(known, StreamCall):
                 known.grant(request.credit.items)
         elif kind == 'call_all':
             self._take_burst(me, self._burst_of(request))
         elif kind is not None and kind != 'proof':
-            self._calls[request.id] = call = KINDS.get(kind, Call)(self, request, kind)
+            self.calls[request.id] = call = KINDS.get(kind, Call)(self, request, kind)
             call.enter()
 
     def _burst_of(self, request: pb.SessionRequest) -> Burst:
@@ -215,30 +216,36 @@ class Pipeline:
         return Burst(asked.handle, asked.method, enumerate(arguments, request.id))
 
     def _take_burst(self, me: int, burst: Burst) -> None:
-        """Take the calls of a burst, as long as this thread reads.
-
-        What is made for a call serves the next one, unless that one goes on.
-        """
-        call, calls, watch = None, self._calls, self._watch
-        free = self._is_free(me) and not self.host.dispatcher.has_mailbox
+        """Take the calls of a burst, as long as this thread reads."""
         self.host.table.use(burst.handle)
         self._bursts[me] = burst
-        with watch if free else nullcontext():
+        if self._is_free(me) and not self.host.dispatcher.has_mailbox:
+            with self._watch:
+                self._run_burst(me, burst)
+        else:
             for number, arguments in burst.calls:
-                if call is None or call.caller.interrupt.fired:
-                    call = BurstCall(self, burst.handle, burst.method)
-                calls[number] = call
+                call = BurstCall(self, burst.handle, burst.method)
+                self.calls[number] = call
                 call.begin(number, arguments)
-                if free:
-                    watch.next()
-                    run(call.run)
-                else:
-                    call.enter()
-                if number in calls:
-                    call = None
-                if self._reader != me:  # who reads now has the rest of it
-                    return
-        self._bursts.pop(me, None)
+                call.enter()
+                if self.reader != me:
+                    break
+        if self.reader == me:  # else who reads now has the rest of it
+            self._bursts.pop(me, None)
+
+    def _run_burst(self, me: int, burst: Burst) -> None:
+        """Run the calls of a burst on this thread, as long as it reads."""
+        over = self.host.dispatcher.gate.count()
+        try:
+            while burst.left and self.reader == me:
+                call = BurstCall(self, burst.handle, burst.method)
+                run(functools.partial(call.run_on, burst, me, self._watch.next))
+        finally:
+            running.set(None)
+            over()
+        if self.reader != me:
+            self._gather()
+            self._responses.wake()
 
     # --- calls ---------------------------------------------------------------------------------
 
@@ -256,7 +263,7 @@ class Pipeline:
     def _is_free(self, me: int) -> bool:
         """Tell whether this thread is to run calls."""
         return not (
-            self._reader != me
+            self.reader != me
             or self._watch.has_job
             or not self.workers.are_idle
             or (self._spread_until and self._spread_until > time.monotonic())
@@ -264,12 +271,12 @@ class Pipeline:
 
     def send(self, response: pb.SessionResponse) -> None:
         """Send a response that is not the last one of its request."""
-        if response.id in self._calls:
+        if response.id in self.calls:
             self._put(response.SerializeToString())
 
     def end(self, number: int, response: pb.SessionResponse | bytes) -> None:
         """Send the last response of a request."""
-        known = self._calls.pop(number, None) is not None
+        known = self.calls.pop(number, None) is not None
         if isinstance(response, bytes):
             if known:
                 self._put(response)
@@ -280,17 +287,17 @@ class Pipeline:
 
     def end_with_scalar(self, number: int, result: Any) -> None:
         """Send the result of a call of a burst, together with those of others."""
-        if self._calls.pop(number, None) is not None:
-            self._results.append((number, result))
-            if self._reader != threading.get_ident():  # see _put()
+        if self.calls.pop(number, None) is not None:
+            self.results.append((number, result))
+            if self.reader != threading.get_ident():  # see _put()
                 self._gather()
                 self._responses.wake()
 
     def _put(self, response: bytes) -> None:
         self._responses.put(response)
-        if self._reader != threading.get_ident():  # which sends, once it has done what there is
+        if self.reader != threading.get_ident():  # which sends, once it has done what there is
             self._responses.wake()
 
     def forget(self, number: int) -> None:
         """Know that there is nobody to be told of a request any more."""
-        self._calls.pop(number, None)
+        self.calls.pop(number, None)

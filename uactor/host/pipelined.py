@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from uactor.calls import run_in
+from uactor.calls import run_in, running
 from uactor.errors import ActorUnreachableError
 from uactor.host.answers import accepts_pickle, asks, context_of
+from uactor.host.dispatcher import Gate
 from uactor.host.loop import FINISHED, closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
@@ -168,7 +169,7 @@ class MethodCall(Call):
         dispatcher = self._pipeline.host.dispatcher
         try:
             self.caller.interrupt.check()
-            self._over = dispatcher.accept()
+            self._over = dispatcher.gate.enter()
             result, typeid = self._dispatched()
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._fail(error)
@@ -276,7 +277,7 @@ class UsualCall(MethodCall):
         host = pipeline.host
         try:
             caller.interrupt.check()
-            self._over = host.dispatcher.accept()
+            self._over = host.dispatcher.gate.enter()
             result, typeid = host.exchange.run(
                 *(caller, self._handle, self._method, self._arguments), host.dispatcher.begin
             )
@@ -294,14 +295,16 @@ class Burst:
 
     :ivar calls: of those that have not begun, number and arguments, or why there are none. Threads
         may draw from it at the same time.
+    :ivar left: whether there may be any.
     """
 
-    __slots__ = ('calls', 'handle', 'method')
+    __slots__ = ('calls', 'handle', 'left', 'method')
 
     def __init__(self, handle: str, method: str, calls: enumerate[Any]) -> None:
         self.handle = handle
         self.method = method
         self.calls = calls
+        self.left = True
 
 
 class BurstCall(UsualCall):
@@ -319,23 +322,57 @@ class BurstCall(UsualCall):
         self.caller.stage = 'asked'
 
     def run(self) -> None:
-        """See :class:`Call`. There are many of them: each step counts."""
+        """See :class:`Call`."""
+        if isinstance(self._arguments, Exception):
+            self._fail(self._arguments)
+        else:
+            super().run()
+
+    def run_on(self, burst: Burst, me: int, begun: Callable[[], None]) -> None:
+        """Be one call after the other, until one goes on, or fails, or another thread reads.
+
+        In one piece: there are many of them.
+
+        :param me: the thread that does it, and reads.
+        :param begun: is called as each begins.
+        """
         pipeline, caller, interrupt = self._pipeline, self.caller, self.caller.interrupt
-        host = pipeline.host
-        try:
-            if interrupt.fired:
-                raise Interrupted
-            self._over = host.dispatcher.accept()
-            if isinstance(self._arguments, Exception):
-                raise self._arguments
-            result, typeid = host.dispatcher.begin(
-                *(caller, self._handle, self._method, self._arguments, _NO_KEYWORDS)
-            )
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            self._fail(error)
-            return
-        if typeid or interrupt.fired or caller.undo or not pipeline.answers.is_brief(result):
-            self._go_on(result, typeid)
+        calls, results, is_brief = pipeline.calls, pipeline.results, pipeline.answers.is_brief
+        dispatcher = pipeline.host.dispatcher
+        run, gate = dispatcher.begin, dispatcher.gate
+        handle, method = self._handle, self._method
+        running.set(caller.call)
+        for number, arguments in burst.calls:
+            self._number, calls[number] = number, self
+            caller.stage = 'asked'
+            begun()
+            try:
+                if interrupt.fired or gate.closed or isinstance(arguments, Exception):
+                    raise self._refusal(arguments, gate)
+                result, typeid = run(caller, handle, method, arguments, _NO_KEYWORDS)
+            except BaseException as error:  # also SystemExit: it is the caller's to see
+                self._fail(error)
+                return
+            if typeid or interrupt.fired or caller.undo or not is_brief(result):
+                self._over = gate.count()
+                self._go_on(result, typeid)
+                return
+            if calls.pop(number, None) is not None:
+                results.append((number, result))
+            if pipeline.reader != me:
+                return
+        burst.left = False
+
+    def _refusal(self, arguments: Any, gate: Gate) -> BaseException:
+        """Return why a call does not run."""
+        if self.caller.interrupt.fired:
+            return Interrupted()
+        return gate.refusal() if gate.closed else arguments
+
+    def _finish(self, result: Any, typeid: str) -> None:
+        pipeline = self._pipeline
+        if typeid or not self.caller.is_waiting or not pipeline.answers.is_brief(result):
+            super()._finish(result, typeid)
             return
         self._end()
         pipeline.end_with_scalar(self._number, result)

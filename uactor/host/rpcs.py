@@ -59,7 +59,7 @@ class _Rpc(AbstractContextManager[Caller]):
         path: Sequence[str],
     ) -> None:
         self._clients = host.clients
-        self._accepted = host.dispatcher.accepted()
+        self._gate = host.dispatcher.gate
         self._telling = telling
         self._context = context
         self._caller = Caller(ANONYMOUS, context.peer(), checked)
@@ -75,7 +75,7 @@ class _Rpc(AbstractContextManager[Caller]):
         if not context.add_callback(caller.interrupt.fire):
             caller.interrupt.fire()
         try:
-            self._accepted.__enter__()
+            self._gate.__enter__()
         except BaseException as error:
             self._clients.unary_done(caller)
             self._fail(error)
@@ -87,7 +87,7 @@ class _Rpc(AbstractContextManager[Caller]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._accepted.__exit__(kind, error, trace)
+        self._gate.__exit__(kind, error, trace)
         self._clients.unary_done(self._caller)
         if error is not None:
             self._fail(error)

@@ -220,9 +220,9 @@ class Host:
         write to the standard error of every client.
         """
         self._front.announce_end()
-        self.dispatcher.close()
+        self.dispatcher.gate.close()
         self.clients.interrupt_all()
-        if not self.dispatcher.wait_idle(GRACE):
+        if not self.dispatcher.gate.wait_idle(GRACE):
             log.warning('ending while calls are running')
         if self.lanes is not None:
             self.lanes.close()

@@ -146,8 +146,6 @@ class Results(_Iteration[T]):
         self._call_on()
 
     def _call_on(self) -> None:
-        if self._left * 2 > self._window:
-            return
         arguments = list(itertools.islice(self._arguments, self._window - self._left))
         if arguments:
             outcomes = Outcomes(len(arguments))
@@ -161,33 +159,37 @@ class Results(_Iteration[T]):
             self._bursts.popleft().burst.give_up(at)
             at = 0
 
-    def _fetched(self) -> T:
-        outcomes, at = self._bursts[0], self._at
-        self._left -= 1
-        self._at = at + 1
-        if self._at == len(outcomes):
+    def _fetched(self, outcomes: Outcomes) -> T:
+        at = self._at
+        self._at, self._left = at + 1, self._left - 1
+        if at + 1 == outcomes.count:
             self._bursts.popleft()
             self._at = 0
-        self._call_on()
+        if self._left * 2 <= self._window:
+            self._call_on()
         fetched: T = outcomes.take(at)
         return fetched
 
     def __next__(self) -> T:
         if not self._left:
             raise StopIteration
-        try:
-            self._bursts[0].wait(self._at)
-        except BaseException:  # KeyboardInterrupt
-            self.close()
-            raise
-        return self._fetched()
+        outcomes = self._bursts[0]
+        if not outcomes.has(self._at):
+            try:
+                outcomes.wait(self._at)
+            except BaseException:  # KeyboardInterrupt
+                self.close()
+                raise
+        return self._fetched(outcomes)
 
     async def __anext__(self) -> T:
         if not self._left:
             raise StopAsyncIteration
-        try:
-            await self._bursts[0].await_for(self._at)
-        except BaseException:  # CancelledError
-            self.close()
-            raise
-        return self._fetched()
+        outcomes = self._bursts[0]
+        if not outcomes.has(self._at):
+            try:
+                await outcomes.await_for(self._at)
+            except BaseException:  # CancelledError
+                self.close()
+                raise
+        return self._fetched(outcomes)
