@@ -678,75 +678,40 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
     assert [target.take(number) for number in range(1000)] == list(range(1000))
 
 
-# --- two ends, two cores -------------------------------------------------------------------------
-
-with_cores = pytest.mark.skipif(
-    not hasattr(os, 'sched_setaffinity') or len(os.sched_getaffinity(0)) < 2,
-    reason='there is one core only, or no way to choose one',
-)
+# --- two ends on one core ------------------------------------------------------------------------
 
 
 @with_boards
-def test_the_ends_of_a_lane_know_when_they_are_on_the_same_core() -> None:
-    mapping = mmap.mmap(-1, board.SIZE)
-    ours, theirs = board.Board(mapping, 0), board.Board(mapping, 1)
-    assert not ours.meets(0)
-    assert theirs.meets(0)
-    assert not theirs.meets(1)
-    assert not theirs.meets(-1)
-    assert not ours.meets(-1)
-
-
-@with_cores
-def test_a_thread_goes_on_on_another_core_and_may_use_all_of_them_still() -> None:
-    allowed, cores = os.sched_getaffinity(0), []
-
-    def work() -> None:
-        before = lane._core()
-        os.sched_setaffinity(0, {before})
-        os.sched_setaffinity(0, allowed)
-        lane._leave_core(before)
-        cores.extend([before, lane._core()])
-        assert os.sched_getaffinity(0) == allowed
-
-    def parted() -> bool:
-        cores.clear()
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        return cores[0] != cores[1]
-
-    assert eventually(parted)  # the system may take it back at once
-    assert set(cores) <= allowed
-
-
-@with_boards
-@pytest.mark.parametrize('room', [True, False])
 @pytest.mark.parametrize('end', [0, 1])
-@pytest.mark.parametrize('others', [3, 4])
-def test_only_the_actors_end_moves_and_only_to_an_idle_core_from_one_that_both_have(
-    monkeypatch: pytest.MonkeyPatch, room: bool, end: int, others: int
+def test_of_two_ends_on_one_core_the_actors_sleeps_once_and_wakes_up_on_another_core(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane], end: int
 ) -> None:
-    left: list[int] = []
-    monkeypatch.setattr(lane, '_core', lambda: 3)
-    monkeypatch.setattr(lane, '_is_room', lambda: room)
-    monkeypatch.setattr(lane, '_leave_core', left.append)
+    """The system chooses the core: an idle one if there is one."""
+    looks = threading.Semaphore(0)
+
+    def make_way() -> float:
+        looks.release()
+        return 20e-6  # as if the other end had run
+
+    monkeypatch.setattr(lane, '_make_way', make_way)
+    monkeypatch.setattr(lane, '_PATIENCE', 60.0)
     mapping = mmap.mmap(-1, board.SIZE)
-    board.Board(mapping, 1 - end).meets(others)
-    one, other = socket.socketpair()
-    with one, other:
-        end_of_lane = Lane(one)
-        end_of_lane.share(mapping, end)
-        end_of_lane._step_aside(board.Board(mapping, end))
-    assert left == ([3] if room and end == 1 and others == 3 else [])
-
-
-def test_there_is_no_room_when_more_threads_want_to_run_than_there_are_cores() -> None:
-    cores = len(os.sched_getaffinity(0))
-    busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(cores + 1)]
-    try:
-        eventually(lambda: not lane._is_room())
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+    ours, theirs = ends
+    ours.share(mapping, 1 - end)
+    theirs.share(mapping, end)
+    theirs._worth = 8
+    received: list[bytes] = []
+    receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
+    theirs._may_look(0.0)  # receives from now on
+    monkeypatch.setattr(lane, '_crowded', 0.0)
+    receiver.start()
+    awake = theirs._board._in  # type: ignore[union-attr]
+    if end:
+        eventually(lambda: looks.acquire(blocking=False) and not awake[board._AWAKE])
+    else:
+        for _ in range(100):
+            looks.acquire()
+        assert awake[board._AWAKE]
+    ours.send(b'hello')
+    receiver.join()
+    assert received == [b'hello']

@@ -34,7 +34,7 @@ ROOM = _HALF - 128
 """Largest message that finds place, in bytes."""
 
 # Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
-_AWAKE, _TAKEN, _CORE = 0, 1, 2
+_AWAKE, _TAKEN = 0, 1
 _LATEST, _BEFORE, _RESTING = 16, 17, 18
 _WORD = 4
 _MESSAGE = 20 * _WORD
@@ -122,14 +122,6 @@ class Board:
     def is_resting(self) -> bool:
         """Whether the other end has said so."""
         return self._in[_RESTING] == 1
-
-    def meets(self, core: int) -> bool:
-        """Say which core this end runs on; tell whether the other end has said the same.
-
-        :param core: its number; -1 for whichever.
-        """
-        self._in[_CORE] = core + 1
-        return self._out[_CORE] == core + 1 > 0
 
     def wake(self) -> None:
         """Let the other end put messages: this one looks for them."""

@@ -47,16 +47,16 @@ HANDSHAKE_LIMIT = 1 << 16
 _PATIENCE = 100e-6
 """How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
 _ACTIVE = 8
-_GLANCES = 300
+_GLANCES = 200
 """How often the board is looked at before the socket is. A small call takes as long."""
 _FURTHER = 48
 """The same, afterwards. Looking at the socket lets other threads run."""
 _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
-_OFTEN = 128
-"""After how many times in a row, and twice as many, and so on, it is found out who that is."""
-_PROCESSOR = 36
-"""Where in what the system says of a thread, behind its name, the number of its core is."""
+_TAKEN_UP = 200e-6
+"""For how long it runs at most when it is the other end, in seconds, which then looks again."""
+_OFTEN = 16
+"""After how many times in a row, and twice as many, and so on, the ends are to part."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
 
@@ -92,35 +92,11 @@ _crowded = 0.0
 _yield: Callable[[], None] = getattr(os, 'sched_yield', lambda: None)
 
 
-def _make_way() -> bool:
-    """Let another thread run on this core, if one wants to; tell whether one has."""
+def _make_way() -> float:
+    """Let another thread run on this core, if one wants to; return how long, in seconds."""
     before = perf_counter()
     _yield()
-    return perf_counter() > before + _SQUEEZED
-
-
-def _core() -> int:
-    """Return the number of the core that this thread runs on; -1 when the system does not tell."""
-    try:
-        with open('/proc/thread-self/stat') as stat:
-            return int(stat.read().rpartition(')')[2].split()[_PROCESSOR])
-    except OSError:
-        return -1
-
-
-def _is_room() -> bool:
-    """Tell whether there are as many cores as threads, of any process, that want to run."""
-    with open('/proc/loadavg') as load:
-        runnable = int(load.read().split()[3].partition('/')[0])
-    return runnable <= len(os.sched_getaffinity(0))
-
-
-def _leave_core(core: int) -> None:
-    """Have this thread go on on another core, if it may, and stay or not as the system sees fit."""
-    allowed = os.sched_getaffinity(0)
-    if allowed - {core}:
-        os.sched_setaffinity(0, allowed - {core})
-        os.sched_setaffinity(0, allowed)
+    return perf_counter() - before
 
 
 def _spare_cores() -> int:
@@ -420,7 +396,7 @@ class Lane:
     def _look_at(self, board: Board, end: float) -> bytes | None:
         board.wake()
         take, poll, received = board.take, self._poll.poll, self._received
-        glances = 1 if self._squeezed else _GLANCES
+        glances = 1 if self._squeezed or self._keen else _GLANCES
         while True:
             for _ in range(glances):
                 if (message := take(received)) is not None:
@@ -433,30 +409,14 @@ class Lane:
             now = perf_counter()
             if now > end or board.is_resting or (_latest is not self and not self._calls):
                 return None
-            self._squeezed = _make_way()
-            if self._squeezed:
+            taken_up = _make_way()
+            self._squeezed = taken_up > _SQUEEZED
+            if not _SQUEEZED < taken_up < _TAKEN_UP:
+                self._in_a_row = 0
+            elif board.end:
                 self._in_a_row += 1
                 if self._in_a_row >= _OFTEN and self._in_a_row.bit_count() == 1:
-                    self._step_aside(board)
-            elif self._in_a_row:
-                self._in_a_row = 0
-                board.meets(-1)
-
-    def _step_aside(self, board: Board) -> None:
-        """Leave the core of this thread to the other end, if that runs on it, too, and one is idle.
-
-        The system may leave both there for a hundred milliseconds: either one wants to run only
-        while the other does not.
-        """
-        core = _core()
-        if board.meets(core) and board.end:  # one of them does
-            self._in_a_row = 0
-            board.meets(-1)
-            try:
-                if _is_room():
-                    _leave_core(core)
-            except OSError as error:
-                log.debug('the ends of a lane stay on one core: %s', error)
+                    return None
 
     @property
     def is_unread(self) -> bool:
