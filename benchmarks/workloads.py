@@ -246,7 +246,7 @@ WORKLOADS: dict[str, Workload] = {
     'item': Workload('an item of a list, by proxy', item),
     **{f'threads-{n}': Workload(f'calls from {n} threads', in_threads(n)) for n in (1, 2, 8)},
     'processes-4': Workload('calls from 4 processes', in_processes(4)),
-    'pipelined': Workload('pipelined calls', pipelined, most=5_000),
+    'pipelined': Workload('pipelined calls', pipelined),
     'stream': Workload('items of a stream', stream),
     **{
         f'argument-{label}': Workload(

@@ -682,36 +682,38 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
 
 
 @with_boards
-@pytest.mark.parametrize('end', [0, 1])
-def test_of_two_ends_on_one_core_the_actors_sleeps_once_and_wakes_up_on_another_core(
-    monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane], end: int
+@pytest.mark.parametrize(
+    ('end', 'sleeps'), [(1, True), (0, False), (None, True)], ids=['actor', 'caller', 'no board']
+)
+def test_of_two_ends_on_one_core_one_sleeps_and_wakes_up_on_an_idle_core(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane], end: int | None, sleeps: bool
 ) -> None:
-    """The system chooses the core: an idle one if there is one."""
+    """Which core, that is the system's business; once is enough, and without a board both do."""
     looks = threading.Semaphore(0)
 
     def make_way() -> float:
         looks.release()
         return 20e-6  # as if the other end had run
 
+    ours, theirs = ends
+    if end is not None:
+        mapping = mmap.mmap(-1, board.SIZE)
+        ours.share(mapping, 1 - end)
+        theirs.share(mapping, end)
+    theirs._may_look(0.0)  # it is the one that is received from
+    theirs._worth = 8
+    monkeypatch.setattr(lane, '_crowded', 0.0)
     monkeypatch.setattr(lane, '_make_way', make_way)
     monkeypatch.setattr(lane, '_PATIENCE', 60.0)
-    mapping = mmap.mmap(-1, board.SIZE)
-    ours, theirs = ends
-    ours.share(mapping, 1 - end)
-    theirs.share(mapping, end)
-    theirs._worth = 8
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
-    theirs._may_look(0.0)  # receives from now on
-    monkeypatch.setattr(lane, '_crowded', 0.0)
     receiver.start()
-    awake = theirs._board._in  # type: ignore[union-attr]
-    if end:
-        eventually(lambda: looks.acquire(blocking=False) and not awake[board._AWAKE])
+    for _ in range(8 if sleeps else 100):
+        looks.acquire()
+    if sleeps:
+        eventually(lambda: theirs not in lane._looking)
     else:
-        for _ in range(100):
-            looks.acquire()
-        assert awake[board._AWAKE]
+        assert theirs in lane._looking
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']

@@ -53,7 +53,7 @@ _FURTHER = 48
 """The same, afterwards. Looking at the socket lets other threads run."""
 _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
-_TAKEN_UP = 200e-6
+_TAKEN_UP = 1e-3
 """For how long it runs at most when it is the other end, in seconds, which then looks again."""
 _OFTEN = 16
 """After how many times in a row, and twice as many, and so on, the ends are to part."""
@@ -368,8 +368,8 @@ class Lane:
         try:
             _looking.add(self)
             if self._board is None:
-                while not (ready := poll(0)) and perf_counter() < end:
-                    _make_way()
+                while not (ready := poll(0)) and perf_counter() < end and not self._is_in_the_way():
+                    pass
                 found = b'' if ready else None
             else:
                 found = self._look_at(self._board, end)
@@ -409,14 +409,23 @@ class Lane:
             now = perf_counter()
             if now > end or board.is_resting or (_latest is not self and not self._calls):
                 return None
-            taken_up = _make_way()
-            self._squeezed = taken_up > _SQUEEZED
-            if not _SQUEEZED < taken_up < _TAKEN_UP:
-                self._in_a_row = 0
-            elif board.end:
-                self._in_a_row += 1
-                if self._in_a_row >= _OFTEN and self._in_a_row.bit_count() == 1:
-                    return None
+            if self._is_in_the_way() and board.end:
+                return None
+
+    def _is_in_the_way(self) -> bool:
+        """Make way for other threads; tell whether it is one that this one waits for, as it seems.
+
+        Then it is time to sleep: who is on one core with it will be so for a hundred milliseconds,
+        since either of them wants to run only while the other does not. Who wakes up does so on an
+        idle core, if there is one.
+        """
+        taken_up = _make_way()
+        self._squeezed = taken_up > _SQUEEZED
+        if not _SQUEEZED < taken_up < _TAKEN_UP:
+            self._in_a_row = 0
+            return False
+        self._in_a_row += 1
+        return self._in_a_row >= _OFTEN and self._in_a_row.bit_count() == 1
 
     @property
     def is_unread(self) -> bool:

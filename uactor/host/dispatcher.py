@@ -160,8 +160,14 @@ class Dispatcher:
         if entry.is_primitive:
             result = primitives.call(shared, method, args, kwargs, caller, self._locks)
             caller.stage = 'done'
-        else:
+        elif not caller.checked or (call is not None and current() is not call):
             result = self._begun(caller, getattr(shared, method), args, kwargs)
+        else:  # as most, in one piece
+            caller.stage = 'running'
+            function = getattr(shared, method)
+            result = function(*args, **kwargs) if kwargs else function(*args)
+            if type(result) is not CoroutineType:
+                caller.stage = 'done'
         return result, entry.method_to_typeid.get(method, '')
 
     def mailbox(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
@@ -214,10 +220,7 @@ class Dispatcher:
         if not caller.checked:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
-        if caller.call is None or current() is caller.call:
-            result = function(*args, **kwargs)
-        else:
-            result = run_in(caller.call, function, *args, **kwargs)
+        result = run_in(caller.call, function, *args, **kwargs)
         if type(result) is not CoroutineType:
             caller.stage = 'done'
         return result
