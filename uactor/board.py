@@ -39,11 +39,10 @@ _LATEST, _BEFORE, _RESTING = 16, 17, 18
 _WORD = 4
 _MESSAGE = 20 * _WORD
 
-# The latest message is told by a word that has a number, and behind it the length.
-_LENGTH_BITS = 12
-_LENGTH = (1 << _LENGTH_BITS) - 1
-_NUMBER = ((1 << 30) - 1) & ~_LENGTH  # so far, Python counts fast
-_ONE = 1 << _LENGTH_BITS
+# What tells of the latest message: its length, and its number above, as far as Python counts fast.
+_LENGTH = (1 << 12) - 1
+_NUMBER = (1 << 30) - 1 & ~_LENGTH
+_ONE = _LENGTH + 1
 
 WRAP = 1 << 32
 """What messages by the socket are counted up to."""

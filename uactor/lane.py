@@ -14,7 +14,6 @@ there is a core to spare, and no other thread of this process wants to do the sa
 
 from __future__ import annotations
 
-import logging
 import mmap
 import os
 import select
@@ -27,7 +26,6 @@ from time import perf_counter
 from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board
 from uactor.turns import turns
 
-log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
