@@ -26,7 +26,6 @@ from time import perf_counter
 from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board
 from uactor.turns import turns
 
-
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
 """How much is received at first, in bytes."""

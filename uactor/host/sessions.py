@@ -17,7 +17,7 @@ import cloudpickle
 from google.protobuf.message import DecodeError
 
 from uactor import auth, values
-from uactor.calls import running
+from uactor.calls import current, running
 from uactor.errors import AuthkeyError, UActorException, VersionError
 from uactor.host import answers
 from uactor.host.answers import Answers
@@ -186,7 +186,8 @@ class _Session:
                 caller.asks()
                 running.set(caller.call)
         finally:
-            running.set(None)
+            if current() is caller.call:  # else this is not the thread that has served
+                running.set(None)
 
     def _note_sent(self, response: pb.SessionResponse) -> None:
         """Remember a response that has what the client is to remember, until it surely has it."""
