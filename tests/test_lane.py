@@ -28,7 +28,7 @@ import uactor
 from tests.support import eventually
 from tests.test_handshake import HELLO, KEY, Trap, call, proof, welcome
 from uactor import board, lane
-from uactor.lane import Lane, LaneError, OversizedError, path_of
+from uactor.lane import Lane, LaneError, OversizedError, UnsentError, path_of
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -646,6 +646,30 @@ def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
     with pytest.raises(LaneError):
         ours.receive()
     assert ours.is_unread
+
+
+@with_boards
+@pytest.mark.parametrize('taken', [True, False])
+def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
+    sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    ours, theirs = sharing
+    put = board.Board.put
+
+    def put_late(self: board.Board, message: bytes, before: int) -> int:
+        done = put(self, message, before)
+        theirs._board.sleep()  # type: ignore[union-attr]
+        if taken:  # at the last look
+            assert theirs._board.take(0) == b'hello'  # type: ignore[union-attr]
+        theirs.close()
+        assert done == board.DONE
+        return board.ASLEEP
+
+    monkeypatch.setattr(board.Board, 'put', put_late)
+    with pytest.raises(LaneError) as failure:
+        ours.send(b'hello')
+    assert not isinstance(failure.value, UnsentError)
+    assert ours.is_unread is not taken
 
 
 @with_boards

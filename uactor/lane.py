@@ -146,6 +146,7 @@ class Lane:
         """Send a message.
 
         :raises UnsentError: when the other end has gone.
+        :raises LaneError: when it has gone, and may have got the message; see :attr:`is_unread`.
         """
         board = self._board
         put = NOT if board is None else board.put(message, self._sent)
@@ -158,7 +159,10 @@ class Lane:
             self._sent = (self._sent + 1) % WRAP
             self._write(message)
         elif put == ASLEEP:
-            self._write(_BELL)
+            try:
+                self._write(_BELL)
+            except UnsentError as error:  # it may have looked at the board once more before
+                raise LaneError(str(error)) from error.__cause__
 
     def _write(self, message: bytes) -> None:
         length = _LENGTH.pack(len(message))
@@ -203,7 +207,7 @@ class Lane:
         """Make a call: send a message, and wait for the next one, when it is this thread's turn.
 
         :raises UnsentError: when the other end has gone before.
-        :raises LaneError: when it goes meanwhile.
+        :raises LaneError: when it goes meanwhile; see :attr:`is_unread`.
         """
         if not (self._keen and turns.goes_on(get_ident()) and not _looking):
             self.begin()

@@ -151,8 +151,10 @@ class LaneStream:
                 self._lane.send_with(message, passed)
             else:
                 self._lane.send(message)
-        except lane.LaneError as error:
+        except lane.UnsentError as error:
             self._find_out(error)
+        except lane.LaneError as error:
+            self._break_off(error)
         if segment is not None:
             self._lane.share(segment.mapping, 0)
 
