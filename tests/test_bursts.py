@@ -144,6 +144,21 @@ def test_arguments_that_do_not_fit_fail_in_each_call(actor: Any) -> None:
             next(results)
 
 
+def test_threads_of_one_client_can_map_at_the_same_time(actor: Any) -> None:
+    def work(offset: int) -> None:
+        for number in range(200):
+            assert list(actor.echo.map(range(number, number + 5))) == [*range(number, number + 5)]
+        done.append(offset)
+
+    done: list[int] = []
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [0, 1, 2, 3]
+
+
 def test_calls_of_a_burst_keep_their_order_beside_others(actor: Any) -> None:
     before = actor.note.future('before')
     results = actor.note.map(range(300), window=300)
@@ -224,7 +239,8 @@ def session(client: Client, *requests: pb.SessionRequest) -> Iterator[pb.Session
 
     responses = client.stub.Session(outgoing(), metadata=KEYED, timeout=30)
     assert next(responses).HasField('welcome')
-    count = sum(request.call_all.count or 1 for request in requests)
+    every = [one for request in requests for one in (request, *request.more)]
+    count = sum(request.call_all.count or 1 for request in every)
     for response in responses:
         for one in (response, *response.more):
             count -= len(pickle.loads(one.results.data)) if one.HasField('results') else 1
@@ -254,6 +270,15 @@ def test_scalars_are_answered_together_and_others_by_themselves(client: Client) 
     assert pickle.loads(responses[5].results.data) == [1, 'two']
     assert pickle.loads(responses[7].result.pickle.data) == [3]
     assert pickle.loads(responses[8].results.data) == [4]
+
+
+def test_results_come_together_with_those_of_the_same_burst_only(client: Client) -> None:
+    second = call_all(7, 'echo', [(3,), (4,)], 2)
+    together = call_all(5, 'echo', [(1,), (2,)], 2)
+    together.more.append(second)
+    responses = list(session(client, together))
+    found = {response.id: pickle.loads(response.results.data) for response in responses}
+    assert found == {5: [1, 2], 7: [3, 4]}
 
 
 @pytest.mark.parametrize(

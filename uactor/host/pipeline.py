@@ -64,7 +64,7 @@ class Pipeline:
         self._arrived: collections.deque[pb.SessionRequest | usual.Request | Burst] = (
             collections.deque()
         )
-        self.results: collections.deque[tuple[int, Any]] = collections.deque()
+        self.results: collections.deque[tuple[Burst, int, Any]] = collections.deque()
         self.reader = 0  # which thread reads
         self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
         self._watch = Watch(self._spread)
@@ -92,16 +92,16 @@ class Pipeline:
         return together(self._responses, _MORE, self.host.max_message_size)
 
     def _gather(self) -> None:
-        """Have the results of bursts be among what is sent."""
-        first, gathered = 0, list[Any]()
+        """Have the results of bursts be among what is sent, those of each by themselves."""
+        last, first, gathered = None, 0, list[Any]()
         while self.results:
             try:
-                number, value = self.results.popleft()
+                burst, number, value = self.results.popleft()
             except IndexError:  # another thread has been faster
                 break
-            if number != first + len(gathered):
+            if burst is not last or number != first + len(gathered):
                 self._put_results(first, gathered)
-                first, gathered = number, []
+                last, first, gathered = burst, number, []
             gathered.append(value)
         self._put_results(first, gathered)
 
@@ -224,7 +224,7 @@ class Pipeline:
                 self._run_burst(me, burst)
         else:
             for number, arguments in burst.calls:
-                call = BurstCall(self, burst.handle, burst.method)
+                call = BurstCall(self, burst)
                 self.calls[number] = call
                 call.begin(number, arguments)
                 call.enter()
@@ -238,8 +238,8 @@ class Pipeline:
         over = self.host.dispatcher.gate.count()
         try:
             while burst.left and self.reader == me:
-                call = BurstCall(self, burst.handle, burst.method)
-                run(functools.partial(call.run_on, burst, me, self._watch.next))
+                call = BurstCall(self, burst)
+                run(functools.partial(call.run_on, me, self._watch.next))
         finally:
             running.set(None)
             over()
@@ -285,10 +285,10 @@ class Pipeline:
         else:  # it has been answered at its deadline
             self.host.exchange.take_back(self.caller, response)
 
-    def end_with_scalar(self, number: int, result: Any) -> None:
+    def end_with_scalar(self, burst: Burst, number: int, result: Any) -> None:
         """Send the result of a call of a burst, together with those of others."""
         if self.calls.pop(number, None) is not None:
-            self.results.append((number, result))
+            self.results.append((burst, number, result))
             if self.reader != threading.get_ident():  # see _put()
                 self._gather()
                 self._responses.wake()

@@ -310,9 +310,9 @@ class Burst:
 class BurstCall(UsualCall):
     """A call of a burst, and then another one."""
 
-    def __init__(self, pipeline: Pipeline, handle: str, method: str) -> None:
-        self._pipeline = pipeline
-        self._handle, self._method = handle, method
+    def __init__(self, pipeline: Pipeline, burst: Burst) -> None:
+        self._pipeline, self._burst = pipeline, burst
+        self._handle, self._method = burst.handle, burst.method
         self.caller = pipeline.caller.part()
         self.caller.asks()
 
@@ -328,7 +328,7 @@ class BurstCall(UsualCall):
         else:
             super().run()
 
-    def run_on(self, burst: Burst, me: int, begun: Callable[[], None]) -> None:
+    def run_on(self, me: int, begun: Callable[[], None]) -> None:
         """Be one call after the other, until one goes on, or fails, or another thread reads.
 
         In one piece: there are many of them.
@@ -340,7 +340,7 @@ class BurstCall(UsualCall):
         calls, results, is_brief = pipeline.calls, pipeline.results, pipeline.answers.is_brief
         dispatcher = pipeline.host.dispatcher
         run, gate = dispatcher.begin, dispatcher.gate
-        handle, method = self._handle, self._method
+        burst, handle, method = self._burst, self._handle, self._method
         running.set(caller.call)
         for number, arguments in burst.calls:
             self._number, calls[number] = number, self
@@ -358,7 +358,7 @@ class BurstCall(UsualCall):
                 self._go_on(result, typeid)
                 return
             if calls.pop(number, None) is not None:
-                results.append((number, result))
+                results.append((burst, number, result))
             if pipeline.reader != me:
                 return
         burst.left = False
@@ -375,7 +375,7 @@ class BurstCall(UsualCall):
             super()._finish(result, typeid)
             return
         self._end()
-        pipeline.end_with_scalar(self._number, result)
+        pipeline.end_with_scalar(self._burst, self._number, result)
 
 
 _NO_KEYWORDS: Mapping[str, Any] = {}
