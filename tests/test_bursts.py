@@ -47,6 +47,11 @@ class Burst(Bench):
         time.sleep(seconds)
         return number
 
+    def nap_until_noted(self, number: int) -> bool:
+        """Tell whether anything has been noted, after a moment."""
+        time.sleep(0.0005)
+        return bool(self.noted())
+
     def caller(self, number: int) -> str:
         return uactor.current_call().caller
 
@@ -270,6 +275,13 @@ def test_scalars_are_answered_together_and_others_by_themselves(client: Client) 
     assert pickle.loads(responses[5].results.data) == [1, 'two']
     assert pickle.loads(responses[7].result.pickle.data) == [3]
     assert pickle.loads(responses[8].results.data) == [4]
+
+
+def test_results_come_before_a_long_burst_has_ended(actor: Any) -> None:
+    results = actor.nap_until_noted.map(range(1000), window=1000)
+    assert next(results) is False
+    actor.note(1)
+    assert list(results)[-1] is True  # half a second later at least
 
 
 def test_results_come_together_with_those_of_the_same_burst_only(client: Client) -> None:

@@ -67,7 +67,7 @@ class Pipeline:
         self.results: collections.deque[tuple[Burst, int, Any]] = collections.deque()
         self.reader = 0  # which thread reads
         self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
-        self._watch = Watch(self._spread)
+        self._watch = Watch(self._spread, self._tell_on)
         self._spread_until = 0.0
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[bytes]:
@@ -110,6 +110,12 @@ class Pipeline:
             results = pb.Pickle(data=values.plain_pickle(gathered))
             response = pb.SessionResponse(id=first, results=results)
             self._responses.put(response.SerializeToString())
+
+    def _tell_on(self) -> None:
+        """Have sent what a burst has brought so far: it may go on for long."""
+        if self.results:
+            self._gather()
+            self._responses.wake()
 
     def _flush(self) -> None:
         """Have sent what has been answered, before this thread waits."""

@@ -147,10 +147,12 @@ class Watch(contextlib.AbstractContextManager[None]):
     """The context of jobs on a thread that has other things to do: notices one that does not end.
 
     :param overdue: is called then, once for the job, on a thread of its own.
+    :param going: is called on that thread once in a while as long as other jobs begin.
     """
 
-    def __init__(self, overdue: Callable[[], None]) -> None:
+    def __init__(self, overdue: Callable[[], None], going: Callable[[], None]) -> None:
         self._overdue = overdue
+        self._going = going
         self._begun = self._ended = self._seen = self._told = 0
         self._quiet = 0
         self._watched = False
@@ -177,6 +179,7 @@ class Watch(contextlib.AbstractContextManager[None]):
     def _look(self) -> None:
         if self._seen != self._begun:
             self._seen, self._quiet = self._begun, 0
+            self._going()
         elif self._begun == self._ended or self._told == self._begun:
             self._quiet += 1
             if self._quiet >= _QUIET:
