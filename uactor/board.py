@@ -55,7 +55,7 @@ end has to be woken for it."""
 class Board:
     """One end of a board. One thread puts at a time, and one takes.
 
-    :param descriptor: of the memory.
+    :param mapping: of the memory, shared with the other end.
     :ivar end: which end this is, 0 or 1.
     """
 

@@ -31,14 +31,12 @@ _HEAD = struct.Struct('4B')
 """What a request has before its arguments, when each number in that takes a byte."""
 _double = struct.Struct('<d')
 
-
 NUMBERED = b'\x08'
 """What a message with a number begins with."""
 
 # Fields, as what they hold begins with. A scalar is an argument, or the result.
 _ID, _CALL, _ARGUMENTS, _DATA, _SCALAR = 0x08, 0x2A, 0x2A, 0x0A, 0x1A
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
-
 
 _SHORT = 1 << 7
 """The first number that takes more than one byte."""
