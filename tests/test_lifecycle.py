@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,16 @@ def is_as(before: dict[str, int], directory: pathlib.Path) -> None:
 
     with contextlib.suppress(AssertionError):
         eventually(lambda: not excess(), timeout=20)
-    assert not excess(), before
+    assert not excess(), f'{before}\n{what_there_is()}'
+
+
+def what_there_is() -> str:
+    """Return what threads do, and what has links."""
+    frames = sys._current_frames().values()
+    doing = [''.join(traceback.format_stack(frame)) for frame in frames]
+    links = [thing for thing in gc.get_objects() if isinstance(thing, Link)]
+    having = [[type(owner).__name__ for owner in gc.get_referrers(link)] for link in links]
+    return '\n'.join([*doing, *map(str, having)])
 
 
 # --- calls that race with the end ----------------------------------------------------------------
