@@ -126,12 +126,8 @@ class Lanes:
     def _serve(self, door: _LaneDoor) -> None:
         try:
             with contextlib.closing(sessions.serve(self._host, door.messages(), door)) as responses:
-                send = door.put
                 for response in responses:
-                    if type(response) is bytes:
-                        send(response)
-                    else:
-                        door.send(response)
+                    door.send(response)
         except (LaneError, _Refused) as error:
             log.debug('a session has ended: %s', error)
         finally:
