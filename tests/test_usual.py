@@ -159,7 +159,7 @@ def test_a_usual_request_is_what_protobuf_reads(
     assert pb.SessionRequest.FromString(message) == call(number, handle, method, arguments)
 
 
-@given(numbers, texts, texts, arguments)
+@given(numbers, texts, texts, st.one_of(arguments, st.binary(max_size=20000)))
 def test_a_usual_request_is_read_by_hand(
     number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes
 ) -> None:

@@ -127,6 +127,29 @@ def _short(value: Any) -> bytes | None:
     return None
 
 
+def _scalar_at(message: bytes, at: int) -> tuple[Any, int]:
+    """Return the scalar in a message that is no text and no bytes, and where it ends.
+
+    :raises _Unusual: when it is one, or none that is usual.
+    """
+    end, kind, at = at + 2 + message[at + 1], message[at + 2], at + 3
+    if kind == _FLOAT:
+        if end != at + 8 or end > len(message):
+            raise _Unusual
+        return _double.unpack_from(message, at)[0], end
+    number, at = message[at], at + 1
+    if number >= _SHORT:
+        number, at = _long_number(message, at - 1)
+    if at == end:
+        if kind == _INT and not number >> 64:
+            return (number if number < 1 << 63 else number - (1 << 64)), end
+        if kind == _BOOL and number < 2:
+            return number == 1, end
+        if kind == _NULL and not number:
+            return None, end
+    raise _Unusual
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -225,21 +248,6 @@ def _scalars_at(message: bytes, at: int) -> tuple[Arguments, int]:
     return found, at
 
 
-def _scalar_at(message: bytes, at: int) -> tuple[Any, int]:
-    """Return the scalar in a message, and where it ends."""
-    end = at + 2 + message[at + 1]
-    kind, number = message[at + 2], message[at + 3]
-    if kind == _FLOAT and end == at + 11 <= len(message):
-        return _double.unpack_from(message, at + 3)[0], end
-    if kind == _INT and end == at + 5 and number >= _SHORT > message[at + 4]:
-        return number & 127 | message[at + 4] << 7, end
-    if end == at + 4 and kind == _BOOL and number < 2:
-        return number == 1, end
-    if end == at + 4 and kind == _NULL and not number:
-        return None, end
-    raise _Unusual
-
-
 def _pickle_at(message: bytes, at: int) -> tuple[Arguments, int]:
     end, at = message[at + 1], at + 2
     if end >= _SHORT:
@@ -326,25 +334,17 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
             return number, small
         if message[at] != _SCALAR:
             return None
-        size, at = message[at + 1], at + 2
+        size, start, at = message[at + 1], at, at + 2
         if size >= _SHORT:
             size, at = _long_number(message, at - 1)
         if at + size != length:
             return None
-        kind, size = message[at], message[at + 1]
-        at += 2
-        if kind == _FLOAT:
-            return (number, _double.unpack_from(message, at - 1)[0]) if length == at + 7 else None
+        kind, at = message[at], at + 1
+        if kind < _STR:
+            return number, _scalar_at(message, start)[0]
+        size, at = message[at], at + 1
         if size >= _SHORT:
             size, at = _long_number(message, at - 1)
-        if kind == _INT:
-            if at != length or size >> 64:
-                return None
-            return number, size if size < 1 << 63 else size - (1 << 64)
-        if kind == _NULL:
-            return (number, None) if at == length and not size else None
-        if kind == _BOOL:
-            return (number, size == 1) if at == length and size < 2 else None
         if at + size != length:
             return None
         if kind == _STR:
@@ -356,6 +356,6 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
         size, at = message[at + 1], at + 2
         if size >= _SHORT:
             size, at = _long_number(message, at - 1)
-    except (IndexError, UnicodeDecodeError):
+    except (IndexError, UnicodeDecodeError, _Unusual):
         return None
     return (number, Pickled(memoryview(message)[at:])) if at + size == length else None

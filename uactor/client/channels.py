@@ -39,6 +39,7 @@ _KNOCKING = 2.0
 anyhow."""
 
 Stub = Callable[[Callable[[bytes], None]], Any]
+"""Returns what opens sessions on a channel, whose messages a function takes."""
 
 _SESSION = '/uactor.v1.ActorService/Session'
 
@@ -157,7 +158,6 @@ def _start_a_thread() -> None:
 class _Call:
     """A stream on a channel, as :class:`uactor.client.stream.Stream`.
 
-    :param stub: returns what opens sessions on the channel, whose messages a function takes.
     :param channel: number of the channel.
     """
 
@@ -206,23 +206,18 @@ class _Call:
         """See :class:`uactor.client.stream.Stream`."""
         return not self.ended
 
-    def send(self, request: pb.SessionRequest) -> None:
+    def send(self, request: pb.SessionRequest | bytes) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(request)
 
-    def put(self, message: bytes) -> None:
-        """See :class:`uactor.client.stream.Stream`."""
-        self._requests.put(message)
+    put = send
 
-    def ask(self, request: pb.SessionRequest) -> bytes:
+    def ask(self, request: pb.SessionRequest | bytes) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""
         self._requests.put(request)
         return self.hear()
 
-    def exchange(self, message: bytes) -> bytes:
-        """See :class:`uactor.client.stream.Stream`."""
-        self._requests.put(message)
-        return self.hear()
+    exchange = ask
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""

@@ -61,7 +61,7 @@ class Stream(Protocol):
         """
         ...
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: bytes, /) -> None:
         """Send a message in its wire form; another thread may be receiving. See :meth:`send`."""
         ...
 
@@ -72,7 +72,7 @@ class Stream(Protocol):
         """
         ...
 
-    def exchange(self, message: bytes) -> bytes:
+    def exchange(self, message: bytes, /) -> bytes:
         """Send a message that is in its wire form; see :meth:`ask`."""
         ...
 

@@ -108,7 +108,6 @@ class Dispatcher:
 
     def __init__(self, table: ObjectTable, locks: Locks, concurrency: int | None = None) -> None:
         self._table = table
-        self._find = table.find
         self._locks = locks
         self._mailbox = None if concurrency is None else Mailbox(concurrency)
         self.loop = Loop()
@@ -151,7 +150,7 @@ class Dispatcher:
         kwargs: Mapping[str, Any],
     ) -> tuple[Any, str]:
         """Run a method, but neither its coroutine nor its generator, whatever else may run."""
-        entry = self._find(handle) or self._table.get(handle)
+        entry = self._table.find(handle) or self._table.get(handle)
         shared, call = entry.object, caller.call
         if call is not None:
             call.runs = type(shared), method

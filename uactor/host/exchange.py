@@ -26,7 +26,7 @@ from uactor.v1 import actor_pb2 as pb
 PROTOCOL_VERSION = 1
 _GENERATORS = (types.GeneratorType, Steps)
 _REPR_LIMIT = 200
-_NO_KEYWORDS: Mapping[str, Any] = {}
+NO_KEYWORDS: Mapping[str, Any] = {}
 
 Factory = Callable[[str], Callable[..., Any]]
 """Returns what makes a new object of a typeid."""
@@ -117,7 +117,7 @@ class Exchange:
         """
         self._table.use(handle)
         if type(arguments) is tuple:
-            args, kwargs = arguments, _NO_KEYWORDS
+            args, kwargs = arguments, NO_KEYWORDS
         else:
             try:
                 args, kwargs = values.loads_with(caller.definitions, arguments)

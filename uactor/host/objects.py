@@ -61,6 +61,7 @@ class ObjectTable:
 
     :param expose: says for an object and a typeid what is exposed, and which of its methods
         return what.
+    :ivar find: as :meth:`get`, but returns None when there is no such object.
     """
 
     def __init__(

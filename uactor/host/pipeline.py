@@ -67,7 +67,7 @@ class Pipeline:
         self.results: collections.deque[tuple[Burst, int, Any]] = collections.deque()
         self.reader = 0  # which thread reads
         self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
-        self._watch = Watch(self._spread, self._tell_on)
+        self._watch = Watch(self._spread, self._hand_over)
         self._spread_until = 0.0
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[bytes]:
@@ -111,11 +111,10 @@ class Pipeline:
             response = pb.SessionResponse(id=first, results=results)
             self._responses.put(response.SerializeToString())
 
-    def _tell_on(self) -> None:
-        """Have sent what a burst has brought so far: it may go on for long."""
-        if self.results:
-            self._gather()
-            self._responses.wake()
+    def _hand_over(self) -> None:
+        """Have the thread of the session send what has been answered so far."""
+        self._gather()
+        self._responses.wake()
 
     def _flush(self) -> None:
         """Have sent what has been answered, before this thread waits."""
@@ -139,8 +138,7 @@ class Pipeline:
 
         :raises RuntimeError: when there is no thread to be had.
         """
-        self._gather()
-        self._responses.wake()
+        self._hand_over()
         self._spread_until = time.monotonic() + _SPREAD
         before, self.reader = self.reader, 0
         burst = self._bursts.pop(before, None)
@@ -230,9 +228,7 @@ class Pipeline:
                 self._run_burst(me, burst)
         else:
             for number, arguments in burst.calls:
-                call = BurstCall(self, burst)
-                self.calls[number] = call
-                call.begin(number, arguments)
+                self.calls[number] = call = BurstCall(self, burst, number, arguments)
                 call.enter()
                 if self.reader != me:
                     break
@@ -250,8 +246,7 @@ class Pipeline:
             running.set(None)
             over()
         if self.reader != me:
-            self._gather()
-            self._responses.wake()
+            self._hand_over()
 
     # --- calls ---------------------------------------------------------------------------------
 
@@ -296,8 +291,7 @@ class Pipeline:
         if self.calls.pop(number, None) is not None:
             self.results.append((burst, number, result))
             if self.reader != threading.get_ident():  # see _put()
-                self._gather()
-                self._responses.wake()
+                self._hand_over()
 
     def _put(self, response: bytes) -> None:
         self._responses.put(response)

@@ -13,6 +13,7 @@ from uactor.calls import run_in, running
 from uactor.errors import ActorUnreachableError
 from uactor.host.answers import accepts_pickle, asks, context_of
 from uactor.host.dispatcher import Gate
+from uactor.host.exchange import NO_KEYWORDS
 from uactor.host.loop import FINISHED, closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
@@ -308,18 +309,16 @@ class Burst:
 
 
 class BurstCall(UsualCall):
-    """A call of a burst, and then another one."""
+    """A call of a burst, or one after the other; see :meth:`run_on`.
 
-    def __init__(self, pipeline: Pipeline, burst: Burst) -> None:
-        self._pipeline, self._burst = pipeline, burst
-        self._handle, self._method = burst.handle, burst.method
-        self.caller = pipeline.caller.part()
-        self.caller.asks()
+    :param arguments: of the call, or why there are none.
+    """
 
-    def begin(self, number: int, arguments: tuple[Any, ...] | Exception) -> None:
-        """Be another call."""
-        self._number, self._arguments = number, arguments
-        self.caller.stage = 'asked'
+    def __init__(
+        self, pipeline: Pipeline, burst: Burst, number: int = 0, arguments: Any = ()
+    ) -> None:
+        super().__init__(pipeline, number, burst.handle, burst.method, arguments)
+        self._burst = burst
 
     def run(self) -> None:
         """See :class:`Call`."""
@@ -349,7 +348,7 @@ class BurstCall(UsualCall):
             try:
                 if interrupt.fired or gate.closed or isinstance(arguments, Exception):
                     raise self._refusal(arguments, gate)
-                result, typeid = run(caller, handle, method, arguments, _NO_KEYWORDS)
+                result, typeid = run(caller, handle, method, arguments, NO_KEYWORDS)
             except BaseException as error:  # also SystemExit: it is the caller's to see
                 self._fail(error)
                 return
@@ -376,9 +375,6 @@ class BurstCall(UsualCall):
             return
         self._end()
         pipeline.end_with_scalar(self._burst, self._number, result)
-
-
-_NO_KEYWORDS: Mapping[str, Any] = {}
 
 
 class StreamCall(MethodCall):
