@@ -50,6 +50,7 @@ class Answers:
         try:
             with self._gate:
                 value, typeid = self._run(caller, handle, method, arguments, self._begin)
+                # As encode() does, for most: the steps between take three hundredths of a call.
                 if not typeid and self._limit < 0 and caller.is_waiting:
                     answer = usual.result(number, value)
                     if answer is not None:
