@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 from uactor import failures, values
 from uactor.client.connections import connections
-from uactor.client.forks import note_beginning
 from uactor.handles import socket_path
 from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
@@ -62,7 +61,6 @@ def prepare() -> None:
 
 def main(lifeline: socket.socket) -> NoReturn:
     """Be the actor process at the other end of ``lifeline``."""
-    note_beginning()
     lifeline.set_inheritable(False)
     if hasattr(os, 'register_at_fork'):  # a forked child would keep it open for the owner to see
         os.register_at_fork(after_in_child=lifeline.close)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor import calls, failures, usual, values
-from uactor.client.channels import Channels
+from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.lane import Lanes, offered
 from uactor.client.link import Link, checked
 from uactor.client.pipeline import CallBurst, Encoded, Pending
@@ -65,7 +65,7 @@ class Connection:
     ) -> None:
         self.address = address
         lane = offered(address) if transport == 'auto' else None
-        streams = Lanes(lane) if lane else Channels(address)
+        streams = Lanes(lane) if lane else GrpcStreams(address)
         self._link = link = Link(address, keys, serializer, streams)
         self._keys = tuple(keys)
         try:
@@ -92,7 +92,7 @@ class Connection:
 
     def suits(self, transport: str) -> bool:
         """Tell whether this is what ``transport`` asks for."""
-        return transport == 'auto' or isinstance(self._link.transport, Channels)
+        return transport == 'auto' or isinstance(self._link.transport, GrpcStreams)
 
     def expect_end(self) -> None:
         """Know that this process ends the actor. Safe in finalizers."""
@@ -465,7 +465,6 @@ class Connection:
         """Leave the parent's streams alone and get own ones, in the child."""
         self._finalizer.detach()
         parents = self._link
-        _abandoned.append(parents)
         transport = parents.transport.inherited()
         self._link = link = Link(self.address, self._keys, parents.serializer, transport)
         link.actor = parents.actor
@@ -517,7 +516,3 @@ def handle_of(value: Any) -> pb.Handle:
     if isinstance(token, Token):
         return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
     return values.unshareable(value)
-
-
-_abandoned: list[Link] = []
-"""Those of the parent. Closing a gRPC channel in a forked child hangs: they are kept for good."""

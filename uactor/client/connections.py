@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from uactor import local, values
 from uactor.auth import keyring
 from uactor.client.connection import Connection
-from uactor.client.forks import Child, note_fork
+from uactor.client.forks import Child
+from uactor.client.idle import idle_streams
 from uactor.reaper import reaper
 from uactor.turns import turns
 
@@ -141,7 +142,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     reaper.reset()
     turns.reset()
-    note_fork()
+    idle_streams.reset()
     connections.unlock()
     if _child is not None:
         _child.born_in_child()

@@ -1,55 +1,13 @@
-"""Forked children: how their parent hears of their end, and how gRPC lives in them."""
+"""Forked children: how their parent hears of their end."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import resource
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
-
-_MIB = 1 << 20
-_USUAL_STACK = 8 * _MIB
-
-_forks = 0
-"""How many forks this process is away from one that was not forked."""
-
-
-def note_fork() -> None:
-    """Note that this process is a forked child."""
-    global _forks
-    _forks += 1
-
-
-def note_beginning() -> None:
-    """Note that this process is none: what it may have been forked from has not used gRPC."""
-    global _forks
-    _forks = 0
-
-
-@contextlib.contextmanager
-def fresh_stacks() -> Iterator[None]:
-    """Have threads that start meanwhile not use the stacks of threads that a fork has ended.
-
-    The C library keeps those for new threads of the same size or a smaller one. And what gRPC's
-    poller "epoll1" remembers of a thread of the parent is the address of something on its stack:
-    it aborted one of four children when a thread of theirs had that too (ev_epoll1_linux.cc,
-    "Check failed: g_active_poller"), after a fork during calls of other threads, and after a
-    second fork.
-    """
-    if not _forks:
-        yield
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
-    usual = threading.stack_size()
-    threading.stack_size(max(usual, limit, _USUAL_STACK) + _forks * _MIB)
-    try:
-        yield
-    finally:
-        threading.stack_size(usual)
 
 
 class Child:

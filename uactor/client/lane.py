@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from uactor import board, errors, lane, memory, values
-from uactor.client.stream import StreamEnd
+from uactor.client.stream import StreamEnd, StreamSocket
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -48,12 +48,12 @@ class Lanes:
         self._path = path
         self._streams: weakref.WeakSet[LaneStream] = weakref.WeakSet()
 
-    def open(self, on_end: Callable[[], None], channel: int | None = None) -> LaneStream:
+    def open(self, on_end: Callable[[], None], pipelined: bool = False) -> LaneStream:
         """See :class:`uactor.client.stream.Transport`."""
-        sock = _Socket(socket.AF_UNIX)
+        sock = StreamSocket(socket.AF_UNIX)
         try:
             sock.connect(self._path)
-            stream = LaneStream(sock, on_end, calls=channel is None)
+            stream = LaneStream(sock, on_end, calls=not pipelined)
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError):
@@ -73,16 +73,6 @@ class Lanes:
         return Lanes(self._path)
 
 
-class _Socket(socket.socket):
-    """Is closed with its last reference: sooner, another thread might be using the descriptor.
-
-    Python warns of a plain socket that ends so.
-    """
-
-    def __del__(self) -> None:
-        self.close()
-
-
 class LaneStream:
     """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
 
@@ -96,10 +86,6 @@ class LaneStream:
         if memory.POSSIBLE:
             self.memory = memory.Channel()
             self._lane.arrived = self.memory.arrived
-
-    def is_free(self) -> bool:
-        """See :class:`uactor.client.stream.Stream`."""
-        return True
 
     def is_open(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""

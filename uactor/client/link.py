@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from uactor import failures, values
-from uactor.client.nesting import free_channel
 from uactor.client.pipeline import Pipeline
 from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
 from uactor.client.stream import StreamEnd, Transport
@@ -132,7 +131,7 @@ class Link:
         self._flushing = False
         self._local = _Local()
         self._sessions: set[Session] = set()
-        self._pipelines: dict[int, Pipeline] = {}
+        self._pipeline: Pipeline | None = None
         self._returning = False
         self._ending = False
         self._closed = False
@@ -150,7 +149,7 @@ class Link:
         """
         for end in self._local.ends:
             session = end.session
-            if not session.busy and not session.stream.ended and session.stream.is_free():
+            if not session.busy and not session.stream.ended:
                 return session
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
@@ -160,48 +159,46 @@ class Link:
         return session
 
     def pipeline(self) -> Pipeline:
-        """Return the pipeline for calls of this thread, which may be about to open."""
-        number = free_channel()
-        known = self._pipelines.get(number)
+        """Return the pipeline for calls that no thread blocks for, which may be about to open."""
+        known = self._pipeline
         if known is not None and known.usable:
             return known
         with self._lock:
-            known = self._pipelines.get(number)
+            known = self._pipeline
             if known is None or not known.usable:
-                opened = functools.partial(self.open, number)
-                known = self._pipelines[number] = Pipeline(opened, self.address)
+                opened = functools.partial(self.open, pipelined=True)
+                known = self._pipeline = Pipeline(opened, self.address)
         return known
 
     def flush(self) -> None:
-        """Have sent what has been held in the pipeline of this thread."""
-        known = self._pipelines.get(free_channel())
-        if known is not None:
-            known.flush()
+        """Have sent what has been held in the pipeline."""
+        if self._pipeline is not None:
+            self._pipeline.flush()
 
-    def open(self, pipeline: int | None = None) -> Session:
+    def open(self, pipelined: bool = False) -> Session:
         """Open a session, with the first authkey that fits.
 
-        :param pipeline: number of the channel for a pipelined one.
+        :param pipelined: whether its calls don't wait for each other.
         """
         *others, last = self._keys
         for key in others:
             try:
-                return self._opened(key, pipeline)
+                return self._opened(key, pipelined)
             except AuthkeyError:
                 log.debug('an authkey known for %s does not fit', self.address)
-        return self._opened(last, pipeline)
+        return self._opened(last, pipelined)
 
-    def _opened(self, key: bytes, pipeline: int | None) -> Session:
+    def _opened(self, key: bytes, pipelined: bool) -> Session:
         self._begin()
         try:
-            stream = self.transport.open(_calling(self._session_ended), pipeline)
+            stream = self.transport.open(_calling(self._session_ended), pipelined)
             session = Session(
                 stream,
                 self.address,
                 key,
                 self._client_id,
                 self.serializer,
-                pipelined=pipeline is not None,
+                pipelined=pipelined,
             )
         except StreamEnd as end:
             raise self._unreachable(nobody(self.address, end)) from end.__cause__

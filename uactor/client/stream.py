@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,6 +27,16 @@ class StreamEnd(Exception):
         self.unread = unread
 
 
+class StreamSocket(socket.socket):
+    """Is closed with its last reference: sooner, another thread might be using the descriptor.
+
+    Python warns of a plain socket that ends so.
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Stream(Protocol):
     """One bidirectional stream of messages, used by one session.
 
@@ -44,10 +55,6 @@ class Stream(Protocol):
 
         :param limit: largest message that the host takes, along with that, in bytes; 0 for any.
         """
-        ...
-
-    def is_free(self) -> bool:
-        """Tell whether this thread can use it, wherever a finalizer has interrupted it."""
         ...
 
     def is_open(self) -> bool:
@@ -110,12 +117,11 @@ class Stream(Protocol):
 class Transport(Protocol):
     """Opens the streams of a connection."""
 
-    def open(self, on_end: Callable[[], None], channel: int | None = None) -> Stream:
-        """Return a new stream for this thread.
+    def open(self, on_end: Callable[[], None], pipelined: bool = False) -> Stream:
+        """Return a new stream.
 
-        :param on_end: is called when it has ended, on any thread; at once, if it has by then.
-        :param channel: number of the gRPC channel for it, where there is a choice; see
-            :mod:`uactor.client.nesting`. None for one that is free for this thread.
+        :param on_end: is called when it has ended, on any thread.
+        :param pipelined: whether there is always a thread that receives.
         :raises StreamEnd: when there is nobody.
         """
         ...

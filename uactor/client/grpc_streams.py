@@ -1,0 +1,246 @@
+"""gRPC under sessions, each on a connection of its own: see :mod:`uactor.client.http2`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from uactor import values
+from uactor.chunks import Chunks
+from uactor.client.http2 import CallEnd, End, GrpcCall
+from uactor.client.idle import idle_streams
+from uactor.client.stream import StreamEnd, StreamSocket
+from uactor.errors import AuthkeyError, SerializationError, VersionError
+from uactor.handles import behind, host_port, socket_path
+from uactor.inherited import disconnect, plain
+from uactor.lane import path_of
+from uactor.usual import NUMBERED
+from uactor.v1 import actor_pb2 as pb
+
+_KNOCKING = 2.0
+"""How long an actor may take to have its gRPC server answer, in seconds; a busy one is connected to
+anyhow."""
+_ANSWERING = 20.0
+"""How long an address may take to answer, in seconds. gRPC gives it as long."""
+
+_SESSION = '/uactor.v1.ActorService/Session'
+
+_KINDS = {16: AuthkeyError, 9: VersionError, 8: SerializationError}
+"""What a status that ends a session says: UNAUTHENTICATED, FAILED_PRECONDITION and
+RESOURCE_EXHAUSTED. Others say that nobody is there."""
+
+_KEPT_ALIVE = {
+    'SO_KEEPALIVE': (socket.SOL_SOCKET, 1),
+    'TCP_NODELAY': (socket.IPPROTO_TCP, 1),
+    'TCP_KEEPIDLE': (socket.IPPROTO_TCP, 20),
+    'TCP_KEEPINTVL': (socket.IPPROTO_TCP, 5),
+    'TCP_KEEPCNT': (socket.IPPROTO_TCP, 2),
+    'TCP_USER_TIMEOUT': (socket.IPPROTO_TCP, 30_000),
+}
+"""Options by which the system finds out within half a minute about a peer that has vanished without
+a word; those that it has."""
+
+
+class GrpcStreams:
+    """Opens streams to the gRPC server at an address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._path = socket_path(address)
+        self._peers: set[Any] = set() if self._path is None else {self._path, behind(self._path)}
+        self._streams: weakref.WeakSet[GrpcStream] = weakref.WeakSet()
+        self._has_knocked = False
+
+    def open(self, on_end: Callable[[], None], pipelined: bool = False) -> GrpcStream:
+        """See :class:`uactor.client.stream.Transport`."""
+        try:
+            sock = self._connected()
+        except OSError as error:
+            raise StreamEnd(error.strerror or str(error)) from error
+        try:
+            self._peers.add(plain(sock.getpeername()))
+            authority = 'localhost' if self._path is not None else self._address
+            stream = GrpcStream(GrpcCall(sock, _SESSION, authority, _ANSWERING), on_end)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, CallEnd):
+                raise _stream_end(error.end) from error
+            raise
+        self._streams.add(stream)
+        if not pipelined:  # else there is always a thread that receives
+            idle_streams.add(stream)
+        return stream
+
+    def _connected(self) -> socket.socket:
+        if self._path is None:
+            found = socket.create_connection(host_port(self._address), _ANSWERING)
+            sock = StreamSocket(found.family, found.type, found.proto, found.detach())
+            for name, (level, value) in _KEPT_ALIVE.items():
+                if hasattr(socket, name):
+                    sock.setsockopt(level, getattr(socket, name), value)
+            return sock
+        if not self._has_knocked:
+            self._has_knocked = True
+            _knock(self._path)
+        sock = StreamSocket(socket.AF_UNIX)
+        try:
+            sock.settimeout(_ANSWERING)
+            sock.connect(self._path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def close(self) -> None:
+        """See :class:`uactor.client.stream.Transport`."""
+
+    def inherited(self) -> GrpcStreams:
+        """See :class:`uactor.client.stream.Transport`."""
+        disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
+        for stream in tuple(self._streams):
+            stream.close()
+        return GrpcStreams(self._address)
+
+
+def _knock(path: str) -> None:
+    """Have the actor make its gRPC server, if it waits for somebody to come.
+
+    What comes before there is one gets passed on to it by threads of the actor: see
+    :mod:`uactor.host.porch`. Nothing should that stays for long.
+    """
+    if not os.path.exists(path_of(path)):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as visitor:  # found out later
+        visitor.settimeout(_KNOCKING)
+        visitor.connect(path)
+        visitor.recv(1)  # a server begins every connection
+
+
+class GrpcStream:
+    """A call, as :class:`uactor.client.stream.Stream`."""
+
+    def __init__(self, call: GrpcCall, on_end: Callable[[], None]) -> None:
+        self._call = call
+        self._on_end = on_end
+        self._ending = threading.Lock()
+        self._done = threading.Event()
+        self.ended = False
+        self.memory = Chunks()
+
+    def is_open(self) -> bool:
+        """See :class:`uactor.client.stream.Stream`."""
+        return not self.ended and self._call.is_open()
+
+    def share(self, limit: int) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self.memory.limit = limit or -1
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def send(self, request: pb.SessionRequest) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        if self.memory.outgoing:
+            for chunk in self.memory.passed(values.memories(request)):
+                self.put(pb.SessionRequest(chunk=chunk).SerializeToString())
+        self.put(request.SerializeToString())
+
+    def put(self, message: bytes) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        try:
+            self._call.send(message)
+        except CallEnd as call_end:
+            self._break_off(call_end)
+
+    def ask(self, request: pb.SessionRequest) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        self.send(request)
+        return self.hear()
+
+    def exchange(self, message: bytes) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        self.put(message)
+        return self.hear()
+
+    def hear(self) -> bytes:
+        """See :class:`uactor.client.stream.Stream`."""
+        try:
+            message = self._call.receive()
+            while not message.startswith(NUMBERED):
+                self.memory.take(self.read(message).chunk)
+                message = self._call.receive()
+        except CallEnd as call_end:
+            self._break_off(call_end)
+        return message  # type: ignore[return-value]  # Protobuf takes bytearrays
+
+    def read(self, message: bytes | bytearray) -> pb.SessionResponse:
+        """See :class:`uactor.client.stream.Stream`."""
+        return pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as in hear()
+
+    # --- ending ------------------------------------------------------------------------------
+
+    def _break_off(self, call_end: CallEnd) -> NoReturn:
+        self._end()
+        raise _stream_end(call_end.end) from call_end
+
+    def finish(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._call.finish()
+
+    def wait_ended(self, timeout: float) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        deadline = time.monotonic() + timeout
+        while not self.ended and (left := deadline - time.monotonic()) > 0:
+            if not self.attend(left):
+                self._done.wait(left)
+
+    def cancel(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._end()
+
+    def _end(self) -> None:
+        """Note the end, once."""
+        if self._ending.acquire(blocking=False):
+            self.ended = True
+            self._call.hang_up()
+            self.memory.close()
+            self._done.set()
+            self._on_end()
+
+    def close(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self.ended = True
+        self.memory.close()
+        self._call.close()
+
+    # --- see uactor.client.idle ----------------------------------------------------------------
+
+    @property
+    def progress(self) -> int:
+        """How much has been sent and received, in bytes."""
+        return self._call.progress
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection; negative when it is closed."""
+        return self._call.fileno()
+
+    def attend(self, timeout: float = 0.0) -> bool:
+        """Act upon what has come, unless a thread is receiving; tell whether none was.
+
+        :param timeout: how long is waited for something, in seconds.
+        """
+        if not self._call.attend(timeout):
+            return False
+        if self._call.end is not None:
+            self._end()
+        return True
+
+
+def _stream_end(end: End) -> StreamEnd:
+    kind = None if end.status is None else _KINDS.get(end.status)
+    return StreamEnd(end.details or 'the stream ended', kind, end.unread)

@@ -1,0 +1,514 @@
+"""One bidirectional gRPC call on a connection of its own: HTTP/2 (RFC 9113) on a blocking socket.
+
+It sends and receives on the caller's thread, where grpcio has threads of its own in between: they
+take more time than all the rest of a small call, and neither forks nor signal handlers may meet
+their locks. Nothing else travels on the connection, so there are no streams to tell apart; what
+gRPC makes of HTTP/2 is in its document "gRPC over HTTP2".
+"""
+
+from __future__ import annotations
+
+import collections
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from uactor.client.headers import HeaderError, decode, encode
+
+_PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
+
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0, 1, 3, 4
+_PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 6, 7, 8, 9
+"""Types of frames."""
+
+_END_STREAM = _ACK = 0x1
+_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
+"""Flags of frames."""
+
+_HEADER_TABLE_SIZE, _ENABLE_PUSH, _INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 1, 2, 4, 5
+"""Settings."""
+
+_CONNECTION, _STREAM = 0, 1
+"""Numbers of streams."""
+
+_HEAD = struct.Struct('!HBBBI')
+"""Of a frame: its length, of which the last byte is apart, type, flags, and stream."""
+_HEAD_SIZE = _HEAD.size
+_PREFIX = struct.Struct('!BI')
+"""Of a message: whether it is compressed, and its length."""
+_SETTING = struct.Struct('!HI')
+_NUMBER = struct.Struct('!I')
+_NUMBERS = struct.Struct('!II')
+_MOST = 0x7FFFFFFF
+"""The largest number of 31 bits, which windows and streams have."""
+
+_FIRST_WINDOW = 65_535
+_FIRST_FRAME = 16_384
+_LARGEST_FRAME = 0xFFFFFF
+"""Sizes in bytes, as they are unless the other end says otherwise, and at most."""
+
+_MOST_HEADERS = 1 << 16
+"""The largest header block that is received, in bytes."""
+_READ = 1 << 13
+"""How much is received at a time, but for long messages, in bytes."""
+_PIECE = 1 << 20
+"""How much of a long message is sent at a time, in bytes."""
+
+_CANCELLED, _UNKNOWN, _PERMISSION_DENIED = 1, 2, 7
+_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 8, 13, 14
+"""Statuses of gRPC."""
+
+_REFUSED = 7
+_BY_CODE = {_REFUSED: _UNAVAILABLE, 8: _CANCELLED, 11: _EXHAUSTED, 12: _PERMISSION_DENIED}
+"""What it means that a stream is reset with such a code. Others are INTERNAL."""
+
+
+class End(NamedTuple):
+    """Why a call has ended.
+
+    :ivar status: gRPC's number for that; None when the connection has ended without a word.
+    :ivar details: what is known of it, for people.
+    :ivar unread: whether the other end has surely not got the message that was being sent.
+    """
+
+    status: int | None
+    details: str
+    unread: bool = False
+
+
+class CallEnd(Exception):
+    """The call has ended."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(end.details)
+        self.end = end
+
+
+class GrpcCall:
+    """A call. One thread sends at a time; any number may receive.
+
+    :param sock: a connection that nothing has been sent by.
+    :param path: of the method.
+    :param authority: what the other end is called.
+    :param timeout: how long it may take to show that it speaks HTTP/2, in seconds.
+    :raises CallEnd: when it does not.
+    :ivar end: why the call has ended; None before, as far as this side has noticed.
+    """
+
+    def __init__(self, sock: socket.socket, path: str, authority: str, timeout: float) -> None:
+        self._socket = sock
+        self.end: End | None = None
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+        self._sent = 0  # bytes in all, as windows count them
+        self._windows = [_FIRST_WINDOW, _FIRST_WINDOW]  # how many may be, by stream
+        self._first_window = _FIRST_WINDOW
+        self._largest_frame = _FIRST_FRAME
+        self._is_stuck = False  # whether a thread waits until more may be sent
+        self._unstuck = threading.Event()
+        self._rest = b''  # what has been received of a frame
+        self._data_left = 0  # of a frame of data, that has begun
+        self._data_ends = False  # whether that is the last one
+        self._received = self._consumed = 0  # bytes in all, and those since windows were opened
+        self._prefix = b''  # of a message
+        self._message: bytearray | None = None  # that has begun
+        self._got = 0  # of it
+        self._messages: collections.deque[bytes | bytearray] = collections.deque()
+        self._block: bytearray | None = None  # of headers, that has begun
+        self._block_ends = False  # whether the stream ends with it
+        self._greeted = False  # whether the settings of the other end have come
+        self._said = ''  # why it goes away
+        self._begin(path, authority, timeout)
+
+    def _begin(self, path: str, authority: str, timeout: float) -> None:
+        settings = [
+            (_HEADER_TABLE_SIZE, 0),
+            (_ENABLE_PUSH, 0),
+            (_INITIAL_WINDOW_SIZE, _MOST),
+            (_MAX_FRAME_SIZE, _LARGEST_FRAME),
+        ]
+        fields = [
+            (':method', 'POST'),
+            (':scheme', 'http'),
+            (':path', path),
+            (':authority', authority),
+            ('te', 'trailers'),
+            ('content-type', 'application/grpc'),
+            ('user-agent', 'uactor-python'),
+        ]
+        self._socket.settimeout(timeout)
+        self._write(
+            _PREFACE
+            + _frame(
+                _SETTINGS, 0, _CONNECTION, b''.join(_SETTING.pack(*setting) for setting in settings)
+            )
+            + _opened(_CONNECTION, _MOST - _FIRST_WINDOW)
+            + _frame(_HEADERS, _END_HEADERS, _STREAM, encode(fields))
+        )
+        while not self._greeted and self.end is None:
+            self._take_in()
+        if self.end is not None:
+            raise CallEnd(self.end)
+        self._socket.settimeout(None)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def send(self, message: bytes) -> None:
+        """Send a message.
+
+        :raises CallEnd: when the call has ended.
+        """
+        size = len(message) + _PREFIX.size
+        after = self._sent + size
+        if size > self._largest_frame or after > min(self._windows):
+            self._send_long(message)
+            return
+        self._sent = after
+        head = _HEAD.pack(size >> 8, size & 0xFF, _DATA, 0, _STREAM)
+        self._write(head + _PREFIX.pack(0, len(message)) + message)
+
+    def _send_long(self, message: bytes) -> None:
+        data = memoryview(_PREFIX.pack(0, len(message)) + message)
+        while data:
+            size = min(len(data), self._room(), _PIECE)
+            parts: list[bytes | memoryview] = []
+            for at in range(0, size, self._largest_frame):
+                part = data[at : min(at + self._largest_frame, size)]
+                parts += _HEAD.pack(len(part) >> 8, len(part) & 0xFF, _DATA, 0, _STREAM), part
+            self._sent += size
+            self._write(b''.join(parts))
+            data = data[size:]
+
+    def _room(self) -> int:
+        """Wait until more may be sent; return how much, in bytes."""
+        while (room := min(self._windows) - self._sent) <= 0:
+            if self.end is not None:
+                raise CallEnd(self.end._replace(unread=True))
+            # Whoever is receiving now, and opens a window or stops, sees that somebody waits.
+            self._is_stuck = True
+            self._unstuck.clear()
+            if self._receiving.acquire(blocking=False):
+                try:
+                    if min(self._windows) <= self._sent and self.end is None:
+                        self._take_in()
+                finally:
+                    self._receiving.release()
+            else:
+                self._unstuck.wait()
+        self._is_stuck = False
+        return room
+
+    def _write(self, data: bytes) -> None:
+        try:
+            with self._sending:
+                self._socket.sendall(data)
+        except OSError as error:
+            raise CallEnd(End(None, error.strerror or str(error), unread=True)) from error
+
+    def _reply(self, frame: bytes) -> None:
+        """Send what is not of the call. That the other end has gone will be received."""
+        try:
+            self._write(frame)
+        except CallEnd:
+            return
+
+    def finish(self) -> None:
+        """Send no more. The other end ends the call."""
+        self._reply(_frame(_DATA, _END_STREAM, _STREAM, b''))
+
+    def hang_up(self) -> None:
+        """End the connection, also for a thread that is receiving. Any thread may."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other end was faster
+            return
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    def receive(self) -> bytes | bytearray:
+        """Wait for the next message.
+
+        :raises CallEnd: when there is none, since the call has ended.
+        """
+        try:
+            with self._receiving:
+                while not self._messages:
+                    if self.end is not None:
+                        raise CallEnd(self.end)
+                    self._take_in()
+                return self._messages.popleft()
+        finally:
+            self._note_free()
+
+    def attend(self, timeout: float = 0.0) -> bool:
+        """Act upon what has come, unless a thread is receiving; tell whether none was.
+
+        :param timeout: how long is waited for something, in seconds.
+        """
+        if not self._receiving.acquire(blocking=False):
+            return False
+        try:
+            if self.end is None and self._has_come(timeout):
+                self._take_in()
+        finally:
+            self._receiving.release()
+            self._note_free()
+        return True
+
+    @property
+    def progress(self) -> int:
+        """How much has been sent and received, in bytes."""
+        return self._sent + self._received
+
+    def is_open(self) -> bool:
+        """Tell whether the other end is there. Any thread may ask, also once this is closed."""
+        return self.end is None and self._socket.fileno() >= 0 and not self._polled(GONE, 0.0)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection; negative when it is closed."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Give the descriptor back, when no thread sends or receives."""
+        self._socket.close()
+
+    def _has_come(self, timeout: float) -> bool:
+        return self._polled(select.POLLIN, timeout)
+
+    def _polled(self, events: int, timeout: float) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, events)
+        return bool(poll.poll(timeout * 1000))
+
+    def _note_free(self) -> None:
+        """Know that another thread may receive now."""
+        if self._is_stuck:
+            self._unstuck.set()
+
+    def _take_in(self) -> None:
+        """Receive once, and act upon what is complete."""
+        try:
+            if self._message is not None and self._data_left > _READ:
+                self._take_long(self._message)
+                return
+            data = self._socket.recv(_READ)
+            if not data:
+                raise CallEnd(End(None, self._said or 'the connection was closed'))
+            self._rest = self._act_upon(self._rest + data)
+        except OSError as error:
+            self.end = End(None, error.strerror or str(error))
+        except HeaderError as error:
+            self.end = End(_INTERNAL, str(error))
+        except CallEnd as call_end:
+            self.end = call_end.end
+
+    def _act_upon(self, data: bytes) -> bytes:
+        """Act upon frames; return what is left, of one that is not complete."""
+        at = 0
+        while True:
+            if self._data_left:
+                part = data[at : at + self._data_left]
+                at += len(part)
+                self._take_data(part)
+                self._data_left -= len(part)
+            if not self._data_left and self._data_ends:
+                raise CallEnd(End(_INTERNAL, 'the stream ended without a status'))
+            if len(data) - at < _HEAD_SIZE:
+                return data[at:]
+            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+            length = high << 8 | low
+            self._check_frame(kind, length, stream & _MOST)
+            if kind == _DATA and not flags & _PADDED:  # it can be used as it comes
+                at += _HEAD_SIZE
+                self._data_left, self._data_ends = length, bool(flags & _END_STREAM)
+                continue
+            end = at + _HEAD_SIZE + length
+            if len(data) < end:
+                return data[at:]
+            self._act_upon_frame(kind, flags, stream & _MOST, data[at + _HEAD_SIZE : end])
+            at = end
+
+    def _check_frame(self, kind: int, length: int, stream: int) -> None:
+        """Refuse a frame that can't be for this end, before its content has come."""
+        if not self._greeted and (kind != _SETTINGS or length > _MOST_HEADERS):
+            raise CallEnd(End(None, 'who answers speaks no HTTP/2'))
+        if kind in (_DATA, _HEADERS, _CONTINUATION, _RST_STREAM) and stream != _STREAM:
+            raise CallEnd(End(_INTERNAL, f'a frame came for stream {stream}, which there is not'))
+        if kind != _DATA and length > _MOST_HEADERS:
+            raise CallEnd(End(_INTERNAL, f'a frame of type {kind} has {length} bytes'))
+        if (kind == _CONTINUATION) != (self._block is not None):
+            raise CallEnd(End(_INTERNAL, 'a header block does not come in one piece'))
+
+    def _act_upon_frame(self, kind: int, flags: int, stream: int, content: bytes) -> None:
+        try:
+            act = _ACTS.get(kind)
+            if act is not None:
+                act(self, flags, stream, content)
+        except (struct.error, IndexError) as error:
+            raise CallEnd(End(_INTERNAL, f'a frame of type {kind} is too short')) from error
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def _take_padded(self, flags: int, stream: int, content: bytes) -> None:
+        self._count(len(content))
+        self._add(_unpadded(flags, content))
+        self._data_ends = bool(flags & _END_STREAM)
+
+    def _take_data(self, data: bytes) -> None:
+        self._count(len(data))
+        self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        """Add data to the message that has begun, and to those that follow."""
+        at = 0
+        while at < len(data):
+            if self._message is not None:
+                at += self._fill(self._message, data[at:])
+                continue
+            prefix = self._prefix + data[at : at + _PREFIX.size - len(self._prefix)]
+            at += len(prefix) - len(self._prefix)
+            self._prefix = prefix
+            if len(prefix) < _PREFIX.size:
+                return
+            self._prefix = b''
+            is_compressed, size = _PREFIX.unpack(prefix)
+            if is_compressed:
+                raise CallEnd(End(_INTERNAL, 'a message is compressed, which was not asked for'))
+            if len(data) - at >= size:
+                self._messages.append(data[at : at + size])
+                at += size
+            else:
+                self._message, self._got = bytearray(size), 0
+
+    def _fill(self, message: bytearray, data: bytes) -> int:
+        """Add data to a message; return how much of it."""
+        part = data[: len(message) - self._got]
+        message[self._got : self._got + len(part)] = part
+        self._note_got(message, len(part))
+        return len(part)
+
+    def _take_long(self, message: bytearray) -> None:
+        """Receive more of a long message to where it belongs."""
+        end = min(len(message), self._got + self._data_left)
+        with memoryview(message) as view:
+            count = self._socket.recv_into(view[self._got : end])
+        if not count:
+            raise CallEnd(End(None, self._said or 'the connection was closed'))
+        self._data_left -= count
+        self._count(count)
+        self._note_got(message, count)
+
+    def _note_got(self, message: bytearray, count: int) -> None:
+        self._got += count
+        if self._got == len(message):
+            self._messages.append(message)
+            self._message = None
+
+    def _count(self, size: int) -> None:
+        """Note how much data has come, and let the other end send more in time."""
+        self._received += size
+        self._consumed += size
+        if self._consumed > _MOST // 2:
+            more, self._consumed = self._consumed, 0
+            self._reply(_opened(_CONNECTION, more) + _opened(_STREAM, more))
+
+    # --- other frames ------------------------------------------------------------------------
+
+    def _take_headers(self, flags: int, stream: int, content: bytes) -> None:
+        self._block_ends = bool(flags & _END_STREAM)
+        begun = _unpadded(flags, content)[5 if flags & _PRIORITY else 0 :]
+        self._block = bytearray()
+        self._take_more_headers(flags, stream, begun)
+
+    def _take_more_headers(self, flags: int, stream: int, content: bytes) -> None:
+        block = self._block
+        if block is None or len(block) + len(content) > _MOST_HEADERS:
+            raise CallEnd(End(_INTERNAL, 'a header block is too long'))
+        block += content
+        if flags & _END_HEADERS:
+            self._block = None
+            fields = decode(bytes(block))
+            if self._block_ends or fields.get(':status', '200')[0] not in '12':
+                raise CallEnd(_end_of(fields))
+
+    def _take_reset(self, flags: int, stream: int, content: bytes) -> None:
+        (code,) = _NUMBER.unpack(content)
+        status = _BY_CODE.get(code, _INTERNAL)
+        raise CallEnd(
+            End(status, f'the stream was reset with code {code}', unread=code == _REFUSED)
+        )
+
+    def _take_settings(self, flags: int, stream: int, content: bytes) -> None:
+        if flags & _ACK:
+            return
+        settings = dict(_SETTING.iter_unpack(content))
+        self._largest_frame = settings.get(_MAX_FRAME_SIZE, self._largest_frame)
+        window = settings.get(_INITIAL_WINDOW_SIZE, self._first_window)
+        self._open_window(_STREAM, window - self._first_window)
+        self._first_window = window
+        self._greeted = True
+        self._reply(_frame(_SETTINGS, _ACK, _CONNECTION, b''))
+
+    def _take_ping(self, flags: int, stream: int, content: bytes) -> None:
+        if not flags & _ACK:
+            self._reply(_frame(_PING, _ACK, _CONNECTION, content))
+
+    def _take_window(self, flags: int, stream: int, content: bytes) -> None:
+        (more,) = _NUMBER.unpack(content)
+        if stream in (_CONNECTION, _STREAM):
+            self._open_window(stream, more & _MOST)
+
+    def _open_window(self, stream: int, more: int) -> None:
+        self._windows[stream] += more
+        self._note_free()
+
+    def _take_farewell(self, flags: int, stream: int, content: bytes) -> None:
+        last, code = _NUMBERS.unpack_from(content)
+        said = content[_NUMBERS.size :].decode(errors='replace')
+        self._said = f'the other end went away with code {code}: {said}'
+        if last & _MOST < _STREAM:
+            raise CallEnd(End(_UNAVAILABLE, self._said, unread=True))
+
+
+_ACTS: dict[int, Callable[[GrpcCall, int, int, bytes], None]] = {
+    _DATA: GrpcCall._take_padded,
+    _HEADERS: GrpcCall._take_headers,
+    _RST_STREAM: GrpcCall._take_reset,
+    _SETTINGS: GrpcCall._take_settings,
+    _PING: GrpcCall._take_ping,
+    _GOAWAY: GrpcCall._take_farewell,
+    _WINDOW_UPDATE: GrpcCall._take_window,
+    _CONTINUATION: GrpcCall._take_more_headers,
+}
+"""What frames do. Others do nothing."""
+
+
+def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    return _HEAD.pack(len(content) >> 8, len(content) & 0xFF, kind, flags, stream) + content
+
+
+def _opened(stream: int, more: int) -> bytes:
+    """Return the frame by which the other end may send more."""
+    return _frame(_WINDOW_UPDATE, 0, stream, _NUMBER.pack(more))
+
+
+def _unpadded(flags: int, content: bytes) -> bytes:
+    if not flags & _PADDED:
+        return content
+    return content[1 : len(content) - content[0]]
+
+
+def _end_of(fields: Mapping[str, str]) -> End:
+    """Return the end of a call that the last headers tell of."""
+    status = fields.get('grpc-status', '')
+    if status.isdecimal():
+        return End(int(status), unquote(fields.get('grpc-message', '')))
+    return End(_UNKNOWN, f'who answers speaks no gRPC (HTTP status {fields.get(":status")})')
+
+
+GONE = getattr(select, 'POLLRDHUP', select.POLLHUP)
+"""What poll() tells of a connection that the other end has closed."""
