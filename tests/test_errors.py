@@ -120,7 +120,7 @@ def test_an_unreachable_error_comes_of_an_address_where_nothing_listens(tmp_path
     with pytest.raises(uactor.ActorUnreachableError) as caught:
         Subject.connect(f'unix:{tmp_path}/s', b'key')
     assert isinstance(caught.value, ConnectionRefusedError)
-    assert isinstance(caught.value.__cause__, grpc.RpcError)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
 def test_a_died_error_comes_of_a_dead_actor() -> None:

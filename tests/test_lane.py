@@ -254,7 +254,7 @@ def test_processes_of_other_users_are_refused_even_if_they_can_open_the_socket()
 def test_a_lane_of_another_user_is_not_used() -> None:
     with Target() as actor:
         os.chown(lane_of(actor), 65534, 65534)
-        assert run(CONNECT_ELSEWHERE, actor.connection_address) == '(1, True)'
+        assert run(CONNECT_ELSEWHERE, actor.connection_address) == "(1, 'GrpcStream')"
 
 
 # --- a client among false lanes -------------------------------------------------------------
@@ -354,16 +354,16 @@ def run(code: str, *arguments: str) -> str:
 CONNECT_ELSEWHERE = """
     import sys
     from tests.test_lane import KEY, Target
-    grpc = [name for name in sys.modules if name == 'grpc']
-    del sys.modules['grpc']
-    target = Target.connect(sys.argv[1], KEY, *sys.argv[2:])
-    print((target.take(1), 'grpc' in sys.modules))
+    target = Target.connect(sys.argv[1], KEY)
+    print((target.take(1), type(target._connection._link.session().stream).__name__))
 """
 
-LOCAL = """
+CALLS = """
     import sys, threading, uactor
 
     class Adder(uactor.Actor):
+        _options_ = {%s}
+
         def add(self, number):
             return number + 1
 
@@ -382,8 +382,9 @@ LOCAL = """
 """
 
 
-def test_a_local_client_does_not_load_grpc() -> None:
-    assert run(LOCAL) == '[]'
+@pytest.mark.parametrize('options', ['', "'transport': 'grpc'", "'address': ('localhost', 0)"])
+def test_a_client_does_not_load_grpc(options: str) -> None:
+    assert run(CALLS % options) == '[]'
 
 
 def test_an_actor_can_be_without_a_lane() -> None:
@@ -402,8 +403,7 @@ def test_a_client_can_do_without_the_lane(target: Any) -> None:
         type(proxy._connection._link.session().stream).__name__
         for proxy in (target, by_lane, by_grpc)
     ]
-    assert kinds[:2] == ['LaneStream'] * 2
-    assert kinds[2] != 'LaneStream'
+    assert kinds == ['LaneStream', 'LaneStream', 'GrpcStream']
     assert by_grpc._callmethod('take', (1,)) == by_lane.take(1) == 1
 
 

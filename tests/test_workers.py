@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support import TRANSPORT, eventually, is_running
+from tests.support import eventually, is_running
 from tests.test_sharing import Parcel, Shop, handles
 
 METHODS = ('fork', 'spawn', 'forkserver')
@@ -165,8 +165,6 @@ class Child:
     """
 
     def __init__(self, *inherited: Any) -> None:
-        if TRANSPORT != 'unix':  # what is promised, see the chapter on forks in the guide
-            pytest.skip('gRPC aborts or hangs some of the children that are forked beside it')
         self._pipe, theirs = FORK.Pipe()
         self.pid = os.fork()
         if not self.pid:

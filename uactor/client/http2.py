@@ -46,6 +46,9 @@ _NUMBERS = struct.Struct('!II')
 _MOST = 0x7FFFFFFF
 """The largest number of 31 bits, which windows and streams have."""
 
+_WINDOW = _MOST
+"""How much may come beyond what has been received, in bytes. It is the socket that holds it up."""
+
 _FIRST_WINDOW = 65_535
 _FIRST_FRAME = 16_384
 _LARGEST_FRAME = 0xFFFFFF
@@ -128,7 +131,7 @@ class GrpcCall:
         settings = [
             (_HEADER_TABLE_SIZE, 0),
             (_ENABLE_PUSH, 0),
-            (_INITIAL_WINDOW_SIZE, _MOST),
+            (_INITIAL_WINDOW_SIZE, _WINDOW),
             (_MAX_FRAME_SIZE, _LARGEST_FRAME),
         ]
         fields = [
@@ -146,7 +149,7 @@ class GrpcCall:
             + _frame(
                 _SETTINGS, 0, _CONNECTION, b''.join(_SETTING.pack(*setting) for setting in settings)
             )
-            + _opened(_CONNECTION, _MOST - _FIRST_WINDOW)
+            + _opened(_CONNECTION, _WINDOW - _FIRST_WINDOW)
             + _frame(_HEADERS, _END_HEADERS, _STREAM, encode(fields))
         )
         while not self._greeted and self.end is None:
@@ -162,6 +165,8 @@ class GrpcCall:
 
         :raises CallEnd: when the call has ended.
         """
+        if self.end is not None:
+            raise CallEnd(self.end._replace(unread=True))
         size = len(message) + _PREFIX.size
         after = self._sent + size
         if size > self._largest_frame or after > min(self._windows):
@@ -412,7 +417,7 @@ class GrpcCall:
         """Note how much data has come, and let the other end send more in time."""
         self._received += size
         self._consumed += size
-        if self._consumed > _MOST // 2:
+        if self._consumed > _WINDOW // 2:
             more, self._consumed = self._consumed, 0
             self._reply(_opened(_CONNECTION, more) + _opened(_STREAM, more))
 
@@ -469,9 +474,10 @@ class GrpcCall:
     def _take_farewell(self, flags: int, stream: int, content: bytes) -> None:
         last, code = _NUMBERS.unpack_from(content)
         said = content[_NUMBERS.size :].decode(errors='replace')
-        self._said = f'the other end went away with code {code}: {said}'
+        if code:
+            self._said = f'the other end went away with code {code}: {said}'
         if last & _MOST < _STREAM:
-            raise CallEnd(End(_UNAVAILABLE, self._said, unread=True))
+            raise CallEnd(End(_UNAVAILABLE, self._said or 'the other end goes away', unread=True))
 
 
 _ACTS: dict[int, Callable[[GrpcCall, int, int, bytes], None]] = {
