@@ -82,6 +82,7 @@ class Peer:
         self._h2.increment_flow_control_window(more, 1)
 
     def be_generous(self) -> None:
+        eventually(lambda: len(self._data) == 65_535)
         with self._lock:
             self.generous = True
             self.do(lambda h2: self._let_send(len(self._data)))
