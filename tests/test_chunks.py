@@ -154,7 +154,7 @@ def test_a_client_that_is_killed_within_its_data_leaves_nothing(store: Any) -> N
     """
     before = store.forget_peak()
     with Peer(body, store) as client:
-        eventually(lambda: store.peak() > before + 10_000_000)
+        eventually(lambda: store.peak() > before + 10_000_000, timeout=30)
         client.kill()
     store.forget_peak()
     eventually(lambda: store.forget_peak() < before + 30_000_000)

@@ -58,8 +58,6 @@ _MOST_HEADERS = 1 << 16
 """The largest header block that is received, in bytes."""
 _READ = 1 << 13
 """How much is received at a time, but for long messages, in bytes."""
-_PIECE = 1 << 20
-"""How much of a long message is sent at a time, in bytes."""
 
 _CANCELLED, _UNKNOWN, _PERMISSION_DENIED = 1, 2, 7
 _EXHAUSTED, _INTERNAL, _UNAVAILABLE = 8, 13, 14
@@ -177,16 +175,15 @@ class GrpcCall:
         self._write(head + _PREFIX.pack(0, len(message)) + message)
 
     def _send_long(self, message: bytes) -> None:
-        data = memoryview(_PREFIX.pack(0, len(message)) + message)
-        while data:
-            size = min(len(data), self._room(), _PIECE)
-            parts: list[bytes | memoryview] = []
-            for at in range(0, size, self._largest_frame):
-                part = data[at : min(at + self._largest_frame, size)]
-                parts += _HEAD.pack(len(part) >> 8, len(part) & 0xFF, _DATA, 0, _STREAM), part
+        prefix, data = _PREFIX.pack(0, len(message)), memoryview(message)
+        while prefix or data:
+            size = min(len(prefix) + len(data), self._room(), self._largest_frame)
             self._sent += size
-            self._write(b''.join(parts))
-            data = data[size:]
+            begun, prefix = prefix[:size], prefix[size:]
+            part = data[: size - len(begun)]
+            data = data[len(part) :]
+            head = _HEAD.pack(size >> 8, size & 0xFF, _DATA, 0, _STREAM)
+            self._write(b''.join([head, begun, part]))
 
     def _room(self) -> int:
         """Wait until more may be sent; return how much, in bytes."""
