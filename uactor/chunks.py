@@ -8,6 +8,7 @@ memory that the receiver's objects then use, without a further copy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from uactor.errors import SerializationError
@@ -18,6 +19,7 @@ _SIZE = 1 << 20
 _ENVELOPE = 1 << 10
 """Most bytes that such a message has beside its data."""
 _MOST_PARTS = 1 << 20
+_MOST_SLOTS = 0xFFFFFFFF
 
 
 class Chunks:
@@ -32,7 +34,7 @@ class Chunks:
     def __init__(self) -> None:
         self.outgoing: dict[int, Sequence[memoryview]] = {}
         self.limit = -1
-        self._last = 0
+        self._count = itertools.count()  # threads may draw from it at the same time
         self._arriving: _Arriving | None = None
         self._arrived: dict[int, Sequence[bytearray]] = {}
 
@@ -43,11 +45,9 @@ class Chunks:
 
         What can be written to is copied: it may change while it is sent.
         """
-        self._last = self._last % 0xFFFFFFFF + 1
-        self.outgoing[self._last] = [
-            part if part.readonly else memoryview(bytes(part)) for part in parts
-        ]
-        return pb.Memory(slot=self._last, sizes=[part.nbytes for part in parts])
+        slot = next(self._count) % _MOST_SLOTS + 1
+        self.outgoing[slot] = [part if part.readonly else memoryview(bytes(part)) for part in parts]
+        return pb.Memory(slot=slot, sizes=[part.nbytes for part in parts])
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
         """Forget what belongs to a message that will not be sent."""

@@ -91,7 +91,7 @@ class _Post:
     """What other threads have for an event loop: a burst wakes it once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._wake = loop.call_soon_threadsafe
+        self._loop = weakref.ref(loop)  # which knows this, by _posts: that would keep both
         self._letters: collections.deque[Callable[[], None]] = collections.deque()
         self._woken = False
 
@@ -99,9 +99,14 @@ class _Post:
         self._letters.append(letter)
         if not self._woken:
             self._woken = True
+            self._wake()
+
+    def _wake(self) -> None:
+        loop = self._loop()
+        if loop is not None:
             try:
-                self._wake(self._deliver)
-            except RuntimeError as error:  # the loop has been closed
+                loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError as error:  # it has been closed
                 log.debug('nobody waits for a result any more: %s', error)
 
     def _deliver(self) -> None:
@@ -114,7 +119,7 @@ class _Post:
             letter()
         if self._letters and not self._woken:
             self._woken = True
-            self._wake(self._deliver)
+            self._wake()
 
 
 _posts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Post] = weakref.WeakKeyDictionary()

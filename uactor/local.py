@@ -105,6 +105,17 @@ class StreamReceiver(Receiver, Protocol):
         ...
 
 
+class _NoReceiver:
+    def receive(self, value: Any) -> None:
+        """Do nothing: the call has ended before."""
+
+    def fail(self, error: BaseException) -> None:
+        """Do nothing."""
+
+
+NO_RECEIVER: Receiver = _NoReceiver()
+
+
 class Ticket(Protocol):
     """A call that is under way."""
 

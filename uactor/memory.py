@@ -23,8 +23,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
@@ -246,8 +246,8 @@ def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
     return mapping
 
 
-class Carrier(Protocol):
-    """What large data goes by, beside messages: a :class:`Channel`, or chunks over gRPC."""
+class Lender(Protocol):
+    """What takes large data along."""
 
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
         """Have ``parts`` go along with the next message, and return what describes them.
@@ -258,6 +258,15 @@ class Carrier(Protocol):
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
         """Take back what was to go along with a message that will not be sent."""
+        ...
+
+
+class Carrier(Lender, Protocol):
+    """What large data goes by, beside messages: a :class:`Channel`, or chunks over gRPC."""
+
+    @property
+    def outgoing(self) -> Mapping[int, Any]:
+        """What goes with messages that have not been sent yet, by number."""
         ...
 
     def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:

@@ -31,7 +31,7 @@ import cloudpickle
 from uactor import errors
 from uactor.definitions import Definitions, defined
 from uactor.errors import SerializationError, UActorException
-from uactor.memory import LARGE, Carrier
+from uactor.memory import LARGE, Carrier, Lender
 from uactor.v1 import actor_pb2 as pb
 
 DEFAULT_SERIALIZER = 'cloudpickle'
@@ -474,7 +474,7 @@ OF_ANY_LENGTH = frozenset([str, bytes])
 SCALARS = OF_A_SIZE | OF_ANY_LENGTH
 
 
-def put_scalar(message: pb.Value, value: Any, channel: Carrier | None = None) -> bool:
+def put_scalar(message: pb.Value, value: Any, channel: Lender | None = None) -> bool:
     """Put a scalar into ``message``, where its native form is exact, and tell whether it was one.
 
     It is cheaper than a pickle, too; but for large bytes, when there is a ``channel`` for them.
@@ -508,7 +508,7 @@ def put(
     message: pb.Value,
     value: Any,
     by_value: bool = True,
-    channel: Carrier | None = None,
+    channel: Lender | None = None,
     definitions: Definitions | None = None,
 ) -> None:
     """Put ``value`` into ``message``, for a peer that accepts pickles.
@@ -526,7 +526,7 @@ def put(
 def encode(
     value: Any,
     by_value: bool = True,
-    channel: Carrier | None = None,
+    channel: Lender | None = None,
     definitions: Definitions | None = None,
 ) -> pb.Value:
     """Return ``value`` for a peer that accepts pickles; see :func:`put`."""
@@ -557,7 +557,7 @@ def _put_pickle(
     message: pb.Pickle,
     value: Any,
     by_value: bool,
-    channel: Carrier | None,
+    channel: Lender | None,
     definitions: Definitions | None,
 ) -> None:
     data = _small_pickle(lambda: message, value, by_value, channel, definitions)
@@ -569,7 +569,7 @@ def _small_pickle(
     message: Callable[[], pb.Pickle],
     value: Any,
     by_value: bool,
-    channel: Carrier | None,
+    channel: Lender | None,
     definitions: Definitions | None,
 ) -> bytes | None:
     """Return the pickle of ``value`` if it is small, and all that travels.
@@ -747,9 +747,13 @@ def _handles_in(value: pb.Value) -> Iterator[str]:
 def _pickles_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pickle]:
     kind = message.WhichOneof('kind')
     if isinstance(message, pb.SessionResponse):
+        if kind == 'item':
+            return [message.item.pickle]
         return [message.result.pickle] if kind == 'result' else []
     if kind == 'call':
         return [message.call.arguments]
+    if kind == 'open_stream':
+        return [message.open_stream.call.arguments]
     if kind == 'set_attribute':
         return [message.set_attribute.value.pickle]
     if kind == 'create_handle':
@@ -786,7 +790,7 @@ def encode_arguments(
     serializer: str,
     by_value: bool,
     share: Share,
-    channel: Carrier | None = None,
+    channel: Lender | None = None,
     definitions: Definitions | None = None,
 ) -> bytes | None:
     """Return the pickle of the arguments of a call if it is small, and all that travels.

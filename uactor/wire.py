@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Generic, TypeVar
 
 _VERBOSITY = 'GRPC_VERBOSITY'
 
@@ -32,30 +33,37 @@ _IN_BYTES = 2
 """Protobuf's wire type of messages in messages."""
 
 
-class Outbox:
-    """Messages that wait to be sent, in their wire form and in order, by one thread at a time."""
+Message = TypeVar('Message')
+"""A message that is not in its wire form: it has to be sent by itself."""
+
+
+class Outbox(Generic[Message]):
+    """Messages that wait to be sent, in order, by one thread at a time.
+
+    They are in their wire form, but for those with which something else goes.
+    """
 
     def __init__(self) -> None:
-        self._messages: collections.deque[bytes | int] = collections.deque()
-        self._by_number: dict[int, bytes] = {}
+        self._messages: collections.deque[bytes | Message | int] = collections.deque()
+        self._by_number: dict[int, bytes | Message] = {}
         self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_awaited = False
         self._ended = False
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: bytes | Message) -> None:
         """Add a message; wake nobody. Safe in finalizers."""
         self._messages.append(message)
 
-    def put_numbered(self, number: int, message: bytes) -> None:
+    def put_numbered(self, number: int, message: bytes | Message) -> None:
         """Add a message that can be taken back; wake nobody."""
         self._by_number[number] = message
         self._messages.append(number)
 
-    def recall(self, number: int) -> bool:
-        """Have a message not sent, unless it is being sent; tell whether it is not."""
-        return self._by_number.pop(number, None) is not None
+    def recall(self, number: int) -> bytes | Message | None:
+        """Have a message not sent, and return it; None when it is being sent, or has been."""
+        return self._by_number.pop(number, None)
 
-    def get(self) -> bytes | None:
+    def get(self) -> bytes | Message | None:
         """Take out the next message; None when there is none."""
         while True:
             try:
@@ -117,8 +125,10 @@ def environment() -> dict[bytes, bytes]:
         return dict(os.environb)
 
 
-def together(messages: Outbox, field: int, limit: int = -1) -> Iterator[bytes]:
+def together(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator[bytes | Message]:
     """Take out all messages, and yield them, those that have gathered as one.
+
+    Those that are not in their wire form are yielded as they are.
 
     :param field: number of the field in which a message has those that follow it.
     :param limit: most bytes that a message may have; -1 for any number.
@@ -127,9 +137,13 @@ def together(messages: Outbox, field: int, limit: int = -1) -> Iterator[bytes]:
     largest = _TOGETHER if limit < 0 else min(_TOGETHER, limit - _MOST * _ENVELOPE)
     first = messages.get()
     while first is not None:
+        if not isinstance(first, bytes):
+            yield first
+            first = messages.get()
+            continue
         parts, size = [first], len(first)
         following = messages.get()
-        while following is not None and len(parts) < 3 * _MOST:
+        while isinstance(following, bytes) and len(parts) < 3 * _MOST:
             size += len(following)
             if size > largest:
                 break

@@ -16,7 +16,7 @@ from uactor import calls, failures, usual, values
 from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.lane import Lanes, offered
 from uactor.client.link import Link, checked
-from uactor.client.pipeline import CallBurst, Encoded, Pending
+from uactor.client.pipeline import CallBurst, Encoded, Pending, Pipeline
 from uactor.client.session import Session, check_size
 from uactor.definitions import Definitions, UnknownDefinitionError
 from uactor.errors import ActorDiedError, DeadlineError, SerializationError, UActorException
@@ -33,7 +33,7 @@ from uactor.local import (
     Ticket,
     Tickets,
 )
-from uactor.memory import Carrier
+from uactor.memory import Carrier, Lender
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 
@@ -193,13 +193,18 @@ class Connection:
 
     def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
         try:
-            return self._sent(*self._encoded(call), call, receiver, held)
+            pipeline = self._link.pipeline()
+            encoded, timeout = self._encoded(call, pipeline.large)
+            return self._sent(pipeline, encoded, timeout, call, receiver, held)
         except Exception as error:  # what can't be sent ends the call as what can't be done
             receiver.fail(error)
             return NO_TICKET
 
-    def _encoded(self, call: Call) -> tuple[Encoded, float | None]:
-        """Return what encodes a call, and how long it is waited for, in seconds."""
+    def _encoded(self, call: Call, large: Lender) -> tuple[Encoded, float | None]:
+        """Return what encodes a call, and how long it is waited for, in seconds.
+
+        :param large: takes large arguments along.
+        """
         timeout = calls.sooner(call.timeout)
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_told(call, timeout), 'no')
@@ -215,7 +220,8 @@ class Connection:
         plain = _plain(call.args, call.kwargs) if usually else None
         if plain is None:
             data = values.encode_arguments(
-                *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of)
+                *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of),
+                large,
             )
             if data is not None:
                 message().arguments.data = data
@@ -228,30 +234,41 @@ class Connection:
         message().handle, message().method = call.handle, call.method
         message().accept_pickle = terms.serializer != 'native'
         _put_context(message(), timeout, outer)
-        check_size(request, terms.limit, self.address)
+        memories = values.memories(request)
+        try:
+            check_size(request, terms.limit, self.address)
+        except SerializationError:
+            large.recall(memories)
+            raise
         if self._link.pending:
             request.releases.extend(self._link.drain())
 
-        def encoded(number: int) -> bytes:
+        def encoded(number: int) -> bytes | pb.SessionRequest:
             request.id = number
-            return request.SerializeToString()
+            return request if memories else request.SerializeToString()
 
         return encoded, timeout
 
     def _sent(
-        self, encoded: Encoded, timeout: float | None, call: Call, receiver: Receiver, held: bool
+        self,
+        pipeline: Pipeline,
+        encoded: Encoded,
+        timeout: float | None,
+        call: Call,
+        receiver: Receiver,
+        held: bool,
     ) -> Ticket:
-        pipeline = self._link.pipeline()
         pending = Pending(pipeline, receiver, self._come, call)
         if timeout is not None:
             pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
         pipeline.submit(encoded, pending, held)
         return pending
 
-    def _come(self, response: Any, resolve: Resolve) -> Any:
+    def _come(self, response: Any, resolve: Resolve, memory: Carrier | None) -> Any:
         """Return what a response of the pipeline carries, or raise it.
 
         :param response: one, or the value of a usual one.
+        :param memory: what large data has come by.
         """
         if type(response) is usual.Pickled:
             return self._rebuilt(response)
@@ -271,7 +288,7 @@ class Connection:
         if kind == 'end':
             return None
         return self._decoded(
-            response.item if kind == 'item' else response.result, resolve, unpickle
+            *(response.item if kind == 'item' else response.result, resolve, unpickle), memory
         )
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:

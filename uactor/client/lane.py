@@ -78,6 +78,7 @@ class LaneStream:
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None], calls: bool) -> None:
         self._lane = lane.Lane(sock, calls=calls)
+        self._calls = calls
         self._on_end = on_end
         self._ending = threading.Lock()
         self.ended = False
@@ -165,7 +166,7 @@ class LaneStream:
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""
-        self._shares = True
+        self._shares = self._calls  # others wait for too long for a board
 
     def hear(self) -> bytes:
         """See :class:`uactor.client.stream.Stream`."""

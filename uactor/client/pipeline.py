@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from uactor import usual
+from uactor import usual, values
 from uactor.client.session import Session
 from uactor.errors import (
     ActorDiedError,
@@ -17,13 +17,14 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
-from uactor.local import BurstReceiver, Call, Receiver, Resolve
+from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
     from uactor.local import StreamReceiver
+    from uactor.memory import Carrier
 
 _SMALL = 1 << 15
 """How much surely fits into the buffers of a connection, beside nothing else, in bytes."""
@@ -32,12 +33,16 @@ _MORE = pb.SessionRequest.MORE_FIELD_NUMBER
 _GRACE = 0.25
 """How long the host has to say that a deadline has passed, in seconds."""
 
-Decode = Callable[[Any, Resolve], Any]
-"""Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
-raises the exception of a failure. It also takes the value of a usual response."""
+_OPENING = 0.1
+"""How long large data waits for the session to be open, in seconds; then it goes in its message."""
 
-Encoded = Callable[[int], bytes]
-"""Returns a request with such a number, in its wire form."""
+Decode = Callable[[Any, Resolve, 'Carrier | None'], Any]
+"""Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
+raises the exception of a failure. It also takes the value of a usual response, and what large data
+has come by."""
+
+Encoded = Callable[[int], 'bytes | pb.SessionRequest']
+"""Returns a request with such a number, in its wire form unless large data goes with it."""
 
 
 _SENT = 'number', 'size'
@@ -104,21 +109,28 @@ class Pending:
         :returns: how many bytes of requests have been answered by that.
         """
         try:
-            value = self._decode(response, self._call.resolve)
+            value = self._decode(response, self._call.resolve, self._pipeline.memory)
         except BaseException as error:  # what the method raised, SystemExit for one
             self.fail(number, error)
         else:
             if more:
                 cast('StreamReceiver', self._receiver).item(value)
             else:
-                self._stop_timer()
-                self._receiver.receive(value)
+                self._released().receive(value)
         return 0 if more else self.size
 
     def fail(self, number: int, error: BaseException) -> None:
         """End with an error."""
+        self._released().fail(error)
+
+    def _released(self) -> Receiver:
+        """Have no more for the receiver, and return it.
+
+        It would be in a cycle with the traceback of an error, and keep what has come for it.
+        """
         self._stop_timer()
-        self._receiver.fail(error)
+        receiver, self._receiver = self._receiver, NO_RECEIVER
+        return receiver
 
 
 class CallBurst:
@@ -169,7 +181,7 @@ class CallBurst:
         """Take a response of the host to one call; see :meth:`Pending.take`."""
         index = number - self.number
         try:
-            value = self._decode(response, self._call.resolve)
+            value = self._decode(response, self._call.resolve, self._pipeline.memory)
         except BaseException as error:  # what the method raised, SystemExit for one
             self._receiver.fail(index, error)
             return self._less(1)
@@ -180,7 +192,7 @@ class CallBurst:
 
         :raises VersionError: when it has more than there are calls.
         """
-        found: Sequence[Any] = self._decode(response, self._call.resolve)
+        found: Sequence[Any] = self._decode(response, self._call.resolve, None)
         if response.id + len(found) > self.number + self.count:
             raise VersionError('the actor has answered calls that were not made')
         return found
@@ -199,25 +211,46 @@ class CallBurst:
         self._receiver.fail(number - self.number, error)
 
 
+class _Large:
+    """Has large data go along with requests of a pipeline; see :class:`uactor.memory.Lender`."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+        """See :class:`uactor.memory.Lender`."""
+        memory = self._pipeline.memory if self._pipeline.opened() else None
+        return None if memory is None else memory.lend(parts)
+
+    def recall(self, memories: Sequence[pb.Memory]) -> None:
+        """See :class:`uactor.memory.Lender`."""
+        memory = self._pipeline.memory
+        if memory is not None:
+            memory.recall(memories)
+
+
 class Pipeline:
     """Calls by number, the thread that takes their answers, and one that sends what gathers.
 
     Nothing here blocks but these threads; one of them opens the session, too.
 
     :param opened: opens the session.
+    :ivar large: takes large data that goes with requests.
     """
 
     def __init__(self, opened: Callable[[], Session], address: str) -> None:
+        self.large = _Large(self)
         self._opened = opened
         self._address = address
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._number = 1
         self._pending: dict[int, Pending | CallBurst] = {}
-        self._unsent = Outbox()
+        self._unsent = Outbox[pb.SessionRequest]()
         self._sending = threading.Lock()
         self._asked = self._answered = 0  # how much, in bytes
         self._session: Session | None = None
+        self._opening = threading.Event()  # set once it is open, or can't be
         self._ended: Exception | None = None
         threading.Thread(target=self._run, name='uactor-pipeline', daemon=True).start()
 
@@ -241,8 +274,8 @@ class Pipeline:
                 raise ActorDiedError(str(self._ended), 'no') from self._ended
             alone, pending.number = not self._pending, self._number
             message = encoded(self._number)
-            pending.size = len(message)
-            self._asked += len(message)
+            pending.size = len(message) if isinstance(message, bytes) else values.size_of(message)
+            self._asked += pending.size
             for number in range(self._number, self._number + pending.count):
                 self._pending[number] = pending
             self._unsent.put_numbered(self._number, message)  # from now on it may be answered
@@ -282,8 +315,11 @@ class Pipeline:
 
     def recall(self, pending: Pending | CallBurst) -> bool:
         """Have a request not sent that has not left yet; tell whether that came in time."""
-        if not self._unsent.recall(pending.number):
+        message = self._unsent.recall(pending.number)
+        if message is None:
             return False
+        if not isinstance(message, bytes):
+            self.large.recall(values.memories(message))
         for number in range(pending.number, pending.number + pending.count):
             self._pending.pop(number, None)
         with self._lock:
@@ -294,6 +330,16 @@ class Pipeline:
         """Tell whether a call has not been answered."""
         return number in self._pending
 
+    @property
+    def memory(self) -> Carrier | None:
+        """What large data goes by, beside the messages; None while there is nothing."""
+        session = self._session
+        return None if session is None else session.memory
+
+    def opened(self) -> bool:
+        """Wait for a moment until the session is open; tell whether it is, or has been."""
+        return self._opening.wait(_OPENING) and self._session is not None
+
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -303,6 +349,7 @@ class Pipeline:
                 target=self._send_gathered, args=(session,), name='uactor-sender', daemon=True
             ).start()
             self._session = session
+            self._opening.set()
             while True:
                 received = session.receive()
                 if isinstance(received, list):
@@ -317,6 +364,7 @@ class Pipeline:
         except Exception as error:  # every caller is told of it, whatever it is
             self._end(error)
         finally:
+            self._opening.set()
             self._unsent.end()
             if self._session is not None:
                 self._session.abandon()
@@ -344,6 +392,8 @@ class Pipeline:
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
             self._answered += pending.take(number, response, more)
+        elif self.memory is not None:
+            self.memory.ignore(values.memories(response))
 
     def _take_all(self, response: pb.SessionResponse) -> None:
         first, burst = response.id, self._pending.get(response.id)
@@ -360,7 +410,9 @@ class Pipeline:
             self._ended = error
             pending = tuple(self._pending.items())
             self._pending.clear()
-        unsent = {call.number for _, call in pending if self._unsent.recall(call.number)}
+        unsent = {
+            call.number for _, call in pending if self._unsent.recall(call.number) is not None
+        }
         for number, call in pending:
             call.fail(number, self._told(error, 'no' if call.number in unsent else 'maybe'))
 

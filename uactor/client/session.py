@@ -115,7 +115,7 @@ class Session:
             nonce=nonce,
             pipelined=self._pipelined,
             name=f'{multiprocessing.current_process().name} ({os.getpid()})',
-            memory=self.stream.memory is not None and not self._pipelined,
+            memory=self.stream.memory is not None,
             definitions=not self._pipelined,
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
@@ -169,13 +169,18 @@ class Session:
             finally:
                 self._offering = False
 
-    def put(self, message: bytes) -> None:
-        """Send a message of a pipelined session, in its wire form. Any thread may.
+    def put(self, message: bytes | pb.SessionRequest) -> None:
+        """Send a message of a pipelined session. Any thread may.
 
         Nothing is said when the actor has ended: that :meth:`receive` does.
+
+        :param message: in its wire form, unless large data goes with it.
         """
         with self._offer, contextlib.suppress(StreamEnd):
-            self.stream.put(message)
+            if isinstance(message, bytes):
+                self.stream.put(message)
+            else:
+                self.stream.send(message)
 
     def ask(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         """Send a request and wait for its response.

@@ -109,7 +109,8 @@ class Answers:
                 if self._limit >= 0:
                     self.check_size(caller, response)
         except BaseException as error:  # also SystemExit: it is the caller's to see
-            if caller.memory is not None:
+            # Of several calls at a time, another one may have what came by the same number.
+            if caller.memory is not None and caller.owns_thread:
                 caller.memory.ignore(values.memories(request))
             self.fail(caller, accepts_pickle(request), response, error)
         return response

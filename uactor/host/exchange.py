@@ -90,15 +90,16 @@ class Exchange:
         """
         handle, asked = request.handle, request.typeid
         self._table.use(handle)
-        if asked and asked not in self._typeids:
-            with field('typeid'):
-                raise ProxyError(f'there is no typeid {asked!r}; see Describe')
         if request.HasField('arguments'):
             args, kwargs = unpickled(
                 request.arguments, self.pickles, caller.memory, caller.definitions
             )
         else:
             args, kwargs = self._decoded(caller, request)
+        # Only now: what has come beside the message has been taken, whatever happens.
+        if asked and asked not in self._typeids:
+            with field('typeid'):
+                raise ProxyError(f'there is no typeid {asked!r}; see Describe')
         run = run or self._dispatcher.call
         result, typeid = run(caller, handle, request.method, args, kwargs)
         return result, asked or typeid

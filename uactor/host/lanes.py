@@ -186,10 +186,10 @@ class _LaneDoor:
             passed = self.memory.passed(values.memories(response))
             self._lane.send_with(response.SerializeToString(), passed)
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: bytes | pb.SessionResponse) -> None:
         """See :class:`uactor.host.sessions.Door`."""
         with contextlib.suppress(LaneError):  # the thread that reads finds that the client has gone
-            self._lane.send(message)
+            self.send(message)
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Send a failure that answers no request; it is the last message."""

@@ -30,7 +30,7 @@ _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _MORE_REQUESTS = pb.SessionRequest.MORE_FIELD_NUMBER
 _SPREAD = 1.0
 """For how long workers run the calls after one that did not come back soon, in seconds."""
-Send = Callable[[bytes], None]
+Send = Callable[['bytes | pb.SessionResponse'], None]
 Read = Callable[[bytes], pb.SessionRequest]
 """Decodes a message."""
 
@@ -44,7 +44,7 @@ class Pipeline:
 
     :param read: decodes a message, or ends the session because it can't.
     :param send: sends a message, from any thread, one at a time; None where only the thread of the
-        session can.
+        session can. It is in its wire form, but for one with which large data goes.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pipeline:
         self.polite = False
         self.process_ends = False
         self.calls: dict[int, Call] = {}
-        self._responses = Outbox()
+        self._responses = Outbox[pb.SessionResponse]()
         self._arrived: collections.deque[pb.SessionRequest | usual.Request | Burst] = (
             collections.deque()
         )
@@ -70,7 +70,7 @@ class Pipeline:
         self._watch = Watch(self._spread, self._hand_over)
         self._spread_until = 0.0
 
-    def serve(self, messages: Iterator[bytes]) -> Iterator[bytes]:
+    def serve(self, messages: Iterator[bytes]) -> Iterator[bytes | pb.SessionResponse]:
         """Yield responses until the client leaves or goes; on another thread, take requests."""
         self._messages = messages
         with self.caller.interrupt.wakes(self):
@@ -88,7 +88,7 @@ class Pipeline:
             call.give_up('gone')
         self._responses.end()
 
-    def _gathered(self) -> Iterator[bytes]:
+    def _gathered(self) -> Iterator[bytes | pb.SessionResponse]:
         return together(self._responses, _MORE, self.host.max_message_size)
 
     def _gather(self) -> None:
@@ -273,7 +273,9 @@ class Pipeline:
     def send(self, response: pb.SessionResponse) -> None:
         """Send a response that is not the last one of its request."""
         if response.id in self.calls:
-            self._put(response.SerializeToString())
+            self._put_message(response)
+        else:
+            self.host.exchange.take_back(self.caller, response)
 
     def end(self, number: int, response: pb.SessionResponse | bytes) -> None:
         """Send the last response of a request."""
@@ -282,7 +284,7 @@ class Pipeline:
             if known:
                 self._put(response)
         elif known:
-            self._put(response.SerializeToString())
+            self._put_message(response)
         else:  # it has been answered at its deadline
             self.host.exchange.take_back(self.caller, response)
 
@@ -293,7 +295,12 @@ class Pipeline:
             if self.reader != threading.get_ident():  # see _put()
                 self._hand_over()
 
-    def _put(self, response: bytes) -> None:
+    def _put_message(self, response: pb.SessionResponse) -> None:
+        memory = self.caller.memory
+        alone = memory is not None and memory.outgoing and values.memories(response)
+        self._put(response if alone else response.SerializeToString())
+
+    def _put(self, response: bytes | pb.SessionResponse) -> None:
         self._responses.put(response)
         if self.reader != threading.get_ident():  # which sends, once it has done what there is
             self._responses.wake()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from uactor import values
 from uactor.calls import run_in, running
 from uactor.errors import ActorUnreachableError
 from uactor.host.answers import accepts_pickle, asks, context_of
@@ -92,6 +93,7 @@ class MethodCall(Call):
     _over: Callable[[], None] | None = None
     _timer: Timer | None = None
     _turns = 0
+    _is_taken = False  # whether what has come beside the request has been looked at
 
     def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
         super().__init__(pipeline, request, kind)
@@ -178,6 +180,7 @@ class MethodCall(Call):
             self._go_on(result, typeid)
 
     def _dispatched(self) -> tuple[Any, str]:
+        self._is_taken = True
         host = self._pipeline.host
         return host.exchange.dispatch(self.caller, self._call, host.dispatcher.begin)
 
@@ -230,6 +233,9 @@ class MethodCall(Call):
 
     def _fail(self, error: BaseException) -> None:
         self._end()
+        memory = self.caller.memory
+        if memory is not None and not self._is_taken:
+            memory.ignore(values.memories(self._request))
         super()._fail(error)
 
     def _end(self) -> None:
@@ -250,6 +256,7 @@ class UsualCall(MethodCall):
     """A call by a usual message; see :mod:`uactor.usual`."""
 
     _pickles = True
+    _is_taken = True  # nothing comes beside it
 
     def __init__(
         self,
