@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -173,3 +175,16 @@ def test_a_result_for_a_loop_that_has_been_closed_is_nobodys(bench: Any) -> None
     asyncio.run(main())
     bench.event('gate').set()
     assert bench.echo.future('goes on').result() == 'goes on'
+
+
+def test_a_loop_that_has_ended_is_not_kept(bench: Any, run: Any) -> None:
+    loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    async def main() -> int:
+        loops.add(asyncio.get_running_loop())
+        return int(await bench.add.aio(1, 2))
+
+    for _ in range(3):
+        assert run(main()) == 3
+    gc.collect()
+    assert not loops
