@@ -557,3 +557,27 @@ def test_an_actor_hears_of_the_end_of_an_actor_that_it_calls(store: Any) -> None
     with Store() as callee:
         kill_while_waited_for(callee, [(store.call, callee.sleep, 60)])
     assert store.call(abs, -1) == 1
+
+
+def test_a_client_that_dies_of_sigpipe_hears_of_the_end_of_an_actor() -> None:
+    body = """
+    import signal, uactor
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    store, = given
+    store.pid()
+    say('ready')
+    listen()
+    for _ in range(3):
+        try:
+            store.pid()
+        except uactor.ActorDiedError:
+            say('ended')
+    """
+    with Store() as actor, Peer(body, actor) as peer:
+        assert peer.hear() == 'ready'
+        pid = actor.pid()
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not is_running(pid))
+        peer.tell()
+        assert [peer.hear() for _ in range(3)] == ['ended'] * 3
+        assert peer.end() == 0

@@ -46,6 +46,9 @@ _NUMBERS = struct.Struct('!II')
 _MOST = 0x7FFFFFFF
 """The largest number of 31 bits, which windows and streams have."""
 
+_QUIETLY = getattr(socket, 'MSG_NOSIGNAL', 0)
+"""Sending to somebody who has gone shall be an error, whatever SIGPIPE does in this process."""
+
 _WINDOW = _MOST
 """How much may come beyond what has been received, in bytes. It is the socket that holds it up."""
 
@@ -207,7 +210,7 @@ class GrpcCall:
     def _write(self, data: bytes) -> None:
         try:
             with self._sending:
-                self._socket.sendall(data)
+                self._socket.sendall(data, _QUIETLY)
         except OSError as error:
             raise CallEnd(End(None, error.strerror or str(error), unread=True)) from error
 
@@ -268,7 +271,7 @@ class GrpcCall:
 
     def is_open(self) -> bool:
         """Tell whether the other end is there. Any thread may ask, also once this is closed."""
-        return self.end is None and self._socket.fileno() >= 0 and not self._polled(GONE, 0.0)
+        return self.end is None and self.fileno() >= 0 and not self._polled(GONE, 0.0)
 
     def fileno(self) -> int:
         """Return the descriptor of the connection; negative when it is closed."""
@@ -282,8 +285,9 @@ class GrpcCall:
         return self._polled(select.POLLIN, timeout)
 
     def _polled(self, events: int, timeout: float) -> bool:
-        poll = select.poll()
-        poll.register(self._socket, events)
+        poll, descriptor = select.poll(), self.fileno()
+        if descriptor >= 0:
+            poll.register(descriptor, events)
         return bool(poll.poll(timeout * 1000))
 
     def _note_free(self) -> None:

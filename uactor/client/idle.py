@@ -124,11 +124,14 @@ class IdleStreams:
 
     def _find_idle(self) -> None:
         with self._lock:
-            for stream, before in tuple(self._moving.items()):
-                self._moving[stream] = stream.progress
-                if before == stream.progress and stream.attend():
-                    del self._moving[stream]
-                    self._idle.add(stream)
+            before = self._moving.copy()
+        now = {stream: stream.progress for stream in before}
+        idle = {stream for stream in before if now[stream] == before[stream] and stream.attend()}
+        self._idle |= idle
+        with self._lock:
+            self._moving.update(now)
+            for stream in idle:
+                del self._moving[stream]
 
 
 idle_streams = IdleStreams()
