@@ -420,7 +420,8 @@ class Channel:
     def abandon(self) -> None:
         """Forget everything."""
         self._closed = True
-        self._lent, self.outgoing, self._marks = {}, {}, None
+        self._lent, self.outgoing = {}, {}
+        self._marks = self._their_marks = None
         while self._arrived:
             _, descriptor = self._arrived.popitem()
             if descriptor is not None:
