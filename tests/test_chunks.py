@@ -38,8 +38,8 @@ def forget_peak() -> int:
     return peak()
 
 
-class Store(uactor.Actor):
-    _options_ = {'transport': 'grpc'}
+class Keeper:
+    """Keeps a value, and tells how much memory that takes."""
 
     def __init__(self) -> None:
         self._kept: Any = None
@@ -54,15 +54,19 @@ class Store(uactor.Actor):
     def echo(self, value: Any) -> Any:
         return value
 
-    def fill(self, array: Any, number: int) -> int:
-        array[:] = number
-        return int(array.sum())
-
     def peak(self) -> int:
         return peak()
 
     def forget_peak(self) -> int:
         return forget_peak()
+
+
+class Store(Keeper, uactor.Actor):
+    _options_ = {'transport': 'grpc'}
+
+    def fill(self, array: Any, number: int) -> int:
+        array[:] = number
+        return int(array.sum())
 
     def pid(self) -> int:
         return os.getpid()

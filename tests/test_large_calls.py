@@ -14,7 +14,7 @@ import pytest
 import uactor
 from tests.peers import Peer
 from tests.support import TRANSPORT, Actor, eventually
-from tests.test_chunks import _CLEAR, forget_peak, peak
+from tests.test_chunks import _CLEAR, Keeper, forget_peak, peak
 from uactor import memory
 from uactor.client import pipeline
 from uactor.futures import CallFuture
@@ -24,24 +24,14 @@ SIZE = 2 * memory.LARGE
 HUGE = 100_000_000
 
 
-class Store:
-    """Takes and returns arrays."""
+class Store(Keeper):
+    """Takes and returns arrays, one call at a time."""
 
     _options_ = {'concurrency': 1}
 
     def __init__(self) -> None:
+        super().__init__()
         self._entered, self._left = threading.Event(), threading.Event()
-        self._kept: Any = None
-
-    def keep(self, value: Any) -> int:
-        self._kept = value
-        return len(value)
-
-    def kept(self) -> Any:
-        return self._kept
-
-    def echo(self, value: Any) -> Any:
-        return value
 
     def fail(self, value: Any) -> None:
         raise ValueError(len(value))
@@ -53,12 +43,6 @@ class Store:
     def counts(self) -> tuple[int, int]:
         """Return how many segments this process lends and borrows."""
         return counts()
-
-    def peak(self) -> int:
-        return peak()
-
-    def forget_peak(self) -> int:
-        return forget_peak()
 
     def wait(self) -> None:
         self._entered.set()

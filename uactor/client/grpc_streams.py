@@ -35,16 +35,16 @@ _KINDS = {16: AuthkeyError, 9: VersionError, 8: SerializationError}
 """What a status that ends a session says: UNAUTHENTICATED, FAILED_PRECONDITION and
 RESOURCE_EXHAUSTED. Others say that nobody is there."""
 
-_KEPT_ALIVE = {
-    'SO_KEEPALIVE': (socket.SOL_SOCKET, 1),
+_OVER_TCP = {
     'TCP_NODELAY': (socket.IPPROTO_TCP, 1),
+    'SO_KEEPALIVE': (socket.SOL_SOCKET, 1),
     'TCP_KEEPIDLE': (socket.IPPROTO_TCP, 20),
     'TCP_KEEPINTVL': (socket.IPPROTO_TCP, 5),
     'TCP_KEEPCNT': (socket.IPPROTO_TCP, 2),
     'TCP_USER_TIMEOUT': (socket.IPPROTO_TCP, 30_000),
 }
-"""Options by which the system finds out within half a minute about a peer that has vanished without
-a word; those that it has."""
+"""Options, those that the system has: messages leave at once, and within half a minute it finds out
+about a peer that has vanished without a word."""
 
 
 class GrpcStreams:
@@ -81,7 +81,7 @@ class GrpcStreams:
         if self._path is None:
             found = socket.create_connection(host_port(self._address), _ANSWERING)
             sock = StreamSocket(found.family, found.type, found.proto, found.detach())
-            for name, (level, value) in _KEPT_ALIVE.items():
+            for name, (level, value) in _OVER_TCP.items():
                 if hasattr(socket, name):
                     sock.setsockopt(level, getattr(socket, name), value)
             return sock
@@ -96,9 +96,6 @@ class GrpcStreams:
             sock.close()
             raise
         return sock
-
-    def close(self) -> None:
-        """See :class:`uactor.client.stream.Transport`."""
 
     def inherited(self) -> GrpcStreams:
         """See :class:`uactor.client.stream.Transport`."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
+from uactor.wire import varint
+
 _INDEXED, _ADDED, _RESIZED = 0x80, 0x40, 0x20
 """How fields begin that the table has, that are for the table, and what changes its size. Others
 are not for the table."""
@@ -50,14 +52,7 @@ def _string(data: bytes) -> bytes:
 
 
 def _integer(number: int) -> bytes:
-    if number < 127:
-        return bytes([number])
-    number -= 127
-    encoded = bytearray([127])
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*encoded, number])
+    return bytes([number]) if number < 127 else b'\x7f' + varint(number - 127)
 
 
 def decode(block: bytes) -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from uactor.client.headers import HeaderError, decode, encode
+from uactor.lane import GONE
 
 _PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 
@@ -174,8 +175,7 @@ class GrpcCall:
             self._send_long(message)
             return
         self._sent = after
-        head = _HEAD.pack(size >> 8, size & 0xFF, _DATA, 0, _STREAM)
-        self._write(head + _PREFIX.pack(0, len(message)) + message)
+        self._write(_head(size, _DATA, 0, _STREAM) + _PREFIX.pack(0, len(message)) + message)
 
     def _send_long(self, message: bytes) -> None:
         prefix, data = _PREFIX.pack(0, len(message)), memoryview(message)
@@ -185,8 +185,7 @@ class GrpcCall:
             begun, prefix = prefix[:size], prefix[size:]
             part = data[: size - len(begun)]
             data = data[len(part) :]
-            head = _HEAD.pack(size >> 8, size & 0xFF, _DATA, 0, _STREAM)
-            self._write(b''.join([head, begun, part]))
+            self._write(b''.join([_head(size, _DATA, 0, _STREAM), begun, part]))
 
     def _room(self) -> int:
         """Wait until more may be sent; return how much, in bytes."""
@@ -494,8 +493,12 @@ _ACTS: dict[int, Callable[[GrpcCall, int, int, bytes], None]] = {
 """What frames do. Others do nothing."""
 
 
+def _head(length: int, kind: int, flags: int, stream: int) -> bytes:
+    return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream)
+
+
 def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
-    return _HEAD.pack(len(content) >> 8, len(content) & 0xFF, kind, flags, stream) + content
+    return _head(len(content), kind, flags, stream) + content
 
 
 def _opened(stream: int, more: int) -> bytes:
@@ -515,7 +518,3 @@ def _end_of(fields: Mapping[str, str]) -> End:
     if status.isdecimal():
         return End(int(status), unquote(fields.get('grpc-message', '')))
     return End(_UNKNOWN, f'who answers speaks no gRPC (HTTP status {fields.get(":status")})')
-
-
-GONE = getattr(select, 'POLLRDHUP', select.POLLHUP)
-"""What poll() tells of a connection that the other end has closed."""

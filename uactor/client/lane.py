@@ -62,9 +62,6 @@ class Lanes:
         self._streams.add(stream)
         return stream
 
-    def close(self) -> None:
-        """See :class:`uactor.client.stream.Transport`."""
-
     def inherited(self) -> Lanes:
         """See :class:`uactor.client.stream.Transport`."""
         disconnect(lambda sock: sock.getpeername() == self._path)  # of threads on their way here

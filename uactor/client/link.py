@@ -331,7 +331,7 @@ class Link:
             session.say_goodbye(process_ends)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
-        """Say goodbye, wait until the host has taken note, and close the transport."""
+        """Say goodbye, and wait until the host has taken note."""
         deadline = time.monotonic() + timeout
         self.say_goodbye()
         for session in tuple(self._sessions):
@@ -339,7 +339,6 @@ class Link:
         with self._lock:
             self._shut = True
             begun, self._begun = self._begun, False
-        self.transport.close()
         if begun:
             reaper.closed()
 

@@ -219,7 +219,8 @@ class _Large:
 
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
         """See :class:`uactor.memory.Lender`."""
-        memory = self._pipeline.memory if self._pipeline.opened() else None
+        self._pipeline.wait_opened()
+        memory = self._pipeline.memory
         return None if memory is None else memory.lend(parts)
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
@@ -336,9 +337,9 @@ class Pipeline:
         session = self._session
         return None if session is None else session.memory
 
-    def opened(self) -> bool:
-        """Wait for a moment until the session is open; tell whether it is, or has been."""
-        return self._opening.wait(_OPENING) and self._session is not None
+    def wait_opened(self) -> None:
+        """Wait for a moment until the session is open, or can't be."""
+        self._opening.wait(_OPENING)
 
     # --- the thread --------------------------------------------------------------------------
 

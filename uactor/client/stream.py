@@ -126,10 +126,6 @@ class Transport(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Close what the streams were on, when they have ended."""
-        ...
-
     def inherited(self) -> Transport:
         """Let go of the parent's sockets, in a forked child, and return a transport for it."""
         ...
