@@ -367,6 +367,7 @@ def test_idle_memory_is_freed_after_a_while(near: Any, monkeypatch: pytest.Monke
 def test_little_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, '_MOST_IDLE', 4 * SIZE)
     pool = memory.Pool()
+    monkeypatch.setattr(pool, 'watch', int)  # its thread would keep it for others to inherit
     taken = [pool.take(SIZE) for _ in range(10)]
     for segment in taken:
         assert segment is not None
