@@ -20,7 +20,7 @@ MAX_LINES = 60
 COMMON = frozenset(
     [
         *('errors', 'v1', 'wire', 'inherited', 'memory', 'chunks', 'board', 'lane', 'turns'),
-        'timers',
+        *('cores', 'timers'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
@@ -45,7 +45,8 @@ ROOMS: dict[str, frozenset[str]] = {
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
     'turns': frozenset(),
-    'lane': frozenset(['board', 'turns']),
+    'cores': frozenset(),
+    'lane': frozenset(['board', 'turns', 'cores']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors']),

@@ -27,7 +27,7 @@ import pytest
 import uactor
 from tests.support import eventually
 from tests.test_handshake import HELLO, KEY, Trap, call, proof, welcome
-from uactor import board, lane
+from uactor import board, cores, lane
 from uactor.lane import Lane, LaneError, OversizedError, UnsentError, path_of
 from uactor.v1 import actor_pb2 as pb
 
@@ -707,13 +707,19 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
 
 @with_boards
 @pytest.mark.parametrize(
-    ('end', 'sleeps'), [(1, True), (0, False), (None, True)], ids=['actor', 'caller', 'no board']
+    ('end', 'moves', 'sleeps'),
+    [(1, True, False), (0, False, False), (None, False, True)],
+    ids=['actor', 'caller', 'no board'],
 )
-def test_of_two_ends_on_one_core_one_sleeps_and_wakes_up_on_an_idle_core(
-    monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane], end: int | None, sleeps: bool
+def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+    ends: tuple[Lane, Lane],
+    end: int | None,
+    moves: bool,
+    sleeps: bool,
 ) -> None:
-    """Which core, that is the system's business; once is enough, and without a board both do."""
-    looks = threading.Semaphore(0)
+    """Without a board, both sleep instead: which is which, they don't know."""
+    looks, moved = threading.Semaphore(0), threading.Semaphore(0)
 
     def make_way() -> float:
         looks.release()
@@ -727,12 +733,13 @@ def test_of_two_ends_on_one_core_one_sleeps_and_wakes_up_on_an_idle_core(
     theirs._may_look(0.0)  # it is the one that is received from
     theirs._worth = 8
     monkeypatch.setattr(lane, '_crowded', 0.0)
-    monkeypatch.setattr(lane, '_make_way', make_way)
-    monkeypatch.setattr(lane, '_PATIENCE', 60.0)
+    monkeypatch.setattr(lane, '_LONGEST', 60.0)
+    monkeypatch.setattr(cores, 'make_way', make_way)
+    monkeypatch.setattr(cores, 'move_away', moved.release)
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
-    for _ in range(8 if sleeps else 100):
+    for _ in range(4 if sleeps else 100):
         looks.acquire()
     if sleeps:
         eventually(lambda: theirs not in lane._looking)
@@ -741,3 +748,23 @@ def test_of_two_ends_on_one_core_one_sleeps_and_wakes_up_on_an_idle_core(
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
+    # After 4 times in a row, 8, 16, and so on: it need not have helped.
+    assert moved.acquire(blocking=False) is moves
+
+
+def test_a_message_that_comes_late_once_is_no_reason_to_look_no_more(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane]
+) -> None:
+    ours, theirs = ends
+    theirs._may_look(0.0)
+    monkeypatch.setattr(lane, '_crowded', 0.0)
+    monkeypatch.setattr(lane, '_PATIENCE', 0.0)  # whatever comes is late
+    monkeypatch.setattr(lane, '_LONGEST', 60.0)
+    monkeypatch.setattr(cores, 'make_way', float)
+    theirs._worth = before = 8
+    worth = []
+    for _ in range(3):
+        ours.send(b'hello')
+        assert theirs.receive() == b'hello'
+        worth.append(theirs._worth)
+    assert worth == [before, before - 2, before - 4]

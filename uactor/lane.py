@@ -15,7 +15,6 @@ there is a core to spare, and no other thread of this process wants to do the sa
 from __future__ import annotations
 
 import mmap
-import os
 import select
 import socket
 import struct
@@ -23,6 +22,7 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from time import perf_counter
 
+from uactor import cores
 from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board
 from uactor.turns import turns
 
@@ -42,7 +42,9 @@ HANDSHAKE_LIMIT = 1 << 16
 """Largest message that is received of somebody who has not proved to know the authkey."""
 
 _PATIENCE = 100e-6
-"""How long a message is looked for, in seconds. Going to sleep and waking up takes as long."""
+"""How long it pays to look for a message, in seconds. To sleep and wake up takes as long."""
+_LONGEST = 3 * _PATIENCE
+"""For how long it is looked for. The other end may have to wake up first, or be moving."""
 _ACTIVE = 8
 _GLANCES = 200
 """How often the board is looked at before the socket is. A small call takes as long."""
@@ -52,7 +54,7 @@ _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
 _TAKEN_UP = 1e-3
 """For how long it runs at most when it is the other end, in seconds, which then looks again."""
-_OFTEN = 16
+_OFTEN = 4
 """After how many times in a row, and twice as many, and so on, the ends are to part."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
@@ -86,22 +88,6 @@ _crowded = 0.0
 """Until when nobody looks: other threads of this process want to run."""
 
 
-_yield: Callable[[], None] = getattr(os, 'sched_yield', lambda: None)
-
-
-def _make_way() -> float:
-    """Let another thread run on this core, if one wants to; return how long, in seconds."""
-    before = perf_counter()
-    _yield()
-    return perf_counter() - before
-
-
-def _spare_cores() -> int:
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0)) - 1
-    return (os.cpu_count() or 1) - 1
-
-
 class Lane:
     """One end of a connection. One thread sends at a time, and one receives.
 
@@ -125,9 +111,10 @@ class Lane:
         self._rest = b''
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
-        self._spare = _spare_cores()
+        self._spare = cores.spare()
         self._worth = int(calls)  # of looking: it is looked while this is positive
         self._soon = 0  # how many messages in a row came soon after going to sleep
+        self._late = False  # whether the latest one that was looked for was not there soon
         self._squeezed = False  # whether another thread has run on the core of this one
         self._in_a_row = 0  # how many times it has
         self._keen = False  # whether looking pays so well that it is done at once, on the board
@@ -309,7 +296,7 @@ class Lane:
         """Wait for a message: return it if it is on the board, else receive from the socket."""
         board, now = self._board, perf_counter()
         if self._worth > 0 and self._may_look(now):
-            found = self._look(now + _PATIENCE)
+            found = self._look(now)
             if found is not None:
                 if not found:
                     self._rest = self._some()
@@ -360,12 +347,12 @@ class Lane:
         if self._soon >= self._trial:
             self._soon, self._worth = 0, 1
 
-    def _look(self, end: float) -> bytes | None:
+    def _look(self, start: float) -> bytes | None:
         """Look for a message until it is too late.
 
         Return it, or nothing if it is on the socket; None when none has come.
         """
-        poll, found = self._poll.poll, None
+        poll, end, found = self._poll.poll, start + _LONGEST, None
         try:
             _looking.add(self)
             if self._board is None:
@@ -376,17 +363,23 @@ class Lane:
                 found = self._look_at(self._board, end)
         finally:
             _looking.discard(self)
+        self._judge(found is not None, perf_counter() - start)
         if found is not None:
-            if self._worth < _ACTIVE:
-                self._worth += 1
-                if self._worth == _ACTIVE:
-                    self._trial, self.eager = 1, True
             self._keen = self._is_keen()
-        elif perf_counter() > end:
-            self._worth -= _LOSS
-            if self._worth <= 0:  # the other side may be on this very core
-                self._trial = min(2 * self._trial, _LONGEST_TRIAL)
         return found
+
+    def _judge(self, found: bool, looked: float) -> None:
+        """Learn from whether a message was found, and how long that took, in seconds."""
+        before, self._late = self._late, looked > _PATIENCE
+        if self._late:
+            if before or not found:  # once in a while anybody is late
+                self._worth -= _LOSS
+                if self._worth <= 0:  # the other side may be on this very core
+                    self._trial = min(2 * self._trial, _LONGEST_TRIAL)
+        elif found and self._worth < _ACTIVE:
+            self._worth += 1
+            if self._worth == _ACTIVE:
+                self._trial, self.eager = 1, True
 
     def _is_keen(self) -> bool:
         """Tell whether the next message can be looked for on the board without further ado."""
@@ -411,16 +404,14 @@ class Lane:
             if now > end or board.is_resting or (_latest is not self and not self._calls):
                 return None
             if self._is_in_the_way() and board.end:
-                return None
+                cores.move_away()
 
     def _is_in_the_way(self) -> bool:
         """Make way for other threads; tell whether it is one that this one waits for, as it seems.
 
-        Then it is time to sleep: who is on one core with it will be so for a hundred milliseconds,
-        since either of them wants to run only while the other does not. Who wakes up does so on an
-        idle core, if there is one.
+        Then one of them should have another core.
         """
-        taken_up = _make_way()
+        taken_up = cores.make_way()
         self._squeezed = taken_up > _SQUEEZED
         if not _SQUEEZED < taken_up < _TAKEN_UP:
             self._in_a_row = 0

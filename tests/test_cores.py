@@ -1,0 +1,93 @@
+"""Which core a thread runs on."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from uactor import cores
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, 'sched_setaffinity') or cores.spare() < 1, reason='needs a choice of cores'
+)
+
+
+def in_a_thread(work: Callable[[], object]) -> None:
+    """Do it in a thread of its own: where the others run stays as it is."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, '_running', lambda: 2)
+    found: list[int] = []
+    real = os.sched_setaffinity
+
+    def noted(thread: int, allowed: set[int]) -> None:
+        real(thread, allowed)
+        found.append(tell())
+
+    tell = cores._core
+    monkeypatch.setattr(os, 'sched_setaffinity', noted)
+
+    def work() -> None:
+        before, allowed = tell(), os.sched_getaffinity(0)
+        monkeypatch.setattr(cores, '_core', lambda: before)  # whatever the system does meanwhile
+        cores.move_away()
+        assert found[0] != before
+        assert os.sched_getaffinity(0) == allowed
+
+    in_a_thread(work)
+
+
+def test_a_thread_stays_when_no_core_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, '_running', lambda: 1 + (os.cpu_count() or 1))
+    monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
+    cores.move_away()
+
+
+def test_a_thread_that_may_use_one_core_only_stays_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, '_running', lambda: 1)
+
+    def work() -> None:
+        only = {min(os.sched_getaffinity(0))}
+        os.sched_setaffinity(0, only)
+        cores.move_away()
+        assert os.sched_getaffinity(0) == only
+        assert cores.spare() == 0
+
+    in_a_thread(work)
+
+
+@pytest.mark.parametrize('text', ['', 'nothing of use'])
+def test_a_system_that_does_not_tell_leaves_threads_where_they_are(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = tmp_path / 'loadavg'
+    if text:
+        odd.write_text(text)
+    monkeypatch.setattr(cores, '_LOAD', odd)
+    monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
+    with caplog.at_level('DEBUG', 'uactor.cores'):
+        cores.move_away()
+    assert 'stay on one core' in caplog.text
+
+
+def test_what_the_system_tells_is_understood() -> None:
+    assert cores._running() >= 1
+    assert cores._core() in range(os.cpu_count() or 1)

@@ -1,0 +1,61 @@
+"""The cores of this machine: how many this process may use, and on which of them a thread runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+log = logging.getLogger(__name__)
+
+_STATE = Path('/proc/thread-self/stat')
+_LOAD = Path('/proc/loadavg')
+_CORE = 36
+"""Place of the core in the state of a thread, after its name, which may contain anything."""
+
+_yield: Callable[[], None] = getattr(os, 'sched_yield', lambda: None)
+
+
+def spare() -> int:
+    """Return how many cores this process may use beside the one that it runs on."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0)) - 1
+    return (os.cpu_count() or 1) - 1
+
+
+def make_way() -> float:
+    """Let another thread run on this core, if one wants to; return how long, in seconds."""
+    before = perf_counter()
+    _yield()
+    return perf_counter() - before
+
+
+def move_away() -> None:
+    """Go to another core, if one is idle: for a thread that is not the only one on its core.
+
+    A system leaves two threads on one core for a hundred milliseconds when either of them wants to
+    run only while the other does not, and has one that is woken run where the other one is.
+    """
+    if not hasattr(os, 'sched_setaffinity'):
+        return
+    try:
+        if _running() > (os.cpu_count() or 1):
+            return  # no core is idle, for all that is known
+        allowed = os.sched_getaffinity(0)  # of this thread
+        others = allowed - {_core()}
+        if others:
+            os.sched_setaffinity(0, others)  # it goes at once
+            os.sched_setaffinity(0, allowed)
+    except (OSError, ValueError, IndexError) as error:  # not every system tells, or lets it
+        log.debug('the ends of a lane stay on one core: %s', error)
+
+
+def _running() -> int:
+    """Return how many threads of the system run or want to."""
+    return int(_LOAD.read_text().split()[3].partition('/')[0])
+
+
+def _core() -> int:
+    return int(_STATE.read_text().rpartition(')')[2].split()[_CORE])
