@@ -46,7 +46,8 @@ def save(figure: Any, path: Path) -> None:
 
 def ratios(results: Results) -> Any:
     """Return a figure of how many times as much as uactor each peer takes."""
-    keys = [key for key in results if BASIS in results[key] and len(results[key]) > 1]
+    # What takes uactor nothing has no ratios.
+    keys = [key for key in results if results[key].get(BASIS) and len(results[key]) > 1]
     rows = sum(len(results[key]) for key in keys)
     figure, axes = plt.subplots(figsize=(WIDTH, 1 + ROW * (rows + len(keys))))
     position, ticks, seen = 0.0, [], set()
