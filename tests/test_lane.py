@@ -702,6 +702,24 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
     assert [target.take(number) for number in range(1000)] == list(range(1000))
 
 
+@pytest.mark.parametrize('sent', ["send(b'x')", 'send(bytes(1 << 20))', "send_with(b'x', [])"])
+def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill(sent: str) -> None:
+    code = f"""
+        import signal, socket
+        from uactor.lane import Lane, UnsentError
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        ours, theirs = socket.socketpair()
+        lane = Lane(ours)
+        theirs.close()
+        try:
+            lane.{sent}
+        except UnsentError:
+            print('gone')
+    """
+    command = [sys.executable, '-c', textwrap.dedent(code)]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == b'gone\n'
+
+
 # --- two ends on one core ------------------------------------------------------------------------
 
 
