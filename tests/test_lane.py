@@ -757,7 +757,7 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
-    for _ in range(4 if sleeps else 100):
+    for _ in range(8 if sleeps else 100):
         looks.acquire()
     if sleeps:
         eventually(lambda: theirs not in lane._looking)
@@ -766,7 +766,6 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
-    # After 4 times in a row, 8, 16, and so on: it need not have helped.
     assert moved.acquire(blocking=False) is moves
 
 

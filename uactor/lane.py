@@ -54,8 +54,8 @@ _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
 _TAKEN_UP = 1e-3
 """For how long it runs at most when it is the other end, in seconds, which then looks again."""
-_OFTEN = 4
-"""After how many times in a row, and twice as many, and so on, the ends are to part."""
+_OFTEN = 8
+"""After how many times in a row the ends are to part, each time: it need not have helped."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
 
@@ -417,7 +417,7 @@ class Lane:
             self._in_a_row = 0
             return False
         self._in_a_row += 1
-        return self._in_a_row >= _OFTEN and self._in_a_row.bit_count() == 1
+        return self._in_a_row % _OFTEN == 0
 
     @property
     def is_unread(self) -> bool:
