@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -19,7 +20,9 @@ from hyperframe import frame as frames
 
 from tests.support import eventually
 from uactor.client import http2
+from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.http2 import CallEnd, End, GrpcCall
+from uactor.client.stream import StreamEnd
 
 PATH = '/room.v1.Service/Talk'
 OK = [('grpc-status', '0')]
@@ -520,3 +523,25 @@ def test_headers_may_not_go_on_for_ever(call_and_peer: Any) -> None:
     call, peer = call_and_peer
     peer.raw(frames.HeadersFrame(1, bytes(40_000)), frames.ContinuationFrame(1, bytes(40_000)))
     assert 'too long' in end_of(call).details
+
+
+def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(('localhost', 0)) as server:
+        streams = GrpcStreams(f'localhost:{server.getsockname()[1]}')
+        connected = streams._connected
+
+        def reset() -> socket.socket:
+            sock = connected()
+            peer, _ = server.accept()
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            peer.close()
+            poll = select.poll()
+            poll.register(sock, 0)
+            assert poll.poll(30_000)  # it has come here
+            return sock
+
+        monkeypatch.setattr(streams, '_connected', reset)
+        with pytest.raises(StreamEnd):
+            streams.open(lambda: None)

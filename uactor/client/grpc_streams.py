@@ -61,10 +61,10 @@ class GrpcStreams:
         """See :class:`uactor.client.stream.Transport`."""
         try:
             sock = self._connected()
+            self._peers.add(plain(sock.getpeername()))  # unless it has gone by now
         except OSError as error:
             raise StreamEnd(error.strerror or str(error)) from error
         try:
-            self._peers.add(plain(sock.getpeername()))
             authority = 'localhost' if self._path is not None else self._address
             stream = GrpcStream(GrpcCall(sock, _SESSION, authority, _ANSWERING), on_end)
         except BaseException as error:
