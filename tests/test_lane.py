@@ -769,6 +769,16 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     assert moved.acquire(blocking=False) is moves
 
 
+@with_boards
+def test_who_gets_a_board_looks_at_it_as_the_other_end_does(ends: tuple[Lane, Lane]) -> None:
+    ours, theirs = ends
+    theirs._worth, theirs._trial = -1, 16
+    theirs.share(mmap.mmap(-1, board.SIZE), 1)
+    assert theirs._worth == 8
+    ours.send(b'hello')
+    assert theirs.receive() == b'hello'
+
+
 def test_a_message_that_comes_late_once_is_no_reason_to_look_no_more(
     monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane]
 ) -> None:

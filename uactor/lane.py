@@ -128,6 +128,7 @@ class Lane:
         :param end: which end of it this is, 0 or 1.
         """
         self._board = Board(mapping, end)
+        self._worth, self._trial = _ACTIVE, 1  # it has paid for the caller, who has made it
 
     def send(self, message: bytes) -> None:
         """Send a message.
@@ -311,6 +312,7 @@ class Lane:
                 return message
         start = perf_counter()
         self._rest = self._some()
+        self._late = False
         self._learn(perf_counter() - start)
         return None
 
