@@ -312,7 +312,6 @@ class Lane:
                 return message
         start = perf_counter()
         self._rest = self._some()
-        self._late = False
         self._learn(perf_counter() - start)
         return None
 
@@ -342,6 +341,7 @@ class Lane:
 
     def _learn(self, slept: float) -> None:
         """Learn from how long it took whether looking would have paid."""
+        self._late = False
         if slept > 2 * _PATIENCE:
             self._soon //= 2  # once in a while anybody is late
             return
