@@ -121,6 +121,29 @@ def test_its_turn_ends_after_a_while(
     assert turns.holder == ONE
 
 
+def test_a_thread_that_has_stopped_to_call_rests_once_another_one_calls(turns: Turns) -> None:
+    rests: list[int] = []
+    turns.take(ONE, in_a_row(), lambda: rests.append(ONE))
+    turns.done(ONE)
+    turns.take(OTHER, in_a_row(), lambda: rests.append(OTHER))
+    turns.done(OTHER)
+    assert rests == [ONE]
+    turns.take(OTHER, in_a_row(), lambda: rests.append(OTHER))
+    turns.done(OTHER)
+    assert rests == [ONE]
+
+
+def test_a_thread_that_ends_rests(turns: Turns) -> None:
+    rests: list[int] = []
+    turns.take(ONE, in_a_row(), lambda: rests.append(ONE))
+    turns.done(ONE)
+    turns.end(OTHER)
+    assert not rests
+    turns.end(ONE)
+    turns.take(OTHER, in_a_row(), nothing)
+    assert rests == [ONE]
+
+
 @pytest.mark.usefixtures('endless')
 def test_a_thread_that_calls_now_and_then_is_let_in_before_the_next_call(
     turns: Turns, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch

@@ -28,11 +28,12 @@ _LONGEST = 50e-3
 class _Waiter:
     """A thread that wants to make a call."""
 
-    __slots__ = ('in_a_row', 'ready', 'thread')
+    __slots__ = ('in_a_row', 'ready', 'rest', 'thread')
 
-    def __init__(self, thread: int, in_a_row: bool) -> None:
+    def __init__(self, thread: int, in_a_row: bool, rest: Callable[[], None]) -> None:
         self.thread = thread
         self.in_a_row = in_a_row
+        self.rest = rest
         self.ready = threading.Lock()
         self.ready.acquire()
 
@@ -56,21 +57,23 @@ class Turns:
         self.calls = False
         self._in_a_row = False  # whether it makes one call after the other
         self._until = 0.0
+        self._latest: _Waiter | None = None  # who has had the turn last, or has it
 
     def take(self, thread: int, ended: float, rest: Callable[[], None]) -> None:
         """Wait for the turn of this thread, which is about to make a call.
 
         :param ended: when its last one ended, by :func:`time.perf_counter`.
-        :param rest: is called before it gives its turn to another thread.
+        :param rest: is called when another thread gets the turn after it, by whichever thread.
         """
         now = perf_counter()
         in_a_row = now < ended + _PAUSE
-        if self.holder == thread:
+        latest = self._latest
+        if self.holder == thread and latest is not None:
+            latest.rest = rest
             if now < self._until or not self.waiting:
                 self.calls, self._in_a_row = True, in_a_row
                 return
-            rest()
-        waiter = _Waiter(thread, in_a_row)
+        waiter = _Waiter(thread, in_a_row, rest)
         if self._stands_in_line(waiter, now):
             self._wait(waiter, now + _LONGEST)
 
@@ -123,6 +126,9 @@ class Turns:
             return False
 
     def _give(self, waiter: _Waiter, now: float) -> None:
+        before, self._latest = self._latest, waiter
+        if before is not None and before.thread != waiter.thread:
+            before.rest()
         self.holder, self._until = waiter.thread, now + _SLICE
         self.calls, self._in_a_row = True, waiter.in_a_row
 
@@ -142,11 +148,20 @@ class Turns:
                 self.leave(thread)
 
     def leave(self, thread: int) -> None:
-        """Know that this thread sleeps, or makes no more calls."""
+        """Know that this thread sleeps."""
         if self.holder == thread:
             with self._lock:
                 if self.holder == thread:
                     self._next(perf_counter())
+
+    def end(self, thread: int) -> None:
+        """Know that this thread makes no more calls."""
+        self.leave(thread)
+        with self._lock:
+            latest = self._latest
+            if latest is not None and latest.thread == thread:
+                self._latest = None
+                latest.rest()
 
 
 turns = Turns()

@@ -68,7 +68,7 @@ class _ThreadEnd:
     def __del__(self) -> None:
         if not hasattr(self, 'session'):  # a signal handler has raised while it was made
             return
-        turns.leave(threading.get_ident())  # which it may have kept for its next call
+        turns.end(threading.get_ident())
         link, session = self.link(), self.session
         # In a forked child, these are the ends of threads that it has not got.
         if link is not None and link.pid == os.getpid():
