@@ -723,20 +723,13 @@ def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill(sent:
 # --- two ends on one core ------------------------------------------------------------------------
 
 
-@with_boards
+@pytest.mark.parametrize('moves', [True, False], ids=['actor', 'caller'])
 @pytest.mark.parametrize(
-    ('end', 'moves', 'sleeps'),
-    [(1, True, False), (0, False, False), (None, False, True)],
-    ids=['actor', 'caller', 'no board'],
+    'shares', [pytest.param(True, marks=with_boards, id='board'), pytest.param(False, id='socket')]
 )
 def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
-    monkeypatch: pytest.MonkeyPatch,
-    ends: tuple[Lane, Lane],
-    end: int | None,
-    moves: bool,
-    sleeps: bool,
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane], moves: bool, shares: bool
 ) -> None:
-    """Without a board, both sleep instead: which is which, they don't know."""
     looks, moved = threading.Semaphore(0), threading.Semaphore(0)
 
     def make_way() -> float:
@@ -744,10 +737,11 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
         return 20e-6  # as if the other end had run
 
     ours, theirs = ends
-    if end is not None:
+    theirs._moves = moves
+    if shares:
         mapping = mmap.mmap(-1, board.SIZE)
-        ours.share(mapping, 1 - end)
-        theirs.share(mapping, end)
+        ours.share(mapping, 0)
+        theirs.share(mapping, 1)
     theirs._may_look(0.0)  # it is the one that is received from
     theirs._worth = 8
     monkeypatch.setattr(lane, '_crowded', 0.0)
@@ -757,12 +751,9 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
-    for _ in range(8 if sleeps else 100):
+    for _ in range(100):
         looks.acquire()
-    if sleeps:
-        eventually(lambda: theirs not in lane._looking)
-    else:
-        assert theirs in lane._looking
+    assert theirs in lane._looking
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']

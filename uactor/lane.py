@@ -54,8 +54,9 @@ _SQUEEZED = 8e-6
 """For how long another thread surely runs that is let run on this core, in seconds."""
 _TAKEN_UP = 1e-3
 """For how long it runs at most when it is the other end, in seconds, which then looks again."""
-_OFTEN = 8
-"""After how many times in a row the ends are to part, each time: it need not have helped."""
+_SOON, _OFTEN = 2, 8
+"""After how many times in a row the ends are to part, and after how many more again: it need not
+have helped."""
 _LOSS = 2
 """What looking in vain costs, in messages that were found."""
 
@@ -94,15 +95,19 @@ class Lane:
     :param limit: largest message that is received, in bytes; -1 for any.
     :param calls: whether threads of this process make calls by it, as many as there are such
         lanes, which take turns then.
+    :param moves: whether it is this end that goes to another core when both share one.
     :ivar arrived: takes the descriptors that come along with messages, by their numbers, before
         the message is received; None for one that this process has no room for. While it is None
         itself, no message comes with any.
     :ivar eager: whether looking has paid for a while, so that a board would, too.
     """
 
-    def __init__(self, sock: socket.socket, limit: int = -1, calls: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, limit: int = -1, calls: bool = False, moves: bool = False
+    ) -> None:
         self.socket = sock
         self._calls = calls
+        self._moves = moves
         self.limit = limit
         self.arrived: Callable[[int, int | None], None] | None = None
         self.eager = False
@@ -358,8 +363,8 @@ class Lane:
         try:
             _looking.add(self)
             if self._board is None:
-                while not (ready := poll(0)) and perf_counter() < end and not self._is_in_the_way():
-                    pass
+                while not (ready := poll(0)) and perf_counter() < end:
+                    self._make_way()
                 found = b'' if ready else None
             else:
                 found = self._look_at(self._board, end)
@@ -405,21 +410,18 @@ class Lane:
             now = perf_counter()
             if now > end or board.is_resting or (_latest is not self and not self._calls):
                 return None
-            if self._is_in_the_way() and board.end:
-                cores.move_away()
+            self._make_way()
 
-    def _is_in_the_way(self) -> bool:
-        """Make way for other threads; tell whether it is one that this one waits for, as it seems.
-
-        Then one of them should have another core.
-        """
+    def _make_way(self) -> None:
+        """Let others run on this core; leave it if that is the other end, as it seems."""
         taken_up = cores.make_way()
         self._squeezed = taken_up > _SQUEEZED
         if not _SQUEEZED < taken_up < _TAKEN_UP:
             self._in_a_row = 0
-            return False
+            return
         self._in_a_row += 1
-        return self._in_a_row % _OFTEN == 0
+        if self._moves and self._in_a_row % _OFTEN == _SOON:
+            cores.move_away()
 
     @property
     def is_unread(self) -> bool:

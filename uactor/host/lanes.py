@@ -155,7 +155,7 @@ class _LaneDoor:
         self.descriptor = sock.fileno()
         self.authorized = False
         self._max_message_size = max_message_size
-        self._lane = Lane(sock, HANDSHAKE_LIMIT)
+        self._lane = Lane(sock, HANDSHAKE_LIMIT, moves=True)
         self.memory = memory.Channel() if memory.POSSIBLE else None
         self._guard = threading.Lock()
         self._gone = False
