@@ -17,6 +17,7 @@ import uactor
 from tests.bench import Bench
 from tests.rpc import KEYED, Client, client_of, dialled
 from tests.support import Actor
+from uactor import values
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -79,6 +80,32 @@ class Burst(Bench):
 def actor() -> Iterator[Any]:
     with Burst() as started:
         yield started
+
+
+@pytest.mark.parametrize(
+    ('count', 'size', 'together'),
+    [
+        (1000, 1, True),
+        (1000, 1000, True),
+        (1000, 2000, False),
+        (10, 12_000, True),
+        (2, 1 << 17, False),
+    ],
+)
+def test_small_arguments_of_many_calls_travel_as_one_pickle(
+    count: int, size: int, together: bool
+) -> None:
+    arguments = [(f'{number:{size}}',) for number in range(count)]
+    data = values.plain_bursts(arguments)
+    assert (data is not None) is together
+    if data is not None:
+        assert pickle.loads(data) == arguments
+
+
+@pytest.mark.parametrize('size', [1, 1000, 2000, 200_000])
+def test_arguments_of_any_length_arrive(actor: Any, size: int) -> None:
+    texts = [f'{number:{size}}' for number in range(300)]
+    assert list(actor.echo.map(texts, window=150)) == texts
 
 
 def test_results_of_any_kind_come_from_a_burst(actor: Any) -> None:

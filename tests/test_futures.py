@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import inspect
+import itertools
 import multiprocessing
 import operator
 import os
@@ -22,6 +23,7 @@ import pytest
 import uactor
 from tests.bench import Bench
 from tests.support import eventually
+from uactor.proxies import results as results_module
 
 
 @pytest.fixture
@@ -252,6 +254,54 @@ def test_map_draws_no_more_arguments_than_its_window(bench: Any) -> None:
         assert next(results) == fetched
         assert len(drawn) - (fetched + 1) <= 7
     assert next(results, None) is None
+
+
+@pytest.mark.parametrize(
+    ('soon', 'late', 'largest'), [(60.0, 120.0, 1024), (0.0, 0.0, 128)], ids=['soon', 'late']
+)
+def test_map_has_more_calls_under_way_as_long_as_they_come_back_soon(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, soon: float, late: float, largest: int
+) -> None:
+    monkeypatch.setattr(results_module, '_SOON', soon)
+    monkeypatch.setattr(results_module, '_LATE', late)
+    drawn = itertools.count()
+    under_way = []
+    for fetched, result in enumerate(bench.echo.map(drawn)):
+        assert result == fetched
+        under_way.append(int(repr(drawn)[len('count(') : -1]) - fetched)
+        if fetched == 5000:
+            break
+    assert max(under_way) == largest
+
+
+def test_map_has_fewer_calls_under_way_once_they_are_late(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_module, '_SOON', 60.0)
+    monkeypatch.setattr(results_module, '_LATE', 120.0)
+    drawn = itertools.count()
+    results = bench.echo.map(drawn)
+    assert [next(results) for _ in range(5000)] == [*range(5000)]
+    monkeypatch.setattr(results_module, '_SOON', 0.0)
+    monkeypatch.setattr(results_module, '_LATE', 0.0)
+    assert [next(results) for _ in range(5000)] == [*range(5000, 10_000)]
+    assert next(drawn) - 10_000 <= 128
+    results.close()
+
+
+@pytest.mark.parametrize('window', [None, 1, 2, 7])
+def test_an_error_of_the_arguments_comes_after_the_results_of_those_before_it(
+    bench: Any, window: int | None
+) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(10)
+        raise LookupError('no more')
+
+    results = bench.echo.map(numbers(), window=window)
+    assert [next(results) for _ in range(10)] == [*range(10)]
+    with pytest.raises(LookupError, match='no more'):
+        next(results)
+    assert next(results, 'the end') == 'the end'
 
 
 def test_map_raises_an_error_where_it_belongs_and_goes_on(bench: Any) -> None:

@@ -295,11 +295,13 @@ class Outcomes:
 
     :ivar burst: those calls.
     :ivar count: how many there are.
+    :ivar ready: how many of the first ones are done, at least.
     """
 
     def __init__(self, count: int) -> None:
         self.burst: Burst = NO_BURST
         self.count = count
+        self.ready = 0
         self._outcomes: list[Any] = [_MISSING] * count
         self._awaited = -1
         self._notify: Callable[[], None] = _nothing
@@ -310,6 +312,8 @@ class Outcomes:
         """Take results. See :class:`uactor.local.BurstReceiver`."""
         end = first + len(values)
         self._outcomes[first:end] = values
+        if first == self.ready:
+            self.ready = end
         if first <= self._awaited < end:
             self._notify()
 

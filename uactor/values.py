@@ -849,12 +849,17 @@ def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
     return found
 
 
+_BRIEF = 1 << 10
+"""How many bytes the arguments of a call have at most, on average, that go with many others."""
+
+
 def plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
-    """Return the pickle of the arguments of many calls; see :func:`plain_arguments`."""
-    if not _are_plain(itertools.chain.from_iterable(arguments)):
+    """Return the pickle of the arguments of many small calls; see :func:`plain_arguments`."""
+    kinds = set(map(type, itertools.chain.from_iterable(arguments)))
+    if not kinds <= OF_A_SIZE and not _are_plain(itertools.chain.from_iterable(arguments)):
         return None
     data = plain_pickle(list(map(tuple, arguments)))
-    return data if len(data) < LARGE else None
+    return data if len(data) < LARGE + len(arguments) * _BRIEF else None
 
 
 def decode_arguments(

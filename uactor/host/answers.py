@@ -28,6 +28,7 @@ class Answers:
 
     :param by_value: whether the client takes classes and functions by value.
     :ivar read_usual: returns the usual call that a message is; None for any other one.
+    :ivar brief: classes whose instances can go together with other results, whatever they are.
     """
 
     def __init__(self, host: Host, by_value: bool) -> None:
@@ -37,6 +38,7 @@ class Answers:
         self._gate = dispatcher.gate
         self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
         self._limit = host.max_message_size
+        self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
         self.read_usual = usual.read_request if host.exchange.pickles else _no_request
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
 
@@ -88,9 +90,9 @@ class Answers:
     def is_brief(self, value: Any) -> bool:
         """Tell whether a result can go together with others."""
         kind = type(value)
-        if self._limit >= 0 or kind not in values.SCALARS:
-            return False
-        return kind not in values.OF_ANY_LENGTH or len(value) <= _BRIEF
+        if kind in self.brief:
+            return True
+        return self._limit < 0 and kind in values.OF_ANY_LENGTH and len(value) <= _BRIEF
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Do what a request asks for and return the response.

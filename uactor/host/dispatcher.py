@@ -169,6 +169,19 @@ class Dispatcher:
                 caller.stage = 'done'
         return result, entry.method_to_typeid.get(method, '')
 
+    def plain(self, caller: Caller, handle: str, method: str) -> Any:
+        """Return the object whose method can be run as often as one likes without :meth:`begin`.
+
+        None when there is more to do than to run it. Its result is not shared.
+        """
+        entry, call = self._table.find(handle or self._table.actor_id), caller.call
+        if entry is None or entry.is_primitive or method in entry.method_to_typeid:
+            return None
+        if method not in entry.exposed or not caller.checked or call is None:
+            return None
+        call.runs = type(entry.object), method
+        return entry.object
+
     def mailbox(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
         """Return where a call has to wait for its turn, if anywhere.
 

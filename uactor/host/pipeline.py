@@ -18,7 +18,7 @@ from uactor import usual, values
 from uactor.calls import running
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
-from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, StreamCall, UsualCall
+from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, Results, StreamCall, UsualCall
 from uactor.host.workers import Job, Watch, Workers, run
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
@@ -64,7 +64,8 @@ class Pipeline:
         self._arrived: collections.deque[pb.SessionRequest | usual.Request | Burst] = (
             collections.deque()
         )
-        self.results: collections.deque[tuple[Burst, int, Any]] = collections.deque()
+        self._results: collections.deque[Results] = collections.deque()
+        self._gathering = threading.Lock()
         self.reader = 0  # which thread reads
         self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
         self._watch = Watch(self._spread, self._hand_over)
@@ -91,19 +92,26 @@ class Pipeline:
     def _gathered(self) -> Iterator[bytes | pb.SessionResponse]:
         return together(self._responses, _MORE, self.host.max_message_size)
 
+    def results_from(self, burst: Burst, number: int) -> Results:
+        """Return where the results of calls go, the first of which has such a number."""
+        results = Results(burst, number)
+        self._results.append(results)
+        return results
+
     def _gather(self) -> None:
         """Have the results of bursts be among what is sent, those of each by themselves."""
-        last, first, gathered = None, 0, list[Any]()
-        while self.results:
-            try:
-                burst, number, value = self.results.popleft()
-            except IndexError:  # another thread has been faster
-                break
-            if burst is not last or number != first + len(gathered):
-                self._put_results(first, gathered)
-                last, first, gathered = burst, number, []
-            gathered.append(value)
-        self._put_results(first, gathered)
+        with self._gathering:
+            last, first, gathered, unfinished = None, 0, list[Any](), list[Results]()
+            while self._results:
+                results = self._results.popleft()
+                if not results.ended:  # which is asked before
+                    unfinished.append(results)
+                if results.burst is not last or results.first != first + len(gathered):
+                    self._put_results(first, gathered)
+                    last, first, gathered = results.burst, results.first, []
+                gathered += results.take()
+            self._put_results(first, gathered)
+            self._results.extend(unfinished)
 
     def _put_results(self, first: int, gathered: list[Any]) -> None:
         if gathered:
@@ -241,7 +249,8 @@ class Pipeline:
         try:
             while burst.left and self.reader == me:
                 call = BurstCall(self, burst)
-                run(functools.partial(call.run_on, me, self._watch.next))
+                run(functools.partial(call.run_on, me, self._watch))
+                call.end_results()
         finally:
             running.set(None)
             over()
@@ -291,7 +300,9 @@ class Pipeline:
     def end_with_scalar(self, burst: Burst, number: int, result: Any) -> None:
         """Send the result of a call of a burst, together with those of others."""
         if self.calls.pop(number, None) is not None:
-            self.results.append((burst, number, result))
+            results = Results(burst, number, result)
+            results.ended = True
+            self._results.append(results)
             if self.reader != threading.get_ident():  # see _put()
                 self._hand_over()
 

@@ -18,6 +18,7 @@ from uactor.host.exchange import NO_KEYWORDS
 from uactor.host.loop import FINISHED, closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
+from uactor.host.workers import Watch
 from uactor.timers import Timer, timers
 from uactor.usual import Arguments
 from uactor.v1 import actor_pb2 as pb
@@ -298,6 +299,30 @@ class UsualCall(MethodCall):
                 self._go_on(result, typeid)
 
 
+class Results:
+    """Results of calls of a burst, one after the other.
+
+    :ivar first: number of the first call.
+    :ivar values: of those that have not been sent.
+    :ivar ended: whether there will be no more.
+    """
+
+    __slots__ = ('burst', 'ended', 'first', 'values')
+
+    def __init__(self, burst: Burst, first: int, *values: Any) -> None:
+        self.burst = burst
+        self.first = first
+        self.values = [*values]
+        self.ended = False
+
+    def take(self) -> list[Any]:
+        """Take out those that are there. One thread at a time does, while another one adds some."""
+        taken = self.values[:]
+        del self.values[: len(taken)]
+        self.first += len(taken)
+        return taken
+
+
 class Burst:
     """Calls of one method that came together.
 
@@ -326,6 +351,7 @@ class BurstCall(UsualCall):
     ) -> None:
         super().__init__(pipeline, number, burst.handle, burst.method, arguments)
         self._burst = burst
+        self._results: Results | None = None
 
     def run(self) -> None:
         """See :class:`Call`."""
@@ -334,43 +360,59 @@ class BurstCall(UsualCall):
         else:
             super().run()
 
-    def run_on(self, me: int, begun: Callable[[], None]) -> None:
+    def run_on(self, me: int, watch: Watch) -> None:
         """Be one call after the other, until one goes on, or fails, or another thread reads.
 
         In one piece: there are many of them.
 
         :param me: the thread that does it, and reads.
-        :param begun: is called as each begins.
+        :param watch: is told which of them is running.
         """
         pipeline, caller, interrupt = self._pipeline, self.caller, self.caller.interrupt
-        calls, results, is_brief = pipeline.calls, pipeline.results, pipeline.answers.is_brief
-        dispatcher = pipeline.host.dispatcher
-        run, gate = dispatcher.begin, dispatcher.gate
+        calls, answers, dispatcher = pipeline.calls, pipeline.answers, pipeline.host.dispatcher
+        begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
         burst, handle, method = self._burst, self._handle, self._method
+        following, typeid = -1, ''
         running.set(caller.call)
+        shared = dispatcher.plain(caller, handle, method)
         for number, arguments in burst.calls:
             self._number, calls[number] = number, self
-            caller.stage = 'asked'
-            begun()
+            watch.part = number
             try:
                 if interrupt.fired or gate.closed or isinstance(arguments, Exception):
                     raise self._refusal(arguments, gate)
-                result, typeid = run(caller, handle, method, arguments, NO_KEYWORDS)
+                if shared is not None:
+                    caller.stage = 'running'
+                    result = getattr(shared, method)(*arguments)
+                else:
+                    caller.stage = 'asked'
+                    result, typeid = begin(caller, handle, method, arguments, NO_KEYWORDS)
             except BaseException as error:  # also SystemExit: it is the caller's to see
                 self._fail(error)
                 return
-            if typeid or interrupt.fired or caller.undo or not is_brief(result):
+            is_brief = type(result) in brief or answers.is_brief(result)
+            if typeid or interrupt.fired or caller.undo or not is_brief:
                 self._over = gate.count()
                 self._go_on(result, typeid)
                 return
             if calls.pop(number, None) is not None:
-                results.append((burst, number, result))
+                if number != following:  # the first one, or another thread has had that before
+                    self.end_results()
+                    self._results = results = pipeline.results_from(burst, number)
+                results.values.append(result)
+                following = number + 1
             if pipeline.reader != me:
                 return
         burst.left = False
 
+    def end_results(self) -> None:
+        """Have no more results go with those that there are."""
+        if self._results is not None:
+            self._results.ended = True
+
     def _refusal(self, arguments: Any, gate: Gate) -> BaseException:
         """Return why a call does not run."""
+        self.caller.stage = 'asked'
         if self.caller.interrupt.fired:
             return Interrupted()
         return gate.refusal() if gate.closed else arguments

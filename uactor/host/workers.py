@@ -148,12 +148,14 @@ class Watch(contextlib.AbstractContextManager[None]):
 
     :param overdue: is called then, once for the job, on a thread of its own.
     :param going: is called on that thread once in a while as long as other jobs begin.
+    :ivar part: number of the part of the job that is running: it is looked at as a job of its own.
     """
 
     def __init__(self, overdue: Callable[[], None], going: Callable[[], None]) -> None:
         self._overdue = overdue
         self._going = going
-        self._begun = self._ended = self._seen = self._told = 0
+        self._begun = self._ended = self.part = 0
+        self._seen = self._told = (0, 0)
         self._quiet = 0
         self._watched = False
 
@@ -171,21 +173,17 @@ class Watch(contextlib.AbstractContextManager[None]):
     def __exit__(self, *exception: object) -> None:
         self._ended += 1
 
-    def next(self) -> None:
-        """Know that a job has ended and the next one begins, within the context."""
-        self._ended += 1
-        self._begun += 1
-
     def _look(self) -> None:
-        if self._seen != self._begun:
-            self._seen, self._quiet = self._begun, 0
+        latest = self._begun, self.part
+        if self._seen != latest:
+            self._seen, self._quiet = latest, 0
             self._going()
-        elif self._begun == self._ended or self._told == self._begun:
+        elif not self.has_job or self._told == latest:
             self._quiet += 1
             if self._quiet >= _QUIET:
                 # Whoever begins a job now either sees that, or is seen here.
                 self._watched = False
-                if self._seen == self._begun:
+                if self._seen == (self._begun, self.part):
                     return
                 self._watched = True
         else:
@@ -193,9 +191,9 @@ class Watch(contextlib.AbstractContextManager[None]):
         timers.at(time.monotonic() + _PATIENCE, self._look)
 
     def _tell(self) -> None:
-        self._told = self._begun
+        self._told = self._seen
         try:
             self._overdue()
         except RuntimeError as error:  # tried again at the next look
-            self._told = 0
+            self._told = 0, 0
             log.warning('calls have to wait: %s', error)

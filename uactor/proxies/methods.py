@@ -102,7 +102,7 @@ class RemoteMethod(Generic[P, C, R, T]):
         return cast('R', await receiver.wait(ticket))
 
     def map(
-        self, iterable: Iterable[Any], /, *more: Iterable[Any], window: int = 128
+        self, iterable: Iterable[Any], /, *more: Iterable[Any], window: int | None = None
     ) -> Results[R]:
         """Call it for each of the items, and iterate over the results in order.
 
@@ -110,7 +110,9 @@ class RemoteMethod(Generic[P, C, R, T]):
         the iteration can go on. Leaving it gives up what has been called for.
 
         :param more: iterables of further arguments; the shortest one ends.
-        :param window: how many calls may be under way, or done and not fetched yet.
+        :param window: how many calls may be under way, or done and not fetched yet; None for 128,
+            and more, up to 1024, while they take microseconds.
+        :raises ValueError: when the window is less than 1.
         """
         call, arrange = self._call_with((), {}), self._member.arrange
 

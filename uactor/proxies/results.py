@@ -6,6 +6,7 @@ import collections
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from uactor.futures import Items, Outcomes
@@ -119,6 +120,13 @@ class Stream(_Iteration[T]):
         return item
 
 
+_WINDOW = 128
+_LARGEST = 1024
+"""How many calls may be under way, at first and at most, where nobody has said how many."""
+_SOON, _LATE = 1e-3, 4e-3
+"""Results of half of them that have been fetched sooner make that more, later fewer, in seconds."""
+
+
 class Results(_Iteration[T]):
     """The results of calls, in their order; so many at a time.
 
@@ -126,70 +134,125 @@ class Results(_Iteration[T]):
 
     :param submit: makes calls with such arguments.
     :param arguments: of the calls, drawn as the results are fetched.
+    :param window: how many calls are under way, or done and not fetched; None for as many as pay.
     """
 
     def __init__(
         self,
         submit: Callable[[Sequence[tuple[Any, ...]], BurstReceiver], Burst],
         arguments: Iterator[tuple[Any, ...]],
-        window: int,
+        window: int | None,
     ) -> None:
-        if window < 1:
+        if window is not None and window < 1:
             raise ValueError(f'a window takes 1 call or more, not {window}')
         super().__init__()
         self._submit = submit
         self._arguments = arguments
-        self._window = window
-        self._bursts: collections.deque[Outcomes] = collections.deque()
-        self._at = 0  # in the first of them
-        self._left = 0  # in all of them
+        self._adapts = window is None
+        self._window = _WINDOW if window is None else window
+        self._outcomes = _NONE  # of the burst whose results are fetched
+        self._bursts: collections.deque[Outcomes] = collections.deque()  # those that follow
+        self._at = 0  # the next one to be fetched
+        self._until = 0  # so far there is nothing to be done but that
+        self._since = 0  # from here on what has been fetched has not been counted
+        self._left = 0  # those of all bursts
+        self._error: Exception | None = None  # of the arguments
+        self._called = perf_counter()
         self._call_on()
 
     def _call_on(self) -> None:
-        arguments = list(itertools.islice(self._arguments, self._window - self._left))
+        """Make as many more calls as may be under way."""
+        arguments: list[tuple[Any, ...]] = []
+        if self._error is None:
+            try:
+                arguments += itertools.islice(self._arguments, self._window - self._left)
+            except Exception as error:  # it comes after the results of those before it
+                self._error = error
         if arguments:
             outcomes = Outcomes(len(arguments))
             self._bursts.append(outcomes)
             self._left += len(arguments)
             outcomes.burst = self._submit(arguments, outcomes)
 
-    def _cancel(self) -> None:
-        at, self._at, self._left = self._at, 0, 0
-        while self._bursts:
-            self._bursts.popleft().burst.give_up(at)
-            at = 0
+    def _adapt(self) -> None:
+        """Let more calls be under way, or fewer: a burst is to take about a millisecond."""
+        now = perf_counter()
+        took, self._called = now - self._called, now
+        if took < _SOON:
+            self._window = min(2 * self._window, _LARGEST)
+        elif took > _LATE:
+            self._window = max(self._window // 2, _WINDOW)
 
-    def _fetched(self, outcomes: Outcomes) -> T:
-        at = self._at
-        self._at, self._left = at + 1, self._left - 1
-        if at + 1 == outcomes.count:
-            self._bursts.popleft()
-            self._at = 0
-        if self._left * 2 <= self._window:
+    def _cancel(self) -> None:
+        outcomes, at = self._outcomes, self._at
+        self._outcomes, self._at, self._until = _NONE, 0, 0
+        outcomes.burst.give_up(at)
+        while self._bursts:
+            self._bursts.popleft().burst.give_up(0)
+
+    def _go_on(self) -> bool:
+        """Call on when it is time, and go to the next result; tell whether there is one.
+
+        :raises Exception: when there are no more, but an error of the arguments.
+        """
+        if self._closed:
+            return False
+        self._left -= self._at - self._since
+        if 2 * self._left <= self._window:
+            if self._adapts:
+                self._adapt()
             self._call_on()
-        fetched: T = outcomes.take(at)
-        return fetched
+        if self._at == self._outcomes.count and self._bursts:
+            self._outcomes, self._at = self._bursts.popleft(), 0
+        self._since = self._at
+        if self._error is not None and not self._left:
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # a cycle with its traceback otherwise
+        return self._left > 0
+
+    def _look_ahead(self) -> int:
+        """Note how many results can be fetched at once, of which one is there; return its place."""
+        at, until = self._at, self._outcomes.ready
+        before_calls = self._left - self._window // 2
+        if before_calls > 0:
+            until = min(until, at + before_calls)
+        self._until = max(until, at + 1)
+        return at
 
     def __next__(self) -> T:
-        if not self._left:
-            raise StopIteration
-        outcomes = self._bursts[0]
-        if not outcomes.has(self._at):
-            try:
-                outcomes.wait(self._at)
-            except BaseException:  # KeyboardInterrupt
-                self.close()
-                raise
-        return self._fetched(outcomes)
+        at = self._at
+        if at == self._until:
+            if not self._go_on():
+                raise StopIteration
+            if not self._outcomes.has(self._at):
+                try:
+                    self._outcomes.wait(self._at)
+                except BaseException:  # KeyboardInterrupt
+                    self.close()
+                    raise
+            at = self._look_ahead()
+        self._at = at + 1
+        fetched: T = self._outcomes.take(at)
+        return fetched
 
     async def __anext__(self) -> T:
-        if not self._left:
-            raise StopAsyncIteration
-        outcomes = self._bursts[0]
-        if not outcomes.has(self._at):
-            try:
-                await outcomes.await_for(self._at)
-            except BaseException:  # CancelledError
-                self.close()
-                raise
-        return self._fetched(outcomes)
+        at = self._at
+        if at == self._until:
+            if not self._go_on():
+                raise StopAsyncIteration
+            if not self._outcomes.has(self._at):
+                try:
+                    await self._outcomes.await_for(self._at)
+                except BaseException:  # CancelledError
+                    self.close()
+                    raise
+            at = self._look_ahead()
+        self._at = at + 1
+        fetched: T = self._outcomes.take(at)
+        return fetched
+
+
+_NONE = Outcomes(0)
