@@ -232,6 +232,50 @@ def test_no_more_is_sent_than_the_other_end_takes(window: int, frame: int) -> No
         eventually(lambda: peer.messages == [message])
 
 
+class Preceded(contextlib.AbstractContextManager[None]):
+    """A lock, before which something is done the first so many times."""
+
+    def __init__(self, lock: threading.Lock, *acts: Callable[[], object]) -> None:
+        self._lock = lock
+        self._acts = [*acts]
+
+    def __enter__(self) -> None:
+        if self._acts:
+            self._acts.pop(0)()
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize('size', [30_000, 200_000])
+@pytest.mark.parametrize('times', [1, 2, 3])
+@pytest.mark.parametrize(
+    ('setting', 'less'),
+    [(SettingCodes.INITIAL_WINDOW_SIZE, 1000), (SettingCodes.MAX_FRAME_SIZE, 1 << 14)],
+)
+def test_no_more_is_sent_than_the_other_end_takes_once_it_takes_less(
+    setting: SettingCodes, less: int, times: int, size: int
+) -> None:
+    """As grpcio does: it opens and closes windows as the traffic goes. h2 makes sure of it."""
+    much = {SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20, SettingCodes.MAX_FRAME_SIZE: 1 << 20}
+    with talking(much) as (call, peer):
+
+        def take_less() -> None:
+            peer.do(lambda h2: h2.update_settings({setting: less}))
+            while less not in (call._first_window, call._largest_frame):
+                call.attend(10)
+
+        def nothing() -> None: ...
+
+        lock: Any = Preceded(call._sending, *[nothing] * (times - 1), take_less)
+        call._sending = lock
+        messages = [bytes(size), bytes(size)]
+        for message in messages:
+            call.send(message)
+        eventually(lambda: peer.messages == messages)
+
+
 def test_who_may_not_send_takes_note_of_what_lets_it_while_another_thread_receives() -> None:
     with talking() as (call, peer):
         peer.generous = False

@@ -9,6 +9,7 @@ gRPC makes of HTTP/2 is in its document "gRPC over HTTP2".
 from __future__ import annotations
 
 import collections
+import contextlib
 import select
 import socket
 import struct
@@ -170,26 +171,39 @@ class GrpcCall:
         if self.end is not None:
             raise CallEnd(self.end._replace(unread=True))
         size = len(message) + _PREFIX.size
-        after = self._sent + size
-        if size > self._largest_frame or after > min(self._windows):
-            self._send_long(message)
-            return
-        self._sent = after
-        self._write(_head(size, _DATA, 0, _STREAM) + _PREFIX.pack(0, len(message)) + message)
+        with self._sending:
+            if size <= min(self._largest_frame, self._room):
+                self._sent += size
+                head = _head(size, _DATA, 0, _STREAM)
+                self._put(head + _PREFIX.pack(0, len(message)) + message)
+                return
+        self._send_long(message)
 
     def _send_long(self, message: bytes) -> None:
         prefix, data = _PREFIX.pack(0, len(message)), memoryview(message)
         while prefix or data:
-            size = min(len(prefix) + len(data), self._room(), self._largest_frame)
-            self._sent += size
-            begun, prefix = prefix[:size], prefix[size:]
-            part = data[: size - len(begun)]
-            data = data[len(part) :]
-            self._write(b''.join([_head(size, _DATA, 0, _STREAM), begun, part]))
+            self._wait_for_room()
+            with self._sending:
+                size = min(len(prefix) + len(data), self._largest_frame, self._room)
+                if size > 0:  # else the room has been taken back by now
+                    self._sent += size
+                    begun, prefix = prefix[:size], prefix[size:]
+                    part = data[: size - len(begun)]
+                    data = data[len(part) :]
+                    self._put(b''.join([_head(size, _DATA, 0, _STREAM), begun, part]))
 
+    @property
     def _room(self) -> int:
-        """Wait until more may be sent; return how much, in bytes."""
-        while (room := min(self._windows) - self._sent) <= 0:
+        """How much may be sent, in bytes, as long as the lock for sending is held.
+
+        The other end may take some of it back. It counts on that from when it is told that this
+        end knows.
+        """
+        return min(self._windows) - self._sent
+
+    def _wait_for_room(self) -> None:
+        """Wait until more may be sent."""
+        while self._room <= 0:
             if self.end is not None:
                 raise CallEnd(self.end._replace(unread=True))
             # Whoever is receiving now, and opens a window or stops, sees that somebody waits.
@@ -197,21 +211,23 @@ class GrpcCall:
             self._unstuck.clear()
             if self._receiving.acquire(blocking=False):
                 try:
-                    if min(self._windows) <= self._sent and self.end is None:
+                    if self._room <= 0 and self.end is None:
                         self._take_in()
                 finally:
                     self._receiving.release()
             else:
                 self._unstuck.wait()
         self._is_stuck = False
-        return room
 
-    def _write(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> None:
         try:
-            with self._sending:
-                self._socket.sendall(data, _QUIETLY)
+            self._socket.sendall(data, _QUIETLY)
         except OSError as error:
             raise CallEnd(End(None, error.strerror or str(error), unread=True)) from error
+
+    def _write(self, data: bytes) -> None:
+        with self._sending:
+            self._put(data)
 
     def _reply(self, frame: bytes) -> None:
         """Send what is not of the call. That the other end has gone will be received."""
@@ -451,12 +467,14 @@ class GrpcCall:
         if flags & _ACK:
             return
         settings = dict(_SETTING.iter_unpack(content))
-        self._largest_frame = settings.get(_MAX_FRAME_SIZE, self._largest_frame)
-        window = settings.get(_INITIAL_WINDOW_SIZE, self._first_window)
-        self._open_window(_STREAM, window - self._first_window)
-        self._first_window = window
-        self._greeted = True
-        self._reply(_frame(_SETTINGS, _ACK, _CONNECTION, b''))
+        with self._sending:  # what is sent after the answer has to be as it says
+            self._largest_frame = settings.get(_MAX_FRAME_SIZE, self._largest_frame)
+            window = settings.get(_INITIAL_WINDOW_SIZE, self._first_window)
+            self._open_window(_STREAM, window - self._first_window)
+            self._first_window = window
+            self._greeted = True
+            with contextlib.suppress(CallEnd):  # as in _reply()
+                self._put(_frame(_SETTINGS, _ACK, _CONNECTION, b''))
 
     def _take_ping(self, flags: int, stream: int, content: bytes) -> None:
         if not flags & _ACK:
