@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support import Actor
+from tests.support import Actor, eventually
 from uactor import definitions
 
 FACTOR = 2
@@ -66,6 +67,11 @@ def unsent(actor: Any) -> list[int]:
     """Return the numbers whose definitions still go along with messages."""
     sent = memory_of(actor)._sent.values()
     return [known.number for known in sent if known.data is not None]
+
+
+def memory_of_pipeline(actor: Any) -> Any:
+    """Return what the session remembers by which calls go that nobody waits for."""
+    return actor._connection._link.pipeline().session.definitions
 
 
 def new_class(name: str = 'Point') -> Any:
@@ -152,6 +158,99 @@ def test_a_class_with_a_proxy_goes_in_full(keeper: Any) -> None:
 
     assert list(keeper.echo(Holder).shared) == [1, 2]
     assert memory_of(keeper)._sent == {}
+
+
+# --- calls that do not wait for each other -------------------------------------------------------
+
+
+def test_a_class_goes_once_with_calls_that_do_not_wait(keeper: Any) -> None:
+    point_class = new_class()
+    points = [point_class(number, 0) for number in range(300)]
+    assert list(keeper.echo.map(points)) == points
+    memory = memory_of_pipeline(keeper)
+    (known,) = memory._sent.values()
+    assert known.data is None
+    assert keeper.echo.future(points).result() == points
+    assert list(memory._sent.values()) == [known]
+
+
+def test_the_class_of_results_comes_once_to_who_does_not_wait(keeper: Any) -> None:
+    point_class = new_class()
+    assert keeper.echo.future(point_class(1, 2)).result() == point_class(1, 2)
+    memory = memory_of_pipeline(keeper)
+    came: list[int] = []
+    receive = memory.receive
+
+    def counted(definitions: Any) -> None:
+        came.extend(known.number for known in definitions)
+        receive(definitions)
+
+    memory.receive = counted
+    other_class = new_class('Other')
+    others = [other_class(number, 0) for number in range(20)]
+    for other in others:
+        assert keeper.echo.future(other).result() == other
+        assert type(keeper.echo.future([other]).result()[0]) is other_class
+    assert came in ([2], [2, 2])  # it is taken by who reads, and by who decodes it
+
+
+@pytest.mark.parametrize('streamed', [True, False], ids=['stream', 'future'])
+def test_threads_may_send_classes_at_the_same_time(keeper: Any, streamed: bool) -> None:
+    classes = [new_class(f'Point{number}') for number in range(5)]
+    wrong: list[Any] = []
+
+    def work() -> None:
+        for number in range(100):
+            point = classes[number % 5](number, number)
+            if streamed:
+                (found,) = keeper.echo.stream([point])
+            else:
+                found = keeper.echo.future(point).result()
+            if type(found) is not type(point) or found != point:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert all(known.data is None for known in memory_of_pipeline(keeper)._sent.values())
+
+
+def test_a_class_in_a_call_that_has_been_given_up_goes_with_the_next() -> None:
+    class Single(Keeper):
+        _options_ = {**Actor._options_, 'concurrency': 1}
+
+        async def wait(self) -> None:
+            await asyncio.Event().wait()
+
+    point_class = new_class()
+    with Single() as keeper:
+        assert keeper.echo.future(1).result() == 1
+        waiting = keeper.wait.future()
+        given_up = keeper.keep.future(point_class(0, 0))
+        given_up.cancel()
+        waiting.cancel()
+        assert keeper.echo.future(point_class(1, 2)).result() == point_class(1, 2)
+        assert keeper.echo.future(point_class(3, 4)).result() == point_class(3, 4)
+
+
+def test_where_the_session_of_calls_that_do_not_wait_is_new_so_is_what_it_remembers(
+    keeper: Any,
+) -> None:
+    point_class = new_class()
+    for _ in range(2):
+        assert keeper.echo.future(point_class(1, 2)).result() == point_class(1, 2)
+        before = memory_of_pipeline(keeper)
+        keeper._connection._link.pipeline().session.abandon()
+        eventually(lambda before=before: usable_memory(keeper) not in (None, before))
+        assert keeper.echo.future(point_class(3, 4)).result() == point_class(3, 4)
+
+
+def usable_memory(actor: Any) -> Any:
+    session = actor._connection._link.pipeline().session
+    return None if session is None else session.definitions
 
 
 # --- when messages are lost --------------------------------------------------------------------

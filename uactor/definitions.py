@@ -4,6 +4,8 @@ To pickle a class by value, and to make one of that, takes longer than some ten 
 remembers what it has sent. Each side numbers what it sends. A number goes along with its
 definition until the other side surely has that: until there has been an answer to a message
 with it. So nothing is out of step when a message is never sent, is refused, or can't be rebuilt.
+In a pipelined session, where no request says that the last result has come, it is enough that one
+with the definition is on its way: it is read before those that follow.
 
 A class is the same one as long as it lives: its receivers have always filled it only once, and so
 what is changed in it later does not travel. A function takes along what it uses of its module
@@ -15,11 +17,12 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
@@ -55,8 +58,20 @@ class _Sent:
         self.data: bytes | None = data
 
 
+class Numbering(Protocol):
+    """Numbers what a message has."""
+
+    def number(self, value: Any) -> int | None:
+        """Return the number of a class or function; None for what has to travel in full."""
+        ...
+
+    def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
+        """Return the definitions that have to go along with a message that has such numbers."""
+        ...
+
+
 class Definitions:
-    """What one side of a session has sent and received. Used by one thread at a time.
+    """What one side of a session has sent and received. Threads may use it at the same time.
 
     :param dump: pickles a class or function.
     :param load: makes it of that.
@@ -67,7 +82,7 @@ class Definitions:
         self._load = load
         self._sent: dict[int, _Sent] = {}
         self._by_number: dict[int, _Sent] = {}
-        self._last = 0
+        self._numbers = itertools.count(1)
         self._received: dict[int, bytes] = {}
         self._made: dict[int, Any] = {}
         self.unsure = False  # whether something has been sent that the other side may not have
@@ -76,7 +91,7 @@ class Definitions:
     # --- the sender ----------------------------------------------------------------------------
 
     def number(self, value: Any) -> int | None:
-        """Return the number of a class or function; None for what has to travel in full."""
+        """See :class:`Numbering`."""
         known = self._sent.get(id(value))
         if known is not None and known.reference() is not value:
             known = None  # another one had its place in memory
@@ -88,18 +103,18 @@ class Definitions:
         return self._define(value, state)
 
     def _define(self, value: Any, state: Any) -> int | None:
-        if self._last == _MOST:
+        if len(self._by_number) >= _MOST:
             return None
         data = self._dump(value)
         if data is None:
             return None
-        self._last += 1
-        sent = _Sent(weakref.ref(value), self._last, state, data)
-        self._sent[id(value)] = self._by_number[self._last] = sent
-        return self._last
+        number = next(self._numbers)  # no other thread gets it
+        sent = _Sent(weakref.ref(value), number, state, data)
+        self._sent[id(value)] = self._by_number[number] = sent
+        return number
 
     def to_send(self, numbers: Iterable[int]) -> Iterator[pb.Definition]:
-        """Yield the definitions that have to go along with a message that has such numbers."""
+        """See :class:`Numbering`."""
         for number in numbers:
             data = self._by_number[number].data
             if data is not None:
@@ -107,7 +122,7 @@ class Definitions:
                 yield pb.Definition(number=number, data=data)
 
     def arrived(self, definitions: Sequence[pb.Definition]) -> None:
-        """Know that the other side has these."""
+        """Know that the other side has these before whatever it is sent from now on."""
         self.unsure = False
         for definition in definitions:
             self._by_number[definition.number].data = None
@@ -128,10 +143,11 @@ class Definitions:
         """
         if number not in self._made:
             data = self._received.get(number)
-            if data is None:
+            if data is not None:
+                self._made.setdefault(number, self._load(data))
+                self._received.pop(number, None)
+            elif number not in self._made:  # nor has another thread made it meanwhile
                 raise UnknownDefinitionError(_LOST)
-            self._made[number] = self._load(data)
-            del self._received[number]
         return self._made[number]
 
     def used_by(self, load: Callable[..., Any], *args: Any) -> Any:

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from uactor import errors
-from uactor.definitions import Definitions, defined
+from uactor.definitions import Definitions, Numbering, defined
 from uactor.errors import SerializationError, UActorException
 from uactor.memory import LARGE, Carrier, Lender
 from uactor.v1 import actor_pb2 as pb
@@ -191,7 +191,7 @@ class _NumberPickler(_NamePickler):
     :param numbers: gets those that the pickle has.
     """
 
-    def __init__(self, definitions: Definitions, numbers: Numbers, *args: Any) -> None:
+    def __init__(self, definitions: Numbering, numbers: Numbers, *args: Any) -> None:
         super().__init__(*args)
         self._definitions = definitions
         self._numbers = numbers
@@ -339,7 +339,7 @@ def _dumped(
     value: Any,
     by_value: bool,
     buffers: Buffers | None,
-    definitions: Definitions | None = None,
+    definitions: Numbering | None = None,
     numbers: Numbers | None = None,
 ) -> bytes:
     """Pickle ``value``.
@@ -369,7 +369,7 @@ def _by_name(
     value: Any,
     quits: bool,
     buffers: Buffers | None,
-    definitions: Definitions | None,
+    definitions: Numbering | None,
     numbers: Numbers | None,
 ) -> bytes | None:
     """Return the pickle, or, with ``quits``, None where names and numbers won't do."""
@@ -509,7 +509,7 @@ def put(
     value: Any,
     by_value: bool = True,
     channel: Lender | None = None,
-    definitions: Definitions | None = None,
+    definitions: Numbering | None = None,
 ) -> None:
     """Put ``value`` into ``message``, for a peer that accepts pickles.
 
@@ -527,7 +527,7 @@ def encode(
     value: Any,
     by_value: bool = True,
     channel: Lender | None = None,
-    definitions: Definitions | None = None,
+    definitions: Numbering | None = None,
 ) -> pb.Value:
     """Return ``value`` for a peer that accepts pickles; see :func:`put`."""
     message = pb.Value()
@@ -558,7 +558,7 @@ def _put_pickle(
     value: Any,
     by_value: bool,
     channel: Lender | None,
-    definitions: Definitions | None,
+    definitions: Numbering | None,
 ) -> None:
     data = _small_pickle(lambda: message, value, by_value, channel, definitions)
     if data is not None:
@@ -570,7 +570,7 @@ def _small_pickle(
     value: Any,
     by_value: bool,
     channel: Lender | None,
-    definitions: Definitions | None,
+    definitions: Numbering | None,
 ) -> bytes | None:
     """Return the pickle of ``value`` if it is small, and all that travels.
 
@@ -791,7 +791,7 @@ def encode_arguments(
     by_value: bool,
     share: Share,
     channel: Lender | None = None,
-    definitions: Definitions | None = None,
+    definitions: Numbering | None = None,
 ) -> bytes | None:
     """Return the pickle of the arguments of a call if it is small, and all that travels.
 

@@ -16,7 +16,7 @@ from uactor import calls, failures, usual, values
 from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.lane import Lanes, offered
 from uactor.client.link import Link, checked
-from uactor.client.pipeline import CallBurst, Encoded, Pending, Pipeline
+from uactor.client.pipeline import CallBurst, Defining, Encoded, Pending, Pipeline
 from uactor.client.session import Session, check_size
 from uactor.definitions import Definitions, UnknownDefinitionError
 from uactor.errors import ActorDiedError, DeadlineError, SerializationError, UActorException
@@ -33,7 +33,7 @@ from uactor.local import (
     Ticket,
     Tickets,
 )
-from uactor.memory import Carrier, Lender
+from uactor.memory import Carrier
 from uactor.reaper import reaper
 from uactor.v1 import actor_pb2 as pb
 
@@ -194,17 +194,20 @@ class Connection:
     def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
         try:
             pipeline = self._link.pipeline()
-            encoded, timeout = self._encoded(call, pipeline.large)
-            return self._sent(pipeline, encoded, timeout, call, receiver, held)
+            pending = Pending(pipeline, receiver, self._come, call)
+            encoded, timeout = self._encoded(call, pipeline, pending)
+            if timeout is not None:
+                pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
+            pipeline.submit(encoded, pending, held)
+            return pending
         except Exception as error:  # what can't be sent ends the call as what can't be done
             receiver.fail(error)
             return NO_TICKET
 
-    def _encoded(self, call: Call, large: Lender) -> tuple[Encoded, float | None]:
-        """Return what encodes a call, and how long it is waited for, in seconds.
-
-        :param large: takes large arguments along.
-        """
+    def _encoded(
+        self, call: Call, pipeline: Pipeline, pending: Pending
+    ) -> tuple[Encoded, float | None]:
+        """Return what encodes a call, and how long it is waited for, in seconds."""
         timeout = calls.sooner(call.timeout)
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_told(call, timeout), 'no')
@@ -218,10 +221,12 @@ class Connection:
         usually = timeout is None and outer is None and not call.window and not terms.limit
         usually = usually and terms.serializer != 'native' and not self._link.pending
         plain = _plain(call.args, call.kwargs) if usually else None
+        defining = Defining(pipeline)
         if plain is None:
             data = values.encode_arguments(
                 *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of),
-                large,
+                pipeline.large,
+                defining,
             )
             if data is not None:
                 message().arguments.data = data
@@ -238,8 +243,10 @@ class Connection:
         try:
             check_size(request, terms.limit, self.address)
         except SerializationError:
-            large.recall(memories)
+            pipeline.large.recall(memories)
             raise
+        if defining.known is not None and defining.known.unsure:
+            pending.defines = values.definitions_in(request)
         if self._link.pending:
             request.releases.extend(self._link.drain())
 
@@ -249,29 +256,14 @@ class Connection:
 
         return encoded, timeout
 
-    def _sent(
-        self,
-        pipeline: Pipeline,
-        encoded: Encoded,
-        timeout: float | None,
-        call: Call,
-        receiver: Receiver,
-        held: bool,
-    ) -> Ticket:
-        pending = Pending(pipeline, receiver, self._come, call)
-        if timeout is not None:
-            pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
-        pipeline.submit(encoded, pending, held)
-        return pending
-
-    def _come(self, response: Any, resolve: Resolve, memory: Carrier | None) -> Any:
+    def _come(self, response: Any, resolve: Resolve, session: Session | None) -> Any:
         """Return what a response of the pipeline carries, or raise it.
 
         :param response: one, or the value of a usual one.
-        :param memory: what large data has come by.
+        :param session: has what stands beside the message.
         """
         if type(response) is usual.Pickled:
-            return self._rebuilt(response)
+            return self._rebuilt(response, session)
         if not isinstance(response, pb.SessionResponse):
             return response
         kind = response.WhichOneof('kind')
@@ -287,9 +279,10 @@ class Connection:
             return values.decode_plain(response.results, unpickle)
         if kind == 'end':
             return None
-        return self._decoded(
-            *(response.item if kind == 'item' else response.result, resolve, unpickle), memory
-        )
+        value = response.item if kind == 'item' else response.result
+        if session is None:
+            return self._decoded(value, resolve, unpickle)
+        return self._decoded(value, resolve, unpickle, session.memory, session.definitions)
 
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
         """Read an attribute; see :class:`uactor.local.Connection`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from uactor import usual, values
@@ -23,6 +23,7 @@ from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
+    from uactor.definitions import Definitions
     from uactor.local import StreamReceiver
     from uactor.memory import Carrier
 
@@ -36,10 +37,10 @@ _GRACE = 0.25
 _OPENING = 0.1
 """How long large data waits for the session to be open, in seconds; then it goes in its message."""
 
-Decode = Callable[[Any, Resolve, 'Carrier | None'], Any]
+Decode = Callable[[Any, Resolve, 'Session | None'], Any]
 """Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
-raises the exception of a failure. It also takes the value of a usual response, and what large data
-has come by."""
+raises the exception of a failure. It also takes the value of a usual response, and the session,
+which has what stands beside the message."""
 
 Encoded = Callable[[int], 'bytes | pb.SessionRequest']
 """Returns a request with such a number, in its wire form unless large data goes with it."""
@@ -54,13 +55,16 @@ class Pending:
 
     It stays until the host's answer has come, even if nobody waits for it any more: that may bring
     holds, which have to be given back.
+
+    :ivar defines: the definitions that go along with the request.
     """
 
-    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_timer', *_SENT)
+    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_timer', 'defines', *_SENT)
 
     count = 1
 
     def __init__(self, pipeline: Pipeline, receiver: Receiver, decode: Decode, call: Call) -> None:
+        self.defines: Sequence[pb.Definition] = ()
         self._pipeline = pipeline
         self._receiver = receiver
         self._decode = decode
@@ -109,10 +113,12 @@ class Pending:
         :returns: how many bytes of requests have been answered by that.
         """
         try:
-            value = self._decode(response, self._call.resolve, self._pipeline.memory)
+            value = self._decode(response, self._call.resolve, self._pipeline.session)
         except BaseException as error:  # what the method raised, SystemExit for one
             self.fail(number, error)
         else:
+            if self.defines:
+                self._pipeline.arrived(self.defines)
             if more:
                 cast('StreamReceiver', self._receiver).item(value)
             else:
@@ -181,7 +187,7 @@ class CallBurst:
         """Take a response of the host to one call; see :meth:`Pending.take`."""
         index = number - self.number
         try:
-            value = self._decode(response, self._call.resolve, self._pipeline.memory)
+            value = self._decode(response, self._call.resolve, self._pipeline.session)
         except BaseException as error:  # what the method raised, SystemExit for one
             self._receiver.fail(index, error)
             return self._less(1)
@@ -230,6 +236,29 @@ class _Large:
             memory.recall(memories)
 
 
+class Defining:
+    """Numbers what a request of a pipeline has; see :class:`uactor.definitions.Numbering`.
+
+    :ivar known: what the session remembers; None when nothing has been asked for, or it does not.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.known: Definitions | None = None
+
+    def number(self, value: Any) -> int | None:
+        """See :class:`uactor.definitions.Numbering`."""
+        if self.known is None:
+            self._pipeline.wait_opened()
+            session = self._pipeline.session
+            self.known = session.definitions if session is not None else None
+        return None if self.known is None else self.known.number(value)
+
+    def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
+        """See :class:`uactor.definitions.Numbering`."""
+        return () if self.known is None else self.known.to_send(numbers)
+
+
 class Pipeline:
     """Calls by number, the thread that takes their answers, and one that sends what gathers.
 
@@ -237,6 +266,7 @@ class Pipeline:
 
     :param opened: opens the session.
     :ivar large: takes large data that goes with requests.
+    :ivar session: None until it is open.
     """
 
     def __init__(self, opened: Callable[[], Session], address: str) -> None:
@@ -250,7 +280,7 @@ class Pipeline:
         self._unsent = Outbox[pb.SessionRequest]()
         self._sending = threading.Lock()
         self._asked = self._answered = 0  # how much, in bytes
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._opening = threading.Event()  # set once it is open, or can't be
         self._ended: Exception | None = None
         threading.Thread(target=self._run, name='uactor-pipeline', daemon=True).start()
@@ -258,7 +288,7 @@ class Pipeline:
     @property
     def usable(self) -> bool:
         """Whether calls can be made, as far as this side knows."""
-        session = self._session
+        session = self.session
         return self._ended is None and (session is None or session.alive)
 
     def submit(self, encoded: Encoded, pending: Pending | CallBurst, held: bool = False) -> None:
@@ -290,7 +320,7 @@ class Pipeline:
 
     def flush(self) -> None:
         """Send what has gathered: here, if it surely finds room at the other end."""
-        session = self._session
+        session = self.session
         small = self._asked - self._answered <= _SMALL
         if small and session is not None and self._sending.acquire(blocking=False):
             try:
@@ -334,8 +364,14 @@ class Pipeline:
     @property
     def memory(self) -> Carrier | None:
         """What large data goes by, beside the messages; None while there is nothing."""
-        session = self._session
+        session = self.session
         return None if session is None else session.memory
+
+    def arrived(self, definitions: Sequence[pb.Definition]) -> None:
+        """Know that the host has these."""
+        session = self.session
+        if session is not None and session.definitions is not None:
+            session.definitions.arrived(definitions)
 
     def wait_opened(self) -> None:
         """Wait for a moment until the session is open, or can't be."""
@@ -349,7 +385,7 @@ class Pipeline:
             threading.Thread(
                 target=self._send_gathered, args=(session,), name='uactor-sender', daemon=True
             ).start()
-            self._session = session
+            self.session = session
             self._opening.set()
             while True:
                 received = session.receive()
@@ -367,8 +403,8 @@ class Pipeline:
         finally:
             self._opening.set()
             self._unsent.end()
-            if self._session is not None:
-                self._session.abandon()
+            if self.session is not None:
+                self.session.abandon()
 
     def _send_gathered(self, session: Session) -> None:
         while self._unsent.wait():
@@ -390,6 +426,9 @@ class Pipeline:
         if response.HasField('results'):
             self._take_all(response)
             return
+        definitions = self.session.definitions if self.session is not None else None
+        if definitions is not None:  # also of what nobody waits for
+            definitions.receive(values.definitions_in(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
             self._answered += pending.take(number, response, more)

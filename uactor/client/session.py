@@ -116,7 +116,7 @@ class Session:
             pipelined=self._pipelined,
             name=f'{multiprocessing.current_process().name} ({os.getpid()})',
             memory=self.stream.memory is not None,
-            definitions=not self._pipelined,
+            definitions=True,
         )
         welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):

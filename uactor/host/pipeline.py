@@ -310,6 +310,9 @@ class Pipeline:
         memory = self.caller.memory
         alone = memory is not None and memory.outgoing and values.memories(response)
         self._put(response if alone else response.SerializeToString())
+        definitions = self.caller.definitions
+        if definitions is not None and definitions.unsure:
+            definitions.arrived(values.definitions_in(response))
 
     def _put(self, response: bytes | pb.SessionResponse) -> None:
         self._responses.put(response)

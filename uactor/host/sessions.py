@@ -100,7 +100,7 @@ def serve(
     answering = Answers(host, by_value)
     welcome = _welcome(host, hello, nonce)
     welcome.memory = hello.memory and door.memory is not None
-    welcome.definitions = hello.definitions and answering.by_value and not hello.pipelined
+    welcome.definitions = hello.definitions and answering.by_value
     yield pb.SessionResponse(id=first.id, welcome=welcome)
     if not door.authorized:
         message = next(messages, None)
