@@ -154,11 +154,23 @@ def test_a_limit_counts_what_comes_in_chunks() -> None:
 def test_a_client_that_is_killed_within_its_data_leaves_nothing(store: Any) -> None:
     body = """
     import numpy as np
+    from uactor.chunks import Chunks
+    passed = Chunks.passed
+
+    def in_part(chunks, memories):
+        for number, chunk in enumerate(passed(chunks, memories)):
+            if number == 50:
+                say('within')
+                listen()
+            yield chunk
+
+    Chunks.passed = in_part
     given[0].keep(np.ones(300_000_000, np.uint8))
     """
     before = store.forget_peak()
     with Peer(body, store) as client:
-        eventually(lambda: store.peak() > before + 10_000_000, timeout=30)
+        assert client.hear() == 'within'
+        eventually(lambda: store.peak() > before + 40_000_000)
         client.kill()
     store.forget_peak()
     eventually(lambda: store.forget_peak() < before + 30_000_000)
