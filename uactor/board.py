@@ -23,15 +23,17 @@ import platform
 import threading
 
 from uactor import memory
+from uactor.memory import LARGE
 
 POSSIBLE = memory.POSSIBLE and platform.machine() in ('x86_64', 'AMD64', 'i686')
 """Whether stores are seen in the order in which they are made."""
 
-_HALF = 1 << 12
+_PAGE = 1 << 12
+_HALF = LARGE + _PAGE
 SIZE = 2 * _HALF
-"""How large the memory is, in bytes."""
+"""How large the memory is, in bytes. Pages that no message has reached are not there yet."""
 ROOM = _HALF - 128
-"""Largest message that finds place, in bytes."""
+"""Largest message that finds place, in bytes: any that brings nothing beside itself."""
 
 # Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
 _AWAKE, _TAKEN = 0, 1
@@ -40,7 +42,7 @@ _WORD = 4
 _MESSAGE = 20 * _WORD
 
 # What tells of the latest message: its length, and its number above, as far as Python counts fast.
-_LENGTH = (1 << 12) - 1
+_LENGTH = (1 << 18) - 1
 _NUMBER = (1 << 30) - 1 & ~_LENGTH
 _ONE = _LENGTH + 1
 
