@@ -61,6 +61,10 @@ def item(peer: Any, count: int) -> float:
     return repeated(peer.item, [7] * count)
 
 
+def typed(peer: Any, count: int) -> float:
+    return repeated(peer.typed(), range(count))
+
+
 def dataclass(peer: Any, count: int) -> float:
     point = sys.modules['__main__'].Point(1, 2)  # type: ignore[attr-defined]
     return repeated(peer.argument, [point] * count)
@@ -247,6 +251,7 @@ WORKLOADS: dict[str, Workload] = {
     **{f'threads-{n}': Workload(f'calls from {n} threads', in_threads(n)) for n in (1, 2, 8)},
     'processes-4': Workload('calls from 4 processes', in_processes(4)),
     'pipelined': Workload('pipelined calls', pipelined),
+    'typed': Workload('typed unary call by a stub', typed),
     'stream': Workload('items of a stream', stream),
     **{
         f'argument-{label}': Workload(

@@ -15,11 +15,15 @@ OPTIONS = [('grpc.max_receive_message_length', -1), ('grpc.max_send_message_leng
 def serve(address: str) -> None:
     """Serve until this process is killed."""
     import grpc
+    from google.protobuf.wrappers_pb2 import Int64Value
 
     work = Work()
 
     def add(request: bytes, context: Any) -> bytes:
         return str(work.add(int(request))).encode()
+
+    def add_typed(request: Int64Value, context: Any) -> Int64Value:
+        return Int64Value(value=work.add(request.value))
 
     def take(request: bytes, context: Any) -> bytes:
         return str(work.take(request)).encode()
@@ -32,6 +36,9 @@ def serve(address: str) -> None:
 
     handlers = {
         'Add': grpc.unary_unary_rpc_method_handler(add),
+        'AddTyped': grpc.unary_unary_rpc_method_handler(
+            add_typed, Int64Value.FromString, Int64Value.SerializeToString
+        ),
         'Take': grpc.unary_unary_rpc_method_handler(take),
         'Give': grpc.unary_unary_rpc_method_handler(give),
         'Count': grpc.unary_stream_rpc_method_handler(count),
@@ -57,7 +64,7 @@ class Peer(Base):
         import grpc
 
         self._address = address
-        channel = grpc.insecure_channel(address, OPTIONS)
+        self._channel = channel = grpc.insecure_channel(address, OPTIONS)
         self._add = channel.unary_unary('/Work/Add')
         self._take = channel.unary_unary('/Work/Take')
         self._give = channel.unary_unary('/Work/Give')
@@ -78,6 +85,15 @@ class Peer(Base):
 
     def call(self, number: int) -> int:
         return int(self._add(str(number).encode()))
+
+    def typed(self) -> Any:
+        from google.protobuf.wrappers_pb2 import Int64Value
+
+        add = self._channel.unary_unary(
+            '/Work/AddTyped', Int64Value.SerializeToString, Int64Value.FromString
+        )
+        add(Int64Value(value=1))
+        return lambda number: add(Int64Value(value=number)).value
 
     def argument(self, data: Any) -> int:
         if not hasattr(data, 'dtype'):

@@ -15,6 +15,7 @@ class Actor(Work, uactor.Actor):
 
 class Peer(Base):
     actor_class: Any = Actor
+    _channel: Any = None
 
     def __enter__(self) -> Peer:
         self._actor: Any = self.actor_class()
@@ -42,6 +43,24 @@ class Peer(Base):
         import multiprocessing
 
         return self._actor.connection_address, bytes(multiprocessing.current_process().authkey)
+
+    def typed(self) -> Any:
+        import grpc
+
+        from uactor.service.schema import schema_of
+
+        where, authkey = self.address()
+        key, schema = uactor.call_metadata(authkey), schema_of(self.actor_class)
+        request, response = (
+            schema.methods['Add'].request_class,
+            schema.methods['Add'].response_class,
+        )
+        self._channel = self._channel or grpc.insecure_channel(where)
+        add = self._channel.unary_unary(
+            f'/{schema.service}/Add', request.SerializeToString, response.FromString
+        )
+        add(request(number=1), metadata=key)
+        return lambda number: add(request(number=number), metadata=key).result
 
     def attribute(self) -> int:
         return int(self._actor.limit)

@@ -35,7 +35,8 @@ _GRACE = 0.25
 """How long the host has to say that a deadline has passed, in seconds."""
 
 _OPENING = 0.1
-"""How long large data waits for the session to be open, in seconds; then it goes in its message."""
+"""How long large data waits for the session to be open, in seconds, and what travels by value; then
+all of it goes in the message."""
 
 Decode = Callable[[Any, Resolve, 'Session | None'], Any]
 """Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
