@@ -207,6 +207,14 @@ def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
     assert usual.target(b'\xff\xff') is None
 
 
+@pytest.mark.parametrize('ends', range(6))
+def test_a_message_that_ends_within_a_scalar_is_left_to_protobuf(ends: int) -> None:
+    scalar = b'\x1a\x03\x18\xff\x7f'[:ends]
+    assert usual.read_request(b'\x08\x01\x2a' + bytes([ends]) + scalar) is None
+    found = usual.read_result(b'\x08\x01' + scalar)
+    assert found == ((1, 16383) if ends == 5 else None)
+
+
 def test_a_large_message_is_left_to_protobuf() -> None:
     message = written(1, 'a.0', 'add', bytes(2 * usual.MOST))
     assert told(message) is None

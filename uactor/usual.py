@@ -100,8 +100,13 @@ def parts(message: bytes, more: int) -> list[bytes] | None:
 # --- short scalars -------------------------------------------------------------------------------
 
 
-_INTS = range(1 << 14)
-"""Ints that have one or two bytes, as most have."""
+_INTS = 1 << 14
+"""The first int that has more than two bytes. Most have one or two."""
+_two = struct.Struct('<3sH')
+"""An int of two bytes: what stands before it, and both of them."""
+_OF_TWO = bytes((_SCALAR, 3, _INT))
+_MARKS, _IN_TWO = 1 << 15 | 1 << 7, 1 << 7
+"""Bits of the two bytes that say whether more follow, and what they are when there are two."""
 _SMALL = [bytes((_SCALAR, 2, _INT, value)) for value in range(_SHORT)]
 _SMALL_INTS = {encoded: value for value, encoded in enumerate(_SMALL)}
 _CONSTANTS: dict[bool | None, bytes] = {
@@ -117,9 +122,9 @@ def _short(value: Any) -> bytes | None:
     if kind is int:
         if 0 <= value < _SHORT:
             return _SMALL[value]  # type: ignore[no-any-return]
-        if value not in _INTS:
-            return None
-        return bytes((_SCALAR, 3, _INT, value & 127 | 128, value >> 7))
+        if 0 <= value < _INTS:
+            return _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
+        return None
     if kind is bool or value is None:
         return _CONSTANTS[value]
     if kind is float:
@@ -184,6 +189,8 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
 
 def scalars(values: Sequence[Any]) -> bytes | None:
     """Return what a request has of arguments that are a few short scalars; None for others."""
+    if len(values) == 1:
+        return _short(values[0])
     if len(values) > _FEW:
         return None
     found = b''
@@ -227,7 +234,7 @@ def read_request(message: bytes | bytearray) -> Request | None:
             return None
         take = _pickle_at if message[at] == _ARGUMENTS else _scalars_at
         arguments, at = take(message, at)
-    except (IndexError, _Unusual):
+    except (IndexError, struct.error, _Unusual):
         return None
     called = target(message[at:])
     if called is None:
@@ -243,7 +250,11 @@ def _scalars_at(message: bytes, at: int) -> tuple[Arguments, int]:
         if value is not None:
             at += 4
         else:
-            value, at = _scalar_at(message, at)
+            head, value = _two.unpack_from(message, at)
+            if head == _OF_TWO and value & _MARKS == _IN_TWO:
+                at, value = at + 5, value & 127 | value >> 8 << 7
+            else:
+                value, at = _scalar_at(message, at)
         found += (value,)
     return found, at
 
@@ -329,9 +340,14 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
         number, at = message[1], 2
         if number >= _SHORT:
             number, at = _long_number(message, 1)
-        small = _SMALL_INTS.get(message[at:]) if at + 4 == length else None
-        if small is not None:
-            return number, small
+        if at + 4 == length:
+            small = _SMALL_INTS.get(message[at:])
+            if small is not None:
+                return number, small
+        elif at + 5 == length:
+            head, value = _two.unpack_from(message, at)
+            if head == _OF_TWO and value & _MARKS == _IN_TWO:
+                return number, value & 127 | value >> 8 << 7
         if message[at] != _SCALAR:
             return None
         size, start, at = message[at + 1], at, at + 2

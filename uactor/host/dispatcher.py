@@ -45,25 +45,30 @@ class Gate(AbstractContextManager[None]):
     waited for, without a lock for each. Not made by contextlib, which sets attributes of the
     exceptions that pass: one that is a frozen dataclass does not let it.
 
+    :ivar running: has one item for each call that is running.
     :ivar closed: whether it is.
     """
 
     def __init__(self) -> None:
-        self._running: collections.deque[None] = collections.deque()
+        self.running: collections.deque[None] = collections.deque()
         self._idle = threading.Condition(threading.Lock())
         self.closed = False
 
     def __enter__(self) -> None:
-        self._running.append(None)
+        self.running.append(None)
         if self.closed:
             self.__exit__()
             raise self.refusal()
 
     def __exit__(self, *exception: object) -> None:
-        self._running.pop()
+        self.running.pop()
         if self.closed:
-            with self._idle:
-                self._idle.notify_all()
+            self.note_end()
+
+    def note_end(self) -> None:
+        """Let who waits know that a call has ended."""
+        with self._idle:
+            self._idle.notify_all()
 
     def enter(self) -> Callable[[], None]:
         """Let in a call that is not bound to a context; return what notes its end.
@@ -75,7 +80,7 @@ class Gate(AbstractContextManager[None]):
 
     def count(self) -> Callable[[], None]:
         """Count what goes on even if the gate is closed by now; return what notes its end."""
-        self._running.append(None)
+        self.running.append(None)
         return self.__exit__
 
     def refusal(self) -> ActorDiedError:
@@ -92,7 +97,7 @@ class Gate(AbstractContextManager[None]):
         :param timeout: in seconds.
         """
         with self._idle:
-            return self._idle.wait_for(lambda: not self._running, timeout)
+            return self._idle.wait_for(lambda: not self.running, timeout)
 
 
 _NO_TURN = nullcontext()
