@@ -372,7 +372,7 @@ class BurstCall(UsualCall):
         calls, answers, dispatcher = pipeline.calls, pipeline.answers, pipeline.host.dispatcher
         begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
         burst, handle, method = self._burst, self._handle, self._method
-        following, typeid = -1, ''
+        results, following, typeid = Results(burst, -1), -1, ''
         running.set(caller.call)
         shared = dispatcher.plain(caller, handle, method)
         for number, arguments in burst.calls:
