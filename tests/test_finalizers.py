@@ -6,6 +6,7 @@ import gc
 import pickle
 import textwrap
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import uactor
 from tests.programs import printed_by, run_python
 from tests.support import Actor, eventually
 from uactor import local
+from uactor.reaper import Reaper
 
 MANY = 10_000
 
@@ -120,6 +122,19 @@ def test_an_actor_releases_its_proxies_of_itself(holder: Any) -> None:
     assert holder.shared() == 100
     holder.drop()
     assert nothing_is_held(holder)
+
+
+def test_what_has_been_seen_to_is_not_kept() -> None:
+    class Thing:
+        def see_to_it(self) -> None: ...
+
+    thing, reaper = Thing(), Reaper()
+    gone = weakref.ref(thing)
+    reaper.opened()
+    reaper.put(thing.see_to_it)
+    del thing
+    eventually(lambda: gone() is None)
+    reaper.closed()
 
 
 def test_a_hold_ends_with_the_last_proxy_of_its_object(holder: Any) -> None:

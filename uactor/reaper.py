@@ -56,6 +56,7 @@ class Reaper:
             job = self._jobs.get()
             time.sleep(_BATCH)
             self._do(job)
+            del job  # and what it holds, while this thread waits for the next
             while not self._jobs.empty():
                 self._do(self._jobs.get())
             with self._lock:
