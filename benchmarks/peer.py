@@ -85,7 +85,7 @@ class Base:
     #
     # call(number) -> int            Work.add
     # repeated(count) -> None        so many of these, where a loop over call() is unfair
-    # typed() -> call                the same by a gRPC stub, with messages of Protobuf
+    # typed() -> context of call     the same by a gRPC stub, with messages of Protobuf
     # attribute() -> int             Work.limit
     # item(index) -> int             Work.items()[index], through a proxy
     # argument(data) -> int          Work.take

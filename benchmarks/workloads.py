@@ -62,7 +62,8 @@ def item(peer: Any, count: int) -> float:
 
 
 def typed(peer: Any, count: int) -> float:
-    return repeated(peer.typed(), range(count))
+    with peer.typed() as call:
+        return repeated(call, range(count))
 
 
 def dataclass(peer: Any, count: int) -> float:

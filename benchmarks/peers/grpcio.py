@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -64,7 +65,7 @@ class Peer(Base):
         import grpc
 
         self._address = address
-        self._channel = channel = grpc.insecure_channel(address, OPTIONS)
+        channel = grpc.insecure_channel(address, OPTIONS)
         self._add = channel.unary_unary('/Work/Add')
         self._take = channel.unary_unary('/Work/Take')
         self._give = channel.unary_unary('/Work/Give')
@@ -86,14 +87,17 @@ class Peer(Base):
     def call(self, number: int) -> int:
         return int(self._add(str(number).encode()))
 
-    def typed(self) -> Any:
+    @contextlib.contextmanager
+    def typed(self) -> Iterator[Callable[[int], int]]:
+        import grpc
         from google.protobuf.wrappers_pb2 import Int64Value
 
-        add = self._channel.unary_unary(
-            '/Work/AddTyped', Int64Value.SerializeToString, Int64Value.FromString
-        )
-        add(Int64Value(value=1))
-        return lambda number: add(Int64Value(value=number)).value
+        with grpc.insecure_channel(self._address) as channel:
+            stub = channel.unary_unary(
+                '/Work/AddTyped', Int64Value.SerializeToString, Int64Value.FromString
+            )
+            stub(Int64Value(value=1))
+            yield lambda number: stub(Int64Value(value=number)).value
 
     def argument(self, data: Any) -> int:
         if not hasattr(data, 'dtype'):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uactor
@@ -15,7 +17,6 @@ class Actor(Work, uactor.Actor):
 
 class Peer(Base):
     actor_class: Any = Actor
-    _channel: Any = None
 
     def __enter__(self) -> Peer:
         self._actor: Any = self.actor_class()
@@ -44,23 +45,23 @@ class Peer(Base):
 
         return self._actor.connection_address, bytes(multiprocessing.current_process().authkey)
 
-    def typed(self) -> Any:
+    @contextlib.contextmanager
+    def typed(self) -> Iterator[Callable[[int], int]]:
         import grpc
 
         from uactor.service.schema import schema_of
 
-        where, authkey = self.address()
-        key, schema = uactor.call_metadata(authkey), schema_of(self.actor_class)
-        request, response = (
-            schema.methods['Add'].request_class,
-            schema.methods['Add'].response_class,
-        )
-        self._channel = self._channel or grpc.insecure_channel(where)
-        add = self._channel.unary_unary(
-            f'/{schema.service}/Add', request.SerializeToString, response.FromString
-        )
-        add(request(number=1), metadata=key)
-        return lambda number: add(request(number=number), metadata=key).result
+        schema = schema_of(self.actor_class)
+        add = schema.methods['Add']
+        request, response = add.request_class, add.response_class
+        # One of its own: a server of grpcio wakes up even when nothing happens.
+        with self.further() as peer, grpc.insecure_channel(peer.address()[0]) as channel:
+            key = uactor.call_metadata(peer.address()[1])
+            stub = channel.unary_unary(
+                f'/{schema.service}/Add', request.SerializeToString, response.FromString
+            )
+            stub(request(number=1), metadata=key)
+            yield lambda number: stub(request(number=number), metadata=key).result
 
     def attribute(self) -> int:
         return int(self._actor.limit)
