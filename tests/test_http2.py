@@ -14,7 +14,14 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, PingAckReceived, RequestReceived, StreamEnded
+from h2.events import (
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RequestReceived,
+    SettingsAcknowledged,
+    StreamEnded,
+)
 from h2.settings import SettingCodes, Settings
 from hyperframe import frame as frames
 
@@ -260,6 +267,7 @@ def test_no_more_is_sent_than_the_other_end_takes_once_it_takes_less(
     """As grpcio does: it opens and closes windows as the traffic goes. h2 makes sure of it."""
     much = {SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20, SettingCodes.MAX_FRAME_SIZE: 1 << 20}
     with talking(much) as (call, peer):
+        eventually(lambda: peer.saw(SettingsAcknowledged))  # else that is taken for the next one's
 
         def take_less() -> None:
             peer.do(lambda h2: h2.update_settings({setting: less}))
