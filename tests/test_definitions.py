@@ -70,8 +70,8 @@ def unsent(actor: Any) -> list[int]:
 
 
 def memory_of_pipeline(actor: Any) -> Any:
-    """Return what the session remembers by which calls go that nobody waits for."""
-    return actor._connection._link.pipeline().session.definitions
+    """Return what the session for calls that nobody waits for remembers, once it is open."""
+    return actor._connection._link.pipeline().definitions
 
 
 def new_class(name: str = 'Point') -> Any:
@@ -244,13 +244,8 @@ def test_where_the_session_of_calls_that_do_not_wait_is_new_so_is_what_it_rememb
         assert keeper.echo.future(point_class(1, 2)).result() == point_class(1, 2)
         before = memory_of_pipeline(keeper)
         keeper._connection._link.pipeline().session.abandon()
-        eventually(lambda before=before: usable_memory(keeper) not in (None, before))
+        eventually(lambda before=before: memory_of_pipeline(keeper) not in (None, before))
         assert keeper.echo.future(point_class(3, 4)).result() == point_class(3, 4)
-
-
-def usable_memory(actor: Any) -> Any:
-    session = actor._connection._link.pipeline().session
-    return None if session is None else session.definitions
 
 
 # --- when messages are lost --------------------------------------------------------------------

@@ -58,12 +58,11 @@ class Board:
     """One end of a board. One thread puts at a time, and one takes.
 
     :param mapping: of the memory, shared with the other end.
-    :ivar end: which end this is, 0 or 1.
+    :param end: which end this is, 0 or 1.
     """
 
     def __init__(self, mapping: mmap.mmap, end: int) -> None:
         self._mapping = mapping
-        self.end = end
         words = memoryview(mapping).cast('I')
         half = _HALF // _WORD
         self._out, self._in = words[end * half :][:half], words[(1 - end) * half :][:half]

@@ -251,8 +251,7 @@ class Defining:
         """See :class:`uactor.definitions.Numbering`."""
         if self.known is None:
             self._pipeline.wait_opened()
-            session = self._pipeline.session
-            self.known = session.definitions if session is not None else None
+            self.known = self._pipeline.definitions
         return None if self.known is None else self.known.number(value)
 
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
@@ -368,11 +367,17 @@ class Pipeline:
         session = self.session
         return None if session is None else session.memory
 
+    @property
+    def definitions(self) -> Definitions | None:
+        """What the session remembers; None while there is none, or when it does not."""
+        session = self.session
+        return None if session is None else session.definitions
+
     def arrived(self, definitions: Sequence[pb.Definition]) -> None:
         """Know that the host has these."""
-        session = self.session
-        if session is not None and session.definitions is not None:
-            session.definitions.arrived(definitions)
+        known = self.definitions
+        if known is not None:
+            known.arrived(definitions)
 
     def wait_opened(self) -> None:
         """Wait for a moment until the session is open, or can't be."""
@@ -427,7 +432,7 @@ class Pipeline:
         if response.HasField('results'):
             self._take_all(response)
             return
-        definitions = self.session.definitions if self.session is not None else None
+        definitions = self.definitions
         if definitions is not None:  # also of what nobody waits for
             definitions.receive(values.definitions_in(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
