@@ -20,6 +20,7 @@ from tests.rpc import KEYED, Client, call_request, dialled, failing
 from tests.support import TRANSPORT, Actor, eventually
 from uactor import local
 from uactor.handles import behind, socket_path
+from uactor.host.porch import Porch
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane')
@@ -124,6 +125,28 @@ def test_who_goes_at_once_has_the_server_made_and_leaves_nothing(house: Any) -> 
         visitor.connect(path_of(house))
     eventually(house.has_server)
     eventually(lambda: house.on_the_porch() == 0)
+
+
+def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> None:
+    """An answer to Shutdown, say, although the process ends upon it."""
+    servers: list[socket.socket] = []
+
+    def serve(path: str) -> bool:
+        servers.append(socket.create_server(path, family=socket.AF_UNIX))
+        return True
+
+    answer = os.urandom(300_000)  # more than goes out while nobody reads
+    porch = Porch(str(tmp_path / 's'), serve)
+    with socket.socket(socket.AF_UNIX) as client, contextlib.ExitStack() as stack:
+        client.connect(str(tmp_path / 's'))
+        porch.receive(stack.enter_context(porch.listener.accept()[0]))
+        eventually(lambda: servers)
+        server = stack.enter_context(stack.enter_context(servers[0]).accept()[0])
+        server.sendall(answer)
+        porch.close()
+        porch.finish(0.0)
+        client.settimeout(20)
+        assert b''.join(iter(lambda: client.recv(1 << 16), b'')) == answer
 
 
 @pytest.mark.parametrize('what', ['descriptors', 'threads'])

@@ -122,6 +122,8 @@ class Front:
             self.porch.close()
         if self._server is not None:
             self._server.stop(grace)  # not waited for: replies that are under way go out
+            if self.porch is not None:
+                self.porch.finish(grace)
 
 
 # --- addresses -----------------------------------------------------------------------------------

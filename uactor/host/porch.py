@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from uactor.errors import AddressError
@@ -39,6 +40,7 @@ class Porch:
         self._serve = serve
         self._lock = threading.Lock()
         self._served = False
+        self._passing: dict[threading.Thread, socket.socket] = {}
         self.listener = listening(path)
 
     def receive(self, client: socket.socket) -> None:
@@ -92,13 +94,28 @@ class Porch:
                 target=_pass_on, args=(server, client), name='uactor-porch', daemon=True
             )
             answers.start()
-            _pass_on(client, server)
-            answers.join()
+            self._passing[answers] = server
+            try:
+                _pass_on(client, server)
+                answers.join()
+            finally:
+                del self._passing[answers]
 
     def close(self) -> None:
         """Have nobody come any more."""
         with self._lock:  # who opens the server gets done before the socket's name is removed
             self.listener.close()
+
+    def finish(self, timeout: float) -> None:
+        """Pass on what the server has answered so far, and then the end.
+
+        :param timeout: how long that may take, in seconds.
+        """
+        end = time.monotonic() + timeout
+        for answers, server in list(self._passing.items()):
+            with contextlib.suppress(OSError):  # it has ended by itself
+                server.shutdown(socket.SHUT_RD)  # what has come is still there to be read
+            answers.join(max(0.0, end - time.monotonic()))
 
 
 def _clear(directory: str, path: str) -> None:
