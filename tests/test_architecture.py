@@ -19,8 +19,8 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *('errors', 'v1', 'wire', 'inherited', 'memory', 'chunks', 'board', 'lane', 'turns'),
-        *('cores', 'timers'),
+        *('errors', 'v1', 'wire', 'inherited', 'forked', 'memory', 'chunks', 'board', 'lane'),
+        *('turns', 'cores', 'timers'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
@@ -32,15 +32,16 @@ ROOMS: dict[str, frozenset[str]] = {
     'errors': frozenset(),
     # The generated modules of the contract.
     'v1': frozenset(),
-    # Loading gRPC, sockets in forked children, and a thread that sends for finalizers are tools.
+    # Tools: loading gRPC, forks and what they leave open, threads for those who may not wait.
     'wire': frozenset(),
     'inherited': frozenset(),
+    'forked': frozenset(),
     'reaper': frozenset(),
-    'timers': frozenset(),
+    'timers': frozenset(['forked']),
     # What a method can know of the call that runs it.
     'calls': frozenset(['errors']),
     # Memory that processes share; descriptors, not values.
-    'memory': frozenset(['errors', 'v1']),
+    'memory': frozenset(['errors', 'v1', 'forked']),
     'chunks': frozenset(['errors', 'v1']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
@@ -51,9 +52,9 @@ ROOMS: dict[str, frozenset[str]] = {
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors']),
     # The slot for this process's host, through which client and host meet unseen.
-    'local': frozenset(['handles']),
+    'local': frozenset(['handles', 'forked']),
     # What receives results that nobody blocks for: proxies make it, connections fill it.
-    'futures': frozenset(['local']),
+    'futures': frozenset(['local', 'forked']),
     # What travels. Both sides share it, and so it knows neither.
     'definitions': frozenset(['errors', 'v1']),
     'values': frozenset(['errors', 'v1', 'memory', 'definitions']),
@@ -65,7 +66,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'client': COMMON | {'reaper', 'futures'},
     'host': COMMON | {'service', 'futures'},
     # How a process comes to be; it carries bytes, and doesn't know what they mean.
-    'launch': frozenset(['errors', 'wire', 'reaper', 'handles']),
+    'launch': frozenset(['errors', 'wire', 'forked', 'reaper', 'handles']),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         ['errors', 'v1', 'auth', 'handles', 'local', 'values', 'failures', 'client', 'launch']

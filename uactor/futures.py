@@ -7,13 +7,13 @@ import collections
 import concurrent.futures
 import contextvars
 import logging
-import os
 import queue
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from uactor.forked import at_fork
 from uactor.local import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
 
 T = TypeVar('T')
@@ -139,8 +139,7 @@ def _unlock() -> None:
     _posts_lock = threading.Lock()
 
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_unlock)
+at_fork(in_child=_unlock)
 
 
 class LoopFuture:

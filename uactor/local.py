@@ -7,10 +7,10 @@ of this very process is reached without a wire. Neither imports the other.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from uactor.forked import at_fork
 from uactor.handles import Token
 
 
@@ -272,5 +272,4 @@ def _forget() -> None:
     host = constructing = None
 
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget)
+at_fork(in_child=_forget)

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from uactor.errors import SerializationError
+from uactor.forked import at_fork
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -443,8 +444,4 @@ def _after_fork_in_child() -> None:
 
 
 if POSSIBLE:
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+    at_fork(_before_fork, _after_fork_in_parent, _after_fork_in_child)

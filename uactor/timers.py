@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
+
+from uactor.forked import at_fork
 
 log = logging.getLogger(__name__)
 
@@ -107,5 +108,4 @@ class Timers:
 timers = Timers()
 """The timers of this process."""
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=timers.reset)
+at_fork(in_child=timers.reset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from uactor.auth import keyring
 from uactor.client.connection import Connection
 from uactor.client.forks import Child
 from uactor.client.idle import idle_streams
+from uactor.forked import at_fork
 from uactor.reaper import reaper
 from uactor.turns import turns
 
@@ -150,9 +150,4 @@ def _after_fork_in_child() -> None:
         connection.after_fork()
 
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+at_fork(_before_fork, _after_fork_in_parent, _after_fork_in_child)

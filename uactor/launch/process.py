@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from uactor.forked import at_fork
 from uactor.launch import frames
 from uactor.reaper import reaper
 
@@ -245,9 +246,4 @@ def _after_fork_in_child() -> None:
     no_fork.release()
 
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(
-        before=no_fork.acquire,
-        after_in_parent=no_fork.release,
-        after_in_child=_after_fork_in_child,
-    )
+at_fork(no_fork.acquire, no_fork.release, _after_fork_in_child)

@@ -1,0 +1,83 @@
+"""What is to be done at a fork is done in order, by all who have asked for it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.programs import printed_by, run_python
+from tests.support import Actor
+from uactor import forked
+
+pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no forks')
+
+TWO = """
+import logging, os, sys
+from uactor import forked
+
+logging.basicConfig(stream=sys.stdout, format='%(name)s: %(message)s')
+
+def fail():
+    raise RuntimeError('on purpose')
+
+def say(word):
+    line = (word + os.linesep).encode()
+    return lambda: os.write(1, line)  # at once: two processes write
+
+forked.at_fork(say('first, before'), say('first, parent'), say('first, child'))
+{between}
+forked.at_fork(say('second, before'), say('second, parent'), say('second, child'))
+if not os.fork():
+    os._exit(0)
+os.wait()
+"""
+
+
+def printed_at_a_fork(between: str = '') -> list[str]:
+    """Return what is printed at a fork, sorted: which of two processes is faster is not known."""
+    program = run_python('-c', TWO.format(between=between))
+    return sorted(printed_by(program).splitlines())
+
+
+def test_calls_before_a_fork_are_made_in_reverse_and_those_after_it_in_order() -> None:
+    program = run_python('-c', TWO.format(between=''))
+    printed = printed_by(program).splitlines()
+    assert printed[:2] == ['second, before', 'first, before']
+    for side in 'parent', 'child':
+        assert [line for line in printed if line.endswith(side)] == [
+            f'first, {side}',
+            f'second, {side}',
+        ]
+
+
+def test_a_call_that_fails_is_logged_and_keeps_no_other_from_being_made() -> None:
+    printed = printed_at_a_fork('forked.at_fork(fail, fail, fail)')
+    assert printed.count('uactor.forked: what was to be done at a fork has failed') == 3
+    assert printed.count('RuntimeError: on purpose') == 3
+    assert set(printed_at_a_fork()) < set(printed)
+
+
+class Forking(Actor):
+    """Counts its forks."""
+
+    def __init__(self) -> None:
+        self.forks = 0
+        forked.at_fork(self._count)
+
+    def _count(self) -> None:
+        self.forks += 1
+
+    def fork(self) -> tuple[int, bool]:
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        return self.forks, forked.blank
+
+
+def test_only_a_template_is_blank() -> None:
+    """What is called at forks is not called when it forks an actor, and is when that one forks."""
+    assert not forked.blank
+    with Forking() as actor:
+        assert actor.fork() == (1, False)
