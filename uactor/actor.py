@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -191,24 +190,22 @@ _NOT_METHODS = ('manager_class', 'proxy_class')
 
 def _configure(cls: type[Actor]) -> None:
     """Give ``cls`` its manager and proxy classes."""
-    proxies = _merged(cls, '_proxies_')
     mapping = {
         method: typeid
         for method, typeid in _merged(cls, '_method_to_typeid_').items()
         if typeid is not None
     }
-    for typeid in proxies:
-        if typeid in _RESERVED:
-            raise TypeError(f'{cls.__qualname__}._proxies_: the typeid {typeid!r} is reserved')
+    manager_class = _manager_class(cls)
     for method, typeid in mapping.items():
-        if typeid not in proxies and typeid not in _RESERVED:
+        if typeid not in _RESERVED and manager_class.registered(typeid) is None:
             raise TypeError(
                 f'{cls.__qualname__}._method_to_typeid_: the typeid {typeid!r} of {method!r} '
                 'is not defined; add it to _proxies_'
             )
     cls.proxy_class = _proxy_class(cls, tuple(dict.fromkeys(_exposed_names(cls))), mapping)
-    cls.manager_class = _manager_class(cls, proxies)
-    cls.manager_class._errors = _declared_errors(cls)
+    manager_class.register('actor', proxytype=cls.proxy_class, create_method=False)
+    manager_class._errors = _declared_errors(cls)
+    cls.manager_class = manager_class
 
 
 def _declared_errors(cls: type[Actor]) -> Mapping[type[BaseException], str]:
@@ -228,12 +225,10 @@ def _proxy_class(
     cls: type[Actor], exposed: tuple[str, ...], mapping: Mapping[str, str]
 ) -> type[ActorProxy]:
     base = cls.proxy_class
-    # Not getattr(), which finds '__call__' and 'mro' in the class of a class.
-    own = collections.ChainMap(*(dict(vars(parent)) for parent in base.__mro__))
     members = {
         name: proxy_member(cls, name)
         for name in exposed
-        if name not in own or is_generated(own[name])
+        if (own := _own(base, name)) is None or is_generated(own)
     }
     members.update(
         __module__=cls.__module__,
@@ -246,15 +241,25 @@ def _proxy_class(
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
 
 
-def _manager_class(cls: type[Actor], proxies: Mapping[str, type[BaseProxy]]) -> type[ActorManager]:
+def _own(cls: type, name: str) -> Any:
+    """Return what a class has under a name; not getattr(), which also finds ``type.mro``."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _manager_class(cls: type[Actor]) -> type[ActorManager]:
     name = f'{cls.__qualname__}.manager_class'
     namespace = {'__module__': cls.__module__, '__qualname__': name}
     manager_class: type[ActorManager] = type(name, (cls.manager_class,), namespace)
-    for typeid, proxytype in proxies.items():
-        known = manager_class._registry.get(typeid)
-        if known is None or known.proxytype is not proxytype:
-            manager_class.register(typeid, proxytype=proxytype, create_method=False)
-    manager_class.register('actor', proxytype=cls.proxy_class, create_method=False)
+    for base in reversed(cls.__mro__):
+        proxies = vars(base).get('_proxies_') or {}
+        if proxies is PROXIES:  # all managers know them
+            continue
+        for typeid, proxytype in proxies.items():
+            if typeid in _RESERVED:
+                raise TypeError(f'{cls.__qualname__}._proxies_: the typeid {typeid!r} is reserved')
+            known = manager_class.registered(typeid)
+            if known is None or known.proxytype is not proxytype:
+                manager_class.register(typeid, proxytype=proxytype, create_method=False)
     return manager_class
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,7 @@ class ActorManager:
         below 1.
     """
 
-    _registry: ClassVar[dict[str, Registered]] = {}
+    _registry: ClassVar[dict[str, Registered]] = {}  # of the class's own: bases have theirs
     _errors: ClassVar[Mapping[type[BaseException], str]] = {}
 
     def __init__(
@@ -111,7 +112,24 @@ class ActorManager:
     @classmethod
     def typeids(cls) -> tuple[str, ...]:
         """Return the typeids of all registered proxies."""
-        return tuple(cls._registry)
+        registries = (vars(base).get('_registry', ()) for base in reversed(cls.__mro__))
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(registries)))
+
+    @classmethod
+    def registered(cls, typeid: str) -> Registered | None:
+        """Return what a typeid stands for, or None when it is not registered."""
+        for base in cls.__mro__:
+            registry = vars(base).get('_registry')
+            if registry is not None and typeid in registry:
+                found: Registered = registry[typeid]
+                return found
+        return None
+
+    @classmethod
+    def proxy_type(cls, typeid: str) -> Callable[..., Any]:
+        """Return what makes the proxies of a typeid: of all public methods for an unknown one."""
+        registered = cls.registered(typeid)
+        return cls.proxy_type('auto') if registered is None else registered.proxytype
 
     @classmethod
     def register(
@@ -132,9 +150,9 @@ class ActorManager:
         :param create_method: whether the manager gets a method of that name that makes one.
         """
         if '_registry' not in vars(cls):
-            cls._registry = dict(cls._registry)
+            cls._registry = {}
         if proxytype is None:
-            proxytype = cls._registry['auto'].proxytype
+            proxytype = cls.proxy_type('auto')
         exposed = exposed or getattr(proxytype, '_exposed_', None)
         cls._registry[typeid] = Registered(
             callable,
@@ -287,9 +305,8 @@ class ActorManager:
     def actor(self) -> Any:
         """Return a proxy of the actor."""
         token = Token('actor', _known(self._address), self.connection.actor.id)
-        return self._registry['actor'].proxytype(
-            token, self._serializer, manager=self, incref=False
-        )
+        make = self.proxy_type('actor')
+        return make(token, self._serializer, manager=self, incref=False)
 
     def view(self) -> ActorManager:
         """Return what proxies that come from the actor hold on to: keeps, but does not own it."""
@@ -307,9 +324,9 @@ class ActorManager:
         token = shared.token
         if token.target != self.connection.actor.target:
             return proxy_of(ActorManager, token, shared.methods)
-        registered = self._registry.get(token.typeid) or self._registry['auto']
+        make = self.proxy_type(token.typeid)
         token.address = _known(self._address)
-        return registered.proxytype(
+        return make(
             token,
             self._serializer,
             manager=self.view(),
@@ -391,8 +408,6 @@ def connected(
 def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()) -> Any:
     """Make the proxy for a token that came from elsewhere, and hold its object."""
     manager = manager_of(manager_class, token.address, token.id)
-    registered = manager._registry.get(token.typeid) or manager._registry['auto']
+    make = manager.proxy_type(token.typeid)
     token = Token(token.typeid, _known(manager.address), token.id)
-    return registered.proxytype(
-        token, manager._serializer, manager=manager, exposed=tuple(methods) or None
-    )
+    return make(token, manager._serializer, manager=manager, exposed=tuple(methods) or None)

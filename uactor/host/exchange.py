@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import platform
 import sys
 import threading
 import types
@@ -40,11 +39,12 @@ class Exchange:
     """Decodes requests, has them dispatched, and encodes what comes of it.
 
     :param address: where this process listens, as handles name it.
-    :param service: name of the typed service of this process, or ''.
+    :param service: returns the name of the typed service of this process, or ''.
     :param serializer: how values travel.
     :param resolve: makes the proxy for a handle that came as an argument; a manager class says
         by which proxy classes.
     :param factory: returns what makes a new object of a typeid.
+    :param typeids: returns all typeids.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Exchange:
         dispatcher: Dispatcher,
         table: ObjectTable,
         address: str,
-        service: str,
+        service: Callable[[], str],
         serializer: str,
         resolve: Callable[..., Any],
         factory: Factory,
-        typeids: Sequence[str],
+        typeids: Callable[[], Sequence[str]],
     ) -> None:
         self._dispatcher = dispatcher
         self._table = table
@@ -64,7 +64,7 @@ class Exchange:
         self._service = service
         self.resolve = resolve
         self._factory = factory
-        self._typeids = tuple(typeids)
+        self._typeids = typeids
         self.serializer = serializer
         self.pickles = serializer != 'native'
 
@@ -97,7 +97,7 @@ class Exchange:
         else:
             args, kwargs = self._decoded(caller, request)
         # Only now: what has come beside the message has been taken, whatever happens.
-        if asked and asked not in self._typeids:
+        if asked and asked not in self._typeids():
             with field('typeid'):
                 raise ProxyError(f'there is no typeid {asked!r}; see Describe')
         run = run or self._dispatcher.call
@@ -278,7 +278,7 @@ class Exchange:
         """Return the handle of an entry, with its repr and methods if ``detailed``."""
         handle = pb.Handle(id=entry.id, address=self._address, typeid=entry.typeid)
         if entry.permanent:
-            handle.service = self._service
+            handle.service = self._service()
         if detailed:
             handle.repr = brief_repr(entry.object)
         if detailed or entry.typeid == 'auto':
@@ -295,10 +295,10 @@ class Exchange:
             handle=self.handle(entry, detailed=True),
             class_name=f'{cls.__module__}.{cls.__qualname__}',
             doc=inspect.getdoc(cls) or '',
-            typeids=self._typeids,
+            typeids=self._typeids(),
             serializer=self.serializer,
             protocol_version=PROTOCOL_VERSION,
-            python_version=platform.python_version(),
+            python_version=values.PYTHON_VERSION,
         )
         for name in sorted(entry.exposed):
             member = inspect.getattr_static(cls, name, None)

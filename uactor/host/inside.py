@@ -141,6 +141,7 @@ class InsideConnection:
         if outside is not None:
             outside.retain(handle, lease)
         else:
+            self._host.table.expect_releases()
             self._host.table.retain([handle], LOCAL, lease)
 
     def adopt(self, handle: str) -> None:
@@ -229,6 +230,7 @@ class _Submitted:
 
 def share_in(host: Host, value: Any, typeid: str) -> Shared:
     """Put an object into the host's table, held by this process."""
+    host.table.expect_releases()
     if typeid == 'actor':
         entry = host.exchange.actor_entry(value)
         entry.holds[LOCAL] += 1

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
+import logging
+import os
 import queue
 import secrets
 import threading
@@ -19,6 +22,8 @@ from typing import Any
 from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleHandleError
 from uactor.host.primitives import PRIMITIVES
 from uactor.host.waiting import make_interruptible
+
+log = logging.getLogger(__name__)
 
 LEASE = 600.0
 """How long a lease lasts unless said otherwise, in seconds."""
@@ -41,7 +46,9 @@ class Entry:
     typeid: str
     exposed: frozenset[str]
     method_to_typeid: Mapping[str, str]
-    holds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    holds: collections.defaultdict[str, int] = dataclasses.field(
+        default_factory=functools.partial(collections.defaultdict, int)
+    )
     permanent: bool = False
     is_primitive: bool = dataclasses.field(init=False)
 
@@ -67,7 +74,7 @@ class ObjectTable:
     def __init__(
         self, expose: Callable[[Any, str], tuple[frozenset[str], Mapping[str, str]]]
     ) -> None:
-        self.incarnation = secrets.token_hex(4)
+        self.incarnation = os.urandom(4).hex()
         self._expose = expose
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
@@ -79,6 +86,7 @@ class ObjectTable:
         self._sweeping = False
         self._late: collections.deque[str] = collections.deque()
         self._late_wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._releases = False
 
     @property
     def actor_id(self) -> str:
@@ -119,7 +127,7 @@ class ObjectTable:
         """Return all entries, the actor first, each with its holds and how many clients hold it."""
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: not entry.permanent)
-            return [(entry, entry.holds.total(), _clients(entry.holds)) for entry in entries]
+            return [(entry, sum(entry.holds.values()), _clients(entry.holds)) for entry in entries]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -201,6 +209,20 @@ class ObjectTable:
         self._leases.pop(handle, None)
         return entry
 
+    def expect_releases(self) -> None:
+        """Be ready for :meth:`release_later`."""
+        with self._lock:
+            if self._releases:
+                return
+            thread = threading.Thread(
+                target=self._release_queued, name='uactor-releases', daemon=True
+            )
+            try:
+                thread.start()
+                self._releases = True
+            except RuntimeError as error:
+                log.debug('holds are taken back when the next object is shared: %s', error)
+
     def release_later(self, handle: str) -> None:
         """Take a hold of this process back soon, or before the next object is shared.
 
@@ -209,7 +231,7 @@ class ObjectTable:
         self._late.append(handle)
         self._late_wakeup.put(None)
 
-    def release_queued(self) -> None:
+    def _release_queued(self) -> None:
         """Take holds back as finalizers ask for it. Runs for ever, on a thread of its own."""
         while True:
             self._late_wakeup.get()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from uactor import calls, local, values
 from uactor.errors import ProxyError
+from uactor.forked import at_fork
 from uactor.handles import Address, host_port, is_loopback, peers, socket_path, target
 from uactor.host.clients import Clients
 from uactor.host.dispatcher import Dispatcher
@@ -84,7 +83,7 @@ class Host:
         self.instance: Any = None
         self.authkey = settings.authkey
         self.max_message_size = settings.max_message_size
-        self._registry: Mapping[str, Any] = actor_class.manager_class._registry
+        self._manager_class = actor_class.manager_class
         self.table = ObjectTable(self._expose)
         self.locks = Locks()
         self.clients = Clients(self._forget_client)
@@ -104,11 +103,11 @@ class Host:
             self.dispatcher,
             self.table,
             self.target,
-            self.typed.name,
+            lambda: self.typed.name,
             settings.serializer,
             surroundings.resolve,
             self.factory,
-            tuple(self._registry),
+            self._manager_class.typeids,
         )
         self.connection = InsideConnection(self, surroundings.dial)
 
@@ -121,10 +120,7 @@ class Host:
         self._front.start()
         if self.lanes is not None:
             self.lanes.start(self._front.porch)
-        threading.Thread(
-            target=self.table.release_queued, name='uactor-releases', daemon=True
-        ).start()
-        _disconnect_children(self.target)
+        at_fork(in_child=lambda: _disconnect_child(self.target))
 
     def construct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Make the actor, on this thread.
@@ -137,7 +133,7 @@ class Host:
         finally:
             local.constructing = None
         self.table.set_actor(self.instance)
-        self._front.set_health(serving=True)
+        self._front.announce_ready()
 
     # --- what the rest of uactor needs -------------------------------------------------------
 
@@ -151,7 +147,7 @@ class Host:
 
     def share(self, value: Any, typeid: str) -> local.Shared:
         """Put an object into the table, held by this process."""
-        if typeid not in self._registry:
+        if self._manager_class.registered(typeid) is None:
             raise ProxyError(
                 f'no proxy is registered with typeid {typeid!r}; '
                 'add it to _proxies_, or choose one of manager_class.typeids()'
@@ -168,17 +164,18 @@ class Host:
 
         :raises ProxyError: when there is nothing that does.
         """
-        registered = self._registry.get(typeid)
+        registered = self._manager_class.registered(typeid)
         if registered is None or registered.callable is None:
-            possible = sorted(name for name, known in self._registry.items() if known.callable)
+            known = self._manager_class.typeids()
+            possible = filter(lambda name: self._manager_class.registered(name).callable, known)
             raise ProxyError(
-                f'cannot create a {typeid!r}; what can be created: {", ".join(possible)}'
+                f'cannot create a {typeid!r}; what can be created: {", ".join(sorted(possible))}'
             )
         made: Callable[..., Any] = registered.callable
         return made
 
     def _expose(self, value: Any, typeid: str) -> tuple[frozenset[str], Mapping[str, str]]:
-        registered = self._registry.get(typeid)
+        registered = self._manager_class.registered(typeid)
         if registered is None:
             raise ProxyError(f'no proxy is registered with typeid {typeid!r}')
         mapping: Mapping[str, str] = registered.method_to_typeid or {}
@@ -240,10 +237,10 @@ def _lanes(host: Host) -> Lanes | None:
     return Lanes(host, path_of(path))
 
 
-def _disconnect_children(name: str) -> None:
-    """Have forked children let go of the server's sockets.
+def _disconnect_child(name: str) -> None:
+    """Let go of the server's sockets, in a forked child.
 
-    They would keep the connections of an actor that was killed open, and its callers waiting.
+    It would keep the connections of an actor that was killed open, and its callers waiting.
     """
     path = socket_path(name)
     own = {*peers(name), path_of(path)} if path is not None else {host_port(name)}
@@ -253,5 +250,4 @@ def _disconnect_children(name: str) -> None:
         found = plain(sock.getsockname())
         return found in own or any(found[1:] == one[1:] for one in anywhere)
 
-    if hasattr(os, 'register_at_fork'):
-        os.register_at_fork(after_in_child=lambda: disconnect(is_own))
+    disconnect(is_own)

@@ -6,6 +6,7 @@ first who asks.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,15 +36,18 @@ class TypedService:
     other numbers would give deployed clients something else than they ask for.
 
     :param failed: called when it turns out that there is no service.
-    :ivar name: its full name; '' when none can be made of that of the class.
     """
 
     def __init__(self, actor_class: Any, failed: Callable[[], None]) -> None:
-        self.name = typed_service(actor_class)
         self._actor_class = actor_class
         self._failed = failed
         self._lock = threading.Lock()
         self._made: tuple[Schema | None, str] | None = None
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Its full name; '' when none can be made of that of the class."""
+        return typed_service(self._actor_class)
 
     def schema(self) -> Schema | None:
         """Return its schema; None when it can't be served."""
