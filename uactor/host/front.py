@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from uactor.errors import AddressError
 from uactor.handles import Address, host_port, is_loopback, resolved, socket_path, target, with_port
 from uactor.host.porch import Porch
-from uactor.host.reflection import Reflection, descriptors
+from uactor.host.reflection import Reflection, descriptors, own_services
 from uactor.host.servicer import ActorServicer, Authorization
 from uactor.host.sockets import clear_stale, private_sockets
 from uactor.host.threads import ThreadPerCall
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
 
@@ -44,11 +46,12 @@ class Front:
     def __init__(self, host: Host, settings: Settings, late: bool) -> None:
         self._host = host
         self._settings = settings
-        self._lock = threading.Lock()
-        self._health = health.HealthServicer()
-        self._reflection = Reflection(descriptors(), host.typed.files)
-        self.set_health(serving=False)
+        self._lock = threading.RLock()  # what is made with it may find that something fails
         self._server: grpc.Server | None = None
+        self._health: health.HealthServicer | None = None
+        self._is_ready = False
+        self._has_typed = True
+        self._ends = False
         self._stopped = False
         address = resolved(settings.address)
         path = socket_path(target(address))
@@ -69,6 +72,9 @@ class Front:
             ('grpc.keepalive_timeout_ms', 10_000),
             ('grpc.http2.ping_timeout_ms', 10_000),
         ]
+        reflection = Reflection(descriptors(), self._host.typed.files)
+        self._health = health.HealthServicer()
+        self._tell()
         server = grpc.server(
             ThreadPerCall(),  # type: ignore[arg-type]  # any Executor will do
             interceptors=[Authorization(self._settings.authkey)],
@@ -76,20 +82,33 @@ class Front:
         )
         ActorServicer(self._host).add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        server.add_generic_rpc_handlers(self._reflection.handlers())
+        server.add_generic_rpc_handlers(reflection.handlers())
         server.add_generic_rpc_handlers([TypedDoor(self._host)])
         return server
 
-    def set_health(self, serving: bool) -> None:
-        """Let health checks know whether the actor can be called."""
-        known = health_pb2.HealthCheckResponse
-        status = known.SERVING if serving else known.NOT_SERVING
-        for service in ('', self._host.typed.name, *self._reflection.own_services()):
-            self._health.set(service, status)
+    def announce_ready(self) -> None:
+        """Let health checks know that the actor can be called."""
+        with self._lock:
+            self._is_ready = True
+            self._tell()
 
     def typed_service_fails(self) -> None:
         """Let health checks know that there is no typed service."""
-        self._health.set(self._host.typed.name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        with self._lock:
+            self._has_typed = False
+            if self._health is not None:
+                self._health.set(self._host.typed.name, _NOT_SERVING)
+
+    def _tell(self) -> None:
+        """Tell health checks how it is, if there is a server whom they can ask."""
+        if self._health is None:
+            return
+        status = _SERVING if self._is_ready else _NOT_SERVING
+        for service in ('', *own_services()):
+            self._health.set(service, status)
+        self._health.set(self._host.typed.name, status if self._has_typed else _NOT_SERVING)
+        if self._ends:
+            self._health.enter_graceful_shutdown()
 
     def start(self) -> None:
         """Serve, unless that is left for when somebody comes."""
@@ -109,7 +128,10 @@ class Front:
 
     def announce_end(self) -> None:
         """Let health checks know that the actor ends."""
-        self._health.enter_graceful_shutdown()
+        with self._lock:
+            self._ends = True
+            if self._health is not None:
+                self._health.enter_graceful_shutdown()
 
     def stop(self, grace: float) -> None:
         """Refuse new calls, and end after a while.

@@ -36,6 +36,11 @@ def descriptors() -> tuple[File, ...]:
     return tuple(files)
 
 
+def own_services() -> list[str]:
+    """Return the names of the services that every actor process has."""
+    return sorted(_services(descriptors()))
+
+
 def _as_v1(alpha: File) -> File:
     """Return the v1 reflection file: the messages of v1alpha under another name."""
     data = alpha.SerializeToString()
@@ -66,10 +71,6 @@ class Reflection:
     def __init__(self, files: Sequence[File], more: Callable[[], Sequence[File]]) -> None:
         self._own = files
         self._more = more
-
-    def own_services(self) -> list[str]:
-        """Return the names of the services that every actor process has."""
-        return sorted(_services(self._own))
 
     @functools.cached_property
     def _files(self) -> dict[str, File]:
