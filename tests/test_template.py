@@ -30,7 +30,7 @@ import pytest
 
 import uactor
 from tests.peers import Peer
-from tests.programs import run_python
+from tests.programs import printed_by, run_python
 from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template
 from uactor.launch.forking import is_possible
 from uactor.launch.template import UNKNOWN_STATUS, templates
@@ -91,6 +91,26 @@ def test_a_template_keeps_no_file_of_its_owner_open(template: psutil.Process) ->
     targets = [os.readlink(path) for path in pathlib.Path(f'/proc/{template.pid}/fd').iterdir()]
     assert sorted(target.partition(':')[0] for target in targets) == ['/dev/null'] * 3 + ['socket']
     assert template.cwd() == '/'
+
+
+def test_an_actor_shares_most_of_its_memory_with_its_template(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = """
+import os, sys, uactor
+class Numbered(uactor.Actor):
+    def pid(self):
+        return os.getpid()
+with Numbered() as neighbour, Numbered() as actor:  # what two have is not one's own
+    neighbour.pid()
+    with open(f'/proc/{actor.pid()}/smaps_rollup') as lines:
+        print(sum(int(line.split()[1]) for line in lines if line.startswith('Private_')))
+"""
+    taken = {}
+    for launcher in LAUNCHERS:
+        monkeypatch.setenv('UACTOR_LAUNCH', launcher)
+        taken[launcher] = int(printed_by(run_python('-c', program)))
+    assert taken['template'] < taken['interpreter'] / 3
 
 
 def test_an_actor_that_has_actors_gets_a_template_of_its_own(template: psutil.Process) -> None:

@@ -6,7 +6,6 @@ import enum
 import functools
 import math
 import pickle
-import platform
 import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -528,7 +527,7 @@ def test_an_unknown_serializer_is_refused(echo: Any) -> None:
 @pytest.fixture
 def from_another_python(echo: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An actor to which this process seems to run another Python."""
-    monkeypatch.setattr(platform, 'python_version', lambda: '3.99.0')
+    monkeypatch.setattr(values, 'PYTHON_VERSION', '3.99.0')
     # This thread's session knows better: take another thread, with a session of its own.
     return echo
 

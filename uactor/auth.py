@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hmac
 import multiprocessing
-import secrets
+import os
 from collections.abc import Sequence
 
 __all__ = ['call_metadata']
@@ -48,7 +48,7 @@ def is_authorized(metadata: Sequence[tuple[str, str | bytes]], authkey: bytes) -
 
 def new_nonce() -> bytes:
     """Return fresh random bytes for a challenge."""
-    return secrets.token_bytes(16)
+    return os.urandom(16)
 
 
 def proof(authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bytes:

@@ -17,8 +17,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from uactor import failures, values
+from uactor import auth, failures, values
 from uactor.client.connections import connections
+from uactor.forked import at_fork
 from uactor.handles import socket_path
 from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
@@ -57,17 +58,13 @@ def prepare() -> None:
     """Do beforehand what is the same in all actor processes, without starting anything."""
     load_all()
     descriptors()
+    auth.proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
 
 
 def main(lifeline: socket.socket) -> NoReturn:
     """Be the actor process at the other end of ``lifeline``."""
     lifeline.set_inheritable(False)
-    if hasattr(os, 'register_at_fork'):  # a forked child would keep it open for the owner to see
-        os.register_at_fork(after_in_child=lifeline.close)
-    # A Ctrl-C in the terminal is for the owner, which ends its actors in order. Not SIG_IGN,
-    # which the actor's own child processes would inherit.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
-    sys.stdin = open(os.devnull)  # noqa: SIM115  # for the life of the process
+    at_fork(in_child=lifeline.close)  # which would keep it open for the owner to see
     if sys.stdout is not None:  # as it is in a daemon
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     host = _begin(lifeline)
@@ -118,8 +115,7 @@ def _end_on_sigterm(host: Host) -> None:
     """End in order on SIGTERM, unless the actor has other plans."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, frame: host.request_stop())
-        if hasattr(os, 'register_at_fork'):
-            restore_in_children({signal.SIGTERM: signal.SIG_DFL})
+        restore_in_children({signal.SIGTERM: signal.SIG_DFL})
 
 
 def restore_in_children(handlers: Mapping[int, Any]) -> None:
@@ -142,9 +138,7 @@ def restore_in_children(handlers: Mapping[int, Any]) -> None:
             signal.signal(number, handler)
         let_through()
 
-    os.register_at_fork(
-        before=hold_back, after_in_parent=let_through, after_in_child=let_through_as_usual
-    )
+    at_fork(hold_back, let_through, let_through_as_usual)
 
 
 def _die_on_sigterm() -> None:

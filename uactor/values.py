@@ -76,13 +76,17 @@ def stricter(one: str, other: str) -> str:
     return max(one, other, key=SERIALIZERS.index)
 
 
+PYTHON_VERSION = platform.python_version()
+"""Of this process; what it takes to find it out is not worth it for each session."""
+
+
 def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
     """Tell whether classes and functions can go by value to a peer with these versions.
 
     Not between minor versions of Python, whose code objects crash each other's interpreter, nor
     between major versions of cloudpickle, whose pickles name its own functions.
     """
-    here = platform.python_version().split('.')[:2]
+    here = PYTHON_VERSION.split('.')[:2]
     major = cloudpickle.__version__.partition('.')[0]
     return python_version.split('.')[:2] == here and cloudpickle_version.partition('.')[0] == major
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import platform
 import sys
 import threading
 from typing import Any
@@ -109,7 +108,7 @@ class Session:
         nonce = auth.new_nonce()
         hello = pb.Hello(
             protocol_version=PROTOCOL_VERSION,
-            python_version=platform.python_version(),
+            python_version=values.PYTHON_VERSION,
             cloudpickle_version=cloudpickle.__version__,
             client_id=client_id,
             nonce=nonce,

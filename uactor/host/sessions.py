@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import platform
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -136,7 +135,7 @@ def serve(
 def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
-        python_version=platform.python_version(),
+        python_version=values.PYTHON_VERSION,
         cloudpickle_version=cloudpickle.__version__,
         proof=auth.proof(host.authkey, 'host', hello.nonce, nonce),
         nonce=nonce,

@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 
+from uactor import forked
 from uactor.launch import frames
 
 FORK, REAP = b'F', b'R'
@@ -26,9 +27,22 @@ READY = b''
 PID = struct.Struct('!q')
 """A process id, or an error number with a minus."""
 
-_NAME = 'uactor-template'
+_NAME = b'uactor-template'
 _COMM = '/proc/self/comm'
+_LONGEST = 64
 _MAX_DESCRIPTORS = 4
+
+_SMALL = range(16, 513, 16)
+"""The sizes of small objects in bytes, as CPython rounds them up."""
+
+_BYTES = sys.getsizeof(b'')
+_IN_ORDER = 8 << 10
+"""How many bytes one behind the other show that there are no gaps any more."""
+
+_MOST = 256 << 10
+"""How many bytes are taken for each size at most, if they never come to lie like that."""
+
+_filling: list[object] = []
 
 
 @functools.cache
@@ -70,18 +84,41 @@ def serve(control: socket.socket) -> socket.socket:
     usual_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sys.path_importer_cache.clear()  # what was found in directories was found long ago
     gc.collect()
+    _fill_gaps()
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
     frames.send(control, READY)
     _let_go()
+    forked.blank = True
     statuses: dict[int, int] = {}
     lifeline = None
     while lifeline is None:
         with _accepted(control) as connection:
             lifeline = _answer(connection, statuses)
     control.close()
-    signal.signal(signal.SIGCHLD, usual_handler)
+    if usual_handler is not signal.SIG_DFL:
+        signal.signal(signal.SIGCHLD, usual_handler)
     _renamed(usual_name)
     return lifeline
+
+
+def _fill_gaps() -> None:
+    """Put something where small objects have been freed, as CPython allocates them.
+
+    A child would put its own there, some into each page; and a page of this process that it
+    writes to takes memory of its own. What it makes now lies together, behind them all.
+    """
+    for size in _SMALL:
+        in_order, made = 0, [_object_of(size)]
+        while in_order * size < _IN_ORDER and len(made) * size < _MOST:
+            made.append(_object_of(size))
+            in_order = in_order + 1 if id(made[-1]) - id(made[-2]) == size else 0
+        _filling.extend(made)
+
+
+def _object_of(size: int) -> object:
+    if size <= 32:
+        return object() if size == 16 else float(size)
+    return bytes(max(0, size - _BYTES))
 
 
 def _obstacle(control: socket.socket) -> str:
@@ -157,14 +194,15 @@ def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
 
 
 def _begin(
-    descriptors: list[int], environment: dict[bytes, bytes], streams: list[int]
+    descriptors: list[int], gone: list[bytes], new: dict[bytes, bytes], streams: list[int]
 ) -> socket.socket:
     """Be a process like one that a fresh interpreter begins; return the lifeline."""
+    forked.blank = False
     try:
         lifeline, directory, *targets = descriptors
         os.fchdir(directory)
         _connect(dict(zip(streams, targets, strict=True)))
-        _take_over(environment)
+        _change_environment(gone, new)
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         sock = socket.socket(fileno=os.dup(lifeline))
         path = frames.receive(sock)
@@ -188,18 +226,19 @@ def _connect(streams: Mapping[int, int]) -> None:
             setattr(sys, f'__{name}__', None)
 
 
-def _take_over(environment: Mapping[bytes, bytes]) -> None:
-    for name in os.environb.keys() - environment.keys():
-        del os.environb[name]
-    for name, value in environment.items():
-        if os.environb.get(name) != value:
-            os.environb[name] = value
+def _change_environment(gone: list[bytes], new: Mapping[bytes, bytes]) -> None:
+    for name in gone:
+        os.environb.pop(name, None)
+    for name, value in new.items():
+        os.environb[name] = value
 
 
-def _renamed(name: str) -> str:
+def _renamed(name: bytes) -> bytes:
     """Give this process a name, for those who list processes; return what it was."""
-    with open(_COMM) as comm:
-        usual = comm.read().rstrip('\n')
-    with open(_COMM, 'w') as comm:
-        comm.write(name)
-    return usual
+    comm = os.open(_COMM, os.O_RDWR)
+    try:
+        usual = os.read(comm, _LONGEST)
+        os.write(comm, name)
+    finally:
+        os.close(comm)
+    return usual.rstrip(b'\n')

@@ -24,6 +24,9 @@ START_CODE = (
 )
 """What the interpreter runs: take the import path first, and then the rest from uactor.
 
+A Ctrl-C in the terminal is for the owner, which ends its actors in order. It is not ignored, or
+the actor's own child processes would inherit that.
+
 Until then, nothing is imported from the current directory, whatever lies there."""
 
 ACTOR = 'entry.main(s)'

@@ -57,7 +57,7 @@ def capture() -> Surroundings:
         directory=_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
         filters=[_named(entry) for entry in warnings.filters],
-        loggers=loggers,
+        loggers={name: copy for name, copy in loggers.items() if copy != _usual(name)},
         log_disabled=logging.Logger.manager.disable,
     )
 
@@ -69,7 +69,8 @@ def apply(surroundings: Surroundings) -> None:
     if surroundings.directory is not None and surroundings.directory != _directory():
         os.chdir(surroundings.directory)
     multiprocessing.current_process().authkey = surroundings.authkey
-    _filter([], surroundings)
+    if [_named(entry) for entry in warnings.filters] != surroundings.filters:
+        _filter([], surroundings)
     # Both make all loggers forget what they are enabled for, which takes time.
     if logging.Logger.manager.disable != surroundings.log_disabled:
         logging.disable(surroundings.log_disabled)
@@ -85,6 +86,8 @@ def apply(surroundings: Surroundings) -> None:
 def apply_again(surroundings: Surroundings) -> None:
     """Take over what depends on modules, now that those of the actor are imported."""
     before = [_named(entry) for entry in warnings.filters]
+    if before == surroundings.filters:
+        return
     own = [_known(entry) for entry in before if entry not in surroundings.filters]
     _filter([entry for entry in own if entry is not None], surroundings)
 
@@ -120,6 +123,11 @@ def _directory() -> str | None:
         return os.getcwd()
     except FileNotFoundError:  # it has been removed
         return None
+
+
+def _usual(name: str) -> LoggerCopy:
+    """Return how a logger is set up that nobody has changed."""
+    return LoggerCopy(logging.NOTSET if name else logging.WARNING, True, False, ())
 
 
 def _copy(logger: logging.Logger) -> LoggerCopy:

@@ -21,6 +21,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 
+from uactor.forked import at_fork
 from uactor.launch import forking, frames, interpreter
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
@@ -92,6 +93,7 @@ class Template:
 
     def __init__(self, origin: Origin, variables: Mapping[bytes, bytes]) -> None:
         self.origin = origin
+        self._variables = variables
         self._control, theirs = socket.socketpair()
         self._lock = threading.RLock()
         self._running = 0
@@ -151,7 +153,7 @@ class Template:
             with self._asked() as connection:
                 descriptors = [lifeline.fileno(), directory, *streams]
                 socket.send_fds(connection, [forking.FORK], descriptors)
-                frames.send(connection, marshal.dumps((environment(), streams)))
+                frames.send(connection, marshal.dumps((*self._changes(), streams)))
                 flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
                 data, received, *_ = socket.recv_fds(connection, forking.PID.size, 1, flags)
         finally:
@@ -164,6 +166,12 @@ class Template:
         if not received:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return Forked(self, pid, received[0])
+
+    def _changes(self) -> tuple[list[bytes], dict[bytes, bytes]]:
+        """Return which variables of the environment have gone since it began, and which are new."""
+        then, now = self._variables, environment()
+        gone = [name for name in then if name not in now]
+        return gone, {name: value for name, value in now.items() if then.get(name) != value}
 
     def reap(self, pid: int) -> int:
         """Return the exit status of a forked process that has ended."""
@@ -300,5 +308,4 @@ class Templates:
 templates = Templates()
 """The templates of this process."""
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=templates.after_fork_in_child)
+at_fork(in_child=templates.after_fork_in_child)
