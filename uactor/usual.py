@@ -116,6 +116,14 @@ _CONSTANTS: dict[bool | None, bytes] = {
 }
 
 
+_ONE: dict[bytes, tuple[Any, ...]] = {
+    b'': (),
+    **{encoded: (value,) for value, encoded in enumerate(_SMALL)},
+    **{encoded: (value,) for value, encoded in _CONSTANTS.items()},
+}
+"""Arguments that are one scalar of four bytes, or none at all."""
+
+
 def _short(value: Any) -> bytes | None:
     """Return the wire form of a short scalar; None for anything else."""
     kind: Any = type(value)
@@ -190,7 +198,10 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
 def scalars(values: Sequence[Any]) -> bytes | None:
     """Return what a request has of arguments that are a few short scalars; None for others."""
     if len(values) == 1:
-        return _short(values[0])
+        value = values[0]
+        if type(value) is int and 0 <= value < _SHORT:
+            return _SMALL[value]
+        return _short(value)
     if len(values) > _FEW:
         return None
     found = b''
@@ -243,6 +254,39 @@ def read_request(message: bytes | bytearray) -> Request | None:
     return number, handle, method, arguments
 
 
+class Requests:
+    """Reads requests as they come: most of them call the method that the one before has called."""
+
+    def __init__(self) -> None:
+        self._part = b''  # that says what was called
+        self._size = _LONGEST + 1  # of it; there is none yet
+        self._handle = self._method = ''
+
+    def read(self, message: bytes | bytearray) -> Request | None:
+        """Return what :func:`read_request` does."""
+        length = len(message)
+        end = length - self._size
+        if 4 <= end <= 9 and message.endswith(self._part) and type(message) is bytes:
+            first, number, field, size = _HEAD.unpack_from(message)
+            if first == _ID and number < _SHORT and field == _CALL and size == length - 4 < _SHORT:
+                # What stands between is whole scalars: so the part begins where it seems to.
+                if end == 9:
+                    head, value = _two.unpack_from(message, 4)
+                    if head == _OF_TWO and value & _MARKS == _IN_TWO:
+                        value = value & 127 | value >> 8 << 7
+                        return number, self._handle, self._method, (value,)
+                else:
+                    arguments = _ONE.get(message[4:end])
+                    if arguments is not None:
+                        return number, self._handle, self._method, arguments
+        found = read_request(message)
+        if found is not None:
+            _, self._handle, self._method, _ = found
+            self._part = called(self._handle, self._method)
+            self._size = len(self._part)
+        return found
+
+
 def _scalars_at(message: bytes, at: int) -> tuple[Arguments, int]:
     found: tuple[Any, ...] = ()
     while message[at] == _SCALAR:
@@ -293,10 +337,14 @@ def _long_number(message: bytes, at: int) -> tuple[int, int]:
 
 def result(number: int, value: Any) -> bytes | None:
     """Return a response with a scalar; None when ``value`` is none that is usual."""
+    kind = type(value)
+    if kind is int and 0 <= value < _INTS and number < _SHORT:  # as below, in one piece
+        if value < _SHORT:
+            return _NUMBERED[number] + _SMALL[value]
+        return _NUMBERED[number] + _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
     short = _short(value)
     if short is not None:
         return _numbered(number) + short
-    kind = type(value)
     if kind is int:
         if not -1 << 63 <= value < 1 << 63:
             return None
@@ -332,6 +380,10 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
     The value may be :class:`Pickled`.
     """
     length = len(message)
+    if length == 6 and type(message) is bytes:  # as below, in one piece
+        found = _ONE.get(message[2:])
+        if found is not None and message[0] == _ID and message[1] < _SHORT:
+            return message[1], found[0]
     if not 6 <= length <= _LONGEST or message[0] != _ID:
         return None
     if isinstance(message, bytearray):

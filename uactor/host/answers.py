@@ -8,6 +8,7 @@ from uactor import failures, usual, values
 from uactor.errors import SerializationError
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
+from uactor.host.exchange import NO_KEYWORDS
 from uactor.host.waiting import Interrupted
 from uactor.v1 import actor_pb2 as pb
 
@@ -34,12 +35,13 @@ class Answers:
     def __init__(self, host: Host, by_value: bool) -> None:
         self._host = host
         self._run = host.exchange.run
+        self._leases = host.table.leases
         self._dispatcher = dispatcher = host.dispatcher
         self._gate = dispatcher.gate
         self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
         self._limit = host.max_message_size
         self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
-        self.read_usual = usual.read_request if host.exchange.pickles else _no_request
+        self.read_usual = usual.Requests().read if host.exchange.pickles else _no_request
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
 
     def call(
@@ -55,7 +57,10 @@ class Answers:
             try:
                 if gate.closed:
                     raise gate.refusal()
-                value, typeid = self._run(caller, handle, method, arguments, self._begin)
+                if type(arguments) is tuple and handle not in self._leases:  # as run() does
+                    value, typeid = self._begin(caller, handle, method, arguments, NO_KEYWORDS)
+                else:
+                    value, typeid = self._run(caller, handle, method, arguments, self._begin)
                 # As encode() does, for most: the steps between take three hundredths of a call.
                 if not typeid and self._limit < 0 and caller.is_waiting:
                     answer = usual.result(number, value)

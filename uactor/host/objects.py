@@ -69,6 +69,7 @@ class ObjectTable:
     :param expose: says for an object and a typeid what is exposed, and which of its methods
         return what.
     :ivar find: as :meth:`get`, but returns None when there is no such object.
+    :ivar leases: by their ids, or those of the objects that nobody in particular holds.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class ObjectTable:
         self._entries: dict[str, Entry] = {}
         self.find = self._entries.get
         self._by_identity: dict[int, Entry] = {}
-        self._leases: dict[str, _Lease] = {}
+        self.leases: dict[str, _Lease] = {}
         self._expiry = threading.Condition(self._lock)
         self._sweeping = False
         self._late: collections.deque[str] = collections.deque()
@@ -180,7 +181,7 @@ class ObjectTable:
         del gone
 
     def _give_up(self, ident: str, holder: str) -> list[Entry | None]:
-        lease = self._leases.get(ident)
+        lease = self.leases.get(ident)
         if lease is not None and lease.ids:
             return self._end_lease(ident)
         return [self._drop(ident, holder, 1)]
@@ -206,7 +207,7 @@ class ObjectTable:
             return None
         del self._entries[handle]
         del self._by_identity[id(entry.object)]
-        self._leases.pop(handle, None)
+        self.leases.pop(handle, None)
         return entry
 
     def expect_releases(self) -> None:
@@ -260,26 +261,26 @@ class ObjectTable:
 
     def use(self, handle: str) -> None:
         """Renew the lease of an object that nobody in particular holds."""
-        if handle not in self._leases:
+        if handle not in self.leases:
             return
         with self._lock:
-            lease = self._leases.get(handle)
+            lease = self.leases.get(handle)
             if lease is not None:
                 lease.expires = time.monotonic() + lease.seconds
 
     def _begin_lease(self, lease_id: str, ids: tuple[str, ...], seconds: float) -> None:
         with self._lock:
-            self._leases[lease_id] = _Lease(ids, seconds, time.monotonic() + seconds)
+            self.leases[lease_id] = _Lease(ids, seconds, time.monotonic() + seconds)
             if not self._sweeping:
                 self._sweeping = True
                 threading.Thread(target=self._sweep, name='uactor-leases', daemon=True).start()
             self._expiry.notify()
 
     def _end_lease(self, lease_id: str) -> list[Entry | None]:
-        lease = self._leases.pop(lease_id, None)
+        lease = self.leases.pop(lease_id, None)
         if lease is None:
             return []
-        if not self._leases:
+        if not self.leases:
             self._expiry.notify()  # the sweeper ends
         if not lease.ids:  # anonymous: named by the handle
             entry = self._entries.get(lease_id)
@@ -292,12 +293,12 @@ class ObjectTable:
         while True:
             with self._lock:
                 now = time.monotonic()
-                expired = [key for key, lease in self._leases.items() if lease.expires <= now]
+                expired = [key for key, lease in self.leases.items() if lease.expires <= now]
                 gone = [self._end_lease(key) for key in expired]
-                if not self._leases:
+                if not self.leases:
                     self._sweeping = False
                     return
-                earliest = min(lease.expires for lease in self._leases.values())
+                earliest = min(lease.expires for lease in self.leases.values())
                 if not gone:
                     self._expiry.wait(max(0.0, earliest - now))
             del gone
