@@ -35,16 +35,20 @@ SIZE = 2 * _HALF
 ROOM = _HALF - 128
 """Largest message that finds place, in bytes: any that brings nothing beside itself."""
 
-# Words, by their place in a direction's half. What the receiver writes has a cache line of its own.
-_AWAKE, _TAKEN = 0, 1
+# Words, by their place in a direction's half. What the receiver writes has a cache line of its own:
+# what told of the message that it has taken last, and whether it is awake.
+_STATE = 0
 _LATEST, _BEFORE, _RESTING = 16, 17, 18
 _WORD = 4
 _MESSAGE = 20 * _WORD
 
-# What tells of the latest message: its length, and its number above, as far as Python counts fast.
+# What tells of the latest message: its length, whether others have gone by the socket since the one
+# before, and above that its number; all of it, and the bit beyond, as far as Python counts fast.
 _LENGTH = (1 << 18) - 1
-_NUMBER = (1 << 30) - 1 & ~_LENGTH
-_ONE = _LENGTH + 1
+_SOCKET = 1 << 18
+_NUMBER = (1 << 29) - 1 & ~(_SOCKET | _LENGTH)
+_ONE = _SOCKET << 1
+_AWAKE = 1 << 29
 
 WRAP = 1 << 32
 """What messages by the socket are counted up to."""
@@ -68,6 +72,8 @@ class Board:
         self._out, self._in = words[end * half :][:half], words[(1 - end) * half :][:half]
         self._out_at, self._in_at = end * _HALF + _MESSAGE, (1 - end) * _HALF + _MESSAGE
         self._put = self._taken = self._before = 0
+        self._free = _AWAKE  # the state in which the place is free
+        self._awake = 0
         self._barrier = threading.Lock()  # Python's only way to one
 
     def put(self, message: bytes, before: int) -> int:
@@ -75,17 +81,20 @@ class Board:
 
         :param before: how many messages have gone by the socket.
         """
-        out, size, latest = self._out, len(message), self._put
-        if size > ROOM or out[_TAKEN] != latest or not out[_AWAKE]:
+        out, size = self._out, len(message)
+        if out[_STATE] != self._free or size > ROOM:
             return NOT
         at = self._out_at
         self._mapping[at : at + size] = message
+        latest = (self._put + _ONE) & _NUMBER | size
         if before != self._before:
             self._before = out[_BEFORE] = before
-        self._put = out[_LATEST] = (latest + _ONE) & _NUMBER | size
+            latest |= _SOCKET
+        self._put = out[_LATEST] = latest
+        self._free = latest | _AWAKE
         self._barrier.acquire(False)  # half the time that a with statement takes
         self._barrier.release()
-        return DONE if out[_AWAKE] else ASLEEP
+        return DONE if out[_STATE] & _AWAKE else ASLEEP
 
     def take(self, before: int, glances: int = 1) -> bytes | None:
         """Return a message that is there, if its turn has come.
@@ -100,19 +109,20 @@ class Board:
                 break
         else:
             return None
-        if come[_BEFORE] != before:
-            return None
-        at, size = self._in_at, latest & _LENGTH
+        at, size = self._in_at, latest & (_SOCKET | _LENGTH)
         if size > ROOM:
-            size = ROOM
+            if latest & _SOCKET and come[_BEFORE] != before:
+                return None
+            size = min(latest & _LENGTH, ROOM)
         message = self._mapping[at : at + size]
-        self._taken = come[_TAKEN] = latest
+        self._taken = latest
+        come[_STATE] = latest | self._awake
         return message
 
     @property
     def is_unread(self) -> bool:
         """Whether what was put last has not been taken. It never is when the other end has gone."""
-        return self._out[_TAKEN] != self._put
+        return self._out[_STATE] & ~_AWAKE != self._put
 
     def rest(self, resting: bool) -> None:
         """Let the other end know whether there will be no message for a while."""
@@ -125,11 +135,14 @@ class Board:
 
     def wake(self) -> None:
         """Let the other end put messages: this one looks for them."""
-        self._in[_AWAKE] = 1
+        if not self._awake:
+            self._awake = _AWAKE
+            self._in[_STATE] = self._taken | _AWAKE
 
     def sleep(self) -> None:
         """Have the other end put no more, as far as it has not; it wakes this one from now on."""
-        if self._in[_AWAKE]:
-            self._in[_AWAKE] = 0
+        if self._awake:
+            self._awake = 0
+            self._in[_STATE] = self._taken
             with self._barrier:
                 pass

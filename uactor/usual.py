@@ -41,6 +41,7 @@ _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A
 _SHORT = 1 << 7
 """The first number that takes more than one byte."""
 _NUMBERED = [bytes((_ID, number)) for number in range(_SHORT)]
+_CALLS = [bytes((_CALL, size)) for size in range(_SHORT)]
 
 
 def _numbered(number: int) -> bytes:
@@ -191,7 +192,7 @@ def request(number: int, part: bytes, arguments: bytes) -> bytes:
     """
     size = len(arguments) + len(part)
     if size < _SHORT and number < _SHORT:
-        return _HEAD.pack(_ID, number, _CALL, size) + arguments + part
+        return b''.join((_NUMBERED[number], _CALLS[size], arguments, part))
     return b'%b*%b%b%b' % (_numbered(number), varint(size), arguments, part)
 
 
@@ -199,8 +200,10 @@ def scalars(values: Sequence[Any]) -> bytes | None:
     """Return what a request has of arguments that are a few short scalars; None for others."""
     if len(values) == 1:
         value = values[0]
-        if type(value) is int and 0 <= value < _SHORT:
-            return _SMALL[value]
+        if type(value) is int and 0 <= value < _INTS:  # as below, in one piece
+            if value < _SHORT:
+                return _SMALL[value]
+            return _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
         return _short(value)
     if len(values) > _FEW:
         return None
@@ -380,10 +383,15 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
     The value may be :class:`Pickled`.
     """
     length = len(message)
-    if length == 6 and type(message) is bytes:  # as below, in one piece
-        found = _ONE.get(message[2:])
-        if found is not None and message[0] == _ID and message[1] < _SHORT:
-            return message[1], found[0]
+    if 6 <= length <= 7 and type(message) is bytes and message[0] == _ID and message[1] < _SHORT:
+        if length == 6:
+            found = _ONE.get(message[2:])
+            if found is not None:
+                return message[1], found[0]
+        elif length == 7:
+            head, value = _two.unpack_from(message, 2)
+            if head == _OF_TWO and value & _MARKS == _IN_TWO:
+                return message[1], value & 127 | value >> 8 << 7
     if not 6 <= length <= _LONGEST or message[0] != _ID:
         return None
     if isinstance(message, bytearray):

@@ -125,9 +125,14 @@ class Connection:
         session = link.session()
         usually = outer is None and timeout is None and not link.pending
         if usually and session.serializer != 'native':  # as most calls do, without further ado
-            plain = _plain(args, kwargs)
+            plain = None if kwargs else usual.scalars(args)
+            if plain is None:
+                plain = _pickled(args, kwargs)
             if plain is not None:
-                return self._usual(session, usual.called(handle, method), plain, resolve)
+                answer = session.call(usual.called(handle, method), plain)
+                if type(answer) is tuple and type(answer[1]) is not usual.Pickled:
+                    return answer[1]
+                return self._answered(answer, session, resolve)
         request = pb.SessionRequest()
         message = request.call
         data = values.encode_arguments(
@@ -147,7 +152,12 @@ class Connection:
 
     def _usual(self, session: Session, part: bytes, arguments: bytes, resolve: Resolve) -> Any:
         """Make a call by a usual message; see :mod:`uactor.usual`."""
-        answer = session.call(part, arguments)
+        return self._answered(session.call(part, arguments), session, resolve)
+
+    def _answered(
+        self, answer: pb.SessionResponse | tuple[int, Any], session: Session, resolve: Resolve
+    ) -> Any:
+        """Return what the answer to a usual message brings, or raise it."""
         if isinstance(answer, tuple):
             value = answer[1]
             return value if type(value) is not usual.Pickled else self._rebuilt(value, session)
@@ -491,8 +501,11 @@ def _encoded(session: Session, value: Any) -> pb.Value:
 def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
     """Return what a usual request has of arguments that are scalars; None for any other ones."""
     few = None if kwargs else usual.scalars(args)
-    if few is not None:
-        return few
+    return _pickled(args, kwargs) if few is None else few
+
+
+def _pickled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Return the same by a pickle."""
     data = values.plain_arguments(args, kwargs)
     return None if data is None else usual.pickled(data)
 
