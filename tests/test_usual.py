@@ -228,6 +228,52 @@ def test_what_is_read_of_a_request_by_hand_is_what_protobuf_reads(message: bytes
         assert read.SerializeToString() == call(*found).SerializeToString()
 
 
+methods = st.sampled_from(['add', 'a' * 100, 'a' * 120])  # whose numbers take one byte, and two
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans(),
+            damaged(st.builds(written, numbers, st.just('a.0'), methods, arguments))
+            | st.builds(written, numbers, st.just('a.0'), methods, arguments),
+        )
+    )
+)
+def test_requests_one_after_the_other_are_read_as_each_by_itself(
+    messages: list[tuple[bool, bytes]],
+) -> None:
+    reader = usual.Requests()
+    for is_array, message in messages:
+        found = reader.read(bytearray(message) if is_array else message)
+        assert found == usual.read_request(message)
+
+
+@pytest.mark.parametrize('method', ['add', 'a' * 120])
+@pytest.mark.parametrize('value', [0, 127, 128, 16383, None, True, False, 1.5])
+def test_a_request_like_the_one_before_is_read(method: str, value: Any) -> None:
+    reader = usual.Requests()
+    for number in 1, 2, 200, 3:
+        message = written(number, 'a.0', method, (value,))
+        assert reader.read(message) == (number, 'a.0', method, (value,))
+        assert reader.read(written(number, 'a.0', method, ())) == (number, 'a.0', method, ())
+
+
+def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it() -> None:
+    reader = usual.Requests()
+    part = usual.called('a.0', 'add')
+    assert reader.read(written(1, 'a.0', 'add', (1,))) == (1, 'a.0', 'add', (1,))
+    for data in part, b'\x1a\x02\x18\x01' + part:
+        message = written(2, 'a.0', 'other', data)
+        assert reader.read(message) == (2, 'a.0', 'other', data)
+        swapped = pb.SessionRequest(id=3)
+        swapped.call.handle = 'a.0'
+        swapped.call.args.add().bytes = data
+        assert reader.read(swapped.SerializeToString()) == usual.read_request(
+            swapped.SerializeToString()
+        )
+
+
 # --- responses -----------------------------------------------------------------------------------
 
 

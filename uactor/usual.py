@@ -340,7 +340,7 @@ def _long_number(message: bytes, at: int) -> tuple[int, int]:
 
 def result(number: int, value: Any) -> bytes | None:
     """Return a response with a scalar; None when ``value`` is none that is usual."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind is int and 0 <= value < _INTS and number < _SHORT:  # as below, in one piece
         if value < _SHORT:
             return _NUMBERED[number] + _SMALL[value]
