@@ -343,7 +343,7 @@ def result(number: int, value: Any) -> bytes | None:
     kind: Any = type(value)
     if kind is int and 0 <= value < _INTS and number < _SHORT:  # as below, in one piece
         if value < _SHORT:
-            return _NUMBERED[number] + _SMALL[value]
+            return _NUMBERED[number] + _SMALL[value]  # type: ignore[no-any-return]
         return _NUMBERED[number] + _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
     short = _short(value)
     if short is not None:
