@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -176,23 +177,25 @@ def client(module: str, address: Any, count: int) -> None:
 
 
 def memory(peer: Any, count: int) -> float:
-    """Return what one more actor takes, in MiB: its proportional share of its pages."""
+    """Return by how many MiB further actors make the proportional set size of all larger."""
+    before = _pss(os.getpid())
     with contextlib.ExitStack() as stack:
-        actors = [stack.enter_context(peer.further()) for _ in range(count)]
-        return sum(_pss(actor.pid()) for actor in actors)
+        for _ in range(count):
+            stack.enter_context(peer.further()).pid()
+        return _pss(os.getpid()) - before
 
 
 def _pss(pid: int) -> float:
-    for line in Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines():
-        if line.startswith('Pss:'):
-            return int(line.split()[1]) / 1024
-    raise LookupError(f'no Pss of process {pid}')
+    """Return the proportional set size of a process and all below it, in MiB."""
+    lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
+    own = sum(int(line.split()[1]) for line in lines if line.startswith('Pss:')) / 1024
+    tasks = Path(f'/proc/{pid}/task').iterdir()
+    below = [child for task in tasks for child in (task / 'children').read_text().split()]
+    return own + sum(_pss(int(child)) for child in below)
 
 
 def wakeups(peer: Any, count: int) -> float:
     """Return how often an idle actor and its idle client wake up in a second, together."""
-    import os
-
     pids = [os.getpid(), peer.pid()]
     before = sum(map(_switches, pids))
     time.sleep(IDLE_SECONDS)
@@ -220,8 +223,6 @@ def _switches(pid: int) -> int:
 
 
 def _cpu_seconds(pid: int) -> float:
-    import os
-
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
@@ -254,6 +255,9 @@ WORKLOADS: dict[str, Workload] = {
     'pipelined': Workload('pipelined calls', pipelined),
     'typed': Workload('typed unary call by a stub', typed),
     'stream': Workload('items of a stream', stream),
+    'start': Workload('start, first call, and end', start, most=10),
+    # Before numpy is there, of which an actor of uActor would have a copy.
+    'memory': Workload('memory of one more actor', memory, 'MiB', most=5),
     **{
         f'argument-{label}': Workload(
             f'array of {label.replace("_", " ")} as an argument', argument_of(size)
@@ -266,8 +270,6 @@ WORKLOADS: dict[str, Workload] = {
         )
         for label, size in SIZES.items()
     },
-    'start': Workload('start, first call, and end', start, most=10),
-    'memory': Workload('memory of one more actor', memory, 'MiB', most=5),
     'wakeups': Workload('wake-ups of an idle actor and client', wakeups, '/s', most=1),
     'idle': Workload('CPU time of 200 idle actors', idle, 's/s', most=1),
 }

@@ -261,15 +261,15 @@ class Requests:
     """Reads requests as they come: most of them call the method that the one before has called."""
 
     def __init__(self) -> None:
-        self._part = b''  # that says what was called
-        self._size = _LONGEST + 1  # of it; there is none yet
-        self._handle = self._method = ''
+        # What said which method was called, its size, handle and method. None was called yet.
+        self._last = b'', _LONGEST + 1, '', ''
 
     def read(self, message: bytes | bytearray) -> Request | None:
         """Return what :func:`read_request` does."""
+        part, size, handle, method = self._last
         length = len(message)
-        end = length - self._size
-        if 4 <= end <= 9 and message.endswith(self._part) and type(message) is bytes:
+        end = length - size
+        if 4 <= end <= 9 and message.endswith(part) and type(message) is bytes:
             first, number, field, size = _HEAD.unpack_from(message)
             if first == _ID and number < _SHORT and field == _CALL and size == length - 4 < _SHORT:
                 # What stands between is whole scalars: so the part begins where it seems to.
@@ -277,16 +277,16 @@ class Requests:
                     head, value = _two.unpack_from(message, 4)
                     if head == _OF_TWO and value & _MARKS == _IN_TWO:
                         value = value & 127 | value >> 8 << 7
-                        return number, self._handle, self._method, (value,)
+                        return number, handle, method, (value,)
                 else:
                     arguments = _ONE.get(message[4:end])
                     if arguments is not None:
-                        return number, self._handle, self._method, arguments
+                        return number, handle, method, arguments
         found = read_request(message)
         if found is not None:
-            _, self._handle, self._method, _ = found
-            self._part = called(self._handle, self._method)
-            self._size = len(self._part)
+            _, handle, method, _ = found
+            part = called(handle, method)
+            self._last = part, len(part), handle, method
         return found
 
 
