@@ -255,9 +255,6 @@ WORKLOADS: dict[str, Workload] = {
     'pipelined': Workload('pipelined calls', pipelined),
     'typed': Workload('typed unary call by a stub', typed),
     'stream': Workload('items of a stream', stream),
-    'start': Workload('start, first call, and end', start, most=10),
-    # Before numpy is there, of which an actor of uActor would have a copy.
-    'memory': Workload('memory of one more actor', memory, 'MiB', most=5),
     **{
         f'argument-{label}': Workload(
             f'array of {label.replace("_", " ")} as an argument', argument_of(size)
@@ -270,6 +267,8 @@ WORKLOADS: dict[str, Workload] = {
         )
         for label, size in SIZES.items()
     },
+    'start': Workload('start, first call, and end', start, most=10),
+    'memory': Workload('memory of one more actor', memory, 'MiB', most=5),
     'wakeups': Workload('wake-ups of an idle actor and client', wakeups, '/s', most=1),
     'idle': Workload('CPU time of 200 idle actors', idle, 's/s', most=1),
 }

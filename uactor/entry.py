@@ -59,14 +59,21 @@ def prepare() -> None:
     load_all()
     descriptors()
     auth.proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
+    write_lines()
+
+
+def write_lines() -> None:
+    """Write each line to standard output at once. A daemon has none."""
+    out: Any = sys.stdout
+    if out is not None and not out.line_buffering:
+        out.reconfigure(line_buffering=True)
 
 
 def main(lifeline: socket.socket) -> NoReturn:
     """Be the actor process at the other end of ``lifeline``."""
     lifeline.set_inheritable(False)
     at_fork(in_child=lifeline.close)  # which would keep it open for the owner to see
-    if sys.stdout is not None:  # as it is in a daemon
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    write_lines()
     host = _begin(lifeline)
     if host is None:
         leave(1)
