@@ -65,6 +65,10 @@ class Numbering(Protocol):
         """Return the number of a class or function; None for what has to travel in full."""
         ...
 
+    def numbered(self, cls: type) -> int | None:
+        """Return the number that a class has got; None while it has none."""
+        ...
+
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
         """Return the definitions that have to go along with a message that has such numbers."""
         ...
@@ -101,6 +105,11 @@ class Definitions:
         if known is not None and known.state == state:
             return known.number
         return self._define(value, state)
+
+    def numbered(self, cls: type) -> int | None:
+        """See :class:`Numbering`."""
+        sent = self._sent.get(id(cls))
+        return sent.number if sent is not None and sent.reference() is cls else None
 
     def _define(self, value: Any, state: Any) -> int | None:
         if len(self._by_number) >= _MOST:

@@ -200,6 +200,17 @@ class _NumberPickler(_NamePickler):
         self._definitions = definitions
         self._numbers = numbers
 
+    def reducer_override(self, obj: Any) -> Any:
+        """See :class:`_NamePickler`. Most that it is asked about has a number."""
+        if isinstance(obj, type):
+            number = self._definitions.numbered(obj)
+            if number is not None:
+                self._numbers[number] = None
+                return defined, (number,)
+        elif obj is defined:
+            return NotImplemented
+        return super().reducer_override(obj)
+
     def unnamed(self, obj: Any) -> Any:
         """See :class:`_NamePickler`."""
         if not isinstance(obj, TypeVar):

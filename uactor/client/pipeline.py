@@ -254,6 +254,12 @@ class Defining:
             self.known = self._pipeline.definitions
         return None if self.known is None else self.known.number(value)
 
+    def numbered(self, cls: type) -> int | None:
+        """See :class:`uactor.definitions.Numbering`."""
+        if self.known is None:
+            self.known = self._pipeline.definitions
+        return None if self.known is None else self.known.numbered(cls)
+
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
         """See :class:`uactor.definitions.Numbering`."""
         return () if self.known is None else self.known.to_send(numbers)
