@@ -211,6 +211,18 @@ class CustomizedActor(Greeter):
 class DerivedCustomizedActor(CustomizedActor): ...
 
 
+def test_a_proxy_class_can_hide_a_method_by_none() -> None:
+    class HidingProxy(uactor.ActorProxy):
+        secret = None
+
+    class Hiding(uactor.Actor):
+        proxy_class = HidingProxy
+
+        def secret(self) -> None: ...
+
+    assert Hiding.proxy_class.secret is None  # type: ignore[attr-defined]  # made at runtime
+
+
 def test_custom_manager_and_proxy_classes_are_used_and_inherited() -> None:
     with DerivedCustomizedActor('Grace') as actor:
         assert isinstance(actor, PersonalProxy)

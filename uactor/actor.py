@@ -225,11 +225,7 @@ def _proxy_class(
     cls: type[Actor], exposed: tuple[str, ...], mapping: Mapping[str, str]
 ) -> type[ActorProxy]:
     base = cls.proxy_class
-    members = {
-        name: proxy_member(cls, name)
-        for name in exposed
-        if (own := _own(base, name)) is None or is_generated(own)
-    }
+    members = {name: proxy_member(cls, name) for name in exposed if not _is_taken(base, name)}
     members.update(
         __module__=cls.__module__,
         __qualname__=f'{cls.__qualname__}.proxy_class',
@@ -241,9 +237,15 @@ def _proxy_class(
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
 
 
-def _own(cls: type, name: str) -> Any:
-    """Return what a class has under a name; not getattr(), which also finds ``type.mro``."""
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+def _is_taken(cls: type, name: str) -> bool:
+    """Tell whether a class has under a name what is not generated.
+
+    Not by getattr(), which finds ``__call__`` and ``mro`` in the class of a class.
+    """
+    for base in cls.__mro__:
+        if name in vars(base):
+            return not is_generated(vars(base)[name])
+    return False
 
 
 def _manager_class(cls: type[Actor]) -> type[ActorManager]:
@@ -251,10 +253,9 @@ def _manager_class(cls: type[Actor]) -> type[ActorManager]:
     namespace = {'__module__': cls.__module__, '__qualname__': name}
     manager_class: type[ActorManager] = type(name, (cls.manager_class,), namespace)
     for base in reversed(cls.__mro__):
-        proxies = vars(base).get('_proxies_') or {}
-        if proxies is PROXIES:  # all managers know them
+        if base is Actor:  # all managers know the standard ones
             continue
-        for typeid, proxytype in proxies.items():
+        for typeid, proxytype in (vars(base).get('_proxies_') or {}).items():
             if typeid in _RESERVED:
                 raise TypeError(f'{cls.__qualname__}._proxies_: the typeid {typeid!r} is reserved')
             known = manager_class.registered(typeid)

@@ -383,15 +383,6 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
     The value may be :class:`Pickled`.
     """
     length = len(message)
-    if 6 <= length <= 7 and type(message) is bytes and message[0] == _ID and message[1] < _SHORT:
-        if length == 6:
-            found = _ONE.get(message[2:])
-            if found is not None:
-                return message[1], found[0]
-        elif length == 7:
-            head, value = _two.unpack_from(message, 2)
-            if head == _OF_TWO and value & _MARKS == _IN_TWO:
-                return message[1], value & 127 | value >> 8 << 7
     if not 6 <= length <= _LONGEST or message[0] != _ID:
         return None
     if isinstance(message, bytearray):

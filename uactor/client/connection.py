@@ -143,16 +143,13 @@ class Connection:
         if data is not None:
             if usually:
                 part = usual.called(handle, method)
-                return self._usual(session, part, usual.pickled(data), resolve)
+                answer = session.call(part, usual.pickled(data))
+                return self._answered(answer, session, resolve)
             message.arguments.data = data
         message.handle, message.method = handle, method
         message.accept_pickle = session.serializer != 'native'
         _put_context(message, timeout, outer)
         return self._result(session, request, resolve)
-
-    def _usual(self, session: Session, part: bytes, arguments: bytes, resolve: Resolve) -> Any:
-        """Make a call by a usual message; see :mod:`uactor.usual`."""
-        return self._answered(session.call(part, arguments), session, resolve)
 
     def _answered(
         self, answer: pb.SessionResponse | tuple[int, Any], session: Session, resolve: Resolve

@@ -56,7 +56,7 @@ def capture() -> Surroundings:
         argv=list(sys.argv),
         directory=_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
-        filters=[_named(entry) for entry in warnings.filters],
+        filters=_filters(),
         loggers={name: copy for name, copy in loggers.items() if copy != _usual(name)},
         log_disabled=logging.Logger.manager.disable,
     )
@@ -69,7 +69,7 @@ def apply(surroundings: Surroundings) -> None:
     if surroundings.directory is not None and surroundings.directory != _directory():
         os.chdir(surroundings.directory)
     multiprocessing.current_process().authkey = surroundings.authkey
-    if [_named(entry) for entry in warnings.filters] != surroundings.filters:
+    if _filters() != surroundings.filters:
         _filter([], surroundings)
     # Both make all loggers forget what they are enabled for, which takes time.
     if logging.Logger.manager.disable != surroundings.log_disabled:
@@ -85,7 +85,7 @@ def apply(surroundings: Surroundings) -> None:
 
 def apply_again(surroundings: Surroundings) -> None:
     """Take over what depends on modules, now that those of the actor are imported."""
-    before = [_named(entry) for entry in warnings.filters]
+    before = _filters()
     if before == surroundings.filters:
         return
     own = [_known(entry) for entry in before if entry not in surroundings.filters]
@@ -97,6 +97,11 @@ def _filter(own: list[Any], surroundings: Surroundings) -> None:
     taken = [entry for entry in map(_known, surroundings.filters) if entry is not None]
     warnings.resetwarnings()  # also makes modules forget what they have warned of
     warnings.filters.extend([*own, *taken])  # type: ignore[attr-defined]  # it is a list
+
+
+def _filters() -> list[Any]:
+    """Return the filters of warnings of this process."""
+    return [_named(entry) for entry in warnings.filters]
 
 
 def _named(entry: Any) -> tuple[Any, ...]:
