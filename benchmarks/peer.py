@@ -18,6 +18,7 @@ class Work:
     def __init__(self) -> None:
         self.limit = 7
         self._items = list(range(100))
+        self._arrays: dict[int, Any] = {}
 
     def add(self, number: int) -> int:
         return number + 1
@@ -27,8 +28,10 @@ class Work:
         return len(data)
 
     def give(self, size: int) -> Any:
-        """Return something large."""
-        return array(size)
+        """Return something large, which is there already: to make it is no peer's doing."""
+        if size not in self._arrays:
+            self._arrays[size] = array(size)
+        return self._arrays[size]
 
     def items(self) -> list[int]:
         return self._items

@@ -274,6 +274,60 @@ def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it()
         )
 
 
+# --- attributes ----------------------------------------------------------------------------------
+
+
+def reading(number: int, handle: str, name: str) -> pb.SessionRequest:
+    get = pb.GetAttributeRequest(handle=handle, name=name, accept_pickle=True)
+    return pb.SessionRequest(id=number, get_attribute=get)
+
+
+@given(numbers, texts, texts)
+def test_a_request_for_an_attribute_is_what_protobuf_reads(
+    number: int, handle: str, name: str
+) -> None:
+    message = usual.request(number, usual.attribute(handle, name), None)
+    assert pb.SessionRequest.FromString(message) == reading(number, handle, name)
+
+
+@pytest.mark.parametrize('handle', ['', 'a.0'])
+def test_a_request_for_an_attribute_is_read_by_hand(handle: str) -> None:
+    message = usual.request(5, usual.attribute(handle, 'level'), None)
+    for form in (message, bytearray(message)):  # it comes as either
+        assert usual.read_attribute(form) == (5, handle, 'level')
+
+
+@pytest.mark.parametrize(
+    'request_',
+    [
+        pb.SessionRequest(),
+        pb.SessionRequest(id=1, get_attribute=pb.GetAttributeRequest(name='level')),
+        pb.SessionRequest(
+            id=1,
+            get_attribute=pb.GetAttributeRequest(
+                name='level', accept_pickle=True, context=pb.CallContext(path=['a/b C.d'])
+            ),
+        ),
+        pb.SessionRequest(
+            id=1, releases=['x'], get_attribute=reading(1, '', 'level').get_attribute
+        ),
+        reading(200, '', 'level'),
+        reading(1, '', 'level' * 30),
+        call(1, 'a.0', 'add', (1,)),
+    ],
+    ids=lambda request: str(request).replace('\n', ' ')[:60],
+)
+def test_other_requests_for_attributes_are_left_to_protobuf(request_: pb.SessionRequest) -> None:
+    assert usual.read_attribute(request_.SerializeToString()) is None
+
+
+@given(damaged(st.builds(lambda number: reading(number, 'a.0', 'x').SerializeToString(), numbers)))
+def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(message: bytes) -> None:
+    found = usual.read_attribute(message)
+    if found is not None:
+        assert pb.SessionRequest.FromString(message) == reading(*found)
+
+
 # --- responses -----------------------------------------------------------------------------------
 
 

@@ -167,7 +167,7 @@ def importable(obj: Any) -> bool:
 def _is_registered(module_name: str) -> bool:
     """Tell whether the user has told cloudpickle to send this module's contents by value."""
     registered = cloudpickle.list_registry_pickle_by_value()
-    return any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
+    return bool(registered) and any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
 
 
 class _NamePickler(pickle.Pickler):

@@ -294,6 +294,9 @@ class Connection:
     def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
         """Read an attribute; see :class:`uactor.local.Connection`."""
         session = self._link.session()
+        if session.serializer != 'native' and calls.current() is None and not self._link.pending:
+            answer = session.call(usual.attribute(handle, name), None)
+            return self._answered(answer, session, resolve)
         get = pb.GetAttributeRequest(
             handle=handle,
             name=name,

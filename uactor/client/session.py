@@ -201,10 +201,10 @@ class Session:
             raise
         return response
 
-    def call(self, part: bytes, arguments: bytes) -> pb.SessionResponse | tuple[int, Any]:
-        """Make a call by a usual message, and return what :func:`usual.read_result` does.
+    def call(self, part: bytes, arguments: bytes | None) -> pb.SessionResponse | tuple[int, Any]:
+        """Make a request by a usual message, and return what :func:`usual.read_result` does.
 
-        Or the response, if that is not usual.
+        Or the response, if that is not usual. See :func:`usual.request`.
 
         :raises ActorDiedError: when the actor ends meanwhile.
         """

@@ -29,6 +29,7 @@ class Answers:
 
     :param by_value: whether the client takes classes and functions by value.
     :ivar read_usual: returns the usual call that a message is; None for any other one.
+    :ivar read_attribute: returns the attribute that a usual message reads; None for any other one.
     :ivar brief: classes whose instances can go together with other results, whatever they are.
     """
 
@@ -41,7 +42,9 @@ class Answers:
         self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
         self._limit = host.max_message_size
         self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
-        self.read_usual = usual.Requests().read if host.exchange.pickles else _no_request
+        pickles = host.exchange.pickles
+        self.read_usual = usual.Requests().read if pickles else _no_request
+        self.read_attribute = usual.read_attribute if pickles else _no_request
         self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
 
     def call(
@@ -72,6 +75,22 @@ class Answers:
                 gate.running.pop()
                 if gate.closed:
                     gate.note_end()
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            response = pb.SessionResponse(id=number)
+            self.fail(caller, True, response, error)
+        return response
+
+    def attribute(
+        self, caller: Caller, number: int, handle: str, name: str
+    ) -> pb.SessionResponse | bytes:
+        """Read an attribute, as a usual message asks for, and return the response.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        try:
+            with self._gate:
+                value, typeid = self._host.exchange.attribute(caller, handle, name)
+                return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             response = pb.SessionResponse(id=number)
             self.fail(caller, True, response, error)
@@ -188,7 +207,7 @@ class Answers:
         return failure
 
 
-def _no_request(message: bytes) -> usual.Request | None:
+def _no_request(message: bytes) -> None:
     """Leave all messages to Protobuf, where no pickles are taken."""
     return None
 

@@ -148,9 +148,13 @@ class Exchange:
         by_value: bool = False,
     ) -> None:
         """Read the attribute that a request names and put its value into ``result``."""
-        self._table.use(request.handle)
-        value, typeid = self._dispatcher.get_attribute(caller, request.handle, request.name)
+        value, typeid = self.attribute(caller, request.handle, request.name)
         self.encode(caller, value, typeid, request.accept_pickle, result, by_value)
+
+    def attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
+        """Read an attribute; return its value and typeid, or ''."""
+        self._table.use(handle)
+        return self._dispatcher.get_attribute(caller, handle, name)
 
     def set_attribute(self, caller: Caller, request: pb.SetAttributeRequest) -> None:
         """Write the attribute that a request names."""

@@ -169,6 +169,10 @@ class _Session:
                         self._note_arrival()
                     number, handle, method, arguments = call  # faster than with a star
                     response = answering.call(caller, number, handle, method, arguments)
+                elif (attribute := answering.read_attribute(message)) is not None:
+                    if self._unsure is not None:
+                        self._note_arrival()
+                    response = answering.attribute(caller, *attribute)
                 else:
                     request = self._read(message)
                     kind = self._take(request)
