@@ -394,3 +394,72 @@ def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: byte
     except DecodeError:
         pytest.fail('Protobuf does not read it')
     assert read.SerializeToString() == expected.SerializeToString()
+
+
+# --- items of streams ----------------------------------------------------------------------------
+
+
+def an_item(number: int, value: Any) -> pb.SessionResponse:
+    response = pb.SessionResponse(id=number)
+    values.put(response.item, value)
+    return response
+
+
+@given(numbers, scalars)
+def test_a_usual_item_is_what_protobuf_writes(number: int, value: Any) -> None:
+    assert usual.item(number, value) == an_item(number, value).SerializeToString()
+
+
+@given(numbers, scalars)
+def test_a_usual_item_is_read_by_hand(number: int, value: Any) -> None:
+    found = usual.read_item(an_item(number, value).SerializeToString())
+    assert found == (number, value)
+    assert type(found[1]) is type(value)
+
+
+@given(numbers, st.lists(small))
+def test_a_small_pickle_as_an_item_is_read_by_hand(number: int, value: list[int]) -> None:
+    found = usual.read_item(an_item(number, value).SerializeToString())
+    assert found is not None
+    assert found[0] == number
+    assert pickle.loads(found[1].data) == value
+
+
+@pytest.mark.parametrize('value', [2**63, '\ud800', 'x' * 2 * usual.MOST, []])
+def test_other_items_are_left_to_protobuf(value: Any) -> None:
+    assert usual.item(1, value) is None
+
+
+@pytest.mark.parametrize(
+    'response',
+    [
+        pb.SessionResponse(),
+        pb.SessionResponse(id=1),
+        pb.SessionResponse(id=200),
+        pb.SessionResponse(id=1, end=pb.StreamEnd()),
+        pb.SessionResponse(id=1, item=pb.Value(handle=pb.Handle(id='x'))),
+        pb.SessionResponse(id=1, item=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
+        pb.SessionResponse(id=1, result=pb.Value(int64=1)),
+    ],
+    ids=lambda response: str(response).replace('\n', ' ')[:60],
+)
+def test_other_responses_are_no_usual_items(response: pb.SessionResponse) -> None:
+    assert usual.read_item(response.SerializeToString()) is None
+
+
+@given(damaged(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
+def test_what_is_read_of_an_item_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+    found = usual.read_item(message)
+    if found is None:
+        return
+    number, value = found
+    expected = pb.SessionResponse(id=number)
+    if isinstance(value, usual.Pickled):
+        expected.item.pickle.data = bytes(value.data)
+    else:
+        assert values.put_scalar(expected.item, value)
+    try:
+        read = pb.SessionResponse.FromString(message)
+    except DecodeError:
+        pytest.fail('Protobuf does not read it')
+    assert read.SerializeToString() == expected.SerializeToString()

@@ -35,8 +35,10 @@ _double = struct.Struct('<d')
 NUMBERED = b'\x08'
 """What a message with a number begins with."""
 
-# Fields, as what they hold begins with. A scalar is an argument, or the result.
+# Fields, as what they hold begins with. A scalar is an argument, or the result; an item of a stream
+# is where the result would be.
 _ID, _CALL, _ATTRIBUTE, _ARGUMENTS, _DATA, _SCALAR = 0x08, 0x2A, 0x32, 0x2A, 0x0A, 0x1A
+_RESULT, _ITEM = b'\x1a', b'\x32'
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 _SHORT = 1 << 7
@@ -393,6 +395,15 @@ def result(number: int, value: Any) -> bytes | None:
     return b'%b\x1a%b%b' % (_numbered(number), varint(len(body)), body)
 
 
+def item(number: int, value: Any) -> bytes | None:
+    """Return a response with an item of a stream; None when ``value`` is none that is usual."""
+    found = result(number, value)
+    if found is None:
+        return None
+    at = len(_numbered(number))
+    return found[:at] + _ITEM + found[at + 1 :]
+
+
 class Pickled:
     """What a response has a pickle of.
 
@@ -454,3 +465,17 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
     except (IndexError, UnicodeDecodeError, _Unusual):
         return None
     return (number, Pickled(memoryview(message)[at:])) if at + size == length else None
+
+
+def read_item(message: bytes | bytearray) -> tuple[int, Any] | None:
+    """Return the number and value of an item; None for one that is not usual, or no item.
+
+    The value is one of those of :func:`read_result`.
+    """
+    at = 2
+    while at < len(message) and message[at - 1] >= _SHORT:
+        at += 1
+    if message[at : at + 1] != _ITEM:
+        return None
+    message = bytes(message)
+    return read_result(message[:at] + _RESULT + message[at + 1 :])

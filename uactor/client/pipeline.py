@@ -424,14 +424,16 @@ class Pipeline:
                 self._send_all(session)
 
     def _take_message(self, message: bytes) -> None:
-        found = usual.read_result(message)
+        found, more = usual.read_result(message), False
+        if found is None:
+            found, more = usual.read_item(message), True
         if found is None:
             self._take(pb.SessionResponse.FromString(message))
             return
         number, value = found
-        pending = self._pending.pop(number, None)
+        pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
-            self._answered += pending.take(number, value, more=False)
+            self._answered += pending.take(number, value, more)
 
     def _take(self, response: pb.SessionResponse) -> None:
         number, more = response.id, response.HasField('item')

@@ -111,13 +111,29 @@ class Answers:
         return self._encode(caller, number, value, typeid, pickles)
 
     def _encode(
-        self, caller: Caller, number: int, value: Any, typeid: str, pickles: bool
+        self,
+        caller: Caller,
+        number: int,
+        value: Any,
+        typeid: str,
+        pickles: bool,
+        is_item: bool = False,
     ) -> pb.SessionResponse:
         response = pb.SessionResponse(id=number)
-        exchange = self._host.exchange
-        exchange.encode(caller, value, typeid, pickles, response.result, self.by_value)
+        place = response.item if is_item else response.result
+        self._host.exchange.encode(caller, value, typeid, pickles, place, self.by_value)
         self.check_size(caller, response)
         return response
+
+    def item(
+        self, caller: Caller, number: int, value: Any, typeid: str, pickles: bool
+    ) -> pb.SessionResponse | bytes:
+        """Return the response with an item of a stream; see :meth:`encode`."""
+        if not typeid and self._limit < 0 and caller.is_waiting:
+            answer = usual.item(number, value)
+            if answer is not None:
+                return answer
+        return self._encode(caller, number, value, typeid, pickles, is_item=True)
 
     def is_brief(self, value: Any) -> bool:
         """Tell whether a result can go together with others."""

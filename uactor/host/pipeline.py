@@ -279,16 +279,16 @@ class Pipeline:
             or (self._spread_until and self._spread_until > time.monotonic())
         )
 
-    def send(self, response: pb.SessionResponse) -> None:
+    def send(self, number: int, response: pb.SessionResponse | bytes) -> None:
         """Send a response that is not the last one of its request."""
-        if response.id in self.calls:
-            self._put_message(response)
-        else:
-            self.host.exchange.take_back(self.caller, response)
+        self._answer(number in self.calls, response)
 
     def end(self, number: int, response: pb.SessionResponse | bytes) -> None:
         """Send the last response of a request."""
-        known = self.calls.pop(number, None) is not None
+        self._answer(self.calls.pop(number, None) is not None, response)
+
+    def _answer(self, known: bool, response: pb.SessionResponse | bytes) -> None:
+        """Send a response if there is somebody to be told."""
         if isinstance(response, bytes):
             if known:
                 self._put(response)

@@ -522,13 +522,9 @@ class StreamCall(MethodCall):
     def _send(self, item: Any) -> None:
         with self._lock:
             self._credit -= 1
-        pipeline, response = self._pipeline, pb.SessionResponse(id=self._number)
-        pipeline.host.exchange.encode(
-            *(self.caller, item, self._typeid, self._pickles, response.item),
-            pipeline.answers.by_value,
-        )
-        pipeline.answers.check_size(self.caller, response)
-        pipeline.send(response)
+        number, answers = self._number, self._pipeline.answers
+        response = answers.item(self.caller, number, item, self._typeid, self._pickles)
+        self._pipeline.send(number, response)
 
     def _close(self, error: BaseException | None) -> None:
         """Close the iterator, and then end."""
