@@ -6,6 +6,9 @@ import contextlib
 import select
 import socket
 import struct
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -523,6 +526,24 @@ def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
         theirs.sendall(said)
         with pytest.raises(CallEnd, match='speaks no HTTP/2'):
             GrpcCall(ours, PATH, 'somewhere', timeout=30)
+
+
+def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> None:
+    code = f"""
+        import signal, socket
+        from uactor.client.http2 import CallEnd, GrpcCall
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        ours, theirs = socket.socketpair()
+        theirs.sendall({frames.SettingsFrame().serialize()!r})
+        call = GrpcCall(ours, {PATH!r}, 'somewhere', timeout=30)
+        theirs.close()
+        try:
+            call.send(b'x')
+        except CallEnd:
+            print('gone')
+    """
+    command = [sys.executable, '-c', textwrap.dedent(code)]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == b'gone\n'
 
 
 def test_who_says_nothing_is_not_waited_for() -> None:
