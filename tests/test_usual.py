@@ -378,22 +378,26 @@ def test_other_responses_are_left_to_protobuf(response: pb.SessionResponse) -> N
     assert usual.read_result(response.SerializeToString()) is None
 
 
-@given(damaged(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
-def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    found = usual.read_result(message)
+def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> None:
+    """Check that what was read by hand, if anything, is what Protobuf reads in that place."""
     if found is None:
         return
     number, value = found
     expected = pb.SessionResponse(id=number)
     if isinstance(value, usual.Pickled):
-        expected.result.pickle.data = bytes(value.data)
+        getattr(expected, place).pickle.data = bytes(value.data)
     else:
-        assert values.put_scalar(expected.result, value)
+        assert values.put_scalar(getattr(expected, place), value)
     try:
         read = pb.SessionResponse.FromString(message)
     except DecodeError:
         pytest.fail('Protobuf does not read it')
     assert read.SerializeToString() == expected.SerializeToString()
+
+
+@given(damaged(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
+def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+    check_reading(usual.read_result(message), message, 'result')
 
 
 # --- items of streams ----------------------------------------------------------------------------
@@ -449,17 +453,4 @@ def test_other_responses_are_no_usual_items(response: pb.SessionResponse) -> Non
 
 @given(damaged(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_an_item_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    found = usual.read_item(message)
-    if found is None:
-        return
-    number, value = found
-    expected = pb.SessionResponse(id=number)
-    if isinstance(value, usual.Pickled):
-        expected.item.pickle.data = bytes(value.data)
-    else:
-        assert values.put_scalar(expected.item, value)
-    try:
-        read = pb.SessionResponse.FromString(message)
-    except DecodeError:
-        pytest.fail('Protobuf does not read it')
-    assert read.SerializeToString() == expected.SerializeToString()
+    check_reading(usual.read_item(message), message, 'item')
