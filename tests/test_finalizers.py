@@ -137,6 +137,27 @@ def test_what_has_been_seen_to_is_not_kept() -> None:
     reaper.closed()
 
 
+def test_an_interrupt_before_its_thread_has_started_does_not_stop_a_reaper(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == 'uactor-reaper':
+            raise KeyboardInterrupt
+        start(thread)
+
+    reaper, done = Reaper(), threading.Event()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, 'start', interrupted)
+        reaper.opened()
+    reaper.opened()
+    reaper.put(done.set)
+    assert done.wait(10)
+    reaper.closed()
+    reaper.closed()
+
+
 def test_a_hold_ends_with_the_last_proxy_of_its_object(holder: Any) -> None:
     item = holder.items(1)[0]
     copy = pickle.loads(pickle.dumps(item))

@@ -633,7 +633,7 @@ def test_first_starts_of_several_threads_share_a_template() -> None:
 def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
     body = """
     import random, signal
-    from tests.support import Actor, descendants, eventually
+    from tests.support import Actor, descendants, eventually, is_running
 
     class Child(Actor):
         def pid(self):
@@ -649,13 +649,17 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
                 Child()
         except KeyboardInterrupt:
             interrupts += 1
+        except RuntimeError as error:
+            # The waits of threading raise it when they are interrupted at a bad moment.
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            interrupts += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
-    eventually(lambda: not [process for process in descendants() if process.status() != 'zombie'])
+    eventually(lambda: not any(is_running(process.pid) for process in descendants()))
     child = Child()
-    say(child.pid() > 0)
-    say(sum(process.status() == 'zombie' for process in descendants()))
+    eventually(lambda: [process.pid for process in descendants()] == [child.pid()])
+    say('nothing is left')
     """
     with Peer(body, stderr=subprocess.DEVNULL) as owner:
-        assert owner.hear() == 'True'
-        assert owner.hear() == '0'
+        assert owner.hear() == 'nothing is left'
         assert owner.end() == 0

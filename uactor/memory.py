@@ -169,9 +169,10 @@ class Pool:
         """See to it that what is idle is freed after a while."""
         if self._thread is not None:
             return
-        self._thread = threading.Thread(target=self._watch, name='uactor-memory', daemon=True)
+        thread = threading.Thread(target=self._watch, name='uactor-memory', daemon=True)
         try:
-            self._thread.start()
+            thread.start()
+            self._thread = thread
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('idle memory is kept: %s', error)
 

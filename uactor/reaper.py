@@ -42,8 +42,9 @@ class Reaper:
         with self._lock:
             self._open += 1
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name='uactor-reaper', daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name='uactor-reaper', daemon=True)
+                thread.start()
+                self._thread = thread  # only now: an interrupt may come before it has started
 
     def closed(self) -> None:
         """Let the thread end when nothing is left open."""
