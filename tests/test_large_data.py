@@ -283,7 +283,9 @@ def test_memory_is_given_back_and_used_again(near: Any) -> None:
         return [segments(os.getpid()), segments(near.pid())]
 
     first = call()
-    assert all(call() == first for _ in range(20))
+    for _ in range(20):
+        # What others have left idle is freed meanwhile; what is new was not used again.
+        assert all(now <= before for now, before in zip(call(), first, strict=True))
 
 
 @pytest.mark.parametrize('kind', [bytes, bytearray])
