@@ -19,6 +19,7 @@ import uactor
 from tests.support import Actor, eventually
 from tests.workshop import Workshop
 from uactor import auth
+from uactor.host.objects import ObjectTable
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -401,3 +402,23 @@ def test_a_proxy_in_an_exception_is_released_with_it(shop: Any) -> None:
         shop.fail_with_own()
     gc.collect()
     eventually(lambda: shop.shared() == 0)
+
+
+def test_leases_end_even_if_at_first_there_was_no_thread_to_end_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == 'uactor-leases':
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    table = ObjectTable(lambda value, typeid: (frozenset(), {}))
+    entry = table.share([], 'list', 'client')
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match='new thread'):
+        patch.setattr(threading.Thread, 'start', refused)
+        table.lease([entry.id], 0.01)
+    table.lease([entry.id], 0.01)
+    eventually(lambda: not table.leases)
+    assert entry.holds == {'client': 1}

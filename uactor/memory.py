@@ -172,7 +172,7 @@ class Pool:
         thread = threading.Thread(target=self._watch, name='uactor-memory', daemon=True)
         try:
             thread.start()
-            self._thread = thread
+            self._thread = thread  # only now: an interrupt may come before it has started
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('idle memory is kept: %s', error)
 

@@ -272,8 +272,8 @@ class ObjectTable:
         with self._lock:
             self.leases[lease_id] = _Lease(ids, seconds, time.monotonic() + seconds)
             if not self._sweeping:
-                self._sweeping = True
                 threading.Thread(target=self._sweep, name='uactor-leases', daemon=True).start()
+                self._sweeping = True  # only now: there may be no thread to be had
             self._expiry.notify()
 
     def _end_lease(self, lease_id: str) -> list[Entry | None]:
