@@ -443,6 +443,7 @@ def test_other_items_are_left_to_protobuf(value: Any) -> None:
         pb.SessionResponse(id=1, end=pb.StreamEnd()),
         pb.SessionResponse(id=1, item=pb.Value(handle=pb.Handle(id='x'))),
         pb.SessionResponse(id=1, item=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
+        pb.SessionResponse(id=1, item=pb.Value(bytes=bytes(2 * usual.MOST))),
         pb.SessionResponse(id=1, result=pb.Value(int64=1)),
     ],
     ids=lambda response: str(response).replace('\n', ' ')[:60],

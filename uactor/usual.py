@@ -38,7 +38,7 @@ NUMBERED = b'\x08'
 # Fields, as what they hold begins with. A scalar is an argument, or the result; an item of a stream
 # is where the result would be.
 _ID, _CALL, _ATTRIBUTE, _ARGUMENTS, _DATA, _SCALAR = 0x08, 0x2A, 0x32, 0x2A, 0x0A, 0x1A
-_RESULT, _ITEM = b'\x1a', b'\x32'
+_RESULT, _ITEM = bytes((_SCALAR,)), b'\x32'
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 _SHORT = 1 << 7
@@ -472,10 +472,10 @@ def read_item(message: bytes | bytearray) -> tuple[int, Any] | None:
 
     The value is one of those of :func:`read_result`.
     """
-    at = 2
-    while at < len(message) and message[at - 1] >= _SHORT:
+    at, length = 2, len(message)
+    while at < length and message[at - 1] >= _SHORT:
         at += 1
-    if message[at : at + 1] != _ITEM:
+    if length > _LONGEST or message[at : at + 1] != _ITEM:
         return None
     message = bytes(message)
     return read_result(message[:at] + _RESULT + message[at + 1 :])

@@ -167,7 +167,9 @@ def importable(obj: Any) -> bool:
 def _is_registered(module_name: str) -> bool:
     """Tell whether the user has told cloudpickle to send this module's contents by value."""
     registered = cloudpickle.list_registry_pickle_by_value()
-    return bool(registered) and any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
+    if not registered:  # as nearly always; a generator would take a third of importable()'s time
+        return False
+    return any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
 
 
 class _NamePickler(pickle.Pickler):

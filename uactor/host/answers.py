@@ -76,9 +76,7 @@ class Answers:
                 if gate.closed:
                     gate.note_end()
         except BaseException as error:  # also SystemExit: it is the caller's to see
-            response = pb.SessionResponse(id=number)
-            self.fail(caller, True, response, error)
-        return response
+            return self._failed(caller, number, error)
 
     def attribute(
         self, caller: Caller, number: int, handle: str, name: str
@@ -92,23 +90,34 @@ class Answers:
                 value, typeid = self._host.exchange.attribute(caller, handle, name)
                 return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
-            response = pb.SessionResponse(id=number)
-            self.fail(caller, True, response, error)
+            return self._failed(caller, number, error)
+
+    def _failed(self, caller: Caller, number: int, error: BaseException) -> pb.SessionResponse:
+        """Return the response of a usual request that tells of an error; see :meth:`fail`."""
+        response = pb.SessionResponse(id=number)
+        self.fail(caller, True, response, error)
         return response
 
     def encode(
-        self, caller: Caller, number: int, value: Any, typeid: str, pickles: bool
+        self,
+        caller: Caller,
+        number: int,
+        value: Any,
+        typeid: str,
+        pickles: bool,
+        is_item: bool = False,
     ) -> pb.SessionResponse | bytes:
         """Return the response with a result, in its wire form if it is usual.
 
         :param pickles: whether the client accepts them.
+        :param is_item: whether it is an item of a stream instead.
         :raises Interrupted: when the client has gone meanwhile; nothing is held then.
         """
         if not typeid and self._limit < 0 and caller.is_waiting:
-            answer = usual.result(number, value)
+            answer = usual.item(number, value) if is_item else usual.result(number, value)
             if answer is not None:
                 return answer
-        return self._encode(caller, number, value, typeid, pickles)
+        return self._encode(caller, number, value, typeid, pickles, is_item)
 
     def _encode(
         self,
@@ -124,16 +133,6 @@ class Answers:
         self._host.exchange.encode(caller, value, typeid, pickles, place, self.by_value)
         self.check_size(caller, response)
         return response
-
-    def item(
-        self, caller: Caller, number: int, value: Any, typeid: str, pickles: bool
-    ) -> pb.SessionResponse | bytes:
-        """Return the response with an item of a stream; see :meth:`encode`."""
-        if not typeid and self._limit < 0 and caller.is_waiting:
-            answer = usual.item(number, value)
-            if answer is not None:
-                return answer
-        return self._encode(caller, number, value, typeid, pickles, is_item=True)
 
     def is_brief(self, value: Any) -> bool:
         """Tell whether a result can go together with others."""

@@ -522,9 +522,11 @@ class StreamCall(MethodCall):
     def _send(self, item: Any) -> None:
         with self._lock:
             self._credit -= 1
-        number, answers = self._number, self._pipeline.answers
-        response = answers.item(self.caller, number, item, self._typeid, self._pickles)
-        self._pipeline.send(number, response)
+        pipeline, number = self._pipeline, self._number
+        response = pipeline.answers.encode(
+            *(self.caller, number, item, self._typeid, self._pickles), is_item=True
+        )
+        pipeline.send(number, response)
 
     def _close(self, error: BaseException | None) -> None:
         """Close the iterator, and then end."""
