@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot bench docs corpus
+.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot soak bench docs corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -45,6 +45,10 @@ $(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" \
 		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
+
+# Tests that take minutes, over each transport that they name themselves.
+soak: $(VENV)/.dev  ## Run the long tests: interrupts, kills, fuzzing, frozen programs
+	$(BIN)/python -m pytest -m soak --timeout=3600 tests $(ARGS)
 
 bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, in one run; ARGS='--only call' chooses
 	.venv-bench/bin/python -m benchmarks.run \
