@@ -24,7 +24,7 @@ from uactor.handles import socket_path
 from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import frames
-from uactor.launch.starting import FAILED, READY
+from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
 from uactor.launch.surroundings import apply, apply_again
 from uactor.proxies.base import proxy_for_handle
 from uactor.wire import load_all
@@ -69,10 +69,11 @@ def write_lines() -> None:
         out.reconfigure(line_buffering=True)
 
 
-def main(lifeline: socket.socket) -> NoReturn:
-    """Be the actor process at the other end of ``lifeline``."""
-    lifeline.set_inheritable(False)
-    at_fork(in_child=lifeline.close)  # which would keep it open for the owner to see
+def main(sock: socket.socket) -> NoReturn:
+    """Be the actor process at the other end of a lifeline."""
+    sock.set_inheritable(False)
+    lifeline = Lifeline(sock)
+    hold(lifeline)
     write_lines()
     host = _begin(lifeline)
     if host is None:
@@ -85,9 +86,9 @@ def main(lifeline: socket.socket) -> NoReturn:
     leave(0)
 
 
-def _begin(lifeline: socket.socket) -> Host | None:
+def _begin(lifeline: Lifeline) -> Host | None:
     """Make the actor and tell the owner; return None when there is no actor."""
-    messages = [frames.receive(lifeline) for _ in range(3)]
+    messages = [frames.receive(lifeline.socket) for _ in range(3)]
     surroundings, settings, actor = messages
     if surroundings is None or settings is None or actor is None:
         return None  # the owner has ended
@@ -108,13 +109,13 @@ def _begin(lifeline: socket.socket) -> Host | None:
         host = make_host(actor_class, Settings(**fields))
         host.start()
         host.construct(args, kwargs)
-        answer = READY + pickle.dumps((host.address, host.table.actor_id))
+        answer = READY, pickle.dumps((host.address, host.table.actor_id))
         constructed.append(host)
         _end_on_sigterm(host)
     except BaseException as error:  # also SystemExit: the owner is waiting
-        answer = FAILED + failures.encode(error).SerializeToString()
+        answer = FAILED, failures.encode(error).SerializeToString()
     with contextlib.suppress(OSError):  # the owner has ended
-        frames.send(lifeline, answer)
+        lifeline.tell(*answer)
     return constructed[0] if constructed else None
 
 
@@ -165,15 +166,16 @@ def _never_fork() -> None:
         multiprocessing.set_start_method(method, force=True)
 
 
-def _watch(lifeline: socket.socket, constructed: Sequence[Host]) -> None:
+def _watch(lifeline: Lifeline, constructed: Sequence[Host]) -> None:
     """End when the owner asks for it, or with it: its end of the lifeline closes, anyhow."""
     with contextlib.suppress(OSError):
-        while lifeline.recv(1):
-            pass
+        lifeline.serve()
     if constructed:
         constructed[0].request_stop()
         closed = select.poll()
-        closed.register(lifeline, 0)  # shut down by an owner that is there, it is not closed yet
+        closed.register(
+            lifeline.socket, 0
+        )  # shut down by an owner that is there, it is not closed yet
         closed.poll()
     with contextlib.suppress(RuntimeError):  # there are no threads left to be had
         faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT, exit=True, file=2)  # needs no GIL

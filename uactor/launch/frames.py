@@ -1,7 +1,6 @@
-"""Messages over the lifeline: the socket pair between an owner and its actor process.
+"""Messages of a known number, each behind its length: how a process is told what it is to be.
 
-The owner sends what the process is to be; the process answers once whether its
-actor came to be. After that nothing is sent: either side sees the other end.
+What owner and actor process say to each other afterwards is in :mod:`uactor.launch.lifeline`.
 """
 
 from __future__ import annotations

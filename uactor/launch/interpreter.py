@@ -6,9 +6,12 @@ the interpreter runs a few lines that take everything else from a socket.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping
 
 from uactor.errors import ActorStartError
@@ -33,6 +36,23 @@ ACTOR = 'entry.main(s)'
 """Be an actor process."""
 
 
+class Interpreter(subprocess.Popen[bytes]):
+    """A fresh interpreter, as a child of this process.
+
+    :ivar descriptor: becomes readable when it has ended; None where the system has no such thing.
+    """
+
+    descriptor: int | None = None
+
+    def watch(self) -> None:
+        """Get a descriptor, if this system has them."""
+        if hasattr(os, 'pidfd_open'):
+            with contextlib.suppress(OSError):  # Linux before 5.3, forbidden, or none is left
+                self.descriptor = os.pidfd_open(self.pid)
+                close = weakref.finalize(self, os.close, self.descriptor)
+                close.atexit = False
+
+
 def flags() -> list[str]:
     """Return the options that this interpreter was started with."""
     options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
@@ -45,7 +65,7 @@ def spawn(
     variables: Mapping[bytes, bytes],
     stdout: int | None = None,
     stderr: int | None = None,
-) -> subprocess.Popen[bytes]:
+) -> Interpreter:
     """Start an interpreter at the other end of a socket pair.
 
     :param end: what it is given of the pair; first of all it reads its import path there.
@@ -57,7 +77,7 @@ def spawn(
     """
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
-    return subprocess.Popen(
+    interpreter = Interpreter(
         [sys.executable, *flags(), '-c', START_CODE.format(fd=end.fileno(), run=run)],
         stdin=subprocess.DEVNULL,
         pass_fds=(end.fileno(),),
@@ -65,3 +85,5 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
     )
+    interpreter.watch()
+    return interpreter

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
+import select
 import shutil
 import signal
 import socket
@@ -15,21 +17,59 @@ from typing import Protocol
 
 from uactor.forked import at_fork
 from uactor.launch import frames
+from uactor.launch.lifeline import (
+    ANSWER,
+    FAILED,
+    READY,
+    MessageReader,
+    encode,
+    split_question,
+)
 from uactor.reaper import reaper
 
 log = logging.getLogger(__name__)
 
 _TERM_TIMEOUT = 1.0
+_HANDLING_TIMEOUT_S = 1.0
+"""How long the end of a process waits for what it has told before, such as log records."""
+_READ_BYTES = 1 << 16
 
 no_fork = threading.RLock()
 """Held while this process must not be forked. A child that is forked between the making of a
 lifeline and its registration would keep it open."""
 
+Handler = Callable[['ActorProcess', bytes], 'bytes | None']
+"""Takes what an actor process tells its owner, or what it asks, and then returns the answer."""
+
+_handlers: dict[bytes, Handler] = {}
+_QUESTIONS: set[bytes] = set()
+
+
+def on_message(kind: bytes, handler: Handler) -> None:
+    """Have ``handler`` take the messages of a kind, those of one process in their order.
+
+    It runs on a thread of that process. What it raises is logged.
+    """
+    _handlers[kind] = handler
+
+
+def on_question(kind: bytes, handler: Handler) -> None:
+    """Have ``handler`` answer the questions of a kind; see :func:`on_message`.
+
+    What it raises is logged, and the answer is empty then.
+    """
+    on_message(kind, handler)
+    _QUESTIONS.add(kind)
+
 
 class Child(Protocol):
-    """A process that this one has started, by itself or through another one."""
+    """A process that this one has started, by itself or through another one.
+
+    :ivar descriptor: becomes readable when it has ended; None where the system has no such thing.
+    """
 
     pid: int
+    descriptor: int | None
 
     def wait(self) -> int:
         """Wait until it has ended and return its exit status, negative for a signal."""
@@ -66,7 +106,10 @@ class ActorProcess:
         self._exited = threading.Event()
         self._exitcode: int | None = None
         self._lock = threading.Lock()
-        self._conversing = threading.Lock()
+        self._sending = threading.Lock()
+        self._answer: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
+        self._told: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
+        self._teller: threading.Thread | None = None
         self._on_exit: list[Callable[[], None]] = []
         self._on_ending: list[Callable[[], None]] = []
         reaper.opened()
@@ -115,23 +158,29 @@ class ActorProcess:
         if self.owned:
             self._process.send_signal(number)  # unless it has ended
 
-    def converse(self, messages: Sequence[bytes]) -> bytes | None:
-        """Send ``messages`` over the lifeline and return the answer, or None if none comes."""
-        with self._conversing:
-            try:
-                for message in messages:
-                    frames.send(self._lifeline, message)
-                return frames.receive(self._lifeline)
-            except OSError as error:
-                log.debug('%s does not listen: %s', self.name, error)
-                return None
+    # --- what it says --------------------------------------------------------------------------
+
+    def begin(self, messages: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+        """Send what the process is to be and return kind and data of its answer.
+
+        None when it ends before it answers.
+        """
+        try:
+            for message in messages:
+                frames.send(self._lifeline, message)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            log.debug('%s does not listen: %s', self.name, error)
+        return self._answer.get()
 
     def _watch(self) -> None:
+        """Take what the process says until it has ended. Runs on a thread of its own."""
+        self._listen()
         exitcode = self._process.wait()
         with self._lock:
             self._exitcode = exitcode
             callbacks, self._on_exit = self._on_exit, []
         self._hang_up()
+        self._answer.put(None)
         if self._directory is not None:  # a killed process leaves its socket behind
             shutil.rmtree(self._directory, ignore_errors=True)
         if exitcode < 0:
@@ -140,13 +189,83 @@ class ActorProcess:
             callback()
         _processes.pop(self.pid, None)
         reaper.closed()
+        if self._teller is not None:
+            self._told.put(None)
+            self._teller.join(_HANDLING_TIMEOUT_S)
         self._exited.set()
 
+    def _listen(self) -> None:
+        """Take messages until the process has ended, or at least its end of the lifeline has.
+
+        A child that the process has left behind may keep that end open. So the process itself is
+        watched too, where the system can do that.
+        """
+        reader, poll = MessageReader(), select.poll()
+        poll.register(self._lifeline, select.POLLIN)
+        if self._process.descriptor is not None:
+            poll.register(self._process.descriptor, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._lifeline.fileno() in ready:
+                data = self._received()
+                if not data:
+                    return
+                for kind, content in reader.feed(data):
+                    self._take(kind, content)
+            elif ready:
+                return
+
+    def _received(self) -> bytes:
+        try:
+            return self._lifeline.recv(_READ_BYTES)
+        except ConnectionResetError:  # it had not read everything when it ended
+            return b''
+
+    def _take(self, kind: bytes, content: bytes) -> None:
+        if kind in (READY, FAILED):
+            self._answer.put((kind, content))
+            return
+        if self._teller is None:
+            self._start_teller()
+        if self._teller is None:
+            self._handle(kind, content)
+        else:
+            self._told.put((kind, content))
+
+    def _start_teller(self) -> None:
+        """Get a thread for what may take long, so that the end of the process is seen at once."""
+        teller = threading.Thread(
+            target=self._handle_told, name=f'uactor-told-{self.name}', daemon=True
+        )
+        try:
+            teller.start()
+        except RuntimeError as error:
+            log.debug('what %s says is handled where it is received: %s', self.name, error)
+        else:
+            self._teller = teller
+
+    def _handle_told(self) -> None:
+        """Handle messages one after the other. Handlers may run code of the user."""
+        while (message := self._told.get()) is not None:
+            self._handle(*message)
+
+    def _handle(self, kind: bytes, content: bytes) -> None:
+        number = b''
+        if kind in _QUESTIONS:
+            number, content = split_question(content)
+        answer: bytes | None = b''
+        try:
+            answer = _handlers[kind](self, content)
+        except BaseException:  # also SystemExit: it is not for this thread
+            log.exception('what %s said could not be handled', self.name)
+        if number:
+            with contextlib.suppress(OSError), self._sending:  # it has ended meanwhile
+                self._lifeline.sendall(encode(ANSWER, number + (answer or b'')))
+
     def _hang_up(self) -> None:
-        """Close the lifeline, once the answer of a process that has ended has been read."""
         with contextlib.suppress(OSError):  # a child that it has left behind may keep its end open
             self._lifeline.shutdown(socket.SHUT_RDWR)
-        with self._conversing:
+        with self._sending:
             self._lifeline.close()
 
     def on_exit(self, callback: Callable[[], None]) -> None:

@@ -17,14 +17,12 @@ from collections.abc import Callable, Sequence
 from uactor.errors import ActorStartError, AddressError
 from uactor.handles import MAX_PATH
 from uactor.launch import interpreter
+from uactor.launch.lifeline import READY
 from uactor.launch.process import ActorProcess, Child, end_all, no_fork
 from uactor.launch.template import TemplateDiedError, templates
 from uactor.wire import environment
 
 log = logging.getLogger(__name__)
-
-READY, FAILED = b'R', b'F'
-"""How the answer of an actor process begins."""
 
 _CHOICE = 'UACTOR_LAUNCH'
 _EXIT_PRIORITY = 20
@@ -72,20 +70,20 @@ def start(
 
     process = _launched(path, made)
     try:
-        reply = process.converse([marshal.dumps(path), *messages])
+        answer = process.begin([marshal.dumps(path), *messages])
     except BaseException:  # KeyboardInterrupt
         process.kill()
         process.join()
         raise
-    if reply is not None and reply[:1] == READY:
-        return process, reply[1:]
+    if answer is not None and answer[0] == READY:
+        return process, answer[1]
     process.end()
-    if reply is None:
+    if answer is None:
         raise ActorStartError(
             f'the process of {name} ended before its actor was constructed '
             f'(exit code {process.exitcode}); what it said is on its standard error'
         )
-    raise decode_failure(reply[1:])
+    raise decode_failure(answer[1])
 
 
 Made = Callable[[Child, socket.socket], ActorProcess]

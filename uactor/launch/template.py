@@ -58,13 +58,14 @@ class Forked:
     """An actor process that a template has forked: no child of this process.
 
     :ivar pid: its process id.
-    :param descriptor: refers to the process, also when its id has gone to another one.
+    :ivar descriptor: refers to the process, also when its id has gone to another one.
     """
 
     def __init__(self, template: Template, pid: int, descriptor: int) -> None:
         self.pid = pid
         self._template = template
-        self._descriptor = descriptor
+        self.descriptor: int | None = descriptor
+        self._pidfd = descriptor
         self._lock = threading.Lock()
         self._close = weakref.finalize(self, os.close, descriptor)
         self._close.atexit = False
@@ -72,7 +73,7 @@ class Forked:
     def wait(self) -> int:
         """Wait until the process has ended and return its exit status, negative for a signal."""
         ended = select.poll()
-        ended.register(self._descriptor, select.POLLIN)
+        ended.register(self._pidfd, select.POLLIN)
         ended.poll()
         with self._lock:
             self._close()
@@ -82,7 +83,7 @@ class Forked:
         """Send a signal to the process unless it has ended."""
         with self._lock, contextlib.suppress(ProcessLookupError):
             if self._close.alive:
-                signal.pidfd_send_signal(self._descriptor, number)
+                signal.pidfd_send_signal(self._pidfd, number)
 
 
 class Template:

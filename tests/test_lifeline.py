@@ -1,0 +1,143 @@
+"""What actor processes and their owners say to each other beside calls."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support import Actor
+from uactor.errors import ActorDiedError
+from uactor.launch import lifeline, process
+from uactor.launch.lifeline import MessageReader, encode
+from uactor.launch.process import ActorProcess
+
+MESSAGES = [(b'a', b''), (b'b', b'x'), (b'c', b'y' * 300), (b'a', b'\0')]
+
+
+@pytest.mark.parametrize('size', [1, 2, 8, 9, 10, 11, 100, 1000])
+def test_messages_are_cut_out_of_bytes_however_they_come(size: int) -> None:
+    data = b''.join(itertools.starmap(encode, MESSAGES))
+    reader = MessageReader()
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    assert [found for part in parts for found in reader.feed(part)] == MESSAGES
+
+
+class Talker(Actor):
+    """Talks to its owner."""
+
+    def tell(self, kind: bytes, *words: bytes) -> None:
+        for word in words:
+            self._lifeline().tell(kind, word)
+
+    def ask(self, kind: bytes, word: bytes) -> bytes:
+        return self._lifeline().ask(kind, word)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    @staticmethod
+    def _lifeline() -> lifeline.Lifeline:
+        found = lifeline.current()
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def told() -> queue.SimpleQueue[bytes]:
+    """What actors say; they are answered in upper case, if they ask for that."""
+    found: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def answer(sender: ActorProcess, word: bytes) -> bytes:
+        if word == b'fail':
+            raise SystemExit('on purpose')
+        return word.upper()
+
+    process.on_message(b't', lambda sender, word: found.put(word))
+    process.on_question(b'q', answer)
+    return found
+
+
+def test_an_ordinary_process_has_no_lifeline() -> None:
+    assert lifeline.current() is None
+
+
+def test_what_an_actor_tells_comes_in_its_order(told: queue.SimpleQueue[bytes]) -> None:
+    words = [b'%d' % number * 1000 for number in range(500)]
+    with Talker() as talker:
+        talker.tell(b't', *words)
+        assert [told.get(timeout=10) for _ in words] == words
+
+
+def test_what_an_actor_has_told_has_been_handled_when_it_has_ended(
+    told: queue.SimpleQueue[bytes],
+) -> None:
+    with Talker() as talker:
+        talker.tell(b't', b'last')
+    assert told.get_nowait() == b'last'
+
+
+def test_questions_of_several_threads_get_their_own_answers(
+    told: queue.SimpleQueue[bytes],
+) -> None:
+    with Talker() as talker:
+        words = [b'word %d' % number for number in range(100)]
+        asked: list[Any] = [talker.ask.future(b'q', word) for word in words]
+        assert [one.result() for one in asked] == [word.upper() for word in words]
+
+
+@pytest.mark.parametrize('kind', [b'q', b'?'])
+def test_a_handler_that_fails_leaves_those_after_it_alone(
+    kind: bytes, told: queue.SimpleQueue[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Talker() as talker:
+        if kind == b'q':
+            assert talker.ask(b'q', b'fail') == b''
+        else:
+            talker.tell(kind, b'of a kind that nobody handles')
+        assert talker.ask(b'q', b'word') == b'WORD'
+    assert 'could not be handled' in caplog.text
+
+
+def test_a_question_ends_with_the_owner(told: queue.SimpleQueue[bytes]) -> None:
+    ours, theirs = lifeline.socket.socketpair()
+    line = lifeline.Lifeline(theirs)
+    server = threading.Thread(target=line.serve)
+    server.start()
+    threading.Thread(target=lambda: (ours.recv(100), ours.close())).start()
+    with theirs, pytest.raises(ActorDiedError) as raised:
+        line.ask(b'q', b'word')
+    server.join()
+    assert raised.value.executed == 'no'
+    with pytest.raises(ActorDiedError):
+        line.ask(b'q', b'word')
+
+
+def end_by_signal(talker: Any) -> None:
+    os.kill(talker.pid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize('end', [end_by_signal, lambda talker: talker.shutdown()])
+def test_the_end_of_a_process_is_seen_while_a_handler_takes_its_time(
+    end: Callable[[Any], None], told: queue.SimpleQueue[bytes]
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(sender: ActorProcess, word: bytes) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    process.on_message(b't', wait)
+    talker = Talker()
+    talker.tell(b't', b'word')
+    assert begun.wait(10)
+    end(talker)
+    talker._manager.join(10)
+    assert not talker._manager.process.is_alive()
+    go_on.set()

@@ -1,0 +1,144 @@
+"""The lifeline: what an owner and its actor process say to each other.
+
+They share a socket pair, and either side sees the other's end by the end of file. A message is its
+length in eight bytes, one byte for its kind, and data. The owner sends what the process is to be.
+The process answers once whether its actor came to be. After that the process may tell its owner
+something, or ask it a question, at any time; each question has a number, which its answer has too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+from uactor.errors import ActorDiedError
+from uactor.forked import at_fork
+
+READY, FAILED = b'R', b'F'
+"""The answer of an actor process: its actor is constructed, or why it is not."""
+ANSWER = b'A'
+"""What an owner sends back. Other kinds are those of the rooms that send them."""
+
+_LENGTH = struct.Struct('!Q')
+_NUMBER = struct.Struct('!I')
+_HEAD_BYTES = _LENGTH.size + 1
+
+
+class MessageReader:
+    """Cuts bytes into messages. It knows no socket."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Take bytes as they come and yield kind and data of each message that is complete."""
+        self._data += data
+        while len(self._data) >= _HEAD_BYTES:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._data)[0]
+            if len(self._data) < end:
+                return
+            message = bytes(self._data[_LENGTH.size : end])
+            del self._data[:end]
+            yield message[:1], message[1:]
+
+
+def encode(kind: bytes, data: bytes) -> bytes:
+    """Return a message as it is sent."""
+    return _LENGTH.pack(1 + len(data)) + kind + data
+
+
+def split_question(data: bytes) -> tuple[bytes, bytes]:
+    """Return the number of a question, in its wire form, and what is asked."""
+    return data[: _NUMBER.size], data[_NUMBER.size :]
+
+
+class Lifeline:
+    """The actor process's end. Threads may use it at the same time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._sending = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, queue.SimpleQueue[bytes | None]] = {}
+        self._ended = False
+
+    def tell(self, kind: bytes, data: bytes) -> None:
+        """Send a message to the owner.
+
+        :raises OSError: when the owner has ended.
+        """
+        with self._sending:
+            self.socket.sendall(encode(kind, data))
+
+    def ask(self, kind: bytes, data: bytes) -> bytes:
+        """Ask the owner something and wait for the answer.
+
+        :raises ActorDiedError: when the owner ends meanwhile, or has ended.
+        """
+        answer: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        number = next(self._numbers)
+        self._asked[number] = answer
+        try:
+            if self._ended:
+                raise _owner_has_ended()
+            self._send_question(kind, number, data)
+            found = answer.get()
+        finally:
+            self._asked.pop(number, None)
+        if found is None:
+            raise _owner_has_ended()
+        return found
+
+    def _send_question(self, kind: bytes, number: int, data: bytes) -> None:
+        try:
+            self.tell(kind, _NUMBER.pack(number) + data)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise _owner_has_ended() from error
+
+    def serve(self) -> None:
+        """Hand answers to those who have asked, until the owner shuts its end down."""
+        reader = MessageReader()
+        try:
+            while data := self.socket.recv(1 << 16):
+                for kind, content in reader.feed(data):
+                    if kind == ANSWER:
+                        self._hand_out(content)
+        finally:
+            self._ended = True
+            for answer in tuple(self._asked.values()):
+                answer.put(None)
+
+    def _hand_out(self, content: bytes) -> None:
+        number, answer = split_question(content)
+        waiting = self._asked.get(_NUMBER.unpack(number)[0])
+        if waiting is not None:  # else the one who asked was interrupted
+            waiting.put(answer)
+
+
+def _owner_has_ended() -> ActorDiedError:
+    return ActorDiedError('the owner of this actor has ended', 'no')
+
+
+_current: tuple[int, Lifeline] | None = None
+
+
+def current() -> Lifeline | None:
+    """Return the lifeline of this process, or None where it is no actor process."""
+    if _current is None or _current[0] != os.getpid():
+        return None
+    return _current[1]
+
+
+def hold(lifeline: Lifeline) -> None:
+    """Make ``lifeline`` the one of this process. A forked child closes its copy.
+
+    Its copy would keep the lifeline open for the owner to see.
+    """
+    global _current
+    _current = os.getpid(), lifeline
+    at_fork(in_child=lifeline.socket.close)
