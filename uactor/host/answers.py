@@ -217,7 +217,7 @@ class Answers:
             failure = failures.encode(error, caller.executed, pickles, self.by_value)
         failures.shorten(failure, self._limit)
         if passage.grants and failure.HasField('pickle'):
-            self._host.table.retain(passage.grants, caller.client_id)
+            self._host.table.retain(passage.grants, caller.holder)
             failure.pickle.granted.extend(passage.grants)
         return failure
 

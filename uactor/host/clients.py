@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from uactor.calls import CurrentCall
 from uactor.definitions import Definitions
 from uactor.errors import DeadlineError, Executed, Stage
-from uactor.host.objects import ANONYMOUS
+from uactor.host.holders import ANONYMOUS, Holder
 from uactor.host.waiting import Interrupt, Interrupted
 from uactor.memory import Carrier
 from uactor.timers import timers
@@ -30,7 +30,7 @@ _NOTHING = contextlib.nullcontext()
 class Caller:
     """On whose behalf a call runs: a session, and in it a call.
 
-    :ivar client_id: its client process; names its holds.
+    :ivar holder: its client process; has its holds.
     :ivar name: of the client process, for whoever asks who calls.
     :ivar checked: whether its arguments fit the signature of what it calls, or Python says so
         when they do not.
@@ -53,12 +53,12 @@ class Caller:
 
     def __init__(
         self,
-        client_id: str = ANONYMOUS,
+        holder: Holder = ANONYMOUS,
         name: str = '',
         checked: bool = False,
         owns_thread: bool = False,
     ) -> None:
-        self.client_id = client_id
+        self.holder = holder
         self.name = name
         self.checked = checked
         self.owns_thread = owns_thread
@@ -77,7 +77,7 @@ class Caller:
 
     def part(self) -> Caller:
         """Return a caller for one call of the session, which can be given up by itself."""
-        part = Caller(self.client_id, self.name, self.checked, self.owns_thread)
+        part = Caller(self.holder, self.name, self.checked, self.owns_thread)
         part.owner = self
         part.memory, part.definitions = self.memory, self.definitions
         return part
@@ -134,49 +134,49 @@ class Caller:
 class Clients:
     """The client processes with their sessions.
 
-    :param forget: what to do for a client process that has ended, by its id.
+    :param forget: what to do for a client process that has ended.
     """
 
-    def __init__(self, forget: Callable[[str], None]) -> None:
+    def __init__(self, forget: Callable[[Holder], None]) -> None:
         self._forget = forget
         self._lock = threading.Lock()
-        self._sessions: dict[str, set[Caller]] = {}
+        self._sessions: dict[Holder, set[Caller]] = {}
         self._unary: set[Caller] = set()
         self._arrivals = itertools.count()
-        self._last_arrival: dict[str, int] = {}
+        self._last_arrival: dict[Holder, int] = {}
 
     def joined(self, caller: Caller) -> None:
         """Note a new session."""
         with self._lock:
-            self._sessions.setdefault(caller.client_id, set()).add(caller)
-            self._last_arrival[caller.client_id] = next(self._arrivals)
+            self._sessions.setdefault(caller.holder, set()).add(caller)
+            self._last_arrival[caller.holder] = next(self._arrivals)
 
     def left(self, caller: Caller, polite: bool, process_ends: bool) -> None:
         """Note the end of a session; forget its client when that has ended."""
-        client_id = caller.client_id
+        holder = caller.holder
         with self._lock:
-            sessions = self._sessions.get(client_id, set())
+            sessions = self._sessions.get(holder, set())
             sessions.discard(caller)
             alone = not sessions
             if alone and (polite or process_ends):
-                self._sessions.pop(client_id, None)
-                self._last_arrival.pop(client_id, None)
-            arrival = self._last_arrival.get(client_id)
+                self._sessions.pop(holder, None)
+                self._last_arrival.pop(holder, None)
+            arrival = self._last_arrival.get(holder)
         if alone and polite:
-            self._forget(client_id)
+            self._forget(holder)
         elif alone:
-            timer = threading.Timer(GRACE, self._give_up, (client_id, arrival))
+            timer = threading.Timer(GRACE, self._give_up, (holder, arrival))
             timer.daemon = True
             timer.start()
 
-    def _give_up(self, client_id: str, arrival: int | None) -> None:
+    def _give_up(self, holder: Holder, arrival: int | None) -> None:
         with self._lock:
-            if self._sessions.get(client_id) or self._last_arrival.get(client_id) != arrival:
+            if self._sessions.get(holder) or self._last_arrival.get(holder) != arrival:
                 return  # it has come back
-            self._sessions.pop(client_id, None)
-            self._last_arrival.pop(client_id, None)
+            self._sessions.pop(holder, None)
+            self._last_arrival.pop(holder, None)
         log.info('a client process has vanished; dropping its holds and locks')
-        self._forget(client_id)
+        self._forget(holder)
 
     def interrupt_all(self) -> None:
         """End all waits."""

@@ -17,9 +17,10 @@ from uactor.calls import CurrentCall, current, run_in
 from uactor.errors import ActorDiedError, NotExposedError
 from uactor.host import arguments, primitives
 from uactor.host.clients import Caller
+from uactor.host.holders import LOCAL
 from uactor.host.loop import FINISHED, Loop, is_unfinished
 from uactor.host.mailbox import Mailbox
-from uactor.host.objects import LOCAL, Entry, ObjectTable
+from uactor.host.objects import Entry, ObjectTable
 from uactor.host.primitives import Locks
 
 Fallback = Callable[[Entry], Any]
@@ -193,7 +194,7 @@ class Dispatcher:
         That is for the actor's own methods, and for others than the actor itself, which would
         wait for the call that it is in.
         """
-        if self._mailbox is None or caller.client_id == LOCAL or method in FALLBACKS:
+        if self._mailbox is None or caller.holder == LOCAL or method in FALLBACKS:
             return None
         return self._mailbox if self._table.get(handle).permanent else None
 

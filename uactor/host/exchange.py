@@ -15,8 +15,9 @@ from uactor.handles import Token
 from uactor.host.arguments import decoded, field, unpickled
 from uactor.host.clients import Caller
 from uactor.host.dispatcher import Dispatcher
+from uactor.host.holders import ANONYMOUS
 from uactor.host.loop import Steps
-from uactor.host.objects import ANONYMOUS, LEASE, Entry, ObjectTable
+from uactor.host.objects import LEASE, Entry, ObjectTable
 from uactor.service.errors import Unmappable
 from uactor.service.naming import service_of
 from uactor.usual import Arguments
@@ -179,8 +180,8 @@ class Exchange:
         seconds = _lease(request)
         if request.as_lease:
             return pb.RetainHandleResponse(lease_id=self._table.lease(request.handles, seconds))
-        self._table.retain(request.handles, caller.client_id, request.lease_id)
-        if caller.client_id == ANONYMOUS:
+        self._table.retain(request.handles, caller.holder, request.lease_id)
+        if caller.holder == ANONYMOUS:
             for handle in request.handles:
                 self._table.lease_anonymously(handle, seconds)
         return pb.RetainHandleResponse()
@@ -215,13 +216,13 @@ class Exchange:
             with values.passage(granting=True) as passage:
                 values.put(result, value, by_value, caller.memory, caller.definitions)
             if passage.grants:
-                self._table.retain(passage.grants, caller.client_id)
+                self._table.retain(passage.grants, caller.holder)
                 result.pickle.granted.extend(passage.grants)
 
     def take_back(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Give up what is held for ``caller`` with a result that it will not get."""
         for value in (response.result, response.item):
-            self._table.release(values.granted(value), caller.client_id)
+            self._table.release(values.granted(value), caller.holder)
         if caller.memory is not None:
             caller.memory.recall(values.memories(response))
 
@@ -236,7 +237,7 @@ class Exchange:
         try:
             return values.encode_native(value, share)
         except BaseException:
-            self._table.release(shared, caller.client_id)
+            self._table.release(shared, caller.holder)
             raise
 
     def handle_of(self, caller: Caller, value: Any) -> pb.Handle:
@@ -261,10 +262,10 @@ class Exchange:
         """Return the handle of an object that is put into the table, and held for ``caller``."""
         if typeid == 'actor':
             entry = self.actor_entry(value)
-            entry.holds[caller.client_id] += 1
+            entry.holds[caller.holder] += 1
         else:
-            entry = self._table.share(value, typeid, caller.client_id)
-        if caller.client_id == ANONYMOUS and not entry.permanent:
+            entry = self._table.share(value, typeid, caller.holder)
+        if caller.holder == ANONYMOUS and not entry.permanent:
             self._table.lease_anonymously(entry.id, seconds)
         return self.handle(entry, detailed)
 

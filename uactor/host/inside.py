@@ -14,7 +14,7 @@ from uactor import local, values
 from uactor.futures import CallFuture, OneOf
 from uactor.handles import Token
 from uactor.host.clients import Caller
-from uactor.host.objects import LOCAL
+from uactor.host.holders import LOCAL
 from uactor.host.waiting import Interrupted
 from uactor.host.workers import Workers
 from uactor.local import Burst, BurstReceiver, Call, Receiver, Resolve, Shared, Ticket, Tickets

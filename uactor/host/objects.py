@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleHandleError
+from uactor.host.holders import ANONYMOUS, LOCAL, Holder, clients_among, of_lease
 from uactor.host.primitives import PRIMITIVES
 from uactor.host.waiting import make_interruptible
 
@@ -27,9 +28,6 @@ log = logging.getLogger(__name__)
 
 LEASE = 600.0
 """How long a lease lasts unless said otherwise, in seconds."""
-
-LOCAL = 'local'
-"""Holder of the objects that this very process has proxies of."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -46,7 +44,7 @@ class Entry:
     typeid: str
     exposed: frozenset[str]
     method_to_typeid: Mapping[str, str]
-    holds: collections.defaultdict[str, int] = dataclasses.field(
+    holds: collections.defaultdict[Holder, int] = dataclasses.field(
         default_factory=functools.partial(collections.defaultdict, int)
     )
     permanent: bool = False
@@ -128,14 +126,16 @@ class ObjectTable:
         """Return all entries, the actor first, each with its holds and how many clients hold it."""
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: not entry.permanent)
-            return [(entry, sum(entry.holds.values()), _clients(entry.holds)) for entry in entries]
+            return [
+                (entry, sum(entry.holds.values()), clients_among(entry.holds)) for entry in entries
+            ]
 
     def __len__(self) -> int:
         return len(self._entries)
 
     # --- sharing and holding ---------------------------------------------------------------
 
-    def share(self, value: Any, typeid: str, holder: str) -> Entry:
+    def share(self, value: Any, typeid: str, holder: Holder) -> Entry:
         """Enter ``value``, or find it, and count a hold.
 
         :raises ProxyError: when it is shared under another typeid.
@@ -157,7 +157,7 @@ class ObjectTable:
             entry.holds[holder] += 1
         return entry
 
-    def retain(self, handles: Iterable[str], holder: str, lease_id: str = '') -> None:
+    def retain(self, handles: Iterable[str], holder: Holder, lease_id: str = '') -> None:
         """Count a hold on each, and use a lease up.
 
         :raises HandleError: when one of them is gone; then none is held.
@@ -166,11 +166,11 @@ class ObjectTable:
             entries = [self.get(handle) for handle in handles]
             for entry in entries:
                 entry.holds[holder] += 1
-            if lease_id:
+            if self._is_for_anybody(lease_id):
                 gone = self._end_lease(lease_id)
                 del gone  # nothing: the new holds came first
 
-    def release(self, handles: Iterable[str], holder: str) -> None:
+    def release(self, handles: Iterable[str], holder: Holder) -> None:
         """Take holds back, and end leases, whose ids may be among the handles.
 
         What nobody holds is forgotten. Unknown ids are passed over.
@@ -180,13 +180,20 @@ class ObjectTable:
             gone = [self._give_up(ident, holder) for ident in handles]
         del gone
 
-    def _give_up(self, ident: str, holder: str) -> list[Entry | None]:
-        lease = self.leases.get(ident)
-        if lease is not None and lease.ids:
+    def _give_up(self, ident: str, holder: Holder) -> list[Entry | None]:
+        if self._is_for_anybody(ident):
             return self._end_lease(ident)
         return [self._drop(ident, holder, 1)]
 
-    def release_all(self, holder: str) -> None:
+    def _is_for_anybody(self, lease_id: str) -> bool:
+        """Return whether this is a lease that belongs to whoever knows its id.
+
+        Not that of an anonymous hold, whose id is that of the object.
+        """
+        lease = self.leases.get(lease_id)
+        return lease is not None and bool(lease.ids)
+
+    def release_all(self, holder: Holder) -> None:
         """Take all holds of ``holder`` back."""
         with self._lock:
             gone = [
@@ -196,7 +203,7 @@ class ObjectTable:
             ]
         del gone
 
-    def _drop(self, handle: str, holder: str, count: int) -> Entry | None:
+    def _drop(self, handle: str, holder: Holder, count: int) -> Entry | None:
         entry = self._entries.get(handle)
         if entry is None:
             return None
@@ -251,7 +258,7 @@ class ObjectTable:
         """Hold the objects for whoever presents the returned id, for a while at most."""
         lease_id = secrets.token_hex(8)
         ids = tuple(handles)
-        self.retain(ids, _holder(lease_id))
+        self.retain(ids, of_lease(lease_id))
         self._begin_lease(lease_id, ids, seconds)
         return lease_id
 
@@ -286,7 +293,7 @@ class ObjectTable:
             entry = self._entries.get(lease_id)
             count = entry.holds[ANONYMOUS] if entry else 0
             return [self._drop(lease_id, ANONYMOUS, count)]
-        return [self._drop(handle, _holder(lease_id), 1) for handle in lease.ids]
+        return [self._drop(handle, of_lease(lease_id), 1) for handle in lease.ids]
 
     def _sweep(self) -> None:
         """End leases whose time is up. A thread that lives while there are any."""
@@ -302,22 +309,3 @@ class ObjectTable:
                 if not gone:
                     self._expiry.wait(max(0.0, earliest - now))
             del gone
-
-
-ANONYMOUS = 'anonymous'
-"""Holder of what callers outside sessions hold; such holds are leases."""
-
-
-_LEASE_PREFIX = 'lease '
-
-
-def _holder(lease_id: str) -> str:
-    return _LEASE_PREFIX + lease_id
-
-
-def _clients(holders: Iterable[str]) -> int:
-    """Return how many of the holders are client processes."""
-    return sum(
-        holder not in (LOCAL, ANONYMOUS) and not holder.startswith(_LEASE_PREFIX)
-        for holder in holders
-    )

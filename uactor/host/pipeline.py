@@ -200,7 +200,7 @@ class Pipeline:
 
     def _take(self, request: pb.SessionRequest, me: int) -> None:
         if request.releases:
-            self.host.table.release(request.releases, self.caller.client_id)
+            self.host.table.release(request.releases, self.caller.holder)
         kind = request.WhichOneof('kind')
         if kind == 'goodbye':
             self.polite, self.process_ends = True, request.goodbye.process_ends

@@ -21,6 +21,7 @@ from uactor.host.waiting import WAITABLE, Interrupt, Interrupted
 
 if TYPE_CHECKING:
     from uactor.host.clients import Caller
+    from uactor.host.holders import Holder
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Locks:
         def distance(taken: _Taken) -> int:
             if taken.caller is caller:
                 return 0
-            return 1 if taken.caller.client_id == caller.client_id else 2
+            return 1 if taken.caller.holder == caller.holder else 2
 
         with self._mutex:
             candidates = [taken for taken in self._taken if taken.lock is lock]
@@ -84,11 +85,11 @@ class Locks:
             lambda taken: taken.caller is caller and isinstance(taken.lock, _THREAD_OWNED)
         )
 
-    def release_all(self, client_id: str) -> None:
+    def release_all(self, holder: Holder) -> None:
         """Release what a client process holds, when it has ended."""
         self._release(
             lambda taken: (
-                taken.caller.client_id == client_id and not isinstance(taken.lock, _THREAD_OWNED)
+                taken.caller.holder == holder and not isinstance(taken.lock, _THREAD_OWNED)
             )
         )
 

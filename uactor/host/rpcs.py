@@ -12,7 +12,7 @@ import grpc
 
 from uactor.host import status
 from uactor.host.clients import Caller
-from uactor.host.objects import ANONYMOUS
+from uactor.host.holders import ANONYMOUS
 from uactor.host.threads import NO_THREADS, is_reserve
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from uactor.host.clients import Clients
 from uactor.host.dispatcher import Dispatcher
 from uactor.host.exchange import Exchange
 from uactor.host.front import Front
+from uactor.host.holders import Holder
 from uactor.host.inside import InsideConnection, share_in
 from uactor.host.lanes import POSSIBLE, Lanes
 from uactor.host.objects import ObjectTable
@@ -188,9 +189,9 @@ class Host:
             ]
         return frozenset([*exposed, *mapping]), mapping
 
-    def _forget_client(self, client_id: str) -> None:
-        self.locks.release_all(client_id)
-        self.table.release_all(client_id)
+    def _forget_client(self, client: Holder) -> None:
+        self.locks.release_all(client)
+        self.table.release_all(client)
 
     # --- ending ------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._rpc(context) as caller:
             for handle in request.handles:
                 self._host.table.get(handle)  # raises when it is gone
-            self._host.table.release(request.handles, caller.client_id)
+            self._host.table.release(request.handles, caller.holder)
             return pb.ReleaseHandleResponse()
 
     def ListHandles(

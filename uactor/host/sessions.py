@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from uactor import auth, values
 from uactor.calls import current, running
 from uactor.errors import AuthkeyError, UActorException, VersionError
-from uactor.host import answers
+from uactor.host import answers, holders
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
@@ -110,8 +110,8 @@ def serve(
         more = [request.SerializeToString() for request in second.more]  # came together with it
         messages = itertools.chain(more, messages)
     door.opened()
-    client_id = hello.client_id or f'session {id(door)}'
-    caller = Caller(client_id, hello.name, checked=True, owns_thread=not hello.pipelined)
+    holder = holders.of_client(hello.client_id)
+    caller = Caller(holder, hello.name, checked=True, owns_thread=not hello.pipelined)
     caller.memory = door.memory if welcome.memory else None
     caller.definitions = values.new_definitions() if welcome.definitions else None
     host.clients.joined(caller)
@@ -208,7 +208,7 @@ class _Session:
     def _take(self, request: pb.SessionRequest) -> str | None:
         """Do what a request says without asking for it; return its kind."""
         if request.releases:
-            self._table.release(request.releases, self._caller.client_id)
+            self._table.release(request.releases, self._caller.holder)
         kind = request.WhichOneof('kind')
         if kind == 'goodbye':
             self.polite, self.process_ends = True, request.goodbye.process_ends
