@@ -9,7 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import brake
 from tests.support import LAUNCHERS, descendants, eventually
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    brake.begin(is_worker=hasattr(config, 'workerinput'))
+
+
+def pytest_unconfigure() -> None:
+    brake.end()
 
 
 def pytest_collection_finish() -> None:
@@ -23,6 +32,7 @@ def no_actor_is_left_behind() -> Iterator[None]:
     """Check after each test that all processes that it started have ended."""
     before = {process.pid for process in descendants()}
     yield
+    brake.check()
     gc.collect()
     eventually(lambda: all(process.pid in before for process in descendants()), timeout=10)
 

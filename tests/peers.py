@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from tests import brake
 from tests.programs import ROOT, environment
 
 _BOOT = """
@@ -34,6 +35,7 @@ class Peer:
     :param prefix: a command that runs the interpreter.
     :param options: of the interpreter.
     :param variables: of its environment, beside those of this process.
+    :param most: how many processes there may be at a time, with those that it starts.
     :param popen: what else :class:`subprocess.Popen` takes.
     """
 
@@ -44,13 +46,14 @@ class Peer:
         prefix: Sequence[str] = (),
         options: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
+        most: int = brake.MOST_OF_A_PROGRAM,
         **popen: Any,
     ) -> None:
         self.process = subprocess.Popen(
             [*prefix, sys.executable, *options, '-c', _BOOT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment(), **(variables or {})},
+            env={**environment(), **brake.variables(most), **(variables or {})},
             cwd=ROOT,
             **popen,
         )
@@ -76,6 +79,8 @@ class Peer:
     def hear(self) -> str:
         """Return the next line that it says, without the newline."""
         line = self._stdout.readline()
+        if not line:
+            brake.check()
         assert line, f'it has ended with exit code {self.process.wait()}'
         return line.decode().rstrip('\n')
 

@@ -11,6 +11,8 @@ import sys
 import tokenize
 from collections.abc import Iterator
 
+from tests import brake
+
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / 'examples'
 
@@ -23,20 +25,31 @@ def environment() -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
 
 
-def run_python(*arguments: str, stdin: str = '', directory: pathlib.Path = ROOT) -> Finished:
+def run_python(
+    *arguments: str,
+    stdin: str = '',
+    directory: pathlib.Path = ROOT,
+    most: int = brake.MOST_OF_A_PROGRAM,
+) -> Finished:
     """Run Python, with warnings as errors, until all its actors have ended too.
 
     They have its output streams, whose end is awaited.
+
+    :param most: how many processes there may be at a time; with more, all are killed.
+    :raises AssertionError: when there were more.
     """
-    return subprocess.run(
-        [sys.executable, '-W', 'error', *arguments],
-        input=stdin,
-        cwd=directory,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    try:
+        return subprocess.run(
+            [sys.executable, '-W', 'error', *arguments],
+            input=stdin,
+            cwd=directory,
+            env={**environment(), **brake.variables(most)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    finally:
+        brake.check()
 
 
 def printed_by(program: Finished) -> str:

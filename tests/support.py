@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 import uactor
+from tests import brake
 
 TRANSPORT = os.environ.get('UACTOR_TEST_TRANSPORT', 'unix')
 """'unix', by the local lane, 'grpc' over Unix sockets, or 'tcp'; in the environment, so that
@@ -39,6 +40,7 @@ def eventually(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
     deadline = time.monotonic() + timeout
     pause = 0.001
     while not (result := condition()):
+        brake.check()
         if time.monotonic() > deadline:
             raise AssertionError(f'not within {timeout} seconds: {condition}')
         time.sleep(pause)
@@ -57,7 +59,7 @@ def is_running(pid: int) -> bool:
 def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
     """Yield the processes below this one, or below ``pid``, but not its helpers, which stay."""
     for process in psutil.Process(pid).children(recursive=True):
-        if not _is_tracker(process) and not is_template(process):
+        if not _is_helper(process) and not is_template(process):
             yield process
 
 
@@ -69,9 +71,12 @@ def is_template(process: psutil.Process) -> bool:
         return False
 
 
-def _is_tracker(process: psutil.Process) -> bool:
-    """Tell whether multiprocessing keeps it beside a process."""
+def _is_helper(process: psutil.Process) -> bool:
+    """Tell whether multiprocessing keeps it beside a process, or the tests do: their brake."""
     try:
-        return any('multiprocessing.resource_tracker' in word for word in process.cmdline())
+        words = process.cmdline()
+        return brake.__file__ in words or any(
+            'multiprocessing.resource_tracker' in w for w in words
+        )
     except psutil.Error:  # it has ended, or is about to
         return False

@@ -200,7 +200,7 @@ def test_60_waiting_client_processes_do_not_stop_another_client(meeting: Any, wo
         meeting.queue(),
         meeting.event(),
     )
-    with Peer(CROWD, pickle.dumps(shared), PROCESSES) as crowd:
+    with Peer(CROWD, pickle.dumps(shared), PROCESSES, most=2 * PROCESSES) as crowd:
         for release in releases:
             eventually(lambda: meeting.waiting() == PROCESSES, timeout=30)
             assert works(worker)
