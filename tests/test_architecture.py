@@ -20,7 +20,7 @@ MAX_LINES = 60
 COMMON = frozenset(
     [
         *('errors', 'v1', 'wire', 'inherited', 'forked', 'memory', 'chunks', 'board', 'lane'),
-        *('turns', 'cores', 'timers'),
+        *('turns', 'cores', 'timers', 'system_errors'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
@@ -36,28 +36,29 @@ ROOMS: dict[str, frozenset[str]] = {
     'wire': frozenset(),
     'inherited': frozenset(),
     'forked': frozenset(),
+    'system_errors': frozenset(),
     'reaper': frozenset(),
     'timers': frozenset(['forked']),
     # What a method can know of the call that runs it.
     'calls': frozenset(['errors']),
     # Memory that processes share; descriptors, not values.
-    'memory': frozenset(['errors', 'v1', 'forked']),
+    'memory': frozenset(['errors', 'v1', 'forked', 'system_errors']),
     'chunks': frozenset(['errors', 'v1']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
     'turns': frozenset(),
     'cores': frozenset(),
-    'lane': frozenset(['board', 'turns', 'cores']),
+    'lane': frozenset(['board', 'turns', 'cores', 'system_errors']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
-    'handles': frozenset(['errors']),
+    'handles': frozenset(['errors', 'system_errors']),
     # The slot for this process's host, through which client and host meet unseen.
     'local': frozenset(['handles', 'forked']),
     # What receives results that nobody blocks for: proxies make it, connections fill it.
     'futures': frozenset(['local', 'forked']),
     # What travels. Both sides share it, and so it knows neither.
     'definitions': frozenset(['errors', 'v1']),
-    'values': frozenset(['errors', 'v1', 'memory', 'definitions']),
+    'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors']),
     'failures': frozenset(['errors', 'v1', 'values']),
     'usual': frozenset(['v1', 'wire', 'memory']),
     # An actor class as a typed service: annotations, not processes.
@@ -66,7 +67,7 @@ ROOMS: dict[str, frozenset[str]] = {
     'client': COMMON | {'reaper', 'futures'},
     'host': COMMON | {'service', 'futures'},
     # How a process comes to be; it carries bytes, and doesn't know what they mean.
-    'launch': frozenset(['errors', 'wire', 'forked', 'reaper', 'handles']),
+    'launch': frozenset(['errors', 'wire', 'forked', 'reaper', 'handles', 'system_errors']),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         ['errors', 'v1', 'auth', 'handles', 'local', 'values', 'failures', 'client', 'launch']

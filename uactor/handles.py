@@ -8,6 +8,7 @@ import socket
 from typing import Any, Union
 
 from uactor.errors import AddressError
+from uactor.system_errors import is_own
 
 Address = Union[str, 'tuple[str, int]']
 """``'unix:/path'``, ``'host:port'`` or ``('host', port)``, as the user wrote it."""
@@ -109,6 +110,8 @@ def resolved(address: Address) -> Address:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
+        if not is_own(error, socket.getaddrinfo):
+            raise
         raise AddressError(f'cannot look up the host of {address!r}: {error}') from error
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     numeric = str(found[0][4][0])
@@ -122,7 +125,9 @@ def peers(address: str) -> frozenset[Any]:
         return frozenset([path, behind(path)])
     try:
         found = socket.getaddrinfo(*host_port(address), type=socket.SOCK_STREAM)
-    except OSError:  # whoever connects will find out
+    except OSError as error:  # whoever connects will find out
+        if not is_own(error, socket.getaddrinfo):
+            raise
         return frozenset()
     return frozenset(info[4][:2] for info in found)
 

@@ -32,6 +32,7 @@ from uactor import errors
 from uactor.definitions import Definitions, Numbering, defined
 from uactor.errors import SerializationError, UActorException
 from uactor.memory import LARGE, Carrier, Lender
+from uactor.system_errors import is_interruption
 from uactor.v1 import actor_pb2 as pb
 
 DEFAULT_SERIALIZER = 'cloudpickle'
@@ -378,6 +379,8 @@ def _dumped(
             'does not allow; put it into a module'
         ) from None
     except Exception as error:
+        if is_interruption(error):
+            raise
         reason = errors.text(error)
         raise SerializationError(f'cannot send {_described(value)}: {reason}') from error
 
@@ -397,11 +400,11 @@ def _by_name(
         pickler = functools.partial(_NumberPickler, definitions, numbers)
     try:
         return _pickled(pickler, value, buffers)
-    except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError):
+    except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError) as error:
         del grants[count:]  # of a pickle that nobody gets
         if numbers is not None:
             numbers.clear()
-        if not quits:
+        if not quits or is_interruption(error):
             raise
         return None
 
@@ -414,8 +417,10 @@ def _by_value(value: Any, buffers: Buffers | None) -> bytes:
     count = len(grants)
     try:
         return _pickled(_ValuePickler, value, buffers)
-    except (TypeError, AttributeError, pickle.PicklingError):
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
         del grants[count:]
+        if is_interruption(error):
+            raise
     # What annotations name may be what does not travel.
     return _pickled(_NamelessPickler, value, buffers)
 
@@ -477,6 +482,8 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     except UActorException:
         raise
     except Exception as error:
+        if is_interruption(error):
+            raise
         raise SerializationError(
             f'cannot rebuild a value that was sent here: {type(error).__name__}: '
             f'{errors.text(error)}'

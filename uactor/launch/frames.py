@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 
+from uactor.system_errors import is_own
+
 _LENGTH = struct.Struct('!Q')
 
 
@@ -28,7 +30,9 @@ def _exactly(sock: socket.socket, count: int) -> bytes | None:
     while len(data) < count:
         try:
             part = sock.recv(min(count - len(data), 1 << 20))
-        except ConnectionResetError:
+        except ConnectionResetError as error:
+            if not is_own(error):
+                raise
             return None
         if not part:
             return None

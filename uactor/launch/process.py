@@ -26,6 +26,7 @@ from uactor.launch.lifeline import (
     split_question,
 )
 from uactor.reaper import reaper
+from uactor.system_errors import is_own
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,8 @@ class ActorProcess:
             for message in messages:
                 frames.send(self._lifeline, message)
         except (BrokenPipeError, ConnectionResetError) as error:
+            if not is_own(error, frames.send):
+                raise
             log.debug('%s does not listen: %s', self.name, error)
         return self._answer.get()
 
@@ -287,7 +290,9 @@ class ActorProcess:
                 callback()
             try:
                 self._lifeline.shutdown(socket.SHUT_WR)
-            except OSError:  # it has ended already
+            except OSError as error:  # it has ended already
+                if not is_own(error):
+                    raise
                 log.debug('%s has ended already', self.name)
 
     def end(self) -> None:

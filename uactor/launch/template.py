@@ -25,6 +25,7 @@ from uactor.forked import at_fork
 from uactor.launch import forking, frames, interpreter
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
+from uactor.system_errors import is_own
 from uactor.wire import environment
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ UNKNOWN_STATUS = 255
 for processes that have outlived their fork server."""
 
 _STANDARD_STREAMS = 1, 2
+
+_TALK = frames.send, frames.receive, frames._exactly, socket.send_fds, socket.recv_fds
+"""What stands between a template's owner and the system calls by which they talk."""
 
 
 def _is_passed_on(number: int) -> bool:
@@ -81,9 +85,13 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the process unless it has ended."""
-        with self._lock, contextlib.suppress(ProcessLookupError):
-            if self._close.alive:
-                signal.pidfd_send_signal(self._pidfd, number)
+        with self._lock:
+            try:
+                if self._close.alive:
+                    signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError as error:
+                if not is_own(error):
+                    raise
 
 
 class Template:
@@ -123,6 +131,8 @@ class Template:
             frames.send(self._control, marshal.dumps(path))
             reply = frames.receive(self._control)
         except OSError as error:
+            if not is_own(error, *_TALK):
+                raise
             log.debug('the template does not listen: %s', error)
             reply = None
         if reply == forking.READY:
@@ -197,6 +207,8 @@ class Template:
                     socket.send_fds(self._control, [b'.'], [theirs.fileno()])
                 yield ours
             except OSError as error:
+                if not is_own(error, Template._fork, Template.reap, *_TALK):
+                    raise
                 raise TemplateDiedError(str(error)) from error
 
     def _one_less(self) -> None:

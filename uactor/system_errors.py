@@ -1,0 +1,64 @@
+"""Whose error an exception is: that of a system call of this package, or a signal handler's.
+
+A signal handler runs between any two bytecodes of the main thread, and inside system calls that
+wait. What it raises may be an ``OSError`` (``TimeoutError`` is one), with any error number or none,
+or one of this package's own classes. Its class doesn't tell, but its traceback does: the handler
+has a frame of its own, behind that of the code which it interrupted.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+
+def is_own(error: BaseException, *through: Callable[..., Any]) -> bool:
+    """Return whether the catching function raised an error by a call of its own.
+
+    False means that other code raised it, a signal handler for one: let it go through.
+
+    :param through: Python functions that may stand between the catching function and the system
+        call.
+    """
+    trace = error.__traceback__
+    codes = {_code(function) for function in through}
+    while trace is not None:
+        trace = trace.tb_next
+        if trace is not None and trace.tb_frame.f_code not in codes:
+            return False
+    return True
+
+
+def _code(function: Callable[..., Any]) -> CodeType:
+    code: CodeType = inspect.unwrap(function).__code__
+    return code
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether a signal handler raised an error.
+
+    For code that runs functions of users, whose frames are not known: see :func:`is_own`.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        interrupted, trace = trace.tb_frame, trace.tb_next
+        if trace is not None and _is_given(trace.tb_frame, interrupted):
+            return True
+    return False
+
+
+def _is_given(frame: FrameType, interrupted: FrameType) -> bool:
+    """Return whether a frame has its caller as argument, as only that of a handler has."""
+    code = frame.f_code
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS)
+    found = frame.f_locals
+    for name in code.co_varnames[:count]:
+        value = found.get(name)
+        if value is interrupted:
+            return True
+        if isinstance(value, tuple) and any(one is interrupted for one in value):
+            return True
+    return False
