@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +43,16 @@ def launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Both ways to start an actor, one after the other; programs that a test runs follow."""
     monkeypatch.setenv('UACTOR_LAUNCH', request.param)
     return str(request.param)
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """The usual dispositions of signals that those ignore who run tests by nohup, or in a job."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, usual[number]) for number in usual}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def require_tool(name: str) -> str:

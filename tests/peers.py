@@ -15,14 +15,27 @@ from typing import IO, Any
 from tests import brake
 from tests.programs import ROOT, environment
 
+_OF_JOBS = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD
+"""Signals that a process may ignore because whoever has started the tests does."""
+
 _BOOT = """
-import multiprocessing, os, pickle, sys
+import multiprocessing, os, pickle, signal, sys
+for number in {usual}:
+    signal.signal(number, signal.SIG_DFL if number != 2 else signal.default_int_handler)
 def say(*words): print(*words, flush=True)
 def listen(): return sys.stdin.buffer.readline()
 multiprocessing.current_process().authkey = pickle.load(sys.stdin.buffer)
 given = pickle.load(sys.stdin.buffer)
 exec(compile(pickle.load(sys.stdin.buffer), '<peer>', 'exec'))
 """
+
+_IGNORING = """
+import os, signal, sys
+for number in {ignored}:
+    signal.signal(number, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a program that ignores signals from its beginning."""
 
 
 class Peer:
@@ -35,6 +48,8 @@ class Peer:
     :param prefix: a command that runs the interpreter.
     :param options: of the interpreter.
     :param variables: of its environment, beside those of this process.
+    :param ignored: signals that it ignores from the beginning, as under nohup. It starts with the
+        usual dispositions of all others, whatever those of this process are.
     :param most: how many processes there may be at a time, with those that it starts.
     :param popen: what else :class:`subprocess.Popen` takes.
     """
@@ -46,11 +61,16 @@ class Peer:
         prefix: Sequence[str] = (),
         options: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
+        ignored: Sequence[signal.Signals] = (),
         most: int = brake.MOST_OF_A_PROGRAM,
         **popen: Any,
     ) -> None:
+        if ignored:
+            code = _IGNORING.format(ignored=[int(number) for number in ignored])
+            prefix = [*prefix, sys.executable, '-I', '-S', '-c', code]
+        usual = [int(number) for number in _OF_JOBS if number not in ignored]
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, *options, '-c', _BOOT],
+            [*prefix, sys.executable, *options, '-c', _BOOT.format(usual=usual)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**environment(), **brake.variables(most), **(variables or {})},

@@ -295,6 +295,7 @@ def test_an_authkey_of_ones_own_can_be_used_from_python(serve: Serve, home: Path
     assert not (home / 's').exists()
 
 
+@pytest.mark.usefixtures('usual_signals')
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=str)
 def test_a_signal_ends_it_cleanly(serve: Serve, home: Path, number: int) -> None:
     served = serve('mymodule:Owner', *ADDRESS)
@@ -304,6 +305,25 @@ def test_a_signal_ends_it_cleanly(serve: Serve, home: Path, number: int) -> None
     assert said(served.process) == ('', '', 0)
     assert os.listdir(home / 'tmp') == []
     eventually(lambda: not is_running(inner.pid))
+
+
+@pytest.mark.usefixtures('usual_signals')
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP], ids=str)
+def test_a_signal_that_is_ignored_from_the_beginning_does_not_end_it(
+    serve: Serve, home: Path, number: int
+) -> None:
+    """As under nohup, and in a job of a shell script."""
+    signal.signal(number, signal.SIG_IGN)
+    served = serve('mymodule:Owner', *ADDRESS)
+    [inner] = descendants(served.process.pid)
+    for pid in served.process.pid, inner.pid:
+        os.kill(pid, number)
+    with served.client() as client:
+        client.rpc('Describe')
+    assert is_running(inner.pid)
+    served.process.terminate()
+    assert said(served.process) == ('', '', 0)
+    assert os.listdir(home / 'tmp') == []
 
 
 def test_a_signal_during_the_constructor_ends_it_cleanly(start: Any, home: Path) -> None:

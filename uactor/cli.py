@@ -330,7 +330,7 @@ def _serve_until_stopped(
     # Whatever this actor starts is of its family: who may call it may call that.
     multiprocessing.current_process().authkey = settings.authkey
     multiprocessing.current_process().name = actor_class.__qualname__
-    restore_in_children(_SIGNALS)
+    restore_in_children({number: _SIGNALS[number] for number in _heeded()})
     try:
         host.start()
         _construct(host, args, kwargs)
@@ -369,8 +369,13 @@ _SIGNALS: dict[int, Any] = {
 """What stops the command, and what it means to the processes that the actor forks."""
 
 
+def _heeded() -> list[int]:
+    """Return the signals that stop the command. Under nohup, SIGHUP stays ignored."""
+    return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def _on_signals(action: Callable[[], object]) -> None:
-    for number in _SIGNALS:
+    for number in _heeded():
         signal.signal(number, lambda number, frame: action())
 
 

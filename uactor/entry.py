@@ -111,7 +111,7 @@ def _begin(lifeline: Lifeline) -> Host | None:
         host.construct(args, kwargs)
         answer = READY, pickle.dumps((host.address, host.table.actor_id))
         constructed.append(host)
-        _end_on_sigterm(host)
+        _take_signals(host)
     except BaseException as error:  # also SystemExit: the owner is waiting
         answer = FAILED, failures.encode(error).SerializeToString()
     with contextlib.suppress(OSError):  # the owner has ended
@@ -119,11 +119,21 @@ def _begin(lifeline: Lifeline) -> Host | None:
     return constructed[0] if constructed else None
 
 
-def _end_on_sigterm(host: Host) -> None:
-    """End in order on SIGTERM, unless the actor has other plans."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, frame: host.request_stop())
-        restore_in_children({signal.SIGTERM: signal.SIG_DFL})
+def _take_signals(host: Host) -> None:
+    """End in order on SIGTERM and leave SIGHUP to the owner, unless the actor has other plans.
+
+    A terminal that closes sends SIGHUP to owner and actors. An actor that dies of it leaves its
+    socket behind.
+    """
+    handlers = {
+        signal.SIGTERM: lambda number, frame: host.request_stop(),
+        signal.SIGHUP: lambda number, frame: None,
+    }
+    taken = {number for number in handlers if signal.getsignal(number) is signal.SIG_DFL}
+    for number in taken:
+        signal.signal(number, handlers[number])
+    if taken:
+        restore_in_children(dict.fromkeys(taken, signal.SIG_DFL))
 
 
 def restore_in_children(handlers: Mapping[int, Any]) -> None:

@@ -81,7 +81,9 @@ def serve(control: socket.socket) -> socket.socket:
         os._exit(1)
     usual_name = _renamed(_NAME)
     # Where it is ignored, nobody learns how a child has ended.
-    usual_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, signal.SIG_DFL)}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner
+        usual_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
     sys.path_importer_cache.clear()  # what was found in directories was found long ago
     gc.collect()
     _fill_gaps()
@@ -95,8 +97,8 @@ def serve(control: socket.socket) -> socket.socket:
         with _accepted(control) as connection:
             lifeline = _answer(connection, statuses)
     control.close()
-    if usual_handler is not signal.SIG_DFL:
-        signal.signal(signal.SIGCHLD, usual_handler)
+    for number, handler in usual_handlers.items():
+        signal.signal(number, handler)
     _renamed(usual_name)
     return lifeline
 

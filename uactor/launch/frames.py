@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import socket
 import struct
+from array import array
+from collections.abc import Sequence
 
 from uactor.system_errors import is_own
+
+QUIETLY = getattr(socket, 'MSG_NOSIGNAL', 0)
+"""A flag for sending: raise BrokenPipeError, also in a process that SIGPIPE would end."""
 
 _LENGTH = struct.Struct('!Q')
 
 
 def send(sock: socket.socket, data: bytes) -> None:
     """Send one message."""
-    sock.sendall(_LENGTH.pack(len(data)))
-    sock.sendall(data)
+    sock.sendall(_LENGTH.pack(len(data)), QUIETLY)
+    sock.sendall(data, QUIETLY)
+
+
+def send_descriptors(sock: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
+    """Send file descriptors and a few bytes, as ``socket.send_fds`` does, which takes no flags."""
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array('i', descriptors))
+    sock.sendmsg([data], [rights], QUIETLY)
 
 
 def receive(sock: socket.socket) -> bytes | None:

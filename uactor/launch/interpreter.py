@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Mapping
+from typing import Any
 
 from uactor.errors import ActorStartError
+from uactor.system_errors import is_own
 
 START_CODE = (
     'import sys;sys.path[:]=filter(None,sys.path);'
-    'import signal;signal.signal(signal.SIGINT,lambda*a:None);'
+    'import signal;n=signal.SIGINT;'
+    'signal.getsignal(n)==signal.SIG_IGN or signal.signal(n,lambda*a:None);'
     'import socket,marshal,struct;'
     's=socket.socket(fileno={fd});'
     'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL)or sys.exit(1))[0];'
@@ -28,12 +33,17 @@ START_CODE = (
 """What the interpreter runs: take the import path first, and then the rest from uactor.
 
 A Ctrl-C in the terminal is for the owner, which ends its actors in order. It is not ignored, or
-the actor's own child processes would inherit that.
+the actor's own child processes would inherit that; it stays ignored if the owner ignores it.
 
 Until then, nothing is imported from the current directory, whatever lies there."""
 
 ACTOR = 'entry.main(s)'
 """Be an actor process."""
+
+
+UNKNOWN_STATUS = 255
+"""The exit status of a process of which nobody has learned it: it has outlived its template, or
+this process ignores SIGCHLD. multiprocessing has it for those that outlive their fork server."""
 
 
 class Interpreter(subprocess.Popen[bytes]):
@@ -43,6 +53,37 @@ class Interpreter(subprocess.Popen[bytes]):
     """
 
     descriptor: int | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._waiting = threading.Lock()
+        super().__init__(*args, **kwargs)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended and return its exit status, negative for a signal.
+
+        Where SIGCHLD is ignored nobody learns the status, which Popen takes for a zero.
+        """
+        with self._waiting:
+            if self.returncode is None:
+                try:
+                    _, status = os.waitpid(self.pid, 0)
+                    self.returncode = os.waitstatus_to_exitcode(status)
+                except ChildProcessError as error:
+                    if not is_own(error):
+                        raise
+                    self.returncode = UNKNOWN_STATUS
+            return self.returncode
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal unless it has ended. Popen would take its status away before."""
+        try:
+            if self.returncode is None and self.descriptor is not None:
+                signal.pidfd_send_signal(self.descriptor, sig)
+            elif self.returncode is None:
+                os.kill(self.pid, sig)
+        except ProcessLookupError as error:
+            if not is_own(error):
+                raise
 
     def watch(self) -> None:
         """Get a descriptor, if this system has them."""

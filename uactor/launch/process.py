@@ -263,7 +263,7 @@ class ActorProcess:
             log.exception('what %s said could not be handled', self.name)
         if number:
             with contextlib.suppress(OSError), self._sending:  # it has ended meanwhile
-                self._lifeline.sendall(encode(ANSWER, number + (answer or b'')))
+                self._lifeline.sendall(encode(ANSWER, number + (answer or b'')), frames.QUIETLY)
 
     def _hang_up(self) -> None:
         with contextlib.suppress(OSError):  # a child that it has left behind may keep its end open

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 
 from uactor.forked import at_fork
 from uactor.launch import forking, frames, interpreter
+from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
 from uactor.system_errors import is_own
@@ -33,13 +34,12 @@ log = logging.getLogger(__name__)
 TEMPLATE = 'from uactor.launch import forking;entry.prepare();entry.main(forking.serve(s))'
 """What an interpreter runs to be a template."""
 
-UNKNOWN_STATUS = 255
-"""The exit status of an actor process that has outlived its template, as multiprocessing has it
-for processes that have outlived their fork server."""
-
 _STANDARD_STREAMS = 1, 2
 
-_TALK = frames.send, frames.receive, frames._exactly, socket.send_fds, socket.recv_fds
+_TALK = (
+    *(frames.send, frames.send_descriptors, frames.receive, frames._exactly),
+    socket.recv_fds,
+)
 """What stands between a template's owner and the system calls by which they talk."""
 
 
@@ -163,7 +163,7 @@ class Template:
         try:
             with self._asked() as connection:
                 descriptors = [lifeline.fileno(), directory, *streams]
-                socket.send_fds(connection, [forking.FORK], descriptors)
+                frames.send_descriptors(connection, forking.FORK, descriptors)
                 frames.send(connection, marshal.dumps((*self._changes(), streams)))
                 flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
                 data, received, *_ = socket.recv_fds(connection, forking.PID.size, 1, flags)
@@ -188,7 +188,7 @@ class Template:
         """Return the exit status of a forked process that has ended."""
         try:
             with no_fork, self._asked() as connection:
-                connection.sendall(forking.REAP)
+                connection.sendall(forking.REAP, frames.QUIETLY)
                 frames.send(connection, forking.PID.pack(pid))
                 reply = frames.receive(connection)
         except TemplateDiedError:
@@ -204,7 +204,7 @@ class Template:
         with ours:
             try:
                 with theirs:
-                    socket.send_fds(self._control, [b'.'], [theirs.fileno()])
+                    frames.send_descriptors(self._control, b'.', [theirs.fileno()])
                 yield ours
             except OSError as error:
                 if not is_own(error, Template._fork, Template.reap, *_TALK):
