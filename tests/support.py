@@ -32,10 +32,11 @@ class Actor(uactor.Actor):
     _options_ = _OPTIONS[TRANSPORT]
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
     """Return what ``condition`` returns once it is true; for what nothing announces.
 
-    For states of other processes, which can't be awaited: /proc, the file system.
+    For states of other processes, which can't be awaited: /proc, the file system. The timeout is
+    a brake for what never comes, and not for a machine that is busy.
     """
     deadline = time.monotonic() + timeout
     pause = 0.001

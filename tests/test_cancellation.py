@@ -166,6 +166,7 @@ def test_a_coroutine_that_cancels_itself_is_an_error_of_its_own(bench: Any) -> N
         assert quitting.echo(1) == 1
 
 
+@pytest.mark.usefixtures('usual_signals')
 def test_a_blocking_call_is_interrupted_and_given_up(bench: Any) -> None:
     """By a signal, with a deadline that is far off."""
     told = bench.told()

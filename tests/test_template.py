@@ -328,7 +328,7 @@ def test_what_a_process_inherits_follows(template: psutil.Process) -> None:
         signal.signal(signal.SIGHUP, handler)
         os.umask(mask)
     assert found == (0o027, signal.SIG_IGN, (0, usual[1]), True)
-    assert describe() == (mask, signal.SIG_DFL, usual, False)
+    assert describe() == (mask, handler, usual, False)
 
 
 class Inheriting(Actor):

@@ -205,7 +205,7 @@ def test_a_call_within_a_call_needs_no_other_turn(turns: Turns) -> None:
     assert turns.holder == ONE
 
 
-@pytest.mark.usefixtures('endless')
+@pytest.mark.usefixtures('endless', 'usual_signals')
 def test_a_wait_that_ctrl_c_ends_leaves_the_line(
     turns: Turns, begun: Callable[..., threading.Thread]
 ) -> None:
