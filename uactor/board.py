@@ -146,3 +146,42 @@ class Board:
             self._in[_STATE] = self._taken
             with self._barrier:
                 pass
+
+
+class LeftBoard(Board):
+    """Takes the place of a board whose memory this end has let go of.
+
+    A thread may be about to use it: it finds no place, and no message.
+
+    :param is_unread: what the board has said last.
+    """
+
+    def __init__(self, is_unread: bool) -> None:
+        self._is_unread = is_unread
+
+    def put(self, message: bytes, before: int) -> int:
+        """Have no place."""
+        return NOT
+
+    def take(self, before: int, glances: int = 1) -> None:
+        """Have no message."""
+        return None
+
+    @property
+    def is_unread(self) -> bool:
+        """See :class:`Board`."""
+        return self._is_unread
+
+    def rest(self, resting: bool) -> None:
+        """Tell nobody."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the other end has said so: not any more."""
+        return False
+
+    def wake(self) -> None:
+        """Tell nobody."""
+
+    def sleep(self) -> None:
+        """Tell nobody."""

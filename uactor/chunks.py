@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+from uactor.buffers import Buffer
 from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
 
@@ -113,36 +114,33 @@ class Chunks:
 class _Arriving:
     """Parts that are coming, one after the other.
 
-    Memory is taken for a part when it begins: what is only announced takes none.
+    Memory grows with what has come: what is only announced takes none.
     """
 
     def __init__(self, slot: int, sizes: Sequence[int]) -> None:
         self.slot = slot
         self.parts: list[bytearray] = []
         self._sizes = list(sizes)
-        self._at = 0
-        self._next()
+        self._part = self._next()
 
-    def _next(self) -> None:
-        """Go on to the next part that is not empty; afterwards there is none if it was the last."""
-        self._at = 0
+    def _next(self) -> Buffer | None:
+        """Go on to the next part that is not empty; return None when there is none."""
         while len(self.parts) < len(self._sizes):
             size = self._sizes[len(self.parts)]
-            self.parts.append(bytearray(size))
             if size:
-                return
-        self._at = -1
+                return Buffer(size)
+            self.parts.append(bytearray())
+        return None
 
     def take(self, data: bytes) -> bool:
         """Take the next bytes, which are of one part; tell whether that is all."""
-        if self._at < 0 or not data:
+        part = self._part
+        if part is None or not data:
             raise SerializationError('a chunk has nothing that was to come')
-        end = self._at + len(data)
-        part = self.parts[-1]
-        if end > len(part):
+        if len(data) > part.missing:
             raise SerializationError('a chunk has more than was to come')
-        part[self._at : end] = data
-        self._at = end
-        if end == len(part):
-            self._next()
-        return self._at < 0
+        part.add(data)
+        if part.is_full:
+            self.parts.append(part.data)
+            self._part = self._next()
+        return self._part is None

@@ -14,7 +14,9 @@ there is a core to spare, and no other thread of this process wants to do the sa
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import select
 import socket
 import struct
@@ -23,7 +25,9 @@ from threading import get_ident
 from time import perf_counter
 
 from uactor import cores
-from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board
+from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board, LeftBoard
+from uactor.buffers import Buffer
+from uactor.descriptors import reserve
 from uactor.turns import turns
 
 _LENGTH = struct.Struct('!I')
@@ -33,6 +37,8 @@ _BELL = b''
 """Wakes whoever has to look at the board. No message is empty."""
 _PASSING = 1 << 31
 """In the length of a message: descriptors come along."""
+_MOST_PASSED = 256
+"""How many descriptors come along with one message at most."""
 _JOINED = 1 << 16
 """Smallest message that is not copied to go out in one piece with its length, in bytes."""
 
@@ -78,6 +84,10 @@ class OversizedError(LaneError):
     """The message that comes is larger than allowed."""
 
 
+Take = Callable[[int, 'int | None', bool], None]
+"""Takes a descriptor by its number, and has to close it; None for one that has been lost. The
+process may have no more: then it has to be closed at once."""
+
 _CROWD = 200e-6
 """For how long nobody looks after another lane has been received from, in seconds."""
 
@@ -96,9 +106,8 @@ class Lane:
     :param calls: whether threads of this process make calls by it, as many as there are such
         lanes, which take turns then.
     :param moves: whether it is this end that goes to another core when both share one.
-    :ivar arrived: takes the descriptors that come along with messages, by their numbers, before
-        the message is received; None for one that this process has no room for. While it is None
-        itself, no message comes with any.
+    :ivar expect: is told of each message that descriptors come along with, before it is received,
+        and returns what takes them. While it is None, no message comes with any.
     :ivar eager: whether looking has paid for a while, so that a board would, too.
     """
 
@@ -109,7 +118,7 @@ class Lane:
         self._calls = calls
         self._moves = moves
         self.limit = limit
-        self.arrived: Callable[[int, int | None], None] | None = None
+        self.expect: Callable[[bytearray], Take] | None = None
         self.eager = False
         self._board: Board | None = None
         self._sent = self._received = 0  # messages, by the socket
@@ -134,6 +143,11 @@ class Lane:
         """
         self._board = Board(mapping, end)
         self._worth, self._trial = _ACTIVE, 1  # it has paid for the caller, who has made it
+
+    @property
+    def has_board(self) -> bool:
+        """Whether there is a board."""
+        return self._board is not None
 
     def send(self, message: bytes) -> None:
         """Send a message.
@@ -179,11 +193,18 @@ class Lane:
         try:
             self.socket.sendall(head + message + padding, socket.MSG_NOSIGNAL)
             for number, descriptor in passed:
-                socket.send_fds(
-                    self.socket, [_LENGTH.pack(number)], [descriptor], socket.MSG_NOSIGNAL
-                )
+                self._pass(number, descriptor)
         except OSError as error:
             raise UnsentError(error.strerror) from error
+
+    def _pass(self, number: int, descriptor: int) -> None:
+        numbered = _LENGTH.pack(number)
+        try:
+            socket.send_fds(self.socket, [numbered], [descriptor], socket.MSG_NOSIGNAL)
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                raise
+            self.socket.sendall(numbered, socket.MSG_NOSIGNAL)  # the receiver finds it lost
 
     def receive(self) -> bytes | bytearray:
         """Wait for the next message.
@@ -250,7 +271,7 @@ class Lane:
 
     def _long(self, data: bytes, size: int) -> bytearray:
         """Receive the rest of a frame that has begun with ``data``."""
-        passing = size & _PASSING if self.arrived is not None else 0
+        passing = size & _PASSING if self.expect is not None else 0
         size -= passing
         if 0 <= self.limit < size:
             raise _oversized(size, self.limit)
@@ -260,33 +281,36 @@ class Lane:
         while len(data) < 2 * _LENGTH.size:
             data += self._some()
         (count,) = _LENGTH.unpack_from(data, _LENGTH.size)
+        if count > _MOST_PASSED:
+            raise LaneError(f'{count} descriptors are announced, and {_MOST_PASSED} may come')
         message = self._body(data[2 * _LENGTH.size :], max(size, _READ))
-        for _ in range(count):
-            self._take_descriptor()
         del message[size:]
+        take = self.expect(message) if self.expect is not None else _close
+        for _ in range(count):
+            self._take_descriptor(take)
         return message
 
-    def _take_descriptor(self) -> None:
-        flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
-        data, found, _, _ = socket.recv_fds(self.socket, _LENGTH.size, 1, flags)
-        if len(data) < _LENGTH.size:
-            raise LaneError('the connection was closed')
-        if self.arrived is not None:
+    def _take_descriptor(self, take: Take) -> None:
+        self._poll.poll()  # nothing waits while others may need the reserve
+        with reserve.room(self.socket.fileno()) as is_scarce:
+            # There is room for one in the control data: the system closes any others.
+            flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+            data, found, _, _ = socket.recv_fds(self.socket, _LENGTH.size, 1, flags)
+            if len(data) < _LENGTH.size:
+                for descriptor in found:
+                    os.close(descriptor)
+                raise LaneError('the connection was closed' if not data else 'no number has come')
             (number,) = _LENGTH.unpack(data)
-            self.arrived(number, found[0] if found else None)
+            take(number, found[0] if found else None, is_scarce)
 
     def _body(self, begun: bytes, size: int) -> bytearray:
         """Receive the rest of ``size`` bytes that have begun so."""
-        message = bytearray(size)
-        got = len(begun)
-        message[:got] = begun
-        with memoryview(message) as view:
-            while got < size:
-                count = self.socket.recv_into(view[got:])
-                if not count:
-                    raise LaneError('the connection was closed')
-                got += count
-        return message
+        buffer = Buffer(size)
+        buffer.add(begun)
+        while not buffer.is_full:
+            if not buffer.receive_from(self.socket):
+                raise LaneError('the connection was closed')
+        return buffer.data
 
     def _some(self) -> bytes:
         data = self.socket.recv(_READ)
@@ -447,8 +471,20 @@ class Lane:
             return
 
     def close(self) -> None:
-        """Give the descriptor back, when no thread sends or receives."""
+        """Give everything back, when no thread receives."""
+        self.expect = None  # which has this lane: a cycle would keep its memory
+        self.leave_board()
         self.socket.close()
+
+    def leave_board(self) -> None:
+        """Let go of the memory of the board. Any thread may; all goes by the socket then."""
+        if self._board is not None:
+            self._board = LeftBoard(self._board.is_unread)
+
+
+def _close(number: int, descriptor: int | None, is_scarce: bool) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _oversized(size: int, limit: int) -> OversizedError:

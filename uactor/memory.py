@@ -23,9 +23,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from uactor.descriptors import reserve
 from uactor.errors import SerializationError
 from uactor.forked import at_fork
 from uactor.v1 import actor_pb2 as pb
@@ -222,18 +223,48 @@ def _mark(marks: mmap.mmap, slot: int, pid: int, forks: int) -> None:
         marks[slot] = _DONE if forks == _borrowed.forks else _INHERITED
 
 
+class UnmappableError(SerializationError):
+    """The system has no descriptor, or no room, to map a segment."""
+
+
 def foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
     """Map what another process has made.
 
     :raises SerializationError: when it is not what it should be.
     """
+    _check_foreign(descriptor, size)
+    try:
+        return _map(descriptor, size, flags)
+    except OSError as error:
+        raise UnmappableError(f'the memory of a message can not be mapped: {error}') from error
+
+
+def _check_foreign(descriptor: int, size: int) -> None:
+    """Refuse what is no segment, or may shrink: reading beyond its end would kill the process."""
     try:
         sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
         if sealed and os.fstat(descriptor).st_size >= size:
-            return _map(descriptor, size, flags)
+            return
     except OSError as error:
-        raise SerializationError(f'the memory of a message can not be mapped: {error}') from error
+        raise SerializationError(f'the memory of a message is no memory: {error}') from error
     raise SerializationError('the memory of a message is not what it is said to be')
+
+
+def _copy(descriptor: int, size: int) -> bytearray:
+    """Return a copy of what a segment has.
+
+    :raises SerializationError: when it is not what it should be.
+    """
+    _check_foreign(descriptor, size)
+    copied, got = bytearray(size), 0
+    with memoryview(copied) as view:
+        while got < size:
+            with view[got:] as rest:
+                count = os.preadv(descriptor, [rest], got)
+            if not count:
+                raise SerializationError('the memory of a message is not what it is said to be')
+            got += count
+    return copied
 
 
 def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
@@ -246,6 +277,10 @@ def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
         )
     finalizer.atexit = False
     return mapping
+
+
+Take = Callable[[int, 'int | None', bool], None]
+"""See :data:`uactor.lane.Take`."""
 
 
 class Lender(Protocol):
@@ -301,9 +336,10 @@ class Channel:
         self._marks: Segment | None = None  # set by the other end
         self._marks_passed = False
         self._their_marks: mmap.mmap | None = None
-        self._arrived: dict[int, int | None] = {}
+        self._arrived: dict[int, int | bytearray | None] = {}
         self._closed = False
         pool.join(self)
+        reserve.fill()
 
     # --- the lender ------------------------------------------------------------------------
 
@@ -365,17 +401,63 @@ class Channel:
 
     # --- the borrower ----------------------------------------------------------------------
 
-    def arrived(self, slot: int, descriptor: int | None) -> None:
-        """Take a descriptor that has come along with a message; None if it was lost."""
-        if slot != _MARKS_SLOT or descriptor is None:
-            self._arrived[slot] = descriptor
+    def expect(self, memories: Sequence[pb.Memory]) -> Take:
+        """Return what takes the descriptors that come along with a message.
+
+        It closes all that are not of ``memories``, or come twice.
+        """
+        sizes = {memory.slot: _extent(memory.sizes) for memory in memories}
+
+        def take(slot: int, descriptor: int | None, is_scarce: bool) -> None:
+            size = sizes.pop(slot, None)
+            try:
+                if slot == _MARKS_SLOT:
+                    self._take_marks(descriptor)
+                elif size is not None:
+                    found = self._taken(descriptor, size, is_scarce)
+                    if found is descriptor:
+                        descriptor = None  # it is kept
+                    self._keep(slot, found)
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)
+
+        return take
+
+    def _take_marks(self, descriptor: int | None) -> None:
+        if descriptor is None or self._their_marks is not None:
             return
         try:
             self._their_marks = foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
         except SerializationError as error:
-            log.debug('no marks can be set: %s', error)  # without them nothing is borrowed
-        finally:
-            os.close(descriptor)
+            log.debug('no marks can be set: %s', error)  # without them what comes is copied
+
+    def _taken(self, descriptor: int | None, size: int, is_scarce: bool) -> int | bytearray | None:
+        """Return what is kept of a segment until its message is looked at."""
+        if descriptor is None or not is_scarce:
+            return descriptor
+        try:
+            return _copy(descriptor, size)
+        except SerializationError as error:  # whoever looks at the message is told
+            log.debug('what has come beside a message is lost: %s', error)
+            return None
+
+    def _keep(self, slot: int, found: int | bytearray | None) -> None:
+        self._forget(slot)
+        kept = sum(isinstance(known, int) for known in tuple(self._arrived.values()))
+        if isinstance(found, int) and (kept >= _MOST_BORROWED or self._closed):
+            os.close(found)
+            found = None
+        self._arrived[slot] = found
+
+    def _forget(self, slot: int) -> bool:
+        """Close what has come for a slot; tell whether anything had."""
+        if slot not in self._arrived:
+            return False
+        found = self._arrived.pop(slot, None)
+        if isinstance(found, int):
+            os.close(found)
+        return True
 
     def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
         """Return the parts that have come along with a message. They can be written to.
@@ -387,28 +469,49 @@ class Channel:
             raise SerializationError(
                 f'{sum(memory.sizes)} bytes have come through memory, not at most {self.limit}'
             )
-        descriptor, marks = self._arrived.pop(memory.slot, None), self._their_marks
-        if descriptor is None:
-            raise SerializationError('the memory of a message has not come: no descriptor is left')
-        try:
-            if marks is None or memory.slot not in _SLOTS:
-                raise SerializationError('the memory of a message can not be given back')
-            whole = memoryview(_borrow(memory, descriptor, marks))
-        finally:
-            os.close(descriptor)
+        if memory.slot not in self._arrived:
+            raise SerializationError('the memory of a message has not come along with it')
+        found = self._arrived.pop(memory.slot, None)
+        if found is None:
+            self._mark(memory.slot)
+            raise SerializationError(
+                'the memory of a message is lost: this process has no descriptor left to take it '
+                'by; see RLIMIT_NOFILE'
+            )
+        whole = self._whole(memory, found)
         parts = [whole[start:end] for start, end in _places(memory.sizes)]
         if len(_borrowed.mappings) > _MOST_BORROWED:
             return [bytearray(part) for part in parts]
         return parts
 
+    def _whole(self, memory: pb.Memory, found: int | bytearray) -> memoryview:
+        """Return what a segment has: the segment itself, or a copy where that can't be had."""
+        marks, size = self._their_marks, _extent(memory.sizes)
+        if not isinstance(found, int):
+            self._mark(memory.slot)
+            return memoryview(found)
+        try:
+            if marks is not None and memory.slot in _SLOTS:
+                try:
+                    return memoryview(_borrow(memory, found, marks))
+                except UnmappableError as error:
+                    log.debug('what has come beside a message is copied: %s', error)
+            copied = _copy(found, size)
+        finally:
+            os.close(found)
+        self._mark(memory.slot)
+        return memoryview(copied)
+
+    def _mark(self, slot: int) -> None:
+        """Let the lender have a segment back that nobody looks at, if that can be told."""
+        if self._their_marks is not None and slot in _SLOTS:
+            self._their_marks[slot] = _DONE
+
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
         """Give back what has come with a message, as far as nobody has looked at it."""
         for memory in memories:
-            descriptor = self._arrived.pop(memory.slot, None)
-            if descriptor is not None:
-                os.close(descriptor)
-                if self._their_marks is not None and memory.slot in _SLOTS:
-                    self._their_marks[memory.slot] = _DONE
+            if self._forget(memory.slot):
+                self._mark(memory.slot)
 
     # --- the end ---------------------------------------------------------------------------
 
@@ -425,9 +528,9 @@ class Channel:
         self._lent, self.outgoing = {}, {}
         self._marks = self._their_marks = None
         while self._arrived:
-            _, descriptor = self._arrived.popitem()
-            if descriptor is not None:
-                os.close(descriptor)
+            _, found = self._arrived.popitem()
+            if isinstance(found, int):
+                os.close(found)
 
 
 def _before_fork() -> None:

@@ -716,6 +716,8 @@ def _unpickled(
     message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> Any:
     if not unpickle:
+        if channel is not None and message.HasField('memory'):
+            channel.ignore([message.memory])
         raise SerializationError("this side accepts no pickles (serializer='native')")
     data = message.data
     buffers: Iterable[Any]
@@ -723,6 +725,8 @@ def _unpickled(
         data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
     else:  # whoever pickled them could write to them
         buffers = map(bytearray, message.buffers)
+        if channel is not None and message.HasField('memory'):  # nobody will look at that
+            channel.ignore([message.memory])
     if definitions is not None:
         definitions.receive(message.definitions)
     return loads_with(definitions, data, buffers)

@@ -11,15 +11,17 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from google.protobuf.message import DecodeError
+
 from uactor import values
 from uactor.chunks import Chunks
 from uactor.client.http2 import CallEnd, End, GrpcCall
 from uactor.client.idle import idle_streams
-from uactor.client.stream import StreamEnd, StreamSocket
+from uactor.client.stream import StreamEnd, StreamSocket, no_message
 from uactor.errors import AuthkeyError, SerializationError, VersionError
 from uactor.handles import behind, host_port, socket_path
 from uactor.inherited import disconnect, plain
-from uactor.lane import path_of
+from uactor.lane import HANDSHAKE_LIMIT, path_of
 from uactor.usual import NUMBERED
 from uactor.v1 import actor_pb2 as pb
 
@@ -129,10 +131,17 @@ class GrpcStream:
         self._done = threading.Event()
         self.ended = False
         self.memory = Chunks()
+        self._call.limit = HANDSHAKE_LIMIT
+        self._is_trusted = False
 
     def is_open(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""
         return not self.ended and self._call.is_open()
+
+    def proved(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._call.limit = -1
+        self._is_trusted = True
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -169,6 +178,8 @@ class GrpcStream:
         try:
             message = self._call.receive()
             while not message.startswith(NUMBERED):
+                if not self._is_trusted:
+                    raise CallEnd(End(None, 'no number comes with the first message'))
                 self.memory.take(self.read(message).chunk)
                 message = self._call.receive()
         except CallEnd as call_end:
@@ -177,7 +188,11 @@ class GrpcStream:
 
     def read(self, message: bytes | bytearray) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
-        return pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as in hear()
+        try:
+            return pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as in hear()
+        except DecodeError as error:
+            self._end()
+            raise no_message(error) from error
 
     # --- ending ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from uactor.buffers import Buffer
 from uactor.client.headers import HeaderError, decode, encode
 from uactor.lane import GONE
 
@@ -102,12 +103,14 @@ class GrpcCall:
     :param authority: what the other end is called.
     :param timeout: how long it may take to show that it speaks HTTP/2, in seconds.
     :raises CallEnd: when it does not.
+    :ivar limit: largest message that is received, in bytes; -1 for any.
     :ivar end: why the call has ended; None before, as far as this side has noticed.
     """
 
     def __init__(self, sock: socket.socket, path: str, authority: str, timeout: float) -> None:
         self._socket = sock
         self.end: End | None = None
+        self.limit = -1
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
         self._sent = 0  # bytes in all, as windows count them
@@ -121,8 +124,7 @@ class GrpcCall:
         self._data_ends = False  # whether that is the last one
         self._received = self._consumed = 0  # bytes in all, and those since windows were opened
         self._prefix = b''  # of a message
-        self._message: bytearray | None = None  # that has begun
-        self._got = 0  # of it
+        self._message: Buffer | None = None  # that has begun
         self._messages: collections.deque[bytes | bytearray] = collections.deque()
         self._block: bytearray | None = None  # of headers, that has begun
         self._block_ends = False  # whether the stream ends with it
@@ -399,34 +401,33 @@ class GrpcCall:
             is_compressed, size = _PREFIX.unpack(prefix)
             if is_compressed:
                 raise CallEnd(End(_INTERNAL, 'a message is compressed, which was not asked for'))
+            if 0 <= self.limit < size:
+                raise CallEnd(End(None, f'a message has {size} bytes, not at most {self.limit}'))
             if len(data) - at >= size:
                 self._messages.append(data[at : at + size])
                 at += size
             else:
-                self._message, self._got = bytearray(size), 0
+                self._message = Buffer(size)
 
-    def _fill(self, message: bytearray, data: bytes) -> int:
+    def _fill(self, message: Buffer, data: bytes) -> int:
         """Add data to a message; return how much of it."""
-        part = data[: len(message) - self._got]
-        message[self._got : self._got + len(part)] = part
-        self._note_got(message, len(part))
+        part = data[: message.missing]
+        message.add(part)
+        self._note_got(message)
         return len(part)
 
-    def _take_long(self, message: bytearray) -> None:
+    def _take_long(self, message: Buffer) -> None:
         """Receive more of a long message to where it belongs."""
-        end = min(len(message), self._got + self._data_left)
-        with memoryview(message) as view:
-            count = self._socket.recv_into(view[self._got : end])
+        count = message.receive_from(self._socket, self._data_left)
         if not count:
             raise CallEnd(End(None, self._said or 'the connection was closed'))
         self._data_left -= count
         self._count(count)
-        self._note_got(message, count)
+        self._note_got(message)
 
-    def _note_got(self, message: bytearray, count: int) -> None:
-        self._got += count
-        if self._got == len(message):
-            self._messages.append(message)
+    def _note_got(self, message: Buffer) -> None:
+        if message.is_full:
+            self._messages.append(message.data)
             self._message = None
 
     def _count(self, size: int) -> None:

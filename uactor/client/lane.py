@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import select
@@ -13,8 +14,10 @@ import weakref
 from collections.abc import Callable
 from typing import NoReturn
 
+from google.protobuf.message import DecodeError
+
 from uactor import board, errors, lane, memory, values
-from uactor.client.stream import StreamEnd, StreamSocket
+from uactor.client.stream import StreamEnd, StreamSocket, no_message
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -74,7 +77,7 @@ class LaneStream:
     """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None], calls: bool) -> None:
-        self._lane = lane.Lane(sock, calls=calls)
+        self._lane = lane.Lane(sock, lane.HANDSHAKE_LIMIT, calls=calls)
         self._calls = calls
         self._on_end = on_end
         self._ending = threading.Lock()
@@ -83,7 +86,6 @@ class LaneStream:
         self.memory: memory.Channel | None = None
         if memory.POSSIBLE:
             self.memory = memory.Channel()
-            self._lane.arrived = self.memory.arrived
 
     def is_open(self) -> bool:
         """See :class:`uactor.client.stream.Stream`."""
@@ -140,6 +142,7 @@ class LaneStream:
         except lane.LaneError as error:
             self._break_off(error)
         if segment is not None:
+            self._shares = False
             self._lane.share(segment.mapping, 0)
 
     def _find_out(self, error: lane.LaneError) -> NoReturn:
@@ -161,6 +164,12 @@ class LaneStream:
                 log.debug('there will be no board: %s', error)
         return None
 
+    def proved(self) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._lane.limit = -1
+        if self.memory is not None:
+            self._lane.expect = functools.partial(_expect, self.memory)
+
     def share(self, limit: int) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._shares = self._calls  # others wait for too long for a board
@@ -181,7 +190,11 @@ class LaneStream:
 
     def read(self, message: bytes) -> pb.SessionResponse:
         """See :class:`uactor.client.stream.Stream`."""
-        response = pb.SessionResponse.FromString(message)
+        try:
+            response = pb.SessionResponse.FromString(message)
+        except DecodeError as error:
+            self._end()
+            raise no_message(error) from error
         if response.id:
             return response
         self._end()
@@ -211,6 +224,7 @@ class LaneStream:
             self._on_end()
 
     def _close_memory(self) -> None:
+        self._lane.leave_board()
         if self.memory is not None:
             self.memory.close()
 
@@ -219,6 +233,15 @@ class LaneStream:
         self.ended = True
         self._close_memory()
         self._lane.close()
+
+
+def _expect(channel: memory.Channel, message: bytearray) -> lane.Take:
+    """Return what takes the descriptors that come along with a message."""
+    try:
+        response = pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as above
+    except DecodeError:  # whoever reads it will find out
+        response = pb.SessionResponse()
+    return channel.expect(values.memories(response))
 
 
 _KINDS = {

@@ -125,6 +125,7 @@ class Session:
                 f'the actor at {self._address} speaks protocol {welcome.protocol_version}, '
                 f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
             )
+        self.stream.proved()
         proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
         try:
             self.stream.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))

@@ -6,6 +6,9 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from google.protobuf.message import DecodeError
+
+from uactor.errors import VersionError
 from uactor.memory import Carrier
 from uactor.v1 import actor_pb2 as pb
 
@@ -25,6 +28,11 @@ class StreamEnd(Exception):
         self.details = details
         self.kind = kind
         self.unread = unread
+
+
+def no_message(error: DecodeError) -> StreamEnd:
+    """Return the end of a stream on which something else has come than a message."""
+    return StreamEnd(f'what comes is no message of a session: {error}', VersionError)
 
 
 class StreamSocket(socket.socket):
@@ -48,6 +56,10 @@ class Stream(Protocol):
     @property
     def memory(self) -> Carrier | None:
         """What it can take large data by, if the host can, too; None when it can't."""
+        ...
+
+    def proved(self) -> None:
+        """Know that the host has proved that it knows the authkey: take messages of any size."""
         ...
 
     def share(self, limit: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -87,14 +88,20 @@ def decoded(
     :param definitions: what the session remembers.
     :raises InvalidArgument: for the first that can't be decoded.
     """
-    args = []
-    for index, value in enumerate(request.args):
-        with field(f'args[{index}]'):
-            args.append(values.decode(value, resolve, unpickle, channel, definitions))
-    kwargs = {}
-    for name, value in request.kwargs.items():
-        with field(f'kwargs.{name}'):
-            kwargs[name] = values.decode(value, resolve, unpickle, channel, definitions)
+    args, kwargs = [], {}
+    left = itertools.chain(request.args, request.kwargs.values())  # not looked at yet
+    try:
+        for index in range(len(request.args)):
+            with field(f'args[{index}]'):
+                args.append(values.decode(next(left), resolve, unpickle, channel, definitions))
+        for name in request.kwargs:
+            with field(f'kwargs.{name}'):
+                kwargs[name] = values.decode(next(left), resolve, unpickle, channel, definitions)
+    except BaseException:
+        if channel is not None:
+            pickles = [value.pickle for value in left]
+            channel.ignore([found.memory for found in pickles if found.HasField('memory')])
+        raise
     return args, kwargs
 
 

@@ -168,10 +168,11 @@ class Exchange:
 
     def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
         """Make the object that a request asks for and return its handle."""
+        args, kwargs = self._decoded(caller, request)
+        # Only now: what has come beside the message has been taken, whatever happens.
         seconds = _lease(request)
         with field('typeid'):
             factory = self._factory(request.typeid)
-        args, kwargs = self._decoded(caller, request)
         made = self._dispatcher.run(caller, factory, args, kwargs)
         return self.shared(caller, made, request.typeid, detailed=True, seconds=seconds)
 

@@ -18,6 +18,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
+from google.protobuf.message import DecodeError
+
 from uactor import board, errors, memory, values
 from uactor.errors import (
     ActorUnreachableError,
@@ -28,7 +30,7 @@ from uactor.errors import (
 from uactor.host import sessions
 from uactor.host.sockets import listening
 from uactor.host.threads import NO_THREADS
-from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError
+from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError, Take
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -203,18 +205,36 @@ class _LaneDoor:
         self._lane.limit = self._max_message_size
         if self.memory is not None:
             self.memory.limit = self._max_message_size
-            self._lane.arrived = self._arrived
+            self._lane.expect = self._expect
 
-    def _arrived(self, number: int, descriptor: int | None) -> None:
-        if number != memory.BOARD_SLOT or descriptor is None:
-            self.memory.arrived(number, descriptor)  # type: ignore[union-attr]
+    def _expect(self, message: bytearray) -> Take:
+        """Return what takes the descriptors that come along with a message."""
+        channel: memory.Channel = self.memory  # type: ignore[assignment]  # or none would come
+        try:
+            request = pb.SessionRequest.FromString(message)  # type: ignore[arg-type]  # as above
+        except DecodeError:  # whoever reads it will refuse it
+            request = pb.SessionRequest()
+        take = channel.expect(values.memories(request))
+
+        def take_board(number: int, descriptor: int | None, is_scarce: bool) -> None:
+            if number != memory.BOARD_SLOT or descriptor is None:
+                take(number, descriptor, is_scarce)
+                return
+            try:
+                self._share(descriptor)
+            finally:
+                os.close(descriptor)
+
+        return take_board
+
+    def _share(self, descriptor: int) -> None:
+        """Have a board, unless there is one already."""
+        if self._lane.has_board:
             return
         try:
             self._lane.share(memory.foreign(descriptor, board.SIZE, mmap.MAP_SHARED), 1)
         except SerializationError as error:
             log.debug('there will be no board: %s', error)
-        finally:
-            os.close(descriptor)
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when the client has gone."""
@@ -241,7 +261,9 @@ class _LaneDoor:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and all that has come by it."""
+        with self._guard:
+            self._on_end = None
         if self.memory is not None:
             self.memory.close()
         self._lane.close()
