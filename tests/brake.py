@@ -35,6 +35,8 @@ MOST_OF_A_PROGRAM = 20
 GRACE_S = 10.0
 
 _PERIOD_S = 0.2
+_LOOKS = 3
+"""How often a process is looked at. Its variables change once more if it runs another program."""
 
 _numbers = itertools.count(1)
 _guards: list[subprocess.Popen[bytes]] = []
@@ -159,6 +161,7 @@ class Guard:
     def __init__(self, directory: str, grace: float) -> None:
         self._directory, self._grace = directory, grace
         self._known: dict[tuple[int, int], Group] = {}
+        self._looked_at: dict[int, tuple[int, Process | None]] = {}
 
     def run(self) -> None:
         """Watch until pytest has ended, then end what it has left."""
@@ -167,25 +170,40 @@ class Guard:
         parent = os.getppid()
         try:
             while os.getppid() == parent and not select.select([0], [], [], _PERIOD_S)[0]:
-                for group, members in self._groups().items():
-                    if len(members) > group.most:
-                        self._end(group, members)
+                if any(len(members) > group.most for group, members in self._groups().items()):
+                    self._end_what_multiplies()
             deadline = time.monotonic() + self._grace
-            while (left := self._groups()) and time.monotonic() < deadline:
+            while (left := self._groups(afresh=True)) and time.monotonic() < deadline:
                 time.sleep(_PERIOD_S)
             for group, members in left.items():
                 self._end(group, members)
         finally:
             shutil.rmtree(self._directory)
 
-    def _groups(self) -> dict[Group, list[Process]]:
-        """Return the running processes of each group."""
-        found: dict[int, Process] = {}
-        for entry in os.listdir('/proc'):
-            if entry.isdecimal() and int(entry) != os.getpid():
-                with contextlib.suppress(OSError):  # it has ended, or is another user's
-                    if (process := Process.read(int(entry), self._directory)) is not None:
-                        found[process.pid] = process
+    def _end_what_multiplies(self) -> None:
+        for group, members in self._groups(afresh=True).items():
+            if len(members) > group.most:
+                self._end(group, members)
+
+    def _processes(self) -> dict[int, Process]:
+        """Return all processes, and what :data:`_LOOKS` looks at each have found."""
+        looked_at = {}
+        for pid in map(int, filter(str.isdecimal, os.listdir('/proc'))):
+            looks, process = self._looked_at.get(pid, (0, None))
+            if looks < _LOOKS and pid != os.getpid():
+                try:
+                    process = Process.read(pid, self._directory)
+                except OSError:  # it has ended, or is another user's
+                    continue
+            looked_at[pid] = looks + 1, process
+        self._looked_at = looked_at
+        return {pid: process for pid, (_, process) in looked_at.items() if process is not None}
+
+    def _groups(self, afresh: bool = False) -> dict[Group, list[Process]]:
+        """Return the processes of each group; looked at afresh, zombies are none of them."""
+        if afresh:
+            self._looked_at.clear()
+        found = self._processes()
         known: dict[tuple[int, int], Group] = {}
         groups: dict[Group, list[Process]] = {}
         for process in found.values():
@@ -220,7 +238,7 @@ class Guard:
             quiet = 0 if new else quiet + 1
             _send(signal.SIGSTOP, new)
             stopped.update(process.key for process in new)
-            members = self._groups().get(group, [])
+            members = self._groups(afresh=True).get(group, [])
         _send(signal.SIGKILL, members)
 
 
