@@ -75,6 +75,10 @@ class Bench(Actor):
             time.sleep(0.001)
         self._told.put('cancelled')
 
+    def pieces(self, count: int, size: int) -> Iterator[bytes]:
+        for _ in range(count):
+            yield bytes(size)
+
     def left(self) -> float | None:
         return uactor.current_call().deadline
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,6 +48,16 @@ def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
     return result
+
+
+def seed() -> int:
+    """Return a seed for what a test leaves to chance, and print it for when that test fails.
+
+    ``UACTOR_TEST_SEED`` gives the same one again.
+    """
+    number = int(os.environ.get('UACTOR_TEST_SEED') or secrets.randbits(32))
+    print(f'UACTOR_TEST_SEED={number}')
+    return number
 
 
 def is_running(pid: int) -> bool:

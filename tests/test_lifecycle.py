@@ -28,7 +28,7 @@ import pytest
 import uactor
 from tests.peers import Peer
 from tests.programs import printed_by, run_python
-from tests.support import TRANSPORT, Actor, descendants, eventually
+from tests.support import TRANSPORT, Actor, descendants, eventually, seed
 from uactor.client.link import Link
 
 
@@ -435,13 +435,14 @@ def test_a_client_that_was_interrupted_in_its_only_call_keeps_what_it_holds() ->
 def test_interrupts_at_any_moment_leave_the_client_usable(tally: Any) -> None:
     body = """
     import random, signal
-    (actor,) = given
+    actor, seed = given
+    chance = random.Random(seed)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     interrupts = 0
     while interrupts < 200:
         try:
             while True:  # Python drops what is raised in a finalizer
-                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.004))
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.004))
                 for _ in range(1000):
                     actor.pid()
         except KeyboardInterrupt:
@@ -449,7 +450,7 @@ def test_interrupts_at_any_moment_leave_the_client_usable(tally: Any) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
     say(actor.pid())
     """
-    with Peer(body, tally, stderr=subprocess.DEVNULL) as peer:
+    with Peer(body, tally, seed(), stderr=subprocess.DEVNULL) as peer:
         assert int(peer.hear()) == tally.pid()
         assert peer.end() == 0
 
@@ -472,7 +473,7 @@ class Greeter(Actor):
 
 def greet(depth=0):
     with Greeter(depth) as greeter:
-        print(greeter.greet('you'), flush=True)
+        print(greeter.greet('you') + '\\n', end='', flush=True)  # whole: threads print, too
 """
 
 PLACES = {

@@ -31,7 +31,7 @@ import pytest
 import uactor
 from tests.peers import Peer
 from tests.programs import printed_by, run_python
-from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template
+from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
 from uactor.launch.forking import is_possible
 from uactor.launch.template import UNKNOWN_STATUS, templates
 
@@ -639,12 +639,13 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
         def pid(self):
             return os.getpid()
 
+    chance = random.Random(*given)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     Child().shutdown()
     interrupts = 0
     while interrupts < 50:
         try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.015))
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.015))
             while True:
                 Child()
         except KeyboardInterrupt:
@@ -660,6 +661,6 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
     eventually(lambda: [process.pid for process in descendants()] == [child.pid()])
     say('nothing is left')
     """
-    with Peer(body, stderr=subprocess.DEVNULL) as owner:
+    with Peer(body, seed(), stderr=subprocess.DEVNULL) as owner:
         assert owner.hear() == 'nothing is left'
         assert owner.end() == 0
