@@ -46,7 +46,7 @@ def run_python(
             env={**environment(), **brake.variables(most)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=50,  # a brake, for a machine that is busy
         )
     finally:
         brake.check()
