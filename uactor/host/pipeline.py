@@ -18,8 +18,9 @@ from uactor import usual, values
 from uactor.calls import running
 from uactor.host.answers import Answers
 from uactor.host.clients import Caller
+from uactor.host.leader import Lead, LeadState, Reader
 from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, Results, StreamCall, UsualCall
-from uactor.host.workers import Job, Watch, Workers, run
+from uactor.host.workers import Job, Watch, Workers
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
 
@@ -38,9 +39,9 @@ Read = Callable[[bytes], pb.SessionRequest]
 class Pipeline:
     """Takes the requests of one pipelined session as they come.
 
-    The thread that reads them runs the calls, too, one after the other: handing each over to
-    another thread would cost more than a small call. When one does not come back soon, another
-    thread reads on, and for a while workers run the calls.
+    The thread that reads them runs the calls, too, one after the other. When one does not come back
+    soon, another thread reads on (:mod:`uactor.host.leader`), and for a while workers run the
+    calls.
 
     :param read: decodes a message, or ends the session because it can't.
     :param send: sends a message, from any thread, one at a time; None where only the thread of the
@@ -61,14 +62,13 @@ class Pipeline:
         self.process_ends = False
         self.calls: dict[int, Call] = {}
         self._responses = Outbox[pb.SessionResponse]()
-        self._arrived: collections.deque[pb.SessionRequest | usual.Request | Burst] = (
-            collections.deque()
-        )
+        self._arrived: collections.deque[pb.SessionRequest | usual.Request] = collections.deque()
         self._results: collections.deque[Results] = collections.deque()
         self._gathering = threading.Lock()
-        self.reader = 0  # which thread reads
-        self._bursts: dict[int, Burst] = {}  # which one a thread is in the middle of
-        self._watch = Watch(self._spread, self._hand_over)
+        self.lead = Lead()
+        # Of the thread that has the lead, and of the next one after it:
+        self._burst: Burst | None = None  # whose calls are being drawn
+        self._watch = Watch(self._spread, self._hand_over, lambda: self.lead.part)
         self._spread_until = 0.0
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[bytes | pb.SessionResponse]:
@@ -144,33 +144,38 @@ class Pipeline:
     def _spread(self) -> None:
         """Have another thread read on: this one is in a call that does not come back soon.
 
-        :raises RuntimeError: when there is no thread to be had.
+        :raises RuntimeError: when there is no thread to be had; then nothing has changed.
         """
         self._hand_over()
-        self._spread_until = time.monotonic() + _SPREAD
-        before, self.reader = self.reader, 0
-        burst = self._bursts.pop(before, None)
-        if burst is not None:
-            self._arrived.appendleft(burst)
+        if self.lead.state is not LeadState.OFFERED:  # it has come back
+            return
+        before, self._spread_until = self._spread_until, time.monotonic() + _SPREAD
         try:
             self._start_reading()
         except RuntimeError:
-            self.reader = before
+            self._spread_until = before
             raise
 
     def _read(self) -> None:
-        self.reader = me = threading.get_ident()
+        """Read as long as this thread has the lead, if it is to be had. Runs on its own thread."""
         try:
-            while self._take_arrived(me):
-                self._flush()
-                message = None if self.polite else next(self._messages, None)
-                if message is None:
-                    self.wake()
-                    return
-                self._arrived.extend(self._requests_in(message))
+            reader = self.lead.follow()
+            if reader is not None:
+                self._read_as(reader)
         except BaseException:
+            self.lead.end()
             self.wake()
             raise
+
+    def _read_as(self, reader: Reader) -> None:
+        while self._take_arrived(reader):
+            self._flush()
+            message = None if self.polite else next(self._messages, None)
+            if message is None:
+                self.lead.end()
+                self.wake()
+                return
+            self._arrived.extend(self._requests_in(message))
 
     def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | usual.Request]:
         messages = usual.parts(message, _MORE_REQUESTS)
@@ -182,23 +187,23 @@ class Pipeline:
         for one in messages:
             yield self.answers.read_usual(one) or self._decode(one)
 
-    def _take_arrived(self, me: int) -> bool:
-        """Take what has come; tell whether this thread still reads."""
-        while self.reader == me:
+    def _take_arrived(self, reader: Reader) -> bool:
+        """Take what has come; return whether this thread still has the lead."""
+        if self._burst is not None:  # which another thread has begun
+            self._take_burst(reader, self._burst)
+        while reader.leads:
             try:
                 request = self._arrived.popleft()
             except IndexError:
-                return self.reader == me
-            if isinstance(request, Burst):
-                self._take_burst(me, request)
-            elif isinstance(request, tuple):
+                return True
+            if isinstance(request, tuple):
                 self.calls[request[0]] = call = UsualCall(self, *request)
                 call.enter()
             else:
-                self._take(request, me)
+                self._take(request, reader)
         return False
 
-    def _take(self, request: pb.SessionRequest, me: int) -> None:
+    def _take(self, request: pb.SessionRequest, reader: Reader) -> None:
         if request.releases:
             self.host.table.release(request.releases, self.caller.holder)
         kind = request.WhichOneof('kind')
@@ -213,7 +218,7 @@ class Pipeline:
             if isinstance(known, StreamCall):
                 known.grant(request.credit.items)
         elif kind == 'call_all':
-            self._take_burst(me, self._burst_of(request))
+            self._take_burst(reader, self._burst_of(request))
         elif kind is not None and kind != 'proof':
             self.calls[request.id] = call = KINDS.get(kind, Call)(self, request, kind)
             call.enter()
@@ -227,56 +232,72 @@ class Pipeline:
             arguments = itertools.repeat(error, told)
         return Burst(asked.handle, asked.method, enumerate(arguments, request.id))
 
-    def _take_burst(self, me: int, burst: Burst) -> None:
-        """Take the calls of a burst, as long as this thread reads."""
+    def _take_burst(self, reader: Reader, burst: Burst) -> None:
+        """Take the calls of a burst, as long as this thread has the lead."""
+        self._burst = burst
         self.host.table.use(burst.handle)
-        self._bursts[me] = burst
-        if self._is_free(me) and not self.host.dispatcher.has_mailbox:
-            with self._watch:
-                self._run_burst(me, burst)
+        if self._is_free() and not self.host.dispatcher.has_mailbox:
+            self._run_burst(reader, burst)
         else:
             for number, arguments in burst.calls:
                 self.calls[number] = call = BurstCall(self, burst, number, arguments)
                 call.enter()
-                if self.reader != me:
-                    break
-        if self.reader == me:  # else who reads now has the rest of it
-            self._bursts.pop(me, None)
+                if not reader.leads:
+                    return
+        if reader.leads:
+            self._burst = None
 
-    def _run_burst(self, me: int, burst: Burst) -> None:
-        """Run the calls of a burst on this thread, as long as it reads."""
+    def _run_burst(self, reader: Reader, burst: Burst) -> None:
+        """Run the calls of a burst on this thread, as long as it has the lead."""
         over = self.host.dispatcher.gate.count()
         try:
-            while burst.left and self.reader == me:
-                call = BurstCall(self, burst)
-                run(functools.partial(call.run_on, me, self._watch))
-                call.end_results()
+            with self._watch:  # until the lead is taken back: no other thread offers it meanwhile
+                while burst.left and reader.leads:
+                    self._run_some(reader, BurstCall(self, burst))
         finally:
             running.set(None)
             over()
-        if self.reader != me:
+        if not reader.leads:
             self._hand_over()
+
+    def _run_some(self, reader: Reader, call: BurstCall) -> None:
+        """Run calls of a burst one after the other, as far as one object can stand for them."""
+        try:
+            call.run_on(self.lead)
+        except BaseException as error:
+            call.break_off(error)
+            if not self.lead.take_back(reader) and self.lead.reader is reader:
+                raise  # it can't be told whether this thread has the lead: nobody shall
+        else:
+            self.lead.take_back(reader)
+        finally:
+            call.end_results()
 
     # --- calls ---------------------------------------------------------------------------------
 
-    def run(self, job: Job) -> None:
-        """Have a job run after those that came before.
+    def run(self, call: Call, job: Job) -> None:
+        """Run a job of a call after those that came before.
 
         :raises RuntimeError: when there is no thread to be had; the job does not run.
         """
-        if not self._is_free(threading.get_ident()):
-            self.workers.put(job)
+        if not self._is_free():
+            self.workers.put(functools.partial(_run, call, job))
             return
-        with self._watch:
-            run(job)
+        reader = self.lead.reader
+        with self._watch:  # until the lead is taken back: no other thread offers it meanwhile
+            self.lead.offer(0)
+            _run(call, job)
+            leads = self.lead.take_back(reader)
+        if not leads:
+            self._hand_over()
 
-    def _is_free(self, me: int) -> bool:
-        """Tell whether this thread is to run calls."""
-        return not (
-            self.reader != me
-            or self._watch.has_job
-            or not self.workers.are_idle
-            or (self._spread_until and self._spread_until > time.monotonic())
+    def _is_free(self) -> bool:
+        """Return whether this thread is to run calls: it has the lead, and none is under way."""
+        return (
+            self.lead.is_of_this_thread()
+            and not self._watch.has_job
+            and self.workers.are_idle
+            and not (self._spread_until and self._spread_until > time.monotonic())
         )
 
     def send(self, number: int, response: pb.SessionResponse | bytes) -> None:
@@ -303,7 +324,7 @@ class Pipeline:
             results = Results(burst, number, result)
             results.ended = True
             self._results.append(results)
-            if self.reader != threading.get_ident():  # see _put()
+            if not self.lead.is_of_this_thread():  # see _put()
                 self._hand_over()
 
     def _put_message(self, response: pb.SessionResponse) -> None:
@@ -316,9 +337,17 @@ class Pipeline:
 
     def _put(self, response: bytes | pb.SessionResponse) -> None:
         self._responses.put(response)
-        if self.reader != threading.get_ident():  # which sends, once it has done what there is
+        if not self.lead.is_of_this_thread():  # which sends, once it has done what there is
             self._responses.wake()
 
     def forget(self, number: int) -> None:
         """Know that there is nobody to be told of a request any more."""
         self.calls.pop(number, None)
+
+
+def _run(call: Call, job: Job) -> None:
+    """Run a job of a call on a thread that is needed afterwards."""
+    try:
+        job()
+    except BaseException as error:
+        call.break_off(error)

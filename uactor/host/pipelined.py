@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import CoroutineType
@@ -11,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from uactor import values
 from uactor.calls import run_in, running
-from uactor.errors import ActorUnreachableError
+from uactor.errors import ActorUnreachableError, UActorException
 from uactor.host.answers import accepts_pickle, asks, context_of
 from uactor.host.dispatcher import Gate
 from uactor.host.exchange import NO_KEYWORDS
 from uactor.host.loop import FINISHED, closing, is_unfinished
 from uactor.host.threads import NO_THREADS
 from uactor.host.waiting import Interrupted, Reason
-from uactor.host.workers import Watch
 from uactor.timers import Timer, timers
 from uactor.usual import Arguments
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
+    from uactor.host.leader import Lead
     from uactor.host.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
 
 _TURN = 64
 """How many items a stream sends before other calls have their turn on its thread."""
@@ -48,7 +51,7 @@ class Call:
 
     def _queue(self, job: Callable[[], None]) -> None:
         try:
-            self._pipeline.run(job)
+            self._pipeline.run(self, job)
         except RuntimeError:
             self._end()
             Call._fail(self, ActorUnreachableError(NO_THREADS))
@@ -70,6 +73,18 @@ class Call:
     def give_up(self, reason: Reason) -> None:
         """Let it end, since nobody waits for it. Any thread may."""
         self.caller.interrupt.fire(reason)
+
+    def break_off(self, error: BaseException) -> None:
+        """Answer a call that has not been answered because of an error in this module's own code.
+
+        Such an error comes to a thread from outside (``PyThreadState_SetAsyncExc``), or from memory
+        that has run out.
+        """
+        log.error('a call could not be answered', exc_info=error)
+        if self._number in self._pipeline.calls:
+            self._end()
+            told = f'the actor could not answer the call: {type(error).__name__}'
+            Call._fail(self, UActorException(told))
 
     def _fail(self, error: BaseException) -> None:
         self._tell(error)
@@ -326,8 +341,8 @@ class Results:
 class Burst:
     """Calls of one method that came together.
 
-    :ivar calls: of those that have not begun, number and arguments, or why there are none. Threads
-        may draw from it at the same time.
+    :ivar calls: of those that have not begun, number and arguments, or why there are none. The
+        thread that has the lead draws from it.
     :ivar left: whether there may be any.
     """
 
@@ -360,24 +375,25 @@ class BurstCall(UsualCall):
         else:
             super().run()
 
-    def run_on(self, me: int, watch: Watch) -> None:
-        """Be one call after the other, until one goes on, or fails, or another thread reads.
+    def run_on(self, lead: Lead) -> None:
+        """Be one call after the other, until one goes on, or fails, or another thread leads.
 
         In one piece: there are many of them.
 
-        :param me: the thread that does it, and reads.
-        :param watch: is told which of them is running.
+        :param lead: this thread has it, and draws calls; while each runs, it is on offer. It is
+            when this returns, too.
         """
         pipeline, caller, interrupt = self._pipeline, self.caller, self.caller.interrupt
         calls, answers, dispatcher = pipeline.calls, pipeline.answers, pipeline.host.dispatcher
         begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
         burst, handle, method = self._burst, self._handle, self._method
         results, following, typeid = Results(burst, -1), -1, ''
+        offer, take = lead.offer, lead.take
         running.set(caller.call)
         shared = dispatcher.plain(caller, handle, method)
         for number, arguments in burst.calls:
             self._number, calls[number] = number, self
-            watch.part = number
+            offer(number)
             try:
                 if interrupt.fired or gate.closed or isinstance(arguments, Exception):
                     raise self._refusal(arguments, gate)
@@ -401,9 +417,12 @@ class BurstCall(UsualCall):
                     self._results = results = pipeline.results_from(burst, number)
                 results.values.append(result)
                 following = number + 1
-            if pipeline.reader != me:
+            try:
+                take()
+            except IndexError:  # another thread leads
                 return
         burst.left = False
+        offer(0)
 
     def end_results(self) -> None:
         """Have no more results go with those that there are."""

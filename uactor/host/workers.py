@@ -148,13 +148,17 @@ class Watch(contextlib.AbstractContextManager[None]):
 
     :param overdue: is called then, once for the job, on a thread of its own.
     :param going: is called on that thread once in a while as long as other jobs begin.
-    :ivar part: number of the part of the job that is running: it is looked at as a job of its own.
+    :param part: returns the number of the part of the job that is running: each is looked at as a
+        job of its own.
     """
 
-    def __init__(self, overdue: Callable[[], None], going: Callable[[], None]) -> None:
+    def __init__(
+        self, overdue: Callable[[], None], going: Callable[[], None], part: Callable[[], int]
+    ) -> None:
         self._overdue = overdue
         self._going = going
-        self._begun = self._ended = self.part = 0
+        self._part = part
+        self._begun = self._ended = 0
         self._seen = self._told = (0, 0)
         self._quiet = 0
         self._watched = False
@@ -174,7 +178,7 @@ class Watch(contextlib.AbstractContextManager[None]):
         self._ended += 1
 
     def _look(self) -> None:
-        latest = self._begun, self.part
+        latest = self._begun, self._part()
         if self._seen != latest:
             self._seen, self._quiet = latest, 0
             self._going()
@@ -183,7 +187,7 @@ class Watch(contextlib.AbstractContextManager[None]):
             if self._quiet >= _QUIET:
                 # Whoever begins a job now either sees that, or is seen here.
                 self._watched = False
-                if self._seen == (self._begun, self.part):
+                if self._seen == (self._begun, self._part()):
                     return
                 self._watched = True
         else:
