@@ -167,6 +167,8 @@ class Guard:
         """Watch until pytest has ended, then end what it has left."""
         for number in signal.SIGINT, signal.SIGHUP, signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)  # of the terminal, or meant for pytest
+        with contextlib.suppress(PermissionError):  # what multiplies takes all processors
+            os.setpriority(os.PRIO_PROCESS, 0, -10)
         parent = os.getppid()
         try:
             while os.getppid() == parent and not select.select([0], [], [], _PERIOD_S)[0]:
