@@ -20,7 +20,7 @@ MAX_LINES = 60
 COMMON = frozenset(
     [
         *('errors', 'v1', 'wire', 'inherited', 'forked', 'memory', 'chunks', 'board', 'lane'),
-        *('turns', 'cores', 'timers', 'system_errors'),
+        *('turns', 'cores', 'limits', 'threads', 'timers', 'system_errors'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
@@ -35,14 +35,16 @@ ROOMS: dict[str, frozenset[str]] = {
     # Tools: loading gRPC, forks and what they leave open, threads for those who may not wait.
     'wire': frozenset(),
     'inherited': frozenset(),
-    'forked': frozenset(),
+    'limits': frozenset(),
+    'threads': frozenset(['errors']),
+    'forked': frozenset(['threads']),
     'system_errors': frozenset(),
-    'reaper': frozenset(),
-    'timers': frozenset(['forked']),
+    'reaper': frozenset(['threads']),
+    'timers': frozenset(['forked', 'limits', 'threads']),
     # What a method can know of the call that runs it.
     'calls': frozenset(['errors']),
     # Memory that processes share; descriptors, not values.
-    'memory': frozenset(['errors', 'v1', 'forked', 'system_errors']),
+    'memory': frozenset(['errors', 'v1', 'forked', 'threads', 'system_errors']),
     'chunks': frozenset(['errors', 'v1']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
@@ -55,7 +57,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # The slot for this process's host, through which client and host meet unseen.
     'local': frozenset(['handles', 'forked']),
     # What receives results that nobody blocks for: proxies make it, connections fill it.
-    'futures': frozenset(['local', 'forked']),
+    'futures': frozenset(['local', 'forked', 'threads']),
     # What travels. Both sides share it, and so it knows neither.
     'definitions': frozenset(['errors', 'v1']),
     'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors']),
@@ -67,17 +69,27 @@ ROOMS: dict[str, frozenset[str]] = {
     'client': COMMON | {'reaper', 'futures'},
     'host': COMMON | {'service', 'futures'},
     # How a process comes to be; it carries bytes, and doesn't know what they mean.
-    'launch': frozenset(['errors', 'wire', 'forked', 'reaper', 'handles', 'system_errors']),
+    'launch': frozenset(
+        [
+            *('errors', 'wire', 'limits', 'threads', 'timers', 'forked', 'reaper', 'handles'),
+            'system_errors',
+        ]
+    ),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
-        ['errors', 'v1', 'auth', 'handles', 'local', 'values', 'failures', 'client', 'launch']
+        [
+            *('errors', 'v1', 'limits', 'auth', 'handles', 'local', 'values', 'failures'),
+            *('client', 'launch'),
+        ]
     ),
     # Proxies reach their objects through their manager's connection, or the slot.
     'proxies': frozenset(
-        ['errors', 'v1', 'handles', 'local', 'values', 'failures', 'futures', 'manager']
+        ['errors', 'v1', 'limits', 'handles', 'local', 'values', 'failures', 'futures', 'manager']
     ),
     # What users subclass.
-    'actor': frozenset(['errors', 'futures', 'handles', 'local', 'values', 'manager', 'proxies']),
+    'actor': frozenset(
+        ['errors', 'limits', 'futures', 'handles', 'local', 'values', 'manager', 'proxies']
+    ),
     # The composition root of the actor process: gives the host what it must not import.
     'entry': ANY,
     # The command is a user of the library, with what it shows; the package root only names things.

@@ -10,6 +10,7 @@ from uactor import local
 from uactor.errors import STATUS_CODES
 from uactor.futures import in_thread
 from uactor.handles import Address, Token
+from uactor.limits import time_limit
 from uactor.manager import ActorManager, connected
 from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
 from uactor.proxies.base import BaseProxy
@@ -64,7 +65,8 @@ class Actor:
         """Make the class's own manager and proxy classes.
 
         :raises TypeError: for a reserved typeid, or one that is not defined; for what is no
-            exception class or no status code in ``_errors_``.
+            exception class or no status code in ``_errors_``; for a timeout that is no number.
+        :raises ValueError: for a timeout that is NaN.
         """
         super().__init_subclass__(**kwargs)
         _configure(cls)
@@ -232,7 +234,9 @@ def _proxy_class(
         __doc__=f'Proxy of {cls.__qualname__}.',
         _exposed_=exposed,
         _method_to_typeid_=mapping,
-        _timeout=options_of(cls).get('timeout'),
+        _timeout=time_limit(
+            options_of(cls).get('timeout'), f"{cls.__qualname__}._options_['timeout']"
+        ),
     )
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
 

@@ -31,6 +31,7 @@ __all__ = [
     'ProxyError',
     'RemoteError',
     'RemoteTraceback',
+    'ResourceError',
     'SerializationError',
     'StaleHandleError',
     'ThreadOwnedError',
@@ -138,6 +139,21 @@ class ActorStartError(UActorException):
 
 class AddressError(UActorException, OSError):
     """An address is malformed, too long, in use, or not safe to listen on."""
+
+
+class ResourceError(UActorException, RuntimeError):
+    """This process has no thread left, or no memory, with which to make a call.
+
+    Raise its limits (``ulimit -u``, ``pids.max``), or make fewer calls at a time.
+
+    :ivar executed: whether the method may have run: ``'no'`` when it certainly did not.
+    """
+
+    def __init__(
+        self, message: str = 'this process can start no more threads', executed: Executed = 'no'
+    ) -> None:
+        super().__init__(message)
+        self.executed: Executed = executed
 
 
 class SerializationError(UActorException, pickle.PicklingError, TypeError):

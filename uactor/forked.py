@@ -7,6 +7,8 @@ import logging
 import os
 from collections.abc import Callable
 
+from uactor.threads import report
+
 log = logging.getLogger(__name__)  # logging is to be there first: whoever has a lock may log
 
 Call = Callable[[], object]
@@ -44,8 +46,8 @@ def _make(calls: list[Call]) -> None:
     for call in tuple(calls):
         try:
             call()
-        except Exception:  # nobody else would hear of it, and the others have their part to do
-            log.exception('what was to be done at a fork has failed')
+        except BaseException:  # nobody else would hear of it, and the others have their part to do
+            report('what was to be done at a fork has failed', to=log)
 
 
 if hasattr(os, 'register_at_fork'):

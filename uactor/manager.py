@@ -18,6 +18,7 @@ from uactor.handles import Address, Token, target
 from uactor.launch import starting
 from uactor.launch.process import ActorProcess
 from uactor.launch.surroundings import capture
+from uactor.limits import checked_seconds, time_limit
 from uactor.local import Shared
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER
@@ -55,7 +56,7 @@ class ActorManager:
     :param serializer: ``'cloudpickle'``, ``'pickle'`` or ``'native'``.
     :param parent: manager of the process that owns the actor, kept alive by this one.
     :param shutdown_timeout: how long the process may take to end in order, and its ``shutdown``
-        method before that, in seconds; None for 5 and for any time.
+        method before that, in seconds; None for 5 and for any time, infinity for any time.
     :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
     :param insecure: whether listening beyond this machine without TLS is accepted.
     :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or a connection
@@ -65,8 +66,9 @@ class ActorManager:
     :param timeout: how long calls of the actor's methods are waited for, in seconds, unless they
         say otherwise; None for any time. The proxies of the class know it.
     :raises AddressError: when ``address`` is none.
-    :raises ValueError: when there is no such serializer or transport, or for a ``concurrency``
-        below 1.
+    :raises TypeError: when a time is no number.
+    :raises ValueError: when there is no such serializer or transport, for a ``concurrency`` below
+        1, or a time that is NaN.
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}  # of the class's own: bases have theirs
@@ -94,6 +96,8 @@ class ActorManager:
         self._address = address
         self._authkey = authkey
         self._serializer = values.check_serializer(serializer)
+        if shutdown_timeout is not None:
+            shutdown_timeout = checked_seconds(shutdown_timeout, 'the shutdown_timeout')
         self._shutdown_timeout = shutdown_timeout
         self._max_message_size = max_message_size
         self._insecure = insecure
@@ -101,7 +105,7 @@ class ActorManager:
         if concurrency is not None and concurrency < 1:
             raise ValueError(f'the concurrency of an actor is 1 or more, not {concurrency}')
         self._concurrency = concurrency
-        self.timeout = timeout
+        self.timeout = time_limit(timeout)
         self._process: ActorProcess | None = None
         self._link: local.Connection | None = None
         self._view: weakref.ref[ActorManager] | None = None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 
 from uactor.forked import at_fork
-
-log = logging.getLogger(__name__)
+from uactor.limits import LONGEST_S
+from uactor.threads import ServiceThread, attempt
 
 _IDLE = 5.0
 """How long the thread stays without a deadline, in seconds."""
@@ -26,28 +26,24 @@ class Timer:
 
     __slots__ = ('_call', '_timers', 'when')
 
-    def __init__(self, timers: Timers, when: float, call: Callable[[], None]) -> None:
+    def __init__(self, timers: Timers, when: float, call: Callable[[], object]) -> None:
         self.when = when
         self._timers = timers
-        self._call: Callable[[], None] | None = call
+        self._call: Callable[[], object] | None = call
 
     def cancel(self) -> None:
         """Have the call not made, if it has not been by now."""
         if self._take() is not None:
             self._timers._cancelled(self)
 
-    def _take(self) -> Callable[[], None] | None:
+    def _take(self) -> Callable[[], object] | None:
         call, self._call = self._call, None
         return call
 
     def _fire(self) -> None:
         call = self._take()
-        if call is None:
-            return
-        try:
-            call()
-        except Exception:
-            log.exception('a deadline could not be kept')
+        if call is not None:
+            attempt('a deadline', call)
 
 
 class Timers:
@@ -62,18 +58,21 @@ class Timers:
         self._numbers = itertools.count()
         self._heap: list[tuple[float, int, Timer]] = []
         self._dead = 0
-        self._thread: threading.Thread | None = None
+        self._thread = ServiceThread('uactor-timers', self._step)
 
-    def at(self, when: float, call: Callable[[], None]) -> Timer:
-        """Have ``call``, which must not block, made at ``when``, or soon if that has passed."""
+    def at(self, when: float, call: Callable[[], object]) -> Timer:
+        """Make ``call``, which must not block, at ``when``, or soon if that has passed.
+
+        :raises ValueError: when the time is NaN: no other would come after it.
+        :raises ResourceError: when there is no thread to be had; the call is not made.
+        """
+        if math.isnan(when):
+            raise ValueError('a timer is set for a time, not for nan')
         timer = Timer(self, when, call)
         with self._changed:
+            self._thread.ensure()
             heapq.heappush(self._heap, (when, next(self._numbers), timer))
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name='uactor-timers', daemon=True)
-                thread.start()
-                self._thread = thread
-            elif self._heap[0][2] is timer:
+            if self._heap[0][2] is timer:
                 self._changed.notify()
         return timer
 
@@ -86,12 +85,12 @@ class Timers:
                 heapq.heapify(self._heap)
                 self._dead = 0
 
-    def _run(self) -> None:
-        while True:
-            timer = self._next()
-            if timer is None:
-                return
-            timer._fire()
+    def _step(self) -> bool:
+        timer = self._next()
+        if timer is None:
+            return False
+        timer._fire()
+        return True
 
     def _next(self) -> Timer | None:
         """Wait for the next timer that is due; None when there has been none for a while."""
@@ -100,8 +99,8 @@ class Timers:
                 left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE
                 if self._heap and left <= 0:
                     return heapq.heappop(self._heap)[2]
-                if not self._changed.wait(left) and not self._heap:
-                    self._thread = None
+                if not self._changed.wait(min(left, LONGEST_S)) and not self._heap:
+                    self._thread.rest()
                     return None
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from uactor import failures, usual, values
 from uactor.errors import SerializationError
-from uactor.host.arguments import InvalidArgument
+from uactor.host.arguments import InvalidArgument, field
 from uactor.host.clients import Caller
 from uactor.host.exchange import NO_KEYWORDS
 from uactor.host.waiting import Interrupted
+from uactor.limits import limit_of
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Answers:
         response = pb.SessionResponse()
         response.id = request.id
         try:
+            caller.interrupt.check()  # its deadline may have passed before it came
             with self._gate:
                 if kind == 'call':
                     call = self._host.exchange.call
@@ -158,10 +160,21 @@ class Answers:
                 if self._limit >= 0:
                     self.check_size(caller, response)
         except BaseException as error:  # also SystemExit: it is the caller's to see
-            # Of several calls at a time, another one may have what came by the same number.
-            if caller.memory is not None and caller.owns_thread:
-                caller.memory.ignore(values.memories(request))
-            self.fail(caller, accepts_pickle(request), response, error)
+            return self.refused(caller, request, error)
+        return response
+
+    def refused(
+        self, caller: Caller, request: pb.SessionRequest, error: BaseException
+    ) -> pb.SessionResponse:
+        """Return the response to a request that has failed.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        # Of several calls at a time, another one may have what came by the same number.
+        if caller.memory is not None and caller.owns_thread:
+            caller.memory.ignore(values.memories(request))
+        response = pb.SessionResponse(id=request.id)
+        self.fail(caller, accepts_pickle(request), response, error)
         return response
 
     def _fill(
@@ -228,14 +241,15 @@ def _no_request(message: bytes) -> None:
 
 
 def asks(caller: Caller, context: pb.CallContext | None) -> None:
-    """Have a caller begin a call that is made in such a context, if any."""
-    if context is None:
-        caller.asks()
-        return
-    timeout = None
-    if context.HasField('timeout'):
-        timeout = context.timeout.ToTimedelta().total_seconds()
-    caller.asks(context.path, timeout)
+    """Have a caller begin a call that is made in such a context, if any.
+
+    :raises InvalidArgument: when the context says no time; the call has begun without one.
+    """
+    caller.asks(() if context is None else context.path)
+    if context is not None and context.HasField('timeout'):
+        with field('context.timeout'):
+            timeout = limit_of(context.timeout)
+        caller.asks(context.path, timeout)
 
 
 def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import threading
@@ -16,6 +17,7 @@ from uactor.errors import DeadlineError, Executed, Stage
 from uactor.host.holders import ANONYMOUS, Holder
 from uactor.host.waiting import Interrupt, Interrupted
 from uactor.memory import Carrier
+from uactor.threads import start_daemon
 from uactor.timers import timers
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,8 @@ class Caller:
         :param timeout: how long it is waited for, in seconds.
         """
         expires = None if timeout is None else time.monotonic() + timeout
+        if timeout is not None and timeout <= 0:
+            self.interrupt.fire('deadline')
         self.stage = 'asked'
         self.call = CurrentCall(self.name, self.interrupt, tuple(path) if path else (), expires)
 
@@ -165,9 +169,12 @@ class Clients:
         if alone and polite:
             self._forget(holder)
         elif alone:
-            timer = threading.Timer(GRACE, self._give_up, (holder, arrival))
-            timer.daemon = True
-            timer.start()
+            give_up = functools.partial(self._give_up, holder, arrival)
+            try:
+                timers.at(time.monotonic() + GRACE, functools.partial(_apart, give_up))
+            except RuntimeError as error:
+                log.warning('what a client process held is dropped at once: %s', error)
+                give_up()
 
     def _give_up(self, holder: Holder, arrival: int | None) -> None:
         with self._lock:
@@ -195,3 +202,15 @@ class Clients:
         """Note its end."""
         with self._lock:
             self._unary.discard(caller)
+
+
+def _apart(drop: Callable[[], None]) -> None:
+    """Drop what a client has held on a thread of its own: finalizers may be the user's, and block.
+
+    Deadlines are kept meanwhile. Without a thread it is done here.
+    """
+    try:
+        start_daemon('uactor-vanished', drop)
+    except RuntimeError as error:
+        log.warning('deadlines have to wait for what a client process held: %s', error)
+        drop()

@@ -200,7 +200,8 @@ class Dispatcher:
 
     def is_deaf(self, caller: Caller, handle: str) -> bool:
         """Tell whether a call runs in code that no interrupt ends: any but shared primitives."""
-        return caller.stage == 'running' and not self._table.get(handle).is_primitive
+        entry = self._table.find(handle or self._table.actor_id)
+        return caller.stage == 'running' and not (entry is not None and entry.is_primitive)
 
     def note(self, call: CurrentCall, handle: str, method: str) -> None:
         """Let a call know what it runs."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from uactor.host.dispatcher import Dispatcher
 from uactor.host.holders import ANONYMOUS
 from uactor.host.loop import Steps
 from uactor.host.objects import LEASE, Entry, ObjectTable
+from uactor.limits import LONGEST_S, seconds_of
 from uactor.service.errors import Unmappable
 from uactor.service.naming import service_of
 from uactor.usual import Arguments
@@ -346,10 +346,10 @@ def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
     if not request.HasField('lease'):
         return LEASE
     with field('lease'):
-        seconds = request.lease.ToTimedelta().total_seconds()
+        seconds = seconds_of(request.lease)
         if seconds <= 0:
             raise ValueError('a lease lasts longer than no time')
-    return min(seconds, threading.TIMEOUT_MAX)
+    return min(seconds, LONGEST_S)
 
 
 def signature_text(owner: Any, name: str) -> str:

@@ -14,6 +14,7 @@ from uactor import values
 from uactor.calls import run_in, running
 from uactor.errors import ActorUnreachableError, UActorException
 from uactor.host.answers import accepts_pickle, asks, context_of
+from uactor.host.arguments import InvalidArgument
 from uactor.host.dispatcher import Gate
 from uactor.host.exchange import NO_KEYWORDS
 from uactor.host.loop import FINISHED, closing, is_unfinished
@@ -36,17 +37,37 @@ _TURN = 64
 class Call:
     """A request of a pipelined session that is under way."""
 
+    _invalid: InvalidArgument | None = None
+    _timer: Timer | None = None
+
     def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
         self._pipeline = pipeline
         self._request = request
         self._kind = kind
         self._number = request.id
+        self._handle: str = getattr(getattr(request, kind), 'handle', '')
         self._pickles = accepts_pickle(request)
         self.caller = pipeline.caller.part()
-        asks(self.caller, context_of(request, kind))
+        try:
+            asks(self.caller, context_of(request, kind))
+        except InvalidArgument as error:
+            self._invalid = error
 
     def enter(self) -> None:
         """Have it run when it is its turn."""
+        call = self.caller.call
+        if self._invalid is not None:
+            self._fail(self._invalid)
+            return
+        if call is not None and call.expires is not None:
+            try:
+                self._timer = timers.at(call.expires, lambda: self.give_up('deadline'))
+            except RuntimeError:
+                self._fail(ActorUnreachableError(NO_THREADS))
+                return
+        self._begin()
+
+    def _begin(self) -> None:
         self._queue(self.run)
 
     def _queue(self, job: Callable[[], None]) -> None:
@@ -58,21 +79,29 @@ class Call:
 
     def _end(self) -> None:
         """Note that it does not go on."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def run(self) -> None:
         """Run, on a worker."""
-        with self.caller.limited():
-            try:
-                self.caller.interrupt.check()
-                response = self._pipeline.answers.answer(self.caller, self._request, self._kind)
-            except Interrupted as error:
-                self._fail(error)
-            else:
-                self._pipeline.end(self._number, response)
+        try:
+            response = self._pipeline.answers.answer(self.caller, self._request, self._kind)
+        except Interrupted as error:
+            self._fail(error)
+        else:
+            self._end()
+            self._pipeline.end(self._number, response)
 
     def give_up(self, reason: Reason) -> None:
         """Let it end, since nobody waits for it. Any thread may."""
         self.caller.interrupt.fire(reason)
+        self._abandon_once()
+        dispatcher = self._pipeline.host.dispatcher
+        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
+            self._tell(Interrupted())
+
+    def _abandon_once(self) -> None:
+        """End a wait without a thread, if it is in one."""
 
     def break_off(self, error: BaseException) -> None:
         """Answer a call that has not been answered because of an error in this module's own code.
@@ -87,6 +116,7 @@ class Call:
             Call._fail(self, UActorException(told))
 
     def _fail(self, error: BaseException) -> None:
+        self._end()
         self._tell(error)
 
     def _tell(self, error: BaseException) -> None:
@@ -107,7 +137,6 @@ class MethodCall(Call):
     _abandon: Callable[[], None] | None = None
     _leave: Callable[[], None] | None = None
     _over: Callable[[], None] | None = None
-    _timer: Timer | None = None
     _turns = 0
     _is_taken = False  # whether what has come beside the request has been looked at
 
@@ -116,11 +145,7 @@ class MethodCall(Call):
         call = request.open_stream.call if kind == 'open_stream' else request.call
         self._handle, self._method, self._call = call.handle, call.method, call
 
-    def enter(self) -> None:
-        """See :class:`Call`."""
-        call = self.caller.call
-        if call is not None and call.expires is not None:
-            self._timer = timers.at(call.expires, lambda: self.give_up('deadline'))
+    def _begin(self) -> None:
         self._take_turn(self.run)
 
     def _take_turn(self, job: Callable[[], None]) -> None:
@@ -174,14 +199,6 @@ class MethodCall(Call):
             abandon, self._abandon = self._abandon, None
         if abandon is not None:
             abandon()
-
-    def give_up(self, reason: Reason) -> None:
-        """See :class:`Call`."""
-        super().give_up(reason)
-        self._abandon_once()
-        dispatcher = self._pipeline.host.dispatcher
-        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
-            self._tell(Interrupted())
 
     def run(self) -> None:
         """See :class:`Call`."""
@@ -248,15 +265,13 @@ class MethodCall(Call):
             self._pipeline.end(self._number, response)
 
     def _fail(self, error: BaseException) -> None:
-        self._end()
         memory = self.caller.memory
         if memory is not None and not self._is_taken:
             memory.ignore(values.memories(self._request))
         super()._fail(error)
 
     def _end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        super()._end()
         self._leave_turn()
         over, self._over = self._over, None
         if over is not None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from uactor.errors import ThreadOwnedError
 from uactor.host.waiting import WAITABLE, Interrupt, Interrupted
+from uactor.limits import waitable
 
 if TYPE_CHECKING:
     from uactor.host.clients import Caller
@@ -121,6 +122,8 @@ def call(
     """
     function = getattr(primitive, method)
     _check_owner(primitive, method, caller)
+    if args or kwargs:
+        args, kwargs = _with_waitable(primitive, method, args, kwargs)
     caller.stage = 'running'
     with caller.interrupt.on_this_thread():
         if isinstance(primitive, _LOCKS):
@@ -133,6 +136,26 @@ def call(
         if isinstance(primitive, _QUEUES) and method in _GETS:
             return _get(primitive, method, args, kwargs, caller)
         return function(*args, **kwargs)
+
+
+_TIMEOUTS = {'acquire': 1, 'wait': 0, 'put': 2, 'get': 0, 'next': 0, 'result': 0, 'exception': 0}
+"""Where methods have their timeout among positional arguments."""
+
+
+def _with_waitable(
+    primitive: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the arguments with a timeout that this system can wait for, if there is one."""
+    place = _TIMEOUTS.get(method)
+    if place is None:
+        return args, kwargs
+    if method == 'get' and isinstance(primitive, _QUEUES):
+        place = 1
+    if 'timeout' in kwargs:
+        return args, {**kwargs, 'timeout': waitable(kwargs['timeout'])}
+    if len(args) > place:
+        args = (*args[:place], waitable(args[place]), *args[place + 1 :])
+    return args, kwargs
 
 
 def _times(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:

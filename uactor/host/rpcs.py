@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -14,12 +13,10 @@ from uactor.host import status
 from uactor.host.clients import Caller
 from uactor.host.holders import ANONYMOUS
 from uactor.host.threads import NO_THREADS, is_reserve
+from uactor.limits import time_limit
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
-
-_EVER = threading.TIMEOUT_MAX
-"""What gRPC tells of a call without a deadline is more, in seconds."""
 
 
 class Rpc(Protocol):
@@ -69,8 +66,7 @@ class _Rpc(AbstractContextManager[Caller]):
         context, caller = self._context, self._caller
         if is_reserve():
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
-        left = context.time_remaining()
-        caller.asks(self._path, left if left is not None and left < _EVER else None)
+        caller.asks(self._path, time_limit(context.time_remaining()))
         self._clients.unary(caller)
         if not context.add_callback(caller.interrupt.fire):
             caller.interrupt.fire()

@@ -20,6 +20,7 @@ from uactor.calls import current, running
 from uactor.errors import AuthkeyError, UActorException, VersionError
 from uactor.host import answers, holders
 from uactor.host.answers import Answers
+from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
 from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.pipeline import Pipeline, Read, Send
@@ -227,6 +228,9 @@ class _Session:
     ) -> pb.SessionResponse:
         """Answer a request that its caller does not wait for for ever."""
         caller = self._caller.part()
-        answers.asks(caller, context)
+        try:
+            answers.asks(caller, context)
+        except InvalidArgument as error:
+            return self._answers.refused(caller, request, error)
         with caller.limited():
             return self._answers.answer(caller, request, kind)

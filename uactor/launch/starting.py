@@ -58,7 +58,7 @@ def start(
     :param path: its import path.
     :param messages: pickles of its surroundings, its settings, and its class with arguments.
     :param directory: the private directory that it makes for its socket.
-    :param shutdown_timeout: how long it may take to end in order, in seconds.
+    :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
     :param decode_failure: makes the exception of the constructor.
     :returns: the process, and what it says of itself.
     :raises ActorStartError: when the process ends before its actor is constructed.

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from uactor.futures import CallFuture, Items, LoopFuture
+from uactor.limits import time_limit
 from uactor.local import Call
 from uactor.proxies.results import Results, Stream
 
@@ -43,8 +44,10 @@ class Options:
     def __post_init__(self) -> None:
         """Check them.
 
-        :raises ValueError: when there is no such window.
+        :raises TypeError: when the timeout is no number.
+        :raises ValueError: when there is no such window, or the timeout is NaN.
         """
+        object.__setattr__(self, 'timeout', time_limit(self.timeout, 'the timeout of a call'))
         if self.window < 1:
             raise ValueError(f'a window takes 1 item or more, not {self.window}')
 
@@ -143,9 +146,12 @@ class RemoteMethod(Generic[P, C, R, T]):
     ) -> RemoteMethod[P, C, R, T]:
         """Return the same method, called in another way.
 
-        :param timeout: how long a call is waited for, in seconds; None for any time. It is that of
-            a stream as a whole. The method can see it, and calls that it makes take it on.
+        :param timeout: how long a call is waited for, in seconds; None or infinity for any time.
+            It is that of a stream as a whole. The method can see it, and calls that it makes take
+            it on.
         :param window: how many items of a stream may be on their way.
+        :raises TypeError: when the timeout is no number.
+        :raises ValueError: when the timeout is NaN, or the window less than 1.
         """
         return type(self)(self._proxy, self._member, Options(timeout, window))
 

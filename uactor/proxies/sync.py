@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
 
+from uactor.limits import time_limit
 from uactor.proxies.base import BaseProxy, ProxyMethod, arranged, exposing
 
 
@@ -72,6 +73,7 @@ class ConditionProxy(AcquirerProxy):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until ``predicate``, which runs in this process, is true; return its result."""
+        timeout = time_limit(timeout)
         end = None if timeout is None else monotonic() + timeout
         result = predicate()
         while not result:

@@ -1,0 +1,101 @@
+"""What a time limit is: decided here, for all places where one enters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+LONGEST_S = 1e9
+"""The longest time that is kept, 31 years: what is longer counts as any time. All systems can wait
+as long, and add it to their clocks."""
+
+_MOST_DURATION_S = 315_576_000_000
+"""The most seconds that a ``google.protobuf.Duration`` may have, by its definition."""
+
+_NANOS = 1_000_000_000
+
+
+class Duration(Protocol):
+    """A ``google.protobuf.Duration``."""
+
+    @property
+    def seconds(self) -> int:
+        """Whole seconds."""
+        ...
+
+    @property
+    def nanos(self) -> int:
+        """Billionths of a second, with the same sign."""
+        ...
+
+
+def checked_seconds(value: Any, what: str = 'a timeout') -> float:
+    """Return a number of seconds; infinity when it is longer than :data:`LONGEST_S`.
+
+    Negative ones become 0: a time that has passed.
+
+    :param what: what it is, as an error says it.
+    :raises TypeError: when it is no number.
+    :raises ValueError: when it is NaN.
+    """
+    kind = type(value)
+    is_number = hasattr(kind, '__float__') or hasattr(kind, '__index__')
+    if isinstance(value, (bool, str, bytes)) or not is_number:
+        raise TypeError(f'{what} is a number of seconds, or None, not {value!r} ({kind.__name__})')
+    try:
+        seconds = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        seconds = math.inf if value > 0 else 0.0
+    if math.isnan(seconds):
+        raise ValueError(f'{what} is a number of seconds, or None, not {value!r}')
+    return math.inf if seconds > LONGEST_S else max(seconds, 0.0)
+
+
+def time_limit(value: Any, what: str = 'a timeout') -> float | None:
+    """Return a time limit in seconds, or None for any time.
+
+    Any time is also what infinity says, and what is longer than :data:`LONGEST_S`.
+
+    :param what: what it is, as an error says it.
+    :raises TypeError: when it is no number.
+    :raises ValueError: when it is NaN.
+    """
+    if value is None:
+        return None
+    seconds = checked_seconds(value, what)
+    return None if seconds == math.inf else seconds
+
+
+def seconds_of(duration: Duration) -> float:
+    """Return how many seconds a message of the wire says.
+
+    :raises ValueError: when it is out of the range that its definition gives.
+    """
+    seconds, nanos = duration.seconds, duration.nanos
+    if abs(seconds) > _MOST_DURATION_S or abs(nanos) >= _NANOS:
+        raise ValueError(f'a Duration of {seconds} s and {nanos} ns is out of range')
+    if seconds * nanos < 0:
+        raise ValueError(f'the {seconds} s and {nanos} ns of a Duration differ in sign')
+    return seconds + nanos / _NANOS
+
+
+def limit_of(duration: Duration) -> float | None:
+    """Return the time limit that a message of the wire says; see :func:`time_limit`.
+
+    :raises ValueError: when it is out of the range that its definition gives.
+    """
+    return time_limit(seconds_of(duration))
+
+
+def waitable(value: Any) -> Any:
+    """Return a timeout for :mod:`threading`, which fails for those that are too long.
+
+    What is no number is left for it to refuse.
+
+    :raises ValueError: when it is NaN.
+    """
+    if not isinstance(value, (int, float)):
+        return value
+    if value != value:
+        raise ValueError('a timeout is a number of seconds, or None, not nan')
+    return value if -LONGEST_S <= value <= LONGEST_S else math.copysign(LONGEST_S, value)
