@@ -87,13 +87,13 @@ def test_a_stream_that_is_finished_is_attended_to_until_its_end(parts: Any) -> N
 
 
 def test_there_is_a_thread_only_while_there_are_streams(watch: IdleStreams) -> None:
-    def threads() -> list[threading.Thread]:
-        run = watch._run
-        return [
-            thread
-            for thread in threading.enumerate()
-            if getattr(thread, '_target', None) == run and thread.is_alive()
-        ]
+    def idle() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == 'uactor-idle'}
+
+    def threads() -> set[threading.Thread]:
+        return idle() - others
+
+    others = idle()  # of the process itself
 
     for _ in range(2):
         assert not threads()

@@ -27,6 +27,7 @@ from uactor.launch import frames
 from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
 from uactor.launch.surroundings import apply, apply_again
 from uactor.proxies.base import proxy_for_handle
+from uactor.threads import start_daemon
 from uactor.wire import load_all
 
 log = logging.getLogger(__name__)
@@ -93,9 +94,7 @@ def _begin(lifeline: Lifeline) -> Host | None:
     if surroundings is None or settings is None or actor is None:
         return None  # the owner has ended
     constructed: list[Host] = []
-    threading.Thread(
-        target=_watch, args=(lifeline, constructed), name='uactor-lifeline', daemon=True
-    ).start()
+    start_daemon('uactor-lifeline', _watch, lifeline, constructed, failed=lambda error: leave(1))
     try:
         taken = pickle.loads(surroundings)
         apply(taken)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from uactor.forked import at_fork
 from uactor.local import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
+from uactor.threads import report, start_daemon
 
 T = TypeVar('T')
 
@@ -27,6 +28,8 @@ class CallFuture(concurrent.futures.Future[T]):
     As :class:`concurrent.futures.Future`, but :meth:`cancel` also succeeds while the method runs.
     Callbacks run on a thread that other results come through: they must not wait for one.
     """
+
+    _is_delivered = False  # whether the thread that settles it is not the user's
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class CallFuture(concurrent.futures.Future[T]):
     def receive(self, value: T) -> None:
         """Take the result. See :class:`uactor.local.Receiver`."""
         try:
+            self._is_delivered = True
             self.set_result(value)
         except concurrent.futures.InvalidStateError:
             log.debug('the result of a call came too late')
@@ -66,9 +70,30 @@ class CallFuture(concurrent.futures.Future[T]):
     def fail(self, error: BaseException) -> None:
         """Take the error. See :class:`uactor.local.Receiver`."""
         try:
+            self._is_delivered = True
             self.set_exception(error)
         except concurrent.futures.InvalidStateError:
             log.debug('the error of a call came too late: %s', error)
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call a function when the future is done; see :class:`concurrent.futures.Future`.
+
+        What it raises on the thread that other results come through is logged: SystemExit too.
+        """
+
+        def call(future: concurrent.futures.Future[T]) -> None:
+            try:
+                fn(future)
+            except Exception:
+                raise  # the base class logs it
+            except BaseException:
+                if not known or not self._is_delivered:
+                    raise  # on the thread of the user
+                report('a callback of a future has failed')
+
+        known = False
+        super().add_done_callback(call)
+        known = True
 
     def wait(self) -> T:
         """Return the result; give the call up when this thread is interrupted meanwhile."""
@@ -202,7 +227,7 @@ async def in_thread(function: Callable[[], T]) -> T:
         else:
             receiver.receive(result)
 
-    threading.Thread(target=run, name='uactor-aio', daemon=True).start()
+    start_daemon('uactor-aio', run)
     result: T = await receiver.wait(NO_TICKET)
     return result
 

@@ -29,6 +29,7 @@ from typing import Any, Protocol
 from uactor.descriptors import reserve
 from uactor.errors import SerializationError
 from uactor.forked import at_fork
+from uactor.threads import ServiceThread
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Pool:
         self.lock = threading.RLock()
         self._idle: list[Segment] = []
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
-        self._thread: threading.Thread | None = None
+        self._thread = ServiceThread('uactor-memory', self._watch)
 
     def join(self, channel: Channel) -> None:
         """Know who may lend."""
@@ -168,25 +169,21 @@ class Pool:
 
     def watch(self) -> None:
         """See to it that what is idle is freed after a while."""
-        if self._thread is not None:
-            return
-        thread = threading.Thread(target=self._watch, name='uactor-memory', daemon=True)
         try:
-            thread.start()
-            self._thread = thread  # only now: an interrupt may come before it has started
+            self._thread.ensure()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('idle memory is kept: %s', error)
 
-    def _watch(self) -> None:
-        while True:
-            time.sleep(_IDLE / 2)  # a mark is a byte in memory: nothing tells that it is set
-            with self.lock:
-                lent = self._gather()
-                oldest = time.monotonic() - _IDLE
-                self._idle = [known for known in self._idle if known.since > oldest]
-                if not lent and not self._idle:
-                    self._thread = None
-                    return
+    def _watch(self) -> bool:
+        time.sleep(_IDLE / 2)  # a mark is a byte in memory: nothing tells that it is set
+        with self.lock:
+            lent = self._gather()
+            oldest = time.monotonic() - _IDLE
+            self._idle = [known for known in self._idle if known.since > oldest]
+            if not lent and not self._idle:
+                self._thread.rest()
+                return False
+        return True
 
     def after_fork(self) -> None:
         """Leave it all to the parent, in a forked child."""

@@ -7,13 +7,12 @@ been queued, in batches.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
 
-log = logging.getLogger(__name__)
+from uactor.threads import ServiceThread, attempt
 
 _BATCH = 0.01
 """How long releases are gathered before they are sent, in seconds. A call that goes to
@@ -31,20 +30,20 @@ class Reaper:
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._open = 0
-        self._thread: threading.Thread | None = None
+        self._thread = ServiceThread('uactor-reaper', self._step)
 
     def put(self, job: Callable[[], None]) -> None:
         """Queue a job. Safe in finalizers."""
         self._jobs.put(job)
 
     def opened(self) -> None:
-        """Keep the thread alive until :meth:`closed` has been called as often."""
+        """Keep the thread alive until :meth:`closed` has been called as often.
+
+        :raises ResourceError: when there is no thread to be had; nothing is open then.
+        """
         with self._lock:
+            self._thread.ensure()
             self._open += 1
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name='uactor-reaper', daemon=True)
-                thread.start()
-                self._thread = thread  # only now: an interrupt may come before it has started
 
     def closed(self) -> None:
         """Let the thread end when nothing is left open."""
@@ -52,25 +51,19 @@ class Reaper:
             self._open -= 1
         self._jobs.put(lambda: None)
 
-    def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
-            time.sleep(_BATCH)
-            self._do(job)
-            del job  # and what it holds, while this thread waits for the next
-            while not self._jobs.empty():
-                self._do(self._jobs.get())
-            with self._lock:
-                if not self._open and self._jobs.empty():
-                    self._thread = None
-                    return
-
-    @staticmethod
-    def _do(job: Callable[[], None]) -> None:
-        try:
-            job()
-        except Exception:
-            log.exception('a queued release failed')
+    def _step(self) -> bool:
+        """Wait for jobs, and do them; return whether something is open still."""
+        job = self._jobs.get()
+        time.sleep(_BATCH)
+        attempt('a queued release', job)
+        del job  # and what it holds, while this thread waits for the next
+        while not self._jobs.empty():
+            attempt('a queued release', self._jobs.get())
+        with self._lock:
+            if self._open or not self._jobs.empty():
+                return True
+            self._thread.rest()
+            return False
 
 
 reaper = Reaper()

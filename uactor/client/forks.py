@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
+
+from uactor.threads import attempt, start_daemon
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,8 @@ class Child:
         :param when_it_ends: what to call when the child has ended, or runs another program.
         """
         os.close(self._childs)
-        thread = threading.Thread(
-            target=self._wait, args=(when_it_ends,), name='uactor-child', daemon=True
-        )
         try:
-            thread.start()
+            start_daemon('uactor-child', self._wait, when_it_ends)
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('the end of a forked child will not be noticed: %s', error)
             os.close(self._parents)
@@ -42,4 +40,4 @@ class Child:
         with open(self._parents, 'rb') as pipe:
             pipe.read()
         for call in when_it_ends:
-            call()
+            attempt('what follows the end of a forked child', call)

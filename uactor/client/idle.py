@@ -7,12 +7,15 @@ sleeps until something comes; it also notices when a stream ends.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import select
 import threading
 import time
 from typing import Protocol
+
+from uactor.threads import ServiceThread, report
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class IdleStreams:
         self._moving: dict[Attended, int] = {}  # and their progress, when that was looked at
         self._idle: set[Attended] = set()
         self._bell: tuple[int, int] | None = None  # a pipe, while the thread lives
+        self._due = 0.0  # when idle ones are looked for
 
     def reset(self) -> None:
         """Start afresh, in a process that was forked: its parent goes on with what it has."""
@@ -68,9 +72,10 @@ class IdleStreams:
 
     def _start(self) -> None:
         bell = os.pipe()
-        thread = threading.Thread(target=self._run, args=bell, name='uactor-idle', daemon=True)
         try:
-            thread.start()
+            step = functools.partial(self._step, *bell)
+            self._due = time.monotonic() + _PERIOD
+            ServiceThread('uactor-idle', step).ensure()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('nobody attends to idle streams: %s', error)
             self._close(bell)
@@ -82,15 +87,16 @@ class IdleStreams:
         for descriptor in bell:
             os.close(descriptor)
 
-    def _run(self, bell: int, rope: int) -> None:
-        due = time.monotonic() + _PERIOD
-        while self._goes_on():
-            left = max(0.0, due - time.monotonic()) if self._moving else None
-            self._wait(bell, left)
-            if time.monotonic() >= due:
-                self._find_idle()
-                due = time.monotonic() + _PERIOD
-        self._close((bell, rope))
+    def _step(self, bell: int, rope: int) -> bool:
+        if not self._goes_on():
+            self._close((bell, rope))
+            return False
+        left = max(0.0, self._due - time.monotonic()) if self._moving else None
+        self._wait(bell, left)
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _PERIOD
+            self._find_idle()
+        return True
 
     def _goes_on(self) -> bool:
         """Forget streams that have ended; tell whether there are others."""
@@ -114,8 +120,16 @@ class IdleStreams:
         for number, _ in poll.poll(None if timeout is None else timeout * 1000):
             if number == bell:
                 os.read(bell, 1 << 10)
-            elif not by_number[number].attend():
+            elif not self._attended(by_number[number]):
                 self._note_moving(by_number[number])
+
+    def _attended(self, stream: Attended) -> bool:
+        """Attend to a stream; tell whether no other thread does, and it has not failed."""
+        try:
+            return stream.attend()
+        except BaseException:  # the others are not to suffer for it
+            report('an idle stream could not be attended to')
+            return False
 
     def _note_moving(self, stream: Attended) -> None:
         with self._lock:
@@ -126,12 +140,14 @@ class IdleStreams:
         with self._lock:
             before = self._moving.copy()
         now = {stream: stream.progress for stream in before}
-        idle = {stream for stream in before if now[stream] == before[stream] and stream.attend()}
+        idle = {
+            stream for stream in before if now[stream] == before[stream] and self._attended(stream)
+        }
         self._idle |= idle
         with self._lock:
             self._moving.update(now)
             for stream in idle:
-                del self._moving[stream]
+                self._moving.pop(stream, None)
 
 
 idle_streams = IdleStreams()

@@ -32,6 +32,7 @@ from uactor.errors import (
     UActorException,
 )
 from uactor.reaper import reaper
+from uactor.threads import start_daemon
 from uactor.turns import turns
 from uactor.v1 import actor_pb2 as pb
 
@@ -220,9 +221,9 @@ class Link:
                 leave_with_process()
                 raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
             if not self._begun:
-                self._begun = True
                 _hook_exit()
                 reaper.opened()
+                self._begun = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
         """Return what it means that nobody answers: to those who knew the actor, its end."""
@@ -293,8 +294,9 @@ class Link:
                 return
             self._returning = True
         try:
-            threading.Thread(target=self._open_spare, name='uactor-return', daemon=True).start()
+            start_daemon('uactor-return', self._open_spare)
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+            self._returning = False
             log.debug('this process will not come back to %s: %s', self.address, error)
 
     def _open_spare(self) -> None:

@@ -13,11 +13,13 @@ from uactor.errors import (
     ActorDiedError,
     DeadlineError,
     Executed,
+    ResourceError,
     SerializationError,
     UActorException,
     VersionError,
 )
 from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
+from uactor.threads import attempt, report, start_daemon
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
@@ -288,8 +290,8 @@ class Pipeline:
         self._asked = self._answered = 0  # how much, in bytes
         self.session: Session | None = None
         self._opening = threading.Event()  # set once it is open, or can't be
-        self._ended: Exception | None = None
-        threading.Thread(target=self._run, name='uactor-pipeline', daemon=True).start()
+        self._ended: BaseException | None = None
+        start_daemon('uactor-pipeline', self._run)
 
     @property
     def usable(self) -> bool:
@@ -308,7 +310,7 @@ class Pipeline:
         """
         with self._lock:
             if self._ended is not None:
-                raise ActorDiedError(str(self._ended), 'no') from self._ended
+                raise self._told(self._ended, 'no')
             alone, pending.number = not self._pending, self._number
             message = encoded(self._number)
             pending.size = len(message) if isinstance(message, bytes) else values.size_of(message)
@@ -392,36 +394,48 @@ class Pipeline:
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
+        session = None
         try:
             session = self._opened()
-            threading.Thread(
-                target=self._send_gathered, args=(session,), name='uactor-sender', daemon=True
-            ).start()
+            start_daemon('uactor-sender', self._send_gathered, session)
             self.session = session
             self._opening.set()
             while True:
-                received = session.receive()
-                if isinstance(received, list):
-                    for message in received:
-                        self._take_message(message)
-                else:
-                    self._take(received)
-                    for one in received.more:
-                        self._take(one)
-        except SystemExit:  # of a daemon thread, because the process ends
-            self._end(ActorDiedError('this process ends'))
-        except Exception as error:  # every caller is told of it, whatever it is
+                self._take_all_of(session.receive())
+        except BaseException as error:  # every caller is told of it, whatever it is
             self._end(error)
         finally:
             self._opening.set()
             self._unsent.end()
-            if self.session is not None:
-                self.session.abandon()
+            if session is not None:
+                session.abandon()
+
+    def _take_all_of(self, received: list[bytes] | pb.SessionResponse) -> None:
+        if isinstance(received, list):
+            for message in received:
+                self._take_message(message)
+        else:
+            self._take(received)
+            for one in received.more:
+                self._take(one)
+
+    def _give(
+        self, pending: Pending | CallBurst, number: int, response: Any, more: bool = False
+    ) -> None:
+        """Have a call take a response. Whatever comes of that, others get theirs."""
+        try:
+            self._answered += pending.take(number, response, more)
+        except BaseException as error:
+            report('the answer to a call could not be taken')
+            attempt('to tell of that', pending.fail, number, error)
 
     def _send_gathered(self, session: Session) -> None:
-        while self._unsent.wait():
-            with self._sending:
-                self._send_all(session)
+        try:
+            while self._unsent.wait():
+                with self._sending:
+                    self._send_all(session)
+        finally:  # the thread that takes answers tells all callers
+            session.abandon()
 
     def _take_message(self, message: bytes) -> None:
         found, more = usual.read_result(message), False
@@ -433,7 +447,7 @@ class Pipeline:
         number, value = found
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
-            self._answered += pending.take(number, value, more)
+            self._give(pending, number, value, more)
 
     def _take(self, response: pb.SessionResponse) -> None:
         number, more = response.id, response.HasField('item')
@@ -445,7 +459,7 @@ class Pipeline:
             definitions.receive(values.definitions_in(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
-            self._answered += pending.take(number, response, more)
+            self._give(pending, number, response, more)
         elif self.memory is not None:
             self.memory.ignore(values.memories(response))
 
@@ -458,7 +472,7 @@ class Pipeline:
             self._pending.pop(number, None)
         self._answered += burst.take_all(first, results)
 
-    def _end(self, error: Exception) -> None:
+    def _end(self, error: BaseException) -> None:
         """Have all calls end with an error that says whether they may have run."""
         with self._lock:
             self._ended = error
@@ -468,14 +482,24 @@ class Pipeline:
             call.number for _, call in pending if self._unsent.recall(call.number) is not None
         }
         for number, call in pending:
-            call.fail(number, self._told(error, 'no' if call.number in unsent else 'maybe'))
+            told = self._told(error, 'no' if call.number in unsent else 'maybe')
+            attempt('to tell of the end of a connection', call.fail, number, told)
 
-    def _told(self, error: Exception, executed: Executed) -> Exception:
+    def _told(self, error: BaseException, executed: Executed) -> Exception:
+        """Return what to tell the caller of a call: that the actor has ended only if it has."""
         if isinstance(error, SerializationError):  # a message broke the session
             told: Exception = SerializationError(str(error))
-        elif isinstance(error, ActorDiedError) or not isinstance(error, UActorException):
+        elif isinstance(error, ActorDiedError):
             told = ActorDiedError(str(error), executed)
-        else:
+        elif isinstance(error, SystemExit):  # of a daemon thread, because the process ends
+            told = ActorDiedError('this process ends', executed)
+        elif isinstance(error, ResourceError):
+            told = ResourceError(str(error), executed)
+        elif isinstance(error, UActorException):
             return error
+        elif isinstance(error, (MemoryError, OSError, RuntimeError)):
+            told = ResourceError(f'the connection to {self._address} is lost: {error!r}', executed)
+        else:
+            told = VersionError(f'{self._address} has sent what is no answer: {error!r}')
         told.__cause__ = error
         return told

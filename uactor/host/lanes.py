@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import mmap
 import os
@@ -15,6 +16,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,6 +33,7 @@ from uactor.host import sessions
 from uactor.host.sockets import listening
 from uactor.host.threads import NO_THREADS
 from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError, Take
+from uactor.threads import ServiceThread, attempt, start_daemon
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -41,6 +44,12 @@ log = logging.getLogger(__name__)
 
 POSSIBLE = hasattr(select, 'epoll') and hasattr(socket, 'SO_PEERCRED')
 """Whether this system can tell who connects, and many sockets' ends at no cost for each call."""
+
+_PAUSE = 0.01
+"""How long no connection is accepted after a failure that is not of one, in seconds."""
+
+_LOST = errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EBADF
+"""What accepting a connection fails with that is no more, or that a stopped listener had."""
 
 _CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
 
@@ -68,27 +77,30 @@ class Lanes:
         """Accept connections, also those that come to a porch."""
         if porch is not None:
             self._epoll.register(porch.listener, select.EPOLLIN)
-        threading.Thread(
-            target=self._watch, args=(porch,), name='uactor-lanes', daemon=True
-        ).start()
+        ServiceThread('uactor-lanes', functools.partial(self._watch, porch)).ensure()
 
     def close(self) -> None:
         """Accept no more connections; those that there are go on."""
         self._epoll.unregister(self._listener)
         self._listener.close()
 
-    def _watch(self, porch: Porch | None) -> None:
-        """Accept connections, and note the end of clients. Runs for ever, on one thread."""
-        while True:
-            for descriptor, _ in self._epoll.poll():
-                door = self._doors.get(descriptor)
-                if porch is not None and descriptor == porch.listener.fileno():
-                    self._accept(porch.listener, porch.receive)
-                elif door is None:
-                    self._accept(self._listener, self._open)
-                elif not door.is_open():  # else the event was of one that had its number before
-                    self._leave(door)
-                    door.client_gone()
+    def _watch(self, porch: Porch | None) -> bool:
+        """Accept connections, and note the end of clients. A step of a thread that never ends."""
+        events = self._epoll.poll()
+        done = [attempt('an event of the lanes', self._note, porch, found) for found, _ in events]
+        if not all(done):
+            time.sleep(_PAUSE)  # it may be offered again at once
+        return True
+
+    def _note(self, porch: Porch | None, descriptor: int) -> None:
+        door = self._doors.get(descriptor)
+        if porch is not None and descriptor == porch.listener.fileno():
+            self._accept(porch.listener, porch.receive)
+        elif door is None:
+            self._accept(self._listener, self._open)
+        elif not door.is_open():  # else the event was of one that had its number before
+            self._leave(door)
+            door.client_gone()
 
     def _accept(self, listener: socket.socket, receive: Callable[[socket.socket], None]) -> None:
         try:
@@ -97,9 +109,15 @@ class Lanes:
             log.debug('a connection is lost: %s', error)
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._turn_away(listener)
+            elif error.errno not in _LOST:
+                time.sleep(_PAUSE)  # no memory: the connection is offered again at once
             return
-        sock.setblocking(True)
-        receive(sock)
+        try:
+            sock.setblocking(True)
+            receive(sock)
+        except BaseException:
+            sock.close()
+            raise
 
     def _open(self, sock: socket.socket) -> None:
         """Have a thread of its own serve a client."""
@@ -110,9 +128,7 @@ class Lanes:
         self._doors[door.descriptor] = door
         self._epoll.register(sock, select.EPOLLRDHUP)
         try:
-            threading.Thread(
-                target=self._serve, args=(door,), name='uactor-lane', daemon=True
-            ).start()
+            start_daemon('uactor-lane', self._serve, door)
         except RuntimeError as error:
             log.warning('a session is refused: %s', error)
             self._leave(door)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -10,8 +11,11 @@ from types import CoroutineType
 from typing import Any, TypeVar
 
 from uactor.host.waiting import Interrupt, Interrupted
+from uactor.threads import ServiceThread
 
 T = TypeVar('T')
+
+log = logging.getLogger(__name__)
 
 
 class Loop:
@@ -25,7 +29,11 @@ class Loop:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name='uactor-loop', daemon=True).start()
+                try:
+                    ServiceThread('uactor-loop', lambda: _run(loop)).ensure()
+                except BaseException:  # no thread to be had
+                    loop.close()
+                    raise
                 self._loop = loop
             return self._loop
 
@@ -79,6 +87,20 @@ class Loop:
         if isinstance(result, CoroutineType):
             return self.wait(result, interrupt)
         return Steps(self, result)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> bool:
+    """Run the loop until something ends it; return whether it can go on.
+
+    A task or callback that raises SystemExit ends :meth:`run_forever`, and so does a coroutine
+    that calls ``loop.stop()``: the others go on.
+    """
+    loop.run_forever()
+    if loop.is_closed():
+        log.error('the event loop of this actor has been closed: its coroutines do not go on')
+        return False
+    log.warning('the event loop of this actor has been stopped, and goes on')
+    return True
 
 
 def is_unfinished(result: Any) -> bool:

@@ -23,6 +23,8 @@ from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleH
 from uactor.host.holders import ANONYMOUS, LOCAL, Holder, clients_among, of_lease
 from uactor.host.primitives import PRIMITIVES
 from uactor.host.waiting import make_interruptible
+from uactor.limits import LONGEST_S, checked_seconds
+from uactor.threads import ServiceThread
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +84,10 @@ class ObjectTable:
         self._by_identity: dict[int, Entry] = {}
         self.leases: dict[str, _Lease] = {}
         self._expiry = threading.Condition(self._lock)
-        self._sweeping = False
+        self._sweeper = ServiceThread('uactor-leases', self._sweep)
         self._late: collections.deque[str] = collections.deque()
         self._late_wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._releases = False
+        self._releaser = ServiceThread('uactor-releases', self._release_queued)
 
     @property
     def actor_id(self) -> str:
@@ -220,14 +222,8 @@ class ObjectTable:
     def expect_releases(self) -> None:
         """Be ready for :meth:`release_later`."""
         with self._lock:
-            if self._releases:
-                return
-            thread = threading.Thread(
-                target=self._release_queued, name='uactor-releases', daemon=True
-            )
             try:
-                thread.start()
-                self._releases = True
+                self._releaser.ensure()
             except RuntimeError as error:
                 log.debug('holds are taken back when the next object is shared: %s', error)
 
@@ -239,11 +235,11 @@ class ObjectTable:
         self._late.append(handle)
         self._late_wakeup.put(None)
 
-    def _release_queued(self) -> None:
-        """Take holds back as finalizers ask for it. Runs for ever, on a thread of its own."""
-        while True:
-            self._late_wakeup.get()
-            self._release_late()
+    def _release_queued(self) -> bool:
+        """Take holds back as finalizers ask for it. A step of a thread that never ends."""
+        self._late_wakeup.get()
+        self._release_late()
+        return True
 
     def _release_late(self) -> None:
         gone = []
@@ -276,11 +272,10 @@ class ObjectTable:
                 lease.expires = time.monotonic() + lease.seconds
 
     def _begin_lease(self, lease_id: str, ids: tuple[str, ...], seconds: float) -> None:
+        seconds = min(checked_seconds(seconds, 'a lease'), LONGEST_S)
         with self._lock:
             self.leases[lease_id] = _Lease(ids, seconds, time.monotonic() + seconds)
-            if not self._sweeping:
-                threading.Thread(target=self._sweep, name='uactor-leases', daemon=True).start()
-                self._sweeping = True  # only now: there may be no thread to be had
+            self._sweeper.ensure()
             self._expiry.notify()
 
     def _end_lease(self, lease_id: str) -> list[Entry | None]:
@@ -295,17 +290,17 @@ class ObjectTable:
             return [self._drop(lease_id, ANONYMOUS, count)]
         return [self._drop(handle, of_lease(lease_id), 1) for handle in lease.ids]
 
-    def _sweep(self) -> None:
-        """End leases whose time is up. A thread that lives while there are any."""
-        while True:
-            with self._lock:
-                now = time.monotonic()
-                expired = [key for key, lease in self.leases.items() if lease.expires <= now]
-                gone = [self._end_lease(key) for key in expired]
-                if not self.leases:
-                    self._sweeping = False
-                    return
-                earliest = min(lease.expires for lease in self.leases.values())
-                if not gone:
-                    self._expiry.wait(max(0.0, earliest - now))
-            del gone
+    def _sweep(self) -> bool:
+        """End leases whose time is up. A step of a thread that lives while there are any."""
+        with self._lock:
+            now = time.monotonic()
+            expired = [key for key, lease in self.leases.items() if lease.expires <= now]
+            gone = [self._end_lease(key) for key in expired]
+            if not self.leases:
+                self._sweeper.rest()
+                return False
+            earliest = min(lease.expires for lease in self.leases.values())
+            if not gone:
+                self._expiry.wait(max(0.0, earliest - now))
+        del gone
+        return True

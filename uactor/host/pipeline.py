@@ -21,6 +21,7 @@ from uactor.host.clients import Caller
 from uactor.host.leader import Lead, LeadState, Reader
 from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, Results, StreamCall, UsualCall
 from uactor.host.workers import Job, Watch, Workers
+from uactor.threads import start_daemon
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
 
@@ -139,7 +140,7 @@ class Pipeline:
     # --- reading -------------------------------------------------------------------------------
 
     def _start_reading(self) -> None:
-        threading.Thread(target=self._read, name='uactor-pipeline', daemon=True).start()
+        start_daemon('uactor-pipeline', self._read)
 
     def _spread(self) -> None:
         """Have another thread read on: this one is in a call that does not come back soon.

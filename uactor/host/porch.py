@@ -18,6 +18,7 @@ from collections.abc import Callable
 from uactor.errors import AddressError
 from uactor.handles import behind
 from uactor.host.sockets import listening
+from uactor.threads import start_daemon
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,7 @@ class Porch:
     def receive(self, client: socket.socket) -> None:
         """Have the server made if there is none yet, and a client be served by it."""
         try:
-            threading.Thread(
-                target=self._let_in, args=(client,), name='uactor-porch', daemon=True
-            ).start()
+            start_daemon('uactor-porch', self._let_in, client)
         except RuntimeError as error:
             log.warning('a connection is refused: %s', error)
             client.close()
@@ -90,10 +89,7 @@ class Porch:
     def _pass(self, client: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._path)
-            answers = threading.Thread(
-                target=_pass_on, args=(server, client), name='uactor-porch', daemon=True
-            )
-            answers.start()
+            answers = start_daemon('uactor-porch', _pass_on, server, client)
             self._passing[answers] = server
             try:
                 _pass_on(client, server)
@@ -137,7 +133,7 @@ def _check_resources() -> None:
         for _ in range(_DESCRIPTORS):
             found.append(os.open(os.devnull, os.O_RDONLY))
         for _ in range(_THREADS):
-            threading.Thread(target=done.wait, daemon=True).start()
+            start_daemon('uactor-probe', done.wait)
     finally:
         done.set()
         for descriptor in found:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
+from uactor.threads import ServiceThread, attempt, start_daemon
+
 T = TypeVar('T')
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class ThreadPerCall(Executor):
         self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._idle: list[queue.SimpleQueue[Work]] = []
         self._changing_idle = threading.Lock()
-        threading.Thread(target=self._be_reserve, name='uactor-reserve', daemon=True).start()
+        ServiceThread('uactor-reserve', self._be_reserve).ensure()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn`` on a thread that is idle or new, or else on the reserve."""
@@ -59,7 +61,7 @@ class ThreadPerCall(Executor):
             return future
         own: queue.SimpleQueue[Work] = queue.SimpleQueue()
         try:
-            threading.Thread(target=self._work, args=(own,), name='uactor-rpc', daemon=True).start()
+            start_daemon('uactor-rpc', self._work, own)
             own.put(run)
         except RuntimeError as error:
             log.warning('a call is refused: %s', error)
@@ -69,7 +71,7 @@ class ThreadPerCall(Executor):
     def _work(self, own: queue.SimpleQueue[Work]) -> None:
         run: Work | None = own.get()  # not an argument, which the thread would keep until it ends
         while run is not None:
-            run()
+            attempt('an RPC', run)
             del run  # with the call's arguments, which an idle thread must not keep alive
             run = self._next(own)
 
@@ -88,10 +90,10 @@ class ThreadPerCall(Executor):
                     return None
             return own.get()  # it has just been given something
 
-    def _be_reserve(self) -> None:
+    def _be_reserve(self) -> bool:
         _here.reserve = True
-        while True:
-            self._waiting.get()()
+        self._waiting.get()()
+        return True
 
 
 class _Here(threading.local):

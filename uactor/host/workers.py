@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from uactor.threads import ServiceThread, attempt, start_daemon
 from uactor.timers import timers
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,7 @@ Job = Callable[[], None]
 
 def run(job: Job) -> None:
     """Run a job on a thread that is needed afterwards."""
-    try:
-        job()
-    except BaseException:
-        log.exception('a call could not be answered')
+    attempt('to answer a call', job)
 
 
 class Workers:
@@ -51,7 +49,7 @@ class Workers:
         self._count = 0
         self._idle = 0
         self._begun = 0
-        self._watched = False
+        self._watch = ServiceThread('uactor-watch', self._grow)
 
     def put(self, job: Job) -> None:
         """Have a job run, after those that came before.
@@ -65,10 +63,10 @@ class Workers:
             if self._idle >= len(self._jobs):
                 self._ready.notify()
             else:
-                self._watch()
+                self._note_behind()
 
     def _add(self) -> None:
-        threading.Thread(target=self._work, name='uactor-worker', daemon=True).start()
+        start_daemon('uactor-worker', self._work)
         self._count += 1
         self._idle += 1
 
@@ -100,24 +98,21 @@ class Workers:
 
     # --- growing -----------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        if self._watched:
-            self._behind.notify()
-            return
+    def _note_behind(self) -> None:
+        self._behind.notify()
         try:
-            threading.Thread(target=self._grow, name='uactor-watch', daemon=True).start()
-            self._watched = True
+            self._watch.ensure()
         except RuntimeError as error:  # the worker that there is may come back
             log.warning('calls may have to wait: %s', error)
 
-    def _grow(self) -> None:
+    def _grow(self) -> bool:
         """Add workers when none begins a call. A thread that lives while calls are waiting."""
         step, added, since = 1, 0, time.monotonic()
         with self._behind:
             while True:
                 if not self._jobs and not self._behind.wait(_IDLE) and not self._jobs:
-                    self._watched = False
-                    return
+                    self._watch.rest()
+                    return False
                 begun, computed = self._begun, time.process_time()
                 self._behind.release()
                 time.sleep(_PATIENCE)
@@ -172,16 +167,26 @@ class Watch(contextlib.AbstractContextManager[None]):
         self._begun += 1
         if not self._watched:
             self._watched = True
-            timers.at(time.monotonic() + _PATIENCE, self._look)
+            self._look_soon()
 
     def __exit__(self, *exception: object) -> None:
         self._ended += 1
 
+    def _look_soon(self) -> None:
+        try:
+            timers.at(time.monotonic() + _PATIENCE, self._look)
+        except BaseException as error:
+            self._watched = False  # the next job tries again
+            if not isinstance(error, RuntimeError):
+                raise
+            log.warning('calls may have to wait: %s', error)
+
     def _look(self) -> None:
+        """Look at the job; again after a while, whatever comes of that."""
         latest = self._begun, self._part()
         if self._seen != latest:
             self._seen, self._quiet = latest, 0
-            self._going()
+            attempt('to send what has been answered', self._going)
         elif not self.has_job or self._told == latest:
             self._quiet += 1
             if self._quiet >= _QUIET:
@@ -191,8 +196,8 @@ class Watch(contextlib.AbstractContextManager[None]):
                     return
                 self._watched = True
         else:
-            self._tell()
-        timers.at(time.monotonic() + _PATIENCE, self._look)
+            attempt('to have another thread take calls', self._tell)
+        self._look_soon()
 
     def _tell(self) -> None:
         self._told = self._seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import select
@@ -25,8 +26,11 @@ from uactor.launch.lifeline import (
     encode,
     split_question,
 )
+from uactor.limits import time_limit
 from uactor.reaper import reaper
 from uactor.system_errors import is_own
+from uactor.threads import ServiceThread, attempt, report, start_daemon
+from uactor.timers import timers
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +91,7 @@ class ActorProcess:
     :ivar name: what it is called, for people.
     :param lifeline: the owner's end of the socket pair; its closing ends the process.
     :param directory: private directory that it makes for its socket, removed when it has ended.
-    :param shutdown_timeout: how long it may take to end in order, in seconds.
+    :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
     """
 
     def __init__(
@@ -116,7 +120,7 @@ class ActorProcess:
         reaper.opened()
         _processes[process.pid] = self
         try:
-            threading.Thread(target=self._watch, name=f'uactor-watch-{name}', daemon=True).start()
+            ServiceThread(f'uactor-watch-{name}', self._watch).ensure()
         except BaseException:  # in Python 3.12 there are no more threads at exit; KeyboardInterrupt
             _processes.pop(process.pid, None)
             raise
@@ -143,9 +147,11 @@ class ActorProcess:
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended.
 
-        :param timeout: how long at most, in seconds.
+        :param timeout: how long at most, in seconds; None or infinity for any time.
+        :raises TypeError: when the timeout is no number.
+        :raises ValueError: when the timeout is NaN.
         """
-        self._exited.wait(timeout)
+        self._exited.wait(time_limit(timeout))
 
     def terminate(self) -> None:
         """Send SIGTERM: the process ends in order."""
@@ -175,27 +181,34 @@ class ActorProcess:
             log.debug('%s does not listen: %s', self.name, error)
         return self._answer.get()
 
-    def _watch(self) -> None:
-        """Take what the process says until it has ended. Runs on a thread of its own."""
+    def _watch(self) -> bool:
+        """Take what the process says until it has ended, and let everybody know of that.
+
+        Who waits in :meth:`join` goes on, whatever fails here.
+        """
         self._listen()
         exitcode = self._process.wait()
         with self._lock:
             self._exitcode = exitcode
             callbacks, self._on_exit = self._on_exit, []
-        self._hang_up()
+        attempt('to close a lifeline', self._hang_up)
         self._answer.put(None)
         if self._directory is not None:  # a killed process leaves its socket behind
             shutil.rmtree(self._directory, ignore_errors=True)
         if exitcode < 0:
-            log.warning('%s was ended by signal %d', self.name, -exitcode)
+            attempt('a log record', self._log_signal, -exitcode)
         for callback in callbacks:
-            callback()
+            attempt(f'what follows the end of {self.name}', callback)
         _processes.pop(self.pid, None)
         reaper.closed()
         if self._teller is not None:
             self._told.put(None)
             self._teller.join(_HANDLING_TIMEOUT_S)
         self._exited.set()
+        return False
+
+    def _log_signal(self, number: int) -> None:
+        log.warning('%s was ended by signal %d', self.name, number)
 
     def _listen(self) -> None:
         """Take messages until the process has ended, or at least its end of the lifeline has.
@@ -237,15 +250,10 @@ class ActorProcess:
 
     def _start_teller(self) -> None:
         """Get a thread for what may take long, so that the end of the process is seen at once."""
-        teller = threading.Thread(
-            target=self._handle_told, name=f'uactor-told-{self.name}', daemon=True
-        )
         try:
-            teller.start()
+            self._teller = start_daemon(f'uactor-told-{self.name}', self._handle_told)
         except RuntimeError as error:
             log.debug('what %s says is handled where it is received: %s', self.name, error)
-        else:
-            self._teller = teller
 
     def _handle_told(self) -> None:
         """Handle messages one after the other. Handlers may run code of the user."""
@@ -260,7 +268,7 @@ class ActorProcess:
         try:
             answer = _handlers[kind](self, content)
         except BaseException:  # also SystemExit: it is not for this thread
-            log.exception('what %s said could not be handled', self.name)
+            report('what %s said could not be handled', self.name)
         if number:
             with contextlib.suppress(OSError), self._sending:  # it has ended meanwhile
                 self._lifeline.sendall(encode(ANSWER, number + (answer or b'')), frames.QUIETLY)
@@ -321,9 +329,12 @@ class ActorProcess:
             expired.set()
             self.end()
 
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
+        if seconds == math.inf:
+            yield expired
+            return
+        timer = timers.at(  # whose thread must not wait for a process
+            time.monotonic() + seconds, lambda: start_daemon('uactor-end', end)
+        )
         try:
             yield expired
         finally:
@@ -337,7 +348,7 @@ class ActorProcess:
     def _end_elsewhere(self) -> None:
         if self.is_alive():
             try:
-                threading.Thread(target=self.end, name='uactor-end', daemon=True).start()
+                start_daemon('uactor-end', self.end)
             except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
                 log.debug('%s is left to end_all(): %s', self.name, error)
 
