@@ -22,6 +22,7 @@ from tests.support import TRANSPORT, eventually
 from uactor import forked, threads
 from uactor.client.forks import Child
 from uactor.client.idle import IdleStreams
+from uactor.host.holders import LOCAL
 from uactor.host.loop import Loop
 from uactor.host.objects import ObjectTable
 from uactor.host.threads import ThreadPerCall
@@ -219,7 +220,7 @@ def test_holds_are_taken_back_after_one_that_could_not_be(
     failing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = ObjectTable(lambda value, typeid: (frozenset(), {}))
-    entries = [table.share(object(), 'auto', 'local') for _ in range(2)]
+    entries = [table.share(object(), 'auto', LOCAL) for _ in range(2)]
     drop = table._drop
 
     def drop_or_fail(handle: str, *args: Any) -> Any:
