@@ -119,6 +119,7 @@ class Actor:
         serializer: str = DEFAULT_SERIALIZER,
         capture: Sequence[Address] = (),
         transport: str = 'auto',
+        timeout: float | None = None,
     ) -> Self:
         """Return a proxy of the running actor at ``address``.
 
@@ -128,11 +129,16 @@ class Actor:
             ``'native'`` nothing that the actor sends is ever unpickled in this process.
         :param capture: further addresses under which proxies of the same actor may appear.
         :param transport: ``'grpc'`` not to use the lane of an actor on this machine.
+        :param timeout: how long the actor may take to answer, in seconds; None for 20, infinity for
+            any time.
         :raises AuthkeyError: when the actor has another authkey.
-        :raises ActorUnreachableError: when nothing listens there.
-        :raises ValueError: when there is no such transport.
+        :raises ActorUnreachableError: when nothing listens there, or does not answer in time.
+        :raises TypeError: when the timeout is no number.
+        :raises ValueError: when there is no such transport, or the timeout is NaN.
         """
-        manager = connected(cls.manager_class, address, authkey, serializer, capture, transport)
+        manager = connected(
+            cls.manager_class, address, authkey, serializer, capture, transport, timeout
+        )
         return cast('Self', manager.actor())
 
     @classmethod

@@ -90,7 +90,10 @@ class ThreadOwnedError(UActorException, RuntimeError):
 
 
 class ActorUnreachableError(UActorException, ConnectionRefusedError):
-    """Nothing accepts connections at the actor's address, or the actor does not exist yet."""
+    """Nothing answers at the actor's address, or the actor does not exist yet.
+
+    What accepts connections there and does not answer may be an actor that has been stopped.
+    """
 
 
 class ActorDiedError(UActorException, BrokenPipeError, EOFError):

@@ -199,18 +199,27 @@ class Connection(Protocol):
         """
         ...
 
-    def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
-        """Read an attribute."""
+    def get_attribute(
+        self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
+    ) -> Any:
+        """Read an attribute; see :meth:`call` for the timeout."""
         ...
 
-    def set_attribute(self, handle: str, name: str, value: Any) -> None:
-        """Write an attribute."""
+    def set_attribute(
+        self, handle: str, name: str, value: Any, timeout: float | None = None
+    ) -> None:
+        """Write an attribute; see :meth:`call` for the timeout."""
         ...
 
     def create(
-        self, typeid: str, args: Sequence[Any], kwargs: Mapping[str, Any], resolve: Resolve
+        self,
+        typeid: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        resolve: Resolve,
+        timeout: float | None = None,
     ) -> Any:
-        """Make a new object of a typeid, held once."""
+        """Make a new object of a typeid, held once; see :meth:`call` for the timeout."""
         ...
 
     def retain(self, handle: str, lease: str = '') -> None:

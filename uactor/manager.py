@@ -13,6 +13,7 @@ from uactor import failures, local, values
 from uactor.auth import family_key, keyring
 from uactor.client.connection import check_transport
 from uactor.client.connections import connections
+from uactor.client.patience import HANDSHAKE_S
 from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import starting
@@ -167,12 +168,19 @@ class ActorManager:
         if create_method and callable is not None:
 
             def create(self: ActorManager, /, *args: Any, **kwargs: Any) -> Any:
-                return self.connection.create(typeid, args, kwargs, self._proxy)
+                return self.connection.create(typeid, args, kwargs, self._proxy, self._time_limit())
 
             create.__name__ = typeid
             create.__qualname__ = f'{cls.__qualname__}.{typeid}'
             create.__doc__ = f'Make a new {typeid} in the actor process and return its proxy.'
             setattr(cls, typeid, create)
+
+    def _time_limit(self) -> float | None:
+        """Return how long making an object is waited for: as long as calls of the actor."""
+        if self.timeout is not None:
+            return self.timeout
+        limit: float | None = getattr(self.proxy_type('actor'), '_timeout', None)
+        return limit
 
     # --- the actor process -----------------------------------------------------------------------
 
@@ -249,13 +257,13 @@ class ActorManager:
             raise ProxyError('a manager without an address has nothing to connect to')
         self._open(())
 
-    def _open(self, aliases: Sequence[str]) -> None:
+    def _open(self, aliases: Sequence[str], patience: float | None = HANDSHAKE_S) -> None:
         name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
         connections.restrict(name, self._serializer)
         if self._authkey is not None:
-            self._link = connections.open(name, self._authkey, aliases, self._transport)
+            self._link = connections.open(name, self._authkey, aliases, self._transport, patience)
         else:
-            self._link = connections.get(name, self._transport)
+            self._link = connections.get(name, self._transport, patience)
             if aliases:
                 keyring.add(name, family_key(), aliases)
 
@@ -398,13 +406,15 @@ def connected(
     serializer: str,
     capture: Sequence[Address],
     transport: str,
+    timeout: float | None = None,
 ) -> ActorManager:
     """Connect with an explicit authkey; see :meth:`uactor.Actor.connect`."""
     name = target(address)
+    patience = HANDSHAKE_S if timeout is None else time_limit(timeout)
     manager = manager_class(
         address, authkey, serializer, parent=owner_of(name), transport=transport
     )
-    manager._open([target(alias) for alias in capture])
+    manager._open([target(alias) for alias in capture], patience)
     _connected[manager_class, name] = manager
     return manager
 

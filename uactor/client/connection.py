@@ -16,6 +16,7 @@ from uactor import calls, failures, usual, values
 from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.lane import Lanes, offered
 from uactor.client.link import Link, checked
+from uactor.client.patience import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.client.pipeline import CallBurst, Defining, Encoded, Pending, Pipeline
 from uactor.client.session import Session, check_size
 from uactor.definitions import Definitions, UnknownDefinitionError
@@ -58,10 +59,16 @@ class Connection:
 
     :ivar actor: names the actor.
     :param transport: one of :data:`TRANSPORTS`.
+    :param patience: how long the actor may take to answer, in seconds; None for any time.
     """
 
     def __init__(
-        self, address: str, keys: Sequence[bytes], serializer: str, transport: str = 'auto'
+        self,
+        address: str,
+        keys: Sequence[bytes],
+        serializer: str,
+        transport: str = 'auto',
+        patience: float | None = HANDSHAKE_S,
     ) -> None:
         self.address = address
         lane = offered(address) if transport == 'auto' else None
@@ -69,7 +76,7 @@ class Connection:
         self._link = link = Link(address, keys, serializer, streams)
         self._keys = tuple(keys)
         try:
-            session = link.session()
+            session = link.session(patience, calls.sooner(None))
         except BaseException:
             reaper.put(link.close)
             raise
@@ -122,8 +129,10 @@ class Connection:
             call = Call(handle, method, args, kwargs, resolve, timeout)
             return CallFuture.of(self.submit, call).wait()
         link = self._link
+        if timeout is not None:
+            return self._call_owned(Call(handle, method, args, kwargs, resolve, timeout))
         session = link.session()
-        usually = outer is None and timeout is None and not link.pending
+        usually = outer is None and not link.pending
         if usually and session.serializer != 'native':  # as most calls do, without further ado
             plain = None if kwargs else usual.scalars(args)
             if plain is None:
@@ -148,8 +157,31 @@ class Connection:
             message.arguments.data = data
         message.handle, message.method = handle, method
         message.accept_pickle = session.serializer != 'native'
-        _put_context(message, timeout, outer)
+        _put_context(message, None, outer)
         return self._result(session, request, resolve)
+
+    def _call_owned(self, call: Call) -> Any:
+        """Call a method with a timeout on the host thread that belongs to this one.
+
+        The host gives the call up by itself. When it does not even say so, this thread's session
+        ends, and with it what belongs to its thread.
+        """
+        timeout: float = call.timeout  # type: ignore[assignment]  # there is one
+        expires = time.monotonic() + timeout
+        session = self._link.session(left=timeout)
+        request = pb.SessionRequest()
+        message = request.call
+        data = values.encode_arguments(
+            *(lambda: message, call.args, call.kwargs, session.serializer, session.by_value),
+            *(handle_of, session.memory, session.definitions),
+        )
+        if data is not None:
+            message.arguments.data = data
+        message.handle, message.method = call.handle, call.method
+        message.accept_pickle = session.serializer != 'native'
+        left = max(0.0, expires - time.monotonic())
+        _put_context(message, left, calls.current())
+        return self._result(session, request, call.resolve, left + GRACE_S)
 
     def _answered(
         self, answer: pb.SessionResponse | tuple[int, Any], session: Session, resolve: Resolve
@@ -246,7 +278,13 @@ class Connection:
         message().handle, message().method = call.handle, call.method
         message().accept_pickle = terms.serializer != 'native'
         _put_context(message(), timeout, outer)
-        memories = values.memories(request)
+        return self._ready(request, pipeline, pending, defining), timeout
+
+    def _ready(
+        self, request: pb.SessionRequest, pipeline: Pipeline, pending: Pending, defining: Defining
+    ) -> Encoded:
+        """Return what encodes a request that is complete but for its number."""
+        terms, memories = self._link.terms, values.memories(request)
         try:
             check_size(request, terms.limit, self.address)
         except SerializationError:
@@ -261,7 +299,7 @@ class Connection:
             request.id = number
             return request if memories else request.SerializeToString()
 
-        return encoded, timeout
+        return encoded
 
     def _come(self, response: Any, resolve: Resolve, session: Session | None) -> Any:
         """Return what a response of the pipeline carries, or raise it.
@@ -291,8 +329,17 @@ class Connection:
             return self._decoded(value, resolve, unpickle)
         return self._decoded(value, resolve, unpickle, session.memory, session.definitions)
 
-    def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
+    # --- requests beside calls -------------------------------------------------------------
+
+    def get_attribute(
+        self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
+    ) -> Any:
         """Read an attribute; see :class:`uactor.local.Connection`."""
+        timeout = calls.sooner(timeout)
+        if timeout is not None:
+            get = pb.GetAttributeRequest(handle=handle, name=name)
+            request = pb.SessionRequest(get_attribute=get)
+            return self._within(Call(handle, f'reading {name}', (), {}, resolve, timeout), request)
         session = self._link.session()
         if session.serializer != 'native' and calls.current() is None and not self._link.pending:
             answer = session.call(usual.attribute(handle, name), None)
@@ -305,8 +352,16 @@ class Connection:
         )
         return self._result(session, pb.SessionRequest(get_attribute=get), resolve)
 
-    def set_attribute(self, handle: str, name: str, value: Any) -> None:
+    def set_attribute(
+        self, handle: str, name: str, value: Any, timeout: float | None = None
+    ) -> None:
         """Write an attribute; see :class:`uactor.local.Connection`."""
+        timeout = calls.sooner(timeout)
+        if timeout is not None:
+            put = pb.SetAttributeRequest(handle=handle, name=name)
+            call = Call(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
+            self._within(call, pb.SessionRequest(set_attribute=put))
+            return
         session = self._link.session()
         with values.passage():
             if session.serializer == 'native':
@@ -320,12 +375,22 @@ class Connection:
             accept_pickle=session.serializer != 'native',
             context=_context(),
         )
-        self._result(session, pb.SessionRequest(set_attribute=request), lambda shared: shared)
+        self._result(session, pb.SessionRequest(set_attribute=request), _as_it_is)
 
     def create(
-        self, typeid: str, args: Sequence[Any], kwargs: Mapping[str, Any], resolve: Resolve
+        self,
+        typeid: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        resolve: Resolve,
+        timeout: float | None = None,
     ) -> Any:
         """Make a new object; see :class:`uactor.local.Connection`."""
+        timeout = calls.sooner(timeout)
+        if timeout is not None:
+            made = pb.SessionRequest(create_handle=pb.CreateHandleRequest(typeid=typeid))
+            call = Call('', f'making a {typeid}', args, kwargs, resolve, timeout)
+            return self._within(call, made)
         session = self._link.session()
         request = pb.CreateHandleRequest(typeid=typeid)
         with values.passage():
@@ -341,8 +406,56 @@ class Connection:
                 request.kwargs[name].CopyFrom(encoded(value))
         return self._result(session, pb.SessionRequest(create_handle=request), resolve)
 
-    def _result(self, session: Session, request: pb.SessionRequest, resolve: Resolve) -> Any:
-        return self._value(session, self._ask(session, request).result, resolve)
+    def _within(self, call: Call, request: pb.SessionRequest) -> Any:
+        """Make a request that is no call of a method, and wait for its result as for one.
+
+        Through the pipeline: a session of a thread could only end at a deadline.
+
+        :param call: what it is, for people, with its values and its timeout.
+        """
+        timeout: float = call.timeout  # type: ignore[assignment]  # there is one
+        if timeout <= 0:
+            raise DeadlineError(_told(call, timeout), 'no')
+        expires = time.monotonic() + timeout
+        pipeline, future = self._link.pipeline(), CallFuture[Any]()
+        pending = Pending(pipeline, future, self._come, call)
+        defining = Defining(pipeline)
+        message: Any = getattr(request, request.WhichOneof('kind') or '')
+        self._put_values(call, message, pipeline, defining)
+        if not isinstance(message, pb.CreateHandleRequest):
+            message.accept_pickle = self._link.terms.serializer != 'native'
+        _put_context(message, timeout, calls.current())
+        encoded = self._ready(request, pipeline, pending, defining)
+        future.ticket = pending
+        pending.expire_at(expires, _told(call, timeout))
+        pipeline.submit(encoded, pending)
+        return future.wait()
+
+    def _put_values(self, call: Call, message: Any, pipeline: Pipeline, defining: Defining) -> None:
+        """Put the values that go with a request into its message."""
+        terms = self._link.terms
+
+        def encoded(value: Any) -> pb.Value:
+            if terms.serializer == 'native':
+                return values.encode_native(value, handle_of)
+            return values.encode(value, terms.by_value, pipeline.large, defining)
+
+        with values.passage():
+            if isinstance(message, pb.SetAttributeRequest):
+                message.value.CopyFrom(encoded(call.args[0]))
+            elif isinstance(message, pb.CreateHandleRequest):
+                message.args.extend(encoded(value) for value in call.args)
+                for name, value in call.kwargs.items():
+                    message.kwargs[name].CopyFrom(encoded(value))
+
+    def _result(
+        self,
+        session: Session,
+        request: pb.SessionRequest,
+        resolve: Resolve,
+        seconds: float | None = None,
+    ) -> Any:
+        return self._value(session, self._ask(session, request, seconds).result, resolve)
 
     def _value(self, session: Session, result: pb.Value, resolve: Resolve) -> Any:
         kind = result.WhichOneof('kind')
@@ -399,12 +512,18 @@ class Connection:
         """Tell whether ``handle`` is of the actor process at the other end."""
         return handle.partition('.')[0] == self.actor.id.partition('.')[0]
 
-    def _ask(self, session: Session, request: pb.SessionRequest) -> pb.SessionResponse:
+    def _ask(
+        self, session: Session, request: pb.SessionRequest, seconds: float | None = None
+    ) -> pb.SessionResponse:
+        """Return the response to a request.
+
+        :param seconds: how long the host may take; None for any time.
+        """
         link = self._link
         if link.pending:
-            response = self._ask_releasing(link, session, request)
+            response = self._ask_releasing(link, session, request, seconds)
         else:
-            response = session.ask(request)
+            response = session.ask_within(request, seconds)
         if response.HasField('failure'):
             return checked(link, session, response)
         if session.definitions is not None and session.definitions.unsure:
@@ -413,12 +532,12 @@ class Connection:
 
     @staticmethod
     def _ask_releasing(
-        link: Link, session: Session, request: pb.SessionRequest
+        link: Link, session: Session, request: pb.SessionRequest, seconds: float | None
     ) -> pb.SessionResponse:
         released = link.drain()
         request.releases.extend(released)
         try:
-            return session.ask(request)
+            return session.ask_within(request, seconds)
         except SerializationError:  # too large to be sent
             link.give_back(released)
             raise
@@ -428,7 +547,7 @@ class Connection:
     def retain(self, handle: str, lease: str = '') -> None:
         """Take a hold; see :class:`uactor.local.Connection`."""
         retain = pb.RetainHandleRequest(handles=[handle], lease_id=lease)
-        self._ask(self._link.session(), pb.SessionRequest(retain_handle=retain))
+        self._hold(retain, calls.sooner(None))
         self._link.adopt(handle)
 
     def adopt(self, handle: str) -> None:
@@ -453,10 +572,21 @@ class Connection:
             passage.undo.append(functools.partial(self._link.release, lease))
         return lease
 
-    def _lease(self, handles: list[str]) -> str:
+    def _lease(self, handles: list[str], seconds: float | None = None) -> str:
+        """Take a lease.
+
+        :param seconds: how long the host may take, if the call that runs does not say less.
+        """
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
-        request = pb.SessionRequest(retain_handle=retain)
-        return self._ask(self._link.session(), request).retained.lease_id
+        return self._hold(retain, calls.sooner(seconds)).lease_id
+
+    def _hold(self, retain: pb.RetainHandleRequest, left: float | None) -> pb.RetainHandleResponse:
+        """Take holds, as long as that is waited for."""
+        expires = None if left is None else time.monotonic() + left
+        session = self._link.session(left=left)
+        if expires is not None:
+            left = max(0.0, expires - time.monotonic())
+        return self._ask(session, pb.SessionRequest(retain_handle=retain), left).retained
 
     # --- forks -----------------------------------------------------------------------------
 
@@ -469,7 +599,7 @@ class Connection:
         self._fork_lease = None
         if handles and (link.connected or link.inherited is not None):
             try:
-                self._fork_lease = self._lease(handles), handles
+                self._fork_lease = self._lease(handles, FORK_S), handles
             except UActorException as error:
                 log.debug('the forked child will not hold %s: %s', self.address, error)
         return self._fork_lease is not None
@@ -515,7 +645,12 @@ def _told(call: Call, timeout: float) -> str:
 
 
 def _put_context(
-    request: pb.CallRequest, timeout: float | None, outer: calls.CurrentCall | None
+    request: pb.CallRequest
+    | pb.GetAttributeRequest
+    | pb.SetAttributeRequest
+    | pb.CreateHandleRequest,
+    timeout: float | None,
+    outer: calls.CurrentCall | None,
 ) -> None:
     """Say in a request how long the call is waited for, and in which call."""
     if timeout is not None:
@@ -528,6 +663,11 @@ def _context() -> pb.CallContext | None:
     """Return what an attribute is asked for in."""
     outer = calls.current()
     return None if outer is None else pb.CallContext(path=outer.path)
+
+
+def _as_it_is(shared: Shared) -> Shared:
+    """Make no proxy: there is none in the result."""
+    return shared
 
 
 def handle_of(value: Any) -> pb.Handle:

@@ -11,6 +11,7 @@ from uactor.auth import keyring
 from uactor.client.connection import Connection
 from uactor.client.forks import Child
 from uactor.client.idle import idle_streams
+from uactor.client.patience import HANDSHAKE_S
 from uactor.forked import at_fork
 from uactor.reaper import reaper
 from uactor.turns import turns
@@ -41,11 +42,13 @@ class Connections:
     def _serializer(self, address: str) -> str:
         return self._serializers.get(address, values.DEFAULT_SERIALIZER)
 
-    def get(self, address: str, transport: str = 'auto') -> local.Connection:
+    def get(
+        self, address: str, transport: str = 'auto', patience: float | None = HANDSHAKE_S
+    ) -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
 
         :param transport: one of :data:`TRANSPORTS`.
-
+        :param patience: how long the actor may take to answer, in seconds; None for any time.
         :raises AuthkeyError: when no known authkey fits.
         :raises ActorUnreachableError: when nothing listens there.
         """
@@ -56,7 +59,7 @@ class Connections:
         if known is not None and known.suits(transport) and known.reusable:
             return known
         keys = keyring.candidates(address)
-        connection = Connection(address, keys, self._serializer(address), transport)
+        connection = Connection(address, keys, self._serializer(address), transport, patience)
         return self._add(connection, transport)
 
     def reaching(self, handle: str) -> str | None:
@@ -70,16 +73,23 @@ class Connections:
         return next((connection.address for connection in known if connection.reusable), None)
 
     def open(
-        self, address: str, authkey: bytes, aliases: Sequence[str] = (), transport: str = 'auto'
+        self,
+        address: str,
+        authkey: bytes,
+        aliases: Sequence[str] = (),
+        transport: str = 'auto',
+        patience: float | None = HANDSHAKE_S,
     ) -> local.Connection:
         """Connect with an explicit authkey and remember it, once it has proved right.
 
         :param aliases: further addresses under which the same actor may appear.
         :param transport: one of :data:`TRANSPORTS`.
+        :param patience: how long the actor may take to answer, in seconds; None for any time.
         """
         if local.host is not None and local.host.serves(address):
             return local.host.connection
-        connection = Connection(address, (authkey,), self._serializer(address), transport)
+        serializer = self._serializer(address)
+        connection = Connection(address, (authkey,), serializer, transport, patience)
         keyring.add(address, authkey, aliases)
         return self._add(connection, transport)
 

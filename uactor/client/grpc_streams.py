@@ -17,7 +17,7 @@ from uactor import values
 from uactor.chunks import Chunks
 from uactor.client.http2 import CallEnd, End, GrpcCall
 from uactor.client.idle import idle_streams
-from uactor.client.stream import StreamEnd, StreamSocket, no_message
+from uactor.client.stream import StreamEnd, StreamSocket, connect_unix, no_message
 from uactor.errors import AuthkeyError, SerializationError, VersionError
 from uactor.handles import behind, host_port, socket_path
 from uactor.inherited import disconnect, plain
@@ -30,6 +30,8 @@ _KNOCKING = 2.0
 anyhow."""
 _ANSWERING = 20.0
 """How long an address may take to answer, in seconds. gRPC gives it as long."""
+_SHORTEST = 1e-3
+"""A timeout of nothing would mean not to wait, in seconds."""
 
 _SESSION = '/uactor.v1.ActorService/Session'
 
@@ -59,16 +61,26 @@ class GrpcStreams:
         self._streams: weakref.WeakSet[GrpcStream] = weakref.WeakSet()
         self._has_knocked = False
 
-    def open(self, on_end: Callable[[], None], pipelined: bool = False) -> GrpcStream:
+    def open(
+        self,
+        on_end: Callable[[], None],
+        pipelined: bool = False,
+        seconds: float | None = None,
+    ) -> GrpcStream:
         """See :class:`uactor.client.stream.Transport`."""
+        end = time.monotonic() + (_ANSWERING if seconds is None else min(seconds, _ANSWERING))
+
+        def left() -> float:
+            return max(_SHORTEST, end - time.monotonic())
+
         try:
-            sock = self._connected()
+            sock = self._connected(left)
             self._peers.add(plain(sock.getpeername()))  # unless it has gone by now
         except OSError as error:
             raise StreamEnd(error.strerror or str(error)) from error
         try:
             authority = 'localhost' if self._path is not None else self._address
-            stream = GrpcStream(GrpcCall(sock, _SESSION, authority, _ANSWERING), on_end)
+            stream = GrpcStream(GrpcCall(sock, _SESSION, authority, left()), on_end)
         except BaseException as error:
             sock.close()
             if isinstance(error, CallEnd):
@@ -79,9 +91,9 @@ class GrpcStreams:
             idle_streams.add(stream)
         return stream
 
-    def _connected(self) -> socket.socket:
+    def _connected(self, left: Callable[[], float]) -> socket.socket:
         if self._path is None:
-            found = socket.create_connection(host_port(self._address), _ANSWERING)
+            found = socket.create_connection(host_port(self._address), left())
             sock = StreamSocket(found.family, found.type, found.proto, found.detach())
             for name, (level, value) in _OVER_TCP.items():
                 if hasattr(socket, name):
@@ -89,11 +101,10 @@ class GrpcStreams:
             return sock
         if not self._has_knocked:
             self._has_knocked = True
-            _knock(self._path)
+            _knock(self._path, min(_KNOCKING, left()))
         sock = StreamSocket(socket.AF_UNIX)
         try:
-            sock.settimeout(_ANSWERING)
-            sock.connect(self._path)
+            connect_unix(sock, self._path, left())
         except BaseException:
             sock.close()
             raise
@@ -107,7 +118,7 @@ class GrpcStreams:
         return GrpcStreams(self._address)
 
 
-def _knock(path: str) -> None:
+def _knock(path: str, seconds: float) -> None:
     """Have the actor make its gRPC server, if it waits for somebody to come.
 
     What comes before there is one gets passed on to it by threads of the actor: see
@@ -116,7 +127,7 @@ def _knock(path: str) -> None:
     if not os.path.exists(path_of(path)):
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as visitor:  # found out later
-        visitor.settimeout(_KNOCKING)
+        visitor.settimeout(seconds)
         visitor.connect(path)
         visitor.recv(1)  # a server begins every connection
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 from google.protobuf.message import DecodeError
 
 from uactor import board, errors, lane, memory, values
-from uactor.client.stream import StreamEnd, StreamSocket, no_message
+from uactor.client.stream import StreamEnd, StreamSocket, connect_unix, no_message
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -51,11 +51,16 @@ class Lanes:
         self._path = path
         self._streams: weakref.WeakSet[LaneStream] = weakref.WeakSet()
 
-    def open(self, on_end: Callable[[], None], pipelined: bool = False) -> LaneStream:
+    def open(
+        self,
+        on_end: Callable[[], None],
+        pipelined: bool = False,
+        seconds: float | None = None,
+    ) -> LaneStream:
         """See :class:`uactor.client.stream.Transport`."""
         sock = StreamSocket(socket.AF_UNIX)
         try:
-            sock.connect(self._path)
+            connect_unix(sock, self._path, seconds)
             stream = LaneStream(sock, on_end, calls=not pipelined)
         except BaseException as error:
             sock.close()

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from uactor import failures, values
+from uactor.client.patience import HANDSHAKE_S, Unanswered
 from uactor.client.pipeline import Pipeline
 from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
 from uactor.client.stream import StreamEnd, Transport
@@ -28,6 +29,7 @@ from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    DeadlineError,
     HandleError,
     UActorException,
 )
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 _END_PRIORITY = 30  # before the actors of this process are shut down
 _EXIT_PRIORITY = 10  # after that
 _CLOSE_TIMEOUT = 1.0
+_TICK = 0.02
+"""How much sooner than it should the system may say that a time has passed, in seconds."""
 
 
 _exit_hooked = 0
@@ -142,8 +146,8 @@ class Link:
 
     # --- sessions --------------------------------------------------------------------------
 
-    def session(self) -> Session:
-        """Return an idle session of this thread.
+    def session(self, patience: float | None = HANDSHAKE_S, left: float | None = None) -> Session:
+        """Return an idle session of this thread; see :meth:`open` for the parameters.
 
         There is more than one only where a finalizer or signal handler has made a call while
         the thread was waiting for another one's response.
@@ -154,7 +158,7 @@ class Link:
                 return session
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
-        session = self.open()
+        session = self.open(False, patience, left)
         others = (end for end in self._local.ends if end.session.alive)
         self._local.ends = *others, _ThreadEnd(self, session)
         return session
@@ -176,23 +180,49 @@ class Link:
         if self._pipeline is not None:
             self._pipeline.flush()
 
-    def open(self, pipelined: bool = False) -> Session:
+    def open(
+        self,
+        pipelined: bool = False,
+        patience: float | None = HANDSHAKE_S,
+        left: float | None = None,
+    ) -> Session:
         """Open a session, with the first authkey that fits.
 
         :param pipelined: whether its calls don't wait for each other.
+        :param patience: how long the host may take to answer, in seconds; None for any time.
+        :param left: how long the call that needs the session is waited for; None for any time.
+        :raises ActorUnreachableError: when the host takes longer.
+        :raises DeadlineError: when the call is not waited for any more.
         """
+        seconds = min((each for each in (patience, left) if each is not None), default=None)
+        beginning = time.monotonic()
         *others, last = self._keys
-        for key in others:
-            try:
-                return self._opened(key, pipelined)
-            except AuthkeyError:
-                log.debug('an authkey known for %s does not fit', self.address)
-        return self._opened(last, pipelined)
-
-    def _opened(self, key: bytes, pipelined: bool) -> Session:
-        self._begin()
         try:
-            stream = self.transport.open(_calling(self._session_ended), pipelined)
+            for key in others:
+                try:
+                    return self._opened(key, pipelined, beginning, seconds)
+                except AuthkeyError:
+                    log.debug('an authkey known for %s does not fit', self.address)
+            return self._opened(last, pipelined, beginning, seconds)
+        except Unanswered as error:
+            if seconds == left:
+                told = f'the actor at {self.address} has not answered within {seconds:g} seconds'
+                raise DeadlineError(told, 'no') from error
+            raise ActorUnreachableError(
+                f'{self.address} accepts connections but does not answer: {seconds:g} seconds have '
+                'passed; is the actor stopped, or busy in code that lets no other thread run?'
+            ) from error
+
+    def _opened(
+        self, key: bytes, pipelined: bool, beginning: float, seconds: float | None
+    ) -> Session:
+        self._begin()
+
+        def left() -> float | None:
+            return None if seconds is None else beginning + seconds - time.monotonic()
+
+        try:
+            stream = self.transport.open(_calling(self._session_ended), pipelined, left())
             session = Session(
                 stream,
                 self.address,
@@ -200,8 +230,12 @@ class Link:
                 self._client_id,
                 self.serializer,
                 pipelined=pipelined,
+                patience=left(),
             )
         except StreamEnd as end:
+            remaining = left()
+            if remaining is not None and remaining <= _TICK:
+                raise Unanswered from end
             raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
             if self.actor is None:
@@ -301,7 +335,7 @@ class Link:
 
     def _open_spare(self) -> None:
         try:
-            self.open()
+            self.open(patience=None)  # an actor that was stopped takes this process in afterwards
         except (UActorException, RuntimeError) as error:  # the interpreter may be ending
             log.debug('what is held at %s is lost: %s', self.address, error)
             self.drain()

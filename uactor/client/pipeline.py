@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from uactor import usual, values
+from uactor.client.patience import GRACE_S
 from uactor.client.session import Session
 from uactor.errors import (
     ActorDiedError,
@@ -33,9 +34,6 @@ _SMALL = 1 << 15
 """How much surely fits into the buffers of a connection, beside nothing else, in bytes."""
 
 _MORE = pb.SessionRequest.MORE_FIELD_NUMBER
-_GRACE = 0.25
-"""How long the host has to say that a deadline has passed, in seconds."""
-
 _OPENING = 0.1
 """How long large data waits for the session to be open, in seconds, and what travels by value; then
 all of it goes in the message."""
@@ -86,7 +84,7 @@ class Pending:
             if self._pipeline.recall(self):
                 self._receiver.fail(DeadlineError(told, 'no'))
             else:
-                self._timer = timers.at(expires + _GRACE, give_up)
+                self._timer = timers.at(expires + GRACE_S, give_up)
 
         def give_up() -> None:
             self._receiver.fail(DeadlineError(told, 'maybe'))

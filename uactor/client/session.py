@@ -12,13 +12,16 @@ from typing import Any
 import cloudpickle
 
 from uactor import auth, local, usual, values
+from uactor.client.patience import HANDSHAKE_S, Patience, Unanswered
 from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    DeadlineError,
     Executed,
     SerializationError,
+    UActorException,
     VersionError,
 )
 from uactor.v1 import actor_pb2 as pb
@@ -75,7 +78,13 @@ class Session:
         client_id: str,
         serializer: str = values.DEFAULT_SERIALIZER,
         pipelined: bool = False,
+        patience: float | None = HANDSHAKE_S,
     ) -> None:
+        """Open a session.
+
+        :param patience: how long the host may take to answer, in seconds; None for any time.
+        :raises Unanswered: when it takes longer.
+        """
         self.stream = stream
         self.busy = False
         self.serializer = serializer
@@ -85,11 +94,17 @@ class Session:
         self._pipelined = pipelined
         self._offering = False
         self._offer = threading.Lock()
+        answering = Patience(stream.cancel, patience)
         try:
-            self._open(authkey, client_id)
-        except BaseException:
+            with answering:
+                self._open(authkey, client_id)
+            if answering.expired:
+                raise Unanswered
+        except BaseException as error:
             self.abandon()
             stream.close()
+            if answering.expired and isinstance(error, UActorException):
+                raise Unanswered from error
             raise
 
     @property
@@ -201,6 +216,24 @@ class Session:
             self._broken(error, opening)
             raise
         return response
+
+    def ask_within(self, request: pb.SessionRequest, seconds: float | None) -> pb.SessionResponse:
+        """Do what :meth:`ask` does; end the session when no response comes in time.
+
+        :param seconds: how long it may take; None for any time.
+        :raises DeadlineError: when it takes longer.
+        """
+        if seconds is None:
+            return self.ask(request)
+        answering = Patience(self.stream.cancel, seconds)
+        try:
+            with answering:
+                return self.ask(request)
+        except ActorDiedError as error:
+            if not answering.expired:
+                raise
+            told = f'the actor at {self._address} has not answered within {seconds:g} seconds'
+            raise DeadlineError(told, error.executed) from error
 
     def call(self, part: bytes, arguments: bytes | None) -> pb.SessionResponse | tuple[int, Any]:
         """Make a request by a usual message, and return what :func:`usual.read_result` does.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -43,6 +46,36 @@ class StreamSocket(socket.socket):
 
     def __del__(self) -> None:
         self.close()
+
+
+_SHORTEST_S = 1e-3
+"""No time at all would mean any time to the system."""
+
+_TIME = struct.Struct('@ll')  # seconds and microseconds
+
+
+def connect_unix(sock: socket.socket, path: str, seconds: float | None) -> None:
+    """Connect to a Unix socket, for so many seconds at most.
+
+    A socket with a timeout of Python's fails at once when the listener has its backlog full. And
+    what a signal interrupts there is taken for connected.
+
+    :raises OSError: when nobody listens, or nobody accepts in time.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = 0.0 if end is None else max(_SHORTEST_S, end - time.monotonic())
+        limit = _TIME.pack(int(left), int(left % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        sock.connect(path)
+        try:
+            sock.getpeername()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            continue
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(0, 0))
+        return
 
 
 class Stream(Protocol):
@@ -129,11 +162,17 @@ class Stream(Protocol):
 class Transport(Protocol):
     """Opens the streams of a connection."""
 
-    def open(self, on_end: Callable[[], None], pipelined: bool = False) -> Stream:
+    def open(
+        self,
+        on_end: Callable[[], None],
+        pipelined: bool = False,
+        seconds: float | None = None,
+    ) -> Stream:
         """Return a new stream.
 
         :param on_end: is called when it has ended, on any thread.
         :param pipelined: whether there is always a thread that receives.
+        :param seconds: how long the other end may take to let it in; None for any time.
         :raises StreamEnd: when there is nobody.
         """
         ...

@@ -254,7 +254,7 @@ def asks(caller: Caller, context: pb.CallContext | None) -> None:
 
 def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
     """Return the context of a request, if it says one."""
-    if kind in _IN_CONTEXT or kind == 'open_stream':
+    if kind in _IN_CONTEXT or kind in ('open_stream', 'create_handle'):
         asked = request.open_stream.call if kind == 'open_stream' else getattr(request, kind)
         if asked.HasField('context'):
             context: pb.CallContext = asked.context

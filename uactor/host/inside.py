@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uactor import local, values
+from uactor.calls import sooner
 from uactor.futures import CallFuture, OneOf
 from uactor.handles import Token
 from uactor.host.clients import Caller
@@ -66,7 +68,7 @@ class InsideConnection:
         if outside is not None:
             return outside.call(handle, method, args, kwargs, resolve, timeout, owned)
         if timeout is not None and not owned:
-            call = Call(handle, method, args, kwargs, resolve, timeout)
+            call = Call(handle, method, args, kwargs, resolve, sooner(timeout))
             return CallFuture.of(self.submit, call).wait()
         result, typeid = self._host.dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _COPIES:
@@ -78,13 +80,34 @@ class InsideConnection:
         outside = self._elsewhere()
         if outside is not None:
             return outside.submit(call, receiver)
-        caller = Caller(LOCAL, checked=True)
-        submitted = _Submitted(self, call, receiver, caller)
+        return self._submitted(call, receiver, functools.partial(self._begin, call))
+
+    def _begin(self, call: Call, caller: Caller) -> tuple[Any, str]:
+        return self._host.dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
+
+    def _submitted(
+        self, call: Call, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
+    ) -> _Submitted:
+        """Run ``begin`` on another thread of this process."""
+        submitted = _Submitted(self, call, receiver, Caller(LOCAL, checked=True), begin)
         context = contextvars.copy_context()
         if call.timeout is not None:
             timers.at(time.monotonic() + call.timeout, submitted.expire)
         self._workers.put(lambda: context.run(submitted.run))
         return submitted
+
+    def _within(
+        self,
+        timeout: float | None,
+        resolve: Resolve,
+        begin: Callable[[Caller], tuple[Any, str]],
+    ) -> Any:
+        """Return the result of ``begin``: of this thread, or of another when it is limited."""
+        if timeout is None:
+            return self.resolved(*begin(self._caller), resolve)
+        call = Call('', '', (), {}, resolve, sooner(timeout))
+        submit = lambda call, receiver: self._submitted(call, receiver, begin)  # noqa: E731
+        return CallFuture.of(submit, call).wait()
 
     def submit_all(
         self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
@@ -99,35 +122,52 @@ class InsideConnection:
         ]
         return Tickets(tickets)
 
-    def begin(self, caller: Caller, call: Call) -> tuple[Any, str]:
-        """Run a method on this thread, for another one."""
-        return self._host.dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
-
-    def get_attribute(self, handle: str, name: str, resolve: Resolve) -> Any:
+    def get_attribute(
+        self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
+    ) -> Any:
         """Read an attribute."""
         outside = self._elsewhere()
         if outside is not None:
-            return outside.get_attribute(handle, name, resolve)
-        value, typeid = self._host.dispatcher.get_attribute(self._caller, handle, name)
-        return self.resolved(value, typeid, resolve)
+            return outside.get_attribute(handle, name, resolve, timeout)
 
-    def set_attribute(self, handle: str, name: str, value: Any) -> None:
+        def get(caller: Caller) -> tuple[Any, str]:
+            return self._host.dispatcher.get_attribute(caller, handle, name)
+
+        return self._within(timeout, resolve, get)
+
+    def set_attribute(
+        self, handle: str, name: str, value: Any, timeout: float | None = None
+    ) -> None:
         """Write an attribute."""
         outside = self._elsewhere()
         if outside is not None:
-            outside.set_attribute(handle, name, value)
-        else:
-            self._host.dispatcher.set_attribute(self._caller, handle, name, value)
+            outside.set_attribute(handle, name, value, timeout)
+            return
+
+        def set_(caller: Caller) -> tuple[Any, str]:
+            self._host.dispatcher.set_attribute(caller, handle, name, value)
+            return None, ''
+
+        self._within(timeout, lambda shared: shared, set_)
 
     def create(
-        self, typeid: str, args: Sequence[Any], kwargs: Mapping[str, Any], resolve: Resolve
+        self,
+        typeid: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        resolve: Resolve,
+        timeout: float | None = None,
     ) -> Any:
         """Make a new object."""
         outside = self._elsewhere()
         if outside is not None:
-            return outside.create(typeid, args, kwargs, resolve)
-        made = self._host.factory(typeid)(*args, **kwargs)
-        return resolve(self._host.share(made, typeid))
+            return outside.create(typeid, args, kwargs, resolve, timeout)
+        factory = self._host.factory(typeid)
+
+        def make(caller: Caller) -> tuple[Any, str]:
+            return self._host.dispatcher.run(caller, factory, args, kwargs), typeid
+
+        return self._within(timeout, resolve, make)
 
     def resolved(self, value: Any, typeid: str, resolve: Resolve) -> Any:
         """Return a result as its caller gets it: the object itself, or a proxy."""
@@ -172,9 +212,15 @@ class _Submitted:
     """A call that another thread of this process makes. See :class:`uactor.local.Ticket`."""
 
     def __init__(
-        self, inside: InsideConnection, call: Call, receiver: Receiver, caller: Caller
+        self,
+        inside: InsideConnection,
+        call: Call,
+        receiver: Receiver,
+        caller: Caller,
+        begin: Callable[[Caller], tuple[Any, str]],
     ) -> None:
         self._inside = inside
+        self._begin = begin
         self._call = call
         self._receiver: Any = receiver
         self._caller = caller
@@ -196,7 +242,7 @@ class _Submitted:
     def run(self) -> None:
         try:
             self._caller.interrupt.check()
-            result, typeid = self._inside.begin(self._caller, self._call)
+            result, typeid = self._begin(self._caller)
             if self._call.window:
                 self._send(result)
             else:

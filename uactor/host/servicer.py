@@ -156,7 +156,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def CreateHandle(
         self, request: pb.CreateHandleRequest, context: grpc.ServicerContext
     ) -> pb.CreateHandleResponse:
-        with self._rpc(context) as caller:
+        with self._rpc(context, request.context.path) as caller:
             return pb.CreateHandleResponse(handle=self._host.exchange.create(caller, request))
 
     def RetainHandle(

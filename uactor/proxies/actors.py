@@ -114,10 +114,10 @@ class AttributeProxy(property):
 
     def __init__(self, name: str, doc: str | None) -> None:
         def get(self: BaseProxy) -> Any:
-            return self._connection.get_attribute(self._id, name, self._manager._proxy)
+            return self._get_attribute(name)
 
         def set_(self: BaseProxy, value: Any) -> None:
-            self._connection.set_attribute(self._id, name, value)
+            self._set_attribute(name, value)
 
         super().__init__(get, set_, doc=doc)
         self._arguments = name, doc

@@ -77,6 +77,14 @@ class BaseProxy:
             self._id, methodname, args, kwds, self._manager._proxy, None, self._is_owned
         )
 
+    def _get_attribute(self, name: str) -> Any:
+        """Read an attribute of the object."""
+        return self._connection.get_attribute(self._id, name, self._manager._proxy, self._timeout)
+
+    def _set_attribute(self, name: str, value: Any) -> None:
+        """Write an attribute of the object."""
+        self._connection.set_attribute(self._id, name, value, self._timeout)
+
     def _getvalue(self) -> Any:
         """Return a copy of the object."""
         return self._callmethod('#GETVALUE')

@@ -177,12 +177,12 @@ class ArrayProxy(_Sequence[T]):
     @property
     def typecode(self) -> str:
         """Code of the type of the items."""
-        return str(self._connection.get_attribute(self._id, 'typecode', self._manager._proxy))
+        return str(self._get_attribute('typecode'))
 
     @property
     def itemsize(self) -> int:
         """Size of an item in bytes."""
-        return int(self._connection.get_attribute(self._id, 'itemsize', self._manager._proxy))
+        return int(self._get_attribute('itemsize'))
 
 
 @_is_a(collections.abc.MutableMapping)
@@ -282,12 +282,12 @@ class ValueProxy(BaseProxy, Generic[T]):
     @property
     def value(self) -> T:
         """The value."""
-        result: T = self._connection.get_attribute(self._id, 'value', self._manager._proxy)
+        result: T = self._get_attribute('value')
         return result
 
     @value.setter
     def value(self, value: T) -> None:
-        self._connection.set_attribute(self._id, 'value', value)
+        self._set_attribute('value', value)
 
     def get(self) -> T:
         """Return the value."""
@@ -306,14 +306,14 @@ class NamespaceProxy(BaseProxy):
         """Read an attribute."""
         if name.startswith('_'):
             raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
-        return self._connection.get_attribute(self._id, name, self._manager._proxy)
+        return self._get_attribute(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Write an attribute."""
         if name.startswith('_'):
             object.__setattr__(self, name, value)
         else:
-            self._connection.set_attribute(self._id, name, value)
+            self._set_attribute(name, value)
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute."""

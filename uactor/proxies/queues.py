@@ -28,7 +28,7 @@ class QueueProxy(BaseProxy):
     @property
     def maxsize(self) -> int:
         """How many items fit; 0 for any number."""
-        return int(self._connection.get_attribute(self._id, 'maxsize', self._manager._proxy))
+        return int(self._get_attribute('maxsize'))
 
 
 @exposing()

@@ -111,20 +111,17 @@ class BarrierProxy(BaseProxy):
         """Wait until all parties have come; return which of them this one is."""
         return (timeout,)
 
-    def _attribute(self, name: str) -> Any:
-        return self._connection.get_attribute(self._id, name, self._manager._proxy)
-
     @property
     def parties(self) -> int:
         """How many have to come."""
-        return int(self._attribute('parties'))
+        return int(self._get_attribute('parties'))
 
     @property
     def n_waiting(self) -> int:
         """How many have come."""
-        return int(self._attribute('n_waiting'))
+        return int(self._get_attribute('n_waiting'))
 
     @property
     def broken(self) -> bool:
         """Whether it is broken."""
-        return bool(self._attribute('broken'))
+        return bool(self._get_attribute('broken'))

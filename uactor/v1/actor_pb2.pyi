@@ -855,8 +855,8 @@ class CallContext(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """In a session: how long the caller waits for the answer, counted from when
-        the request arrives, so that clocks need not agree. Unset for any time.
-        Other RPCs have the deadline of gRPC. For calls only.
+        the request arrives, so that clocks need not agree. Unset for any time, as
+        is more than 10^9 seconds. Other RPCs have the deadline of gRPC.
         """
 
     @_builtins.property
@@ -1101,6 +1101,7 @@ class CreateHandleRequest(_message.Message):
     ARGS_FIELD_NUMBER: _builtins.int
     KWARGS_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     typeid: _builtins.str
     """What to make: a typeid that has a constructor, as "list" or "Event"."""
     @_builtins.property
@@ -1117,6 +1118,10 @@ class CreateHandleRequest(_message.Message):
         Ten minutes if unset.
         """
 
+    @_builtins.property
+    def context(self) -> Global___CallContext:
+        """What it is made in; unset when that says nothing."""
+
     def __init__(
         self,
         *,
@@ -1124,10 +1129,11 @@ class CreateHandleRequest(_message.Message):
         args: _abc.Iterable[Global___Value] | None = ...,
         kwargs: _abc.Mapping[_builtins.str, Global___Value] | None = ...,
         lease: _duration_pb2.Duration | None = ...,
+        context: Global___CallContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "kwargs", b"kwargs", "lease", b"lease", "typeid", b"typeid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "context", b"context", "kwargs", b"kwargs", "lease", b"lease", "typeid", b"typeid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
