@@ -132,7 +132,7 @@ def test_a_job_that_does_not_end_is_noticed_after_one_who_looks_has_failed(
     def tell() -> None:
         next(outcomes, overdue)()
 
-    watch = Watch(tell, failing)
+    watch = Watch(tell, failing, lambda: 0)
     for _ in range(3):
         with watch:
             threads.attempt('the first', time.sleep, 0.02)
