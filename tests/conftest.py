@@ -35,7 +35,7 @@ def no_actor_is_left_behind() -> Iterator[None]:
     yield
     brake.check()
     gc.collect()
-    eventually(lambda: all(process.pid in before for process in descendants()), timeout=10)
+    eventually(lambda: all(process.pid in before for process in descendants()))
 
 
 @pytest.fixture(params=LAUNCHERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -70,9 +71,39 @@ def is_running(pid: int) -> bool:
 
 def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
     """Yield the processes below this one, or below ``pid``, but not its helpers, which stay."""
-    for process in psutil.Process(pid).children(recursive=True):
+    for process in _below(pid or os.getpid()):
         if not _is_helper(process) and not is_template(process):
             yield process
+
+
+_LISTS_CHILDREN = os.path.exists(f'/proc/self/task/{os.getpid()}/children')
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    """Return the processes below ``pid``.
+
+    By psutil, which reads of all processes of the machine, this took half the time of tests that
+    start none.
+    """
+    if not _LISTS_CHILDREN:
+        return psutil.Process(pid).children(recursive=True)
+    found = []
+    for child in _children(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [psutil.Process(child), *_below(child)]
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        for thread in os.listdir(f'/proc/{pid}/task'):
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f'/proc/{pid}/task/{thread}/children') as file,
+            ):
+                children += map(int, file.read().split())
+    return children
 
 
 def is_template(process: psutil.Process) -> bool:

@@ -31,7 +31,7 @@ A_WHILE_S = 3000.0
 @pytest.mark.parametrize(
     ('door', 'count', 'kills'),
     [
-        (TRANSPORT, 3000, 4),
+        (TRANSPORT, 1500, 2),
         *(pytest.param(door, 700_000, 200, marks=pytest.mark.soak) for door in DOORS),
     ],
 )
