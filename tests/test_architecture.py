@@ -86,12 +86,18 @@ ROOMS: dict[str, frozenset[str]] = {
     'proxies': frozenset(
         ['errors', 'v1', 'limits', 'handles', 'local', 'values', 'failures', 'futures', 'manager']
     ),
+    # What stands for actors that a module starts while it is imported for a start.
+    'standins': frozenset(['errors', 'handles', 'values', 'launch', 'manager', 'proxies']),
     # What users subclass.
     'actor': frozenset(
-        ['errors', 'limits', 'futures', 'handles', 'local', 'values', 'manager', 'proxies']
+        [
+            *('errors', 'limits', 'futures', 'handles', 'local', 'values', 'launch', 'manager'),
+            *('proxies', 'standins'),
+        ]
     ),
     # The composition root of the actor process: gives the host what it must not import.
     'entry': ANY,
+    'frozen': ANY,
     # The command is a user of the library, with what it shows; the package root only names things.
     'samples': ANY,
     'inspection': ANY,

@@ -23,6 +23,7 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
+from uactor.frozen import freeze_support
 from uactor.manager import ActorManager
 from uactor.proxies.actors import ActorProxy
 from uactor.proxies.base import BaseProxy, ProxyMethod, proxy, typeid
@@ -90,6 +91,7 @@ __all__ = [
     'call_metadata',
     'current_call',
     'field',
+    'freeze_support',
     'method',
     'proxy',
     'renamed_from',

@@ -10,11 +10,13 @@ from uactor import local
 from uactor.errors import STATUS_CODES
 from uactor.futures import in_thread
 from uactor.handles import Address, Token
+from uactor.launch import module_starts
 from uactor.limits import time_limit
 from uactor.manager import ActorManager, connected
 from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.standard import PROXIES
+from uactor.standins import stand_in
 from uactor.values import DEFAULT_SERIALIZER
 
 if TYPE_CHECKING:
@@ -75,13 +77,28 @@ class Actor:
         """Start a process with an actor in it and return its proxy.
 
         :raises BaseException: whatever the constructor raises in the actor process.
-        :raises ActorStartError: when the process ends before the actor is constructed.
+        :raises ActorStartError: when the process ends before the actor is constructed, and where
+            a start would multiply processes.
+
+        In a module that an actor process imports to find a class, nothing is started: the result
+        stands for the actor that the owner has started there (:mod:`uactor.launch.module_starts`).
         """
         if local.constructing is cls:  # in the actor process: make the instance itself
             local.constructing = None
             return super().__new__(cls)
-        manager = cls.manager_class(**options_of(cls))
-        manager.start(cls, args, kwargs)
+        site = module_starts.current_site()
+        if site is not None and module_starts.is_on_behalf_of_a_start(site):
+            return cast('Self', stand_in(cls, site))
+        start = None if site is None else module_starts.note(site, cls)
+        try:
+            manager = cls.manager_class(**options_of(cls))
+            manager.start(cls, args, kwargs)
+        except BaseException:
+            if start is not None:
+                start.fail()
+            raise
+        if start is not None:
+            start.succeed(manager)
         return cast('Self', manager.actor())
 
     def __init__(self) -> None:
@@ -143,7 +160,13 @@ class Actor:
 
     @classmethod
     async def aio(cls, *args: Any, **kwargs: Any) -> Self:
-        """Do what instantiating the class does, without blocking the event loop."""
+        """Do what instantiating the class does, without blocking the event loop.
+
+        While a module is being imported, the loop waits for it all the same.
+        """
+        if module_starts.current_site() is not None:
+            # Another thread can't pickle a class whose module this one is about to import.
+            return cls(*args, **kwargs)
         return await in_thread(lambda: cls(*args, **kwargs))
 
     if TYPE_CHECKING:

@@ -17,14 +17,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from uactor import auth, failures, values
+from uactor import auth, failures, standins, values
 from uactor.client.connections import connections
 from uactor.forked import at_fork
 from uactor.handles import socket_path
 from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
-from uactor.launch import frames
+from uactor.launch import forking, frames, module_starts, start_guard
 from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
+from uactor.launch.start_guard import Phase
 from uactor.launch.surroundings import apply, apply_again
 from uactor.proxies.base import proxy_for_handle
 from uactor.threads import start_daemon
@@ -57,6 +58,7 @@ def make_host(actor_class: type, settings: Settings) -> Host:
 
 def prepare() -> None:
     """Do beforehand what is the same in all actor processes, without starting anything."""
+    start_guard.enter(Phase.TEMPLATE)
     load_all()
     descriptors()
     auth.proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
@@ -68,6 +70,12 @@ def write_lines() -> None:
     out: Any = sys.stdout
     if out is not None and not out.line_buffering:
         out.reconfigure(line_buffering=True)
+
+
+def be_template(sock: socket.socket) -> NoReturn:
+    """Be the template at the other end of a socket pair, and an actor process in its forks."""
+    prepare()
+    main(forking.serve(sock))
 
 
 def main(sock: socket.socket) -> NoReturn:
@@ -96,9 +104,11 @@ def _begin(lifeline: Lifeline) -> Host | None:
     constructed: list[Host] = []
     start_daemon('uactor-lifeline', _watch, lifeline, constructed, failed=lambda error: leave(1))
     try:
+        module_starts.begin_loading(standins.complete)
         taken = pickle.loads(surroundings)
         apply(taken)
-        directory, fields = pickle.loads(settings)
+        directory, fields, modules = pickle.loads(settings)
+        module_starts.set_lineage(modules)
         if directory is not None:
             _make_private(directory)
         actor_class, args, kwargs = values.loads(actor)
@@ -107,6 +117,7 @@ def _begin(lifeline: Lifeline) -> Host | None:
         _never_fork()
         host = make_host(actor_class, Settings(**fields))
         host.start()
+        module_starts.end_loading()
         host.construct(args, kwargs)
         answer = READY, pickle.dumps((host.address, host.table.actor_id))
         constructed.append(host)
@@ -224,6 +235,7 @@ def leave(status: int) -> NoReturn:
     if threading.current_thread() is threading.main_thread():
         _die_on_sigterm()  # from here on it is meant in earnest
     _remove_files()
+    start_guard.enter(Phase.LEAVING)
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()

@@ -16,7 +16,7 @@ from uactor.client.connections import connections
 from uactor.client.patience import HANDSHAKE_S
 from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
-from uactor.launch import starting
+from uactor.launch import module_starts, start_guard, starting
 from uactor.launch.process import ActorProcess
 from uactor.launch.surroundings import capture
 from uactor.limits import checked_seconds, time_limit
@@ -206,6 +206,7 @@ class ActorManager:
         """
         if self._process is not None or self._link is not None:
             raise ProxyError('this manager has an actor already')
+        start_guard.check()
         with values.passage():
             actor = values.dumps((actor_class, tuple(args), dict(kwargs or {})))
         surroundings = capture()
@@ -245,7 +246,8 @@ class ActorManager:
             'transport': self._transport,
             'concurrency': self._concurrency,
         }
-        return pickle.dumps((directory, settings))
+        modules = module_starts.lineage(module_starts.current_site())
+        return pickle.dumps((directory, settings, modules))
 
     def connect(self) -> None:
         """Connect to the actor at ``address``.

@@ -17,12 +17,14 @@ from collections.abc import Mapping
 
 from uactor import forked
 from uactor.launch import frames
+from uactor.launch.import_path import ImportPath, own_modules
 
 FORK, REAP = b'F', b'R'
 """What can be asked of a template."""
 
-READY = b''
-"""Its first answer, unless that is a reason why it can't be forked."""
+READY, UNFIT = b'R', b'U'
+"""How its first answer begins: before the files of its modules, or a reason why it can't be
+forked."""
 
 PID = struct.Struct('!q')
 """A process id, or an error number with a minus."""
@@ -77,18 +79,19 @@ def serve(control: socket.socket) -> socket.socket:
     control.set_inheritable(False)
     obstacle = _obstacle(control)
     if obstacle:
-        frames.send(control, obstacle.encode())
+        frames.send(control, UNFIT + obstacle.encode())
         os._exit(1)
     usual_name = _renamed(_NAME)
     # Where it is ignored, nobody learns how a child has ended.
     usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, signal.SIG_DFL)}
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner
         usual_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
+    modules = marshal.dumps(own_modules())
     sys.path_importer_cache.clear()  # what was found in directories was found long ago
     gc.collect()
     _fill_gaps()
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
-    frames.send(control, READY)
+    frames.send(control, READY + modules)
     _let_go()
     forked.blank = True
     statuses: dict[int, int] = {}
@@ -210,7 +213,7 @@ def _begin(
         path = frames.receive(sock)
         if path is None:  # the owner has ended, or given up
             os._exit(1)
-        sys.path[:] = marshal.loads(path)
+        ImportPath.decode(path).apply()
         return sock
     except BaseException:
         traceback.print_exc()

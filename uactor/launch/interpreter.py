@@ -18,7 +18,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from uactor.errors import ActorStartError
+from uactor.launch import frames, start_guard
+from uactor.launch.import_path import ImportPath
 from uactor.system_errors import is_own
+
+ACTOR, TEMPLATE = 'actor', 'template'
+"""What an interpreter can be started as."""
+
+RUN = {
+    ACTOR: 'entry.main(s)',
+    TEMPLATE: 'entry.be_template(s)',
+}
+"""What it runs then."""
 
 START_CODE = (
     'import sys;sys.path[:]=filter(None,sys.path);'
@@ -27,7 +38,8 @@ START_CODE = (
     'import socket,marshal,struct;'
     's=socket.socket(fileno={fd});'
     'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL)or sys.exit(1))[0];'
-    'sys.path[:]=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
+    'a,r=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
+    'sys.path[:]=a if r is None else[e for e in sys.path if e not in r]+a;'
     'from uactor import entry;{run}'
 )
 """What the interpreter runs: take the import path first, and then the rest from uactor.
@@ -37,8 +49,8 @@ the actor's own child processes would inherit that; it stays ignored if the owne
 
 Until then, nothing is imported from the current directory, whatever lies there."""
 
-ACTOR = 'entry.main(s)'
-"""Be an actor process."""
+_FROZEN_WORD = '--uactor-process'
+"""The first argument of a frozen program that is run to be an actor process or a template."""
 
 
 UNKNOWN_STATUS = 255
@@ -100,9 +112,24 @@ def flags() -> list[str]:
     return options
 
 
+def is_frozen() -> bool:
+    """Return whether ``sys.executable`` is the program itself, and no Python interpreter.
+
+    PyInstaller and cx_Freeze set ``sys.frozen``, Nuitka has ``__compiled__`` in its modules.
+    """
+    main = sys.modules.get('__main__')
+    return bool(getattr(sys, 'frozen', False)) or hasattr(main, '__compiled__')
+
+
+def _command(descriptor: int, kind: str) -> list[str]:
+    if is_frozen():
+        return [sys.executable, _FROZEN_WORD, kind, str(descriptor)]
+    return [sys.executable, *flags(), '-c', START_CODE.format(fd=descriptor, run=RUN[kind])]
+
+
 def spawn(
     end: socket.socket,
-    run: str,
+    kind: str,
     variables: Mapping[bytes, bytes],
     stdout: int | None = None,
     stderr: int | None = None,
@@ -110,7 +137,7 @@ def spawn(
     """Start an interpreter at the other end of a socket pair.
 
     :param end: what it is given of the pair; first of all it reads its import path there.
-    :param run: what it does then.
+    :param kind: what it is to be, one of :data:`RUN`.
     :param variables: its environment.
     :param stdout: where standard output goes, unless to that of this process.
     :param stderr: the same for standard error.
@@ -119,12 +146,29 @@ def spawn(
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
     interpreter = Interpreter(
-        [sys.executable, *flags(), '-c', START_CODE.format(fd=end.fileno(), run=run)],
+        _command(end.fileno(), kind),
         stdin=subprocess.DEVNULL,
         pass_fds=(end.fileno(),),
-        env=variables,
+        env={**variables, **start_guard.variables()},
         stdout=stdout,
         stderr=stderr,
     )
     interpreter.watch()
     return interpreter
+
+
+def begin_frozen() -> tuple[str, socket.socket] | None:
+    """Do what :data:`START_CODE` does, in a frozen program that is run for that.
+
+    :returns: what it is to be, and the socket that says more; None in any other program.
+    """
+    if len(sys.argv) != 4 or sys.argv[1] != _FROZEN_WORD or sys.argv[2] not in RUN:
+        return None
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    sock = socket.socket(fileno=int(sys.argv[3]))
+    data = frames.receive(sock)
+    if data is None:
+        sys.exit(1)
+    ImportPath.decode(data).apply()
+    return sys.argv[2], sock

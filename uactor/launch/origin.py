@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from uactor.launch import interpreter
@@ -39,7 +39,6 @@ class Origin:
     A template that has another one is of no use.
 
     :ivar command: interpreter and options.
-    :ivar path: where its modules come from.
     :ivar variables: of the environment, those that are read early.
     :ivar status: of the calling thread: user, signals that are ignored, and the like.
     :ivar limits: of resources.
@@ -47,23 +46,20 @@ class Origin:
     """
 
     command: tuple[str, ...]
-    path: tuple[str, ...]
     variables: tuple[tuple[bytes, bytes], ...]
     status: tuple[str, ...]
     limits: str
     priority: int
 
 
-def origin(path: Sequence[str], environment: Mapping[bytes, bytes]) -> Origin:
+def origin(environment: Mapping[bytes, bytes]) -> Origin:
     """Return the origin of a process that this thread starts, on Linux.
 
-    :param path: its import path.
     :param environment: its environment.
     """
     with open('/proc/thread-self/status') as status, open('/proc/self/limits') as limits:
         return Origin(
             command=(sys.executable, *interpreter.flags()),
-            path=_absolute(path),
             variables=tuple(item for item in sorted(environment.items()) if _is_early(item[0])),
             status=tuple(line for line in status if line.partition(':')[0] in _INHERITED),
             limits=limits.read(),
@@ -73,12 +69,3 @@ def origin(path: Sequence[str], environment: Mapping[bytes, bytes]) -> Origin:
 
 def _is_early(name: bytes) -> bool:
     return name.startswith(_EARLY)
-
-
-def _absolute(path: Sequence[str]) -> tuple[str, ...]:
-    """Return an import path with what its relative entries mean at this moment."""
-    try:
-        directory = os.getcwd()
-    except FileNotFoundError:  # it has been removed, with all that was in it
-        directory = ''
-    return tuple(os.path.join(directory, entry) for entry in path)

@@ -40,8 +40,24 @@ _HANDLING_TIMEOUT_S = 1.0
 _READ_BYTES = 1 << 16
 
 no_fork = threading.RLock()
-"""Held while this process must not be forked. A child that is forked between the making of a
-lifeline and its registration would keep it open."""
+"""Held while this process must not be forked. Nobody waits for another process meanwhile, but for
+a new program to begin: it may have been stopped, and forks would hang with it."""
+
+_new_lifelines: set[socket.socket] = set()
+"""Both ends of those that have no process yet. A forked child would keep them open."""
+
+
+@contextlib.contextmanager
+def new_lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Make a lifeline whose process is started meanwhile. Children that are forked close it."""
+    with no_fork:
+        pair = socket.socketpair()
+        _new_lifelines.update(pair)
+    try:
+        yield pair
+    finally:
+        _new_lifelines.difference_update(pair)
+
 
 Handler = Callable[['ActorProcess', bytes], 'bytes | None']
 """Takes what an actor process tells its owner, or what it asks, and then returns the answer."""
@@ -377,7 +393,10 @@ def _after_fork_in_child() -> None:
     """Close the lifelines: they are the parent's, and would outlive it here."""
     for process in _processes.values():
         process._lifeline.close()
+    for end in _new_lifelines:
+        end.close()
     _processes.clear()
+    _new_lifelines.clear()
     no_fork.release()
 
 

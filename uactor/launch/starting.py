@@ -6,7 +6,6 @@ By a fork of the template process where that can be; by a fresh interpreter othe
 from __future__ import annotations
 
 import logging
-import marshal
 import multiprocessing.util
 import os
 import secrets
@@ -17,8 +16,9 @@ from collections.abc import Callable, Sequence
 from uactor.errors import ActorStartError, AddressError
 from uactor.handles import MAX_PATH
 from uactor.launch import interpreter
+from uactor.launch.import_path import ImportPath
 from uactor.launch.lifeline import READY
-from uactor.launch.process import ActorProcess, Child, end_all, no_fork
+from uactor.launch.process import ActorProcess, Child, end_all, new_lifeline, no_fork
 from uactor.launch.template import TemplateDiedError, templates
 from uactor.wire import environment
 
@@ -70,7 +70,7 @@ def start(
 
     process = _launched(path, made)
     try:
-        answer = process.begin([marshal.dumps(path), *messages])
+        answer = process.begin([ImportPath(tuple(path)).encode(), *messages])
     except BaseException:  # KeyboardInterrupt
         process.kill()
         process.join()
@@ -110,12 +110,12 @@ def _by_interpreter() -> bool:
 
 
 def _spawn(lifeline: socket.socket) -> Child:
-    return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
+    with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
+        return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
 
 
 def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> ActorProcess:
-    with no_fork:
-        ours, theirs = socket.socketpair()
+    with new_lifeline() as (ours, theirs):
         try:
             with theirs:
                 child = launch(theirs)

@@ -19,10 +19,11 @@ import socket
 import subprocess
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from uactor.forked import at_fork
 from uactor.launch import forking, frames, interpreter
+from uactor.launch.import_path import absolute, path_of_template, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
@@ -31,8 +32,11 @@ from uactor.wire import environment
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = 'from uactor.launch import forking;entry.prepare();entry.main(forking.serve(s))'
-"""What an interpreter runs to be a template."""
+_PATIENCE_S = 5.0
+"""How long a template may take to answer. It takes a millisecond, unless a debugger has stopped it;
+then another one takes its place."""
+_IMPORT_PATIENCE_S = 60.0
+"""How long it may take to import everything, which takes a fifth of a second."""
 
 _STANDARD_STREAMS = 1, 2
 
@@ -54,8 +58,16 @@ def _is_passed_on(number: int) -> bool:
         return False
 
 
+def _changed(entry: str) -> int:
+    """Return when a directory was last changed, in nanoseconds; 0 when it is not there."""
+    try:
+        return os.stat(entry).st_mtime_ns
+    except OSError:
+        return 0
+
+
 class TemplateDiedError(Exception):
-    """The template has ended, whether it has forked or not."""
+    """The template has ended or does not answer, whether it has forked or not."""
 
 
 class Forked:
@@ -107,11 +119,17 @@ class Template:
         self._lock = threading.RLock()
         self._running = 0
         self._retired = False
+        self._modules: dict[str, str] = {}
+        self._fits: dict[tuple[tuple[str, int], ...], bool] = {}
         stderr = None if _is_passed_on(2) else subprocess.DEVNULL
         try:
             with theirs:
                 self._process = interpreter.spawn(
-                    theirs, TEMPLATE, variables, stdout=subprocess.DEVNULL, stderr=stderr
+                    theirs,
+                    interpreter.TEMPLATE,
+                    variables,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
                 )
         except BaseException:
             self._control.close()
@@ -122,25 +140,40 @@ class Template:
         """Process id."""
         return self._process.pid
 
-    def prepare(self, path: list[str]) -> bool:
-        """Have it import everything; tell whether it can be forked then.
-
-        :param path: its import path.
-        """
+    def prepare(self) -> bool:
+        """Have it import everything and return whether it can be forked then."""
         try:
-            frames.send(self._control, marshal.dumps(path))
+            self._control.settimeout(_IMPORT_PATIENCE_S)
+            frames.send(self._control, path_of_template(self._variables).encode())
             reply = frames.receive(self._control)
+            self._control.settimeout(_PATIENCE_S)
         except OSError as error:
             if not is_own(error, *_TALK):
                 raise
             log.debug('the template does not listen: %s', error)
             reply = None
-        if reply == forking.READY:
+        if reply is not None and reply[:1] == forking.READY:
+            self._modules = marshal.loads(reply[1:])
             log.debug('the template has started (pid %d)', self.pid)
             return True
-        reason = 'it has ended' if reply is None else reply.decode()
+        reason = 'it has ended' if reply is None else reply[1:].decode()
         log.warning('actors start without a template, which takes longer: %s', reason)
         return False
+
+    def fits(self, path: Sequence[str]) -> bool:
+        """Return whether its modules are those that this import path leads to.
+
+        :param path: absolute.
+        """
+        key = tuple((entry, _changed(entry)) for entry in path)
+        fits = self._fits.get(key)
+        if fits is None:
+            other = shadowed(self._modules, path)
+            if other is not None:
+                log.debug('%s has the name of a module of the template', other)
+            self._fits = {key: other is None}  # paths change once in a while
+            fits = self._fits[key]
+        return fits
 
     def fork(self, lifeline: socket.socket) -> Forked:
         """Make an actor process.
@@ -187,7 +220,7 @@ class Template:
     def reap(self, pid: int) -> int:
         """Return the exit status of a forked process that has ended."""
         try:
-            with no_fork, self._asked() as connection:
+            with self._asked() as connection:
                 connection.sendall(forking.REAP, frames.QUIETLY)
                 frames.send(connection, forking.PID.pack(pid))
                 reply = frames.receive(connection)
@@ -200,11 +233,19 @@ class Template:
     @contextlib.contextmanager
     def _asked(self) -> Iterator[socket.socket]:
         """Talk with the template about one thing."""
-        ours, theirs = socket.socketpair()
-        with ours:
+        with no_fork:  # a child would keep it open, and the end of the template unseen
+            ours, theirs = socket.socketpair()
+            ours.settimeout(_PATIENCE_S)
             try:
                 with theirs:
                     frames.send_descriptors(self._control, b'.', [theirs.fileno()])
+            except BaseException as error:
+                ours.close()
+                if isinstance(error, OSError) and is_own(error, *_TALK):
+                    raise TemplateDiedError(str(error)) from error
+                raise
+        with ours:
+            try:
                 yield ours
             except OSError as error:
                 if not is_own(error, Template._fork, Template.reap, *_TALK):
@@ -253,7 +294,7 @@ class Templates:
         self._all: set[Template] = set()
         self._unfit: Origin | None = None
 
-    def fitting(self, path: list[str]) -> Template | None:
+    def fitting(self, path: Sequence[str]) -> Template | None:
         """Return a template for a process that this thread starts now, or None where none can be.
 
         :param path: the import path of that process.
@@ -261,7 +302,7 @@ class Templates:
         if not forking.is_possible():
             return None
         variables = environment()
-        wanted = origin(path, variables)
+        wanted = origin(variables)
         with self._choosing:
             current = self._current
             if current is not None and current.origin != wanted:
@@ -269,17 +310,18 @@ class Templates:
                 self._current = None
                 current.retire()
             if self._current is None and wanted != self._unfit:
-                self._current = self._started(path, wanted, variables)
-            return self._current
+                self._current = self._start(wanted, variables)
+            current = self._current
+            if current is not None and not current.fits(absolute(path)):
+                return None
+            return current
 
-    def _started(
-        self, path: list[str], wanted: Origin, variables: Mapping[bytes, bytes]
-    ) -> Template | None:
+    def _start(self, wanted: Origin, variables: Mapping[bytes, bytes]) -> Template | None:
         with no_fork:
             template = Template(wanted, variables)
             self._all.add(template)
         try:
-            if template.prepare(path):
+            if template.prepare():
                 return template
         except BaseException:  # KeyboardInterrupt
             template.end()

@@ -1,0 +1,130 @@
+"""Whether this process may start actors at this moment.
+
+Importing a module can start actors, and starting an actor imports modules. Unguarded, the two
+multiply processes without end. So a process that is being started starts nothing itself:
+
+1. ``BEGINNING``: an interpreter runs, or a frozen program in its place, and uactor has not taken
+   over yet. What starts here is a ``sitecustomize``, or a program without ``freeze_support()``.
+2. ``TEMPLATE``: the process imports what all actor processes need.
+3. ``LOADING``: an actor process unpickles its class and arguments. Modules that are imported for
+   them get stand-ins for the actors that they start (see :mod:`uactor.launch.module_starts`).
+4. ``RUNNING``: the constructor and the methods of an actor may start actors.
+5. ``LEAVING``: the process runs its exit handlers.
+
+``ORDINARY`` is any other process. Beside that, each process knows how many actors its owners are
+deep in one another, in its environment, so that what it runs in turn knows it too. That number has
+a limit, which holds whatever else fails.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+import threading
+import weakref
+
+from uactor.errors import ActorStartError
+
+MAX_DEPTH = 64
+"""How deep actors may start each other: more than any program needs, and few enough to bear."""
+
+DEPTH = b'UACTOR_DEPTH'
+"""Variable of the environment: how many owners this process has above it."""
+BEGINNING = b'UACTOR_BEGINNING'
+"""Variable of the environment of a process that is to become uactor's, until it has."""
+
+
+class Phase(enum.Enum):
+    """How far a process has come that uactor has started."""
+
+    ORDINARY = enum.auto()
+    BEGINNING = enum.auto()
+    TEMPLATE = enum.auto()
+    LOADING = enum.auto()
+    RUNNING = enum.auto()
+    LEAVING = enum.auto()
+
+
+_NEXT = {
+    Phase.ORDINARY: {Phase.TEMPLATE, Phase.LOADING, Phase.LEAVING},
+    Phase.BEGINNING: {Phase.TEMPLATE, Phase.LOADING},
+    Phase.TEMPLATE: {Phase.LOADING},
+    Phase.LOADING: {Phase.RUNNING, Phase.LEAVING},
+    Phase.RUNNING: {Phase.LEAVING},
+    Phase.LEAVING: set[Phase](),
+}
+
+_phase = Phase.ORDINARY
+_depth = 0
+_import_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that modules have started while they were imported for this process's start."""
+
+
+def phase() -> Phase:
+    """Return how far this process has come."""
+    if _phase is Phase.ORDINARY and BEGINNING in os.environb:
+        return Phase.BEGINNING
+    return _phase
+
+
+def enter(following: Phase) -> None:
+    """Go on to the next phase.
+
+    :raises RuntimeError: when this one does not lead there.
+    """
+    global _phase, _depth
+    if following not in _NEXT[phase()]:
+        raise RuntimeError(f'a process does not go from {phase().name} to {following.name}')
+    if following is Phase.RUNNING:
+        _import_threads.update(_foreign_threads())
+    _phase, _depth = following, depth()
+    os.environb.pop(BEGINNING, None)
+
+
+def _foreign_threads() -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.name.startswith('uactor-')
+    ]
+
+
+def depth() -> int:
+    """Return how many owners this process has above it."""
+    given = os.environb.get(DEPTH, b'')  # which the user may have cleared
+    return max(_depth, int(given) if given.isdigit() else 0)
+
+
+def variables() -> dict[bytes, bytes]:
+    """Return what a process that this one starts has in its environment for the guard."""
+    return {DEPTH: b'%d' % (depth() + 1), BEGINNING: b'1'}
+
+
+def check() -> None:
+    """Refuse to start an actor where that would multiply processes.
+
+    :raises ActorStartError: in a process that is being started, on a thread that a module has
+        started in its import for that, and at the largest depth.
+    """
+    now = phase()
+    if now is Phase.BEGINNING:
+        raise ActorStartError(
+            f'{sys.executable!r} was run to become an actor process, and starts an actor itself. '
+            'If it is a frozen program, call uactor.freeze_support() first in its main module; '
+            'sitecustomize and the like cannot start actors'
+        )
+    if now is Phase.TEMPLATE or now is Phase.LOADING:
+        raise ActorStartError(
+            'this process is being started for an actor, and cannot start one itself: '
+            'what is imported for that has started a thread, or a manager, that does'
+        )
+    if threading.current_thread() in _import_threads:
+        raise ActorStartError(
+            f'the thread {threading.current_thread().name!r} was started by a module that was '
+            'imported to start this actor process; the one in the owner may start actors'
+        )
+    if depth() >= MAX_DEPTH:
+        raise ActorStartError(
+            f'actors start each other {MAX_DEPTH} deep, which is as deep as they may'
+        )

@@ -1,0 +1,267 @@
+"""Stand-ins: proxies of actors that modules start, where their import must start nothing.
+
+See :mod:`uactor.launch.module_starts`. An actor process asks its owner over the lifeline, which
+asks its own owner where it does not have the module either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from uactor import values
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    ProxyError,
+    SerializationError,
+    StaleHandleError,
+)
+from uactor.handles import Address, Token
+from uactor.launch import lifeline, module_starts, process, start_guard
+from uactor.launch.module_starts import ImportStopped, Site, StartId, State
+from uactor.launch.start_guard import Phase
+from uactor.manager import ActorManager, manager_of
+from uactor.proxies.base import BaseProxy
+
+_START, _MODULE = b'S', b'M'
+"""Questions to the owner: for the actor of a start, and for what a module has."""
+
+_LATE = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
+"""What a proxy has of its object, and a stand-in gets at its first use."""
+
+
+def _get_late(self: Any, name: str) -> Any:
+    """Be ``__getattr__`` of a stand-in."""
+    if name == '_held':  # nothing has been taken that would have to be given back
+        return False
+    if name in _LATE:
+        _become_proxy(self)
+        return getattr(self, name)
+    raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+
+
+def _describe(self: Any) -> str:
+    """Be ``__repr__`` of a stand-in."""
+    return f'<{type(self).__name__} object, not used yet, for {vars(self)["_start"]}>'
+
+
+def _shut_down(self: Any) -> Any:
+    """Be ``shutdown`` of a stand-in, which many modules have called at exit."""
+    if start_guard.phase() is Phase.LEAVING:  # the module is the owner's, too, who sees to it
+        return None
+    _become_proxy(self)
+    return self.shutdown()
+
+
+def stand_in(actor_class: Any, site: Site) -> Any:
+    """Return what a start gives whose module is imported on behalf of this process's own."""
+    proxy_class = actor_class.proxy_class
+    # A class with another base beside would differ in its layout: it could not be left again.
+    namespace = {
+        '__module__': proxy_class.__module__,
+        '__qualname__': proxy_class.__qualname__,
+        '__getattr__': _get_late,
+        '__repr__': _describe,
+        'shutdown': _shut_down,
+    }
+    start = module_starts.note(site, actor_class)
+    proxy: Any = object.__new__(type(proxy_class.__name__, (proxy_class,), namespace))
+    vars(proxy).update(_start=start.ident, _actor_class=actor_class, _using=threading.RLock())
+    start.succeed(proxy)
+    return proxy
+
+
+def _become_proxy(proxy: Any) -> None:
+    state = vars(proxy)
+    with state['_using']:
+        if '_token' in state:  # another thread was faster
+            return
+        ident: StartId = state['_start']
+        site = module_starts.current_site()
+        if site is not None and module_starts.is_on_behalf_of_a_start(site):
+            raise ImportStopped(f'line {site.line} of {site.module} uses {ident}')
+        found = _ask_for(ident)
+        token = Token('actor', found.address, found.handle)
+        actor_class = state['_actor_class']
+        manager = manager_of(actor_class.manager_class, token.address, token.id)
+        if manager.connection.actor.id != token.id:
+            raise StaleHandleError(f'another actor runs at {token.address} by now')
+        actor_class.proxy_class.__init__(
+            proxy, token, found.serializer, manager=manager, incref=False
+        )
+        proxy.__class__ = actor_class.proxy_class
+
+
+# --- what becomes of a start ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an owner knows of a start.
+
+    It names no class. The owner may be in the middle of the import, on another thread, and would
+    wait for that to pickle a class of the module.
+
+    :ivar problem: why there is no actor, in words that follow the name of the start; '' if there
+        is one.
+    """
+
+    problem: str = ''
+    address: Address = ''
+    handle: str = ''
+    serializer: str = ''
+
+
+def _ask_for(ident: StartId) -> _Found:
+    own = lifeline.current()
+    if own is None:  # a forked child of an actor process
+        raise ActorUnreachableError(f'{ident} is not known in a forked child')
+    answer = own.ask(_START, pickle.dumps(ident))
+    found: _Found = pickle.loads(answer) if answer else _Found('could not be looked up')
+    if found.problem:
+        raise ActorUnreachableError(
+            f'{ident} {found.problem} in the process that has started this one; '
+            'it is not started again here, where the module is imported to find a class'
+        )
+    return found
+
+
+def _find_start(sender: object, data: bytes) -> bytes:
+    """Answer an actor process that asks for the actor of a start."""
+    ident: StartId = pickle.loads(data)
+    start = module_starts.find(ident)
+    own = lifeline.current()
+    if start is None and own is not None:
+        return own.ask(_START, data)
+    return pickle.dumps(_known_of(ident, start))
+
+
+def _known_of(ident: StartId, start: module_starts.Start | None) -> _Found:
+    if ident.module not in sys.modules:
+        return _Found(f'is not there: {ident.module} has not been imported')
+    if start is None:
+        return _Found(f'is not there: {ident.module} has started nothing like it')
+    if start.state is State.FAILED:
+        return _Found('has failed to start')
+    if start.state is State.PENDING:
+        return _Found('is still being started')
+    proxy = _proxy_of(start.found())
+    if proxy is None:
+        return _Found('has ended')
+    token = proxy._token
+    return _Found('', token.address, token.id, proxy._serializer)
+
+
+def _proxy_of(holder: Any) -> BaseProxy | None:
+    """Return a proxy of what a start has led to, or None when that has ended."""
+    if not isinstance(holder, ActorManager):
+        return holder  # type: ignore[no-any-return]  # a stand-in, or None
+    if holder.process is None or not holder.process.is_alive():
+        return None
+    return holder.actor()  # type: ignore[no-any-return]
+
+
+# --- modules whose import has stopped ------------------------------------------------------------
+
+
+def complete(module: types.ModuleType) -> None:
+    """Give a module what its owner's has beyond it, now and when it is asked for."""
+    vars(module).update(_ask_for_names(module, ''))
+
+    def get(name: str) -> Any:
+        found = {} if name.startswith('__') else _ask_for_names(module, name)
+        if name not in found:
+            raise AttributeError(
+                f'module {module.__name__!r} has no attribute {name!r} here: its import ended '
+                'where it uses an actor, and the process that has started this one has none to send'
+            )
+        return vars(module).setdefault(name, found[name])
+
+    vars(module).setdefault('__getattr__', get)
+
+
+def _ask_for_names(module: types.ModuleType, name: str) -> dict[str, Any]:
+    """Return what the owner's module has under ``name``, or all that this one lacks."""
+    own = lifeline.current()
+    if own is None:
+        return {}
+    lacking = [] if name else list(vars(module))
+    answer = own.ask(_MODULE, pickle.dumps((module.__name__, name, lacking)))
+    found: Mapping[str, bytes] = pickle.loads(answer) if answer else {}
+    rebuilt = {}
+    for key, data in found.items():
+        with contextlib.suppress(SerializationError, ActorDiedError):  # it is not here, then
+            rebuilt[key] = _at_home(values.loads(data), module)
+    return rebuilt
+
+
+def _at_home(value: Any, module: types.ModuleType) -> Any:
+    """Return a function of the module as one that uses the module's own globals."""
+    if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
+        return value
+    made = types.FunctionType(
+        value.__code__, vars(module), value.__name__, value.__defaults__, value.__closure__
+    )
+    made.__kwdefaults__ = value.__kwdefaults__
+    made.__qualname__, made.__doc__ = value.__qualname__, value.__doc__
+    made.__annotations__ = value.__annotations__
+    made.__dict__.update(value.__dict__)
+    return made
+
+
+def _send_names(sender: object, data: bytes) -> bytes:
+    """Answer an actor process that asks for what a module of this one has."""
+    module_name, wanted, lacking = pickle.loads(data)
+    module = sys.modules.get(module_name)
+    own = lifeline.current()
+    if module is None:
+        return b'' if own is None else own.ask(_MODULE, data)
+    names = [wanted] if wanted else [name for name in vars(module) if name not in lacking]
+    found = {}
+    for name in names:
+        if name in vars(module) and not name.startswith('__'):
+            with contextlib.suppress(SerializationError, ProxyError):  # not all can be sent
+                found[name] = _dumped(vars(module)[name], module)
+    return pickle.dumps(found)
+
+
+def _dumped(value: Any, module: types.ModuleType) -> bytes:
+    """Pickle what a module has: by value where the other side has no such name.
+
+    While it is being imported, nothing of it can be pickled by name: see :class:`_Found`.
+    """
+    is_definition = isinstance(value, (type, types.FunctionType))
+    own = is_definition and value.__module__ == module.__name__
+    if not own and not module_starts.is_being_imported(module.__name__):
+        return values.dumps(value)
+    with _by_value(module):
+        return values.dumps(value)
+
+
+@contextlib.contextmanager
+def _by_value(module: types.ModuleType) -> Iterator[None]:
+    if module.__name__ in cloudpickle.list_registry_pickle_by_value():  # the user's own wish
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+_HANDLERS: Mapping[bytes, Callable[[object, bytes], bytes]] = {
+    _START: _find_start,
+    _MODULE: _send_names,
+}
+for _kind, _handler in _HANDLERS.items():
+    process.on_question(_kind, _handler)
