@@ -19,7 +19,8 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *('errors', 'v1', 'wire', 'inherited', 'forked', 'memory', 'chunks', 'board', 'lane'),
+        *('errors', 'v1', 'wire', 'inherited', 'forked', 'buffers', 'descriptors', 'memory'),
+        *('chunks', 'board', 'lane'),
         *('turns', 'cores', 'limits', 'threads', 'timers', 'system_errors'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
@@ -43,14 +44,18 @@ ROOMS: dict[str, frozenset[str]] = {
     'timers': frozenset(['forked', 'limits', 'threads']),
     # What a method can know of the call that runs it.
     'calls': frozenset(['errors']),
+    # What is received of somebody who announces more than comes.
+    'buffers': frozenset(),
+    # Descriptors that are kept for when there are no others.
+    'descriptors': frozenset(['forked']),
     # Memory that processes share; descriptors, not values.
-    'memory': frozenset(['errors', 'v1', 'forked', 'threads', 'system_errors']),
-    'chunks': frozenset(['errors', 'v1']),
+    'memory': frozenset(['errors', 'v1', 'forked', 'threads', 'system_errors', 'descriptors']),
+    'chunks': frozenset(['errors', 'v1', 'buffers']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
     'turns': frozenset(),
     'cores': frozenset(),
-    'lane': frozenset(['board', 'turns', 'cores', 'system_errors']),
+    'lane': frozenset(['board', 'turns', 'cores', 'system_errors', 'buffers', 'descriptors']),
     # Keys and names of objects: no values, no connections.
     'auth': frozenset(['errors']),
     'handles': frozenset(['errors', 'system_errors']),
