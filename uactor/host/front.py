@@ -71,6 +71,7 @@ class Front:
             ('grpc.keepalive_time_ms', 20_000),
             ('grpc.keepalive_timeout_ms', 10_000),
             ('grpc.http2.ping_timeout_ms', 10_000),
+            ('grpc.server_handshake_timeout_ms', 10_000),  # of those who connect and say nothing
         ]
         reflection = Reflection(descriptors(), self._host.typed.files)
         self._health = health.HealthServicer()

@@ -30,7 +30,9 @@ from uactor.errors import (
     UActorException,
 )
 from uactor.host import sessions
+from uactor.host.refusal import Refused
 from uactor.host.sockets import listening
+from uactor.host.strangers import Strangers
 from uactor.host.threads import NO_THREADS
 from uactor.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError, Take
 from uactor.threads import ServiceThread, attempt, start_daemon
@@ -54,10 +56,6 @@ _LOST = errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EBADF
 _CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
 
 
-class _Refused(Exception):
-    """The session has been ended, and the client been told why."""
-
-
 class Lanes:
     """Listens at ``path`` for sessions.
 
@@ -72,6 +70,7 @@ class Lanes:
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._reserve = os.open(os.devnull, os.O_RDONLY)
+        self._strangers = Strangers(self._go_on_accepting)
 
     def start(self, porch: Porch | None) -> None:
         """Accept connections, also those that come to a porch."""
@@ -83,6 +82,17 @@ class Lanes:
         """Accept no more connections; those that there are go on."""
         self._epoll.unregister(self._listener)
         self._listener.close()
+
+    def _go_on_accepting(self) -> None:
+        """Accept connections again, which have waited for strangers to leave."""
+        with contextlib.suppress(OSError, ValueError):  # there will be no more of them
+            self._epoll.modify(self._listener, select.EPOLLIN)
+
+    def _let_wait(self) -> None:
+        """Leave further connections with the system until there is room for their strangers."""
+        self._epoll.modify(self._listener, 0)
+        if self._strangers.has_room:  # the last one has left just now
+            self._go_on_accepting()
 
     def _watch(self, porch: Porch | None) -> bool:
         """Accept connections, and note the end of clients. A step of a thread that never ends."""
@@ -127,7 +137,11 @@ class Lanes:
             return
         self._doors[door.descriptor] = door
         self._epoll.register(sock, select.EPOLLRDHUP)
+        door.on_proof = functools.partial(self._strangers.leave, door)
         try:
+            self._strangers.enter(door, door.hang_up)
+            if not self._strangers.has_room:
+                self._let_wait()
             start_daemon('uactor-lane', self._serve, door)
         except RuntimeError as error:
             log.warning('a session is refused: %s', error)
@@ -146,7 +160,7 @@ class Lanes:
             with contextlib.closing(sessions.serve(self._host, door.messages(), door)) as responses:
                 for response in responses:
                     door.send(response)
-        except (LaneError, _Refused) as error:
+        except (LaneError, Refused) as error:
             log.debug('a session has ended: %s', error)
         finally:
             self._leave(door)
@@ -154,6 +168,7 @@ class Lanes:
 
     def _leave(self, door: _LaneDoor) -> None:
         """Watch a connection no longer: the number of its descriptor will be another one's."""
+        self._strangers.leave(door)
         if self._doors.pop(door.descriptor, None) is not None:
             with contextlib.suppress(OSError):  # closed, if another thread was faster
                 self._epoll.unregister(door.descriptor)
@@ -178,6 +193,7 @@ class _LaneDoor:
         self._guard = threading.Lock()
         self._gone = False
         self._on_end: Callable[[], None] | None = None
+        self.on_proof: Callable[[], None] | None = None
 
     def messages(self) -> Iterator[bytes]:
         """Yield what the client sends until it leaves or goes."""
@@ -213,11 +229,14 @@ class _LaneDoor:
         """Send a failure that answers no request; it is the last message."""
         name = errors.type_name(type(error))
         failure = pb.Failure(type_name=name, message=str(error), executed=pb.EXECUTED_NO)
-        self.send(pb.SessionResponse(failure=failure))
-        raise _Refused(str(error))
+        with contextlib.suppress(LaneError):  # it has gone before
+            self.send(pb.SessionResponse(failure=failure))
+        raise Refused(str(error))
 
     def opened(self) -> None:
         """Receive what the actor takes, instead of what is enough for strangers."""
+        if self.on_proof is not None:
+            self.on_proof()
         self._lane.limit = self._max_message_size
         if self.memory is not None:
             self.memory.limit = self._max_message_size
@@ -270,16 +289,20 @@ class _LaneDoor:
         if callback is not None:
             callback()
 
+    def hang_up(self) -> None:
+        """End the connection, also for the thread that waits for a message."""
+        self._lane.hang_up()
+
     def end(self, error: UActorException) -> None:
         """Refuse a client that gets no session."""
-        with contextlib.suppress(LaneError, _Refused):
+        with contextlib.suppress(LaneError, Refused):
             self.refuse(error)
         self.close()
 
     def close(self) -> None:
         """Close the connection, and all that has come by it."""
         with self._guard:
-            self._on_end = None
+            self._on_end = self.on_proof = None
         if self.memory is not None:
             self.memory.close()
         self._lane.close()

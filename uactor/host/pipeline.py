@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ from uactor.host.answers import Answers
 from uactor.host.clients import Caller
 from uactor.host.leader import Lead, LeadState, Reader
 from uactor.host.pipelined import KINDS, Burst, BurstCall, Call, Results, StreamCall, UsualCall
+from uactor.host.refusal import Refused
 from uactor.host.workers import Job, Watch, Workers
 from uactor.threads import start_daemon
 from uactor.v1 import actor_pb2 as pb
@@ -27,6 +29,8 @@ from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
     from uactor.host.server import Host
+
+log = logging.getLogger(__name__)
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _MORE_REQUESTS = pb.SessionRequest.MORE_FIELD_NUMBER
@@ -163,6 +167,10 @@ class Pipeline:
             reader = self.lead.follow()
             if reader is not None:
                 self._read_as(reader)
+        except Refused as error:
+            log.debug('a session has ended: %s', error)
+            self.lead.end()
+            self.wake()
         except BaseException:
             self.lead.end()
             self.wake()

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 64 * 1024
 """How much is passed on in one piece, in bytes."""
 
+_MOST_PASSING = 128
+"""How many connections are passed on at most: those that come while the server is made."""
+
 _DESCRIPTORS, _THREADS = 16, 16
 """More than a server takes, which is five and eight."""
 
@@ -41,24 +44,38 @@ class Porch:
         self._serve = serve
         self._lock = threading.Lock()
         self._served = False
+        self._counting = threading.Lock()
+        self._count = 0  # of the threads that let somebody in, and pass on what comes
         self._passing: dict[threading.Thread, socket.socket] = {}
         self.listener = listening(path)
 
     def receive(self, client: socket.socket) -> None:
         """Have the server made if there is none yet, and a client be served by it."""
+        if self._count >= _MOST_PASSING:  # it may come again, to the server itself
+            log.debug('a connection is refused: %d have come before the server', self._count)
+            client.close()
+            return
+        self._count_one(1)
         try:
             start_daemon('uactor-porch', self._let_in, client)
         except RuntimeError as error:
             log.warning('a connection is refused: %s', error)
             client.close()
+            self._count_one(-1)
+
+    def _count_one(self, more: int) -> None:
+        with self._counting:
+            self._count += more
 
     def _let_in(self, client: socket.socket) -> None:
-        with client:
-            try:
+        try:
+            with client:
                 if self._opened():
                     self._pass(client)
-            except (AddressError, OSError, RuntimeError) as error:  # no descriptors, or threads
-                log.warning('a connection is refused: %s', error)
+        except (AddressError, OSError, RuntimeError) as error:  # no descriptors, or threads
+            log.warning('a connection is refused: %s', error)
+        finally:
+            self._count_one(-1)
 
     def _opened(self) -> bool:
         with self._lock:
@@ -89,7 +106,7 @@ class Porch:
     def _pass(self, client: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._path)
-            answers = start_daemon('uactor-porch', _pass_on, server, client)
+            answers = start_daemon('uactor-porch', _pass_back, server, client)
             self._passing[answers] = server
             try:
                 _pass_on(client, server)
@@ -148,3 +165,10 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
             sink.sendall(buffer[:length])
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
+
+
+def _pass_back(server: socket.socket, client: socket.socket) -> None:
+    """Pass on what the server answers until it ends; then hear no more of the client."""
+    _pass_on(server, client)
+    with contextlib.suppress(OSError):  # it has gone, too
+        client.shutdown(socket.SHUT_RD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,8 @@ from uactor.chunks import Chunks
 from uactor.errors import AuthkeyError, SerializationError, UActorException, status_of
 from uactor.host import rpcs, sessions
 from uactor.host.arguments import InvalidArgument
+from uactor.host.refusal import Refused
+from uactor.host.strangers import Strangers
 from uactor.host.threads import NO_THREADS, is_reserve, retire
 from uactor.usual import NUMBERED
 from uactor.v1 import actor_pb2 as pb
@@ -33,6 +36,8 @@ _OPEN = (
     '/uactor.v1.ActorService/Session',  # asks for the key itself
 )
 """What needs no authkey in its metadata."""
+
+_CROWDED = 'too many others are about to prove that they know the authkey; try again'
 
 
 class Authorization(grpc.ServerInterceptor):
@@ -73,6 +78,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._rpc = rpcs.of_service(host, _SERVICE.full_name)
+        self._strangers = Strangers()
 
     def add_to(self, server: grpc.Server) -> None:
         """Have a server serve this.
@@ -191,7 +197,17 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
-        door = _GrpcDoor(context, authorized, self._host.max_message_size)
+        leave = functools.partial(self._strangers.leave, context)
+        door = _GrpcDoor(context, authorized, self._host.max_message_size, leave)
+        if not authorized:
+
+            def end() -> None:
+                context.cancel()
+
+            if not self._strangers.enter(context, end):
+                context.abort(grpc.StatusCode.UNAVAILABLE, _CROWDED)
+            if not context.add_callback(leave):
+                leave()
         requests = door.whole(_until_gone(request_iterator))
         return door.outgoing(sessions.serve(self._host, requests, door))
 
@@ -212,9 +228,14 @@ class _GrpcDoor:
     put = None
 
     def __init__(
-        self, context: grpc.ServicerContext, authorized: bool, max_message_size: int
+        self,
+        context: grpc.ServicerContext,
+        authorized: bool,
+        max_message_size: int,
+        on_proof: Callable[[], None],
     ) -> None:
         self._context = context
+        self._on_proof = on_proof
         self._opened = False
         self.authorized = authorized
         self.memory = Chunks()
@@ -251,12 +272,14 @@ class _GrpcDoor:
     def refuse(self, error: UActorException) -> NoReturn:
         """Abort the RPC with the status of ``error``."""
         code = getattr(grpc.StatusCode, status_of(error, 'asked'))
-        self._context.abort(code, str(error))
-        raise error  # not reached: abort() raises
+        with contextlib.suppress(Exception):  # abort() raises one, for gRPC itself
+            self._context.abort(code, str(error))
+        raise Refused(str(error)) from error
 
     def opened(self) -> None:
         """Take large data: gRPC itself has one limit for all messages."""
         self._opened = True
+        self._on_proof()
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when the RPC has ended."""
