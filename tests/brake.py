@@ -91,9 +91,12 @@ def begin(*, is_worker: bool, grace: float = GRACE_S) -> None:
 
 
 def end() -> None:
-    """End the guard, and what is left of what it guards."""
+    """Have the guard end after this process, whose own exit handlers end what it still has."""
     while _guards:
-        _guards.pop().communicate()
+        guard = _guards.pop()
+        if guard.stdin is not None:
+            guard.stdin.close()
+        guard.returncode = 0  # nobody waits for it
 
 
 def variables(most: int = MOST_OF_A_PROGRAM) -> dict[str, str]:

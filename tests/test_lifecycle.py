@@ -322,13 +322,14 @@ def cycle(_: int) -> None:
         actor.numbers().append(1)
 
 
-def test_a_hundred_cycles_of_start_and_stop_leave_nothing(directory: pathlib.Path) -> None:
+@pytest.mark.parametrize('count', [25, pytest.param(500, marks=pytest.mark.soak)])
+def test_cycles_of_start_and_stop_leave_nothing(directory: pathlib.Path, count: int) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(cycle, range(4)))
     cycle(0)
     before = usage(directory)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cycle, range(100)))
+        list(pool.map(cycle, range(count)))
     cycle(0)
     is_as(before, directory)
 
