@@ -109,16 +109,24 @@ class Client:
         self._stopped = True
 
     def _work(self, chance: random.Random) -> None:
-        number, pid, book = self._office.book(0)
+        number, pid, book = self._book(0)
         kinds: list[Callable[[Any, Sequence[int]], bool]] = [self._plain, self._futures, self._map]
         while not self._stopped:
             numbers = self._take(chance.choice((1, 10, 50)))
             if not chance.choice(kinds)(book, numbers):
                 # It has been said that the actor has died: that is true, or the test fails.
                 eventually(lambda pid=pid: not is_running(pid))
-                number, pid, book = self._office.book(number)
+                number, pid, book = self._book(number)
         with self._lock:
             self._finished += 1
+
+    def _book(self, after: int) -> tuple[int, int, Any]:
+        while True:
+            try:
+                book: tuple[int, int, Any] = self._office.book(after)
+                return book
+            except uactor.ActorUnreachableError:
+                continue  # it was killed while its proxy was on the way
 
     def _take(self, count: int) -> range:
         with self._lock:
