@@ -73,11 +73,12 @@ ROOMS: dict[str, frozenset[str]] = {
     # The calling side and the actor process never import each other.
     'client': COMMON | {'reaper', 'futures'},
     'host': COMMON | {'service', 'futures'},
-    # How a process comes to be; it carries bytes, and doesn't know what they mean.
+    # How a process comes to be. It carries bytes, and knows only of its own what they mean: what
+    # an actor process takes over, and log records.
     'launch': frozenset(
         [
             *('errors', 'wire', 'limits', 'threads', 'timers', 'forked', 'reaper', 'handles'),
-            'system_errors',
+            *('system_errors', 'values'),
         ]
     ),
     # Joins launch and client: an actor process that was started, or is connected to.

@@ -25,6 +25,7 @@ from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import forking, frames, module_starts, start_guard
 from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
+from uactor.launch.log_channel import channel
 from uactor.launch.start_guard import Phase
 from uactor.launch.surroundings import apply, apply_again
 from uactor.proxies.base import proxy_for_handle
@@ -238,6 +239,7 @@ def leave(status: int) -> NoReturn:
     start_guard.enter(Phase.LEAVING)
     try:
         atexit._run_exitfuncs()
+        channel.finish()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

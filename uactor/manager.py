@@ -17,6 +17,7 @@ from uactor.client.patience import HANDSHAKE_S
 from uactor.errors import ActorDiedError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import module_starts, start_guard, starting
+from uactor.launch.log_targets import LogTargets
 from uactor.launch.process import ActorProcess
 from uactor.launch.surroundings import capture
 from uactor.limits import checked_seconds, time_limit
@@ -209,7 +210,8 @@ class ActorManager:
         start_guard.check()
         with values.passage():
             actor = values.dumps((actor_class, tuple(args), dict(kwargs or {})))
-        surroundings = capture()
+        log_targets = LogTargets()
+        surroundings = capture(log_targets)
         directory = starting.private_directory() if self._address is None else None
         settings = self._settings(directory)
         messages = [pickle.dumps(surroundings), settings, actor]
@@ -220,6 +222,7 @@ class ActorManager:
             directory,
             _SHUTDOWN_TIMEOUT if self._shutdown_timeout is None else self._shutdown_timeout,
             _constructor_error,
+            log_targets,
         )
         self._address, _ = pickle.loads(ready)
         if self._authkey is not None:

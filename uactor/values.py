@@ -252,7 +252,9 @@ _filled: weakref.WeakSet[type] = weakref.WeakSet()
 _filling = threading.RLock()
 
 
-class _NamelessPickler(_ValuePickler):
+class NamelessPickler(_ValuePickler):
+    """Pickles by value, without what annotations name."""
+
     with_names = False
 
 
@@ -409,10 +411,24 @@ def _by_name(
         return None
 
 
-def _by_value(value: Any, buffers: Buffers | None) -> bytes:
+def pickle_with(pickler: Callable[..., pickle.Pickler], value: Any) -> bytes:
+    """Pickle ``value`` with a pickler derived from :class:`NamelessPickler`.
+
+    What goes wrong is raised as it is.
+    """
+    _send_worker_main_by_value()
+    return _pickled(pickler, value, None)
+
+
+def _send_worker_main_by_value() -> None:
+    """Send classes of the main module of a multiprocessing worker by value."""
     worker_main = sys.modules.get('__mp_main__')
-    if worker_main is not None:  # the main module of a multiprocessing worker
+    if worker_main is not None:
         cloudpickle.register_pickle_by_value(worker_main)
+
+
+def _by_value(value: Any, buffers: Buffers | None) -> bytes:
+    _send_worker_main_by_value()
     grants = _granted()
     count = len(grants)
     try:
@@ -422,7 +438,7 @@ def _by_value(value: Any, buffers: Buffers | None) -> bytes:
         if is_interruption(error):
             raise
     # What annotations name may be what does not travel.
-    return _pickled(_NamelessPickler, value, buffers)
+    return _pickled(NamelessPickler, value, buffers)
 
 
 def _pickled(pickler: Callable[..., pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:

@@ -26,6 +26,7 @@ from uactor.launch.lifeline import (
     encode,
     split_question,
 )
+from uactor.launch.log_targets import LogTargets
 from uactor.limits import time_limit
 from uactor.reaper import reaper
 from uactor.system_errors import is_own
@@ -36,7 +37,8 @@ log = logging.getLogger(__name__)
 
 _TERM_TIMEOUT = 1.0
 _HANDLING_TIMEOUT_S = 1.0
-"""How long the end of a process waits for what it has told before, such as log records."""
+"""How long the end of a process waits, at least, for what it has told before, such as log records.
+It waits as long as the process itself may take to end, if that is more."""
 _READ_BYTES = 1 << 16
 
 no_fork = threading.RLock()
@@ -105,6 +107,7 @@ class ActorProcess:
     """An actor process, with the methods of :class:`multiprocessing.Process`.
 
     :ivar name: what it is called, for people.
+    :ivar log_targets: for whom its log records are.
     :param lifeline: the owner's end of the socket pair; its closing ends the process.
     :param directory: private directory that it makes for its socket, removed when it has ended.
     :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
@@ -119,6 +122,7 @@ class ActorProcess:
         shutdown_timeout: float,
     ) -> None:
         self.name = name
+        self.log_targets = LogTargets()
         self._process = process
         self._lifeline = lifeline
         self._directory = directory
@@ -217,14 +221,25 @@ class ActorProcess:
             attempt(f'what follows the end of {self.name}', callback)
         _processes.pop(self.pid, None)
         reaper.closed()
-        if self._teller is not None:
-            self._told.put(None)
-            self._teller.join(_HANDLING_TIMEOUT_S)
+        is_handled = self._await_handling()
         self._exited.set()
+        if not is_handled:
+            attempt('a log record', self._log_handling)
         return False
 
     def _log_signal(self, number: int) -> None:
         log.warning('%s was ended by signal %d', self.name, number)
+
+    def _log_handling(self) -> None:
+        log.warning('%s has ended, and what it has told is still being handled', self.name)
+
+    def _await_handling(self) -> bool:
+        """Wait, but not for ever, until what the process has told is handled."""
+        if self._teller is None:
+            return True
+        self._told.put(None)
+        self._teller.join(time_limit(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout)))
+        return not self._teller.is_alive()
 
     def _listen(self) -> None:
         """Take messages until the process has ended, or at least its end of the lifeline has.
@@ -329,7 +344,8 @@ class ActorProcess:
     def _see_it_end(self, timeout: float) -> None:
         self.join(timeout)
         for number, patience in ((signal.SIGTERM, _TERM_TIMEOUT), (signal.SIGKILL, None)):
-            if not self.is_alive():
+            if self._exitcode is not None:
+                self.join(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
                 return
             log.warning('%s (pid %d) does not end; sending %s', self.name, self.pid, number.name)
             self._signal(number)

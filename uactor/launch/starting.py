@@ -18,7 +18,16 @@ from uactor.handles import MAX_PATH
 from uactor.launch import interpreter
 from uactor.launch.import_path import ImportPath
 from uactor.launch.lifeline import READY
-from uactor.launch.process import ActorProcess, Child, end_all, new_lifeline, no_fork
+from uactor.launch.log_targets import ARE_HANDLED, RECORDS, LogTargets
+from uactor.launch.process import (
+    ActorProcess,
+    Child,
+    end_all,
+    new_lifeline,
+    no_fork,
+    on_message,
+    on_question,
+)
 from uactor.launch.template import TemplateDiedError, templates
 from uactor.wire import environment
 
@@ -52,6 +61,7 @@ def start(
     directory: str | None,
     shutdown_timeout: float,
     decode_failure: Callable[[bytes], BaseException],
+    log_targets: LogTargets,
 ) -> tuple[ActorProcess, bytes]:
     """Start an actor process and wait until its actor is constructed.
 
@@ -60,6 +70,7 @@ def start(
     :param directory: the private directory that it makes for its socket.
     :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
     :param decode_failure: makes the exception of the constructor.
+    :param log_targets: gets the log records of the process.
     :returns: the process, and what it says of itself.
     :raises ActorStartError: when the process ends before its actor is constructed.
     """
@@ -69,6 +80,7 @@ def start(
         return ActorProcess(child, lifeline, name, directory, shutdown_timeout)
 
     process = _launched(path, made)
+    process.log_targets = log_targets
     try:
         answer = process.begin([ImportPath(tuple(path)).encode(), *messages])
     except BaseException:  # KeyboardInterrupt
@@ -139,3 +151,15 @@ def _hook_exit() -> None:
 def _end() -> None:
     end_all()
     templates.end_all()
+
+
+def _handle_records(process: ActorProcess, message: bytes) -> None:
+    process.log_targets.handle(message)
+
+
+def _say_that_records_are_handled(process: ActorProcess, question: bytes) -> bytes:
+    return b''
+
+
+on_message(RECORDS, _handle_records)
+on_question(ARE_HANDLED, _say_that_records_are_handled)

@@ -5,31 +5,21 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import re
 import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from uactor import errors, values
+from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
+from uactor.launch.log_targets import LogTargets
+from uactor.system_errors import is_interruption
 
-@dataclass(frozen=True)
-class HandlerCopy:
-    """A logging handler that can be made again: to a standard stream or a file."""
+log = logging.getLogger(__name__)
 
-    level: int
-    format: tuple[str | None, str | None] | None
-    stream: str = ''
-    path: str = ''
-    encoding: str | None = None
-
-
-@dataclass(frozen=True)
-class LoggerCopy:
-    """How a logger is set up."""
-
-    level: int
-    propagate: bool
-    disabled: bool
-    handlers: tuple[HandlerCopy, ...]
+_PLAIN_PATTERNS = {type(None), str, re.Pattern}
+"""What messages and modules of filters are, unless a program puts there something else."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +31,21 @@ class Surroundings:
     directory: str | None
     authkey: bytes = field(repr=False)
     filters: list[Any] = field(default_factory=list)
-    loggers: dict[str, LoggerCopy] = field(default_factory=dict)
-    log_disabled: int = 0
+    log_setup: LogSetup | None = None
 
 
-def capture() -> Surroundings:
-    """Return the surroundings of this process."""
-    loggers = {'': _copy(logging.getLogger())}
-    for name, logger in list(logging.Logger.manager.loggerDict.items()):
-        if isinstance(logger, logging.Logger):
-            loggers[name] = _copy(logger)
+def capture(log_targets: LogTargets) -> Surroundings:
+    """Return the surroundings of this process.
+
+    :param log_targets: gets those handlers and loggers for which log records travel.
+    """
     return Surroundings(
         path=[os.fspath(entry) for entry in sys.path],
         argv=list(sys.argv),
         directory=_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
         filters=_filters(),
-        loggers={name: copy for name, copy in loggers.items() if copy != _usual(name)},
-        log_disabled=logging.Logger.manager.disable,
+        log_setup=capture_logging(log_targets),
     )
 
 
@@ -71,16 +58,8 @@ def apply(surroundings: Surroundings) -> None:
     multiprocessing.current_process().authkey = surroundings.authkey
     if _filters() != surroundings.filters:
         _filter([], surroundings)
-    # Both make all loggers forget what they are enabled for, which takes time.
-    if logging.Logger.manager.disable != surroundings.log_disabled:
-        logging.disable(surroundings.log_disabled)
-    for name, copy in surroundings.loggers.items():
-        logger = logging.getLogger(name)
-        if logger.level != copy.level:
-            logger.setLevel(copy.level)
-        logger.propagate, logger.disabled = copy.propagate, copy.disabled
-        for handler in copy.handlers:
-            logger.addHandler(_made(handler))
+    if surroundings.log_setup is not None:
+        apply_logging(surroundings.log_setup)
 
 
 def apply_again(surroundings: Surroundings) -> None:
@@ -100,27 +79,52 @@ def _filter(own: list[Any], surroundings: Surroundings) -> None:
 
 
 def _filters() -> list[Any]:
-    """Return the filters of warnings of this process."""
-    return [_named(entry) for entry in warnings.filters]
+    """Return the filters of warnings of this process, but for those that can't be pickled."""
+    named = map(_named, warnings.filters)
+    return [entry for entry in named if entry is not None]
 
 
-def _named(entry: Any) -> tuple[Any, ...]:
+def _named(entry: Any) -> tuple[Any, ...] | bytes | None:
     """Return a filter of warnings that names its category.
 
     Numpy adds some when it is imported. Taking their categories over would make every actor import
-    it, too, which takes longer than all else.
+    it, too, which takes longer than all else. What has no name goes as a pickle.
     """
-    action, message, category, *rest = entry
-    return action, message, (category.__module__, category.__qualname__), *rest
+    try:
+        action, message, category, module, line = entry
+        if {type(message), type(module)} <= _PLAIN_PATTERNS and _is_named(category):
+            name = category.__module__, category.__qualname__
+            return str(action), message, name, module, int(line)
+        return values.dumps(tuple(entry))
+    except Exception as error:  # programs put there what they like
+        if is_interruption(error):
+            raise
+        log.debug('actors do without a filter of warnings: %s', errors.text(error))
+        return None
+
+
+def _is_named(category: type) -> bool:
+    return category.__module__ != '__main__' and '<locals>' not in category.__qualname__
 
 
 def _known(entry: Any) -> tuple[Any, ...] | None:
     """Return a filter with its category; None when that is of a module that is not imported."""
+    if isinstance(entry, bytes):
+        return _rebuilt(entry)
     action, message, (module, name), *rest = entry
     found: Any = sys.modules.get(module)
     for part in name.split('.'):
         found = getattr(found, part, None)
-    return None if found is None else (action, message, found, *rest)
+    return (action, message, found, *rest) if isinstance(found, type) else None
+
+
+def _rebuilt(data: bytes) -> tuple[Any, ...] | None:
+    try:
+        entry: tuple[Any, ...] = values.loads(data)
+    except errors.SerializationError as error:
+        log.debug('a filter of warnings is not to be had here: %s', error)
+        return None
+    return entry
 
 
 def _directory() -> str | None:
@@ -128,45 +132,3 @@ def _directory() -> str | None:
         return os.getcwd()
     except FileNotFoundError:  # it has been removed
         return None
-
-
-def _usual(name: str) -> LoggerCopy:
-    """Return how a logger is set up that nobody has changed."""
-    return LoggerCopy(logging.NOTSET if name else logging.WARNING, True, False, ())
-
-
-def _copy(logger: logging.Logger) -> LoggerCopy:
-    copies = (_handler_copy(handler) for handler in logger.handlers)
-    return LoggerCopy(
-        logger.level,
-        logger.propagate,
-        logger.disabled,
-        tuple(copy for copy in copies if copy is not None),
-    )
-
-
-def _handler_copy(handler: logging.Handler) -> HandlerCopy | None:
-    """Return what it takes to make the handler again, or None where only the owner can have it."""
-    formatter = handler.formatter
-    layout = None if formatter is None else (formatter._fmt, formatter.datefmt)
-    if type(handler) is logging.FileHandler:
-        return HandlerCopy(
-            handler.level, layout, path=handler.baseFilename, encoding=handler.encoding
-        )
-    if type(handler) is logging.StreamHandler:
-        for stream in ('stderr', 'stdout'):
-            if handler.stream in (getattr(sys, stream), getattr(sys, f'__{stream}__')):
-                return HandlerCopy(handler.level, layout, stream=stream)
-    return None
-
-
-def _made(copy: HandlerCopy) -> logging.Handler:
-    handler: logging.Handler
-    if copy.path:
-        handler = logging.FileHandler(copy.path, encoding=copy.encoding)
-    else:
-        handler = logging.StreamHandler(getattr(sys, copy.stream))
-    handler.setLevel(copy.level)
-    if copy.format is not None:
-        handler.setFormatter(logging.Formatter(*copy.format))
-    return handler

@@ -1,0 +1,304 @@
+"""Sends log records from an actor process to handlers of its owner.
+
+A thread that logs must not wait for another process. So it puts its record into a queue, and one
+thread, which begins with the first record, sends what is there. It sends on when the owner has
+handled that, so that records wait in this queue, which is bounded, and nowhere else. What finds
+the queue full is counted, and said as soon as there is room. Order is kept. Once the owner has
+ended, records go to standard error.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import marshal
+import pickle
+import sys
+import threading
+import traceback
+from typing import NoReturn, Protocol
+
+from uactor.errors import ActorDiedError, ResourceError
+from uactor.forked import at_fork
+from uactor.launch import lifeline
+from uactor.launch.log_records import SentRecord, rebuild, to_send
+from uactor.launch.log_targets import ARE_HANDLED, RECORDS
+from uactor.system_errors import is_interruption
+from uactor.threads import start_daemon
+from uactor.values import loads
+
+MAX_RECORDS = 10_000
+MAX_BYTES = 64 << 20
+"""What the queue holds at most. A single larger record is let in when nothing else is there."""
+_MAX_BATCH_BYTES = 256 << 10
+_FLUSH_TIMEOUT_S = 3.0
+"""How long a flush waits for an owner that doesn't listen: less than a usual end may take."""
+
+_DEFAULT = logging.Formatter(logging.BASIC_FORMAT)
+
+
+class Sender(Protocol):
+    """What stands in this process for a handler or logger of the owner."""
+
+    def show(self, record: logging.LogRecord) -> str:
+        """Return the line for standard error that stands for the record."""
+        ...
+
+
+class Channel:
+    """The queue of this process, and the thread that empties it."""
+
+    def __init__(self) -> None:
+        self._senders: dict[int, Sender] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, in a process that was forked: records that wait are the parent's."""
+        # A finalizer or signal handler may log while its thread is here.
+        self._changed = threading.Condition(threading.RLock())
+        self._waiting: collections.deque[tuple[int, bytes]] = collections.deque()
+        self._bytes = 0
+        self._lost: collections.Counter[int] = collections.Counter()
+        self._on_the_way: list[tuple[int, bytes]] = []
+        self._thread: threading.Thread | None = None
+        self._is_cut = False
+
+    def register(self, number: int, sender: Sender) -> None:
+        """Know who shows the records with a number, once the owner doesn't."""
+        self._senders[number] = sender
+
+    def send(self, sent: SentRecord) -> None:
+        """Queue a record. Without an owner, write it to standard error."""
+        data = pickle.dumps(sent)
+        if self._is_cut or lifeline.current() is None:
+            self._show([(sent.number, data)])
+            return
+        with self._changed:
+            is_full = len(self._waiting) >= MAX_RECORDS or self._bytes + len(data) > MAX_BYTES
+            if self._waiting and is_full:
+                self._lost[sent.number] += 1
+                return
+            self._put(sent.number, data)
+            if self._thread is None:
+                self._begin()
+            self._changed.notify_all()
+
+    def _put(self, number: int, data: bytes) -> None:
+        self._waiting.append((number, data))
+        self._bytes += len(data)
+
+    def flush(self, timeout: float = _FLUSH_TIMEOUT_S) -> bool:
+        """Wait until the owner has handled all records; return whether it has.
+
+        :param timeout: how long at most, in seconds.
+        """
+        with self._changed:
+            return self._changed.wait_for(self._is_idle, timeout)
+
+    def finish(self) -> None:
+        """Send what is queued, before the process ends, or write it to standard error."""
+        if not self.flush():
+            self._is_cut = True
+            with self._changed:
+                rest = [*self._on_the_way, *self._waiting]
+                self._waiting.clear()
+            self._show(rest)
+
+    def _is_idle(self) -> bool:
+        return not self._waiting and not self._on_the_way
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        try:
+            self._thread = start_daemon('uactor-log', self._run)
+        except ResourceError:  # there are no threads left to be had, or the process ends
+            self._send_waiting()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+            try:
+                self._send_waiting(is_patient=True)
+            except BaseException:  # SystemExit too; to log it would put it into this queue
+                _write(traceback.format_exc())
+
+    def _send_waiting(self, is_patient: bool = False) -> None:
+        """Send all that waits.
+
+        :param is_patient: whether to wait until the owner has handled it.
+        """
+        while self._take():
+            try:
+                if not self._is_sent(is_patient):
+                    self._is_cut = True
+                    self._show(self._on_the_way)
+            finally:
+                with self._changed:
+                    self._on_the_way = []
+                    self._changed.notify_all()
+
+    def _take(self) -> bool:
+        """Take the records that are sent next out of the queue; return whether there are any."""
+        size = 0
+        with self._changed:
+            while self._waiting and size < _MAX_BATCH_BYTES:
+                taken = self._waiting.popleft()
+                size += len(taken[1])
+                self._on_the_way.append(taken)
+            self._bytes -= size
+            lost, self._lost = self._lost, collections.Counter()
+            for number, count in lost.items():  # all of them came after those that wait
+                self._put(number, pickle.dumps(_notice(number, count)))
+            return bool(self._on_the_way)
+
+    def _is_sent(self, is_patient: bool) -> bool:
+        """Send what was taken; return whether the owner was there to take it."""
+        owner = lifeline.current()
+        if owner is None:
+            return False
+        try:
+            owner.tell(RECORDS, marshal.dumps([data for _, data in self._on_the_way]))
+        except OSError:
+            return False
+        if is_patient:
+            try:
+                owner.ask(ARE_HANDLED, b'')
+            except ActorDiedError:
+                return _is_there(owner)
+        return True
+
+    # --- without an owner ----------------------------------------------------------------------
+
+    def _show(self, records: list[tuple[int, bytes]]) -> None:
+        for number, data in records:
+            record = rebuild(pickle.loads(data))
+            try:
+                line = self._senders[number].show(record)
+            except Exception:  # of a formatter of the user
+                line = f'{_DEFAULT.format(record)}\n{traceback.format_exc()}'
+            _write(f'{line}\n')
+
+
+def _write(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody reads it
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _is_there(owner: lifeline.Lifeline) -> bool:
+    """Return whether the owner still reads: it answers no more once it has asked for the end."""
+    try:
+        owner.tell(RECORDS, marshal.dumps([]))
+    except OSError:
+        return False
+    return True
+
+
+def _notice(number: int, count: int) -> SentRecord:
+    message = f'{count} log records of this process were lost: its owner takes them too slowly'
+    record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (), None)
+    return to_send(record, SentRecord(number, is_notice=True), _DEFAULT.formatException)
+
+
+channel = Channel()
+"""The channel of this process."""
+
+at_fork(in_child=channel.reset)
+
+
+class OwnerHandler(logging.Handler):
+    """Stands for a handler of the owner that can't be copied.
+
+    :ivar formatter_pickle: of its formatter, until that is needed here.
+    :ivar formats_exceptions: whether the formatter does that in a way of its own.
+    :param number: of the owner's handler.
+    :param applied: how many of its filters this one has.
+    :param is_filtered: whether the owner applies more.
+    :param is_raw: whether records are made here without the owner's factory.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        level: int,
+        *,
+        formatter: bytes | None,
+        formats_exceptions: bool,
+        applied: int,
+        is_filtered: bool,
+        is_raw: bool,
+    ) -> None:
+        super().__init__(level)
+        self.formatter_pickle = formatter
+        self.formats_exceptions = formats_exceptions
+        self._is_filtered = is_filtered
+        self._target = SentRecord(number, applied, is_raw=is_raw)
+        channel.register(number, self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record to the owner's handler."""
+        try:
+            formatter = self._formatter() if self.formats_exceptions else _DEFAULT
+            channel.send(to_send(record, self._target, formatter.formatException))
+        except Exception as error:  # of formatting: logging reports it where the record is made
+            if is_interruption(error):
+                raise
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until the owner has handled all records."""
+        channel.flush()
+
+    def show(self, record: logging.LogRecord) -> str:
+        """See :class:`Sender`."""
+        return _withheld(record) if self._is_filtered else self._formatter().format(record)
+
+    def _formatter(self) -> logging.Formatter:
+        """Return the formatter of the owner's handler, if it can be had here."""
+        if self.formatter is None and self.formatter_pickle is not None:
+            data, self.formatter_pickle = self.formatter_pickle, None
+            with contextlib.suppress(Exception):  # the default does
+                self.formatter = loads(data)
+        return self.formatter or _DEFAULT
+
+
+class OwnerFilter:
+    """Stands for the filters of a logger of the owner, where they can't be copied.
+
+    It passes no record. The owner's logger gets it, applies its filters, and does the rest.
+    """
+
+    def __init__(self, number: int, is_raw: bool) -> None:
+        self._target = SentRecord(number, is_raw=is_raw)
+        channel.register(number, self)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: an actor of this one sends such records here."""
+        raise TypeError('the filters are those of the owner')
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Send the record to the owner's logger."""
+        try:
+            channel.send(to_send(record, self._target, _DEFAULT.formatException))
+        except Exception as error:  # of formatting
+            if is_interruption(error):
+                raise
+            logging.Handler().handleError(record)
+        return False
+
+    def show(self, record: logging.LogRecord) -> str:
+        """See :class:`Sender`."""
+        return _withheld(record)
+
+
+def _withheld(record: logging.LogRecord) -> str:
+    """Return what is said of a record that can't be filtered, and may hold what must not show."""
+    return (
+        f'a log record of level {record.levelname} by logger {record.name!r} '
+        f'({record.pathname}:{record.lineno}) is not shown: '
+        'its filters were those of the owner, which has ended'
+    )

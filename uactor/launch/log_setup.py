@@ -1,0 +1,652 @@
+"""What an actor process takes over of its owner's logging.
+
+Levels, switches, filters, formatters, and copies of those handlers that work in another process as
+they do here: they write to a standard stream, a file or a socket by the standard library's own
+`emit`, or say themselves how they are pickled. Records for all other handlers travel to the owner:
+one that rotates files must be the only one to do so, and what a handler keeps in memory is to be
+found in the owner. Each part is pickled by itself, so that one that can't be keeps no other, and no
+actor, from coming to be.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import contextvars
+import io
+import logging
+import multiprocessing.util
+import os
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeGuard
+
+from uactor.errors import text
+from uactor.launch.log_channel import OwnerFilter, OwnerHandler
+from uactor.launch.log_targets import HandlerTarget, LoggerTarget, LogTargets
+from uactor.system_errors import is_interruption
+from uactor.values import NamelessPickler, loads, pickle_with
+
+log = logging.getLogger(__name__)
+
+_SWITCHES = 'raiseExceptions', 'logThreads', 'logMultiprocessing', 'logProcesses', 'logAsyncioTasks'
+"""Variables of :mod:`logging` that are part of its interface."""
+
+_FORMATTER_DEFAULTS = {
+    'converter': time.localtime,
+    'default_time_format': '%Y-%m-%d %H:%M:%S',
+    'default_msec_format': '%s,%03d',
+}
+"""Attributes of :class:`logging.Formatter` that programs set for all formatters."""
+
+_LEVELS = {
+    **{'CRITICAL': 50, 'FATAL': 50, 'ERROR': 40, 'WARNING': 30, 'WARN': 30},
+    **{'INFO': 20, 'DEBUG': 10, 'NOTSET': 0},
+}
+_LEVEL_NAMES = {level: name for name, level in _LEVELS.items() if name not in ('FATAL', 'WARN')}
+"""What :mod:`logging` begins with."""
+
+_PICKLING_METHODS = '__getstate__', '__reduce__', '__reduce_ex__'
+
+_OF_HANDLERS = 'level', 'formatter', 'filters', 'lock', '_name'
+"""Attributes of handlers that don't travel with them."""
+
+_LAST_RESORT = logging._StderrHandler  # type: ignore[attr-defined]
+_NONE = -1
+
+_STANDARD_STREAMS = {1: 'stdout', 2: 'stderr'}
+
+
+@dataclass(frozen=True)
+class HandlerSetup:
+    """How a handler is set up.
+
+    :ivar number: that its records have where it isn't copied.
+    :ivar data: pickle of it, without formatter and filters; None where it isn't copied.
+    :ivar is_whole: whether the pickle has formatter and filters, and the level.
+    :ivar formatter: pickle of its formatter, or None.
+    :ivar filters: those that can be copied, up to the first that can't.
+    :ivar is_filtered: whether it has others.
+    """
+
+    number: int
+    name: str | None
+    level: int
+    data: bytes | None
+    is_whole: bool
+    formatter: bytes | None
+    formats_exceptions: bool
+    filters: tuple[int, ...]
+    is_filtered: bool
+
+
+@dataclass(frozen=True)
+class LoggerSetup:
+    """How a logger is set up.
+
+    :ivar handlers: their places in the table of handlers.
+    :ivar filters: theirs in the table of filters; None where the owner has to apply them.
+    :ivar number: that its records have in that case.
+    """
+
+    name: str
+    level: int
+    propagate: bool
+    disabled: bool
+    handlers: tuple[int, ...]
+    filters: tuple[int, ...] | None
+    number: int
+
+
+@dataclass(frozen=True)
+class LogSetup:
+    """How logging is set up.
+
+    :ivar factory: pickle of the factory of records; None for the usual one.
+    :ivar is_raw: whether there is one that can't be pickled.
+    :ivar last_resort: place of the handler for records without one; -1 if there is none, None for
+        the usual one.
+    """
+
+    disabled: int = logging.NOTSET
+    switches: dict[str, bool] = field(default_factory=dict)
+    level_names: dict[int, str] = field(default_factory=dict)
+    levels: dict[str, int] = field(default_factory=dict)
+    formatter_defaults: dict[str, bytes] = field(default_factory=dict)
+    logger_class: bytes | None = None
+    factory: bytes | None = None
+    is_raw: bool = False
+    captures_warnings: bool = False
+    has_multiprocessing: bool = False
+    last_resort: int | None = None
+    loggers: tuple[LoggerSetup, ...] = ()
+    handlers: tuple[HandlerSetup, ...] = ()
+    filters: tuple[bytes, ...] = ()
+
+
+_USUAL = LogSetup()
+
+_NULL = HandlerSetup(
+    number=_NONE,
+    name=None,
+    level=logging.NOTSET,
+    data=pickle.dumps((logging.NullHandler, {}, '')),
+    is_whole=False,
+    formatter=None,
+    formats_exceptions=False,
+    filters=(),
+    is_filtered=False,
+)
+"""For handlers without effect."""
+
+
+# --- pickles -------------------------------------------------------------------------------------
+
+
+def _new_context_variable(name: str, *default: Any) -> contextvars.ContextVar[Any]:
+    return contextvars.ContextVar(name, **dict(zip(['default'], default, strict=False)))
+
+
+def _reduce_context_variable(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
+    try:
+        default = contextvars.Context().run(variable.get)
+    except LookupError:
+        return _new_context_variable, (variable.name,)
+    return _new_context_variable, (variable.name, default)
+
+
+_STAND_INS: dict[Any, Any] = {
+    type(threading.Lock()): lambda lock: (threading.Lock, ()),
+    type(threading.RLock()): lambda lock: (threading.RLock, ()),
+    threading.local: lambda values: (threading.local, ()),
+    contextvars.ContextVar: _reduce_context_variable,
+}
+
+
+class _SetupPickler(NamelessPickler):
+    """Pickles parts of a set-up: locks, and what belongs to threads, are made anew."""
+
+    dispatch_table: ClassVar[Mapping[Any, Any]] = collections.ChainMap(
+        _STAND_INS, dict(NamelessPickler.dispatch_table)
+    )
+
+
+def _pickle(value: Any) -> bytes:
+    """Pickle a part of the set-up; raise whatever keeps it from being pickled."""
+    return pickle_with(_SetupPickler, value)
+
+
+def _pickle_if_possible(value: Any) -> bytes | None:
+    try:
+        return _pickle(value)
+    except Exception as error:  # whatever reducers raise
+        if is_interruption(error):
+            raise
+        log.debug('actors do without %s: %s', type(value).__qualname__, text(error))
+        return None
+
+
+# --- the owner -----------------------------------------------------------------------------------
+
+
+def capture_logging(targets: LogTargets) -> LogSetup | None:
+    """Return how logging is set up here; None where nobody has set it up.
+
+    :param targets: gets those for whom records travel.
+    """
+    try:
+        setup = _captured(targets)
+    except Exception as error:  # of a logger or handler that is like no other
+        if is_interruption(error):
+            raise
+        log.warning('actors do without the set-up of logging', exc_info=True)
+        return None
+    return None if setup == _USUAL else setup
+
+
+def _captured(targets: LogTargets) -> LogSetup:
+    default = logging.getLogRecordFactory() is logging.LogRecord
+    factory = None if default else _pickle_if_possible(logging.getLogRecordFactory())
+    is_raw = not default and factory is None
+    tables = _Tables(targets, copies=not is_raw)
+    logger_class = logging.getLoggerClass()
+    return LogSetup(
+        disabled=_level(logging.Logger.manager.disable),
+        switches=_switches(),
+        level_names=_level_names(),
+        levels=_levels(),
+        formatter_defaults=_changed_formatter_defaults(),
+        logger_class=None if logger_class is logging.Logger else _pickle_if_possible(logger_class),
+        factory=factory,
+        is_raw=is_raw,
+        captures_warnings=_captures_warnings(),
+        has_multiprocessing=_has_multiprocessing(),
+        loggers=tuple(tables.add_logger(logger) for logger in _changed_loggers()),
+        last_resort=_captured_last_resort(tables),
+        handlers=tuple(tables.handlers),
+        filters=tuple(tables.filters),
+    )
+
+
+def _changed_loggers() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    if root.level != logging.WARNING or root.handlers or root.filters or root.disabled:
+        yield root
+    for logger in tuple(root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger) and (
+            logger.handlers
+            or logger.level
+            or logger.filters
+            or logger.disabled
+            or not logger.propagate
+        ):
+            yield logger
+
+
+def _switches() -> dict[str, bool]:
+    """Return which switches are turned."""
+    return {name: False for name in _SWITCHES if not getattr(logging, name, True)}
+
+
+def _level_names() -> dict[int, str]:
+    return {
+        level: str(name)
+        for level, name in tuple(logging._levelToName.items())
+        if _LEVEL_NAMES.get(level) != name
+    }
+
+
+def _levels() -> dict[str, int]:
+    return {
+        str(name): level
+        for name, level in tuple(logging._nameToLevel.items())
+        if _LEVELS.get(name) != level
+    }
+
+
+def _level(value: Any) -> int:
+    """Return a level as a plain number: it may be of a class of the user."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):  # logging could not use it either
+        return logging.NOTSET
+
+
+def _changed_formatter_defaults() -> dict[str, bytes]:
+    now = vars(logging.Formatter)
+    changed = {
+        name: _pickle_if_possible(now.get(name))
+        for name, default in _FORMATTER_DEFAULTS.items()
+        if now.get(name) != default
+    }
+    return {name: data for name, data in changed.items() if data is not None}
+
+
+def _captures_warnings() -> bool:
+    return getattr(logging, '_warnings_showwarning', None) is not None
+
+
+def _has_multiprocessing() -> bool:
+    """Return whether multiprocessing logs, which it doesn't before it is asked for its logger."""
+    return getattr(multiprocessing.util, '_logger', None) is not None
+
+
+def _captured_last_resort(tables: _Tables) -> int | None:
+    handler = logging.lastResort
+    if handler is None:
+        return _NONE
+    if type(handler) is _LAST_RESORT and handler.level == logging.WARNING:
+        return None
+    return tables.add_handler(handler)
+
+
+class _Tables:
+    """Handlers and filters, each once.
+
+    :param copies: whether anything but the numbers of those for whom records travel is of use.
+    """
+
+    def __init__(self, targets: LogTargets, copies: bool) -> None:
+        self.handlers: list[HandlerSetup] = []
+        self.filters: list[bytes] = []
+        self._targets = targets
+        self._copies = copies
+        self._places: dict[int, int | None] = {}
+
+    def add_logger(self, logger: logging.Logger) -> LoggerSetup:
+        """Return how a logger is set up."""
+        filters = self._add_filters(logger.filters)
+        is_filtered = len(filters) < len(logger.filters)
+        return LoggerSetup(
+            name=str(logger.name),
+            level=_level(logger.level),
+            propagate=bool(logger.propagate),
+            disabled=bool(logger.disabled),
+            handlers=tuple(map(self.add_handler, logger.handlers)),
+            filters=None if is_filtered else filters,
+            number=self._targets.add(LoggerTarget(logger)) if logger.filters else _NONE,
+        )
+
+    def add_handler(self, handler: logging.Handler) -> int:
+        """Return the place of a handler in the table."""
+        place = self._places.get(id(handler))
+        if place is None:
+            place = self._places[id(handler)] = len(self.handlers)
+            self.handlers.append(self._handler_setup(handler))
+        return place
+
+    def _handler_setup(self, handler: logging.Handler) -> HandlerSetup:
+        if _writes_nowhere(handler):
+            return _NULL
+        all_filters = tuple(getattr(handler, 'filters', ()))
+        decides = not (
+            _has_method(handler, 'handle', logging.Handler.handle)
+            and _has_method(handler, 'filter', logging.Filterer.filter)
+        )
+        filters = () if decides else self._add_filters(all_filters)
+        formatter = getattr(handler, 'formatter', None)
+        formatter_data = _formatter_pickle(handler, formatter)
+        data, is_whole = None, False
+        has_formatter = formatter is None or formatter_data is not None
+        if self._copies and has_formatter and len(filters) == len(all_filters):
+            data, is_whole = _handler_pickle(handler)
+        name = getattr(handler, 'name', None)
+        return HandlerSetup(
+            number=self._targets.add(HandlerTarget(handler, all_filters, decides)),
+            name=name if type(name) is str else None,
+            level=_level(getattr(handler, 'level', logging.NOTSET)),
+            data=data,
+            is_whole=is_whole,
+            formatter=formatter_data,
+            formats_exceptions=_formats_exceptions(handler, formatter),
+            filters=filters,
+            is_filtered=decides or len(filters) < len(all_filters),
+        )
+
+    def _add_filters(self, filters: Sequence[Any]) -> tuple[int, ...]:
+        """Return the places of filters in the table, up to the first that can't be copied."""
+        places = []
+        for one in filters:
+            place = self._add_filter(one) if self._copies else None
+            if place is None:
+                break
+            places.append(place)
+        return tuple(places)
+
+    def _add_filter(self, one: Any) -> int | None:
+        if id(one) not in self._places:
+            data = _pickle_if_possible(one)
+            if data is None:
+                self._places[id(one)] = None
+            else:
+                self._places[id(one)] = len(self.filters)
+                self.filters.append(data)
+        return self._places[id(one)]
+
+
+def _has_method(handler: Any, name: str, function: Any) -> bool:
+    """Return whether a method of an object is that of the standard library."""
+    return getattr(getattr(handler, name, None), '__func__', None) is function
+
+
+def _formatter_pickle(handler: Any, formatter: Any) -> bytes | None:
+    if formatter is None and isinstance(handler, OwnerHandler):
+        return handler.formatter_pickle
+    return None if formatter is None else _pickle_if_possible(formatter)
+
+
+def _formats_exceptions(handler: Any, formatter: Any) -> bool:
+    if formatter is None:
+        return isinstance(handler, OwnerHandler) and handler.formats_exceptions
+    usual = logging.Formatter.formatException
+    return not _has_method(formatter, 'formatException', usual)
+
+
+def _handler_pickle(handler: logging.Handler) -> tuple[bytes | None, bool]:
+    """Return the pickle of a handler that works elsewhere, and whether it is all of it."""
+    if _says_how(handler):
+        return _pickle_if_possible(handler), True
+    found = _copied_state(handler)
+    return (None if found is None else _pickle_if_possible(found)), False
+
+
+def _says_how(handler: logging.Handler) -> bool:
+    """Return whether the class of a handler says how it is pickled: logging's own can't be."""
+    for base in type(handler).__mro__:
+        if base in (logging.Handler, object):
+            return False
+        if not vars(base).keys().isdisjoint(_PICKLING_METHODS):
+            return True
+    return False
+
+
+def _writes_nowhere(handler: Any) -> bool:
+    """Return whether a handler has no effect, so that its class needs not be imported."""
+    if _has_method(handler, 'handle', logging.NullHandler.handle):
+        return True
+    is_file = _has_method(handler, 'emit', logging.FileHandler.emit)
+    return is_file and handler.baseFilename == os.devnull and not handler.filters
+
+
+def _copied_state(handler: logging.Handler) -> tuple[type, dict[str, Any], str] | None:
+    """Return class, attributes and stream of a handler that works as well elsewhere, or None."""
+    state = {name: value for name, value in vars(handler).items() if name not in _OF_HANDLERS}
+    if _has_method(handler, 'emit', logging.StreamHandler.emit):
+        if 'stream' not in state:
+            return type(handler), state, ''
+        stream = _standard_stream(state.pop('stream'))
+        return (type(handler), state, stream) if stream else None
+    if _is_appended(handler):
+        return type(handler), {**state, 'stream': None}, ''
+    for emit, forgotten in _connecting():
+        if _has_method(handler, 'emit', emit):
+            return type(handler), {**state, **forgotten}, ''
+    return None
+
+
+def _standard_stream(stream: Any) -> str:
+    """Return the name of the standard stream of all processes that this is, or ''.
+
+    Another class of streams may also write elsewhere.
+    """
+    if type(stream) is not io.TextIOWrapper or stream.closed:
+        return ''
+    return _STANDARD_STREAMS.get(stream.fileno(), '')
+
+
+def _is_appended(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
+    """Return whether a handler writes to the end of a file, wherever that is by then.
+
+    In another mode, it would write over what another process has written meanwhile.
+    """
+    if not isinstance(handler, logging.FileHandler) or 'a' not in handler.mode:
+        return False
+    handlers = sys.modules.get('logging.handlers')
+    emits = [logging.FileHandler.emit]
+    if handlers is not None:
+        emits.append(handlers.WatchedFileHandler.emit)
+    is_usual = any(_has_method(handler, 'emit', emit) for emit in emits)
+    return is_usual and _has_method(handler, '_open', logging.FileHandler._open)
+
+
+def _connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the `emit` of handlers that connect when they need to, and what they forget then."""
+    handlers = sys.modules.get('logging.handlers')
+    if handlers is None:  # nobody has such a one
+        return
+    yield handlers.SocketHandler.emit, {'sock': None, 'retryTime': None}
+    if hasattr(handlers.SysLogHandler, 'createSocket'):  # from Python 3.11 on
+        yield handlers.SysLogHandler.emit, {'socket': None}
+    yield handlers.HTTPHandler.emit, {}
+    yield handlers.SMTPHandler.emit, {}
+
+
+# --- the actor process ---------------------------------------------------------------------------
+
+
+def apply_logging(setup: LogSetup) -> None:
+    """Set logging up as the owner has. Nothing that can't be had here keeps the actor away."""
+    loader = _Loader(setup)
+    for apply in _apply_switches, _apply_levels, _apply_formatter_defaults:
+        loader.attempt(apply, setup)
+    if setup.logger_class is not None:
+        loader.attempt(_set_logger_class, setup.logger_class)
+    if setup.factory is not None and not loader.attempt(_set_factory, setup.factory):
+        loader.is_raw = True
+    if setup.has_multiprocessing:
+        loader.attempt(multiprocessing.util.get_logger)
+    if setup.last_resort is not None:
+        loader.attempt(loader.set_last_resort, setup.last_resort)
+    for logger in setup.loggers:
+        loader.attempt(loader.set_up, logger)
+    if setup.captures_warnings:
+        logging.captureWarnings(True)
+    loader.report()
+
+
+def _apply_switches(setup: LogSetup) -> None:
+    for name, value in setup.switches.items():
+        setattr(logging, name, value)
+    # It makes all loggers forget what they are enabled for, which takes time.
+    if logging.Logger.manager.disable != setup.disabled:
+        logging.disable(setup.disabled)
+
+
+def _apply_levels(setup: LogSetup) -> None:
+    for name, level in setup.levels.items():
+        logging.addLevelName(level, name)
+    for level, name in setup.level_names.items():
+        logging.addLevelName(level, name)
+
+
+def _apply_formatter_defaults(setup: LogSetup) -> None:
+    for name, data in setup.formatter_defaults.items():
+        setattr(logging.Formatter, name, loads(data))
+
+
+def _set_logger_class(data: bytes) -> None:
+    logging.setLoggerClass(loads(data))
+
+
+def _set_factory(data: bytes) -> None:
+    logging.setLogRecordFactory(loads(data))
+
+
+class _Loader:
+    """Makes handlers and filters, each once.
+
+    :ivar is_raw: whether records lack what the owner's factory of records gives them, so that only
+        the owner can filter and format them.
+    """
+
+    def __init__(self, setup: LogSetup) -> None:
+        self._setup = setup
+        self.is_raw = setup.is_raw
+        self._filters: dict[int, Any] = {}
+        self._handlers: dict[int, logging.Handler] = {}
+        self._problems: list[str] = []
+
+    def attempt(self, apply: Callable[..., object], *args: Any) -> bool:
+        """Do a part of it; return whether that could be done."""
+        try:
+            apply(*args)
+        except Exception as error:  # of code of the user that doesn't fit here
+            self._problems.append(f'{type(error).__name__}: {text(error)}')
+            return False
+        return True
+
+    def report(self) -> None:
+        """Say what could not be done, now that there are handlers."""
+        for problem in self._problems:
+            log.warning('a part of the set-up of logging is not to be had here: %s', problem)
+
+    def set_last_resort(self, place: int) -> None:
+        """Set the handler for records without one."""
+        logging.lastResort = None if place == _NONE else self.handler(place)
+
+    def set_up(self, setup: LoggerSetup) -> None:
+        """Set a logger up."""
+        logger = logging.getLogger(setup.name)
+        if logger.level != setup.level:
+            logger.setLevel(setup.level)
+        logger.propagate, logger.disabled = setup.propagate, setup.disabled
+        logger.filters[:] = self._logger_filters(setup)
+        for handler in tuple(logger.handlers):
+            logger.removeHandler(handler)
+        for place in setup.handlers:
+            logger.addHandler(self.handler(place))
+
+    def _logger_filters(self, setup: LoggerSetup) -> list[Any]:
+        if setup.filters is not None and not self.is_raw:
+            with contextlib.suppress(Exception):  # of loading: the owner has them
+                return [self._filter(place) for place in setup.filters]
+        return [] if setup.number == _NONE else [OwnerFilter(setup.number, self.is_raw)]
+
+    def _filter(self, place: int) -> Any:
+        if place not in self._filters:
+            self._filters[place] = loads(self._setup.filters[place])
+        return self._filters[place]
+
+    def handler(self, place: int) -> logging.Handler:
+        """Return the handler at a place of the table."""
+        if place not in self._handlers:
+            setup = self._setup.handlers[place]
+            handler = self._handlers[place] = self._made(setup)
+            if setup.name is not None:
+                handler.set_name(setup.name)
+        return self._handlers[place]
+
+    def _made(self, setup: HandlerSetup) -> logging.Handler:
+        is_usable = not self.is_raw or setup.number == _NONE
+        if setup.data is not None and is_usable:
+            try:
+                return self._copy(setup, setup.data)
+            except Exception as error:  # of code of the user that doesn't fit here
+                log.debug('records go to a handler of the owner: %s', text(error))
+        return self._owner_handler(setup)
+
+    def _copy(self, setup: HandlerSetup, data: bytes) -> logging.Handler:
+        if setup.is_whole:
+            whole: logging.Handler = loads(data)
+            if getattr(whole, 'lock', None) is None:
+                whole.createLock()
+            return whole
+        handler = _rebuilt(*loads(data))
+        handler.level = setup.level
+        handler.formatter = None if setup.formatter is None else loads(setup.formatter)
+        handler.filters = [self._filter(place) for place in setup.filters]
+        return handler
+
+    def _owner_handler(self, setup: HandlerSetup) -> OwnerHandler:
+        filters: list[Any] = []
+        if not self.is_raw:
+            with contextlib.suppress(Exception):  # of loading: the owner has them
+                for place in setup.filters:
+                    filters.append(self._filter(place))
+        made = OwnerHandler(
+            setup.number,
+            setup.level,
+            formatter=setup.formatter,
+            formats_exceptions=setup.formats_exceptions,
+            applied=len(filters),
+            is_filtered=setup.is_filtered or len(filters) < len(setup.filters),
+            is_raw=self.is_raw,
+        )
+        made.filters = filters
+        return made
+
+
+def _rebuilt(cls: type[logging.Handler], state: dict[str, Any], stream: str) -> logging.Handler:
+    handler = cls.__new__(cls)
+    logging.Handler.__init__(handler)
+    vars(handler).update(state)
+    if stream:
+        found = getattr(sys, stream)
+        if found is None:
+            raise LookupError(f'sys.{stream} is closed')
+        handler.stream = found  # type: ignore[attr-defined]  # of a StreamHandler
+    return handler
