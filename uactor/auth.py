@@ -84,6 +84,10 @@ class Keyring:
         """Forget the key of an actor that has ended."""
         self._keys.pop(address, None)
 
+    def knows(self, address: str) -> bool:
+        """Return whether this process has been given a key for an address."""
+        return self.resolve(address) in self._keys
+
     def resolve(self, address: str) -> str:
         """Return the address at which this process reaches ``address``."""
         return self._aliases.get(address, address)

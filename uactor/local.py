@@ -168,6 +168,16 @@ class Connection(Protocol):
     actor: Token
     """Names the actor at the other end."""
 
+    @property
+    def serializer(self) -> str:
+        """How values travel."""
+        ...
+
+    @property
+    def has_family_key(self) -> bool:
+        """Whether the actor has proved that it knows the key of this process family."""
+        ...
+
     def call(
         self,
         handle: str,
@@ -234,6 +244,10 @@ class Connection(Protocol):
         """Give a hold up. Safe in finalizers: never blocks, never calls."""
         ...
 
+    def lease(self, handle: str) -> None:
+        """Have an object held for a while, for whoever gets a handle of it."""
+        ...
+
     def claim(self, handle: str) -> str:
         """Return what a pickled proxy must present to be held by its receiver."""
         ...
@@ -250,6 +264,16 @@ class Host(Protocol):
     @property
     def actor_class(self) -> Any:
         """The class of the actor."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """Where the actor listens that has started this one; '' when none has."""
+        ...
+
+    @property
+    def serializer(self) -> str:
+        """How values travel to and from this actor."""
         ...
 
     def share(self, value: Any, typeid: str) -> Shared:

@@ -14,7 +14,7 @@ from uactor.auth import family_key, keyring
 from uactor.client.connection import check_transport
 from uactor.client.connections import connections
 from uactor.client.patience import HANDSHAKE_S
-from uactor.errors import ActorDiedError, ProxyError
+from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import module_starts, start_guard, starting
 from uactor.launch.log_targets import LogTargets
@@ -75,6 +75,7 @@ class ActorManager:
 
     _registry: ClassVar[dict[str, Registered]] = {}  # of the class's own: bases have theirs
     _errors: ClassVar[Mapping[type[BaseException], str]] = {}
+    _make_stranger: ClassVar[Callable[..., Any]]  # registered by uactor.proxies.base
 
     def __init__(
         self,
@@ -248,6 +249,7 @@ class ActorManager:
             'insecure': self._insecure,
             'transport': self._transport,
             'concurrency': self._concurrency,
+            'owner': '' if local.host is None else local.host.connection.actor.target,
         }
         modules = module_starts.lineage(module_starts.current_site())
         return pickle.dumps((directory, settings, modules))
@@ -340,7 +342,8 @@ class ActorManager:
         """Make the proxy for a shared object that the actor has returned."""
         token = shared.token
         if token.target != self.connection.actor.target:
-            return proxy_of(ActorManager, token, shared.methods)
+            trust = Trust(self.connection.serializer, self.connection.has_family_key)
+            return proxy_of_other(ActorManager, token, shared.methods, trust)
         make = self.proxy_type(token.typeid)
         token.address = _known(self._address)
         return make(
@@ -420,6 +423,8 @@ def connected(
         address, authkey, serializer, parent=owner_of(name), transport=transport
     )
     manager._open([target(alias) for alias in capture], patience)
+    if authkey is None:
+        keyring.add(name, family_key())  # the user has named it: its handles are no strangers'
     _connected[manager_class, name] = manager
     return manager
 
@@ -430,3 +435,66 @@ def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[
     make = manager.proxy_type(token.typeid)
     token = Token(token.typeid, _known(manager.address), token.id)
     return make(token, manager._serializer, manager=manager, exposed=tuple(methods) or None)
+
+
+# --- handles -------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """How far this process goes for a handle of an actor that it doesn't know.
+
+    :ivar serializer: how values may travel to and from that actor.
+    :ivar is_family: whether an actor that has proved to know the family's key has given the handle
+        out. Only then is the family's key used.
+    """
+
+    serializer: str
+    is_family: bool
+
+
+def is_known(address: Address, handle: str = '') -> bool:
+    """Return whether this process knows an address, whoever names it.
+
+    It is the process's own, its owner's, of an actor that it has started or is connected to, or in
+    the keyring, under any name.
+    """
+    name, here = keyring.resolve(target(address)), local.host
+    if here is not None and (here.serves(name) or name == here.owner):
+        return True
+    if keyring.knows(name) or owner_of(name) is not None or connections.reaches(name):
+        return True
+    return connections.reaching(handle) is not None
+
+
+def proxy_of_other(
+    manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
+) -> Any:
+    """Make the proxy for a native handle of another actor.
+
+    It holds its object at once where this process knows the address. Anybody may write any address
+    into a handle; so all others are reached when they are used, and not before.
+    """
+    if is_known(token.address, token.id):
+        here = local.host
+        if here is not None and here.owner == token.target:
+            connections.restrict(token.target, trust.serializer)
+        return proxy_of(manager_class, token, methods)
+    return ActorManager._make_stranger(manager_class, token, tuple(methods), trust)
+
+
+def reach(
+    manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
+) -> Any:
+    """Make the proxy for a handle that is used now.
+
+    :raises AuthkeyError: when this process knows no authkey for its address.
+    """
+    if not is_known(token.address, token.id):
+        if not trust.is_family:
+            raise AuthkeyError(
+                f'this process knows no authkey for {token.target}, which a handle names; connect '
+                f'to that actor first: connect({token.target!r}, authkey)'
+            )
+        connections.restrict(token.target, trust.serializer)
+    return proxy_of(manager_class, token, methods)

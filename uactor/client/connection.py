@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor import calls, failures, usual, values
+from uactor.auth import family_key
 from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.lane import Lanes, offered
 from uactor.client.link import Link, checked
@@ -93,6 +94,16 @@ class Connection:
         """Whether the actor is there, as far as this process knows."""
         return self._link.connected
 
+    @property
+    def serializer(self) -> str:
+        """How values travel."""
+        return self._link.terms.serializer
+
+    @property
+    def has_family_key(self) -> bool:
+        """Whether the actor has proved that it knows the key of this process family."""
+        return self._link.key == family_key()
+
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows, if that is stricter."""
         self._link.restrict(serializer)
@@ -145,7 +156,7 @@ class Connection:
         request = pb.SessionRequest()
         message = request.call
         data = values.encode_arguments(
-            *(lambda: message, args, kwargs, session.serializer, session.by_value, handle_of),
+            *(lambda: message, args, kwargs, session.serializer, session.by_value, self._handle_of),
             session.memory,
             session.definitions,
         )
@@ -173,7 +184,7 @@ class Connection:
         message = request.call
         data = values.encode_arguments(
             *(lambda: message, call.args, call.kwargs, session.serializer, session.by_value),
-            *(handle_of, session.memory, session.definitions),
+            *(self._handle_of, session.memory, session.definitions),
         )
         if data is not None:
             message.arguments.data = data
@@ -263,7 +274,14 @@ class Connection:
         defining = Defining(pipeline)
         if plain is None:
             data = values.encode_arguments(
-                *(message, call.args, call.kwargs, terms.serializer, terms.by_value, handle_of),
+                *(
+                    message,
+                    call.args,
+                    call.kwargs,
+                    terms.serializer,
+                    terms.by_value,
+                    self._handle_of,
+                ),
                 pipeline.large,
                 defining,
             )
@@ -365,7 +383,7 @@ class Connection:
         session = self._link.session()
         with values.passage():
             if session.serializer == 'native':
-                encoded = values.encode_native(value, handle_of)
+                encoded = values.encode_native(value, self._handle_of)
             else:
                 encoded = _encoded(session, value)
         request = pb.SetAttributeRequest(
@@ -399,7 +417,7 @@ class Connection:
             def encoded(value: Any) -> pb.Value:
                 if pickles:
                     return _encoded(session, value)
-                return values.encode_native(value, handle_of)
+                return values.encode_native(value, self._handle_of)
 
             request.args.extend(encoded(value) for value in args)
             for name, value in kwargs.items():
@@ -437,7 +455,7 @@ class Connection:
 
         def encoded(value: Any) -> pb.Value:
             if terms.serializer == 'native':
-                return values.encode_native(value, handle_of)
+                return values.encode_native(value, self._handle_of)
             return values.encode(value, terms.by_value, pipeline.large, defining)
 
         with values.passage():
@@ -493,7 +511,8 @@ class Connection:
     ) -> Any:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
-                return resolve(Shared(Token(handle.typeid, handle.address, handle.id), ()))
+                token = Token(handle.typeid, handle.address, handle.id)
+                return resolve(Shared(token, tuple(handle.methods)))
             self._link.take_granted(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
@@ -507,6 +526,9 @@ class Connection:
         except SerializationError as error:
             error.executed = 'yes'
             raise
+
+    def _handle_of(self, value: Any) -> pb.Handle:
+        return handle_of(value, self.address)
 
     def owns(self, handle: str) -> bool:
         """Tell whether ``handle`` is of the actor process at the other end."""
@@ -571,6 +593,10 @@ class Connection:
             lease = passage.leases[handle] = self._lease([handle])
             passage.undo.append(functools.partial(self._link.release, lease))
         return lease
+
+    def lease(self, handle: str) -> None:
+        """Have an object held for a while; see :class:`uactor.local.Connection`."""
+        self._lease([handle])
 
     def _lease(self, handles: list[str], seconds: float | None = None) -> str:
         """Take a lease.
@@ -670,12 +696,15 @@ def _as_it_is(shared: Shared) -> Shared:
     return shared
 
 
-def handle_of(value: Any) -> pb.Handle:
+def handle_of(value: Any, receiver: str) -> pb.Handle:
     """Return the native form of a proxy.
 
+    :param receiver: address of the actor that gets it.
     :raises SerializationError: for anything else.
     """
     token = getattr(value, '_token', None)
     if isinstance(token, Token):
+        if token.typeid != 'actor' and token.target != receiver:
+            value._lease()  # its receiver may hold it only when it uses it
         return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
     return values.unshareable(value)

@@ -72,6 +72,11 @@ class Connections:
         known = (connection for connection in self.all() if connection.owns(handle))
         return next((connection.address for connection in known if connection.reusable), None)
 
+    def reaches(self, address: str) -> bool:
+        """Return whether this process has a connection to an address already."""
+        known = self._known.get(keyring.resolve(address))
+        return known is not None and known.reusable
+
     def open(
         self,
         address: str,

@@ -163,6 +163,11 @@ class Link:
         self._local.ends = *others, _ThreadEnd(self, session)
         return session
 
+    @property
+    def key(self) -> bytes:
+        """The authkey that fits, once a session has been opened."""
+        return self._keys[0]
+
     def pipeline(self) -> Pipeline:
         """Return the pipeline for calls that no thread blocks for, which may be about to open."""
         known = self._pipeline

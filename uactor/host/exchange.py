@@ -252,7 +252,7 @@ class Exchange:
         if token.target == self._address:
             entry = self._table.get(token.id)
             return self.shared(caller, entry.object, entry.typeid, detailed=True)
-        value._connection.claim(token.id)  # held there for a while, for whoever comes
+        value._lease()  # held there for a while, for whoever comes
         return pb.Handle(
             id=token.id, address=token.target, typeid=token.typeid, service=_service_of(value)
         )

@@ -45,6 +45,16 @@ class InsideConnection:
         self._workers = Workers()
         self.actor = Token('actor', host.target, host.table.actor_id)
 
+    @property
+    def serializer(self) -> str:
+        """How values travel to and from this actor, by any other way."""
+        return self._host.exchange.serializer
+
+    @property
+    def has_family_key(self) -> bool:
+        """It is this process itself."""
+        return True
+
     def _elsewhere(self) -> local.Connection | None:
         """Return how to reach the actor from a forked child, or None in the actor itself."""
         if os.getpid() == self._pid:
@@ -193,6 +203,14 @@ class InsideConnection:
             self._host.table.release_later(handle)
         elif self._outside is not None:
             self._outside.release(handle)
+
+    def lease(self, handle: str) -> None:
+        """Have an object held for a while, for whoever gets a handle of it."""
+        outside = self._elsewhere()
+        if outside is not None:
+            outside.lease(handle)
+        else:
+            self._host.table.lease([handle])
 
     def claim(self, handle: str) -> str:
         """Have the receiver's hold granted with the message, or take a lease."""

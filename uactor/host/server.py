@@ -46,6 +46,7 @@ class Settings:
     :ivar insecure: whether listening beyond this machine without TLS is accepted.
     :ivar transport: ``'grpc'`` to offer no local lane.
     :ivar concurrency: how many of the actor's methods run at a time; None for any number.
+    :ivar owner: where the actor listens that starts this one; '' when none does.
     """
 
     address: Address
@@ -55,6 +56,7 @@ class Settings:
     insecure: bool = False
     transport: str = 'auto'
     concurrency: int | None = None
+    owner: str = ''
 
     def __repr__(self) -> str:
         return f'Settings(address={self.address!r}, serializer={self.serializer!r})'
@@ -83,6 +85,8 @@ class Host:
         self.actor_class = actor_class
         self.instance: Any = None
         self.authkey = settings.authkey
+        self.owner = settings.owner
+        self.serializer = settings.serializer
         self.max_message_size = settings.max_message_size
         self._manager_class = actor_class.manager_class
         self.table = ObjectTable(self._expose)

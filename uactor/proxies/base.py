@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from uactor import local, values
 from uactor.errors import ProxyError, StaleHandleError
 from uactor.handles import Address, Token
-from uactor.manager import ActorManager, manager_of, proxy_of
+from uactor.manager import ActorManager, Trust, manager_of, proxy_of_other, reach
 from uactor.proxies.methods import RemoteMember
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
@@ -84,6 +85,10 @@ class BaseProxy:
     def _set_attribute(self, name: str, value: Any) -> None:
         """Write an attribute of the object."""
         self._connection.set_attribute(self._id, name, value, self._timeout)
+
+    def _lease(self) -> None:
+        """Have the object held for a while, for whoever gets a handle of it."""
+        self._connection.lease(self._id)
 
     def _getvalue(self) -> Any:
         """Return a copy of the object."""
@@ -180,7 +185,103 @@ def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = Acto
     if here is not None and (not handle.address or here.owns(handle.id)):
         shared = here.known(handle.id)
         return _inside(here, shared)
-    return proxy_of(manager_class, Token(handle.typeid, handle.address, handle.id), handle.methods)
+    token = Token(handle.typeid, handle.address, handle.id)
+    return proxy_of_other(manager_class, token, handle.methods, _trust_in_callers())
+
+
+def _trust_in_callers() -> Trust:
+    """Return how far this actor goes for a handle that a caller, who knows its key, has sent.
+
+    A caller whose pickles it reads could run any code anyway. One whose pickles it does not read
+    must not have its code run by way of an actor that only the caller knows.
+    """
+    serializer = 'native' if local.host is None else local.host.serializer
+    return Trust(serializer, is_family=serializer != 'native')
+
+
+# --- proxies of actors that this process doesn't know --------------------------------------------
+
+
+def _stranger(
+    manager_class: type[ActorManager], token: Token, methods: tuple[str, ...], trust: Trust
+) -> Any:
+    """Make a proxy that reaches its actor when it is used, and not before.
+
+    Until then it is of a class of its own, derived from that of the proxy that it becomes. It has
+    no connection, holds nothing, and can be compared, shown, pickled and passed on.
+    """
+    make: Any = manager_class.proxy_type(token.typeid)
+    cls: type[BaseProxy] = make if isinstance(make, type) else _auto_type(token.typeid, methods)
+    token = Token(token.typeid, token.target, token.id)
+    # A class with another base beside would differ in its layout: it could not be left again.
+    namespace = {
+        '__module__': cls.__module__,
+        '__qualname__': cls.__qualname__,
+        '__getattr__': _get_reaching,
+        '__reduce__': _reduce_stranger,
+        '_lease': lambda self: None,  # the one that its sender has taken
+    }
+    proxy: BaseProxy = object.__new__(type(cls.__name__, (cls,), namespace))
+    vars(proxy).update(_token=token, _id=token.id, _serializer=trust.serializer, _held=False)
+    vars(proxy).update(_reaching=(manager_class, methods, trust), _using=threading.RLock())
+    return proxy
+
+
+def _get_reaching(self: Any, name: str) -> Any:
+    """Return an attribute of the proxy that a stranger's becomes: its connection for one."""
+    if name.startswith('__') and name.endswith('__'):  # somebody tries what it can do
+        raise AttributeError(name)
+    _become_known(self)
+    return getattr(self, name)
+
+
+def _become_known(proxy: Any) -> None:
+    state = vars(proxy)
+    with state['_using']:
+        if state['_held']:  # another thread was faster
+            return
+        manager_class, methods, trust = state['_reaching']
+        found = reach(manager_class, state['_token'], methods, trust)
+        state.update(vars(found))
+        found._held = False  # the hold is this one's now
+        proxy.__class__ = type(found)
+
+
+def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Pickle as the handle that it is: its receiver trusts it no more than this process."""
+    passing = values.current_passage()
+    if passing is not None:
+        passing.has_proxies = True
+    token, (manager_class, methods, trust) = self._token, vars(self)['_reaching']
+    named: Any = manager_class
+    if passing is None and not _is_found(manager_class):
+        named = values.dumps(manager_class)  # for picklers that know names only
+    return rebuild_stranger, (
+        *(named, token.typeid, token.address, token.id, methods),
+        *(trust.serializer, trust.is_family),
+    )
+
+
+def rebuild_stranger(
+    manager_class: Any,
+    typeid: str,
+    address: Address,
+    ident: str,
+    methods: tuple[str, ...],
+    serializer: str,
+    is_family: bool,
+) -> Any:
+    """Make a proxy from the pickle of one whose actor its sender didn't know."""
+    if isinstance(manager_class, bytes):
+        manager_class = values.loads(manager_class)
+    here = local.host
+    if here is not None and here.owns(ident):
+        return _inside(here, here.known(ident))
+    trust = Trust(serializer, is_family)
+    return proxy_of_other(manager_class, Token(typeid, address, ident), methods, trust)
+
+
+ActorManager._make_stranger = staticmethod(_stranger)
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -242,14 +343,19 @@ def auto_proxy(
         manager = manager_of(ActorManager, token.address, token.id)
     if not exposed:
         exposed = manager.connection.call(token.id, '#METHODS', (), {}, manager._proxy)
-    names = tuple(exposed or ())
-    key = token.typeid, names
+    cls = _auto_type(token.typeid, tuple(exposed or ()))
+    return cls(token, serializer, manager=manager, incref=incref)
+
+
+def _auto_type(typeid: str, names: tuple[str, ...]) -> type[BaseProxy]:
+    """Return the class of proxies with such methods."""
+    key = typeid, names
     cls = _auto_types.get(key)
     if cls is None:
         methods: dict[str, Any] = {name: ProxyMethod(name) for name in names}
         methods.update(_exposed_=names, _isauto=True, __module__=__name__)
-        cls = _auto_types[key] = type(f'AutoProxy[{token.typeid}]', (BaseProxy,), methods)
-    return cls(token, serializer, manager=manager, incref=incref)
+        cls = _auto_types[key] = type(f'AutoProxy[{typeid}]', (BaseProxy,), methods)
+    return cls
 
 
 # --- sharing from within the actor ---------------------------------------------------------------
