@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from uactor import auth, failures, standins, values
 from uactor.client.connections import connections
 from uactor.forked import at_fork
-from uactor.handles import socket_path
+from uactor.host import sockets
 from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import forking, frames, module_starts, start_guard
@@ -38,8 +38,8 @@ _ORPHAN_TIMEOUT = 1.5
 """How long a process may take to end once its owner has, in seconds. An owner that is there
 has patience or not as its user wishes."""
 
-_files: list[str] = []
-"""What this process has made in the file system: its socket, and the directory of that."""
+_directories: list[str] = []
+"""The directories that this process has made for its sockets."""
 
 _changing_files = threading.Lock()
 """Kept for ever by the thread that ends the process: nothing is made behind its back."""
@@ -49,11 +49,6 @@ def make_host(actor_class: type, settings: Settings) -> Host:
     """Make the host of this process."""
     with _changing_files:
         host = Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
-        path = socket_path(host.target)
-        if path is not None:
-            _files.append(path)
-        if host.lanes is not None:
-            _files.append(host.lanes.path)
     return host
 
 
@@ -214,17 +209,15 @@ def end(host: Host) -> None:
 def _make_private(directory: str) -> None:
     with _changing_files:
         os.mkdir(directory, 0o700)
-        _files.append(directory)
+        _directories.append(directory)
 
 
 def _remove_files() -> None:
-    for path in reversed(_files):
+    sockets.remove_own()
+    for directory in reversed(_directories):
         with contextlib.suppress(OSError):  # somebody else has removed it
-            if os.path.isdir(path):
-                os.rmdir(path)
-            else:
-                os.unlink(path)
-    _files.clear()
+            os.rmdir(directory)
+    _directories.clear()
 
 
 def leave(status: int) -> NoReturn:

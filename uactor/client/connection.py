@@ -15,13 +15,20 @@ from typing import Any
 from uactor import calls, failures, usual, values
 from uactor.auth import family_key
 from uactor.client.grpc_streams import GrpcStreams
-from uactor.client.lane import Lanes, offered
+from uactor.client.lane import Lanes, leads_to, offered
 from uactor.client.link import Link, checked
 from uactor.client.patience import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.client.pipeline import CallBurst, Defining, Encoded, Pending, Pipeline
 from uactor.client.session import Session, check_size
+from uactor.client.stream import Transport
 from uactor.definitions import Definitions, UnknownDefinitionError
-from uactor.errors import ActorDiedError, DeadlineError, SerializationError, UActorException
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    DeadlineError,
+    SerializationError,
+    UActorException,
+)
 from uactor.futures import CallFuture, OneOf
 from uactor.handles import Token
 from uactor.local import (
@@ -55,6 +62,40 @@ def check_transport(name: str) -> str:
     return name
 
 
+def _opened(
+    address: str, keys: Sequence[bytes], serializer: str, patience: float | None, by: Transport
+) -> tuple[Link, Session]:
+    """Return a new link, and its first session."""
+    link = Link(address, keys, serializer, by)
+    try:
+        return link, link.session(patience, calls.sooner(None))
+    except BaseException:
+        reaper.put(link.close)
+        raise
+
+
+def _opened_by_lane(
+    opened: Callable[[Transport], tuple[Link, Session]], lane: str, address: str
+) -> tuple[Link, Session] | None:
+    """Return a link by a lane; None when that leads elsewhere, or nowhere, and gRPC is to be tried.
+
+    The lane is found by its name, beside that of the address. It may be left of an actor that was
+    killed, and may have been put there: only what the host says of itself, once it has proved that
+    it knows the authkey, tells whose lane it is.
+    """
+    try:
+        link, session = opened(Lanes(lane))
+    except ActorUnreachableError as error:
+        if isinstance(error.__cause__, ConnectionRefusedError):
+            return None
+        raise
+    if leads_to(session.actor.address, address):
+        return link, session
+    log.debug('the lane at %s leads to %s', lane, session.actor.address)
+    reaper.put(link.close)
+    return None
+
+
 class Connection:
     """This process's way to one actor process.
 
@@ -72,15 +113,12 @@ class Connection:
         patience: float | None = HANDSHAKE_S,
     ) -> None:
         self.address = address
-        lane = offered(address) if transport == 'auto' else None
-        streams = Lanes(lane) if lane else GrpcStreams(address)
-        self._link = link = Link(address, keys, serializer, streams)
         self._keys = tuple(keys)
-        try:
-            session = link.session(patience, calls.sooner(None))
-        except BaseException:
-            reaper.put(link.close)
-            raise
+        lane = offered(address) if transport == 'auto' else None
+        opened = functools.partial(_opened, address, keys, serializer, patience)
+        found = _opened_by_lane(opened, lane, address) if lane else None
+        self._link, session = found or opened(GrpcStreams(address))
+        link = self._link
         self.actor = Token('actor', address, session.actor.id)
         self._finalizer = self._close_when_gone(link)
 

@@ -38,10 +38,23 @@ def offered(address: str) -> str | None:
         return None
     path = lane.path_of(path)
     with contextlib.suppress(OSError):
-        found = os.stat(path)
+        found = os.lstat(path)  # a link could lead to the lane of another actor
         if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid():
             return path
     return None
+
+
+def leads_to(said: str, address: str) -> bool:
+    """Return whether a lane leads to the actor at ``address``.
+
+    :param said: the address at which the host behind the lane says that it listens.
+    """
+    if said == address:
+        return True
+    paths = socket_path(said), socket_path(address)
+    with contextlib.suppress(OSError, TypeError):  # this process can't see it, or it has none
+        return os.path.samefile(*paths)  # type: ignore[arg-type]  # None is a TypeError
+    return False
 
 
 class Lanes:

@@ -21,9 +21,10 @@ from uactor.handles import Address, host_port, is_loopback, resolved, socket_pat
 from uactor.host.porch import Porch
 from uactor.host.reflection import Reflection, descriptors, own_services
 from uactor.host.servicer import ActorServicer, Authorization
-from uactor.host.sockets import clear_stale, private_sockets
+from uactor.host.sockets import serve_at
 from uactor.host.threads import ThreadPerCall
 from uactor.host.typed import TypedDoor
+from uactor.lane import path_of
 
 if TYPE_CHECKING:
     from uactor.host.server import Host, Settings
@@ -157,9 +158,11 @@ def _bind(server: grpc.Server, address: Address, insecure: bool) -> Address:
     name = target(address)
     path = socket_path(name)
     if path is not None:
-        clear_stale(path)
-        with private_sockets():
-            _add_port(server, name)
+
+        def listen(made: str) -> bool:
+            return bool(_add_port(server, f'unix:{made}'))
+
+        serve_at(path, listen, path_of(path))  # an old lane beside would lead to another actor
         return name
     if not is_loopback(name) and not insecure:
         raise AddressError(

@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable
 
 from uactor.errors import AddressError
-from uactor.handles import behind
-from uactor.host.sockets import listening
+from uactor.host.sockets import listening, serve_at
 from uactor.threads import start_daemon
 
 log = logging.getLogger(__name__)
@@ -81,27 +80,8 @@ class Porch:
         with self._lock:
             if not self._served:
                 _check_resources()
-                self._served = self._open()
+                self._served = serve_at(self._path, self._serve)
             return self._served
-
-    def _open(self) -> bool:
-        """Have the server made, and give its socket the name of the address; tell if that is done.
-
-        The actor's own code is running: what files it makes is not to depend on this, as it would
-        if the socket were private by the umask, and not by its directory.
-        """
-        path = behind(self._path)
-        directory = os.path.dirname(path)
-        _clear(directory, path)  # of a process that was killed in the middle of this
-        os.mkdir(directory, 0o700)
-        try:
-            if not self._serve(path):
-                return False
-            os.chmod(path, 0o600)
-            os.rename(path, self._path)
-            return True
-        finally:
-            _clear(directory, path)
 
     def _pass(self, client: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
@@ -129,13 +109,6 @@ class Porch:
             with contextlib.suppress(OSError):  # it has ended by itself
                 server.shutdown(socket.SHUT_RD)  # what has come is still there to be read
             answers.join(max(0.0, end - time.monotonic()))
-
-
-def _clear(directory: str, path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(directory)
 
 
 def _check_resources() -> None:
