@@ -45,7 +45,7 @@ class Porch:
         self._served = False
         self._counting = threading.Lock()
         self._count = 0  # of the threads that let somebody in, and pass on what comes
-        self._passing: dict[threading.Thread, socket.socket] = {}
+        self._passing: dict[socket.socket, threading.Event] = {}
         self.listener = listening(path)
 
     def receive(self, client: socket.socket) -> None:
@@ -86,13 +86,14 @@ class Porch:
     def _pass(self, client: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._path)
-            answers = start_daemon('uactor-porch', _pass_back, server, client)
-            self._passing[answers] = server
+            passed = threading.Event()
+            self._passing[server] = passed  # before its thread can have passed anything on
             try:
+                start_daemon('uactor-porch', _pass_back, server, client, passed)
                 _pass_on(client, server)
-                answers.join()
+                passed.wait()
             finally:
-                del self._passing[answers]
+                del self._passing[server]
 
     def close(self) -> None:
         """Have nobody come any more."""
@@ -105,10 +106,10 @@ class Porch:
         :param timeout: how long that may take, in seconds.
         """
         end = time.monotonic() + timeout
-        for answers, server in list(self._passing.items()):
+        for server, passed in list(self._passing.items()):
             with contextlib.suppress(OSError):  # it has ended by itself
                 server.shutdown(socket.SHUT_RD)  # what has come is still there to be read
-            answers.join(max(0.0, end - time.monotonic()))
+            passed.wait(max(0.0, end - time.monotonic()))
 
 
 def _check_resources() -> None:
@@ -140,8 +141,11 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def _pass_back(server: socket.socket, client: socket.socket) -> None:
+def _pass_back(server: socket.socket, client: socket.socket, passed: threading.Event) -> None:
     """Pass on what the server answers until it ends; then hear no more of the client."""
-    _pass_on(server, client)
-    with contextlib.suppress(OSError):  # it has gone, too
-        client.shutdown(socket.SHUT_RD)
+    try:
+        _pass_on(server, client)
+        with contextlib.suppress(OSError):  # it has gone, too
+            client.shutdown(socket.SHUT_RD)
+    finally:
+        passed.set()
