@@ -62,7 +62,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # The slot for this process's host, through which client and host meet unseen.
     'local': frozenset(['handles', 'forked']),
     # What receives results that nobody blocks for: proxies make it, connections fill it.
-    'futures': frozenset(['local', 'forked', 'threads']),
+    'futures': frozenset(['errors', 'local', 'forked', 'threads']),
     # What travels. Both sides share it, and so it knows neither.
     'definitions': frozenset(['errors', 'v1']),
     'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors']),

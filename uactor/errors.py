@@ -26,6 +26,7 @@ __all__ = [
     'AuthkeyError',
     'DeadlineError',
     'DeadlockError',
+    'ForkedError',
     'HandleError',
     'NotExposedError',
     'ProxyError',
@@ -134,6 +135,23 @@ class DeadlockError(UActorException, RuntimeError):
     The text shows the calls that wait for each other. Raise the ``concurrency``, or don't wait: a
     future need not be waited for in the method that makes the call.
     """
+
+
+class ForkedError(UActorException, RuntimeError):
+    """The call was under way when this process was forked: its parent gets the result.
+
+    Make the call anew, if it may run twice. The callbacks of a future are the parent's, too.
+
+    :ivar executed: whether the method may have run.
+    """
+
+    def __init__(
+        self,
+        message: str = 'the call belongs to the parent of this process, from before the fork',
+        executed: Executed = 'maybe',
+    ) -> None:
+        super().__init__(message)
+        self.executed: Executed = executed
 
 
 class ActorStartError(UActorException):

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from uactor.errors import ForkedError
 from uactor.forked import at_fork
 from uactor.local import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
 from uactor.threads import report, start_daemon
@@ -95,6 +96,16 @@ class CallFuture(concurrent.futures.Future[T]):
         super().add_done_callback(call)
         known = True
 
+    def disown(self, error: BaseException) -> None:
+        """Fail in a forked child, where threads that had the lock of this future are gone.
+
+        Its callbacks are the parent's.
+        """
+        self._condition = threading.Condition()
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self.fail(error)
+
     def wait(self) -> T:
         """Return the result; give the call up when this thread is interrupted meanwhile."""
         try:
@@ -125,6 +136,10 @@ class _Post:
         if not self._woken:
             self._woken = True
             self._wake()
+
+    def forget_waking(self) -> None:
+        """Wake the loop at the next letter: who was about to may be a thread of the parent."""
+        self._woken = False
 
     def _wake(self) -> None:
         loop = self._loop()
@@ -159,12 +174,24 @@ def _post(loop: asyncio.AbstractEventLoop) -> _Post:
         return post
 
 
-def _unlock() -> None:
+def disown(receiver: Receiver, error: BaseException) -> None:
+    """Have the receiver of a call that is the parent's fail, in a forked child."""
+    if isinstance(receiver, CallFuture):
+        receiver.disown(error)
+    else:
+        receiver.fail(error)
+
+
+def _after_fork_in_child() -> None:
     global _posts_lock
     _posts_lock = threading.Lock()
+    for post in tuple(_posts.values()):
+        post.forget_waking()
+    for receiver in tuple(_in_threads):
+        receiver.fail(ForkedError())
 
 
-at_fork(in_child=_unlock)
+at_fork(in_child=_after_fork_in_child)
 
 
 class LoopFuture:
@@ -227,9 +254,17 @@ async def in_thread(function: Callable[[], T]) -> T:
         else:
             receiver.receive(result)
 
-    start_daemon('uactor-aio', run)
-    result: T = await receiver.wait(NO_TICKET)
+    _in_threads.add(receiver)
+    try:
+        start_daemon('uactor-aio', run)
+        result: T = await receiver.wait(NO_TICKET)
+    finally:
+        _in_threads.discard(receiver)
     return result
+
+
+_in_threads: set[LoopFuture] = set()
+"""Who waits for a thread."""
 
 
 # --- streams -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from uactor.client.connection import Connection
 from uactor.client.forks import Child
 from uactor.client.idle import idle_streams
 from uactor.client.patience import HANDSHAKE_S
+from uactor.client.pipeline import disown_all
 from uactor.forked import at_fork
 from uactor.reaper import reaper
 from uactor.turns import turns
@@ -163,6 +164,7 @@ def _after_fork_in_child() -> None:
         _child.born_in_child()
     for connection in connections.all():
         connection.after_fork()
+    disown_all()
 
 
 at_fork(_before_fork, _after_fork_in_parent, _after_fork_in_child)

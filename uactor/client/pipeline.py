@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,11 +15,13 @@ from uactor.errors import (
     ActorDiedError,
     DeadlineError,
     Executed,
+    ForkedError,
     ResourceError,
     SerializationError,
     UActorException,
     VersionError,
 )
+from uactor.futures import disown
 from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
 from uactor.threads import attempt, report, start_daemon
 from uactor.timers import Timer, timers
@@ -126,6 +129,11 @@ class Pending:
                 self._released().receive(value)
         return 0 if more else self.size
 
+    def disown(self, number: int) -> None:
+        """End in a forked child: the call is the parent's."""
+        self._timer = None
+        disown(self._released(), ForkedError())
+
     def fail(self, number: int, error: BaseException) -> None:
         """End with an error."""
         self._released().fail(error)
@@ -213,6 +221,10 @@ class CallBurst:
         self._unanswered -= answered
         return 0 if self._unanswered else self.size
 
+    def disown(self, number: int) -> None:
+        """End a call in a forked child: it is the parent's."""
+        self.fail(number, ForkedError())
+
     def fail(self, number: int, error: BaseException) -> None:
         """End a call with an error."""
         self._receiver.fail(number - self.number, error)
@@ -289,6 +301,7 @@ class Pipeline:
         self.session: Session | None = None
         self._opening = threading.Event()  # set once it is open, or can't be
         self._ended: BaseException | None = None
+        _pipelines.add(self)
         start_daemon('uactor-pipeline', self._run)
 
     @property
@@ -352,6 +365,8 @@ class Pipeline:
 
     def recall(self, pending: Pending | CallBurst) -> bool:
         """Have a request not sent that has not left yet; tell whether that came in time."""
+        if os.getpid() != self._pid:
+            return False
         message = self._unsent.recall(pending.number)
         if message is None:
             return False
@@ -384,6 +399,16 @@ class Pipeline:
         known = self.definitions
         if known is not None:
             known.arrived(definitions)
+
+    def disown(self) -> None:
+        """End all calls, in a forked child: they are the parent's, and so are the locks here."""
+        self._lock, self._sending = threading.RLock(), threading.Lock()
+        self._opening = threading.Event()
+        self._opening.set()
+        self._ended = ForkedError()
+        pending, self._pending = self._pending, {}
+        for number, call in pending.items():
+            attempt('to end a call of the parent', call.disown, number)
 
     def wait_opened(self) -> None:
         """Wait for a moment until the session is open, or can't be."""
@@ -501,3 +526,14 @@ class Pipeline:
             told = VersionError(f'{self._address} has sent what is no answer: {error!r}')
         told.__cause__ = error
         return told
+
+
+_pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+"""All pipelines of this process, and in a forked child those of its parent."""
+
+
+def disown_all() -> None:
+    """End the calls that are the parent's, in a forked child."""
+    for pipeline in tuple(_pipelines):
+        pipeline.disown()
+    _pipelines.clear()

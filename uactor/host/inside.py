@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from uactor import local, values
 from uactor.calls import sooner
-from uactor.futures import CallFuture, OneOf
+from uactor.errors import ForkedError
+from uactor.forked import at_fork
+from uactor.futures import CallFuture, OneOf, disown
 from uactor.handles import Token
 from uactor.host.clients import Caller
 from uactor.host.holders import LOCAL
@@ -43,6 +45,8 @@ class InsideConnection:
         self._outside: local.Connection | None = None
         self._caller = Caller(LOCAL, checked=True, owns_thread=True)
         self._workers = Workers()
+        self._under_way: set[_Submitted] = set()
+        at_fork(in_child=self._disown)
         self.actor = Token('actor', host.target, host.table.actor_id)
 
     @property
@@ -99,12 +103,24 @@ class InsideConnection:
         self, call: Call, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
     ) -> _Submitted:
         """Run ``begin`` on another thread of this process."""
-        submitted = _Submitted(self, call, receiver, Caller(LOCAL, checked=True), begin)
+        caller = Caller(LOCAL, checked=True)
+        submitted = _Submitted(self, call, receiver, caller, begin, self._under_way.discard)
         context = contextvars.copy_context()
         if call.timeout is not None:
             timers.at(time.monotonic() + call.timeout, submitted.expire)
-        self._workers.put(lambda: context.run(submitted.run))
+        self._under_way.add(submitted)
+        try:
+            self._workers.put(lambda: context.run(submitted.run))
+        except BaseException:
+            self._under_way.discard(submitted)
+            raise
         return submitted
+
+    def _disown(self) -> None:
+        """End the calls that are the parent's, in a forked child."""
+        for submitted in tuple(self._under_way):
+            submitted.disown()
+        self._under_way.clear()
 
     def _within(
         self,
@@ -236,7 +252,9 @@ class _Submitted:
         receiver: Receiver,
         caller: Caller,
         begin: Callable[[Caller], tuple[Any, str]],
+        ended: Callable[[_Submitted], None],
     ) -> None:
+        self._ended = ended
         self._inside = inside
         self._begin = begin
         self._call = call
@@ -254,10 +272,20 @@ class _Submitted:
         self._credit.release()
         self._receiver.fail(self._caller.given_up())
 
+    def disown(self) -> None:
+        """End in a forked child: the call is the parent's."""
+        disown(self._receiver, ForkedError())
+
     def grant(self, items: int) -> None:
         self._credit.release(items)
 
     def run(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._ended(self)
+
+    def _run(self) -> None:
         try:
             self._caller.interrupt.check()
             result, typeid = self._begin(self._caller)
