@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xe11\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\x8a2\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -106,108 +106,109 @@ _SCHEMA = _runtime.Schema(
         b"me\x18\x02 \x01(\t\x12\x1f\n\x05value\x18\x03 \x01(\x0b2\x10.uactor.v1.Valu"
         b"e\x12\x15\n\raccept_pickle\x18\x04 \x01(\x08\x12'\n\x07context\x18\x05 \x01("
         b'\x0b2\x16.uactor.v1.CallContext"\x16\n\x14SetAttribut'
-        b'eResponse"\xec\x01\n\x13CreateHandleRequest\x12\x0e\n\x06typ'
+        b'eResponse"\x95\x02\n\x13CreateHandleRequest\x12\x0e\n\x06typ'
         b"eid\x18\x01 \x01(\t\x12\x1e\n\x04args\x18\x02 \x03(\x0b2\x10.uactor.v1.Valu"
         b"e\x12:\n\x06kwargs\x18\x03 \x03(\x0b2*.uactor.v1.CreateHand"
         b"leRequest.KwargsEntry\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19.g"
-        b"oogle.protobuf.Duration\x1a?\n\x0bKwargsEntry\x12\x0b"
-        b"\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1.V"
-        b'alue:\x028\x01"9\n\x14CreateHandleResponse\x12!\n\x06hand'
-        b'le\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle"t\n\x13RetainHan'
-        b"dleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lease_id\x18"
-        b"\x02 \x01(\t\x12\x10\n\x08as_lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2\x19"
-        b'.google.protobuf.Duration"(\n\x14RetainHandl'
-        b"eResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"'\n\x14ReleaseHa"
-        b'ndleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15ReleaseH'
-        b'andleResponse"\x14\n\x12ListHandlesRequest"=\n\x13L'
-        b"istHandlesResponse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.ua"
-        b'ctor.v1.HandleInfo"O\n\nHandleInfo\x12!\n\x06hand'
-        b"le\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle\x12\r\n\x05holds\x18\x02 \x01"
-        b'(\r\x12\x0f\n\x07clients\x18\x03 \x01(\r"I\n\x11OpenStreamRequest'
-        b"\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12\x0e"
-        b'\n\x06credit\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nreques'
-        b't_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\nr'
-        b'equest_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xaf\x05\n\x0eSession'
-        b"Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n"
-        b"\x05hello\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05proo"
-        b"f\x18\x04 \x01(\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01("
-        b"\x0b2\x16.uactor.v1.CallRequestH\x00\x127\n\rget_attri"
-        b"bute\x18\x06 \x01(\x0b2\x1e.uactor.v1.GetAttributeReque"
-        b"stH\x00\x127\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1."
-        b"SetAttributeRequestH\x00\x127\n\rcreate_handle\x18\x08"
-        b" \x01(\x0b2\x1e.uactor.v1.CreateHandleRequestH\x00\x127"
-        b"\n\rretain_handle\x18\t \x01(\x0b2\x1e.uactor.v1.Retain"
-        b"HandleRequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uacto"
-        b"r.v1.GoodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.ua"
-        b"ctor.v1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c "
-        b"\x01(\x0b2\x17.uactor.v1.StreamCreditH\x00\x12#\n\x06cancel"
-        b"\x18\r \x01(\x0b2\x11.uactor.v1.CancelH\x00\x12!\n\x05chunk\x18\x0f \x01"
-        b"(\x0b2\x10.uactor.v1.ChunkH\x00\x12-\n\x08call_all\x18\x10 \x01(\x0b"
-        b"2\x19.uactor.v1.CallAllRequestH\x00\x12'\n\x04more\x18\x0e "
-        b'\x03(\x0b2\x19.uactor.v1.SessionRequestB\x06\n\x04kind"e'
-        b"\n\x0eCallAllRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06meth"
-        b"od\x18\x02 \x01(\t\x12$\n\targuments\x18\x03 \x01(\x0b2\x11.uactor.v1."
-        b'Pickle\x12\r\n\x05count\x18\x04 \x01(\r"\x86\x03\n\x0fSessionRespons'
-        b"e\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor."
-        b'v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v1'
-        b".ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.Fa"
-        b"ilureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.Re"
-        b"tainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uac"
-        b"tor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1."
-        b"StreamEndH\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.uactor.v1.C"
-        b"hunkH\x00\x12$\n\x07results\x18\n \x01(\x0b2\x11.uactor.v1.Pick"
-        b"leH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionRe"
-        b'sponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10protocol_ver'
-        b"sion\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cl"
-        b"oudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01"
-        b"(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 \x01(\x08\x12\x0c\n\x04"
-        b"name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13\n\x0bdefinition"
-        b's\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18'
-        b"\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cloudpi"
-        b"ckle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05non"
-        b"ce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uactor.v1.Hand"
-        b"le\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_message_si"
-        b"ze\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0bdefinitions\x18"
-        b'\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodbye'
-        b'\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShutdownReques'
-        b't"\x12\n\x10ShutdownResponse*[\n\x08Executed\x12\x18\n\x14EXE'
-        b"CUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n\x0c"
-        b"EXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAYBE\x10\x032\xca\x06\n\x0cA"
-        b"ctorService\x12C\n\x08Describe\x12\x1a.uactor.v1.Desc"
-        b"ribeRequest\x1a\x1b.uactor.v1.DescribeResponse"
-        b"\x127\n\x04Call\x12\x16.uactor.v1.CallRequest\x1a\x17.uacto"
-        b"r.v1.CallResponse\x12K\n\nCallStream\x12\x1c.uactor"
-        b".v1.CallStreamRequest\x1a\x1d.uactor.v1.CallSt"
-        b"reamResponse0\x01\x12O\n\x0cGetAttribute\x12\x1e.uactor."
-        b"v1.GetAttributeRequest\x1a\x1f.uactor.v1.GetAt"
-        b"tributeResponse\x12O\n\x0cSetAttribute\x12\x1e.uactor"
-        b".v1.SetAttributeRequest\x1a\x1f.uactor.v1.SetA"
-        b"ttributeResponse\x12O\n\x0cCreateHandle\x12\x1e.uacto"
-        b"r.v1.CreateHandleRequest\x1a\x1f.uactor.v1.Cre"
-        b"ateHandleResponse\x12O\n\x0cRetainHandle\x12\x1e.uact"
-        b"or.v1.RetainHandleRequest\x1a\x1f.uactor.v1.Re"
-        b"tainHandleResponse\x12R\n\rReleaseHandle\x12\x1f.ua"
-        b"ctor.v1.ReleaseHandleRequest\x1a .uactor.v1"
-        b".ReleaseHandleResponse\x12L\n\x0bListHandles\x12\x1d."
-        b"uactor.v1.ListHandlesRequest\x1a\x1e.uactor.v1"
-        b".ListHandlesResponse\x12D\n\x07Session\x12\x19.uactor"
-        b".v1.SessionRequest\x1a\x1a.uactor.v1.SessionRe"
-        b"sponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uactor.v1.Shutd"
-        b"ownRequest\x1a\x1b.uactor.v1.ShutdownResponseb"
-        b"\x06proto3\n\x90\x04\n!corpus/unmapped/v1/unmapped."
-        b"proto\x12\x12corpus.unmapped.v1\x1a\x15uactor/v1/act"
-        b'or.proto"\x17\n\x15OddServiceFineRequest"@\n\x16Odd'
-        b"ServiceFineResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06r"
-        b'esult\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cClashRequest\x12\x1d\n\t'
-        b"value_int\x18\x01 \x01(\x03H\x00R\x08valueInt\x12\x1f\n\nvalue_boo"
-        b"l\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cvalue_handle\x18\x03 \x01"
-        b"(\x0b2\x11.uactor.v1.HandleH\x00R\x0bvalueHandleB\x07\n\x05"
-        b'value"\x0f\n\rClashResponse2\xb9\x01\n\nOddService\x12]\n'
-        b"\x04Fine\x12).corpus.unmapped.v1.OddServiceFin"
-        b"eRequest\x1a*.corpus.unmapped.v1.OddService"
-        b"FineResponse\x12L\n\x05Clash\x12 .corpus.unmapped."
-        b"v1.ClashRequest\x1a!.corpus.unmapped.v1.Cla"
-        b"shResponseb\x06proto3"
+        b"oogle.protobuf.Duration\x12'\n\x07context\x18\x05 \x01(\x0b"
+        b"2\x16.uactor.v1.CallContext\x1a?\n\x0bKwargsEntry\x12"
+        b"\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b2\x10.uactor.v1."
+        b'Value:\x028\x01"9\n\x14CreateHandleResponse\x12!\n\x06han'
+        b'dle\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle"t\n\x13RetainHa'
+        b"ndleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t\x12\x10\n\x08lease_id"
+        b"\x18\x02 \x01(\t\x12\x10\n\x08as_lease\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b2"
+        b'\x19.google.protobuf.Duration"(\n\x14RetainHand'
+        b"leResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"'\n\x14ReleaseH"
+        b'andleRequest\x12\x0f\n\x07handles\x18\x01 \x03(\t"\x17\n\x15Release'
+        b'HandleResponse"\x14\n\x12ListHandlesRequest"=\n\x13'
+        b"ListHandlesResponse\x12&\n\x07handles\x18\x01 \x03(\x0b2\x15.u"
+        b'actor.v1.HandleInfo"O\n\nHandleInfo\x12!\n\x06han'
+        b"dle\x18\x01 \x01(\x0b2\x11.uactor.v1.Handle\x12\r\n\x05holds\x18\x02 "
+        b'\x01(\r\x12\x0f\n\x07clients\x18\x03 \x01(\r"I\n\x11OpenStreamReques'
+        b"t\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12"
+        b'\x0e\n\x06credit\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nreque'
+        b'st_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\n'
+        b'request_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xaf\x05\n\x0eSessio'
+        b"nRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!"
+        b"\n\x05hello\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05pro"
+        b"of\x18\x04 \x01(\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01"
+        b"(\x0b2\x16.uactor.v1.CallRequestH\x00\x127\n\rget_attr"
+        b"ibute\x18\x06 \x01(\x0b2\x1e.uactor.v1.GetAttributeRequ"
+        b"estH\x00\x127\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1"
+        b".SetAttributeRequestH\x00\x127\n\rcreate_handle\x18"
+        b"\x08 \x01(\x0b2\x1e.uactor.v1.CreateHandleRequestH\x00\x12"
+        b"7\n\rretain_handle\x18\t \x01(\x0b2\x1e.uactor.v1.Retai"
+        b"nHandleRequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uact"
+        b"or.v1.GoodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.u"
+        b"actor.v1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c"
+        b" \x01(\x0b2\x17.uactor.v1.StreamCreditH\x00\x12#\n\x06cance"
+        b"l\x18\r \x01(\x0b2\x11.uactor.v1.CancelH\x00\x12!\n\x05chunk\x18\x0f "
+        b"\x01(\x0b2\x10.uactor.v1.ChunkH\x00\x12-\n\x08call_all\x18\x10 \x01("
+        b"\x0b2\x19.uactor.v1.CallAllRequestH\x00\x12'\n\x04more\x18\x0e"
+        b' \x03(\x0b2\x19.uactor.v1.SessionRequestB\x06\n\x04kind"'
+        b"e\n\x0eCallAllRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06met"
+        b"hod\x18\x02 \x01(\t\x12$\n\targuments\x18\x03 \x01(\x0b2\x11.uactor.v1"
+        b'.Pickle\x12\r\n\x05count\x18\x04 \x01(\r"\x86\x03\n\x0fSessionRespon'
+        b"se\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor"
+        b'.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v'
+        b"1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.F"
+        b"ailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.R"
+        b"etainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.ua"
+        b"ctor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1"
+        b".StreamEndH\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.uactor.v1."
+        b"ChunkH\x00\x12$\n\x07results\x18\n \x01(\x0b2\x11.uactor.v1.Pic"
+        b"kleH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionR"
+        b'esponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10protocol_ve'
+        b"rsion\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13c"
+        b"loudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 "
+        b"\x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 \x01(\x08\x12\x0c\n"
+        b"\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13\n\x0bdefinitio"
+        b'ns\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10protocol_version'
+        b"\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cloudp"
+        b"ickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05no"
+        b"nce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uactor.v1.Han"
+        b"dle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_message_s"
+        b"ize\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0bdefinitions"
+        b'\x18\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodby'
+        b'e\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShutdownReque'
+        b'st"\x12\n\x10ShutdownResponse*[\n\x08Executed\x12\x18\n\x14EX'
+        b"ECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n"
+        b"\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAYBE\x10\x032\xca\x06\n\x0c"
+        b"ActorService\x12C\n\x08Describe\x12\x1a.uactor.v1.Des"
+        b"cribeRequest\x1a\x1b.uactor.v1.DescribeRespons"
+        b"e\x127\n\x04Call\x12\x16.uactor.v1.CallRequest\x1a\x17.uact"
+        b"or.v1.CallResponse\x12K\n\nCallStream\x12\x1c.uacto"
+        b"r.v1.CallStreamRequest\x1a\x1d.uactor.v1.CallS"
+        b"treamResponse0\x01\x12O\n\x0cGetAttribute\x12\x1e.uactor"
+        b".v1.GetAttributeRequest\x1a\x1f.uactor.v1.GetA"
+        b"ttributeResponse\x12O\n\x0cSetAttribute\x12\x1e.uacto"
+        b"r.v1.SetAttributeRequest\x1a\x1f.uactor.v1.Set"
+        b"AttributeResponse\x12O\n\x0cCreateHandle\x12\x1e.uact"
+        b"or.v1.CreateHandleRequest\x1a\x1f.uactor.v1.Cr"
+        b"eateHandleResponse\x12O\n\x0cRetainHandle\x12\x1e.uac"
+        b"tor.v1.RetainHandleRequest\x1a\x1f.uactor.v1.R"
+        b"etainHandleResponse\x12R\n\rReleaseHandle\x12\x1f.u"
+        b"actor.v1.ReleaseHandleRequest\x1a .uactor.v"
+        b"1.ReleaseHandleResponse\x12L\n\x0bListHandles\x12\x1d"
+        b".uactor.v1.ListHandlesRequest\x1a\x1e.uactor.v"
+        b"1.ListHandlesResponse\x12D\n\x07Session\x12\x19.uacto"
+        b"r.v1.SessionRequest\x1a\x1a.uactor.v1.SessionR"
+        b"esponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uactor.v1.Shut"
+        b"downRequest\x1a\x1b.uactor.v1.ShutdownResponse"
+        b"b\x06proto3\n\x90\x04\n!corpus/unmapped/v1/unmapped"
+        b".proto\x12\x12corpus.unmapped.v1\x1a\x15uactor/v1/ac"
+        b'tor.proto"\x17\n\x15OddServiceFineRequest"@\n\x16Od'
+        b"dServiceFineResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06"
+        b'result\x88\x01\x01B\t\n\x07_result"\x8f\x01\n\x0cClashRequest\x12\x1d\n'
+        b"\tvalue_int\x18\x01 \x01(\x03H\x00R\x08valueInt\x12\x1f\n\nvalue_bo"
+        b"ol\x18\x02 \x01(\x08H\x00R\tvalueBool\x126\n\x0cvalue_handle\x18\x03 "
+        b"\x01(\x0b2\x11.uactor.v1.HandleH\x00R\x0bvalueHandleB\x07\n"
+        b'\x05value"\x0f\n\rClashResponse2\xb9\x01\n\nOddService\x12]'
+        b"\n\x04Fine\x12).corpus.unmapped.v1.OddServiceFi"
+        b"neRequest\x1a*.corpus.unmapped.v1.OddServic"
+        b"eFineResponse\x12L\n\x05Clash\x12 .corpus.unmapped"
+        b".v1.ClashRequest\x1a!.corpus.unmapped.v1.Cl"
+        b"ashResponseb\x06proto3"
     ),
     {},
     {
