@@ -164,10 +164,11 @@ def logging_calls() -> Iterator[tuple[str, str]]:
     for path in PACKAGE.rglob('*.py'):
         module = '.'.join(['uactor', *path.relative_to(PACKAGE).with_suffix('').parts])
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                of_log = isinstance(node.func.value, ast.Name) and node.func.value.id == 'log'
-                if of_log:
-                    yield module, levels.get(node.func.attr, node.func.attr.upper())
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id='log' | 'to'), attr=level)):
+                    yield module, levels.get(level, level.upper())
+                case ast.Call(func=ast.Name(id='report'), keywords=[ast.keyword(arg='to')]):
+                    yield module, 'ERROR'  # see uactor.threads
 
 
 def test_every_typeid_is_in_the_table() -> None:
