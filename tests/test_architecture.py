@@ -104,6 +104,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # The composition root of the actor process: gives the host what it must not import.
     'entry': ANY,
     'frozen': ANY,
+    '_pyinstaller': frozenset(),
     # The command is a user of the library, with what it shows; the package root only names things.
     'samples': ANY,
     'inspection': ANY,

@@ -32,6 +32,7 @@ import uactor
 from tests.peers import Peer
 from tests.programs import printed_by, run_python
 from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
+from uactor.launch import template as launch_template
 from uactor.launch.forking import is_possible
 from uactor.launch.template import UNKNOWN_STATUS, templates
 
@@ -477,6 +478,48 @@ def test_actors_go_on_when_their_template_is_killed(
             assert parent_of(successor) not in (template.pid, os.getpid())
         assert actor.run(pow, 2, 3) == 8
     assert f'the template (pid {template.pid}) does not answer' in caplog.messages
+
+
+def test_a_stopped_template_is_replaced_and_holds_nobody_up(
+    template: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A debugger stops it, for one."""
+    monkeypatch.setattr(launch_template, 'PATIENCE_S', 0.5)
+    ended = Runner()
+    with Runner() as actor:
+        os.kill(template.pid, signal.SIGSTOP)
+        with ThreadPoolExecutor(2) as pool:
+            started = pool.submit(Runner)
+            forked = pool.submit(fork_a_child)
+            assert forked.result(30) == 7
+            with started.result() as successor:
+                assert parent_of(successor) != template.pid
+        process = ended._manager.process
+        ended.shutdown()
+        assert process.exitcode == UNKNOWN_STATUS
+        assert actor.run(pow, 2, 3) == 8
+
+
+def fork_a_child() -> int:
+    """Return the exit status of a forked child."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 warns of threads
+        pid = os.fork()
+    if not pid:
+        os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_template_has_nothing_of_the_user_s_import_path(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'glob.py').write_text(f'open({str(tmp_path / "found")!r}, "w")')
+    (tmp_path / 'script.py').write_text(
+        'import uactor\nclass Child(uactor.Actor): pass\nChild().shutdown()\nprint(1)'
+    )
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
+    assert printed_by(run_python(str(tmp_path / 'script.py'))) == '1\n'
+    assert not (tmp_path / 'found').exists()
 
 
 def test_a_start_goes_on_when_the_template_is_killed_after_the_fork(

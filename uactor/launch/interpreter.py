@@ -121,8 +121,17 @@ def is_frozen() -> bool:
     return bool(getattr(sys, 'frozen', False)) or hasattr(main, '__compiled__')
 
 
+_is_supported = False
+"""Whether this program has shown that it can be run for uactor, by :func:`begin_frozen`."""
+
+
 def _command(descriptor: int, kind: str) -> list[str]:
     if is_frozen():
+        if not _is_supported:
+            raise ActorStartError(
+                'this is a frozen program, which has to be run once more to start an actor; call '
+                'uactor.freeze_support() first in its main module'
+            )
         return [sys.executable, _FROZEN_WORD, kind, str(descriptor)]
     return [sys.executable, *flags(), '-c', START_CODE.format(fd=descriptor, run=RUN[kind])]
 
@@ -141,7 +150,8 @@ def spawn(
     :param variables: its environment.
     :param stdout: where standard output goes, unless to that of this process.
     :param stderr: the same for standard error.
-    :raises ActorStartError: when it isn't known where the interpreter is.
+    :raises ActorStartError: when it isn't known where the interpreter is, and in a frozen program
+        without ``freeze_support()``.
     """
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
@@ -162,6 +172,8 @@ def begin_frozen() -> tuple[str, socket.socket] | None:
 
     :returns: what it is to be, and the socket that says more; None in any other program.
     """
+    global _is_supported
+    _is_supported = True
     if len(sys.argv) != 4 or sys.argv[1] != _FROZEN_WORD or sys.argv[2] not in RUN:
         return None
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

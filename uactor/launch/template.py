@@ -32,10 +32,10 @@ from uactor.wire import environment
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 """How long a template may take to answer. It takes a millisecond, unless a debugger has stopped it;
 then another one takes its place."""
-_IMPORT_PATIENCE_S = 60.0
+IMPORT_PATIENCE_S = 60.0
 """How long it may take to import everything, which takes a fifth of a second."""
 
 _STANDARD_STREAMS = 1, 2
@@ -119,6 +119,7 @@ class Template:
         self._lock = threading.RLock()
         self._running = 0
         self._retired = False
+        self._is_silent = False
         self._modules: dict[str, str] = {}
         self._fits: dict[tuple[tuple[str, int], ...], bool] = {}
         stderr = None if _is_passed_on(2) else subprocess.DEVNULL
@@ -143,10 +144,10 @@ class Template:
     def prepare(self) -> bool:
         """Have it import everything and return whether it can be forked then."""
         try:
-            self._control.settimeout(_IMPORT_PATIENCE_S)
+            self._control.settimeout(IMPORT_PATIENCE_S)
             frames.send(self._control, path_of_template(self._variables).encode())
             reply = frames.receive(self._control)
-            self._control.settimeout(_PATIENCE_S)
+            self._control.settimeout(PATIENCE_S)
         except OSError as error:
             if not is_own(error, *_TALK):
                 raise
@@ -219,30 +220,32 @@ class Template:
 
     def reap(self, pid: int) -> int:
         """Return the exit status of a forked process that has ended."""
-        try:
-            with self._asked() as connection:
+        reply = None
+        if not self._is_silent:  # else each of its actors would wait for it once more
+            with contextlib.suppress(TemplateDiedError), self._asked() as connection:
                 connection.sendall(forking.REAP, frames.QUIETLY)
                 frames.send(connection, forking.PID.pack(pid))
                 reply = frames.receive(connection)
-        except TemplateDiedError:
-            reply = None
         self._one_less()
         status: int | None = None if reply is None else marshal.loads(reply)
         return UNKNOWN_STATUS if status is None else status
 
     @contextlib.contextmanager
     def _asked(self) -> Iterator[socket.socket]:
-        """Talk with the template about one thing."""
+        """Talk with the template about one thing.
+
+        :raises TemplateDiedError: when it does not answer.
+        """
         with no_fork:  # a child would keep it open, and the end of the template unseen
             ours, theirs = socket.socketpair()
-            ours.settimeout(_PATIENCE_S)
+            ours.settimeout(PATIENCE_S)
             try:
                 with theirs:
                     frames.send_descriptors(self._control, b'.', [theirs.fileno()])
             except BaseException as error:
                 ours.close()
                 if isinstance(error, OSError) and is_own(error, *_TALK):
-                    raise TemplateDiedError(str(error)) from error
+                    raise self._given_up(error) from error
                 raise
         with ours:
             try:
@@ -250,7 +253,11 @@ class Template:
             except OSError as error:
                 if not is_own(error, Template._fork, Template.reap, *_TALK):
                     raise
-                raise TemplateDiedError(str(error)) from error
+                raise self._given_up(error) from error
+
+    def _given_up(self, error: OSError) -> TemplateDiedError:
+        self._is_silent = True
+        return TemplateDiedError(str(error))
 
     def _one_less(self) -> None:
         with self._lock:
