@@ -47,7 +47,7 @@ test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScr
 		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
 
 # Tests that take minutes, over each transport that they name themselves.
-soak: $(VENV)/.dev  ## Run the long tests: interrupts, kills, fuzzing, frozen programs
+soak: $(VENV)/.frozen  ## Run the long tests: interrupts, kills, fuzzing, frozen programs
 	$(BIN)/python -m pytest -m soak --timeout=3600 tests $(ARGS)
 
 bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, in one run; ARGS='--only call' chooses
@@ -95,6 +95,7 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --no-header \
 lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requirements
 	$(UV_COMPILE) pyproject.toml --extra codegen --extra dev --group build -o requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
+	$(UV_COMPILE) --group frozen -c requirements/dev.txt -o requirements/frozen.txt
 	$(UV_COMPILE) --group proto -o requirements/proto.txt
 	$(UV_COMPILE) pyproject.toml --group build --group bench -o requirements/bench.txt
 	$(UV_COMPILE) --group bench-uactor -o requirements/bench-uactor.txt
@@ -123,6 +124,10 @@ $(VENV)/.project: pyproject.toml $(VENV)/.run
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.project
+	$(BIN)/python -m $(INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.frozen: requirements/frozen.txt $(VENV)/.dev
 	$(BIN)/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 

@@ -1,0 +1,20 @@
+import uactor
+
+
+class Shelf(uactor.Actor):
+    def __init__(self) -> None:
+        self._books: list[str] = []
+
+    def add(self, book: str) -> None:
+        self._books.append(book)
+
+    def count(self) -> int:
+        return len(self._books)
+
+
+class Reader(uactor.Actor):
+    def see(self) -> int:
+        return shelf.count()  # asks the owner's actor
+
+
+shelf = Shelf()  # in the owner alone, whoever imports this module
