@@ -21,7 +21,7 @@ COMMON = frozenset(
     [
         *('errors', 'v1', 'wire', 'inherited', 'forked', 'buffers', 'descriptors', 'memory'),
         *('chunks', 'board', 'lane'),
-        *('turns', 'cores', 'limits', 'threads', 'timers', 'system_errors'),
+        *('turns', 'cores', 'limits', 'threads', 'timers', 'system_errors', 'locks', 'weakrefs'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
     ]
 )
@@ -33,27 +33,35 @@ ROOMS: dict[str, frozenset[str]] = {
     'errors': frozenset(),
     # The generated modules of the contract.
     'v1': frozenset(),
+    # Signal handlers: whose error it is, locks and waits that they can interrupt.
+    'system_errors': frozenset(),
+    'locks': frozenset(),
+    'weakrefs': frozenset(),
     # Tools: loading gRPC, forks and what they leave open, threads for those who may not wait.
-    'wire': frozenset(),
+    'wire': frozenset(['system_errors']),
     'inherited': frozenset(),
     'limits': frozenset(),
-    'threads': frozenset(['errors']),
+    'threads': frozenset(['errors', 'locks', 'system_errors']),
     'forked': frozenset(['threads']),
-    'system_errors': frozenset(),
-    'reaper': frozenset(['threads']),
-    'timers': frozenset(['forked', 'limits', 'threads']),
+    'reaper': frozenset(['locks', 'threads']),
+    'timers': frozenset(['forked', 'limits', 'locks', 'threads']),
     # What a method can know of the call that runs it.
     'calls': frozenset(['errors']),
     # What is received of somebody who announces more than comes.
     'buffers': frozenset(),
     # Descriptors that are kept for when there are no others.
-    'descriptors': frozenset(['forked']),
+    'descriptors': frozenset(['forked', 'system_errors']),
     # Memory that processes share; descriptors, not values.
-    'memory': frozenset(['errors', 'v1', 'forked', 'threads', 'system_errors', 'descriptors']),
+    'memory': frozenset(
+        [
+            *('errors', 'v1', 'forked', 'threads', 'locks', 'weakrefs', 'system_errors'),
+            'descriptors',
+        ]
+    ),
     'chunks': frozenset(['errors', 'v1', 'buffers']),
     # Messages between processes of one host, in memory and on Unix sockets.
     'board': frozenset(['memory']),
-    'turns': frozenset(),
+    'turns': frozenset(['locks']),
     'cores': frozenset(),
     'lane': frozenset(['board', 'turns', 'cores', 'system_errors', 'buffers', 'descriptors']),
     # Keys and names of objects: no values, no connections.
@@ -62,7 +70,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # The slot for this process's host, through which client and host meet unseen.
     'local': frozenset(['handles', 'forked']),
     # What receives results that nobody blocks for: proxies make it, connections fill it.
-    'futures': frozenset(['errors', 'local', 'forked', 'threads']),
+    'futures': frozenset(['errors', 'local', 'forked', 'locks', 'threads']),
     # What travels. Both sides share it, and so it knows neither.
     'definitions': frozenset(['errors', 'v1']),
     'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors']),
@@ -78,19 +86,22 @@ ROOMS: dict[str, frozenset[str]] = {
     'launch': frozenset(
         [
             *('errors', 'wire', 'limits', 'threads', 'timers', 'forked', 'reaper', 'handles'),
-            *('system_errors', 'values'),
+            *('locks', 'system_errors', 'values'),
         ]
     ),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         [
             *('errors', 'v1', 'limits', 'auth', 'handles', 'local', 'values', 'failures'),
-            *('client', 'launch'),
+            *('client', 'launch', 'system_errors'),
         ]
     ),
     # Proxies reach their objects through their manager's connection, or the slot.
     'proxies': frozenset(
-        ['errors', 'v1', 'limits', 'handles', 'local', 'values', 'failures', 'futures', 'manager']
+        [
+            *('errors', 'v1', 'limits', 'handles', 'local', 'values', 'failures', 'futures'),
+            *('manager', 'reaper', 'system_errors'),
+        ]
     ),
     # What stands for actors that a module starts while it is imported for a start.
     'standins': frozenset(['errors', 'handles', 'values', 'launch', 'manager', 'proxies']),

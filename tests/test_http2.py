@@ -245,9 +245,10 @@ def test_no_more_is_sent_than_the_other_end_takes(window: int, frame: int) -> No
 class Preceded(contextlib.AbstractContextManager[None]):
     """A lock, before which something is done the first so many times."""
 
-    def __init__(self, lock: threading.Lock, *acts: Callable[[], object]) -> None:
+    def __init__(self, lock: threading.RLock, *acts: Callable[[], object]) -> None:
         self._lock = lock
         self._acts = [*acts]
+        self._is_owned = lock._is_owned  # type: ignore[attr-defined]
 
     def __enter__(self) -> None:
         if self._acts:
@@ -605,8 +606,8 @@ def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
         streams = GrpcStreams(f'localhost:{server.getsockname()[1]}')
         connected = streams._connected
 
-        def reset() -> socket.socket:
-            sock = connected()
+        def reset(*given: Any) -> socket.SocketType:
+            sock = connected(*given)
             peer, _ = server.accept()
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
             peer.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -169,3 +173,74 @@ def test_only_the_manager_of_the_owner_has_a_process(network_actor: Any) -> None
     remote = KeyedNetworkActor.connect(network_actor.connection_address, SECRET)
     assert remote._manager.process is None
     assert network_actor._manager.process is None  # it was returned by __enter__
+
+
+class Wire:
+    """What is between a client and an actor on another machine, and can be cut."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._ends: list[socket.socket] = []
+        self._server = socket.create_server(('127.0.0.1', 0))
+        self.address = self._server.getsockname()
+        self.passed = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has been closed
+            while True:
+                near, _ = self._server.accept()
+                far = socket.create_connection(self._target)
+                self._ends += near, far
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # cut
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+                if b'wait' in data:
+                    self.passed.set()
+
+    def cut(self, how: str) -> None:
+        """Have both ends believe that the other one has gone."""
+        self._server.close()
+        for end in self._ends:
+            if how == 'reset':
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                end.shutdown(socket.SHUT_RD)
+            else:
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+class WaitingActor(NetworkActor):
+    _options_ = {'authkey': SECRET}
+
+    def __init__(self) -> None:
+        self._freed = threading.Event()
+
+    def wait(self) -> bool:
+        return self._freed.wait(20)
+
+    def free(self) -> None:
+        self._freed.set()
+
+
+@pytest.mark.parametrize('how', ['closed', 'reset'])
+@pytest.mark.parametrize('form', ['call', 'future'])
+def test_where_the_network_is_cut_nothing_is_said_of_the_actor(how: str, form: str) -> None:
+    with WaitingActor() as actor:
+        wire = Wire(actor.connection_address)
+        remote = WaitingActor.connect(wire.address, SECRET)
+        cutting = threading.Thread(target=lambda: wire.passed.wait(20) and wire.cut(how))
+        cutting.start()
+        with pytest.raises(uactor.ConnectionLostError) as lost:
+            remote.wait() if form == 'call' else remote.wait.future().result()
+        cutting.join()
+        assert isinstance(lost.value, uactor.ActorDiedError)
+        assert lost.value.executed == 'maybe'
+        assert 'was lost' in str(lost.value)
+        assert 'has ended (' not in str(lost.value)
+        actor.free()
+        assert actor.wait()

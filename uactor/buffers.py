@@ -9,7 +9,7 @@ are moved by the system without being copied. Receiving takes as long as it did 
 from __future__ import annotations
 
 import functools
-import socket
+from socket import SocketType
 
 _FIRST_BYTES = 1 << 20
 """What is there at once. Most messages find place in it."""
@@ -49,7 +49,7 @@ class Buffer:
         self.data[self._got : end] = data
         self._got = end
 
-    def receive_from(self, sock: socket.socket, most: int = -1) -> int:
+    def receive_from(self, sock: SocketType, most: int = -1) -> int:
         """Receive more bytes and return how many, 0 at the end.
 
         :param most: how many at most; -1 for what is missing.

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 
 from uactor.forked import at_fork
+from uactor.system_errors import is_own
 
 _COUNT = 2
 """One to be received, and one for what maps it: before Python 3.13, that keeps its own."""
@@ -40,9 +41,12 @@ class Reserve:
             self._open_missing()
 
     def _open_missing(self) -> None:
-        with contextlib.suppress(OSError):  # there are none: the next time, perhaps
+        try:
             while len(self._kept) < _COUNT:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:  # there are none: the next time, perhaps
+            if not is_own(error):
+                raise
 
     @contextlib.contextmanager
     def room(self, like: int) -> Iterator[bool]:
@@ -69,6 +73,8 @@ def is_short(like: int) -> bool:
     try:
         descriptor = os.dup(like)
     except OSError as error:
+        if not is_own(error):
+            raise
         return error.errno in SHORTAGE
     os.close(descriptor)
     return False

@@ -24,6 +24,7 @@ __all__ = [
     'AddressError',
     'AuthKeyError',
     'AuthkeyError',
+    'ConnectionLostError',
     'DeadlineError',
     'DeadlockError',
     'ForkedError',
@@ -110,6 +111,15 @@ class ActorDiedError(UActorException, BrokenPipeError, EOFError):
     def __init__(self, message: str = 'the actor has ended', executed: Executed = 'maybe') -> None:
         super().__init__(message)
         self.executed: Executed = executed
+
+
+class ConnectionLostError(ActorDiedError):
+    """The connection to an actor on another machine was lost without a word from the actor.
+
+    The network may have been cut, or the actor may have ended: nothing is known of it. An
+    :class:`ActorDiedError`, so that programs that handle its end handle this, too. The next call
+    connects anew.
+    """
 
 
 class DeadlineError(UActorException, TimeoutError):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from uactor.errors import ForkedError
 from uactor.forked import at_fork
 from uactor.local import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
+from uactor.locks import Latch, free
 from uactor.threads import report, start_daemon
 
 T = TypeVar('T')
@@ -105,6 +106,44 @@ class CallFuture(concurrent.futures.Future[T]):
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
         self.fail(error)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the result, or raise the error.
+
+        :param timeout: how long it is waited for at most, in seconds.
+        :raises TimeoutError: when it has not come by then.
+        """
+        try:
+            self._await(timeout)
+            return super().result(0)
+        except BaseException:
+            free(self._condition)
+            raise
+        finally:
+            del self  # a cycle with the traceback otherwise
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error; None when there is a result. See :meth:`result`."""
+        try:
+            self._await(timeout)
+            return super().exception(0)
+        except BaseException:
+            free(self._condition)
+            raise
+        finally:
+            del self
+
+    def _await(self, timeout: float | None) -> None:
+        """Wait until it is done.
+
+        On a latch of this thread's own. A signal handler that interrupts the wait for a condition
+        may leave that locked, and then the thread that brings results hangs.
+        """
+        if not self.done():
+            done = Latch()
+            self.add_done_callback(lambda _: done.set())
+            if not done.wait(timeout):
+                raise concurrent.futures.TimeoutError
 
     def wait(self) -> T:
         """Return the result; give the call up when this thread is interrupted meanwhile."""
@@ -285,6 +324,11 @@ class Items:
         self._items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
         self._notify: Callable[[], None] | None = None
 
+    def give_up(self) -> None:
+        """Give up what has not come."""
+        ticket, self.ticket = self.ticket, NO_TICKET
+        ticket.cancel()
+
     # --- of the sender
 
     def item(self, value: Any) -> None:
@@ -337,8 +381,8 @@ class Items:
         return self._handed_out(*self._items.get())
 
 
-class _Error:
-    """An exception, where values are expected."""
+class FailedCall:
+    """The exception of a call, where values are expected."""
 
     __slots__ = ('error',)
 
@@ -378,19 +422,14 @@ class Outcomes:
 
     def fail(self, index: int, error: BaseException) -> None:
         """Take the error of a call. See :class:`uactor.local.BurstReceiver`."""
-        self.receive_all(index, [_Error(error)])
+        self.receive_all(index, [FailedCall(error)])
 
     # --- of the consumer
 
     def take(self, index: int) -> Any:
-        """Return the result of a call, which is there, or raise its error."""
+        """Return the result of a call, which is there, or a :class:`FailedCall`."""
         outcome, self._outcomes[index] = self._outcomes[index], None
-        if type(outcome) is not _Error:
-            return outcome
-        try:
-            raise outcome.error
-        finally:
-            del outcome  # a cycle with the traceback otherwise
+        return outcome
 
     def has(self, index: int) -> bool:
         """Tell whether a call is done."""

@@ -21,13 +21,16 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from socket import SocketType
 from threading import get_ident
 from time import perf_counter
+from typing import Any
 
 from uactor import cores
 from uactor.board import ASLEEP, DONE, NOT, ROOM, WRAP, Board, LeftBoard
 from uactor.buffers import Buffer
 from uactor.descriptors import reserve
+from uactor.system_errors import is_own
 from uactor.turns import turns
 
 _LENGTH = struct.Struct('!I')
@@ -112,7 +115,7 @@ class Lane:
     """
 
     def __init__(
-        self, sock: socket.socket, limit: int = -1, calls: bool = False, moves: bool = False
+        self, sock: SocketType, limit: int = -1, calls: bool = False, moves: bool = False
     ) -> None:
         self.socket = sock
         self._calls = calls
@@ -180,7 +183,9 @@ class Lane:
                 self.socket.sendall(length, socket.MSG_NOSIGNAL)
                 self.socket.sendall(message, socket.MSG_NOSIGNAL)
         except OSError as error:
-            raise UnsentError(error.strerror) from error
+            if not is_own(error):
+                raise
+            raise UnsentError(_described(error)) from error
 
     def send_with(self, message: bytes, passed: Sequence[tuple[int, int]]) -> None:
         """Send a message along with descriptors, each with a number.
@@ -190,19 +195,23 @@ class Lane:
         head = _LENGTH.pack(_PASSING | len(message)) + _LENGTH.pack(len(passed))
         padding = bytes(max(0, _READ - len(message)))
         self._sent = (self._sent + 1) % WRAP
+        sock: Any = self.socket
         try:
-            self.socket.sendall(head + message + padding, socket.MSG_NOSIGNAL)
+            sock.sendall(head + message + padding, socket.MSG_NOSIGNAL)
             for number, descriptor in passed:
                 self._pass(number, descriptor)
         except OSError as error:
-            raise UnsentError(error.strerror) from error
+            if not is_own(error, Lane._pass, socket.send_fds):
+                raise
+            raise UnsentError(_described(error)) from error
 
     def _pass(self, number: int, descriptor: int) -> None:
         numbered = _LENGTH.pack(number)
+        sock: Any = self.socket
         try:
-            socket.send_fds(self.socket, [numbered], [descriptor], socket.MSG_NOSIGNAL)
+            socket.send_fds(sock, [numbered], [descriptor], socket.MSG_NOSIGNAL)
         except OSError as error:
-            if error.errno != errno.ETOOMANYREFS:
+            if error.errno != errno.ETOOMANYREFS or not is_own(error, socket.send_fds):
                 raise
             self.socket.sendall(numbered, socket.MSG_NOSIGNAL)  # the receiver finds it lost
 
@@ -247,27 +256,24 @@ class Lane:
             turns.done(get_ident())
 
     def _receive(self) -> bytes | bytearray:
-        try:
-            while True:
-                message = self._before_rest() if self._rest else self._wait()
-                if message is not None:
-                    if 0 <= self.limit < len(message):
-                        raise _oversized(len(message), self.limit)
-                    return message
-                data = self._rest
-                while len(data) < _LENGTH.size:
-                    data += self._some()
-                (size,) = _LENGTH.unpack_from(data)
-                end = _LENGTH.size + size
-                if 0 <= self.limit < size or len(data) < end:
-                    self._received = (self._received + 1) % WRAP
-                    return self._long(data, size)
-                self._rest = data[end:]
-                if size or self._board is None:
-                    self._received = (self._received + 1) % WRAP
-                    return data[_LENGTH.size : end]
-        except OSError as error:
-            raise LaneError(error.strerror) from error
+        while True:
+            message = self._before_rest() if self._rest else self._wait()
+            if message is not None:
+                if 0 <= self.limit < len(message):
+                    raise _oversized(len(message), self.limit)
+                return message
+            data = self._rest
+            while len(data) < _LENGTH.size:
+                data += self._some()
+            (size,) = _LENGTH.unpack_from(data)
+            end = _LENGTH.size + size
+            if 0 <= self.limit < size or len(data) < end:
+                self._received = (self._received + 1) % WRAP
+                return self._long(data, size)
+            self._rest = data[end:]
+            if size or self._board is None:
+                self._received = (self._received + 1) % WRAP
+                return data[_LENGTH.size : end]
 
     def _long(self, data: bytes, size: int) -> bytearray:
         """Receive the rest of a frame that has begun with ``data``."""
@@ -295,7 +301,13 @@ class Lane:
         with reserve.room(self.socket.fileno()) as is_scarce:
             # There is room for one in the control data: the system closes any others.
             flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-            data, found, _, _ = socket.recv_fds(self.socket, _LENGTH.size, 1, flags)
+            sock: Any = self.socket
+            try:
+                data, found, _, _ = socket.recv_fds(sock, _LENGTH.size, 1, flags)
+            except OSError as error:
+                if not is_own(error, socket.recv_fds):
+                    raise
+                raise LaneError(_described(error)) from error
             if len(data) < _LENGTH.size:
                 for descriptor in found:
                     os.close(descriptor)
@@ -308,12 +320,25 @@ class Lane:
         buffer = Buffer(size)
         buffer.add(begun)
         while not buffer.is_full:
-            if not buffer.receive_from(self.socket):
+            if not self._some_into(buffer):
                 raise LaneError('the connection was closed')
         return buffer.data
 
+    def _some_into(self, buffer: Buffer) -> int:
+        try:
+            return buffer.receive_from(self.socket)
+        except OSError as error:
+            if not is_own(error, Buffer.receive_from):
+                raise
+            raise LaneError(_described(error)) from error
+
     def _some(self) -> bytes:
-        data = self.socket.recv(_READ)
+        try:
+            data = self.socket.recv(_READ)
+        except OSError as error:
+            if not is_own(error):
+                raise
+            raise LaneError(_described(error)) from error
         if not data:
             raise LaneError('the connection was closed')
         return data
@@ -467,8 +492,9 @@ class Lane:
             turns.leave(get_ident())
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the other end was faster
-            return
+        except OSError as error:  # the other end was faster
+            if not is_own(error):
+                raise
 
     def close(self) -> None:
         """Give everything back, when no thread receives."""
@@ -485,6 +511,10 @@ class Lane:
 def _close(number: int, descriptor: int | None, is_scarce: bool) -> None:
     if descriptor is not None:
         os.close(descriptor)
+
+
+def _described(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _oversized(size: int, limit: int) -> OversizedError:

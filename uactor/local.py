@@ -7,6 +7,7 @@ of this very process is reached without a wire. Neither imports the other.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -240,8 +241,8 @@ class Connection(Protocol):
         """Have the hold that came along with a pickle."""
         ...
 
-    def release(self, handle: str) -> None:
-        """Give a hold up. Safe in finalizers: never blocks, never calls."""
+    def hold(self, proxy: object, handle: str) -> None:
+        """Give a hold up as soon as ``proxy`` is gone. That never blocks, never calls."""
         ...
 
     def lease(self, handle: str) -> None:
@@ -251,6 +252,19 @@ class Connection(Protocol):
     def claim(self, handle: str) -> str:
         """Return what a pickled proxy must present to be held by its receiver."""
         ...
+
+
+class Hold(weakref.ref[Any]):
+    """What a proxy holds.
+
+    :ivar handle: names it.
+    """
+
+    __slots__ = ('handle',)
+    __hash__ = object.__hash__  # two proxies of one object have two holds
+    __eq__ = object.__eq__
+
+    handle: str
 
 
 class Host(Protocol):

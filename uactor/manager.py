@@ -22,6 +22,7 @@ from uactor.launch.process import ActorProcess
 from uactor.launch.surroundings import capture
 from uactor.limits import checked_seconds, time_limit
 from uactor.local import Shared
+from uactor.system_errors import is_interruption
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER
 
@@ -304,8 +305,8 @@ class ActorManager:
         with process.limited(self._shutdown_timeout) as expired:
             try:
                 return hook()
-            except ActorDiedError:
-                if not expired.is_set():
+            except ActorDiedError as error:
+                if not expired.is_set() or is_interruption(error):
                     raise
                 return None
 

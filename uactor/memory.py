@@ -15,8 +15,10 @@ then the sender forgets the segment, which lasts as long as somebody looks at it
 from __future__ import annotations
 
 import fcntl
+import functools
 import logging
 import mmap
+import operator
 import os
 import socket
 import sys
@@ -24,13 +26,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from uactor.descriptors import reserve
 from uactor.errors import SerializationError
 from uactor.forked import at_fork
+from uactor.locks import free, is_owned, locked
+from uactor.system_errors import is_own
 from uactor.threads import ServiceThread
 from uactor.v1 import actor_pb2 as pb
+from uactor.weakrefs import WeakBag
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +72,29 @@ def _map(descriptor: int, size: int, flags: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size, flags)
 
 
+class _SegmentEnd(weakref.ref[Any]):
+    """Has C code close the descriptor of a segment that nobody has any more; see :class:`_Loan`."""
+
+    __slots__ = ('close',)
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    close: Callable[[], None]
+
+
+_CLOSE = operator.methodcaller('close')
+_segment_ends: set[_SegmentEnd] = set()
+
+
+def _own(segment: Segment) -> None:
+    for end in tuple(_segment_ends):
+        if end() is None:
+            _segment_ends.discard(end)
+    end = _SegmentEnd(segment, _CLOSE)
+    end.close = functools.partial(os.close, segment.descriptor)
+    _segment_ends.add(end)
+
+
 class Segment:
     """Shared memory of this process, mapped.
 
@@ -79,14 +107,11 @@ class Segment:
         self.capacity = capacity
         self.since = 0.0
         self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        _own(self)
         os.ftruncate(self.descriptor, capacity)
         # Whoever maps it relies on its size: reading beyond the end would kill the process.
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         self.mapping = _map(self.descriptor, capacity, mmap.MAP_SHARED)
-
-    def __del__(self) -> None:
-        if hasattr(self, 'descriptor'):
-            os.close(self.descriptor)
 
     def fill(self, parts: Sequence[memoryview]) -> None:
         """Copy ``parts`` into it."""
@@ -118,15 +143,36 @@ def _rounded(size: int) -> int:
     return -(-size // step) * step
 
 
+P = ParamSpec('P')
+T = TypeVar('T')
+
+
+def _frees_pool(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a function that uses the pool's lock, which no exception leaves locked."""
+
+    @functools.wraps(function)
+    def freeing(*args: P.args, **kwargs: P.kwargs) -> T:
+        outer = is_owned(pool.lock)
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            if not outer:
+                free(pool.lock)
+            raise
+
+    return freeing
+
+
 class Pool:
     """The segments of this process: those that are idle, and who lends the others."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._idle: list[Segment] = []
-        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+        self._channels: WeakBag[Channel] = WeakBag()
         self._thread = ServiceThread('uactor-memory', self._watch)
 
+    @_frees_pool
     def join(self, channel: Channel) -> None:
         """Know who may lend."""
         with self.lock:
@@ -197,13 +243,64 @@ pool = Pool()
 """The segments of this process."""
 
 
+class _Loan(weakref.ref[mmap.mmap]):
+    """A segment that this process looks at. Its lender is told when the last view has gone.
+
+    C code alone sets the mark at that moment: a signal handler could raise in a finalizer in
+    Python, and nobody would hear of it.
+    """
+
+    __slots__ = ('mark', 'mark_as')
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    mark_as: Callable[[int], None]
+    mark: Callable[[], None]
+
+
+_MARK = operator.methodcaller('mark')
+_SET: Callable[..., None] = operator.setitem
+
+
 class _Borrowed:
-    """What this process has borrowed: how many segments, and how often it has been forked."""
+    """The segments that this process has borrowed."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # taken when it forks; finalizers take none
-        self.mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-        self.forks = 0
+        self._lock = threading.RLock()  # taken when it forks
+        self._loans: set[_Loan] = set()
+
+    @locked
+    def add(self, map_it: Callable[[], mmap.mmap], marks: mmap.mmap, slot: int) -> mmap.mmap:
+        """Map a segment, to be marked when the last view has gone."""
+        mapping = map_it()
+        loan = _Loan(mapping, _MARK)
+        loan.mark_as = functools.partial(_SET, marks, slot)
+        loan.mark = functools.partial(loan.mark_as, _DONE)
+        self._loans.add(loan)
+        return mapping
+
+    def count(self) -> int:
+        """Return how many there are."""
+        self._forget_ended()
+        return len(self._loans)
+
+    @locked
+    def _forget_ended(self) -> None:
+        self._loans -= {loan for loan in self._loans if loan() is None}
+
+    def before_fork(self) -> None:
+        """Have all be marked as inherited: the child has the same views."""
+        self._lock.acquire()
+        for loan in self._loans:
+            loan.mark = functools.partial(loan.mark_as, _INHERITED)
+
+    def after_fork_in_parent(self) -> None:
+        """Let threads borrow again."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the marks to the parent."""
+        self.__init__()  # type: ignore[misc]  # another thread may have had the lock
 
 
 _borrowed = _Borrowed()
@@ -211,13 +308,7 @@ _borrowed = _Borrowed()
 
 def borrowed() -> int:
     """Return how many segments this process looks at."""
-    return len(_borrowed.mappings)
-
-
-def _mark(marks: mmap.mmap, slot: int, pid: int, forks: int) -> None:
-    """Tell the lender that the last view has gone. A finalizer: takes no lock, sends nothing."""
-    if pid == os.getpid():
-        marks[slot] = _DONE if forks == _borrowed.forks else _INHERITED
+    return _borrowed.count()
 
 
 class UnmappableError(SerializationError):
@@ -233,6 +324,8 @@ def foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
     try:
         return _map(descriptor, size, flags)
     except OSError as error:
+        if not is_own(error, _map):
+            raise
         raise UnmappableError(f'the memory of a message can not be mapped: {error}') from error
 
 
@@ -243,6 +336,8 @@ def _check_foreign(descriptor: int, size: int) -> None:
         if sealed and os.fstat(descriptor).st_size >= size:
             return
     except OSError as error:
+        if not is_own(error):
+            raise
         raise SerializationError(f'the memory of a message is no memory: {error}') from error
     raise SerializationError('the memory of a message is not what it is said to be')
 
@@ -266,14 +361,9 @@ def _copy(descriptor: int, size: int) -> bytearray:
 
 def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
     """Map a segment, to be marked when the last view has gone."""
-    with _borrowed.lock:
-        mapping = foreign(descriptor, _extent(memory.sizes), mmap.MAP_PRIVATE)
-        _borrowed.mappings.add(mapping)
-        finalizer = weakref.finalize(
-            mapping, _mark, marks, memory.slot, os.getpid(), _borrowed.forks
-        )
-    finalizer.atexit = False
-    return mapping
+    extent = _extent(memory.sizes)
+    map_it = functools.partial(foreign, descriptor, extent, mmap.MAP_PRIVATE)
+    return _borrowed.add(map_it, marks, memory.slot)
 
 
 Take = Callable[[int, 'int | None', bool], None]
@@ -340,6 +430,7 @@ class Channel:
 
     # --- the lender ------------------------------------------------------------------------
 
+    @_frees_pool
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
         """Copy ``parts`` into a segment for the next message, and return what describes it.
 
@@ -352,6 +443,8 @@ class Channel:
                 self._marks = Segment(mmap.PAGESIZE)
             segment = pool.take(_extent(sizes))
         except OSError as error:
+            if not is_own(error, Segment.__init__, Pool.take, _map):
+                raise
             log.debug('no memory to share: %s', error)
             return None
         if segment is None:
@@ -365,6 +458,7 @@ class Channel:
             pool.watch()
         return pb.Memory(slot=slot, sizes=sizes)
 
+    @_frees_pool
     def recall(self, memories: Sequence[pb.Memory]) -> None:
         """Take back what has been lent with a message that will not be sent."""
         with pool.lock:
@@ -372,6 +466,7 @@ class Channel:
                 if self.outgoing.pop(memory.slot, None) is not None:
                     pool.give(self._lent.pop(memory.slot))
 
+    @_frees_pool
     def passed(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:
         """Return the numbers and descriptors to pass with a message that is about to be sent."""
         with pool.lock:
@@ -477,7 +572,7 @@ class Channel:
             )
         whole = self._whole(memory, found)
         parts = [whole[start:end] for start, end in _places(memory.sizes)]
-        if len(_borrowed.mappings) > _MOST_BORROWED:
+        if _borrowed.count() > _MOST_BORROWED:
             return [bytearray(part) for part in parts]
         return parts
 
@@ -530,19 +625,10 @@ class Channel:
                 os.close(found)
 
 
-def _before_fork() -> None:
-    _borrowed.lock.acquire()
-    _borrowed.forks += 1
-
-
-def _after_fork_in_parent() -> None:
-    _borrowed.lock.release()
-
-
 def _after_fork_in_child() -> None:
-    _borrowed.lock = threading.RLock()
+    _borrowed.after_fork_in_child()
     pool.after_fork()
 
 
 if POSSIBLE:
-    at_fork(_before_fork, _after_fork_in_parent, _after_fork_in_child)
+    at_fork(_borrowed.before_fork, _borrowed.after_fork_in_parent, _after_fork_in_child)

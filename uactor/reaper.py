@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from uactor.locks import locked
 from uactor.threads import ServiceThread, attempt
 
 _BATCH = 0.01
@@ -20,14 +21,18 @@ the same actor meanwhile takes them along."""
 
 
 class Reaper:
-    """Runs queued jobs on a thread of its own, which lives while there is something open."""
+    """Runs queued jobs on a thread of its own, which lives while there is something open.
+
+    :ivar later: queues a job, by C code alone: a callback of a weak reference, for one.
+    """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Start afresh, in a process that was forked."""
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self.later = self._jobs.put
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._open = 0
         self._thread = ServiceThread('uactor-reaper', self._step)
@@ -36,20 +41,23 @@ class Reaper:
         """Queue a job. Safe in finalizers."""
         self._jobs.put(job)
 
+    @locked
     def opened(self) -> None:
         """Keep the thread alive until :meth:`closed` has been called as often.
 
         :raises ResourceError: when there is no thread to be had; nothing is open then.
         """
-        with self._lock:
-            self._thread.ensure()
-            self._open += 1
+        self._thread.ensure()
+        self._open += 1
 
     def closed(self) -> None:
         """Let the thread end when nothing is left open."""
-        with self._lock:
-            self._open -= 1
+        self._count_closed()
         self._jobs.put(lambda: None)
+
+    @locked
+    def _count_closed(self) -> None:
+        self._open -= 1
 
     def _step(self) -> bool:
         """Wait for jobs, and do them; return whether something is open still."""

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from uactor.errors import ResourceError
+from uactor.locks import start_thread
+from uactor.system_errors import is_interruption
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +67,10 @@ def start_daemon(
     work = [(run, args)]
     thread = threading.Thread(target=_run, args=(name, work, failed), name=name, daemon=True)
     try:
-        thread.start()
+        start_thread(thread)
     except RuntimeError as error:
+        if is_interruption(error):
+            raise
         raise ResourceError(f'this process can start no more threads ({error})') from error
     return thread
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from uactor.forked import at_fork
 from uactor.limits import LONGEST_S
+from uactor.locks import locked
 from uactor.threads import ServiceThread, attempt
 
 _IDLE = 5.0
@@ -54,7 +55,8 @@ class Timers:
 
     def reset(self) -> None:
         """Start afresh, in a process that was forked."""
-        self._changed = threading.Condition()  # with an RLock: a finalizer may interrupt who has it
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._changed = threading.Condition(self._lock)
         self._numbers = itertools.count()
         self._heap: list[tuple[float, int, Timer]] = []
         self._dead = 0
@@ -69,21 +71,24 @@ class Timers:
         if math.isnan(when):
             raise ValueError('a timer is set for a time, not for nan')
         timer = Timer(self, when, call)
-        with self._changed:
-            self._thread.ensure()
-            heapq.heappush(self._heap, (when, next(self._numbers), timer))
-            if self._heap[0][2] is timer:
-                self._changed.notify()
+        self._add(timer)
         return timer
 
+    @locked
+    def _add(self, timer: Timer) -> None:
+        self._thread.ensure()
+        heapq.heappush(self._heap, (timer.when, next(self._numbers), timer))
+        if self._heap[0][2] is timer:
+            self._changed.notify()
+
+    @locked
     def _cancelled(self, timer: Timer) -> None:
         """Forget cancelled timers, once they are most."""
-        with self._changed:
-            self._dead += 1
-            if self._dead > _FEW and self._dead * 2 > len(self._heap):
-                self._heap = [entry for entry in self._heap if entry[2]._call is not None]
-                heapq.heapify(self._heap)
-                self._dead = 0
+        self._dead += 1
+        if self._dead > _FEW and self._dead * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2]._call is not None]
+            heapq.heapify(self._heap)
+            self._dead = 0
 
     def _step(self) -> bool:
         timer = self._next()

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from time import perf_counter
 
+from uactor.locks import locked
+
 _SLICE = 5e-3
 """How long a thread goes on making calls in a row, in seconds, as Python's own threads run."""
 _PAUSE = 50e-6
@@ -84,20 +86,20 @@ class Turns:
         self.calls = True
         return True
 
+    @locked
     def _stands_in_line(self, waiter: _Waiter, now: float) -> bool:
         """Tell whether a thread has to wait now, or else give it the turn."""
-        with self._lock:
-            if self.holder == waiter.thread:
-                self._next(now)
-            if not self.holder or not self.calls:
-                self._give(waiter, now)
-                return False
-            if waiter.in_a_row:
-                self.waiting.append(waiter)
-            else:
-                self.waiting.appendleft(waiter)
-                self._until = now
-            return True
+        if self.holder == waiter.thread:
+            self._next(now)
+        if not self.holder or not self.calls:
+            self._give(waiter, now)
+            return False
+        if waiter.in_a_row:
+            self.waiting.append(waiter)
+        else:
+            self.waiting.appendleft(waiter)
+            self._until = now
+        return True
 
     def _wait(self, waiter: _Waiter, longest: float) -> None:
         try:
@@ -106,24 +108,27 @@ class Turns:
                 if not self._waits_on(waiter, longest):
                     return
         except BaseException:  # KeyboardInterrupt
-            with self._lock:
-                if waiter in self.waiting:
-                    self.waiting.remove(waiter)
+            self._withdraw(waiter)
             self.leave(waiter.thread)
             raise
 
+    @locked
+    def _withdraw(self, waiter: _Waiter) -> None:
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+
+    @locked
     def _waits_on(self, waiter: _Waiter, longest: float) -> bool:
         """Tell whether a thread that has waited for some time goes on with that."""
         now = perf_counter()
-        with self._lock:
-            if waiter not in self.waiting:
-                return False
-            if self.calls and now < longest:
-                return True
-            self.waiting.remove(waiter)
-            if not self.calls:
-                self._give(waiter, now)
+        if waiter not in self.waiting:
             return False
+        if self.calls and now < longest:
+            return True
+        self.waiting.remove(waiter)
+        if not self.calls:
+            self._give(waiter, now)
+        return False
 
     def _give(self, waiter: _Waiter, now: float) -> None:
         before, self._latest = self._latest, waiter
@@ -150,18 +155,21 @@ class Turns:
     def leave(self, thread: int) -> None:
         """Know that this thread sleeps."""
         if self.holder == thread:
-            with self._lock:
-                if self.holder == thread:
-                    self._next(perf_counter())
+            self._leave(thread)
 
+    @locked
+    def _leave(self, thread: int) -> None:
+        if self.holder == thread:
+            self._next(perf_counter())
+
+    @locked
     def end(self, thread: int) -> None:
         """Know that this thread makes no more calls."""
         self.leave(thread)
-        with self._lock:
-            latest = self._latest
-            if latest is not None and latest.thread == thread:
-                self._latest = None
-                latest.rest()
+        latest = self._latest
+        if latest is not None and latest.thread == thread:
+            self._latest = None
+            latest.rest()
 
 
 turns = Turns()

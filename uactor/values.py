@@ -128,6 +128,11 @@ def current_passage() -> Passage | None:
     return _passages.current
 
 
+def restore_passage(outer: Passage | None) -> None:
+    """Let go of a passage that a signal handler left between two bytecodes of its ``with``."""
+    _passages.current = outer
+
+
 class passage:  # a generator would take four times as long, for each call
     """Say that what this thread pickles meanwhile is sent in one message by uactor."""
 
@@ -341,8 +346,13 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
 
 def definition(value: Any) -> bytes | None:
     """Pickle a class or function by value; None when it has to be pickled anew each time."""
-    with passage() as made:
-        data = _by_value(value, None)
+    outer = _passages.current
+    try:
+        with passage() as made:
+            data = _by_value(value, None)
+    except BaseException:
+        restore_passage(outer)
+        raise
     return None if made.has_proxies else data
 
 
@@ -844,21 +854,27 @@ def encode_arguments(
     :param channel: takes what is large.
     :param definitions: what the session remembers.
     """
-    if serializer == 'native':
+    outer = _passages.current
+    try:
+        if serializer == 'native':
+            with passage():
+                message = request()
+                message.args.extend(encode_native(value, share) for value in args)
+                for name, value in kwargs.items():
+                    message.kwargs[name].CopyFrom(encode_native(value, share))
+            return None
+        data = plain_arguments(args, kwargs)
+        if data is not None:
+            return data
+        if not _BULKY.isdisjoint(map(type, args)):
+            args = tuple(map(_bulk, args))
         with passage():
-            message = request()
-            message.args.extend(encode_native(value, share) for value in args)
-            for name, value in kwargs.items():
-                message.kwargs[name].CopyFrom(encode_native(value, share))
-        return None
-    data = plain_arguments(args, kwargs)
-    if data is not None:
-        return data
-    if not _BULKY.isdisjoint(map(type, args)):
-        args = tuple(map(_bulk, args))
-    with passage():
-        arguments = tuple(args), dict(kwargs)
-        return _small_pickle(lambda: request().arguments, arguments, by_value, channel, definitions)
+            arguments = tuple(args), dict(kwargs)
+            pickle_of = functools.partial(_small_pickle, lambda: request().arguments)
+            return pickle_of(arguments, by_value, channel, definitions)
+    except BaseException:
+        restore_passage(outer)
+        raise
 
 
 def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:

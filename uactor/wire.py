@@ -11,12 +11,13 @@ import collections
 import functools
 import importlib
 import os
-import queue
 import sys
 import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Generic, TypeVar
+
+from uactor.system_errors import is_own
 
 _VERBOSITY = 'GRPC_VERBOSITY'
 
@@ -46,7 +47,8 @@ class Outbox(Generic[Message]):
     def __init__(self) -> None:
         self._messages: collections.deque[bytes | Message | int] = collections.deque()
         self._by_number: dict[int, bytes | Message] = {}
-        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._asleep = threading.Lock()  # released to wake who waits
+        self._asleep.acquire()
         self._is_awaited = False
         self._ended = False
 
@@ -79,8 +81,11 @@ class Outbox(Generic[Message]):
     def wake(self) -> None:
         """Wake who waits for messages. Safe in finalizers."""
         if self._is_awaited:
-            self._is_awaited = False
-            self._tokens.put(None)
+            try:
+                self._asleep.release()  # and nothing else: a signal handler may raise here
+            except RuntimeError as error:  # it has been woken
+                if not is_own(error):
+                    raise
 
     def end(self) -> None:
         """Have nobody wait any more."""
@@ -93,7 +98,8 @@ class Outbox(Generic[Message]):
             # Whoever puts a message now either sees that it is awaited, or is seen here.
             self._is_awaited = True
             if not self._messages and not self._ended:
-                self._tokens.get()
+                self._asleep.acquire()
+            self._is_awaited = False
         return bool(self._messages)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +43,7 @@ from uactor.local import (
 )
 from uactor.memory import Carrier
 from uactor.reaper import reaper
+from uactor.system_errors import is_interruption
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _opened_by_lane(
     try:
         link, session = opened(Lanes(lane))
     except ActorUnreachableError as error:
-        if isinstance(error.__cause__, ConnectionRefusedError):
+        if isinstance(error.__cause__, ConnectionRefusedError) and not is_interruption(error):
             return None
         raise
     if leads_to(session.actor.address, address):
@@ -120,12 +120,7 @@ class Connection:
         self._link, session = found or opened(GrpcStreams(address))
         link = self._link
         self.actor = Token('actor', address, session.actor.id)
-        self._finalizer = self._close_when_gone(link)
-
-    def _close_when_gone(self, link: Link) -> weakref.finalize[..., Any]:
-        finalizer = weakref.finalize(self, reaper.put, link.close)
-        finalizer.atexit = False  # _close_all sees to it
-        return finalizer
+        link.close_after(self)
 
     @property
     def reusable(self) -> bool:
@@ -275,8 +270,10 @@ class Connection:
             pipeline = self._link.pipeline()
             made = CallBurst(pipeline, receiver, self._come, call, len(arguments))
             pipeline.submit(functools.partial(made.request, data), made, held=True)
-        except (ActorDiedError, RuntimeError):  # no thread to be had: each call is told so
-            return None
+        except (ActorDiedError, RuntimeError) as error:
+            if is_interruption(error):
+                raise
+            return None  # no thread to be had: each call is told so
         return made
 
     def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
@@ -289,6 +286,8 @@ class Connection:
             pipeline.submit(encoded, pending, held)
             return pending
         except Exception as error:  # what can't be sent ends the call as what can't be done
+            if is_interruption(error):
+                raise
             receiver.fail(error)
             return NO_TICKET
 
@@ -419,11 +418,7 @@ class Connection:
             self._within(call, pb.SessionRequest(set_attribute=put))
             return
         session = self._link.session()
-        with values.passage():
-            if session.serializer == 'native':
-                encoded = values.encode_native(value, self._handle_of)
-            else:
-                encoded = _encoded(session, value)
+        (encoded,) = _encode_all(session, [value], self._handle_of)
         request = pb.SetAttributeRequest(
             handle=handle,
             name=name,
@@ -449,17 +444,10 @@ class Connection:
             return self._within(call, made)
         session = self._link.session()
         request = pb.CreateHandleRequest(typeid=typeid)
-        with values.passage():
-            pickles = session.serializer != 'native'
-
-            def encoded(value: Any) -> pb.Value:
-                if pickles:
-                    return _encoded(session, value)
-                return values.encode_native(value, self._handle_of)
-
-            request.args.extend(encoded(value) for value in args)
-            for name, value in kwargs.items():
-                request.kwargs[name].CopyFrom(encoded(value))
+        encoded = _encode_all(session, [*args, *kwargs.values()], self._handle_of)
+        request.args.extend(encoded[: len(args)])
+        for name, value in zip(kwargs, encoded[len(args) :], strict=True):
+            request.kwargs[name].CopyFrom(value)
         return self._result(session, pb.SessionRequest(create_handle=request), resolve)
 
     def _within(self, call: Call, request: pb.SessionRequest) -> Any:
@@ -534,7 +522,8 @@ class Connection:
             definitions = session.definitions if session is not None else None
             return values.loads_with(definitions, pickled.data)
         except SerializationError as error:
-            error.executed = 'yes'
+            if not is_interruption(error):
+                error.executed = 'yes'
             if session is not None and isinstance(error, UnknownDefinitionError):
                 session.abandon()  # the next one begins anew
             raise
@@ -562,7 +551,8 @@ class Connection:
             with self._link.granting(granted):
                 return values.decode(result, resolved, unpickle, memory, definitions)
         except SerializationError as error:
-            error.executed = 'yes'
+            if not is_interruption(error):
+                error.executed = 'yes'
             raise
 
     def _handle_of(self, value: Any) -> pb.Handle:
@@ -615,9 +605,9 @@ class Connection:
         if not self._link.take_granted(handle):  # it came by another connection
             self.retain(handle)
 
-    def release(self, handle: str) -> None:
-        """Give a hold up; see :class:`uactor.local.Connection`."""
-        self._link.release(handle)
+    def hold(self, proxy: object, handle: str) -> None:
+        """Give a hold up when ``proxy`` is gone; see :class:`uactor.local.Connection`."""
+        self._link.hold(proxy, handle)
 
     def claim(self, handle: str) -> str:
         """Take a lease, unless this process keeps the object alive until it is received."""
@@ -677,19 +667,32 @@ class Connection:
 
     def after_fork(self) -> None:
         """Leave the parent's streams alone and get own ones, in the child."""
-        self._finalizer.detach()
         parents = self._link
+        parents.leave()
         transport = parents.transport.inherited()
         self._link = link = Link(self.address, self._keys, parents.serializer, transport)
         link.actor = parents.actor
         link.terms = parents.terms
         link.held = parents.held
         link.inherited = self._fork_lease
-        self._finalizer = self._close_when_gone(link)
+        link.take_proxies_of(parents)
+        link.close_after(self)
 
 
-def _encoded(session: Session, value: Any) -> pb.Value:
-    return values.encode(value, session.by_value, session.memory, session.definitions)
+def _encode_all(session: Session, sent: Sequence[Any], share: values.Share) -> list[pb.Value]:
+    """Encode values that travel in one message."""
+    outer = values.current_passage()
+    try:
+        with values.passage():
+            if session.serializer == 'native':
+                return [values.encode_native(value, share) for value in sent]
+            return [
+                values.encode(value, session.by_value, session.memory, session.definitions)
+                for value in sent
+            ]
+    except BaseException:
+        values.restore_passage(outer)
+        raise
 
 
 def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:

@@ -14,6 +14,7 @@ from uactor.client.idle import idle_streams
 from uactor.client.patience import HANDSHAKE_S
 from uactor.client.pipeline import disown_all
 from uactor.forked import at_fork
+from uactor.locks import locked
 from uactor.reaper import reaper
 from uactor.turns import turns
 
@@ -99,18 +100,18 @@ class Connections:
         keyring.add(address, authkey, aliases)
         return self._add(connection, transport)
 
+    @locked
     def _add(self, connection: Connection, transport: str) -> Connection:
-        with self._lock:
-            known = self._known.get(connection.address)
-            if (
-                known is not None
-                and known.suits(transport)
-                and known.reusable
-                and known.actor.id == connection.actor.id
-            ):
-                return known  # another thread was faster; ours closes itself
-            self._known[connection.address] = connection
-            self._all.add(connection)
+        known = self._known.get(connection.address)
+        if (
+            known is not None
+            and known.suits(transport)
+            and known.reusable
+            and known.actor.id == connection.actor.id
+        ):
+            return known  # another thread was faster; ours closes itself
+        self._known[connection.address] = connection
+        self._all.add(connection)
         return connection
 
     def ending(self, address: str) -> None:

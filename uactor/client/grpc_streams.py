@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable
+from socket import SocketType
 from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError
@@ -17,13 +16,16 @@ from uactor import values
 from uactor.chunks import Chunks
 from uactor.client.http2 import CallEnd, End, GrpcCall
 from uactor.client.idle import idle_streams
-from uactor.client.stream import StreamEnd, StreamSocket, connect_unix, no_message
+from uactor.client.stream import StreamEnd, close_with, connect_unix, make_socket, no_message
 from uactor.errors import AuthkeyError, SerializationError, VersionError
 from uactor.handles import behind, host_port, socket_path
 from uactor.inherited import disconnect, plain
 from uactor.lane import HANDSHAKE_LIMIT, path_of
+from uactor.locks import Latch
+from uactor.system_errors import is_own
 from uactor.usual import NUMBERED
 from uactor.v1 import actor_pb2 as pb
+from uactor.weakrefs import WeakBag
 
 _KNOCKING = 2.0
 """How long an actor may take to have its gRPC server answer, in seconds; a busy one is connected to
@@ -51,6 +53,10 @@ _OVER_TCP = {
 about a peer that has vanished without a word."""
 
 
+_CONNECTING = make_socket, connect_unix, socket.getaddrinfo
+"""What stands between a connection and the system calls that open it."""
+
+
 class GrpcStreams:
     """Opens streams to the gRPC server at an address."""
 
@@ -58,7 +64,7 @@ class GrpcStreams:
         self._address = address
         self._path = socket_path(address)
         self._peers: set[Any] = set() if self._path is None else {self._path, behind(self._path)}
-        self._streams: weakref.WeakSet[GrpcStream] = weakref.WeakSet()
+        self._streams: WeakBag[GrpcStream] = WeakBag()
         self._has_knocked = False
 
     def open(
@@ -73,16 +79,17 @@ class GrpcStreams:
         def left() -> float:
             return max(_SHORTEST, end - time.monotonic())
 
+        made: list[SocketType] = []
         try:
-            sock = self._connected(left)
-            self._peers.add(plain(sock.getpeername()))  # unless it has gone by now
-        except OSError as error:
-            raise StreamEnd(error.strerror or str(error)) from error
-        try:
+            sock = self._connected(made, left)
+            self._note_peer(sock)
             authority = 'localhost' if self._path is not None else self._address
-            stream = GrpcStream(GrpcCall(sock, _SESSION, authority, left()), on_end)
+            call = GrpcCall(sock, _SESSION, authority, left())
+            stream = GrpcStream(call, on_end, is_remote=self._path is None)
+            close_with(stream, sock)
         except BaseException as error:
-            sock.close()
+            for sock in made:
+                sock.close()
             if isinstance(error, CallEnd):
                 raise _stream_end(error.end) from error
             raise
@@ -91,24 +98,51 @@ class GrpcStreams:
             idle_streams.add(stream)
         return stream
 
-    def _connected(self, left: Callable[[], float]) -> socket.socket:
-        if self._path is None:
-            found = socket.create_connection(host_port(self._address), left())
-            sock = StreamSocket(found.family, found.type, found.proto, found.detach())
+    def _connected(self, made: list[SocketType], left: Callable[[], float]) -> SocketType:
+        if self._path is not None and not self._has_knocked:
+            self._has_knocked = True
+            _knock(self._path, min(_KNOCKING, left()))
+        try:
+            if self._path is None:
+                sock = self._connected_over_tcp(made, left)
+            else:
+                sock = make_socket(socket.AF_UNIX, made)
+                connect_unix(sock, self._path, left())
+        except OSError as error:
+            if not is_own(error, GrpcStreams._connected_over_tcp, *_CONNECTING):
+                raise
+            raise StreamEnd(error.strerror or str(error)) from error
+        return sock
+
+    def _note_peer(self, sock: SocketType) -> None:
+        try:
+            self._peers.add(plain(sock.getpeername()))
+        except OSError as error:  # it has gone by now
+            if not is_own(error):
+                raise
+            raise StreamEnd(error.strerror or str(error)) from error
+
+    def _connected_over_tcp(self, made: list[SocketType], left: Callable[[], float]) -> SocketType:
+        """Connect to the first address of a host that answers.
+
+        :raises OSError: why the last one doesn't.
+        """
+        *others, last = socket.getaddrinfo(*host_port(self._address), type=socket.SOCK_STREAM)
+        for family, _, _, _, address in (*others, last):
+            sock = make_socket(family, made)
+            try:
+                sock.settimeout(left())
+                sock.connect(address)
+            except OSError as error:
+                if address == last[-1] or not is_own(error):
+                    raise
+                made.pop().close()
+                continue
             for name, (level, value) in _OVER_TCP.items():
                 if hasattr(socket, name):
                     sock.setsockopt(level, getattr(socket, name), value)
             return sock
-        if not self._has_knocked:
-            self._has_knocked = True
-            _knock(self._path, min(_KNOCKING, left()))
-        sock = StreamSocket(socket.AF_UNIX)
-        try:
-            connect_unix(sock, self._path, left())
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        raise OSError(f'{self._address} has no address')
 
     def inherited(self) -> GrpcStreams:
         """See :class:`uactor.client.stream.Transport`."""
@@ -126,20 +160,29 @@ def _knock(path: str, seconds: float) -> None:
     """
     if not os.path.exists(path_of(path)):
         return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as visitor:  # found out later
+    made: list[SocketType] = []
+    try:
+        visitor = make_socket(socket.AF_UNIX, made)
         visitor.settimeout(seconds)
         visitor.connect(path)
         visitor.recv(1)  # a server begins every connection
+    except OSError as error:  # found out later
+        if not is_own(error, make_socket):
+            raise
+    finally:
+        for visitor in made:
+            visitor.close()
 
 
 class GrpcStream:
     """A call, as :class:`uactor.client.stream.Stream`."""
 
-    def __init__(self, call: GrpcCall, on_end: Callable[[], None]) -> None:
+    def __init__(self, call: GrpcCall, on_end: Callable[[], None], is_remote: bool = False) -> None:
         self._call = call
+        self._is_remote = is_remote
         self._on_end = on_end
         self._ending = threading.Lock()
-        self._done = threading.Event()
+        self._done = Latch()
         self.ended = False
         self.memory = Chunks()
         self._call.limit = HANDSHAKE_LIMIT
@@ -209,7 +252,7 @@ class GrpcStream:
 
     def _break_off(self, call_end: CallEnd) -> NoReturn:
         self._end()
-        raise _stream_end(call_end.end) from call_end
+        raise _stream_end(call_end.end, self._is_remote) from call_end
 
     def finish(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
@@ -264,6 +307,12 @@ class GrpcStream:
         return True
 
 
-def _stream_end(end: End) -> StreamEnd:
+def _stream_end(end: End, is_remote: bool = False) -> StreamEnd:
+    """Return the end of a stream for that of a call.
+
+    A local connection ends without a word when the process at its other end does. One over a
+    network may also end for what is between.
+    """
     kind = None if end.status is None else _KINDS.get(end.status)
-    return StreamEnd(end.details or 'the stream ended', kind, end.unread)
+    lost = is_remote and end.status is None
+    return StreamEnd(end.details or 'the stream ended', kind, end.unread, lost)

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import queue
 import select
 import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from socket import SocketType
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from uactor.buffers import Buffer
 from uactor.client.headers import HeaderError, decode, encode
 from uactor.lane import GONE
+from uactor.locks import free, is_owned
+from uactor.system_errors import is_own
 
 _PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 
@@ -107,18 +111,18 @@ class GrpcCall:
     :ivar end: why the call has ended; None before, as far as this side has noticed.
     """
 
-    def __init__(self, sock: socket.socket, path: str, authority: str, timeout: float) -> None:
+    def __init__(self, sock: SocketType, path: str, authority: str, timeout: float) -> None:
         self._socket = sock
         self.end: End | None = None
         self.limit = -1
-        self._sending = threading.Lock()
-        self._receiving = threading.Lock()
+        self._sending = threading.RLock()
+        self._receiving = threading.RLock()  # no thread acquires them twice: see locks.free()
         self._sent = 0  # bytes in all, as windows count them
         self._windows = [_FIRST_WINDOW, _FIRST_WINDOW]  # how many may be, by stream
         self._first_window = _FIRST_WINDOW
         self._largest_frame = _FIRST_FRAME
         self._is_stuck = False  # whether a thread waits until more may be sent
-        self._unstuck = threading.Event()
+        self._unstuck: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._rest = b''  # what has been received of a frame
         self._data_left = 0  # of a frame of data, that has begun
         self._data_ends = False  # whether that is the last one
@@ -173,13 +177,19 @@ class GrpcCall:
         if self.end is not None:
             raise CallEnd(self.end._replace(unread=True))
         size = len(message) + _PREFIX.size
-        with self._sending:
-            if size <= min(self._largest_frame, self._room):
-                self._sent += size
-                head = _head(size, _DATA, 0, _STREAM)
-                self._put(head + _PREFIX.pack(0, len(message)) + message)
-                return
-        self._send_long(message)
+        outer = is_owned(self._sending)
+        try:
+            with self._sending:
+                if size <= min(self._largest_frame, self._room):
+                    self._sent += size
+                    head = _head(size, _DATA, 0, _STREAM)
+                    self._put(head + _PREFIX.pack(0, len(message)) + message)
+                    return
+            self._send_long(message)
+        except BaseException:
+            if not outer:
+                free(self._sending)
+            raise
 
     def _send_long(self, message: bytes) -> None:
         prefix, data = _PREFIX.pack(0, len(message)), memoryview(message)
@@ -210,21 +220,22 @@ class GrpcCall:
                 raise CallEnd(self.end._replace(unread=True))
             # Whoever is receiving now, and opens a window or stops, sees that somebody waits.
             self._is_stuck = True
-            self._unstuck.clear()
             if self._receiving.acquire(blocking=False):
                 try:
                     if self._room <= 0 and self.end is None:
                         self._take_in()
                 finally:
-                    self._receiving.release()
+                    free(self._receiving)
             else:
-                self._unstuck.wait()
+                self._unstuck.get()
         self._is_stuck = False
 
     def _put(self, data: bytes) -> None:
         try:
             self._socket.sendall(data, _QUIETLY)
         except OSError as error:
+            if not is_own(error):
+                raise
             raise CallEnd(End(None, error.strerror or str(error), unread=True)) from error
 
     def _write(self, data: bytes) -> None:
@@ -246,8 +257,9 @@ class GrpcCall:
         """End the connection, also for a thread that is receiving. Any thread may."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the other end was faster
-            return
+        except OSError as error:  # the other end was faster
+            if not is_own(error):
+                raise
 
     # --- receiving ---------------------------------------------------------------------------
 
@@ -263,6 +275,9 @@ class GrpcCall:
                         raise CallEnd(self.end)
                     self._take_in()
                 return self._messages.popleft()
+        except BaseException:
+            free(self._receiving)
+            raise
         finally:
             self._note_free()
 
@@ -277,7 +292,7 @@ class GrpcCall:
             if self.end is None and self._has_come(timeout):
                 self._take_in()
         finally:
-            self._receiving.release()
+            free(self._receiving)
             self._note_free()
         return True
 
@@ -310,7 +325,7 @@ class GrpcCall:
     def _note_free(self) -> None:
         """Know that another thread may receive now."""
         if self._is_stuck:
-            self._unstuck.set()
+            self._unstuck.put(None)
 
     def _take_in(self) -> None:
         """Receive once, and act upon what is complete."""
@@ -323,6 +338,8 @@ class GrpcCall:
                 raise CallEnd(End(None, self._said or 'the connection was closed'))
             self._rest = self._act_upon(self._rest + data)
         except OSError as error:
+            if not is_own(error, GrpcCall._take_long, Buffer.receive_from):
+                raise
             self.end = End(None, error.strerror or str(error))
         except HeaderError as error:
             self.end = End(_INTERNAL, str(error))

@@ -15,6 +15,8 @@ import threading
 import time
 from typing import Protocol
 
+from uactor.locks import locked
+from uactor.system_errors import is_interruption
 from uactor.threads import ServiceThread, report
 
 log = logging.getLogger(__name__)
@@ -61,14 +63,14 @@ class IdleStreams:
             self._close(self._bell)
         self.__init__()  # type: ignore[misc]  # nothing else refers to what it has
 
+    @locked
     def add(self, stream: Attended) -> None:
         """Attend to a stream, when it is idle, until it has ended."""
-        with self._lock:
-            self._moving[stream] = -1
-            if self._bell is None:
-                self._start()
-            else:
-                os.write(self._bell[1], b'.')
+        self._moving[stream] = -1
+        if self._bell is None:
+            self._start()
+        else:
+            os.write(self._bell[1], b'.')
 
     def _start(self) -> None:
         bell = os.pipe()
@@ -77,6 +79,8 @@ class IdleStreams:
             self._due = time.monotonic() + _PERIOD
             ServiceThread('uactor-idle', step).ensure()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+            if is_interruption(error):
+                raise
             log.debug('nobody attends to idle streams: %s', error)
             self._close(bell)
         else:

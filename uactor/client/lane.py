@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
@@ -10,14 +9,14 @@ import select
 import socket
 import stat
 import threading
-import weakref
 from collections.abc import Callable
+from socket import SocketType
 from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
 from uactor import board, errors, lane, memory, values
-from uactor.client.stream import StreamEnd, StreamSocket, connect_unix, no_message
+from uactor.client.stream import StreamEnd, close_with, connect_unix, make_socket, no_message
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -26,7 +25,9 @@ from uactor.errors import (
 )
 from uactor.handles import socket_path
 from uactor.inherited import disconnect
+from uactor.system_errors import is_own
 from uactor.v1 import actor_pb2 as pb
+from uactor.weakrefs import WeakBag
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,13 @@ def offered(address: str) -> str | None:
     if path is None:
         return None
     path = lane.path_of(path)
-    with contextlib.suppress(OSError):
+    try:
         found = os.lstat(path)  # a link could lead to the lane of another actor
-        if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid():
-            return path
-    return None
+    except OSError as error:
+        if not is_own(error):
+            raise
+        return None
+    return path if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() else None
 
 
 def leads_to(said: str, address: str) -> bool:
@@ -52,9 +55,14 @@ def leads_to(said: str, address: str) -> bool:
     if said == address:
         return True
     paths = socket_path(said), socket_path(address)
-    with contextlib.suppress(OSError, TypeError):  # this process can't see it, or it has none
-        return os.path.samefile(*paths)  # type: ignore[arg-type]  # None is a TypeError
-    return False
+    if None in paths:
+        return False
+    try:
+        return os.path.samefile(*paths)  # type: ignore[arg-type]
+    except OSError as error:  # this process can't see it
+        if not is_own(error, os.path.samefile):
+            raise
+        return False
 
 
 class Lanes:
@@ -62,7 +70,7 @@ class Lanes:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._streams: weakref.WeakSet[LaneStream] = weakref.WeakSet()
+        self._streams: WeakBag[LaneStream] = WeakBag()
 
     def open(
         self,
@@ -71,17 +79,26 @@ class Lanes:
         seconds: float | None = None,
     ) -> LaneStream:
         """See :class:`uactor.client.stream.Transport`."""
-        sock = StreamSocket(socket.AF_UNIX)
+        made: list[SocketType] = []
         try:
-            connect_unix(sock, self._path, seconds)
-            stream = LaneStream(sock, on_end, calls=not pipelined)
-        except BaseException as error:
-            sock.close()
-            if isinstance(error, OSError):
-                raise StreamEnd(error.strerror or str(error)) from error
+            stream = LaneStream(self._connected(made, seconds), on_end, calls=not pipelined)
+            close_with(stream, made[-1])
+        except BaseException:
+            for sock in made:
+                sock.close()
             raise
         self._streams.add(stream)
         return stream
+
+    def _connected(self, made: list[SocketType], seconds: float | None) -> SocketType:
+        try:
+            sock = make_socket(socket.AF_UNIX, made)
+            connect_unix(sock, self._path, seconds)
+        except OSError as error:
+            if not is_own(error, make_socket, connect_unix):
+                raise
+            raise StreamEnd(error.strerror or str(error)) from error
+        return sock
 
     def inherited(self) -> Lanes:
         """See :class:`uactor.client.stream.Transport`."""
@@ -94,7 +111,7 @@ class Lanes:
 class LaneStream:
     """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
 
-    def __init__(self, sock: socket.socket, on_end: Callable[[], None], calls: bool) -> None:
+    def __init__(self, sock: SocketType, on_end: Callable[[], None], calls: bool) -> None:
         self._lane = lane.Lane(sock, lane.HANDSHAKE_LIMIT, calls=calls)
         self._calls = calls
         self._on_end = on_end
@@ -164,9 +181,13 @@ class LaneStream:
             self._lane.share(segment.mapping, 0)
 
     def _find_out(self, error: lane.LaneError) -> NoReturn:
-        """Raise why the host has closed the lane, if it has said so."""
+        """Raise why the host has closed the lane, if it has said so.
+
+        What it said is here already: once this end has hung up, too, nothing is waited for.
+        """
+        self._lane.hang_up()
         try:
-            self.read(self._heard(self._lane.answer))
+            self.read(self._heard(self._lane.receive))
         except StreamEnd as end:
             end.unread = True
             raise
@@ -179,6 +200,8 @@ class LaneStream:
             try:
                 return memory.Segment(board.SIZE, 'uactor-board')
             except OSError as error:
+                if not is_own(error, memory.Segment.__init__, memory._map):
+                    raise
                 log.debug('there will be no board: %s', error)
         return None
 

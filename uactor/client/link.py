@@ -18,13 +18,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from threading import get_ident
+from typing import Any, NamedTuple
 
 from uactor import failures, values
 from uactor.client.patience import HANDSHAKE_S, Unanswered
 from uactor.client.pipeline import Pipeline
 from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
-from uactor.client.stream import StreamEnd, Transport
+from uactor.client.stream import StreamEnd, Transport, detach_sockets
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -33,7 +34,10 @@ from uactor.errors import (
     HandleError,
     UActorException,
 )
+from uactor.local import Hold
+from uactor.locks import locked
 from uactor.reaper import reaper
+from uactor.system_errors import is_interruption
 from uactor.threads import start_daemon
 from uactor.turns import turns
 from uactor.v1 import actor_pb2 as pb
@@ -54,30 +58,79 @@ def _hook_exit() -> None:
     """Close all connections politely when the process ends, a multiprocessing worker too."""
     global _exit_hooked
     if _exit_hooked != os.getpid():
-        _exit_hooked = os.getpid()
         multiprocessing.util.Finalize(None, note_end, exitpriority=_END_PRIORITY)
         multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
+        _exit_hooked = os.getpid()  # only now: a signal handler may raise before
 
 
-class _ThreadEnd:
-    """Lives in a thread's local storage; its end is that of the thread.
+class _OfThread:
+    """Has a session of a thread, in whose local storage it lives."""
 
-    It does not keep the link: that has the local storage, which would keep this for ever.
+    __slots__ = ('__weakref__', 'session')
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+
+class _ThreadEnd(weakref.ref[_OfThread]):
+    """Has the reaper retire the session of a thread that has ended, whose local storage is gone.
+
+    A callback in C queues it, since a signal handler could raise in one in Python. In a forked
+    child it goes to the queue of the parent's reaper, where nobody looks: the threads are its.
     """
 
-    __slots__ = ('link', 'session')
+    __slots__ = ('_link', '_session', '_thread')
 
-    def __init__(self, link: Link, session: Session) -> None:
-        self.link, self.session = weakref.ref(link), session
+    _link: weakref.ref[Link]
+    _session: Session
+    _thread: int
 
-    def __del__(self) -> None:
-        if not hasattr(self, 'session'):  # a signal handler has raised while it was made
-            return
-        turns.end(threading.get_ident())
-        link, session = self.link(), self.session
-        # In a forked child, these are the ends of threads that it has not got.
-        if link is not None and link.pid == os.getpid():
-            reaper.put(lambda: link.retire(session))
+    @classmethod
+    def of(cls, known: _OfThread, link: Link) -> _ThreadEnd:
+        """Watch over the end of this thread."""
+        end = cls(known, reaper.later)
+        end._link, end._session, end._thread = weakref.ref(link), known.session, get_ident()
+        return end
+
+    def __call__(self) -> None:
+        """Retire the session, on the reaper's thread."""
+        turns.end(self._thread)
+        link = self._link()
+        if link is not None:
+            link.forget(self)
+            link.retire(self._session)
+
+
+class _Waker(weakref.ref[Any]):
+    """Has the reaper send what a proxy that is gone has held, unless a call takes it along."""
+
+    __slots__ = ('_link',)
+    __hash__ = object.__hash__
+
+    _link: weakref.ref[Link]
+
+    def __call__(self) -> None:
+        """Send the releases, on the reaper's thread."""
+        link = self._link()
+        if link is not None and link.pending:
+            link.send_releases()
+
+
+class _ConnectionEnd(weakref.ref[Any]):
+    """Has the reaper close the link of a connection that nobody uses any more."""
+
+    __slots__ = ('_link',)
+    __hash__ = object.__hash__
+
+    _link: Link
+
+    def __call__(self) -> None:
+        """Close the link, on the reaper's thread."""
+        self._link.leave()
+        self._link.close()
+
+
+_connection_ends: dict[Link, _ConnectionEnd] = {}
 
 
 def _calling(method: Callable[[], None]) -> Callable[[], None]:
@@ -94,7 +147,7 @@ def _calling(method: Callable[[], None]) -> Callable[[], None]:
 
 class _Local(threading.local):
     # Of the class: finalizers, which may call, may also interrupt an __init__.
-    ends: tuple[_ThreadEnd, ...] = ()
+    known: tuple[_OfThread, ...] = ()
     granted: collections.Counter[str] | None = None
 
 
@@ -132,8 +185,10 @@ class Link:
         self.inherited: tuple[str, list[str]] | None = None
         self._keys = tuple(keys)
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self.pending: collections.deque[str] = collections.deque()
-        self._flushing = False
+        self.pending: collections.deque[str | Hold] = collections.deque()
+        self._wakers: dict[Hold, _Waker] = {}  # of all proxies
+        self._self: weakref.ref[Link] = weakref.ref(self)
+        self._ends: set[_ThreadEnd] = set()
         self._local = _Local()
         self._sessions: set[Session] = set()
         self._pipeline: Pipeline | None = None
@@ -144,6 +199,16 @@ class Link:
         self._begun = False
         _links.add(self)
 
+    def close_after(self, connection: object) -> None:
+        """Close when ``connection`` is gone. When the process ends, all links are closed."""
+        end = _ConnectionEnd(connection, reaper.later)
+        end._link = self
+        _connection_ends[self] = end
+
+    def leave(self) -> None:
+        """Don't close with the connection: it is gone, or another link has taken over."""
+        _connection_ends.pop(self, None)
+
     # --- sessions --------------------------------------------------------------------------
 
     def session(self, patience: float | None = HANDSHAKE_S, left: float | None = None) -> Session:
@@ -152,16 +217,31 @@ class Link:
         There is more than one only where a finalizer or signal handler has made a call while
         the thread was waiting for another one's response.
         """
-        for end in self._local.ends:
-            session = end.session
+        for known in self._local.known:
+            session = known.session
             if not session.busy and not session.stream.ended:
                 return session
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
-        session = self.open(False, patience, left)
-        others = (end for end in self._local.ends if end.session.alive)
-        self._local.ends = *others, _ThreadEnd(self, session)
-        return session
+        made: list[Session] = []
+        try:
+            return self._open_own(made, patience, left)
+        except BaseException:
+            for session in made:
+                session.abandon()
+            raise
+
+    def _open_own(self, made: list[Session], patience: float | None, left: float | None) -> Session:
+        """Open a session for this thread."""
+        known = _OfThread(self.open(False, patience, left, made))
+        others = [one for one in self._local.known if one.session.alive]
+        self._ends.add(_ThreadEnd.of(known, self))
+        self._local.known = *others, known
+        return known.session
+
+    def forget(self, end: _ThreadEnd) -> None:
+        """Take note that a thread has ended."""
+        self._ends.discard(end)
 
     @property
     def key(self) -> bytes:
@@ -171,13 +251,16 @@ class Link:
     def pipeline(self) -> Pipeline:
         """Return the pipeline for calls that no thread blocks for, which may be about to open."""
         known = self._pipeline
-        if known is not None and known.usable:
-            return known
-        with self._lock:
-            known = self._pipeline
-            if known is None or not known.usable:
-                opened = functools.partial(self.open, pipelined=True)
-                known = self._pipeline = Pipeline(opened, self.address)
+        return known if known is not None and known.usable else self._open_pipeline()
+
+    @locked
+    def _open_pipeline(self) -> Pipeline:
+        known = self._pipeline
+        if known is None or not known.usable:
+            opened = functools.partial(self.open, pipelined=True)
+            known = Pipeline(opened, self.address)
+            known.start()
+            self._pipeline = known
         return known
 
     def flush(self) -> None:
@@ -190,25 +273,30 @@ class Link:
         pipelined: bool = False,
         patience: float | None = HANDSHAKE_S,
         left: float | None = None,
+        made: list[Session] | None = None,
     ) -> Session:
         """Open a session, with the first authkey that fits.
 
         :param pipelined: whether its calls don't wait for each other.
         :param patience: how long the host may take to answer, in seconds; None for any time.
         :param left: how long the call that needs the session is waited for; None for any time.
+        :param made: gets the session as soon as there is one.
         :raises ActorUnreachableError: when the host takes longer.
         :raises DeadlineError: when the call is not waited for any more.
         """
+        made = [] if made is None else made
         seconds = min((each for each in (patience, left) if each is not None), default=None)
         beginning = time.monotonic()
         *others, last = self._keys
         try:
             for key in others:
                 try:
-                    return self._opened(key, pipelined, beginning, seconds)
-                except AuthkeyError:
+                    return self._opened(key, pipelined, beginning, seconds, made)
+                except AuthkeyError as error:
+                    if is_interruption(error):
+                        raise
                     log.debug('an authkey known for %s does not fit', self.address)
-            return self._opened(last, pipelined, beginning, seconds)
+            return self._opened(last, pipelined, beginning, seconds, made)
         except Unanswered as error:
             if seconds == left:
                 told = f'the actor at {self.address} has not answered within {seconds:g} seconds'
@@ -219,7 +307,12 @@ class Link:
             ) from error
 
     def _opened(
-        self, key: bytes, pipelined: bool, beginning: float, seconds: float | None
+        self,
+        key: bytes,
+        pipelined: bool,
+        beginning: float,
+        seconds: float | None,
+        made: list[Session],
     ) -> Session:
         self._begin()
 
@@ -237,13 +330,14 @@ class Link:
                 pipelined=pipelined,
                 patience=left(),
             )
+            made.append(session)
         except StreamEnd as end:
             remaining = left()
             if remaining is not None and remaining <= _TICK:
                 raise Unanswered from end
             raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
-            if self.actor is None:
+            if self.actor is None or is_interruption(error):
                 raise
             raise self._unreachable(error) from error
         try:
@@ -254,15 +348,15 @@ class Link:
         self._keys = (key,)
         return session
 
+    @locked
     def _begin(self) -> None:
-        with self._lock:
-            if self._shut:
-                leave_with_process()
-                raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
-            if not self._begun:
-                _hook_exit()
-                reaper.opened()
-                self._begun = True
+        if self._shut:
+            leave_with_process()
+            raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
+        if not self._begun:
+            _hook_exit()
+            reaper.opened()
+            self._begun = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
         """Return what it means that nobody answers: to those who knew the actor, its end."""
@@ -276,19 +370,25 @@ class Link:
             self.actor = session.actor
         elif self.actor.id != session.actor.id:
             raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
-        with self._lock:
-            self.terms = Terms(session.serializer, session.by_value, session.limit)
-            self._sessions = {known for known in self._sessions if known.alive}
-            self._sessions.add(session)
-            inherited, self.inherited = self.inherited, None
+        inherited = self._add(session)
         if inherited is not None:
             self._take_over(session, *inherited)
+
+    @locked
+    def _add(self, session: Session) -> tuple[str, list[str]] | None:
+        self.terms = Terms(session.serializer, session.by_value, session.limit)
+        self._sessions = {known for known in self._sessions if known.alive}
+        self._sessions.add(session)
+        inherited, self.inherited = self.inherited, None
+        return inherited
 
     def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
         """Hold what the parent of this forked process held, as far as it is there."""
         try:
             retain(self, session, handles, lease)
-        except HandleError:  # the lease has expired
+        except HandleError as error:  # the lease has expired
+            if is_interruption(error):
+                raise
             for handle in handles:
                 with contextlib.suppress(HandleError):  # whoever uses it will be told
                     retain(self, session, [handle])
@@ -346,7 +446,7 @@ class Link:
             self.drain()
         finally:
             self._returning = False
-        self._flush()
+        self.send_releases()
 
     def expect_end(self) -> None:
         """Do not come back once the sessions have ended: this process ends the actor."""
@@ -385,10 +485,27 @@ class Link:
 
     # --- holds -----------------------------------------------------------------------------
 
+    @locked
     def adopt(self, handle: str) -> None:
         """Count a hold."""
-        with self._lock:
-            self.held[handle] += 1
+        self.held[handle] += 1
+
+    def hold(self, proxy: object, handle: str) -> None:
+        """Give a hold up when ``proxy`` is gone.
+
+        C code alone queues that at that moment: a signal handler could raise in a finalizer in
+        Python, and nobody would hear of it.
+        """
+        hold, waker = Hold(proxy, self.pending.append), _Waker(proxy, reaper.later)
+        hold.handle, waker._link = handle, self._self
+        self._wakers[hold] = waker
+
+    def take_proxies_of(self, parents: Link) -> None:
+        """Hold what the proxies of a parent's link hold, in a forked child."""
+        for hold in tuple(parents._wakers):
+            proxy = hold()
+            if proxy is not None:
+                self.hold(proxy, hold.handle)
 
     @contextlib.contextmanager
     def granting(self, handles: Iterable[str]) -> Iterator[None]:
@@ -396,12 +513,13 @@ class Link:
 
         Holds for which no proxy came to be are given up.
         """
-        outer, self._local.granted = self._local.granted, collections.Counter(handles)
+        outer, granted = self._local.granted, collections.Counter(handles)
         try:
+            self._local.granted = granted
             yield
         finally:
-            left, self._local.granted = self._local.granted, outer
-            for handle in left.elements() if left else ():
+            self._local.granted = outer
+            for handle in granted.elements():
                 self.adopt(handle)
                 self.release(handle)
 
@@ -417,21 +535,24 @@ class Link:
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
         self.pending.append(handle)
-        if not self._flushing:
-            self._flushing = True
-            reaper.put(self._flush)
+        reaper.put(self.send_releases)
 
+    @locked
     def drain(self) -> list[str]:
         """Take the queued releases, to send them."""
         released: list[str] = []
-        with self._lock:
-            with contextlib.suppress(IndexError):  # none is left
-                while True:
-                    released.append(self.pending.popleft())
-            self.held.subtract(released)
-            for handle in released:
-                if self.held[handle] <= 0:
-                    del self.held[handle]
+        while self.pending:
+            try:
+                queued = self.pending.popleft()
+            except IndexError:  # another thread has taken the last one
+                break
+            if isinstance(queued, Hold):
+                del self._wakers[queued]
+            released.append(_handle_of(queued))
+        self.held.subtract(released)
+        for handle in released:
+            if self.held[handle] <= 0:
+                del self.held[handle]
         return released
 
     def give_back(self, released: Sequence[str]) -> None:
@@ -440,8 +561,8 @@ class Link:
             self.adopt(handle)
             self.release(handle)
 
-    def _flush(self) -> None:
-        self._flushing = False
+    def send_releases(self) -> None:
+        """Send the queued releases by a session that has nothing else to do."""
         idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
         session = next(idle, None)
         if session is None:
@@ -456,8 +577,12 @@ class Link:
         """Return the ids of what this process holds, each once per hold."""
         with self._lock:
             held = self.held.copy()
-        held.subtract(tuple(self.pending))
+        held.subtract(map(_handle_of, tuple(self.pending)))
         return list(held.elements())
+
+
+def _handle_of(queued: str | Hold) -> str:
+    return queued if isinstance(queued, str) else queued.handle
 
 
 def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
@@ -488,3 +613,4 @@ def _close_all() -> None:
     deadline = time.monotonic() + _CLOSE_TIMEOUT
     for link in links:
         link.close(max(0.0, deadline - time.monotonic()))
+    detach_sockets()

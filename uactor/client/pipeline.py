@@ -13,6 +13,7 @@ from uactor.client.patience import GRACE_S
 from uactor.client.session import Session
 from uactor.errors import (
     ActorDiedError,
+    ConnectionLostError,
     DeadlineError,
     Executed,
     ForkedError,
@@ -23,6 +24,7 @@ from uactor.errors import (
 )
 from uactor.futures import disown
 from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
+from uactor.locks import free, is_owned
 from uactor.threads import attempt, report, start_daemon
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
@@ -296,13 +298,23 @@ class Pipeline:
         self._number = 1
         self._pending: dict[int, Pending | CallBurst] = {}
         self._unsent = Outbox[pb.SessionRequest]()
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()
         self._asked = self._answered = 0  # how much, in bytes
         self.session: Session | None = None
         self._opening = threading.Event()  # set once it is open, or can't be
         self._ended: BaseException | None = None
         _pipelines.add(self)
-        start_daemon('uactor-pipeline', self._run)
+
+    def start(self) -> None:
+        """Start the thread.
+
+        :raises ResourceError: when there are no more threads to be had.
+        """
+        try:
+            start_daemon('uactor-pipeline', self._run)
+        except BaseException:  # it may run nevertheless
+            self._ended = ActorDiedError('the pipeline was not started', 'no')
+            raise
 
     @property
     def usable(self) -> bool:
@@ -319,35 +331,50 @@ class Pipeline:
         :param held: whether it leaves with those that follow, or by :meth:`flush`.
         :raises ActorDiedError: when the session has ended.
         """
-        with self._lock:
-            if self._ended is not None:
-                raise self._told(self._ended, 'no')
-            alone, pending.number = not self._pending, self._number
-            message = encoded(self._number)
-            pending.size = len(message) if isinstance(message, bytes) else values.size_of(message)
-            self._asked += pending.size
-            for number in range(self._number, self._number + pending.count):
-                self._pending[number] = pending
-            self._unsent.put_numbered(self._number, message)  # from now on it may be answered
-            self._number += pending.count
-        if held:
-            return
-        if alone:
-            self.flush()
-        else:
-            self._unsent.wake()
+        outer = is_owned(self._lock)
+        try:
+            with self._lock:
+                alone = not self._pending
+                self._queue(encoded, pending)
+            if alone and not held:
+                self.flush()
+            elif not held:
+                self._unsent.wake()
+        except BaseException:
+            if not outer:
+                free(self._lock)
+            if pending.number:  # else nobody has it; it may have been sent
+                self.recall(pending)
+            raise
+
+    def _queue(self, encoded: Encoded, pending: Pending | CallBurst) -> None:
+        """Number a request and put it among those to be sent. With the lock."""
+        if self._ended is not None:
+            raise self._told(self._ended, 'no')
+        number = self._number
+        self._number += pending.count  # now: whatever is raised, no other request has the number
+        pending.number = number
+        message = encoded(number)
+        pending.size = len(message) if isinstance(message, bytes) else values.size_of(message)
+        self._asked += pending.size
+        for each in range(number, number + pending.count):
+            self._pending[each] = pending
+        self._unsent.put_numbered(number, message)  # from now on it may be answered
 
     def flush(self) -> None:
         """Send what has gathered: here, if it surely finds room at the other end."""
         session = self.session
         small = self._asked - self._answered <= _SMALL
-        if small and session is not None and self._sending.acquire(blocking=False):
-            try:
+        if not small or session is None or is_owned(self._sending):
+            self._unsent.wake()  # or a signal handler has interrupted this thread as it sent
+            return
+        try:
+            if self._sending.acquire(blocking=False):
                 self._send_all(session)
-            finally:
-                self._sending.release()
-        else:
-            self._unsent.wake()
+            else:
+                self._unsent.wake()
+        finally:
+            free(self._sending)
 
     def _send_all(self, session: Session) -> None:
         try:
@@ -402,7 +429,7 @@ class Pipeline:
 
     def disown(self) -> None:
         """End all calls, in a forked child: they are the parent's, and so are the locks here."""
-        self._lock, self._sending = threading.RLock(), threading.Lock()
+        self._lock, self._sending = threading.RLock(), threading.RLock()
         self._opening = threading.Event()
         self._opening.set()
         self._ended = ForkedError()
@@ -420,6 +447,9 @@ class Pipeline:
         session = None
         try:
             session = self._opened()
+            if self._ended is not None:
+                session.abandon()
+                return
             start_daemon('uactor-sender', self._send_gathered, session)
             self.session = session
             self._opening.set()
@@ -513,7 +543,8 @@ class Pipeline:
         if isinstance(error, SerializationError):  # a message broke the session
             told: Exception = SerializationError(str(error))
         elif isinstance(error, ActorDiedError):
-            told = ActorDiedError(str(error), executed)
+            lost = isinstance(error, ConnectionLostError)
+            told = (ConnectionLostError if lost else ActorDiedError)(str(error), executed)
         elif isinstance(error, SystemExit):  # of a daemon thread, because the process ends
             told = ActorDiedError('this process ends', executed)
         elif isinstance(error, ResourceError):

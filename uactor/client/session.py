@@ -18,12 +18,14 @@ from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
     AuthkeyError,
+    ConnectionLostError,
     DeadlineError,
     Executed,
     SerializationError,
     UActorException,
     VersionError,
 )
+from uactor.locks import locked
 from uactor.v1 import actor_pb2 as pb
 
 PROTOCOL_VERSION = 1
@@ -93,7 +95,7 @@ class Session:
         self.limit = 0
         self._pipelined = pipelined
         self._offering = False
-        self._offer = threading.Lock()
+        self._lock = threading.RLock()  # while a message is offered
         answering = Patience(stream.cancel, patience)
         try:
             with answering:
@@ -166,24 +168,25 @@ class Session:
 
     # --- requests --------------------------------------------------------------------------
 
+    @locked
     def offer(self, request: pb.SessionRequest) -> bool:
         """Send a message that gets no response, unless a request is under way. Any thread may.
 
         :returns: whether it has been sent: not when the actor has ended, either.
         """
-        with self._offer:
-            # Either a request sees that this is under way, or this sees the request.
-            self._offering = True
-            try:
-                if self.busy:
-                    return False
-                self.stream.send(request)
-                return True
-            except StreamEnd:
+        # Either a request sees that this is under way, or this sees the request.
+        self._offering = True
+        try:
+            if self.busy:
                 return False
-            finally:
-                self._offering = False
+            self.stream.send(request)
+            return True
+        except StreamEnd:
+            return False
+        finally:
+            self._offering = False
 
+    @locked
     def put(self, message: bytes | pb.SessionRequest) -> None:
         """Send a message of a pipelined session. Any thread may.
 
@@ -191,7 +194,7 @@ class Session:
 
         :param message: in its wire form, unless large data goes with it.
         """
-        with self._offer, contextlib.suppress(StreamEnd):
+        with contextlib.suppress(StreamEnd):
             if isinstance(message, bytes):
                 self.stream.put(message)
             else:
@@ -268,10 +271,9 @@ class Session:
             raise VersionError('the actor answered another request than the one asked')
         return response
 
+    @locked
     def _wait_offered(self) -> None:
         """Wait until another thread has sent what it offers."""
-        with self._offer:
-            pass
 
     def _broken(self, error: BaseException, opening: bool) -> None:
         """End the session after an error, or else the response would meet the next request.
@@ -317,6 +319,12 @@ class Session:
             return ActorUnreachableError(f'{self._address} refuses a session: {end.details}')
         if opening:
             return nobody(self._address, end)
+        if end.lost:
+            return ConnectionLostError(
+                f'the connection to the actor at {self._address} was lost ({end.details}); '
+                'whether the actor has ended is not known',
+                executed,
+            )
         return ActorDiedError(f'the actor at {self._address} has ended ({end.details})', executed)
 
     # --- ending ----------------------------------------------------------------------------

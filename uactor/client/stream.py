@@ -6,13 +6,17 @@ import errno
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Callable
-from typing import Protocol
+from socket import SocketType
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
 from uactor.errors import VersionError
 from uactor.memory import Carrier
+from uactor.reaper import reaper
+from uactor.system_errors import is_own
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -22,15 +26,21 @@ class StreamEnd(Exception):
     :ivar kind: what the host refuses, as the class of our error; None when it has said nothing.
     :ivar details: what is known of the end, for people.
     :ivar unread: whether the host has surely not got the last message.
+    :ivar lost: whether the network may have ended it, and nothing is known of the host.
     """
 
     def __init__(
-        self, details: str, kind: type[Exception] | None = None, unread: bool = False
+        self,
+        details: str,
+        kind: type[Exception] | None = None,
+        unread: bool = False,
+        lost: bool = False,
     ) -> None:
         super().__init__(details)
         self.details = details
         self.kind = kind
         self.unread = unread
+        self.lost = lost
 
 
 def no_message(error: DecodeError) -> StreamEnd:
@@ -38,14 +48,50 @@ def no_message(error: DecodeError) -> StreamEnd:
     return StreamEnd(f'what comes is no message of a session: {error}', VersionError)
 
 
-class StreamSocket(socket.socket):
-    """Is closed with its last reference: sooner, another thread might be using the descriptor.
+def make_socket(family: int, into: list[SocketType]) -> SocketType:
+    """Make a blocking socket and append it to a list, from which an exception can't part it.
 
-    Python warns of a plain socket that ends so.
+    C code alone makes and appends it. So no signal handler comes between, whose exception would
+    leave a socket that nobody closes.
+    """
+    into.extend(map(SocketType, (family,)))
+    into[-1].settimeout(None)  # whatever socket.setdefaulttimeout() says
+    return into[-1]
+
+
+class _Closer(weakref.ref[Any]):
+    """Has the reaper close a socket once nobody has its stream any more.
+
+    Sooner, another thread might be using the descriptor. The interpreter runs C code alone at that
+    moment: a signal handler could raise in a finalizer in Python, and nobody would hear of it.
     """
 
-    def __del__(self) -> None:
-        self.close()
+    __slots__ = ('_socket',)
+
+    _socket: SocketType
+
+    def __call__(self) -> None:
+        """Close the socket, on the reaper's thread."""
+        self._socket.close()
+        _closers.discard(self)
+        reaper.closed()
+
+
+_closers: set[_Closer] = set()
+
+
+def close_with(stream: object, sock: SocketType) -> None:
+    """Have a socket closed when a stream is gone."""
+    closer = _Closer(stream, reaper.later)
+    closer._socket = sock
+    reaper.opened()
+    _closers.add(closer)
+
+
+def detach_sockets() -> None:
+    """Leave the descriptors of all streams to the system, which closes them: the process ends."""
+    for closer in tuple(_closers):
+        closer._socket.detach()
 
 
 _SHORTEST_S = 1e-3
@@ -54,7 +100,7 @@ _SHORTEST_S = 1e-3
 _TIME = struct.Struct('@ll')  # seconds and microseconds
 
 
-def connect_unix(sock: socket.socket, path: str, seconds: float | None) -> None:
+def connect_unix(sock: SocketType, path: str, seconds: float | None) -> None:
     """Connect to a Unix socket, for so many seconds at most.
 
     A socket with a timeout of Python's fails at once when the listener has its backlog full. And
@@ -71,7 +117,7 @@ def connect_unix(sock: socket.socket, path: str, seconds: float | None) -> None:
         try:
             sock.getpeername()
         except OSError as error:
-            if error.errno != errno.ENOTCONN:
+            if error.errno != errno.ENOTCONN or not is_own(error):
                 raise
             continue
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(0, 0))

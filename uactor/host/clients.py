@@ -148,6 +148,7 @@ class Clients:
         self._unary: set[Caller] = set()
         self._arrivals = itertools.count()
         self._last_arrival: dict[Holder, int] = {}
+        self._last_loss: dict[Holder, float] = {}  # when it lost a session, by time.monotonic()
 
     def joined(self, caller: Caller) -> None:
         """Note a new session."""
@@ -162,11 +163,16 @@ class Clients:
             sessions = self._sessions.get(holder, set())
             sessions.discard(caller)
             alone = not sessions
-            if alone and (polite or process_ends):
-                self._sessions.pop(holder, None)
-                self._last_arrival.pop(holder, None)
+            now = time.monotonic()
+            if not polite:
+                self._last_loss[holder] = now
+            # A thread that has lost its session, to a signal handler for one, is about to return.
+            leaves = polite and now - self._last_loss.get(holder, -GRACE) >= GRACE
+            leaves = leaves or process_ends
+            if alone and leaves:
+                self._drop(holder)
             arrival = self._last_arrival.get(holder)
-        if alone and polite:
+        if alone and leaves:
             self._forget(holder)
         elif alone:
             give_up = functools.partial(self._give_up, holder, arrival)
@@ -180,10 +186,14 @@ class Clients:
         with self._lock:
             if self._sessions.get(holder) or self._last_arrival.get(holder) != arrival:
                 return  # it has come back
-            self._sessions.pop(holder, None)
-            self._last_arrival.pop(holder, None)
+            self._drop(holder)
         log.info('a client process has vanished; dropping its holds and locks')
         self._forget(holder)
+
+    def _drop(self, holder: Holder) -> None:
+        self._sessions.pop(holder, None)
+        self._last_arrival.pop(holder, None)
+        self._last_loss.pop(holder, None)
 
     def interrupt_all(self) -> None:
         """End all waits."""

@@ -21,7 +21,17 @@ from uactor.host.clients import Caller
 from uactor.host.holders import LOCAL
 from uactor.host.waiting import Interrupted
 from uactor.host.workers import Workers
-from uactor.local import Burst, BurstReceiver, Call, Receiver, Resolve, Shared, Ticket, Tickets
+from uactor.local import (
+    Burst,
+    BurstReceiver,
+    Call,
+    Hold,
+    Receiver,
+    Resolve,
+    Shared,
+    Ticket,
+    Tickets,
+)
 from uactor.timers import timers
 
 if TYPE_CHECKING:
@@ -43,6 +53,7 @@ class InsideConnection:
         self._dial = dial
         self._pid = os.getpid()
         self._outside: local.Connection | None = None
+        self._holds: set[Hold] = set()
         self._caller = Caller(LOCAL, checked=True, owns_thread=True)
         self._workers = Workers()
         self._under_way: set[_Submitted] = set()
@@ -213,12 +224,20 @@ class InsideConnection:
     def adopt(self, handle: str) -> None:
         """Do nothing: holds inside are counted by the table."""
 
-    def release(self, handle: str) -> None:
-        """Give a hold up, later: finalizers may run while the table is locked."""
+    def hold(self, proxy: object, handle: str) -> None:
+        """Give a hold up, later, when ``proxy`` is gone: the table may be locked at that moment."""
+        outside = self._elsewhere()
+        if outside is not None:
+            outside.hold(proxy, handle)
+            return
+        hold = Hold(proxy, self._release)
+        hold.handle = handle
+        self._holds.add(hold)
+
+    def _release(self, hold: Hold) -> None:
+        self._holds.discard(hold)
         if os.getpid() == self._pid:
-            self._host.table.release_later(handle)
-        elif self._outside is not None:
-            self._outside.release(handle)
+            self._host.table.release_later(hold.handle)
 
     def lease(self, handle: str) -> None:
         """Have an object held for a while, for whoever gets a handle of it."""

@@ -13,6 +13,7 @@ from uactor.futures import in_thread
 from uactor.handles import Address
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.methods import RemoteMember
+from uactor.system_errors import is_interruption
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class ActorProxy(BaseProxy):
             if self._manager.process is not None:
                 self._manager.run_hook(lambda: self._callmethod('shutdown'))
         except ActorDiedError as error:
-            if exc_value is None and self._manager.was_shut_down:
+            if is_interruption(error) or (exc_value is None and self._manager.was_shut_down):
                 raise
             log.warning('an actor died before its block was left: %s', error)
             return False
@@ -75,7 +76,7 @@ class ActorProxy(BaseProxy):
             try:
                 return self._callmethod('__exit__', (*form, None))
             except SerializationError as refusal:
-                if refusal.executed != 'no':
+                if refusal.executed != 'no' or is_interruption(refusal):
                     raise
         return self._callmethod('__exit__', (*plainest, None))
 

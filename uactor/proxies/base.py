@@ -59,11 +59,7 @@ class BaseProxy:
         self._connection = connection = self._manager.connection
         if incref:
             connection.retain(token.id)
-        self._held = True
-
-    def __del__(self) -> None:
-        if getattr(self, '_held', False):  # else it was never finished
-            self._connection.release(self._id)
+        connection.hold(self, token.id)
 
     def _callmethod(
         self, methodname: str, args: Sequence[Any] = (), kwds: Mapping[str, Any] = {}

@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import os
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-from uactor.futures import Items, Outcomes
+from uactor.futures import FailedCall, Items, Outcomes
 from uactor.local import NO_TICKET, Burst, BurstReceiver, Ticket
+from uactor.reaper import reaper
+from uactor.system_errors import is_interruption
 
 T = TypeVar('T')
 
 
-class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
-    """Iterates in threads and in coroutines, and gives up what is left when it is left."""
+class _Left(weakref.ref[Any]):
+    """Has the reaper give up what is left of an iteration that nobody has any more.
 
-    def __init__(self) -> None:
+    A callback in C queues it, since a signal handler could raise in one in Python. In a forked
+    child it goes to the queue of the parent's reaper: the calls are the parent's.
+    """
+
+    __slots__ = ('_give_up',)
+    __hash__ = object.__hash__
+
+    _give_up: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Give up what is left, on the reaper's thread."""
+        _all_left.discard(self)
+        reaper.closed()
+        self._give_up()
+
+
+_all_left: set[_Left] = set()
+
+
+class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
+    """Iterates in threads and in coroutines, and gives up what is left when it is left.
+
+    :param give_up: gives up what is left. It doesn't refer to the iteration.
+    """
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
         self._pid = os.getpid()
         self._closed = False
+        left = _Left(self, reaper.later)
+        left._give_up = give_up
+        reaper.opened()
+        _all_left.add(left)
 
     def close(self) -> None:
         """Give up what is left, without waiting for that."""
@@ -47,10 +80,6 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
     async def __aexit__(self, *exception: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if not getattr(self, '_closed', True):
-            self.close()
-
     def __aiter__(self) -> AsyncIterator[T]:
         return self
 
@@ -63,13 +92,12 @@ class Stream(_Iteration[T]):
     """
 
     def __init__(self, submit: Callable[[Items], Ticket], window: int) -> None:
-        super().__init__()
-        self._submit: Callable[[Items], Ticket] | None = submit
         self._items = Items(window)
+        self._submit: Callable[[Items], Ticket] | None = submit
+        super().__init__(self._items.give_up)
 
     def _cancel(self) -> None:
-        self._items.ticket.cancel()
-        self._items.ticket = NO_TICKET
+        self._items.give_up()
 
     def _begin(self) -> None:
         submit, self._submit = self._submit, None
@@ -93,31 +121,32 @@ class Stream(_Iteration[T]):
             del value  # a cycle with its traceback otherwise
 
     def __next__(self) -> T:
-        self._begin()
-        if self._closed:
-            raise StopIteration
         try:
-            found = self._items.next()
-        except BaseException:  # KeyboardInterrupt
-            self.close()
+            self._begin()
+            if self._closed:
+                raise StopIteration
+            item: T = self._unpacked(*self._items.next())
+            return item
+        except BaseException:  # also KeyboardInterrupt, which may have lost an item
+            if not self._closed:
+                self.close()
             raise
-        item: T = self._unpacked(*found)
-        return item
 
     async def __anext__(self) -> T:
-        self._begin()
-        if self._closed:
-            raise StopAsyncIteration
         try:
+            self._begin()
+            if self._closed:
+                raise StopAsyncIteration
             found = await self._items.anext()
-        except BaseException:  # CancelledError
-            self.close()
+            try:
+                item: T = self._unpacked(*found)
+            except StopIteration:
+                raise StopAsyncIteration from None
+            return item
+        except BaseException:  # also CancelledError
+            if not self._closed:
+                self.close()
             raise
-        try:
-            item: T = self._unpacked(*found)
-        except StopIteration:
-            raise StopAsyncIteration from None
-        return item
 
 
 _WINDOW = 128
@@ -145,13 +174,15 @@ class Results(_Iteration[T]):
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(f'a window takes 1 call or more, not {window}')
-        super().__init__()
         self._submit = submit
         self._arguments = arguments
         self._adapts = window is None
         self._window = _WINDOW if window is None else window
         self._outcomes = _NONE  # of the burst whose results are fetched
-        self._bursts: collections.deque[Outcomes] = collections.deque()  # those that follow
+        # That one, and those that follow.
+        self._bursts: collections.deque[Outcomes] = collections.deque([_NONE])
+        super().__init__(functools.partial(_give_up, self._bursts))
+        self._failed: BaseException | None = None  # what a call has raised, and not this
         self._at = 0  # the next one to be fetched
         self._until = 0  # so far there is nothing to be done but that
         self._since = 0  # from here on what has been fetched has not been counted
@@ -167,6 +198,8 @@ class Results(_Iteration[T]):
             try:
                 arguments += itertools.islice(self._arguments, self._window - self._left)
             except Exception as error:  # it comes after the results of those before it
+                if is_interruption(error):
+                    raise
                 self._error = error
         if arguments:
             outcomes = Outcomes(len(arguments))
@@ -184,11 +217,8 @@ class Results(_Iteration[T]):
             self._window = max(self._window // 2, _WINDOW)
 
     def _cancel(self) -> None:
-        outcomes, at = self._outcomes, self._at
         self._outcomes, self._at, self._until = _NONE, 0, 0
-        outcomes.burst.give_up(at)
-        while self._bursts:
-            self._bursts.popleft().burst.give_up(0)
+        _give_up(self._bursts)
 
     def _go_on(self) -> bool:
         """Call on when it is time, and go to the next result; tell whether there is one.
@@ -202,11 +232,13 @@ class Results(_Iteration[T]):
             if self._adapts:
                 self._adapt()
             self._call_on()
-        if self._at == self._outcomes.count and self._bursts:
-            self._outcomes, self._at = self._bursts.popleft(), 0
+        if self._at == self._outcomes.count and len(self._bursts) > 1:
+            self._bursts.popleft()
+            self._outcomes, self._at = self._bursts[0], 0
         self._since = self._at
         if self._error is not None and not self._left:
             error, self._error = self._error, None
+            self._failed = error
             try:
                 raise error
             finally:
@@ -222,37 +254,60 @@ class Results(_Iteration[T]):
         self._until = max(until, at + 1)
         return at
 
+    def _failure(self, failed: FailedCall) -> BaseException:
+        """Return the error of a call, which does not end the iteration."""
+        self._failed = failed.error
+        return failed.error
+
+    def _see_to(self, error: BaseException) -> None:
+        """Close after an error, unless a call has raised it: a result may be lost otherwise."""
+        failed, self._failed = self._failed, None
+        if error is not failed and not self._closed:
+            self.close()
+
     def __next__(self) -> T:
-        at = self._at
-        if at == self._until:
-            if not self._go_on():
-                raise StopIteration
-            if not self._outcomes.has(self._at):
-                try:
+        try:
+            at = self._at
+            if at == self._until:
+                if not self._go_on():
+                    raise StopIteration
+                if not self._outcomes.has(self._at):
                     self._outcomes.wait(self._at)
-                except BaseException:  # KeyboardInterrupt
-                    self.close()
-                    raise
-            at = self._look_ahead()
-        self._at = at + 1
-        fetched: T = self._outcomes.take(at)
-        return fetched
+                at = self._look_ahead()
+            self._at = at + 1
+            fetched: Any = self._outcomes.take(at)
+            if type(fetched) is FailedCall:
+                raise self._failure(fetched)
+            return fetched  # type: ignore[no-any-return]
+        except BaseException as error:  # also KeyboardInterrupt
+            fetched = None  # a cycle with the traceback otherwise
+            self._see_to(error)
+            raise
 
     async def __anext__(self) -> T:
-        at = self._at
-        if at == self._until:
-            if not self._go_on():
-                raise StopAsyncIteration
-            if not self._outcomes.has(self._at):
-                try:
+        try:
+            at = self._at
+            if at == self._until:
+                if not self._go_on():
+                    raise StopAsyncIteration
+                if not self._outcomes.has(self._at):
                     await self._outcomes.await_for(self._at)
-                except BaseException:  # CancelledError
-                    self.close()
-                    raise
-            at = self._look_ahead()
-        self._at = at + 1
-        fetched: T = self._outcomes.take(at)
-        return fetched
+                at = self._look_ahead()
+            self._at = at + 1
+            fetched: Any = self._outcomes.take(at)
+            if type(fetched) is FailedCall:
+                raise self._failure(fetched)
+            return fetched  # type: ignore[no-any-return]
+        except BaseException as error:  # also CancelledError
+            fetched = None  # a cycle with the traceback otherwise
+            self._see_to(error)
+            raise
 
 
 _NONE = Outcomes(0)
+
+
+def _give_up(bursts: collections.deque[Outcomes]) -> None:
+    """Give up those calls of bursts that have not been answered."""
+    while bursts:
+        bursts.popleft().burst.give_up(0)

@@ -1,0 +1,140 @@
+"""Locks, latches and thread starts that a signal handler can interrupt without harm.
+
+A handler may raise between any two bytecodes of the main thread. The end of a ``with`` block is
+several of them: an exception there leaves the block without releasing its lock, and other threads
+wait for ever. :mod:`threading` waits with Python code that has such places, too: it may raise a
+``RuntimeError`` of its own in place of what the handler raised, or keep a lock.
+"""
+
+from __future__ import annotations
+
+import _thread
+import collections
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec('P')
+S = TypeVar('S')
+T = TypeVar('T')
+
+
+class Owned(Protocol):
+    """A lock that knows its owner: an ``RLock``, or a ``Condition`` with one."""
+
+    def release(self) -> None:
+        """Release it once."""
+        ...
+
+
+def is_owned(lock: Owned) -> bool:
+    """Return whether this thread has a lock."""
+    owned: bool = lock._is_owned()  # type: ignore[attr-defined]  # as threading.Condition does
+    return owned
+
+
+def free(lock: Owned) -> None:
+    """Release a lock as often as this thread has acquired it."""
+    while is_owned(lock):
+        lock.release()
+
+
+def locked(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Run a method with its object's ``_lock``, an ``RLock``, which no exception leaves locked."""
+
+    @functools.wraps(method)
+    def with_lock(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        lock: Any = self._lock  # type: ignore[attr-defined]
+        outer = lock._is_owned()  # as by code that this thread's signal handler interrupted
+        try:
+            with lock:
+                return method(self, *args, **kwargs)
+        except BaseException:
+            if not outer:
+                free(lock)
+            raise
+
+    return with_lock
+
+
+class Latch:
+    """An event that is set once. Its waiters share no lock, so that none can keep it."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: collections.deque[threading.Lock] = collections.deque()
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, and wake all waiters."""
+        self._is_set = True
+        while self._waiting:
+            try:
+                waiter = self._waiting.popleft()
+            except IndexError:  # another thread sets it, too
+                return
+            waiter.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set; return whether it is.
+
+        :param timeout: how long at most, in seconds.
+        """
+        if self._is_set:
+            return True
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._waiting.append(waiter)
+        try:
+            if not self._is_set:  # else set() may have seen no waiter
+                waiter.acquire(timeout=_bounded(timeout))
+        finally:
+            if not self._is_set:
+                self._forget(waiter)
+        return self._is_set
+
+    def _forget(self, waiter: threading.Lock) -> None:
+        try:
+            self._waiting.remove(waiter)
+        except ValueError:  # it is being set
+            return
+
+
+def _bounded(timeout: float | None) -> float:
+    """Return a timeout as locks take it: -1 for none, and no longer than they can wait."""
+    return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread. What a signal handler raises meanwhile goes through unchanged.
+
+    It may run then, or not. For the main thread, where handlers run, another thread starts it:
+    :meth:`threading.Thread.start` breaks threads when it is interrupted.
+
+    :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        thread.start()
+        return
+    if sys.is_finalizing():
+        raise RuntimeError('the interpreter is ending')
+    failures: list[BaseException] = []
+    done = Latch()
+
+    def start() -> None:
+        try:
+            thread.start()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            done.set()
+
+    _thread.start_new_thread(start, ())
+    done.wait()
+    if failures:
+        raise failures.pop()
