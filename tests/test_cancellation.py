@@ -6,16 +6,18 @@ import asyncio
 import concurrent.futures
 import gc
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from tests import rpc
 from tests.bench import Bench
-from tests.support import eventually
+from tests.support import TRANSPORT, eventually
 from tests.workshop import Workshop
 
 
@@ -50,6 +52,24 @@ def test_a_queued_call_that_is_cancelled_never_runs(mailbox: Any) -> None:
     for future in queued[1::2]:
         future.result()
     assert mailbox.noted() == [1, 3, 5, 7, 9]
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC has a message only once it is read')
+@pytest.mark.parametrize('count', [1, 2, 100])
+def test_what_is_cancelled_while_the_actor_is_stopped_never_runs(bench: Any, count: int) -> None:
+    """R1: the actor reads the cancellation before it runs what came before it."""
+    pid = bench.pid()
+    for _ in range(5):
+        bench.note.future('first').result()
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        try:
+            futures = [bench.note.future(number) for number in range(count)]
+            assert all(future.cancel() for future in futures)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        bench.note.future('last').result()
+    assert bench.noted() == ['first', 'last'] * 5
 
 
 def test_a_queued_coroutine_that_is_cancelled_never_runs(mailbox: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -161,6 +162,7 @@ class Session:
         changed._start_reading = self.start_reading
         changed.wake = self.end
         changed._watch._watched = True  # as if: watch() of these tests does it
+        changed._look, changed._look_at = self.look, math.inf  # whatever the time is
         self.threads: Iterator[bool] = itertools.repeat(True)  # whether there is one to be had
 
     def start_reading(self) -> None:
@@ -170,6 +172,9 @@ class Session:
 
     def end(self) -> None:
         self.over = True
+
+    def look(self) -> None:
+        self.pipeline.is_look_due = False
 
     def numbers(self) -> list[int]:
         """Return which calls have been answered, in that order."""

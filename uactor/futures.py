@@ -48,8 +48,12 @@ class CallFuture(concurrent.futures.Future[T]):
     def cancel(self) -> bool:
         """Give the call up, unless it is done; tell whether it has been given up.
 
-        A method that has not begun never runs. One that runs goes on to its end, and can see that
-        it is in vain (:func:`uactor.current_call`); a coroutine is cancelled.
+        A method that has not begun when the actor hears of that never runs. The word is on its way
+        when this returns, unless more than 32 KiB of requests have not been answered, which the
+        wire may not hold. An actor that has been stopped by then hears of it before it runs what
+        it has not read yet; over gRPC that can't be told, and the method may run. One that runs
+        goes on to its end, and can see that it is in vain (:func:`uactor.current_call`); a
+        coroutine is cancelled.
         """
         if not super().cancel():
             return False
@@ -59,6 +63,7 @@ class CallFuture(concurrent.futures.Future[T]):
             return True
         self.set_running_or_notify_cancel()
         self.ticket.cancel()
+        self.ticket.hurry()
         return True
 
     def receive(self, value: T) -> None:

@@ -343,6 +343,15 @@ class Lane:
             raise LaneError('the connection was closed')
         return data
 
+    def has_more(self) -> bool:
+        """Return whether more has arrived than has been received. For the receiving thread."""
+        rest = self._rest
+        if len(rest) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(rest)
+            if len(rest) - _LENGTH.size >= size:
+                return True
+        return bool(self._poll.poll(0))
+
     def _before_rest(self) -> bytes | None:
         """Return a message on the board that comes before what the socket has brought."""
         return self._board.take(self._received) if self._board is not None else None

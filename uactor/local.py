@@ -128,6 +128,10 @@ class Ticket(Protocol):
         """Let the host send more items of a stream."""
         ...
 
+    def hurry(self) -> None:
+        """Have sent what the host is to know. Not for finalizers."""
+        ...
+
 
 class _NoTicket:
     def cancel(self) -> None:
@@ -135,6 +139,9 @@ class _NoTicket:
 
     def grant(self, items: int) -> None:
         """Do nothing."""
+
+    def hurry(self) -> None:
+        """Do nothing: there is nothing to know."""
 
 
 NO_TICKET: Ticket = _NoTicket()

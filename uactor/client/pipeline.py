@@ -107,6 +107,10 @@ class Pending:
         credit = pb.StreamCredit(request_id=self.number, items=items)
         self._pipeline.post(pb.SessionRequest(credit=credit))
 
+    def hurry(self) -> None:
+        """See :class:`uactor.local.Ticket`."""
+        self._pipeline.hurry()
+
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
@@ -375,6 +379,16 @@ class Pipeline:
                 self._unsent.wake()
         finally:
             free(self._sending)
+
+    def hurry(self) -> None:
+        """Send what has gathered before this returns, if it surely finds room at the other end."""
+        session = self.session
+        small = self._asked - self._answered <= _SMALL
+        if small and session is not None and self._sending.acquire(timeout=_OPENING):
+            try:
+                self._send_all(session)
+            finally:
+                self._sending.release()
 
     def _send_all(self, session: Session) -> None:
         try:

@@ -298,6 +298,9 @@ class _Submitted:
     def grant(self, items: int) -> None:
         self._credit.release(items)
 
+    def hurry(self) -> None:
+        """Do nothing: the call knows."""
+
     def run(self) -> None:
         try:
             self._run()

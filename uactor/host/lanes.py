@@ -207,6 +207,10 @@ class _LaneDoor:
                 return
             yield message  # type: ignore[misc]  # Protobuf takes bytearrays, too
 
+    def has_more(self) -> bool:
+        """See :class:`uactor.host.sessions.Door`."""
+        return self._lane.has_more()
+
     def send(self, response: pb.SessionResponse | bytes) -> None:
         """Send a response.
 

@@ -34,11 +34,24 @@ log = logging.getLogger(__name__)
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _MORE_REQUESTS = pb.SessionRequest.MORE_FIELD_NUMBER
+_LOOK_S = 0.005
+"""For how long calls that have come are run before it is looked what else has, in seconds."""
+_LOOK_SHARE = 50
+"""How much longer that is than looking has taken, at most: it lets other threads run."""
+_MOST_MESSAGES, _MOST_REQUESTS = 64, 4096
+"""How many messages are taken in by one look, and how many requests may wait then."""
 _SPREAD = 1.0
 """For how long workers run the calls after one that did not come back soon, in seconds."""
 Send = Callable[['bytes | pb.SessionResponse'], None]
 Read = Callable[[bytes], pb.SessionRequest]
 """Decodes a message."""
+HasMore = Callable[[], bool]
+"""Returns whether a message has arrived. For the thread that reads."""
+
+
+def _cannot_tell() -> bool:
+    """Return False, for a door that has a message only once it is read."""
+    return False
 
 
 class Pipeline:
@@ -54,13 +67,20 @@ class Pipeline:
     """
 
     def __init__(
-        self, caller: Caller, answers: Answers, host: Host, read: Read, send: Send | None = None
+        self,
+        caller: Caller,
+        answers: Answers,
+        host: Host,
+        read: Read,
+        send: Send | None = None,
+        has_more: HasMore = _cannot_tell,
     ) -> None:
         self.caller = caller
         self.answers = answers
         self.host = host
         self._decode = read
         self._send = send
+        self._has_more = has_more
         self._sending = threading.Lock()
         self.workers = Workers()
         self.polite = False
@@ -73,6 +93,10 @@ class Pipeline:
         self.lead = Lead()
         # Of the thread that has the lead, and of the next one after it:
         self._burst: Burst | None = None  # whose calls are being drawn
+        self.cancelled: set[int] = set()  # which requests are, of those that wait
+        self.is_look_due = False  # while a burst runs
+        self._look_at = 0.0
+        self._at_end = False
         self._watch = Watch(self._spread, self._hand_over, lambda: self.lead.part)
         self._spread_until = 0.0
 
@@ -128,6 +152,7 @@ class Pipeline:
         """Have the thread of the session send what has been answered so far."""
         self._gather()
         self._responses.wake()
+        self.is_look_due = True
 
     def _flush(self) -> None:
         """Have sent what has been answered, before this thread waits."""
@@ -179,12 +204,50 @@ class Pipeline:
     def _read_as(self, reader: Reader) -> None:
         while self._take_arrived(reader):
             self._flush()
-            message = None if self.polite else next(self._messages, None)
+            message = None if self.polite or self._at_end else next(self._messages, None)
             if message is None:
                 self.lead.end()
                 self.wake()
                 return
-            self._arrived.extend(self._requests_in(message))
+            self._take_in(message)
+            self._look()
+
+    def _look(self) -> None:
+        """Take in what else has arrived: a call whose cancellation has must not run.
+
+        Not more than a few messages, so that calls go on whatever comes.
+        """
+        self.is_look_due = False
+        start = time.monotonic()
+        for _ in range(_MOST_MESSAGES):
+            waiting = len(self._arrived)
+            if self._at_end or waiting > _MOST_REQUESTS or not self._has_more():
+                break
+            message = next(self._messages, None)
+            if message is None:
+                self._at_end = True
+            else:
+                self._take_in(message)
+        now = time.monotonic()
+        self._look_at = now + min(_LOOK_S, _LOOK_SHARE * (now - start))
+
+    def _take_in(self, message: bytes) -> None:
+        """Have the requests of a message wait for their turn, and cancel those that it says."""
+        for request in self._requests_in(message):
+            if not isinstance(request, tuple) and request.HasField('cancel'):
+                self._cancel(request)
+            else:
+                self._arrived.append(request)
+
+    def _cancel(self, request: pb.SessionRequest) -> None:
+        if request.releases:
+            self.host.table.release(request.releases, self.caller.holder)
+        number = request.cancel.request_id
+        known = self.calls.get(number)
+        if known is not None:
+            known.give_up('cancelled')
+        else:  # it waits, or has been answered
+            self.cancelled.add(number)
 
     def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | usual.Request]:
         messages = usual.parts(message, _MORE_REQUESTS)
@@ -201,13 +264,15 @@ class Pipeline:
         if self._burst is not None:  # which another thread has begun
             self._take_burst(reader, self._burst)
         while reader.leads:
+            if time.monotonic() >= self._look_at and self._arrived:
+                self._look()
             try:
                 request = self._arrived.popleft()
             except IndexError:
+                self.cancelled.clear()
                 return True
             if isinstance(request, tuple):
-                self.calls[request[0]] = call = UsualCall(self, *request)
-                call.enter()
+                self._enter(request[0], UsualCall(self, *request))
             else:
                 self._take(request, reader)
         return False
@@ -218,10 +283,6 @@ class Pipeline:
         kind = request.WhichOneof('kind')
         if kind == 'goodbye':
             self.polite, self.process_ends = True, request.goodbye.process_ends
-        elif kind == 'cancel':
-            known = self.calls.get(request.cancel.request_id)
-            if known is not None:
-                known.give_up('cancelled')
         elif kind == 'credit':
             known = self.calls.get(request.credit.request_id)
             if isinstance(known, StreamCall):
@@ -229,8 +290,14 @@ class Pipeline:
         elif kind == 'call_all':
             self._take_burst(reader, self._burst_of(request))
         elif kind is not None and kind != 'proof':
-            self.calls[request.id] = call = KINDS.get(kind, Call)(self, request, kind)
-            call.enter()
+            self._enter(request.id, KINDS.get(kind, Call)(self, request, kind))
+
+    def _enter(self, number: int, call: Call) -> None:
+        """Have a call run when it is its turn, unless it has been cancelled."""
+        self.calls[number] = call
+        if self.cancelled and number in self.cancelled:
+            call.give_up('cancelled')
+        call.enter()
 
     def _burst_of(self, request: pb.SessionRequest) -> Burst:
         asked = request.call_all
@@ -249,8 +316,7 @@ class Pipeline:
             self._run_burst(reader, burst)
         else:
             for number, arguments in burst.calls:
-                self.calls[number] = call = BurstCall(self, burst, number, arguments)
-                call.enter()
+                self._enter(number, BurstCall(self, burst, number, arguments))
                 if not reader.leads:
                     return
         if reader.leads:
@@ -262,6 +328,8 @@ class Pipeline:
         try:
             with self._watch:  # until the lead is taken back: no other thread offers it meanwhile
                 while burst.left and reader.leads:
+                    if self.is_look_due:
+                        self._look()
                     self._run_some(reader, BurstCall(self, burst))
         finally:
             running.set(None)

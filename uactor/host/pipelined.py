@@ -403,13 +403,15 @@ class BurstCall(UsualCall):
         begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
         burst, handle, method = self._burst, self._handle, self._method
         results, following, typeid = Results(burst, -1), -1, ''
-        offer, take = lead.offer, lead.take
+        offer, take, cancelled = lead.offer, lead.take, pipeline.cancelled
         running.set(caller.call)
         shared = dispatcher.plain(caller, handle, method)
         for number, arguments in burst.calls:
             self._number, calls[number] = number, self
             offer(number)
             try:
+                if cancelled and number in cancelled:
+                    interrupt.fire('cancelled')
                 if interrupt.fired or gate.closed or isinstance(arguments, Exception):
                     raise self._refusal(arguments, gate)
                 if shared is not None:
@@ -435,6 +437,9 @@ class BurstCall(UsualCall):
             try:
                 take()
             except IndexError:  # another thread leads
+                return
+            if pipeline.is_look_due:
+                offer(0)
                 return
         burst.left = False
         offer(0)

@@ -258,6 +258,10 @@ class _GrpcDoor:
                 except SerializationError as error:
                     self.refuse(error)
 
+    def has_more(self) -> bool:
+        """Return False: gRPC does not tell of a message before it is asked for it."""
+        return False
+
     def outgoing(self, responses: Iterator[pb.SessionResponse | bytes]) -> Iterator[bytes]:
         """Yield responses in their wire form, each after its large data."""
         for response in responses:

@@ -54,6 +54,10 @@ class Door(Protocol):
         """
         ...
 
+    def has_more(self) -> bool:
+        """Return whether a message has arrived, as far as can be told. On the reading thread."""
+        ...
+
     def refuse(self, error: UActorException) -> NoReturn:
         """End the session and tell the client why. Called on the session's thread."""
         ...
@@ -119,7 +123,7 @@ def serve(
     reads = functools.partial(read, door=door)
     session: Pipeline | _Session
     if hello.pipelined:
-        session = Pipeline(caller, answering, host, reads, door.put)
+        session = Pipeline(caller, answering, host, reads, door.put, door.has_more)
     else:
         session = _Session(caller, answering, host, reads)
     try:
