@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fractions
+import importlib
 import math
 import socket
 import struct
@@ -19,6 +20,7 @@ from h2.events import DataReceived
 import uactor
 from tests import rpc
 from tests.bench import Bench
+from tests.programs import ROOT
 from tests.support import Actor
 from uactor import limits
 from uactor.handles import host_port, socket_path
@@ -395,3 +397,18 @@ def connected(address: str) -> socket.socket:
     sock.settimeout(20)
     sock.connect(path)
     return sock
+
+
+# --- in generated clients ------------------------------------------------------------------------
+
+
+def test_generated_clients_have_the_same_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / 'codegen'))
+    client = importlib.import_module('uactor_codegen.runtime.client')
+    for value in None, *ABSURD[:3]:
+        assert client.time_limit(value) is None
+    for value in NUMBERS:
+        assert client.time_limit(value) == float(value)
+    for value in (*NOT_NUMBERS, math.nan):
+        with pytest.raises((TypeError, ValueError), match='a number of seconds'):
+            client.time_limit(value)

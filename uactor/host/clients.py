@@ -73,9 +73,11 @@ class Caller:
         :param path: the calls of actors that wait for it.
         :param timeout: how long it is waited for, in seconds.
         """
-        expires = None if timeout is None else time.monotonic() + timeout
-        if timeout is not None and timeout <= 0:
-            self.interrupt.fire('deadline')
+        expires = None
+        if timeout is not None:
+            expires = time.monotonic() + timeout
+            if timeout <= 0:
+                self.interrupt.fire('deadline')
         self.stage = 'asked'
         self.call = CurrentCall(self.name, self.interrupt, tuple(path) if path else (), expires)
 

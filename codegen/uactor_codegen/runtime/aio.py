@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 import grpc.aio
 
-from uactor_codegen.runtime.client import OPTIONS, failure, metadata_of
+from uactor_codegen.runtime.client import OPTIONS, failure, metadata_of, time_limit
 from uactor_codegen.runtime.schema import DEFAULT, Rpc, Schema
 
 T = TypeVar('T')
@@ -115,7 +115,7 @@ class AsyncClient:
             grpc.aio.insecure_channel(target, OPTIONS) if isinstance(target, str) else target
         )
         self._metadata = metadata_of(authkey)
-        self._timeout = timeout
+        self._timeout = time_limit(timeout)
 
     async def close_channel(self) -> None:
         """Close the channel, unless the client was given one."""
@@ -139,7 +139,7 @@ class AsyncClient:
         """Start a call; return it, and the messages that it streams, if there are any."""
         requests = None if items is DEFAULT else AsyncRequests(rpc, values, items)
         request = rpc.request(values) if requests is None else requests
-        timeout = self._timeout if timeout is None else timeout
+        timeout = self._timeout if timeout is None else time_limit(timeout)
         made = rpc.callable(self._channel)
         return made(request, timeout=timeout, metadata=self._metadata), requests
 

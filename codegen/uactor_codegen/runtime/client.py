@@ -30,6 +30,26 @@ def metadata_of(authkey: bytes | None) -> Metadata:
     return (('authorization', f'Bearer {token}'),)
 
 
+_LONGEST_S = 1e9
+"""More than these seconds, 31 years, mean any time: gRPC takes them for a time that has passed."""
+
+
+def time_limit(timeout: float | None) -> float | None:
+    """Return how long a call is waited for, in seconds, as gRPC takes it; None for any time.
+
+    :raises TypeError: when it is no number.
+    :raises ValueError: when it is NaN.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not hasattr(type(timeout), '__float__'):
+        raise TypeError(f'a timeout is a number of seconds, or None, not {timeout!r}')
+    seconds = float(timeout)
+    if seconds != seconds:
+        raise ValueError('a timeout is a number of seconds, or None, not nan')
+    return None if seconds > _LONGEST_S else seconds
+
+
 def failure(error: Any, requests: Any = None) -> BaseException:
     """Return the error to raise for one of gRPC's: that of the client's own stream before others.
 
@@ -179,7 +199,7 @@ class Client:
             grpc.insecure_channel(target, OPTIONS) if isinstance(target, str) else target
         )
         self._metadata = metadata_of(authkey)
-        self._timeout = timeout
+        self._timeout = time_limit(timeout)
 
     def close_channel(self) -> None:
         """Close the channel, unless the client was given one."""
@@ -203,7 +223,7 @@ class Client:
         """Start a call; return it, and the messages that it streams, if there are any."""
         requests = None if items is DEFAULT else Requests(rpc, values, items)
         request = rpc.request(values) if requests is None else iter(requests)
-        timeout = self._timeout if timeout is None else timeout
+        timeout = self._timeout if timeout is None else time_limit(timeout)
         made = rpc.callable(self._channel)
         start = made if rpc.server_streaming else made.future
         call = start(request, timeout=timeout, metadata=self._metadata)
