@@ -17,6 +17,7 @@ import pytest
 
 import uactor
 from tests.bench import Bench
+from tests.rpc import KEY
 from tests.support import Actor, eventually
 from uactor.client import link, session
 
@@ -129,7 +130,7 @@ def test_a_call_without_a_deadline_is_told_that_the_actor_does_not_answer(actor:
 def test_to_connect_takes_no_longer_than_one_likes(actor: Any) -> None:
     with stopped(actor):
         with pytest.raises(uactor.ActorUnreachableError, match=r'does not answer: 0\.3 seconds'):
-            Shared.connect(actor.connection_address, timeout=SHORT, transport='grpc')
+            Shared.connect(actor.connection_address, KEY, timeout=SHORT, transport='grpc')
         error = on_a_fresh_thread(
             lambda: Shared.connect(actor.connection_address, timeout=SHORT, authkey=b'other')
         )
