@@ -15,7 +15,7 @@ import pytest
 
 import uactor
 from tests.bench import Bench
-from tests.support import Actor
+from tests.support import TRANSPORT, Actor
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no forks'),
@@ -194,6 +194,7 @@ class Forking(Actor):
         return found
 
 
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='a fork of a process that serves gRPC may hang')
 def test_a_future_of_an_actor_itself_fails_in_its_child() -> None:
     with Forking() as forking:
         forking.know(forking)
