@@ -393,13 +393,13 @@ class Link:
                 with contextlib.suppress(HandleError):  # whoever uses it will be told
                     retain(self, session, [handle])
 
+    @locked
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows, if that is stricter."""
-        with self._lock:
-            self.serializer = values.stricter(self.serializer, serializer)
-            for session in self._sessions:
-                session.restrict(serializer)
-                self.terms = Terms(session.serializer, session.by_value, session.limit)
+        self.serializer = values.stricter(self.serializer, serializer)
+        for session in self._sessions:
+            session.restrict(serializer)
+            self.terms = Terms(session.serializer, session.by_value, session.limit)
 
     def retire(self, session: Session) -> None:
         """Close the session of a thread that has ended, unless it is the last.
@@ -573,10 +573,10 @@ class Link:
         if released and not session.offer(pb.SessionRequest(releases=released)):
             self.give_back(released)  # a call has begun
 
+    @locked
     def holdings(self) -> list[str]:
         """Return the ids of what this process holds, each once per hold."""
-        with self._lock:
-            held = self.held.copy()
+        held = self.held.copy()
         held.subtract(map(_handle_of, tuple(self.pending)))
         return list(held.elements())
 

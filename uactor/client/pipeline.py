@@ -24,7 +24,7 @@ from uactor.errors import (
 )
 from uactor.futures import disown
 from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
-from uactor.locks import free, is_owned
+from uactor.locks import free, is_owned, locked
 from uactor.threads import attempt, report, start_daemon
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
@@ -415,9 +415,12 @@ class Pipeline:
             self.large.recall(values.memories(message))
         for number in range(pending.number, pending.number + pending.count):
             self._pending.pop(number, None)
-        with self._lock:
-            self._asked -= pending.size
+        self._count_recalled(pending.size)
         return True
+
+    @locked
+    def _count_recalled(self, size: int) -> None:
+        self._asked -= size
 
     def awaits(self, number: int) -> bool:
         """Tell whether a call has not been answered."""
