@@ -177,6 +177,8 @@ def _knock(path: str, seconds: float) -> None:
 class GrpcStream:
     """A call, as :class:`uactor.client.stream.Stream`."""
 
+    is_read_ahead = False
+
     def __init__(self, call: GrpcCall, on_end: Callable[[], None], is_remote: bool = False) -> None:
         self._call = call
         self._is_remote = is_remote

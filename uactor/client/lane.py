@@ -111,6 +111,8 @@ class Lanes:
 class LaneStream:
     """A connection to a lane, as :class:`uactor.client.stream.Stream`."""
 
+    is_read_ahead = True
+
     def __init__(self, sock: SocketType, on_end: Callable[[], None], calls: bool) -> None:
         self._lane = lane.Lane(sock, lane.HANDSHAKE_LIMIT, calls=calls)
         self._calls = calls

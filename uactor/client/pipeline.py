@@ -384,7 +384,9 @@ class Pipeline:
         """Send what has gathered before this returns, if it surely finds room at the other end."""
         session = self.session
         small = self._asked - self._answered <= _SMALL
-        if small and session is not None and self._sending.acquire(timeout=_OPENING):
+        if session is None or not small or not session.stream.is_read_ahead:
+            return  # the thread that sends does, and more at a time
+        if self._sending.acquire(timeout=_OPENING):
             try:
                 self._send_all(session)
             finally:

@@ -128,9 +128,11 @@ class Stream(Protocol):
     """One bidirectional stream of messages, used by one session.
 
     :ivar ended: whether it has ended, as far as this side has noticed.
+    :ivar is_read_ahead: whether the host takes in what has arrived before it runs calls.
     """
 
     ended: bool
+    is_read_ahead: bool
 
     @property
     def memory(self) -> Carrier | None:
