@@ -97,6 +97,8 @@ class ActorUnreachableError(UActorException, ConnectionRefusedError):
     What accepts connections there and does not answer may be an actor that has been stopped.
     """
 
+    _refuses = False  # whether an actor has answered, and lets nobody in
+
 
 class ActorDiedError(UActorException, BrokenPipeError, EOFError):
     """The actor has ended.

@@ -16,7 +16,14 @@ from uactor import values
 from uactor.chunks import Chunks
 from uactor.client.http2 import CallEnd, End, GrpcCall
 from uactor.client.idle import idle_streams
-from uactor.client.stream import StreamEnd, close_with, connect_unix, make_socket, no_message
+from uactor.client.stream import (
+    StreamEnd,
+    close_with,
+    connect_unix,
+    make_socket,
+    no_message,
+    unopened,
+)
 from uactor.errors import AuthkeyError, SerializationError, VersionError
 from uactor.handles import behind, host_port, socket_path
 from uactor.inherited import disconnect, plain
@@ -111,7 +118,7 @@ class GrpcStreams:
         except OSError as error:
             if not is_own(error, GrpcStreams._connected_over_tcp, *_CONNECTING):
                 raise
-            raise StreamEnd(error.strerror or str(error)) from error
+            raise unopened(error) from error
         return sock
 
     def _note_peer(self, sock: SocketType) -> None:

@@ -16,7 +16,14 @@ from typing import NoReturn
 from google.protobuf.message import DecodeError
 
 from uactor import board, errors, lane, memory, values
-from uactor.client.stream import StreamEnd, close_with, connect_unix, make_socket, no_message
+from uactor.client.stream import (
+    StreamEnd,
+    close_with,
+    connect_unix,
+    make_socket,
+    no_message,
+    unopened,
+)
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -97,7 +104,7 @@ class Lanes:
         except OSError as error:
             if not is_own(error, make_socket, connect_unix):
                 raise
-            raise StreamEnd(error.strerror or str(error)) from error
+            raise unopened(error) from error
         return sock
 
     def inherited(self) -> Lanes:

@@ -337,7 +337,8 @@ class Link:
                 raise Unanswered from end
             raise self._unreachable(nobody(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
-            if self.actor is None or is_interruption(error):
+            # One that refuses lives, and has nothing to spare.
+            if self.actor is None or error._refuses or is_interruption(error):
                 raise
             raise self._unreachable(error) from error
         try:

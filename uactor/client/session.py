@@ -316,7 +316,9 @@ class Session:
         if end.kind is SerializationError and not opening:
             return SerializationError(f'the message is larger than allowed: {end.details}')
         if end.kind is not None:
-            return ActorUnreachableError(f'{self._address} refuses a session: {end.details}')
+            refusal = ActorUnreachableError(f'{self._address} refuses a session: {end.details}')
+            refusal._refuses = True
+            return refusal
         if opening:
             return nobody(self._address, end)
         if end.lost:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
-from uactor.errors import VersionError
+from uactor.descriptors import SHORTAGE
+from uactor.errors import ResourceError, VersionError
 from uactor.memory import Carrier
 from uactor.reaper import reaper
 from uactor.system_errors import is_own
@@ -46,6 +47,17 @@ class StreamEnd(Exception):
 def no_message(error: DecodeError) -> StreamEnd:
     """Return the end of a stream on which something else has come than a message."""
     return StreamEnd(f'what comes is no message of a session: {error}', VersionError)
+
+
+def unopened(error: OSError) -> Exception:
+    """Return what it means that a connection could not be opened.
+
+    That this process lacks what it takes says nothing about the actor.
+    """
+    said = error.strerror or str(error)
+    if error.errno in SHORTAGE:
+        return ResourceError(f'this process can open no connection ({said}); see RLIMIT_NOFILE')
+    return StreamEnd(said)
 
 
 def make_socket(family: int, into: list[SocketType]) -> SocketType:

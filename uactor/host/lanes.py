@@ -53,6 +53,8 @@ _PAUSE = 0.01
 _LOST = errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EBADF
 """What accepting a connection fails with that is no more, or that a stopped listener had."""
 
+_NO_FILES = 'the actor process can open no more files (RLIMIT_NOFILE)'
+
 _CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
 
 
@@ -150,10 +152,17 @@ class Lanes:
 
     def _turn_away(self, listener: socket.socket) -> None:
         """Close a connection for which there is no descriptor; it would be offered for ever."""
-        os.close(self._reserve)
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
         with contextlib.suppress(OSError):  # it has gone by itself
-            listener.accept()[0].close()
-        self._reserve = os.open(os.devnull, os.O_RDONLY)
+            sock = listener.accept()[0]
+            sock.setblocking(False)  # what it is told finds room
+            if listener is self._listener:
+                _LaneDoor(sock, self._host.max_message_size).end(ActorUnreachableError(_NO_FILES))
+            sock.close()
+        with contextlib.suppress(OSError):  # another thread was faster: the next time
+            self._reserve = os.open(os.devnull, os.O_RDONLY)
 
     def _serve(self, door: _LaneDoor) -> None:
         try:
