@@ -24,6 +24,7 @@ from uactor.host import sockets
 from uactor.host.reflection import descriptors
 from uactor.host.server import Host, Settings, Surroundings
 from uactor.launch import forking, frames, module_starts, start_guard
+from uactor.launch.import_path import ImportPath
 from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
 from uactor.launch.log_channel import channel
 from uactor.launch.start_guard import Phase
@@ -93,14 +94,15 @@ def main(sock: socket.socket) -> NoReturn:
 
 def _begin(lifeline: Lifeline) -> Host | None:
     """Make the actor and tell the owner; return None when there is no actor."""
-    messages = [frames.receive(lifeline.socket) for _ in range(3)]
-    surroundings, settings, actor = messages
-    if surroundings is None or settings is None or actor is None:
+    messages = [frames.receive(lifeline.socket) for _ in range(4)]
+    path, surroundings, settings, actor = messages
+    if path is None or surroundings is None or settings is None or actor is None:
         return None  # the owner has ended
     constructed: list[Host] = []
     start_daemon('uactor-lifeline', _watch, lifeline, constructed, failed=lambda error: leave(1))
     try:
         module_starts.begin_loading(standins.complete)
+        ImportPath.decode(path).apply()
         taken = pickle.loads(surroundings)
         apply(taken)
         directory, fields, modules = pickle.loads(settings)

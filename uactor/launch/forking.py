@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from uactor import forked
 from uactor.launch import frames
-from uactor.launch.import_path import ImportPath, own_modules
+from uactor.launch.import_path import own_modules
 
 FORK, REAP = b'F', b'R'
 """What can be asked of a template."""
@@ -209,12 +209,7 @@ def _begin(
         _connect(dict(zip(streams, targets, strict=True)))
         _change_environment(gone, new)
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
-        sock = socket.socket(fileno=os.dup(lifeline))
-        path = frames.receive(sock)
-        if path is None:  # the owner has ended, or given up
-            os._exit(1)
-        ImportPath.decode(path).apply()
-        return sock
+        return socket.socket(fileno=os.dup(lifeline))
     except BaseException:
         traceback.print_exc()
         os._exit(1)

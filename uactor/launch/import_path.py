@@ -1,7 +1,8 @@
-"""The import path of a process that is about to be started.
+"""The import paths of a process that is started: first its own, and then that of its owner.
 
-An actor process has that of its owner. A template has its own, with nothing of the user's: what it
-imports would be run before anything is known of it, and stays in all actors that it forks.
+What uactor needs is imported with nothing of the user's on the path. A file of his that has the
+name of a standard module would run before this process can guard itself, and stay in all actors
+that a template forks. Once the path is the owner's, such a file takes the place that it has there.
 """
 
 from __future__ import annotations
@@ -23,30 +24,34 @@ _NEEDED = (
 
 @dataclass(frozen=True)
 class ImportPath:
-    """How an interpreter gets its import path.
+    """The import path of an actor process, which has imported modules by another one before.
 
-    :ivar entries: what is in it, behind its own if it keeps that.
-    :ivar removed: what it removes of its own; None when it keeps nothing.
+    :ivar entries: what is in it.
+    :ivar replaced: names of those modules that it leads to other files for; None if the process
+        has to find out.
     """
 
     entries: tuple[str, ...]
-    removed: tuple[str, ...] | None = None
+    replaced: tuple[str, ...] | None = None
 
     def encode(self) -> bytes:
-        """Return it as it is sent; ``interpreter.START_CODE`` reads it too."""
-        removed = None if self.removed is None else list(self.removed)
-        return marshal.dumps((list(self.entries), removed))
+        """Return it as it is sent."""
+        return marshal.dumps((self.entries, self.replaced))
 
     @classmethod
     def decode(cls, data: bytes) -> ImportPath:
         """Return what :meth:`encode` has sent."""
-        entries, removed = marshal.loads(data)
-        return cls(tuple(entries), None if removed is None else tuple(removed))
+        return cls(*marshal.loads(data))
 
     def apply(self) -> None:
-        """Give it to this process."""
-        own = () if self.removed is None else (e for e in sys.path if e not in self.removed)
-        sys.path[:] = [*own, *self.entries]
+        """Give it to this process: what is imported from now on is found by it."""
+        sys.path[:] = self.entries
+        replaced = self.replaced
+        if replaced is None:
+            replaced = shadowed(own_modules(), absolute(self.entries))
+        for name in replaced:
+            for known in [known for known in sys.modules if f'{known}.'.startswith(f'{name}.')]:
+                del sys.modules[known]
 
 
 def absolute(path: Sequence[str]) -> tuple[str, ...]:
@@ -58,15 +63,23 @@ def absolute(path: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.path.join(directory, entry) for entry in path)
 
 
-def path_of_template(variables: Mapping[bytes, bytes]) -> ImportPath:
-    """Return the import path of a template that has this environment.
+def first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
+    """Return what an interpreter with this environment removes from its import path, and adds.
 
-    It is that of the interpreter, without what the user adds by ``PYTHONPATH``. At its end, behind
-    the standard library, are the directories of what uactor needs, wherever they are.
+    What is left is its own path, without what the user adds by ``PYTHONPATH``, or has in the
+    current directory. At its end, behind the standard library, are the directories of what uactor
+    needs, wherever they are.
     """
     added = os.fsdecode(variables.get(b'PYTHONPATH', b'')).split(os.pathsep)
-    removed = {*added, *map(os.path.abspath, added)}
-    return ImportPath(tuple(dict.fromkeys(_needed_directories())), tuple(sorted(removed)))
+    removed = {'', *added, *map(os.path.abspath, added)}
+    kept = filter(_is_standard, removed)  # the user may name it, too
+    return sorted(removed.difference(kept)), list(dict.fromkeys(_needed_directories()))
+
+
+def _is_standard(entry: str) -> bool:
+    """Return whether an entry of the import path is of the standard library."""
+    library = os.path.dirname(os.__file__)
+    return entry.endswith('.zip') or entry in (library, os.path.join(library, 'lib-dynload'))
 
 
 def _needed_directories() -> Iterator[str]:
@@ -101,19 +114,20 @@ def own_modules() -> dict[str, str]:
     return found
 
 
-def shadowed(modules: Mapping[str, str], path: Sequence[str]) -> str | None:
-    """Return the file that takes the place of one of ``modules`` on an import path, or None.
+def shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]:
+    """Return those of ``modules`` that an import path leads to other files for.
 
     :param modules: the files of modules by their names.
     :param path: absolute.
     """
+    found = []
     for name, origin in modules.items():
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.origin is None or not spec.has_location:
             continue  # of an import hook, or a namespace
         if spec.origin != origin and not _is_same(spec.origin, origin):
-            return spec.origin
-    return None
+            found.append(name)
+    return tuple(found)
 
 
 def _is_same(one: str, other: str) -> bool:

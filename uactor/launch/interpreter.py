@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from uactor.errors import ActorStartError
-from uactor.launch import frames, start_guard
-from uactor.launch.import_path import ImportPath
+from uactor.launch import start_guard
+from uactor.launch.import_path import first_path
 from uactor.system_errors import is_own
 
 ACTOR, TEMPLATE = 'actor', 'template'
@@ -32,22 +32,16 @@ RUN = {
 """What it runs then."""
 
 START_CODE = (
-    'import sys;sys.path[:]=filter(None,sys.path);'
+    'import sys;sys.path[:]=[e for e in sys.path if e not in {removed!r}]+{added!r};'
     'import signal;n=signal.SIGINT;'
     'signal.getsignal(n)==signal.SIG_IGN or signal.signal(n,lambda*a:None);'
-    'import socket,marshal,struct;'
-    's=socket.socket(fileno={fd});'
-    'n=struct.unpack("!Q",s.recv(8,socket.MSG_WAITALL)or sys.exit(1))[0];'
-    'a,r=marshal.loads(s.recv(n,socket.MSG_WAITALL));'
-    'sys.path[:]=a if r is None else[e for e in sys.path if e not in r]+a;'
+    'import socket;s=socket.socket(fileno={fd});'
     'from uactor import entry;{run}'
 )
-"""What the interpreter runs: take the import path first, and then the rest from uactor.
+"""What the interpreter runs: import uactor by a path of its own, and take all else from a socket.
 
 A Ctrl-C in the terminal is for the owner, which ends its actors in order. It is not ignored, or
-the actor's own child processes would inherit that; it stays ignored if the owner ignores it.
-
-Until then, nothing is imported from the current directory, whatever lies there."""
+the actor's own child processes would inherit that; it stays ignored if the owner ignores it."""
 
 _FROZEN_WORD = '--uactor-process'
 """The first argument of a frozen program that is run to be an actor process or a template."""
@@ -125,7 +119,7 @@ _is_supported = False
 """Whether this program has shown that it can be run for uactor, by :func:`begin_frozen`."""
 
 
-def _command(descriptor: int, kind: str) -> list[str]:
+def _command(descriptor: int, kind: str, variables: Mapping[bytes, bytes]) -> list[str]:
     if is_frozen():
         if not _is_supported:
             raise ActorStartError(
@@ -133,7 +127,9 @@ def _command(descriptor: int, kind: str) -> list[str]:
                 'uactor.freeze_support() first in its main module'
             )
         return [sys.executable, _FROZEN_WORD, kind, str(descriptor)]
-    return [sys.executable, *flags(), '-c', START_CODE.format(fd=descriptor, run=RUN[kind])]
+    removed, added = first_path(variables)
+    code = START_CODE.format(removed=removed, added=added, fd=descriptor, run=RUN[kind])
+    return [sys.executable, *flags(), '-c', code]
 
 
 def spawn(
@@ -145,7 +141,7 @@ def spawn(
 ) -> Interpreter:
     """Start an interpreter at the other end of a socket pair.
 
-    :param end: what it is given of the pair; first of all it reads its import path there.
+    :param end: what it is given of the pair.
     :param kind: what it is to be, one of :data:`RUN`.
     :param variables: its environment.
     :param stdout: where standard output goes, unless to that of this process.
@@ -156,7 +152,7 @@ def spawn(
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
     interpreter = Interpreter(
-        _command(end.fileno(), kind),
+        _command(end.fileno(), kind, variables),
         stdin=subprocess.DEVNULL,
         pass_fds=(end.fileno(),),
         env={**variables, **start_guard.variables()},
@@ -178,9 +174,4 @@ def begin_frozen() -> tuple[str, socket.socket] | None:
         return None
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
-    sock = socket.socket(fileno=int(sys.argv[3]))
-    data = frames.receive(sock)
-    if data is None:
-        sys.exit(1)
-    ImportPath.decode(data).apply()
-    return sys.argv[2], sock
+    return sys.argv[2], socket.socket(fileno=int(sys.argv[3]))

@@ -49,7 +49,7 @@ class Phase(enum.Enum):
 _NEXT = {
     Phase.ORDINARY: {Phase.TEMPLATE, Phase.LOADING, Phase.LEAVING},
     Phase.BEGINNING: {Phase.TEMPLATE, Phase.LOADING},
-    Phase.TEMPLATE: {Phase.LOADING},
+    Phase.TEMPLATE: {Phase.LOADING, Phase.LEAVING},
     Phase.LOADING: {Phase.RUNNING, Phase.LEAVING},
     Phase.RUNNING: {Phase.LEAVING},
     Phase.LEAVING: set[Phase](),

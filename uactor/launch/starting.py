@@ -79,10 +79,10 @@ def start(
     def made(child: Child, lifeline: socket.socket) -> ActorProcess:
         return ActorProcess(child, lifeline, name, directory, shutdown_timeout)
 
-    process = _launched(path, made)
+    process, replaced = _launch(path, made)
     process.log_targets = log_targets
     try:
-        answer = process.begin([ImportPath(tuple(path)).encode(), *messages])
+        answer = process.begin([ImportPath(tuple(path), replaced).encode(), *messages])
     except BaseException:  # KeyboardInterrupt
         process.kill()
         process.join()
@@ -101,17 +101,20 @@ def start(
 Made = Callable[[Child, socket.socket], ActorProcess]
 
 
-def _launched(path: list[str], made: Made) -> ActorProcess:
-    """Start a process in the way that is to be had."""
+def _launch(path: list[str], made: Made) -> tuple[ActorProcess, tuple[str, ...] | None]:
+    """Start a process in the way that is to be had.
+
+    :returns: the process, and which of its modules ``path`` leads elsewhere for, if that is known.
+    """
     for _ in range(2):
-        template = None if _by_interpreter() else templates.fitting(path)
+        template = None if _by_interpreter() else templates.fitting()
         if template is None:
             break
         try:
-            return _with_lifeline(template.fork, made)
+            return _with_lifeline(template.fork, made), template.shadowed(path)
         except TemplateDiedError:  # another time with another lifeline: it may have forked
             templates.discard(template)
-    return _with_lifeline(_spawn, made)
+    return _with_lifeline(_spawn, made), None
 
 
 def _by_interpreter() -> bool:

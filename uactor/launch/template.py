@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from uactor.forked import at_fork
 from uactor.launch import forking, frames, interpreter
-from uactor.launch.import_path import absolute, path_of_template, shadowed
+from uactor.launch.import_path import absolute, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
@@ -121,7 +121,7 @@ class Template:
         self._retired = False
         self._is_silent = False
         self._modules: dict[str, str] = {}
-        self._fits: dict[tuple[tuple[str, int], ...], bool] = {}
+        self._shadowed: dict[tuple[tuple[str, int], ...], tuple[str, ...]] = {}
         stderr = None if _is_passed_on(2) else subprocess.DEVNULL
         try:
             with theirs:
@@ -145,7 +145,6 @@ class Template:
         """Have it import everything and return whether it can be forked then."""
         try:
             self._control.settimeout(IMPORT_PATIENCE_S)
-            frames.send(self._control, path_of_template(self._variables).encode())
             reply = frames.receive(self._control)
             self._control.settimeout(PATIENCE_S)
         except OSError as error:
@@ -161,20 +160,15 @@ class Template:
         log.warning('actors start without a template, which takes longer: %s', reason)
         return False
 
-    def fits(self, path: Sequence[str]) -> bool:
-        """Return whether its modules are those that this import path leads to.
-
-        :param path: absolute.
-        """
-        key = tuple((entry, _changed(entry)) for entry in path)
-        fits = self._fits.get(key)
-        if fits is None:
-            other = shadowed(self._modules, path)
-            if other is not None:
-                log.debug('%s has the name of a module of the template', other)
-            self._fits = {key: other is None}  # paths change once in a while
-            fits = self._fits[key]
-        return fits
+    def shadowed(self, path: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of its modules that an import path leads to other files for."""
+        entries = absolute(path)
+        key = tuple((entry, _changed(entry)) for entry in entries)
+        found = self._shadowed.get(key)
+        if found is None:
+            found = shadowed(self._modules, entries)
+            self._shadowed = {key: found}  # paths change once in a while
+        return found
 
     def fork(self, lifeline: socket.socket) -> Forked:
         """Make an actor process.
@@ -301,11 +295,8 @@ class Templates:
         self._all: set[Template] = set()
         self._unfit: Origin | None = None
 
-    def fitting(self, path: Sequence[str]) -> Template | None:
-        """Return a template for a process that this thread starts now, or None where none can be.
-
-        :param path: the import path of that process.
-        """
+    def fitting(self) -> Template | None:
+        """Return a template for what this thread starts now, or None where none can be."""
         if not forking.is_possible():
             return None
         variables = environment()
@@ -318,10 +309,7 @@ class Templates:
                 current.retire()
             if self._current is None and wanted != self._unfit:
                 self._current = self._start(wanted, variables)
-            current = self._current
-            if current is not None and not current.fits(absolute(path)):
-                return None
-            return current
+            return self._current
 
     def _start(self, wanted: Origin, variables: Mapping[bytes, bytes]) -> Template | None:
         with no_fork:
