@@ -18,7 +18,7 @@ from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
 from uactor.handles import Address, Token, target
 from uactor.launch import module_starts, start_guard, starting
 from uactor.launch.log_targets import LogTargets
-from uactor.launch.process import ActorProcess
+from uactor.launch.process import ActorProcess, end_interrupted
 from uactor.launch.surroundings import capture
 from uactor.limits import checked_seconds, time_limit
 from uactor.local import Shared
@@ -210,9 +210,22 @@ class ActorManager:
         if self._process is not None or self._link is not None:
             raise ProxyError('this manager has an actor already')
         start_guard.check()
-        with values.passage():
-            actor = values.dumps((actor_class, tuple(args), dict(kwargs or {})))
         log_targets = LogTargets()
+        try:
+            self._start(actor_class, args, kwargs or {}, log_targets)
+        except BaseException:  # also KeyboardInterrupt, at any moment
+            end_interrupted(log_targets)
+            raise
+
+    def _start(
+        self,
+        actor_class: type,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        log_targets: LogTargets,
+    ) -> None:
+        with values.passage():
+            actor = values.dumps((actor_class, tuple(args), dict(kwargs)))
         surroundings = capture(log_targets)
         directory = starting.private_directory() if self._address is None else None
         settings = self._settings(directory)
@@ -227,17 +240,13 @@ class ActorManager:
             log_targets,
         )
         self._address, _ = pickle.loads(ready)
+        address = target(self._address)
         if self._authkey is not None:
-            keyring.add(target(self._address), self._authkey)
+            keyring.add(address, self._authkey)
         finalizer = weakref.finalize(self, self._process.end_soon)
         finalizer.atexit = False  # launch ends what is left
-        _owners[target(self._address)] = self
-        try:
-            self._link = connections.get(target(self._address), self._transport)
-        except BaseException:
-            self._process.end()
-            raise
-        address = target(self._address)
+        _owners[address] = self
+        self._link = connections.get(address, self._transport)
         self._process.on_ending(lambda: connections.ending(address))
         self._process.on_exit(lambda: connections.lost(address))
 

@@ -120,9 +120,10 @@ class ActorProcess:
         name: str,
         directory: str | None,
         shutdown_timeout: float,
+        log_targets: LogTargets,
     ) -> None:
         self.name = name
-        self.log_targets = LogTargets()
+        self.log_targets = log_targets
         self._process = process
         self._lifeline = lifeline
         self._directory = directory
@@ -248,12 +249,15 @@ class ActorProcess:
         watched too, where the system can do that.
         """
         reader, poll = MessageReader(), select.poll()
-        poll.register(self._lifeline, select.POLLIN)
+        descriptor = self._lifeline.fileno()
+        if descriptor < 0:  # the start was interrupted, and the process ends
+            return
+        poll.register(descriptor, select.POLLIN)
         if self._process.descriptor is not None:
             poll.register(self._process.descriptor, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in poll.poll()]
-            if self._lifeline.fileno() in ready:
+            ready = [found for found, _ in poll.poll()]
+            if descriptor in ready:
                 data = self._received()
                 if not data:
                     return
@@ -265,7 +269,7 @@ class ActorProcess:
     def _received(self) -> bytes:
         try:
             return self._lifeline.recv(_READ_BYTES)
-        except ConnectionResetError:  # it had not read everything when it ended
+        except OSError:  # it had not read everything when it ended, or the start was interrupted
             return b''
 
     def _take(self, kind: bytes, content: bytes) -> None:
@@ -391,6 +395,28 @@ class ActorProcess:
 
 _processes: dict[int, ActorProcess] = {}
 """The processes that this one has started and that have not ended."""
+
+
+def abandon_lifeline(ours: socket.socket) -> None:
+    """End a process whose start has failed, by its lifeline.
+
+    If it is being watched already, the thread that does closes the lifeline.
+    """
+    with contextlib.suppress(OSError):  # the other end has gone
+        ours.shutdown(socket.SHUT_RDWR)
+    if all(process._lifeline is not ours for process in list(_processes.values())):
+        ours.close()
+
+
+def end_interrupted(log_targets: LogTargets) -> None:
+    """End the process of a start that did not come to its end, if there is one.
+
+    :param log_targets: those that were made for that start.
+    """
+    for process in list(_processes.values()):
+        if process.log_targets is log_targets:
+            process.kill()
+            process.join()
 
 
 def end_all() -> None:

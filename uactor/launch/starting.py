@@ -22,6 +22,7 @@ from uactor.launch.log_targets import ARE_HANDLED, RECORDS, LogTargets
 from uactor.launch.process import (
     ActorProcess,
     Child,
+    abandon_lifeline,
     end_all,
     new_lifeline,
     no_fork,
@@ -73,20 +74,17 @@ def start(
     :param log_targets: gets the log records of the process.
     :returns: the process, and what it says of itself.
     :raises ActorStartError: when the process ends before its actor is constructed.
+
+    What interrupts it, or the caller before it has the process, leaves that to
+    :func:`uactor.launch.process.end_interrupted`.
     """
     _hook_exit()
 
     def made(child: Child, lifeline: socket.socket) -> ActorProcess:
-        return ActorProcess(child, lifeline, name, directory, shutdown_timeout)
+        return ActorProcess(child, lifeline, name, directory, shutdown_timeout, log_targets)
 
     process, replaced = _launch(path, made)
-    process.log_targets = log_targets
-    try:
-        answer = process.begin([ImportPath(tuple(path), replaced).encode(), *messages])
-    except BaseException:  # KeyboardInterrupt
-        process.kill()
-        process.join()
-        raise
+    answer = process.begin([ImportPath(tuple(path), replaced).encode(), *messages])
     if answer is not None and answer[0] == READY:
         return process, answer[1]
     process.end()
@@ -135,8 +133,8 @@ def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> Acto
             with theirs:
                 child = launch(theirs)
             return made(child, ours)
-        except BaseException:
-            ours.close()  # upon which the process ends, if there is one
+        except BaseException:  # KeyboardInterrupt, also once the process is being watched
+            abandon_lifeline(ours)
             raise
 
 
