@@ -117,17 +117,41 @@ def own_modules() -> dict[str, str]:
 def shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]:
     """Return those of ``modules`` that an import path leads to other files for.
 
+    To look up all of them takes longer than to fork a process. So only those are looked up whose
+    names stand in directories that the modules do not come from.
+
     :param modules: the files of modules by their names.
     :param path: absolute.
     """
     found = []
-    for name, origin in modules.items():
+    for name in sorted(_candidates(modules, path)):
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.origin is None or not spec.has_location:
             continue  # of an import hook, or a namespace
-        if spec.origin != origin and not _is_same(spec.origin, origin):
+        if spec.origin != modules[name] and not _is_same(spec.origin, modules[name]):
             found.append(name)
     return tuple(found)
+
+
+def _candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str]:
+    own = {_entry_of(origin) for origin in modules.values()}
+    found: set[str] = set()
+    for entry in path:
+        if entry in own:
+            continue
+        try:
+            found.update(name.partition('.')[0] for name in os.listdir(entry))
+        except NotADirectoryError:  # an archive
+            return set(modules)
+        except OSError:  # it is not there
+            continue
+    return found.intersection(modules)
+
+
+def _entry_of(origin: str) -> str:
+    """Return the directory on the path that a module has been found in."""
+    directory, name = os.path.split(origin)
+    return os.path.dirname(directory) if name.startswith('__init__.') else directory
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -58,14 +58,6 @@ def _is_passed_on(number: int) -> bool:
         return False
 
 
-def _changed(entry: str) -> int:
-    """Return when a directory was last changed, in nanoseconds; 0 when it is not there."""
-    try:
-        return os.stat(entry).st_mtime_ns
-    except OSError:
-        return 0
-
-
 class TemplateDiedError(Exception):
     """The template has ended or does not answer, whether it has forked or not."""
 
@@ -121,7 +113,6 @@ class Template:
         self._retired = False
         self._is_silent = False
         self._modules: dict[str, str] = {}
-        self._shadowed: dict[tuple[tuple[str, int], ...], tuple[str, ...]] = {}
         stderr = None if _is_passed_on(2) else subprocess.DEVNULL
         try:
             with theirs:
@@ -162,13 +153,7 @@ class Template:
 
     def shadowed(self, path: Sequence[str]) -> tuple[str, ...]:
         """Return the names of its modules that an import path leads to other files for."""
-        entries = absolute(path)
-        key = tuple((entry, _changed(entry)) for entry in entries)
-        found = self._shadowed.get(key)
-        if found is None:
-            found = shadowed(self._modules, entries)
-            self._shadowed = {key: found}  # paths change once in a while
-        return found
+        return shadowed(self._modules, absolute(path))
 
     def fork(self, lifeline: socket.socket) -> Forked:
         """Make an actor process.
