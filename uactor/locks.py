@@ -36,7 +36,11 @@ def is_owned(lock: Owned) -> bool:
 
 
 def free(lock: Owned) -> None:
-    """Release a lock as often as this thread has acquired it."""
+    """Release a lock as often as this thread has acquired it.
+
+    For an ``except`` block. In a ``finally`` block, which runs without an exception too, one may
+    come in here before the lock is released.
+    """
     while is_owned(lock):
         lock.release()
 

@@ -220,14 +220,16 @@ class GrpcCall:
                 raise CallEnd(self.end._replace(unread=True))
             # Whoever is receiving now, and opens a window or stops, sees that somebody waits.
             self._is_stuck = True
-            if self._receiving.acquire(blocking=False):
-                try:
+            try:
+                if self._receiving.acquire(blocking=False):
                     if self._room <= 0 and self.end is None:
                         self._take_in()
-                finally:
-                    free(self._receiving)
-            else:
-                self._unstuck.get()
+                    self._receiving.release()
+                else:
+                    self._unstuck.get()
+            except BaseException:
+                free(self._receiving)
+                raise
         self._is_stuck = False
 
     def _put(self, data: bytes) -> None:
@@ -286,13 +288,16 @@ class GrpcCall:
 
         :param timeout: how long is waited for something, in seconds.
         """
-        if not self._receiving.acquire(blocking=False):
-            return False
         try:
+            if not self._receiving.acquire(blocking=False):
+                return False
             if self.end is None and self._has_come(timeout):
                 self._take_in()
-        finally:
+            self._receiving.release()
+        except BaseException:
             free(self._receiving)
+            raise
+        finally:
             self._note_free()
         return True
 

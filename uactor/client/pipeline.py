@@ -375,10 +375,12 @@ class Pipeline:
         try:
             if self._sending.acquire(blocking=False):
                 self._send_all(session)
+                self._sending.release()  # here: an exception before it leads to where it is freed
             else:
                 self._unsent.wake()
-        finally:
+        except BaseException:
             free(self._sending)
+            raise
 
     def hurry(self) -> None:
         """Send what has gathered before this returns, if it surely finds room at the other end."""
@@ -386,18 +388,22 @@ class Pipeline:
         small = self._asked - self._answered <= _SMALL
         if session is None or not small or not session.stream.is_read_ahead:
             return  # the thread that sends does, and more at a time
-        if self._sending.acquire(timeout=_OPENING):
-            try:
+        if is_owned(self._sending):
+            return  # a signal handler has interrupted this thread as it sent
+        try:
+            if self._sending.acquire(timeout=_OPENING):
                 self._send_all(session)
-            finally:
                 self._sending.release()
+        except BaseException:
+            free(self._sending)
+            raise
 
     def _send_all(self, session: Session) -> None:
         try:
             for message in together(self._unsent, _MORE, session.limit or -1):
                 session.put(message)  # if the session has ended, the other thread sees that
         except BaseException:  # what has been half sent, or not at all, would be waited for in vain
-            session.abandon()
+            session.break_off()
             raise
 
     def post(self, message: pb.SessionRequest) -> None:

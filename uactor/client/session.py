@@ -94,6 +94,7 @@ class Session:
         self._number = 0
         self.limit = 0
         self._pipelined = pipelined
+        self._is_broken_off = False
         self._offering = False
         self._lock = threading.RLock()  # while a message is offered
         answering = Patience(stream.cancel, patience)
@@ -321,6 +322,12 @@ class Session:
             return refusal
         if opening:
             return nobody(self._address, end)
+        if self._is_broken_off:
+            return ConnectionLostError(
+                f'the connection to the actor at {self._address} was broken off: an exception '
+                'has interrupted this process as it sent, and it sends by another one',
+                executed,
+            )
         if end.lost:
             return ConnectionLostError(
                 f'the connection to the actor at {self._address} was lost ({end.details}); '
@@ -344,6 +351,11 @@ class Session:
         """Wait until the host has taken note of the goodbye."""
         if self.alive:
             self.stream.wait_ended(timeout)
+
+    def break_off(self) -> None:
+        """Abandon a pipelined session by which a message may have been sent in part."""
+        self._is_broken_off = True
+        self.abandon()
 
     def abandon(self) -> None:
         """Break the stream off; the host takes it for the death of this thread."""
