@@ -18,8 +18,9 @@ import uactor
 from tests.rpc import Client, client_of, dialled, native
 from tests.support import Actor
 from uactor import auth
-from uactor.handles import target
+from uactor.handles import Token, target
 from uactor.lane import path_of
+from uactor.proxies.base import BaseProxy, auto_proxy
 from uactor.v1 import actor_pb2 as pb
 
 KEY = b'the key of a stranger'
@@ -375,3 +376,17 @@ def test_answers_of_an_actor_that_a_result_names_are_not_unpickled(mark: pathlib
 def test_native_values_name_handles() -> None:
     """The helper of these tests sends handles as they are."""
     assert native(handle_at('unix:/s')).handle.address == 'unix:/s'
+
+
+def test_names_that_a_peer_chooses_take_no_place_of_the_proxy_s_own() -> None:
+    """Python would call ``__del__`` by itself, and proxies call ``_callmethod``."""
+    with Bait('') as bait:
+        manager = bait._manager
+        token = Token('auto', manager.address, bait._id)
+        names = ['items', '__del__', '_callmethod', '__reduce__', '__class__', '__getattr__']
+        proxy: Any = auto_proxy(token, manager=manager, exposed=names, incref=False)
+        assert proxy.items().copy
+        assert type(proxy)._callmethod is BaseProxy._callmethod
+        assert type(proxy).__reduce__ is BaseProxy.__reduce__
+        assert not hasattr(type(proxy), '__getattr__')
+        assert '__del__' not in vars(type(proxy))

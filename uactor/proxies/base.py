@@ -343,12 +343,23 @@ def auto_proxy(
     return cls(token, serializer, manager=manager, incref=incref)
 
 
+_HOOKS = frozenset(
+    ['__del__', '__getattr__', '__set_name__', '__slots__', '__weakref__', '__dict__']
+)
+"""Names by which Python itself would call an object, or read its class, unasked."""
+
+
+def _is_free(name: str) -> bool:
+    """Return whether a proxy may have a method of that name, which another process has chosen."""
+    return name not in _HOOKS and not hasattr(BaseProxy, name)
+
+
 def _auto_type(typeid: str, names: tuple[str, ...]) -> type[BaseProxy]:
     """Return the class of proxies with such methods."""
     key = typeid, names
     cls = _auto_types.get(key)
     if cls is None:
-        methods: dict[str, Any] = {name: ProxyMethod(name) for name in names}
+        methods: dict[str, Any] = {name: ProxyMethod(name) for name in names if _is_free(name)}
         methods.update(_exposed_=names, _isauto=True, __module__=__name__)
         cls = _auto_types[key] = type(f'AutoProxy[{typeid}]', (BaseProxy,), methods)
     return cls
