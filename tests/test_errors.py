@@ -74,11 +74,14 @@ def test_an_authkey_error_comes_of_another_key(subject: Any) -> None:
     assert uactor.AuthKeyError is uactor.AuthkeyError
 
 
+class Gone:
+    """What has a hold no longer than it is made."""
+
+
 def test_a_handle_error_comes_of_an_object_that_is_gone(subject: Any) -> None:
     numbers = subject.numbers()
-    numbers._connection.release(numbers._id)
+    numbers._connection.hold(Gone(), numbers._id)
     subject.numbers()  # takes the release along
-    numbers._held = False
     with pytest.raises(uactor.HandleError) as caught:
         numbers.append(3)
     assert type(caught.value) is uactor.HandleError

@@ -7,6 +7,8 @@ import gc
 import multiprocessing
 import os
 import pickle
+import resource
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -333,11 +335,16 @@ def test_a_process_without_room_for_more_mappings_gets_copies(
 def test_where_no_memory_is_to_be_had_data_travels_in_the_message(
     near: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(*_: object) -> int:
-        raise OSError(24, 'too many open files')
-
-    monkeypatch.setattr(os, 'memfd_create', none)
-    assert (near.echo(full(7, 5 * SIZE)) == 7).all()
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    near.echo(1)
+    monkeypatch.setattr(memory, 'pool', memory.Pool())  # which has no segments yet
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, usual[1]))  # holds for memory of files, too
+    try:
+        assert (near.echo(full(7, 5 * SIZE)) == 7).all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_memory_of_a_call_that_fails_is_given_back(near: Any) -> None:
@@ -363,7 +370,7 @@ def test_idle_memory_is_freed_after_a_while(near: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(memory, '_IDLE', 0.01)
     monkeypatch.setattr(memory, 'pool', pool := memory.Pool())
     near.total(full(1))
-    eventually(lambda: pool.counts() == (0, 0) and pool._thread is None)
+    eventually(lambda: pool.counts() == (0, 0) and not pool.is_watched)
 
 
 def test_little_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,7 +595,9 @@ def test_descriptors_come_along_with_messages_of_any_size(size: int, count: int)
     with here, there:
         sender, receiver = Lane(here), Lane(there)
         got: list[tuple[int, int | None]] = []
-        receiver.arrived = lambda number, descriptor: got.append((number, descriptor))
+        receiver.expect = lambda message: (
+            lambda number, descriptor, _: got.append((number, descriptor))
+        )
         sent = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
         message = os.urandom(size)
 

@@ -209,8 +209,11 @@ def append_own_pid(items: Any) -> int:
 
 def forget(items: Any) -> None:
     """Drop the holds of a proxy, as its finalizer does."""
-    items.__del__()
-    del items._held
+    items._connection.hold(Gone(), items._id)
+
+
+class Gone:
+    """What has a hold no longer than it is made."""
 
 
 def test_parent_and_child_both_use_what_was_shared_before_the_fork(shop: Any) -> None:

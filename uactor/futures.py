@@ -11,7 +11,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from uactor.errors import ForkedError
 from uactor.forked import at_fork
@@ -94,7 +94,8 @@ class CallFuture(concurrent.futures.Future[T]):
             except Exception:
                 raise  # the base class logs it
             except BaseException:
-                if not known or not self._is_delivered:
+                # Asked of the argument: with itself in it, a done future would be a cycle.
+                if not known or not cast('CallFuture[T]', future)._is_delivered:
                     raise  # on the thread of the user
                 report('a callback of a future has failed')
 

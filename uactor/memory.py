@@ -203,6 +203,11 @@ class Pool:
                 del self._idle[0]  # has been idle for longest
             self.watch()
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a thread sees to what is idle."""
+        return self._thread.runs
+
     def _gather(self) -> int:
         """Take back what the other ends are done with, and return how many they are not."""
         return sum(channel.gather() for channel in tuple(self._channels))

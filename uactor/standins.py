@@ -41,8 +41,6 @@ _LATE = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
 
 def _get_late(self: Any, name: str) -> Any:
     """Be ``__getattr__`` of a stand-in."""
-    if name == '_held':  # nothing has been taken that would have to be given back
-        return False
     if name in _LATE:
         _become_proxy(self)
         return getattr(self, name)

@@ -218,7 +218,7 @@ def _stranger(
         '_lease': lambda self: None,  # the one that its sender has taken
     }
     proxy: BaseProxy = object.__new__(type(cls.__name__, (cls,), namespace))
-    vars(proxy).update(_token=token, _id=token.id, _serializer=trust.serializer, _held=False)
+    vars(proxy).update(_token=token, _id=token.id, _serializer=trust.serializer)
     vars(proxy).update(_reaching=(manager_class, methods, trust), _using=threading.RLock())
     return proxy
 
@@ -234,12 +234,11 @@ def _get_reaching(self: Any, name: str) -> Any:
 def _become_known(proxy: Any) -> None:
     state = vars(proxy)
     with state['_using']:
-        if state['_held']:  # another thread was faster
+        if '_found' in state:  # another thread was faster
             return
         manager_class, methods, trust = state['_reaching']
         found = reach(manager_class, state['_token'], methods, trust)
-        state.update(vars(found))
-        found._held = False  # the hold is this one's now
+        state.update(vars(found), _found=found)  # whose hold ends with it, and so with this one
         proxy.__class__ = type(found)
 
 
