@@ -291,7 +291,9 @@ class _Borrowed:
 
     @locked
     def _forget_ended(self) -> None:
-        self._loans -= {loan for loan in self._loans if loan() is None}
+        # Not those whose mapping has gone: mmap unmaps first, without the interpreter's lock, and
+        # has the mark set after that.
+        self._loans -= {loan for loan in self._loans if loan.__callback__ is None}
 
     def before_fork(self) -> None:
         """Have all be marked as inherited: the child has the same views."""
