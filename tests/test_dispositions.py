@@ -8,13 +8,14 @@ import signal
 import subprocess
 import tempfile
 import textwrap
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.peers import Peer
-from tests.support import eventually, is_running
+from tests.support import Actor, eventually, is_running
 
 BEGIN = """
 import signal, subprocess, uactor
@@ -228,3 +229,22 @@ say('alive')
         assert owner.hear() == 'True'
         assert owner.hear() == 'alive'
         assert owner.end() == 0
+
+
+def test_an_actor_goes_on_after_its_own_signal_handler_has_raised() -> None:
+    class Alarmed(Actor):
+        def __init__(self) -> None:
+            self.rang = threading.Event()
+            signal.signal(signal.SIGALRM, self._ring)
+
+        def _ring(self, *_: object) -> None:
+            self.rang.set()
+            raise TimeoutError('on purpose')
+
+        def ring(self) -> bool:
+            os.kill(os.getpid(), signal.SIGALRM)
+            return self.rang.wait(10)
+
+    with Alarmed() as actor:
+        assert actor.ring()
+        assert actor.ring()

@@ -408,3 +408,29 @@ def test_sitecustomize_can_start_no_actor(
     write(tmp_path, sitecustomize=SHADOW)
     run_python('-c', 'pass')
     assert (tmp_path / 'counter').stat().st_size < 6
+
+
+def test_a_module_of_a_package_that_is_being_imported_uses_its_actor(
+    tmp_path: pathlib.Path,
+) -> None:
+    package = tmp_path / 'shop'
+    package.mkdir()
+    cache = """
+import uactor
+class Cache(uactor.Actor):
+    def set(self, key): return key
+class Settings: pass
+cache = Cache()
+cache.set('warm')
+settings = Settings()
+"""
+    users = """
+import uactor
+from .cache import cache
+class Users(uactor.Actor):
+    def get(self): return cache.set('a')
+users = Users()
+"""
+    write(package, __init__='from . import users', cache=cache, users=users)
+    write(tmp_path, main='import shop.users\nprint(shop.users.users.get())')
+    assert printed_by(run_python(str(tmp_path / 'main.py'))) == 'a\n'

@@ -84,12 +84,21 @@ def main(sock: socket.socket) -> NoReturn:
     host = _begin(lifeline)
     if host is None:
         leave(1)
-    host.wait_for_stop()
+    _wait_for_stop(host)
     try:
         end(host)
     except RuntimeError:  # there are no threads left to be had
         log.warning('the actor process does not end in order', exc_info=True)
     leave(0)
+
+
+def _wait_for_stop(host: Host) -> None:
+    """Wait until the actor is to end, whatever signal handlers of its own raise meanwhile."""
+    while True:
+        try:
+            return host.wait_for_stop()
+        except Exception:
+            log.exception('a signal handler of the actor has failed; the actor goes on')
 
 
 def _begin(lifeline: Lifeline) -> Host | None:

@@ -27,6 +27,10 @@ class WeakBag(Generic[T]):
         reference = weakref.ref(item)
         self._references[id(reference)] = reference
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._references.clear()
+
     def __iter__(self) -> Iterator[T]:
         """Yield the objects that there are."""
         for reference in tuple(self._references.values()):

@@ -17,6 +17,7 @@ from uactor.forked import at_fork
 from uactor.locks import locked
 from uactor.reaper import reaper
 from uactor.turns import turns
+from uactor.weakrefs import WeakBag
 
 
 class Connections:
@@ -25,7 +26,7 @@ class Connections:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
-        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._all: WeakBag[Connection] = WeakBag()
         self._serializers: dict[str, str] = {}
 
     def restrict(self, address: str, serializer: str) -> None:

@@ -134,7 +134,10 @@ class GrpcStreams:
 
         :raises OSError: why the last one doesn't.
         """
-        *others, last = socket.getaddrinfo(*host_port(self._address), type=socket.SOCK_STREAM)
+        host, port = host_port(self._address)
+        # Bytes: the codec for names replaces what a signal handler raises in it.
+        name = host.encode() if host.isascii() else host
+        *others, last = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         for family, _, _, _, address in (*others, last):
             sock = make_socket(family, made)
             try:

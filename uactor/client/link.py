@@ -41,6 +41,7 @@ from uactor.system_errors import is_interruption
 from uactor.threads import start_daemon
 from uactor.turns import turns
 from uactor.v1 import actor_pb2 as pb
+from uactor.weakrefs import WeakBag
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class _Local(threading.local):
     granted: collections.Counter[str] | None = None
 
 
-_links: weakref.WeakSet[Link] = weakref.WeakSet()
+_links: WeakBag[Link] = WeakBag()
 """All links of this process, and in a forked child those of its parent."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +27,7 @@ from uactor.locks import free, is_owned, locked
 from uactor.threads import attempt, report, start_daemon
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
+from uactor.weakrefs import WeakBag
 from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
@@ -584,7 +584,7 @@ class Pipeline:
         return told
 
 
-_pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+_pipelines: WeakBag[Pipeline] = WeakBag()
 """All pipelines of this process, and in a forked child those of its parent."""
 
 

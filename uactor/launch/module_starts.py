@@ -150,9 +150,14 @@ def find(ident: StartId) -> Start | None:
 
 
 def is_being_imported(module: str) -> bool:
-    """Return whether the import of a module has not ended yet."""
-    spec = getattr(sys.modules.get(module), '__spec__', None)
-    return bool(getattr(spec, '_initializing', False))
+    """Return whether the import of a module, or of a package that it is in, has not ended yet.
+
+    To pickle something of it by name would wait for that.
+    """
+    parts = module.split('.')
+    names = ('.'.join(parts[:count]) for count in range(1, len(parts) + 1))
+    specs = (getattr(sys.modules.get(name), '__spec__', None) for name in names)
+    return any(getattr(spec, '_initializing', False) for spec in specs)
 
 
 def lineage(site: Site | None) -> tuple[str, ...]:
