@@ -673,7 +673,8 @@ def test_first_starts_of_several_threads_share_a_template() -> None:
         assert owner.end() == 0
 
 
-def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
+@pytest.mark.parametrize('count', [10, pytest.param(500, marks=pytest.mark.soak)])
+def test_interrupts_at_any_moment_of_a_start_leave_nothing(count: int) -> None:
     body = """
     import random, signal
     from tests.support import Actor, descendants, eventually, is_running
@@ -682,11 +683,12 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
         def pid(self):
             return os.getpid()
 
-    chance = random.Random(*given)
+    count, number = given
+    chance = random.Random(number)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     Child().shutdown()
     interrupts = 0
-    while interrupts < 50:
+    while interrupts < count:
         try:
             signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.015))
             while True:
@@ -704,6 +706,6 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing() -> None:
     eventually(lambda: [process.pid for process in descendants()] == [child.pid()])
     say('nothing is left')
     """
-    with Peer(body, seed(), stderr=subprocess.DEVNULL) as owner:
+    with Peer(body, count, seed(), stderr=subprocess.DEVNULL) as owner:
         assert owner.hear() == 'nothing is left'
         assert owner.end() == 0
