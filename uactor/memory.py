@@ -14,6 +14,7 @@ then the sender forgets the segment, which lasts as long as somebody looks at it
 
 from __future__ import annotations
 
+import collections
 import fcntl
 import functools
 import logging
@@ -272,16 +273,18 @@ class _Borrowed:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # taken when it forks
-        self._loans: set[_Loan] = set()
+        self._loans: dict[int, tuple[weakref.ref[mmap.mmap], _Loan]] = {}
+        self._ended: collections.deque[weakref.ref[mmap.mmap]] = collections.deque()
 
     @locked
     def add(self, map_it: Callable[[], mmap.mmap], marks: mmap.mmap, slot: int) -> mmap.mmap:
         """Map a segment, to be marked when the last view has gone."""
         mapping = map_it()
+        end = weakref.ref(mapping, self._ended.append)  # made first, and so called last
         loan = _Loan(mapping, _MARK)
         loan.mark_as = functools.partial(_SET, marks, slot)
         loan.mark = functools.partial(loan.mark_as, _DONE)
-        self._loans.add(loan)
+        self._loans[id(end)] = end, loan
         return mapping
 
     def count(self) -> int:
@@ -293,12 +296,13 @@ class _Borrowed:
     def _forget_ended(self) -> None:
         # Not those whose mapping has gone: mmap unmaps first, without the interpreter's lock, and
         # has the mark set after that.
-        self._loans -= {loan for loan in self._loans if loan.__callback__ is None}
+        while self._ended:
+            self._loans.pop(id(self._ended.popleft()), None)
 
     def before_fork(self) -> None:
         """Have all be marked as inherited: the child has the same views."""
         self._lock.acquire()
-        for loan in self._loans:
+        for _, loan in self._loans.values():
             loan.mark = functools.partial(loan.mark_as, _INHERITED)
 
     def after_fork_in_parent(self) -> None:
