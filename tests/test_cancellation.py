@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+import uactor
 from tests import rpc
 from tests.bench import Bench
 from tests.support import TRANSPORT, eventually
@@ -70,6 +71,24 @@ def test_what_is_cancelled_while_the_actor_is_stopped_never_runs(bench: Any, cou
             os.kill(pid, signal.SIGCONT)
         bench.note.future('last').result()
     assert bench.noted() == ['first', 'last'] * 5
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC has a message only once it is read')
+def test_what_has_reached_its_deadline_while_the_actor_is_stopped_never_runs(bench: Any) -> None:
+    pid = bench.pid()
+    bench.note('first')
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    try:
+        futures = [bench.note.options(timeout=0.01).future(number) for number in range(3)]
+        with pytest.raises(uactor.DeadlineError) as caught:
+            bench.note.options(timeout=0.01)('never')
+        assert caught.value.executed == 'maybe'
+        assert all(type(future.exception()) is uactor.DeadlineError for future in futures)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    bench.note.future('last').result()
+    assert bench.noted() == ['first', 'last']
 
 
 def test_a_queued_coroutine_that_is_cancelled_never_runs(mailbox: Any) -> None:

@@ -301,7 +301,7 @@ def test_a_thread_that_ends_is_told_of_and_tells(
     failing: Callable[..., Any], error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-    threads.start_daemon('uactor-test', failing, failed=ended.put).join()
+    threads.start_daemon('uactor-test', failing, failed=ended.put)
     assert type(ended.get(timeout=10)) is error
     assert told(caplog)
     assert 'uactor-test has ended' in caplog.text

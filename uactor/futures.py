@@ -18,6 +18,7 @@ from uactor.forked import at_fork
 from uactor.local import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
 from uactor.locks import Latch, free
 from uactor.threads import report, start_daemon
+from uactor.weakrefs import WeakKeys
 
 T = TypeVar('T')
 
@@ -207,7 +208,7 @@ class _Post:
             self._wake()
 
 
-_posts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Post] = weakref.WeakKeyDictionary()
+_posts: WeakKeys[asyncio.AbstractEventLoop, _Post] = WeakKeys()
 _posts_lock = threading.Lock()
 
 
@@ -230,7 +231,7 @@ def disown(receiver: Receiver, error: BaseException) -> None:
 def _after_fork_in_child() -> None:
     global _posts_lock
     _posts_lock = threading.Lock()
-    for post in tuple(_posts.values()):
+    for post in _posts.values():
         post.forget_waking()
     for receiver in tuple(_in_threads):
         receiver.fail(ForkedError())

@@ -114,16 +114,17 @@ def _bounded(timeout: float | None) -> float:
     return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 
-def start_thread(thread: threading.Thread) -> None:
+def start_thread(make: Callable[[], threading.Thread]) -> None:
     """Start a thread. What a signal handler raises meanwhile goes through unchanged.
 
-    It may run then, or not. For the main thread, where handlers run, another thread starts it:
-    :meth:`threading.Thread.start` breaks threads when it is interrupted.
+    It may run then, or not. For the main thread, where handlers run, another thread makes and
+    starts it: :meth:`threading.Thread.start` breaks threads when it is interrupted, and what has
+    the last reference to a thread runs a finalizer of :mod:`threading` in Python.
 
     :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
     """
     if threading.get_ident() != threading.main_thread().ident:
-        thread.start()
+        make().start()
         return
     if sys.is_finalizing():
         raise RuntimeError('the interpreter is ending')
@@ -132,7 +133,7 @@ def start_thread(thread: threading.Thread) -> None:
 
     def start() -> None:
         try:
-            thread.start()
+            make().start()
         except BaseException as error:
             failures.append(error)
         finally:

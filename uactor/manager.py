@@ -22,9 +22,11 @@ from uactor.launch.process import ActorProcess, end_interrupted
 from uactor.launch.surroundings import capture
 from uactor.limits import checked_seconds, time_limit
 from uactor.local import Shared
+from uactor.reaper import reaper
 from uactor.system_errors import is_interruption
 from uactor.v1 import actor_pb2 as pb
 from uactor.values import DEFAULT_SERIALIZER
+from uactor.weakrefs import WeakValues
 
 T = TypeVar('T')
 
@@ -243,8 +245,7 @@ class ActorManager:
         address = target(self._address)
         if self._authkey is not None:
             keyring.add(address, self._authkey)
-        finalizer = weakref.finalize(self, self._process.end_soon)
-        finalizer.atexit = False  # launch ends what is left
+        reaper.when_gone(self, self._process.end_soon)  # at exit launch ends what is left
         _owners[address] = self
         self._link = connections.get(address, self._transport)
         self._process.on_ending(lambda: connections.ending(address))
@@ -380,10 +381,8 @@ def _constructor_error(data: bytes) -> BaseException:
 
 # --- managers of this process --------------------------------------------------------------------
 
-_owners: weakref.WeakValueDictionary[str, ActorManager] = weakref.WeakValueDictionary()
-_connected: weakref.WeakValueDictionary[tuple[type, str], ActorManager] = (
-    weakref.WeakValueDictionary()
-)
+_owners: WeakValues[str, ActorManager] = WeakValues()
+_connected: WeakValues[tuple[type, str], ActorManager] = WeakValues()
 
 
 def owner_of(address: str) -> ActorManager | None:

@@ -36,7 +36,7 @@ from uactor.locks import free, is_owned, locked
 from uactor.system_errors import is_own
 from uactor.threads import ServiceThread
 from uactor.v1 import actor_pb2 as pb
-from uactor.weakrefs import WeakBag
+from uactor.weakrefs import WeakBag, close_after
 
 log = logging.getLogger(__name__)
 
@@ -73,29 +73,6 @@ def _map(descriptor: int, size: int, flags: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size, flags)
 
 
-class _SegmentEnd(weakref.ref[Any]):
-    """Has C code close the descriptor of a segment that nobody has any more; see :class:`_Loan`."""
-
-    __slots__ = ('close',)
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-    close: Callable[[], None]
-
-
-_CLOSE = operator.methodcaller('close')
-_segment_ends: set[_SegmentEnd] = set()
-
-
-def _own(segment: Segment) -> None:
-    for end in tuple(_segment_ends):
-        if end() is None:
-            _segment_ends.discard(end)
-    end = _SegmentEnd(segment, _CLOSE)
-    end.close = functools.partial(os.close, segment.descriptor)
-    _segment_ends.add(end)
-
-
 class Segment:
     """Shared memory of this process, mapped.
 
@@ -108,7 +85,7 @@ class Segment:
         self.capacity = capacity
         self.since = 0.0
         self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        _own(self)
+        close_after(self, self.descriptor)
         os.ftruncate(self.descriptor, capacity)
         # Whoever maps it relies on its size: reading beyond the end would kill the process.
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)

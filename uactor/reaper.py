@@ -10,7 +10,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 from uactor.locks import locked
 from uactor.threads import ServiceThread, attempt
@@ -18,6 +20,29 @@ from uactor.threads import ServiceThread, attempt
 _BATCH = 0.01
 """How long releases are gathered before they are sent, in seconds. A call that goes to
 the same actor meanwhile takes them along."""
+
+
+class _End(weakref.ref[Any]):
+    """Has the reaper do a job once an object is gone.
+
+    A callback in C queues it, since a signal handler could raise in one in Python. In a forked
+    child it goes to the queue of the parent's reaper, where nobody looks: the job is the parent's.
+    """
+
+    __slots__ = ('_job',)
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    _job: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Do the job, on the reaper's thread."""
+        _ends.discard(self)
+        reaper.closed()
+        self._job()
+
+
+_ends: set[_End] = set()
 
 
 class Reaper:
@@ -40,6 +65,16 @@ class Reaper:
     def put(self, job: Callable[[], None]) -> None:
         """Queue a job. Safe in finalizers."""
         self._jobs.put(job)
+
+    def when_gone(self, item: object, job: Callable[[], None]) -> None:
+        """Do a job once nobody has ``item`` any more. The job doesn't refer to it.
+
+        :raises ResourceError: when there is no thread to be had.
+        """
+        end = _End(item, self.later)
+        end._job = job
+        self.opened()
+        _ends.add(end)
 
     @locked
     def opened(self) -> None:

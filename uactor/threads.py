@@ -7,6 +7,7 @@ too, which :mod:`threading` takes for a quiet end.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 import threading
@@ -57,7 +58,7 @@ def start_daemon(
     /,
     *args: Any,
     failed: Callable[[BaseException], object] | None = None,
-) -> threading.Thread:
+) -> None:
     """Start a daemon thread, of which an end by an exception is logged.
 
     :param failed: is called with that exception, for those who wait for what the thread does.
@@ -65,14 +66,14 @@ def start_daemon(
     """
     # Not as arguments of the thread, which it would keep until it ends.
     work = [(run, args)]
-    thread = threading.Thread(target=_run, args=(name, work, failed), name=name, daemon=True)
+    given = name, work, failed
+    make = functools.partial(threading.Thread, target=_run, args=given, name=name, daemon=True)
     try:
-        start_thread(thread)
+        start_thread(make)
     except RuntimeError as error:
         if is_interruption(error):
             raise
         raise ResourceError(f'this process can start no more threads ({error})') from error
-    return thread
 
 
 def _run(
@@ -80,6 +81,9 @@ def _run(
     work: list[tuple[Callable[..., object], tuple[Any, ...]]],
     failed: Callable[[BaseException], object] | None,
 ) -> None:
+    # An error that comes from here keeps the thread by its frames, and a caller may drop it last:
+    # threading has a callback in Python for that moment, in which a signal handler could raise.
+    threading._dangling.discard(threading.current_thread())  # type: ignore[attr-defined]
     run, args = work.pop()
     try:
         run(*args)

@@ -22,7 +22,6 @@ import platform
 import sys
 import threading
 import types
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -34,6 +33,7 @@ from uactor.errors import SerializationError, UActorException
 from uactor.memory import LARGE, Carrier, Lender
 from uactor.system_errors import is_interruption
 from uactor.v1 import actor_pb2 as pb
+from uactor.weakrefs import WeakBag, WeakKeys
 
 DEFAULT_SERIALIZER = 'cloudpickle'
 """Name of the default serializer."""
@@ -253,7 +253,7 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
         return reduced
 
 
-_filled: weakref.WeakSet[type] = weakref.WeakSet()
+_filled: WeakBag[type] = WeakBag()
 _filling = threading.RLock()
 
 
@@ -281,7 +281,7 @@ def _fill_class_once(
 
 # --- what annotations name ----------------------------------------------------------------
 
-_names: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+_names: WeakKeys[type, dict[str, Any]] = WeakKeys()
 
 
 def named_in(cls: type, name: str) -> Any:
@@ -289,7 +289,7 @@ def named_in(cls: type, name: str) -> Any:
 
     Its module is not here, and annotations that are strings name what is in it.
     """
-    found = (_names.get(base, {}).get(name) for base in cls.__mro__)
+    found = ((_names.get(base) or {}).get(name) for base in cls.__mro__)
     return next((value for value in found if value is not None), None)
 
 

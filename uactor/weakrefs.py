@@ -1,39 +1,135 @@
-"""Weak collections that run no Python code when one of their objects goes.
+"""Weak references whose end runs no Python code.
 
-Those of :mod:`weakref` have a callback in Python for that. It runs wherever the last reference is
-dropped, and what a signal handler raises in it, nobody hears of.
+The collections of :mod:`weakref`, and its ``finalize``, have callbacks in Python. Those run
+wherever the last reference is dropped, and what a signal handler raises in one, nobody hears of.
 """
 
 from __future__ import annotations
 
+import collections
+import functools
+import operator
+import os
 import weakref
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
+K = TypeVar('K')
 T = TypeVar('T')
+V = TypeVar('V')
 
 
-class WeakBag(Generic[T]):
-    """Objects, as long as somebody else has them. Threads may use it at the same time."""
+class WeakKeys(Generic[T, V]):
+    """Values by objects, as long as somebody else has these. Threads may share it."""
 
     def __init__(self) -> None:
-        self._references: dict[int, weakref.ref[T]] = {}
+        self._values: dict[weakref.ref[T], V] = {}
+        self._gone: collections.deque[weakref.ref[T]] = collections.deque()
 
-    def add(self, item: T) -> None:
-        """Take an object in, and forget those that have gone."""
-        for number, known in tuple(self._references.items()):
-            if known() is None:
-                self._references.pop(number, None)
-        reference = weakref.ref(item)
-        self._references[id(reference)] = reference
+    def get(self, item: T) -> V | None:
+        """Return the value of an object; None when it has none."""
+        return self._values.get(weakref.ref(item))
+
+    def __contains__(self, item: T) -> bool:
+        return weakref.ref(item) in self._values
+
+    def values(self) -> list[V]:
+        """Return the values of the objects that there are."""
+        return [
+            value for reference, value in tuple(self._values.items()) if reference() is not None
+        ]
+
+    def __setitem__(self, item: T, value: V) -> None:
+        """Give an object a value, and forget those that have gone."""
+        while self._gone:
+            self._values.pop(self._gone.popleft(), None)  # which equals itself alone now
+        self._values[weakref.ref(item, self._gone.append)] = value
 
     def clear(self) -> None:
         """Forget all."""
-        self._references.clear()
+        self._values.clear()
 
     def __iter__(self) -> Iterator[T]:
         """Yield the objects that there are."""
-        for reference in tuple(self._references.values()):
+        for reference in tuple(self._values):
             item = reference()
             if item is not None:
                 yield item
+
+
+class WeakBag(WeakKeys[T, None]):
+    """Objects, as long as somebody else has them. Threads may use it at the same time."""
+
+    def add(self, item: T) -> None:
+        """Take an object in."""
+        self[item] = None
+
+
+class _Named(weakref.ref[T]):
+    """An object under a name."""
+
+    __slots__ = ('name',)
+
+    name: Any
+
+
+class WeakValues(Generic[K, T]):
+    """Objects by name, as long as somebody else has them. One thread at a time names some."""
+
+    def __init__(self) -> None:
+        self._known: dict[K, _Named[T]] = {}
+        self._gone: collections.deque[weakref.ref[T]] = collections.deque()
+
+    def get(self, name: K) -> T | None:
+        """Return the object of a name; None when there is none."""
+        reference = self._known.get(name)
+        return None if reference is None else reference()
+
+    def __setitem__(self, name: K, item: T) -> None:
+        """Name an object, and forget those that have gone."""
+        while self._gone:
+            gone: Any = self._gone.popleft()
+            name = gone.name
+            if self._known.get(name) is gone:
+                del self._known[name]
+        named: Any = _Named(item, self._gone.append)
+        named.name = name
+        self._known[name] = named
+
+
+class _DescriptorEnd(weakref.ref[Any]):
+    """Closes a descriptor whose owner has gone; by C code alone."""
+
+    __slots__ = ('close',)
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    close: Callable[[], object]
+
+
+_CLOSE = operator.methodcaller('close')
+_ends: set[_DescriptorEnd] = set()
+
+
+def close_after(owner: object, descriptor: int) -> Callable[[], bool]:
+    """Have a descriptor closed when ``owner`` has gone.
+
+    :returns: what closes it sooner, and tells whether that was still to be done.
+    """
+    for end in tuple(_ends):
+        if end() is None:
+            _ends.discard(end)
+    end = _DescriptorEnd(owner, _CLOSE)
+    end.close = functools.partial(os.close, descriptor)
+    _ends.add(end)
+
+    def close() -> bool:
+        try:
+            _ends.remove(end)
+        except KeyError:
+            return False  # another thread was faster
+        end.close = object  # the owner may go at any time
+        os.close(descriptor)
+        return True
+
+    return close

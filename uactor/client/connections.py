@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Sequence
 
 from uactor import local, values
@@ -17,7 +16,7 @@ from uactor.forked import at_fork
 from uactor.locks import locked
 from uactor.reaper import reaper
 from uactor.turns import turns
-from uactor.weakrefs import WeakBag
+from uactor.weakrefs import WeakBag, WeakValues
 
 
 class Connections:
@@ -25,7 +24,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._known: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
+        self._known: WeakValues[str, Connection] = WeakValues()
         self._all: WeakBag[Connection] = WeakBag()
         self._serializers: dict[str, str] = {}
 

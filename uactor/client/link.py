@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -134,16 +134,10 @@ class _ConnectionEnd(weakref.ref[Any]):
 _connection_ends: dict[Link, _ConnectionEnd] = {}
 
 
-def _calling(method: Callable[[], None]) -> Callable[[], None]:
-    """Return what calls ``method`` as long as its object is there."""
-    known = weakref.WeakMethod(method)
-
-    def call() -> None:
-        found = known()
-        if found is not None:
-            found()
-
-    return call
+def _session_ended(link: weakref.ref[Link]) -> None:
+    found = link()
+    if found is not None:
+        found.session_ended()
 
 
 class _Local(threading.local):
@@ -189,6 +183,7 @@ class Link:
         self.pending: collections.deque[str | Hold] = collections.deque()
         self._wakers: dict[Hold, _Waker] = {}  # of all proxies
         self._self: weakref.ref[Link] = weakref.ref(self)
+        self._note_end = functools.partial(_session_ended, self._self)  # streams may outlive this
         self._ends: set[_ThreadEnd] = set()
         self._local = _Local()
         self._sessions: set[Session] = set()
@@ -321,7 +316,7 @@ class Link:
             return None if seconds is None else beginning + seconds - time.monotonic()
 
         try:
-            stream = self.transport.open(_calling(self._session_ended), pipelined, left())
+            stream = self.transport.open(self._note_end, pipelined, left())
             session = Session(
                 stream,
                 self.address,
@@ -415,7 +410,8 @@ class Link:
             self._sessions.discard(session)
         session.say_goodbye()
 
-    def _session_ended(self) -> None:
+    def session_ended(self) -> None:
+        """Take note that a session has ended, whoever has ended it."""
         if not self._closed:
             reaper.put(self._stay)
 

@@ -82,7 +82,8 @@ class Pending:
         """Fail with a :class:`DeadlineError` at a time.
 
         The host gives the call up by itself, and says so; what it had taken for it by then is not
-        lost. Only when it does not answer, that is said here.
+        lost. Only when it does not answer, that is said here; once it goes on, it reads that
+        nobody waits any more before it runs the call.
         """
 
         def expire() -> None:
@@ -92,6 +93,7 @@ class Pending:
                 self._timer = timers.at(expires + GRACE_S, give_up)
 
         def give_up() -> None:
+            self._post_cancel()
             self._receiver.fail(DeadlineError(told, 'maybe'))
 
         self._timer = timers.at(expires, expire)
@@ -100,7 +102,10 @@ class Pending:
         """See :class:`uactor.local.Ticket`."""
         self._stop_timer()
         if not self._pipeline.recall(self):
-            self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=self.number)))
+            self._post_cancel()
+
+    def _post_cancel(self) -> None:
+        self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=self.number)))
 
     def grant(self, items: int) -> None:
         """See :class:`uactor.local.Ticket`."""

@@ -38,7 +38,7 @@ _LOOK_S = 0.005
 """For how long calls that have come are run before it is looked what else has, in seconds."""
 _LOOK_SHARE = 50
 """How much longer that is than looking has taken, at most: it lets other threads run."""
-_MOST_MESSAGES, _MOST_REQUESTS = 64, 4096
+_MOST = 4096
 """How many messages are taken in by one look, and how many requests may wait then."""
 _SPREAD = 1.0
 """For how long workers run the calls after one that did not come back soon, in seconds."""
@@ -215,13 +215,14 @@ class Pipeline:
     def _look(self) -> None:
         """Take in what else has arrived: a call whose cancellation has must not run.
 
-        Not more than a few messages, so that calls go on whatever comes.
+        A cancellation may be a message of its own, behind all requests: what is taken in is more
+        than finds room in the buffers of a socket, and yet bounded, so that calls go on.
         """
         self.is_look_due = False
         start = time.monotonic()
-        for _ in range(_MOST_MESSAGES):
+        for _ in range(_MOST):
             waiting = len(self._arrived)
-            if self._at_end or waiting > _MOST_REQUESTS or not self._has_more():
+            if self._at_end or waiting > _MOST or not self._has_more():
                 break
             message = next(self._messages, None)
             if message is None:

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from uactor.errors import ActorStartError
 from uactor.launch import start_guard
 from uactor.launch.import_path import first_path
 from uactor.system_errors import is_own
+from uactor.weakrefs import close_after
 
 ACTOR, TEMPLATE = 'actor', 'template'
 """What an interpreter can be started as."""
@@ -96,8 +96,7 @@ class Interpreter(subprocess.Popen[bytes]):
         if hasattr(os, 'pidfd_open'):
             with contextlib.suppress(OSError):  # Linux before 5.3, forbidden, or none is left
                 self.descriptor = os.pidfd_open(self.pid)
-                close = weakref.finalize(self, os.close, self.descriptor)
-                close.atexit = False
+                close_after(self, self.descriptor)
 
 
 def flags() -> list[str]:

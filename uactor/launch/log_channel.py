@@ -61,7 +61,7 @@ class Channel:
         self._bytes = 0
         self._lost: collections.Counter[int] = collections.Counter()
         self._on_the_way: list[tuple[int, bytes]] = []
-        self._thread: threading.Thread | None = None
+        self._is_begun = False
         self._is_cut = False
 
     def register(self, number: int, sender: Sender) -> None:
@@ -80,7 +80,7 @@ class Channel:
                 self._lost[sent.number] += 1
                 return
             self._put(sent.number, data)
-            if self._thread is None:
+            if not self._is_begun:
                 self._begin()
             self._changed.notify_all()
 
@@ -112,7 +112,8 @@ class Channel:
 
     def _begin(self) -> None:
         try:
-            self._thread = start_daemon('uactor-log', self._run)
+            start_daemon('uactor-log', self._run)
+            self._is_begun = True
         except ResourceError:  # there are no threads left to be had, or the process ends
             self._send_waiting()
 

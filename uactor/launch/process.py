@@ -28,6 +28,7 @@ from uactor.launch.lifeline import (
 )
 from uactor.launch.log_targets import LogTargets
 from uactor.limits import time_limit
+from uactor.locks import Latch
 from uactor.reaper import reaper
 from uactor.system_errors import is_own
 from uactor.threads import ServiceThread, attempt, report, start_daemon
@@ -135,7 +136,7 @@ class ActorProcess:
         self._sending = threading.Lock()
         self._answer: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
         self._told: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
-        self._teller: threading.Thread | None = None
+        self._all_told: Latch | None = None  # at the end of the thread that handles messages
         self._on_exit: list[Callable[[], None]] = []
         self._on_ending: list[Callable[[], None]] = []
         reaper.opened()
@@ -236,11 +237,10 @@ class ActorProcess:
 
     def _await_handling(self) -> bool:
         """Wait, but not for ever, until what the process has told is handled."""
-        if self._teller is None:
+        if self._all_told is None:
             return True
         self._told.put(None)
-        self._teller.join(time_limit(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout)))
-        return not self._teller.is_alive()
+        return self._all_told.wait(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
 
     def _listen(self) -> None:
         """Take messages until the process has ended, or at least its end of the lifeline has.
@@ -276,9 +276,9 @@ class ActorProcess:
         if kind in (READY, FAILED):
             self._answer.put((kind, content))
             return
-        if self._teller is None:
+        if self._all_told is None:
             self._start_teller()
-        if self._teller is None:
+        if self._all_told is None:
             self._handle(kind, content)
         else:
             self._told.put((kind, content))
@@ -286,14 +286,18 @@ class ActorProcess:
     def _start_teller(self) -> None:
         """Get a thread for what may take long, so that the end of the process is seen at once."""
         try:
-            self._teller = start_daemon(f'uactor-told-{self.name}', self._handle_told)
+            start_daemon(f'uactor-told-{self.name}', self._handle_told, all_told := Latch())
+            self._all_told = all_told
         except RuntimeError as error:
             log.debug('what %s says is handled where it is received: %s', self.name, error)
 
-    def _handle_told(self) -> None:
+    def _handle_told(self, all_told: Latch) -> None:
         """Handle messages one after the other. Handlers may run code of the user."""
-        while (message := self._told.get()) is not None:
-            self._handle(*message)
+        try:
+            while (message := self._told.get()) is not None:
+                self._handle(*message)
+        finally:
+            all_told.set()
 
     def _handle(self, kind: bytes, content: bytes) -> None:
         number = b''
@@ -377,11 +381,8 @@ class ActorProcess:
             timer.cancel()
 
     def end_soon(self) -> None:
-        """Have the process end without waiting for it. Safe in finalizers."""
+        """Have the process end without waiting for it."""
         self.ask_to_end()
-        reaper.put(self._end_elsewhere)
-
-    def _end_elsewhere(self) -> None:
         if self.is_alive():
             try:
                 start_daemon('uactor-end', self.end)

@@ -22,9 +22,9 @@ import enum
 import os
 import sys
 import threading
-import weakref
 
 from uactor.errors import ActorStartError
+from uactor.weakrefs import WeakBag
 
 MAX_DEPTH = 64
 """How deep actors may start each other: more than any program needs, and few enough to bear."""
@@ -57,7 +57,7 @@ _NEXT = {
 
 _phase = Phase.ORDINARY
 _depth = 0
-_import_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_import_threads: WeakBag[threading.Thread] = WeakBag()
 """Threads that modules have started while they were imported for this process's start."""
 
 
@@ -77,7 +77,8 @@ def enter(following: Phase) -> None:
     if following not in _NEXT[phase()]:
         raise RuntimeError(f'a process does not go from {phase().name} to {following.name}')
     if following is Phase.RUNNING:
-        _import_threads.update(_foreign_threads())
+        for thread in _foreign_threads():
+            _import_threads.add(thread)
     _phase, _depth = following, depth()
     os.environb.pop(BEGINNING, None)
 

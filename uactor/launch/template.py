@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 
 from uactor.forked import at_fork
@@ -28,6 +27,7 @@ from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
 from uactor.system_errors import is_own
+from uactor.weakrefs import close_after
 from uactor.wire import environment
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,8 @@ class Forked:
         self.descriptor: int | None = descriptor
         self._pidfd = descriptor
         self._lock = threading.Lock()
-        self._close = weakref.finalize(self, os.close, descriptor)
-        self._close.atexit = False
+        self._close = close_after(self, descriptor)
+        self._closed = False
 
     def wait(self) -> int:
         """Wait until the process has ended and return its exit status, negative for a signal."""
@@ -84,6 +84,7 @@ class Forked:
         ended.register(self._pidfd, select.POLLIN)
         ended.poll()
         with self._lock:
+            self._closed = True
             self._close()
         return self._template.reap(self.pid)
 
@@ -91,7 +92,7 @@ class Forked:
         """Send a signal to the process unless it has ended."""
         with self._lock:
             try:
-                if self._close.alive:
+                if not self._closed:
                     signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError as error:
                 if not is_own(error):

@@ -6,7 +6,6 @@ import collections
 import functools
 import itertools
 import os
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -19,28 +18,6 @@ from uactor.system_errors import is_interruption
 T = TypeVar('T')
 
 
-class _Left(weakref.ref[Any]):
-    """Has the reaper give up what is left of an iteration that nobody has any more.
-
-    A callback in C queues it, since a signal handler could raise in one in Python. In a forked
-    child it goes to the queue of the parent's reaper: the calls are the parent's.
-    """
-
-    __slots__ = ('_give_up',)
-    __hash__ = object.__hash__
-
-    _give_up: Callable[[], None]
-
-    def __call__(self) -> None:
-        """Give up what is left, on the reaper's thread."""
-        _all_left.discard(self)
-        reaper.closed()
-        self._give_up()
-
-
-_all_left: set[_Left] = set()
-
-
 class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
     """Iterates in threads and in coroutines, and gives up what is left when it is left.
 
@@ -50,10 +27,7 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
     def __init__(self, give_up: Callable[[], None]) -> None:
         self._pid = os.getpid()
         self._closed = False
-        left = _Left(self, reaper.later)
-        left._give_up = give_up
-        reaper.opened()
-        _all_left.add(left)
+        reaper.when_gone(self, give_up)
 
     def close(self) -> None:
         """Give up what is left, without waiting for that."""
