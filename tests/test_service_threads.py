@@ -473,7 +473,7 @@ def test_the_end_of_a_process_is_waited_for_although_a_callback_fails() -> None:
     assert 'on purpose' in program.stderr
 
 
-NO_BARE_THREADS = 'threading.Thread(', 'threading.Timer('
+NO_BARE_THREADS = 'threading.Thread(', 'threading.Thread,', 'threading.Timer('
 
 
 def test_threads_are_started_in_one_place() -> None:

@@ -674,7 +674,7 @@ def test_first_starts_of_several_threads_share_a_template() -> None:
 
 
 @pytest.mark.parametrize('count', [10, pytest.param(500, marks=pytest.mark.soak)])
-def test_interrupts_at_any_moment_of_a_start_leave_nothing(count: int) -> None:
+def test_interrupts_at_any_moment_of_a_start_leave_nothing(launcher: str, count: int) -> None:
     body = """
     import random, signal
     from tests.support import Actor, descendants, eventually, is_running

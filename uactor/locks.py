@@ -117,29 +117,45 @@ def _bounded(timeout: float | None) -> float:
 def start_thread(make: Callable[[], threading.Thread]) -> None:
     """Start a thread. What a signal handler raises meanwhile goes through unchanged.
 
-    It may run then, or not. For the main thread, where handlers run, another thread makes and
-    starts it: :meth:`threading.Thread.start` breaks threads when it is interrupted, and what has
-    the last reference to a thread runs a finalizer of :mod:`threading` in Python.
+    It may run then, or not. :meth:`threading.Thread.start` breaks threads when it is interrupted,
+    and whoever has the last reference to a thread runs a finalizer of :mod:`threading` in Python.
 
     :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
     """
+    uninterrupted(lambda: make().start())
+
+
+def uninterrupted(do: Callable[[], object], if_left: Callable[[], object] = lambda: None) -> None:
+    """Do what no signal handler may interrupt: for the main thread, another one does it.
+
+    What a handler raises meanwhile goes through, and it is done nevertheless.
+
+    :param do: it has no result: one could be lost on its way.
+    :param if_left: what to do after it if a handler has raised before it was done.
+    :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
+    """
     if threading.get_ident() != threading.main_thread().ident:
-        make().start()
+        do()
         return
     if sys.is_finalizing():
         raise RuntimeError('the interpreter is ending')
     failures: list[BaseException] = []
-    done = Latch()
+    done, left = Latch(), Latch()
 
-    def start() -> None:
+    def run() -> None:
         try:
-            make().start()
+            do()
         except BaseException as error:
             failures.append(error)
-        finally:
-            done.set()
+        done.set()
+        if left.is_set():
+            if_left()
 
-    _thread.start_new_thread(start, ())
-    done.wait()
+    _thread.start_new_thread(run, ())
+    try:
+        done.wait()
+    except BaseException:
+        left.set()
+        raise
     if failures:
         raise failures.pop()

@@ -82,8 +82,11 @@ def serve(control: socket.socket) -> socket.socket:
         frames.send(control, UNFIT + obstacle.encode())
         os._exit(1)
     usual_name = _renamed(_NAME)
-    # Where it is ignored, nobody learns how a child has ended.
-    usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, signal.SIG_DFL)}
+    statuses: dict[int, int] = {}
+    # Nobody asks for a child whose start was interrupted. The signal comes while this process waits
+    # for requests, and at no other time.
+    usual_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: _reap(statuses))}
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner
         usual_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
     modules = marshal.dumps(own_modules())
@@ -94,7 +97,6 @@ def serve(control: socket.socket) -> socket.socket:
     frames.send(control, READY + modules)
     _let_go()
     forked.blank = True
-    statuses: dict[int, int] = {}
     lifeline = None
     while lifeline is None:
         with _accepted(control) as connection:
@@ -102,6 +104,7 @@ def serve(control: socket.socket) -> socket.socket:
     control.close()
     for number, handler in usual_handlers.items():
         signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, usual_mask)
     _renamed(usual_name)
     return lifeline
 
@@ -146,7 +149,9 @@ def _let_go() -> None:
 
 def _accepted(control: socket.socket) -> socket.socket:
     while True:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         mark, descriptors, *_ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         if descriptors:
             return socket.socket(fileno=descriptors[0])
         if not mark:  # the owner has ended
@@ -173,7 +178,7 @@ def _answer(connection: socket.socket, statuses: dict[int, int]) -> socket.socke
 
 
 def _reap(statuses: dict[int, int]) -> None:
-    """Note how children have ended: one whose start was interrupted nobody will ask for."""
+    """Note how children have ended."""
     with contextlib.suppress(ChildProcessError):  # there are no more
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             statuses[ended[0]] = os.waitstatus_to_exitcode(ended[1])
@@ -181,7 +186,6 @@ def _reap(statuses: dict[int, int]) -> None:
 
 def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
     """Fork, and tell the owner; return whether this is the child."""
-    _reap(statuses)
     try:
         pid = os.fork()
     except OSError as error:

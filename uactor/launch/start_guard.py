@@ -48,7 +48,7 @@ class Phase(enum.Enum):
 
 _NEXT = {
     Phase.ORDINARY: {Phase.TEMPLATE, Phase.LOADING, Phase.LEAVING},
-    Phase.BEGINNING: {Phase.TEMPLATE, Phase.LOADING},
+    Phase.BEGINNING: {Phase.TEMPLATE, Phase.LOADING, Phase.LEAVING},
     Phase.TEMPLATE: {Phase.LOADING, Phase.LEAVING},
     Phase.LOADING: {Phase.RUNNING, Phase.LEAVING},
     Phase.RUNNING: {Phase.LEAVING},

@@ -22,7 +22,7 @@ from uactor.launch.log_targets import ARE_HANDLED, RECORDS, LogTargets
 from uactor.launch.process import (
     ActorProcess,
     Child,
-    abandon_lifeline,
+    abandon,
     end_all,
     new_lifeline,
     no_fork,
@@ -122,19 +122,23 @@ def _by_interpreter() -> bool:
     return choice == 'interpreter'
 
 
-def _spawn(lifeline: socket.socket) -> Child:
+def _spawn(lifeline: socket.socket, made: list[Child]) -> None:
     with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
-        return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
+        interpreter.spawn(lifeline, interpreter.ACTOR, environment(), made)
 
 
-def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> ActorProcess:
+def _with_lifeline(
+    launch: Callable[[socket.socket, list[Child]], None], made: Made
+) -> ActorProcess:
+    children: list[Child] = []
     with new_lifeline() as (ours, theirs):
         try:
             with theirs:
-                child = launch(theirs)
+                launch(theirs, children)
+            [child] = children
             return made(child, ours)
         except BaseException:  # KeyboardInterrupt, also once the process is being watched
-            abandon_lifeline(ours)
+            abandon(ours, children)
             raise
 
 
