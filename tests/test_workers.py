@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support import eventually, is_running
+from tests.support import TRANSPORT, eventually, is_running
 from tests.test_sharing import Parcel, Shop, handles
 
 METHODS = ('fork', 'spawn', 'forkserver')
@@ -351,4 +351,6 @@ def test_a_child_hears_of_the_end_of_an_actor_of_its_parent() -> None:
     with Child(actor) as child:
         assert child.do(call) is None
         actor.shutdown()
+        lost = uactor.ConnectionLostError if TRANSPORT == 'tcp' else uactor.ActorDiedError
+        assert child.do(call) is lost  # a network can't tell why nothing comes any more
         assert child.do(call) is uactor.ActorDiedError
