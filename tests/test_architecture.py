@@ -70,10 +70,10 @@ ROOMS: dict[str, frozenset[str]] = {
     # The slot for this process's host, through which client and host meet unseen.
     'local': frozenset(['handles', 'forked']),
     # What receives results that nobody blocks for: proxies make it, connections fill it.
-    'futures': frozenset(['errors', 'local', 'forked', 'locks', 'threads']),
+    'futures': frozenset(['errors', 'local', 'forked', 'locks', 'threads', 'weakrefs']),
     # What travels. Both sides share it, and so it knows neither.
     'definitions': frozenset(['errors', 'v1']),
-    'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors']),
+    'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors', 'weakrefs']),
     'failures': frozenset(['errors', 'v1', 'values']),
     'usual': frozenset(['v1', 'wire', 'memory']),
     # An actor class as a typed service: annotations, not processes.
@@ -86,14 +86,14 @@ ROOMS: dict[str, frozenset[str]] = {
     'launch': frozenset(
         [
             *('errors', 'wire', 'limits', 'threads', 'timers', 'forked', 'reaper', 'handles'),
-            *('locks', 'system_errors', 'values'),
+            *('locks', 'system_errors', 'values', 'weakrefs'),
         ]
     ),
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         [
             *('errors', 'v1', 'limits', 'auth', 'handles', 'local', 'values', 'failures'),
-            *('client', 'launch', 'system_errors'),
+            *('client', 'launch', 'reaper', 'system_errors', 'weakrefs'),
         ]
     ),
     # Proxies reach their objects through their manager's connection, or the slot.

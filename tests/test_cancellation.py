@@ -83,7 +83,7 @@ def test_what_has_reached_its_deadline_while_the_actor_is_stopped_never_runs(ben
         futures = [bench.note.options(timeout=0.01).future(number) for number in range(3)]
         with pytest.raises(uactor.DeadlineError) as caught:
             bench.note.options(timeout=0.01)('never')
-        assert caught.value.executed == 'maybe'
+        assert caught.value.executed in ('no', 'maybe')  # as it had not left, or had
         assert all(type(future.exception()) is uactor.DeadlineError for future in futures)
     finally:
         os.kill(pid, signal.SIGCONT)

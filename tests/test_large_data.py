@@ -416,6 +416,7 @@ def test_two_actors_exchange_data(near: Any) -> None:
 # --- several gigabytes ----------------------------------------------------------------------
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(
     os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGESIZE') < 16 << 30, reason='takes 7 GiB'
 )

@@ -253,6 +253,31 @@ def test_a_package_starts_an_actor(tmp_path: pathlib.Path) -> None:
     assert printed_by(done) == '5\n'
 
 
+POOLED = """
+import multiprocessing, os, uactor
+pool = multiprocessing.Pool(2)
+class Cache(uactor.Actor):
+    def pids(self):
+        return os.getpid(), pool.apply(os.getpid), pool._ctx.get_start_method()
+cache = Cache()
+"""
+
+
+USES_POOL = """
+import os, app
+if __name__ == '__main__':
+    actor, worker, method = app.cache.pids()
+    print(len({os.getpid(), actor, worker}), method)
+    app.pool.terminate()
+"""
+
+
+def test_a_module_has_a_pool_as_well(tmp_path: pathlib.Path) -> None:
+    """Its workers don't come of a fork of the actor: they would keep its sockets, and its owner."""
+    write(tmp_path, app=POOLED, main=USES_POOL)
+    assert printed_by(run_python(str(tmp_path / 'main.py'))) == '3 forkserver\n'
+
+
 def test_a_test_module_starts_an_actor(tmp_path: pathlib.Path) -> None:
     end = "cache = Cache()\ndef test():\n    cache.put('a', 1)\n    assert cache.count() == 1\n"
     write(tmp_path, test_app=CACHE.format(options='') + end)

@@ -395,6 +395,38 @@ with Speaker() as speaker:
 """
 
 
+CLOSED = """
+import os, sys
+from tests.support import Actor
+
+class Speaker(Actor):
+    def streams(self):
+        os.system('echo lost; echo lost >&2')
+        return [os.readlink(f'/proc/self/fd/{number}') for number in range(3)]
+
+numbers = [*map(int, sys.argv[2:])]
+for number in numbers:
+    os.close(number)
+with Speaker() as speaker:
+    found = speaker.streams()
+    closed = [found[number] for number in numbers]
+with open(sys.argv[1], 'w') as told:
+    told.write(repr({*closed}))
+"""
+
+
+@pytest.mark.usefixtures('launcher')
+@pytest.mark.parametrize('numbers', ['0', '1', '2', '12', '012'])
+def test_nothing_takes_the_place_of_a_standard_stream_that_is_closed(
+    numbers: str, tmp_path: pathlib.Path
+) -> None:
+    """What children of the actor write there would break one of its connections."""
+    script, told = tmp_path / 'script.py', tmp_path / 'told'
+    script.write_text(CLOSED)
+    run_python(str(script), str(told), *numbers)
+    assert told.read_text() == "{'/dev/null'}"
+
+
 @pytest.mark.usefixtures('launcher')
 def test_an_actor_writes_where_its_owner_writes_then(tmp_path: pathlib.Path) -> None:
     script, file = tmp_path / 'script.py', tmp_path / 'file'

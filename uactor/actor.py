@@ -147,7 +147,8 @@ class Actor:
         :param capture: further addresses under which proxies of the same actor may appear.
         :param transport: ``'grpc'`` not to use the lane of an actor on this machine.
         :param timeout: how long the actor may take to answer, in seconds; None for 20, infinity for
-            any time.
+            any time. Where this process is connected to it already, it is asked only if there is
+            a timeout.
         :raises AuthkeyError: when the actor has another authkey.
         :raises ActorUnreachableError: when nothing listens there, or does not answer in time.
         :raises TypeError: when the timeout is no number.

@@ -69,6 +69,19 @@ def write_lines() -> None:
         out.reconfigure(line_buffering=True)
 
 
+def keep_standard_numbers() -> None:
+    """Have no socket take the place of a standard stream that is closed.
+
+    What the actor's own child processes write there would break it.
+    """
+    for number in range(3):
+        if not forking.is_open(number):
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)
+            if opened != number:
+                os.close(opened)
+
+
 def be_template(sock: socket.socket) -> NoReturn:
     """Be the template at the other end of a socket pair, and an actor process in its forks."""
     prepare()
@@ -78,6 +91,7 @@ def be_template(sock: socket.socket) -> NoReturn:
 def main(sock: socket.socket) -> NoReturn:
     """Be the actor process at the other end of a lifeline."""
     sock.set_inheritable(False)
+    keep_standard_numbers()
     lifeline = Lifeline(sock)
     hold(lifeline)
     write_lines()
@@ -114,6 +128,7 @@ def _begin(lifeline: Lifeline) -> Host | None:
         ImportPath.decode(path).apply()
         taken = pickle.loads(surroundings)
         apply(taken)
+        _prefer_not_to_fork()
         directory, fields, modules = pickle.loads(settings)
         module_starts.set_lineage(modules)
         if directory is not None:
@@ -180,6 +195,20 @@ def _die_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _prefer_not_to_fork() -> None:
+    """Have multiprocessing not fork this process in what is imported now, if nobody says how.
+
+    Threads of uactor run already, and a child would keep the lifeline. A module may still choose.
+    """
+    default: Any = multiprocessing.context._default_context
+    if multiprocessing.get_start_method(allow_none=True) is None:
+        default._default_context = multiprocessing.get_context(_start_method())
+
+
+def _start_method() -> str:
+    return 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
+
+
 def _never_fork() -> None:
     """Have multiprocessing start workers of this actor without forking it.
 
@@ -187,10 +216,7 @@ def _never_fork() -> None:
     default is what Python 3.14 has; an explicit ``get_context('fork')`` is the user's choice.
     """
     if multiprocessing.get_start_method() == 'fork':
-        method = (
-            'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
-        )
-        multiprocessing.set_start_method(method, force=True)
+        multiprocessing.set_start_method(_start_method(), force=True)
 
 
 def _watch(lifeline: Lifeline, constructed: Sequence[Host]) -> None:

@@ -275,13 +275,18 @@ class ActorManager:
             raise ProxyError('a manager without an address has nothing to connect to')
         self._open(())
 
-    def _open(self, aliases: Sequence[str], patience: float | None = HANDSHAKE_S) -> None:
+    def _open(
+        self,
+        aliases: Sequence[str],
+        patience: float | None = HANDSHAKE_S,
+        greets: bool = False,
+    ) -> None:
         name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
         connections.restrict(name, self._serializer)
         if self._authkey is not None:
             self._link = connections.open(name, self._authkey, aliases, self._transport, patience)
         else:
-            self._link = connections.get(name, self._transport, patience)
+            self._link = connections.get(name, self._transport, patience, greets)
             if aliases:
                 keyring.add(name, family_key(), aliases)
 
@@ -431,7 +436,8 @@ def connected(
     manager = manager_class(
         address, authkey, serializer, parent=owner_of(name), transport=transport
     )
-    manager._open([target(alias) for alias in capture], patience)
+    aliases = [target(alias) for alias in capture]
+    manager._open(aliases, patience, greets=timeout is not None)
     if authkey is None:
         keyring.add(name, family_key())  # the user has named it: its handles are no strangers'
     _connected[manager_class, name] = manager

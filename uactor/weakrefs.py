@@ -88,13 +88,15 @@ class WeakValues(Generic[K, T]):
     def __setitem__(self, name: K, item: T) -> None:
         """Name an object, and forget those that have gone."""
         while self._gone:
-            gone: Any = self._gone.popleft()
-            name = gone.name
-            if self._known.get(name) is gone:
-                del self._known[name]
+            self._forget(self._gone.popleft())
         named: Any = _Named(item, self._gone.append)
         named.name = name
         self._known[name] = named
+
+    def _forget(self, gone: Any) -> None:
+        name: K = gone.name
+        if self._known.get(name) is gone:  # else it is another one's by now
+            del self._known[name]
 
 
 class _DescriptorEnd(weakref.ref[Any]):

@@ -145,6 +145,14 @@ class Connection:
         """Tell whether this is what ``transport`` asks for."""
         return transport == 'auto' or isinstance(self._link.transport, GrpcStreams)
 
+    def greet(self, patience: float | None) -> None:
+        """Find out whether the actor answers.
+
+        :param patience: how long it may take, in seconds; None for any time.
+        :raises ActorUnreachableError: when it takes longer.
+        """
+        self._link.open(patience=patience).say_goodbye()
+
     def expect_end(self) -> None:
         """Know that this process ends the actor. Safe in finalizers."""
         self._link.expect_end()

@@ -45,12 +45,17 @@ class Connections:
         return self._serializers.get(address, values.DEFAULT_SERIALIZER)
 
     def get(
-        self, address: str, transport: str = 'auto', patience: float | None = HANDSHAKE_S
+        self,
+        address: str,
+        transport: str = 'auto',
+        patience: float | None = HANDSHAKE_S,
+        greets: bool = False,
     ) -> local.Connection:
         """Return the connection to the actor at ``address``, opened if there is none.
 
         :param transport: one of :data:`TRANSPORTS`.
         :param patience: how long the actor may take to answer, in seconds; None for any time.
+        :param greets: whether it has to, also where there is a connection.
         :raises AuthkeyError: when no known authkey fits.
         :raises ActorUnreachableError: when nothing listens there.
         """
@@ -59,6 +64,8 @@ class Connections:
         address = keyring.resolve(address)
         known = self._known.get(address)
         if known is not None and known.suits(transport) and known.reusable:
+            if greets:
+                known.greet(patience)
             return known
         keys = keyring.candidates(address)
         connection = Connection(address, keys, self._serializer(address), transport, patience)

@@ -28,6 +28,7 @@ from uactor.errors import AuthkeyError, SerializationError, VersionError
 from uactor.handles import behind, host_port, socket_path
 from uactor.inherited import disconnect, plain
 from uactor.lane import HANDSHAKE_LIMIT, path_of
+from uactor.limits import LONGEST_S
 from uactor.locks import Latch
 from uactor.system_errors import is_own
 from uactor.usual import NUMBERED
@@ -37,8 +38,6 @@ from uactor.weakrefs import WeakBag
 _KNOCKING = 2.0
 """How long an actor may take to have its gRPC server answer, in seconds; a busy one is connected to
 anyhow."""
-_ANSWERING = 20.0
-"""How long an address may take to answer, in seconds. gRPC gives it as long."""
 _SHORTEST = 1e-3
 """A timeout of nothing would mean not to wait, in seconds."""
 
@@ -81,7 +80,7 @@ class GrpcStreams:
         seconds: float | None = None,
     ) -> GrpcStream:
         """See :class:`uactor.client.stream.Transport`."""
-        end = time.monotonic() + (_ANSWERING if seconds is None else min(seconds, _ANSWERING))
+        end = time.monotonic() + (LONGEST_S if seconds is None else seconds)
 
         def left() -> float:
             return max(_SHORTEST, end - time.monotonic())

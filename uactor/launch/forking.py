@@ -221,13 +221,16 @@ def _begin(
 
 def _connect(streams: Mapping[int, int]) -> None:
     """Write to the standard streams of the owner, as far as they are open."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
     for number, name in (1, 'stdout'), (2, 'stderr'):
         if number in streams:
             os.dup2(streams[number], number)
         else:
-            os.close(number)
+            # To the program it is closed, but nothing else may take its number.
+            os.dup2(nowhere, number)
             setattr(sys, name, None)
             setattr(sys, f'__{name}__', None)
+    os.close(nowhere)
 
 
 def _change_environment(gone: list[bytes], new: Mapping[bytes, bytes]) -> None:

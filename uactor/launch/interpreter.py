@@ -7,6 +7,7 @@ the interpreter runs a few lines that take everything else from a socket.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -43,6 +44,9 @@ START_CODE = (
 
 A Ctrl-C in the terminal is for the owner, which ends its actors in order. It is not ignored, or
 the actor's own child processes would inherit that; it stays ignored if the owner ignores it."""
+
+_FIRST_FREE = 3
+"""The first file descriptor that is none of a standard stream."""
 
 _FROZEN_WORD = '--uactor-process'
 """The first argument of a frozen program that is run to be an actor process or a template."""
@@ -174,8 +178,9 @@ def spawn(
         made.append(interpreter)
 
     try:
-        # Another end, by C code alone: the caller closes his own when he is interrupted.
-        ends.extend(map(os.dup, (end.fileno(),)))
+        # Another end, by C code alone: the caller closes his own when he is interrupted. Not with
+        # the number of a standard stream that is closed here.
+        ends.extend(map(fcntl.fcntl, (end.fileno(),), (fcntl.F_DUPFD_CLOEXEC,), (_FIRST_FREE,)))
         # What interrupts subprocess as it starts a process, loses that.
         uninterrupted(begin, if_left=lambda: [interpreter.wait() for interpreter in made])
     except BaseException:
