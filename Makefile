@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot soak bench docs corpus
+.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot full soak bench docs corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -47,6 +47,9 @@ test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScr
 		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
 
 # Tests that take minutes, over each transport that they name themselves.
+full:  ## Run all checks, all tests under all versions of Python and over all transports
+	bash .ci/run full
+
 soak: $(VENV)/.frozen  ## Run the long tests: interrupts, kills, fuzzing, frozen programs
 	$(BIN)/python -m pytest -m soak --timeout=3600 tests $(ARGS)
 

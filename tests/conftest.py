@@ -45,6 +45,13 @@ def launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return str(request.param)
 
 
+@pytest.fixture(params=['template', pytest.param('interpreter', marks=pytest.mark.soak)])
+def usual_launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The usual way to start an actor; the other one in the long run."""
+    monkeypatch.setenv('UACTOR_LAUNCH', request.param)
+    return str(request.param)
+
+
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
     """The usual dispositions of signals that those ignore who run tests by nohup, or in a job."""

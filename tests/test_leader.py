@@ -264,7 +264,15 @@ def test_one_thread_reads_in_all_interleavings_with_two_interruptions(
     assert explore(lambda choices: run_session(host, choices, [first]), 2) > 5000
 
 
-@KINDS
+@pytest.mark.parametrize(
+    'messages',
+    [
+        pytest.param(SINGLE, id='calls'),
+        pytest.param(
+            BURST, id='burst', marks=pytest.mark.soak
+        ),  # which takes a quarter of a minute
+    ],
+)
 def test_a_session_is_read_on_when_there_is_no_thread_to_be_had_for_a_while(
     host: Any, messages: list[bytes]
 ) -> None:

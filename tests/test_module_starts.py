@@ -10,7 +10,8 @@ import pytest
 
 from tests.programs import printed_by, run_python
 
-pytestmark = pytest.mark.usefixtures('launcher')
+both_ways = pytest.mark.usefixtures('launcher')
+usual_way = pytest.mark.usefixtures('usual_launcher')
 
 CACHE = """
 import uactor
@@ -152,6 +153,7 @@ def write(directory: pathlib.Path, **modules: str) -> None:
         (directory / f'{name}.py').write_text(source)
 
 
+@both_ways
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_a_module_starts_actors_at_its_import(program: str, tmp_path: pathlib.Path) -> None:
     end, use, printed = PROGRAMS[program]
@@ -224,6 +226,7 @@ print(User().use(given))
 }
 
 
+@usual_way
 @pytest.mark.parametrize('end', ['cache = Cache()', "cache = Cache()\ncache.get('warm')"])
 @pytest.mark.parametrize('user', USERS)
 def test_such_a_module_is_used_by_other_actors(user: str, end: str, tmp_path: pathlib.Path) -> None:
@@ -232,6 +235,7 @@ def test_such_a_module_is_used_by_other_actors(user: str, end: str, tmp_path: pa
     assert printed_by(run_python(str(tmp_path / 'main.py'))) == expected
 
 
+@usual_way
 def test_modules_that_import_each_other_start_actors(tmp_path: pathlib.Path) -> None:
     write(
         tmp_path,
@@ -243,6 +247,7 @@ def test_modules_that_import_each_other_start_actors(tmp_path: pathlib.Path) -> 
     assert printed_by(run_python(str(tmp_path / 'main.py'))) == '5 5 5\n'
 
 
+@usual_way
 def test_a_package_starts_an_actor(tmp_path: pathlib.Path) -> None:
     package = tmp_path / 'app'
     package.mkdir()
@@ -272,12 +277,14 @@ if __name__ == '__main__':
 """
 
 
+@usual_way
 def test_a_module_has_a_pool_as_well(tmp_path: pathlib.Path) -> None:
     """Its workers don't come of a fork of the actor: they would keep its sockets, and its owner."""
     write(tmp_path, app=POOLED, main=USES_POOL)
     assert printed_by(run_python(str(tmp_path / 'main.py'))) == '3 forkserver\n'
 
 
+@usual_way
 def test_a_test_module_starts_an_actor(tmp_path: pathlib.Path) -> None:
     end = "cache = Cache()\ndef test():\n    cache.put('a', 1)\n    assert cache.count() == 1\n"
     write(tmp_path, test_app=CACHE.format(options='') + end)
@@ -290,6 +297,7 @@ def test_a_test_module_starts_an_actor(tmp_path: pathlib.Path) -> None:
 # --- what is refused ----------------------------------------------------------------------------
 
 
+@usual_way
 def test_a_start_that_the_owner_has_not_made_is_told_by_module_and_line(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -318,6 +326,7 @@ except ConnectionRefusedError as error:
     assert 'hidden has not been imported' in printed
 
 
+@usual_way
 def test_an_actor_that_has_ended_is_told(tmp_path: pathlib.Path) -> None:
     write(
         tmp_path,
@@ -354,6 +363,7 @@ class Chain(uactor.Actor):
 }
 
 
+@both_ways
 @pytest.mark.parametrize('launcher', ['template'], indirect=True)
 @pytest.mark.parametrize('program', ENDLESS)
 def test_actors_that_start_each_other_without_end_are_refused(
@@ -370,6 +380,7 @@ def test_actors_that_start_each_other_without_end_are_refused(
     assert printed == 'actors start each other 64 deep, which is as deep as they may\n'
 
 
+@usual_way
 def test_a_thread_of_an_import_starts_nothing_in_an_actor_process(tmp_path: pathlib.Path) -> None:
     write(
         tmp_path,
@@ -412,6 +423,7 @@ cache = Cache()
 """
 
 
+@both_ways
 @pytest.mark.parametrize('name', ['glob', 'fractions', 'shelve', 'calendar', 'csv', 'statistics'])
 def test_a_file_with_the_name_of_a_standard_module_starts_an_actor(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -425,6 +437,7 @@ def test_a_file_with_the_name_of_a_standard_module_starts_an_actor(
     assert printed_by(done) == '5\n'
 
 
+@both_ways
 def test_sitecustomize_can_start_no_actor(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,6 +448,7 @@ def test_sitecustomize_can_start_no_actor(
     assert (tmp_path / 'counter').stat().st_size < 6
 
 
+@usual_way
 def test_a_module_of_a_package_that_is_being_imported_uses_its_actor(
     tmp_path: pathlib.Path,
 ) -> None:

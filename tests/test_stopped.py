@@ -131,6 +131,8 @@ def test_to_connect_takes_no_longer_than_one_likes(actor: Any) -> None:
     with stopped(actor):
         with pytest.raises(uactor.ActorUnreachableError, match=r'does not answer: 0\.3 seconds'):
             Shared.connect(actor.connection_address, KEY, timeout=SHORT, transport='grpc')
+        with pytest.raises(uactor.ActorUnreachableError, match=r'does not answer: 0\.3 seconds'):
+            Shared.connect(actor.connection_address, timeout=SHORT)  # though there is a connection
         error = on_a_fresh_thread(
             lambda: Shared.connect(actor.connection_address, timeout=SHORT, authkey=b'other')
         )
