@@ -18,7 +18,7 @@ import pytest
 
 import uactor
 from tests.interrupts import Interrupter, Interruption, in_thread, nothing_swallowed
-from tests.support import LAUNCHERS, Actor, descendants, eventually
+from tests.support import LAUNCHERS, TRANSPORT, Actor, descendants, eventually
 
 STRIDE = 61
 """Of so many bytecodes one is tried in the normal run. A prime: others might meet a loop."""
@@ -321,6 +321,44 @@ def test_a_ledger_of_calls_holds_under_real_signals(recorder: Any, name: str, co
     assert not returned & interrupted
     following = next(_numbers)
     assert in_thread(lambda: calls.plain(following)) == following
+
+
+_BY_SESSIONS = ('client/session.py', 'client/lane.py', 'lane.py', 'board.py', 'turns.py')
+"""Where an answer is on its way. After that it is the caller's, as what a function returns is."""
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC drops what a client sends last')
+@pytest.mark.parametrize('stride', [7, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize('name', ['lock', 'queue'])
+def test_what_an_interrupted_call_has_taken_is_given_back(
+    recorder: Any, name: str, stride: int
+) -> None:
+    calls = Calls(recorder)
+    if name == 'lock':
+        take, put = calls.lock.acquire, calls.lock.release
+    else:
+        take, put = calls.queue.get, functools.partial(calls.queue.put, 1)
+        put()
+    tried, lost = 0, []
+    for at in itertools.count(1 + random.Random(stride).randrange(stride), stride):
+        interrupter = Interrupter(at)
+        try:
+            with interrupter:
+                take()
+        except Interruption:
+            tried += 1
+            try:
+                taken = in_thread(functools.partial(take, timeout=1.0))
+            except queue.Empty:
+                taken = False
+            if not taken and interrupter.place.startswith(_BY_SESSIONS):
+                lost.append(interrupter.place)
+        put()
+        if interrupter.raised is None:
+            break
+    assert tried > 10
+    # Where something has been sent, or received, and isn't known to be yet.
+    assert len(lost) <= 1 + tried // 100, lost
 
 
 def test_an_alarm_limits_a_call_of_an_actor_that_lives_on(recorder: Any) -> None:

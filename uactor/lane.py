@@ -125,6 +125,7 @@ class Lane:
         self.eager = False
         self._board: Board | None = None
         self._sent = self._received = 0  # messages, by the socket
+        self._is_within = False  # whether a message has been sent in part
         self._rest = b''
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -176,6 +177,7 @@ class Lane:
 
     def _write(self, message: bytes) -> None:
         length = _LENGTH.pack(len(message))
+        self._is_within = True
         try:
             if len(message) < _JOINED:
                 self.socket.sendall(length + message, socket.MSG_NOSIGNAL)
@@ -186,6 +188,21 @@ class Lane:
             if not is_own(error):
                 raise
             raise UnsentError(_described(error)) from error
+        self._is_within = False
+
+    def send_last(self, message: bytes) -> None:
+        """Send a short message after which the connection ends, if that needs no waiting.
+
+        Not after a part of another one, whose rest it would be taken for.
+        """
+        if self._is_within:
+            return
+        frame = _LENGTH.pack(len(message)) + message
+        try:
+            self.socket.send(frame, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+        except OSError as error:  # the other end has gone, or has much to read before
+            if not is_own(error):
+                raise
 
     def send_with(self, message: bytes, passed: Sequence[tuple[int, int]]) -> None:
         """Send a message along with descriptors, each with a number.
@@ -195,6 +212,7 @@ class Lane:
         head = _LENGTH.pack(_PASSING | len(message)) + _LENGTH.pack(len(passed))
         padding = bytes(max(0, _READ - len(message)))
         self._sent = (self._sent + 1) % WRAP
+        self._is_within = True
         sock: Any = self.socket
         try:
             sock.sendall(head + message + padding, socket.MSG_NOSIGNAL)
@@ -204,6 +222,7 @@ class Lane:
             if not is_own(error, Lane._pass, socket.send_fds):
                 raise
             raise UnsentError(_described(error)) from error
+        self._is_within = False
 
     def _pass(self, number: int, descriptor: int) -> None:
         numbered = _LENGTH.pack(number)

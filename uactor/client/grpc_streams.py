@@ -276,6 +276,9 @@ class GrpcStream:
             if not self.attend(left):
                 self._done.wait(left)
 
+    def take_back(self, message: bytes) -> None:
+        """Do nothing: what a gRPC server has not read when a stream is broken off, it drops."""
+
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._end()

@@ -261,6 +261,10 @@ class LaneStream:
             poll.poll(timeout * 1000)
             self.close()  # it has been finished: no thread uses it
 
+    def take_back(self, message: bytes) -> None:
+        """See :class:`uactor.client.stream.Stream`."""
+        self._lane.send_last(message)
+
     def cancel(self) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._lane.hang_up()

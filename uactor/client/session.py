@@ -281,11 +281,22 @@ class Session:
 
         Raise our error for the end of the stream.
         """
-        if not isinstance(error, StreamEnd):
-            self.abandon()  # KeyboardInterrupt for one
+        if not isinstance(error, StreamEnd):  # KeyboardInterrupt for one
+            if not opening:
+                self._take_back()
+            self.abandon()
             return
         executed: Executed = 'no' if error.unread else 'maybe'
         raise self._ended(error, opening, executed) from error.__cause__
+
+    def _take_back(self) -> None:
+        """Let the host know that nobody gets its answer, and with it an item, or a lock."""
+        cancel = pb.SessionRequest(cancel=pb.Cancel(request_id=self._number))
+        try:
+            self.stream.take_back(cancel.SerializeToString())
+        except BaseException:  # another signal handler
+            self.abandon()
+            raise
 
     def _check_size(self, request: pb.SessionRequest) -> None:
         try:

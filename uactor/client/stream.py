@@ -210,6 +210,10 @@ class Stream(Protocol):
         """Wait until the host has ended the stream, for so many seconds at most."""
         ...
 
+    def take_back(self, message: bytes, /) -> None:
+        """Send a last message before the stream is broken off, as far as that can be at once."""
+        ...
+
     def cancel(self) -> None:
         """Break the stream off. Any thread may."""
         ...

@@ -40,6 +40,7 @@ class Caller:
     :ivar owner: to whom taken locks belong: the caller that stands for the session.
     :ivar interrupt: ends its waits.
     :ivar undo: puts back what the call that is running has taken.
+    :ivar taken: puts back what the last call of the session has taken, until the next one comes.
     :ivar memory: what large data travels by, beside the messages; None when it is in them.
     :ivar definitions: what the session remembers; None when nothing.
     :ivar stage: how far the call has come.
@@ -48,6 +49,7 @@ class Caller:
 
     # What most callers begin with.
     undo: Callable[[], None] | None = None
+    taken: Callable[[], None] | None = None
     memory: Carrier | None = None
     definitions: Definitions | None = None
     stage: Stage = 'asked'
@@ -135,6 +137,19 @@ class Caller:
             if undo is not None:
                 undo()
             raise Interrupted
+        if undo is not None:
+            self.took(undo)
+
+    def took(self, give_back: Callable[[], None]) -> None:
+        """Note what the call has taken, whose answer may be lost with the client's interest."""
+        if self.owns_thread:  # else the next call doesn't tell that this one's answer has come
+            self.owner.taken = give_back
+
+    def give_back(self) -> None:
+        """Put back what the last call has taken: its answer got lost."""
+        taken, self.taken = self.taken, None
+        if taken is not None:
+            taken()
 
 
 class Clients:

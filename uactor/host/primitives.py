@@ -58,10 +58,12 @@ class Locks:
         self._mutex = threading.Lock()
         self._taken: collections.deque[_Taken] = collections.deque()
 
-    def took(self, lock: Any, caller: Caller) -> None:
-        """Note that ``caller`` has acquired ``lock``."""
+    def took(self, lock: Any, caller: Caller) -> Callable[[], None]:
+        """Note that ``caller`` has acquired ``lock``; return what releases it, if it still has."""
+        made = _Taken(lock, caller)
         with self._mutex:
-            self._taken.append(_Taken(lock, caller))
+            self._taken.append(made)
+        return lambda: self._release(lambda taken: taken is made)
 
     def gave(self, lock: Any, caller: Caller, count: int) -> None:
         """Note that ``caller`` has released ``lock``, which another one may have acquired.
@@ -103,9 +105,9 @@ class Locks:
         for taken in released:
             try:
                 taken.lock.release()
-                log.info('released a %s of a client that has ended', type(taken.lock).__name__)
+                log.info('released a %s of a client that has gone', type(taken.lock).__name__)
             except (RuntimeError, ValueError) as error:  # it has been released elsewhere
-                log.debug('a lock of a client that has ended was free already: %s', error)
+                log.debug('a lock of a client that has gone was free already: %s', error)
 
 
 def call(
@@ -187,7 +189,7 @@ def _take(
         if caller.interrupt.fired:
             lock.release()
             raise Interrupted
-        locks.took(lock, caller.owner)
+        caller.took(locks.took(lock, caller.owner))
     return taken
 
 

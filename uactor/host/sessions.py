@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from uactor.host.server import Host
 
 
+_MOST_KEPT = 1 << 20
+"""How large an item of a queue is kept until its taker surely has it, in bytes."""
+
+
 class Door(Protocol):
     """What a session needs of the wire that it is on.
 
@@ -166,27 +170,35 @@ class _Session:
         caller, answering = self._caller, self._answers
         caller.asks()
         running.set(caller.call)
+        number = 0
         try:
             for message in messages:
                 call = answering.read_usual(message)
                 if call is not None:
+                    caller.taken = None
                     if self._unsure is not None:
                         self._note_arrival()
                     number, handle, method, arguments = call  # faster than with a star
                     response = answering.call(caller, number, handle, method, arguments)
                 elif (attribute := answering.read_attribute(message)) is not None:
+                    caller.taken = None
                     if self._unsure is not None:
                         self._note_arrival()
                     response = answering.attribute(caller, *attribute)
                 else:
                     request = self._read(message)
                     kind = self._take(request)
+                    if kind == 'cancel' and request.cancel.request_id == number:
+                        caller.give_back()
+                        return
+                    caller.taken = None
                     if kind == 'goodbye':
                         return
                     if kind is None or kind == 'proof':
                         continue
                     if self._unsure is not None:
                         self._note_arrival()
+                    number = request.id
                     response = self._answer(request, kind)
                 yield response
                 # The next call begins while the client is busy with this answer.
@@ -194,6 +206,9 @@ class _Session:
                     self._note_sent(response)
                 caller.asks()
                 running.set(caller.call)
+        except (GeneratorExit, Interrupted):  # the client has gone before it had the answer
+            caller.give_back()
+            raise
         finally:
             if current() is caller.call:  # else this is not the thread that has served
                 running.set(None)
@@ -203,6 +218,8 @@ class _Session:
         definitions = self._caller.definitions
         if definitions is not None and definitions.unsure:
             self._unsure = response
+        if self._caller.taken is not None and response.ByteSize() > _MOST_KEPT:
+            self._caller.taken = None
 
     def _note_arrival(self) -> None:
         """Know that the client has got the last response: it asks for more."""
