@@ -1397,7 +1397,9 @@ Global___StreamCredit: _TypeAlias = StreamCredit  # noqa: Y015
 class Cancel(_message.Message):
     """Cancel gives a request up. If it has not begun it never runs; a wait in a
     shared primitive ends, a coroutine is cancelled, a stream is closed, and
-    other methods can see that nobody waits for them.
+    other methods can see that nobody waits for them. In a session that is not
+    pipelined it is the last message, and says that the answer to the last
+    request got lost: what that had taken of a lock or queue is given back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
