@@ -7,6 +7,7 @@ import contextlib
 import faulthandler
 import logging
 import multiprocessing
+import multiprocessing.context
 import os
 import pickle
 import select
