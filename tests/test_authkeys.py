@@ -272,6 +272,16 @@ def test_a_pickle_of_a_dead_actor_is_refused_when_it_is_loaded(stranger: Any) ->
         stranger.run(pickle.loads, data)
 
 
+def test_the_key_of_an_actor_that_has_ended_is_forgotten() -> None:
+    actor = Keyed()
+    address = actor._token.target
+    assert auth.keyring.knows(address)
+    assert auth.keyring.candidates(address) == (KEY, auth.family_key())
+    actor.shutdown()
+    assert not auth.keyring.knows(address)
+    assert auth.keyring.candidates(address) == (auth.family_key(),)
+
+
 def test_an_argument_whose_actor_has_died_says_so(stranger: Any) -> None:
     actor = Shop()
     items = actor.share('list', [])

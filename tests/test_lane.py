@@ -245,6 +245,7 @@ def test_processes_of_other_users_are_refused_even_if_they_can_open_the_socket()
         process = context.Process(target=become_nobody_and_dial, args=(lane_of(actor), theirs))
         process.start()
         theirs.close()
+        assert ours.poll(30)
         assert ours.recv() == 'uactor.errors.AuthkeyError'
         process.join()
         assert actor.take(1) == 1

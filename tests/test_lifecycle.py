@@ -783,3 +783,32 @@ def test_a_proxy_server_in_the_environment_is_not_asked(monkeypatch: pytest.Monk
         monkeypatch.setenv(name.upper(), 'http://127.0.0.1:1')
     with listening_at(('localhost', 0))() as actor:
         assert actor.answer() == 42
+
+
+class _Ending:
+    """Ends when its time is up, as far as a clock of the test goes."""
+
+    pid = 1
+
+    def __init__(self, name: str, clock: list[float]) -> None:
+        self.name, self._clock = name, clock
+        self._shutdown_timeout = 3.0
+        self.told: list[float] = []
+
+    def ask_to_end(self) -> None:
+        self.told.append(-1.0)
+
+    def _see_it_end(self, timeout: float) -> None:
+        self.told.append(timeout)
+        self._clock[0] += timeout
+
+
+def test_processes_that_do_not_end_are_waited_for_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    ending: Any = {number: _Ending(str(number), clock) for number in range(3)}
+    monkeypatch.setattr(process, '_processes', ending)
+    monkeypatch.setattr(process.time, 'monotonic', lambda: clock[0])
+    process.end_all()
+    assert [one.told for one in ending.values()] == [[-1.0, 3.0], [-1.0, 0.0], [-1.0, 0.0]]

@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -16,6 +17,7 @@ import grpc
 import pytest
 
 import uactor
+from tests.peers import Peer
 from tests.support import Actor, eventually
 from tests.workshop import Workshop
 from uactor import auth
@@ -86,6 +88,10 @@ class Shop(Workshop):
 
     def fail(self, error: Exception) -> None:
         raise error
+
+    def share_after(self, event: Any) -> Any:
+        event.wait()
+        return uactor.proxy([1], 'list')
 
     def fail_with_own(self) -> None:
         raise LookupError(uactor.proxy([1], 'list'))
@@ -402,6 +408,63 @@ def test_a_proxy_in_an_exception_is_released_with_it(shop: Any) -> None:
         shop.fail_with_own()
     gc.collect()
     eventually(lambda: shop.shared() == 0)
+
+
+def test_also_when_it_comes_to_a_call_that_nobody_blocks_for(shop: Any) -> None:
+    error = shop.fail_with_own.future().exception()
+    assert isinstance(error, LookupError)
+    assert list(error.args[0]) == [1]
+    del error
+    gc.collect()
+    eventually(lambda: shop.shared() == 0)
+
+
+def test_a_result_that_comes_after_the_deadline_is_released(shop: Any) -> None:
+    event = shop._manager.Event()
+    with pytest.raises(uactor.DeadlineError):
+        shop.share_after.options(timeout=0.05)(event)
+    event.set()
+    del event
+    gc.collect()
+    eventually(lambda: shop.shared() == 0)
+
+
+class NativeShop(Workshop):
+    """Shares what has no native form."""
+
+    _options_ = {'serializer': 'native'}
+
+    def half(self) -> list[Any]:
+        with Shop() as other:
+            items = other.share('list', [])
+        return [{1}, {2}, items]
+
+
+def test_what_is_shared_with_a_result_that_fails_is_released() -> None:
+    with NativeShop() as shop:
+        with pytest.raises(uactor.ActorDiedError):
+            shop.half()
+        assert shop.shared() == 0
+
+
+def test_a_proxy_leads_to_the_actor_that_has_its_address_by_now(tmp_path: Path) -> None:
+    body = """
+    import pickle
+    from tests.test_sharing import Shop
+    path, items = given
+    Shop._options_ = {'address': path}
+    actor = Shop()
+    shared = actor.share('list', items)
+    say(pickle.dumps(shared).hex())
+    listen()
+    """
+    kept = []
+    for items in [1], [2]:
+        with Peer(body, f'unix:{tmp_path}/s', items) as owner:
+            kept.append(pickle.loads(bytes.fromhex(owner.hear())))
+            assert list(kept[-1]) == items
+            owner.tell()
+            assert owner.end() == 0
 
 
 def test_leases_end_even_if_at_first_there_was_no_thread_to_end_them(

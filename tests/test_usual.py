@@ -15,7 +15,8 @@ from uactor import usual, values
 from uactor.v1 import actor_pb2 as pb
 from uactor.wire import Outbox, together
 
-numbers = st.integers(1, 2**21 - 1)
+_EDGES = [edge for bits in (7, 14, 21, 22, 28, 35) for edge in (2**bits - 1, 2**bits)]
+numbers = st.integers(1, 2**21 - 1) | st.sampled_from(_EDGES)
 small = st.integers(0, 2**14 - 1)
 texts = st.text(st.characters(exclude_categories=['Cs']), max_size=300)
 scalars = st.one_of(

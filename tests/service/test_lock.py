@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest
 
 from tests.service.buf import buf
 from tests.service.support import Actor, actor, sent
+from uactor.service import numbering
 from uactor.service.errors import LockError
 from uactor.service.lock import Lock, find_lock
-from uactor.service.markers import field, renamed_from
+from uactor.service.markers import LARGEST_NUMBER, field, renamed_from
 from uactor.service.members import plan_of
 from uactor.service.proto_text import schema_text
 from uactor.service.schema import schema_of
@@ -371,6 +373,22 @@ def test_a_lock_file_holds_all_of_a_lock(tmp_path: Path) -> None:
 def test_what_is_no_lock_is_refused(text: str) -> None:
     with pytest.raises(LockError):
         Lock.parse(text)
+
+
+def test_a_lock_of_another_version_is_told_by_that() -> None:
+    text = history(ab).dump()
+    assert Lock.parse(text).dump() == text
+    later = json.dumps({**json.loads(text), 'version': 99})
+    with pytest.raises(LockError, match='has version 99'):
+        Lock.parse(later, 'this file')
+
+
+def test_numbers_that_protobuf_keeps_for_itself_are_passed_over() -> None:
+    assert numbering._next(18_999, ()) == 18_999
+    assert numbering._next(19_000, ()) == 20_000
+    assert numbering._next(18_998, range(18_998, 19_000)) == 20_000
+    with pytest.raises(LockError, match='no field number is left'):
+        numbering._next(LARGEST_NUMBER + 1, ())
 
 
 def test_a_schema_is_locked_when_the_lock_is_up_to_date() -> None:

@@ -206,6 +206,32 @@ def test_json_with_an_unknown_field_is_refused_by_protobuf() -> None:
         from_json(echo(int), {'value': 1, 'other': 2})
 
 
+class OwnText(str):
+    """Equals only itself."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class OwnNumber(int):
+    """Equals only itself."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    ('hint', 'value'),
+    [
+        (dict[str, int], {OwnText('a'): 1, OwnText('a'): 2}),
+        (dict[int, int], {OwnNumber(1): 1, OwnNumber(1): 2}),
+    ],
+)
+def test_keys_that_are_one_on_the_wire_are_a_misfit(hint: Any, value: Any) -> None:
+    with pytest.raises(Misfit, match='not distinct in its keys'):
+        echo(hint).write_request((value,))
+
+
 def test_a_timestamp_out_of_range_is_a_misfit() -> None:
     method = echo(datetime.datetime)
     message = method.request_class()

@@ -319,3 +319,21 @@ def test_self_is_a_handle_and_in_a_dataclass_the_class() -> None:
     tree = Tree([Tree()])
     message = made.methods['Call'].write_request((tree,))
     assert made.methods['Call'].read_request(sent(message)) == ((), {'tree': tree})
+
+
+@dataclasses.dataclass
+class Broken:
+    """Has no form."""
+
+    number: complex
+
+
+def test_self_is_a_handle_after_a_class_that_has_no_form() -> None:
+    def first(self: Any, value: Broken) -> None: ...
+
+    def second(self: Any) -> Self: ...
+
+    made = schema(first, 'first', second=second)
+    assert set(made.unmapped) == {'first'}
+    fields = made.message_class('SecondResponse').DESCRIPTOR.fields_by_name
+    assert fields['result'].message_type.full_name == 'uactor.v1.Handle'

@@ -1,0 +1,120 @@
+"""Parts of the host by themselves, without processes: what they do when something comes between."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from uactor.calls import CurrentCall
+from uactor.errors import ActorDiedError, HandleError
+from uactor.host import waiting
+from uactor.host.clients import Caller
+from uactor.host.dispatcher import Dispatcher, Gate
+from uactor.host.holders import of_client
+from uactor.host.mailbox import Mailbox
+from uactor.host.objects import ObjectTable
+from uactor.host.primitives import Locks
+from uactor.host.waiting import Interrupt, Interrupted, Waiter, make_interruptible
+
+
+def table() -> ObjectTable:
+    """Return a table that exposes one method of each object."""
+    made = ObjectTable(lambda _, __: (frozenset(['get', 'acquire']), {}))
+    made.set_actor(object())
+    return made
+
+
+def test_a_closed_gate_says_that_a_call_has_not_run() -> None:
+    gate = Gate()
+    gate.close()
+    with pytest.raises(ActorDiedError) as caught:
+        gate.enter()
+    assert caught.value.executed == 'no'
+    assert not gate.running
+
+
+def test_only_the_code_of_users_is_deaf() -> None:
+    objects, holder = table(), of_client('one')
+    dispatcher = Dispatcher(objects, Locks())
+    lock = objects.share(threading.Lock(), 'Lock', holder)
+    plain = objects.share(object(), 'auto', holder)
+    caller = Caller(holder)
+    assert not dispatcher.is_deaf(caller, plain.id)  # it has not begun
+    caller.stage = 'running'
+    assert dispatcher.is_deaf(caller, plain.id)
+    assert dispatcher.is_deaf(caller, '')
+    assert not dispatcher.is_deaf(caller, lock.id)
+
+
+def test_all_objects_are_held_or_none() -> None:
+    objects, holder = table(), of_client('one')
+    entry = objects.share(object(), 'auto', holder)
+    other = of_client('other')
+    with pytest.raises(HandleError):
+        objects.retain([entry.id, f'{objects.incarnation}.999'], other)
+    assert other not in entry.holds
+    objects.retain([entry.id, entry.id], other)
+    assert entry.holds[other] == 2
+
+
+def test_a_call_that_is_given_up_in_its_turn_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox = Mailbox(1)
+    calls = [CurrentCall(name, Interrupt()) for name in ('first', 'second', 'third')]
+    interrupt = Interrupt()
+    assert mailbox.enter(calls[0], lambda: None)
+
+    def come_and_give_up(waiter: Waiter, timeout: float | None) -> None:
+        mailbox.leave(calls[0])  # upon which it is the turn of the second
+        interrupt.fire('cancelled')
+
+    monkeypatch.setattr(Waiter, 'wait', come_and_give_up)
+    with pytest.raises(Interrupted), mailbox.turn(calls[1], interrupt):
+        pytest.fail('a call runs for which nobody waits')
+    assert mailbox.enter(calls[2], lambda: None)
+
+
+def test_a_call_that_is_given_up_before_its_turn_takes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mailbox = Mailbox(1)
+    first, second, third = (CurrentCall(name, Interrupt()) for name in ('1', '2', '3'))
+    interrupt = Interrupt()
+    assert mailbox.enter(first, lambda: None)
+    monkeypatch.setattr(Waiter, 'wait', lambda waiter, timeout: interrupt.fire('cancelled'))
+    with pytest.raises(Interrupted), mailbox.turn(second, interrupt):
+        pytest.fail('a call runs for which nobody waits')
+    mailbox.leave(first)
+    assert mailbox.enter(third, lambda: None)
+
+
+def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    condition: Any = threading.Condition()
+    make_interruptible(condition)
+    gone, waits, got = Interrupt(), threading.Event(), threading.Event()
+
+    def wait_for_it() -> None:
+        with Interrupt().on_this_thread(), condition:
+            if condition.wait(20):
+                got.set()
+
+    other = threading.Thread(target=wait_for_it)
+    usual = Waiter.wait
+
+    def wait(waiter: Waiter, timeout: float | None) -> None:
+        if threading.current_thread() is other:
+            waits.set()
+            usual(waiter, timeout)
+            return
+        other.start()  # and stands behind this one
+        assert waits.wait(20)
+        with condition:
+            condition.notify()
+        gone.fire()
+
+    monkeypatch.setattr(waiting.Waiter, 'wait', wait)
+    with gone.on_this_thread(), condition, pytest.raises(Interrupted):
+        condition.wait()
+    other.join(20)
+    assert got.is_set()
