@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from uactor.host.dispatcher import Dispatcher, Gate
 from uactor.host.holders import of_client
 from uactor.host.mailbox import Mailbox
 from uactor.host.objects import ObjectTable
+from uactor.host.pipeline import Pipeline
 from uactor.host.primitives import Locks
 from uactor.host.waiting import Interrupt, Interrupted, Waiter, make_interruptible
+from uactor.v1 import actor_pb2 as pb
 
 
 def table() -> ObjectTable:
@@ -118,3 +121,15 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
         condition.wait()
     other.join(20)
     assert got.is_set()
+
+
+def test_what_a_result_holds_that_comes_too_late_is_taken_back() -> None:
+    taken: list[tuple[Any, pb.SessionResponse]] = []
+    pipeline: Any = object.__new__(Pipeline)
+    pipeline.calls, pipeline.caller = {}, Caller()
+    pipeline.host = SimpleNamespace(
+        exchange=SimpleNamespace(take_back=lambda *given: taken.append(given))
+    )
+    late = pb.SessionResponse(id=5, result=pb.Value(handle=pb.Handle(id='a.1')))
+    pipeline.end(5, late)  # which has been answered at its deadline
+    assert taken == [(pipeline.caller, late)]
