@@ -395,6 +395,20 @@ with Speaker() as speaker:
 """
 
 
+@pytest.mark.usefixtures('launcher')
+@pytest.mark.parametrize('way', ['command', 'input'])
+def test_a_program_may_leave_the_directory_of_its_modules(tmp_path: pathlib.Path, way: str) -> None:
+    """As in multiprocessing: what '' on the path has led to is found again."""
+    module = 'import os\nfrom tests.support import Actor\nclass Teller(Actor):\n'
+    (tmp_path / 'helper.py').write_text(module + '    def cwd(self): return os.getcwd()\n')
+    code = 'import os, helper\nos.chdir("/")\nwith helper.Teller() as one: print(one.cwd())\n'
+    if way == 'input':
+        program = run_python('-', stdin=code, directory=tmp_path)
+    else:
+        program = run_python('-c', code, directory=tmp_path)
+    assert printed_by(program) == '/\n'
+
+
 CLOSED = """
 import os, sys
 from tests.support import Actor

@@ -54,12 +54,31 @@ class ImportPath:
                 del sys.modules[known]
 
 
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it has been removed, with all that was in it
+        return ''
+
+
+_BEGUN_IN = _directory()
+
+
+def own_path() -> list[str]:
+    """Return the import path of this process, for one that it starts.
+
+    An empty entry means the current directory. Where that is another one by now, the modules that
+    this process has by that entry are found in the directory in which it began.
+    """
+    entries = [os.fspath(entry) for entry in sys.path]
+    if '' in entries and _BEGUN_IN not in ('', _directory(), *entries):
+        entries.insert(entries.index('') + 1, _BEGUN_IN)
+    return entries
+
+
 def absolute(path: Sequence[str]) -> tuple[str, ...]:
     """Return an import path with what its relative entries mean at this moment."""
-    try:
-        directory = os.getcwd()
-    except FileNotFoundError:  # it has been removed, with all that was in it
-        directory = ''
+    directory = _directory()
     return tuple(os.path.join(directory, entry) for entry in path)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uactor import errors, values
+from uactor.launch.import_path import own_path
 from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
 from uactor.launch.log_targets import LogTargets
 from uactor.system_errors import is_interruption
@@ -40,7 +41,7 @@ def capture(log_targets: LogTargets) -> Surroundings:
     :param log_targets: gets those handlers and loggers for which log records travel.
     """
     return Surroundings(
-        path=[os.fspath(entry) for entry in sys.path],
+        path=own_path(),
         argv=list(sys.argv),
         directory=_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
