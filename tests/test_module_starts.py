@@ -70,6 +70,26 @@ PROGRAMS = {
         'print(app.cache.count(), app.second.both(), app.second.count())',
         '1 (1, 2) 2',
     ),
+    'what pickles by its name alone, behind a call': (
+        'import functools, typing\n'
+        "cache = Cache()\ncache.put('a', 1)\n"
+        '@functools.lru_cache\ndef memo(x): return x * 2\n'
+        "UserId = typing.NewType('UserId', int)\n"
+        'class Missing:\n    def __reduce__(self): return "MISSING"\n'
+        'MISSING = Missing()\ndef find(): return MISSING\n'
+        'class Late(Cache):\n'
+        '    def all(self): return memo(2), UserId(3), find() is MISSING\n'
+        'late = Late()',
+        'print(app.late.all(), app.Late().all(), app.memo.cache_info().currsize)',
+        '(4, 3, True) (4, 3, True) 0',
+    ),
+    'an actor whose class is behind a call': (
+        'class User(uactor.Actor):\n    def get(self): return late.count()\n'
+        "cache = Cache()\ncache.put('a', 1)\n"
+        'class Late(Cache): pass\nlate = Late()',
+        'print(app.User().get())',
+        '0',
+    ),
     'several of one class': (
         'caches = {n: Cache() for n in range(3)}',
         '[app.caches[n].put(n, n) for n in app.caches]\n'
@@ -324,6 +344,20 @@ except ConnectionRefusedError as error:
     printed = printed_by(run_python(str(tmp_path / 'main.py')))
     assert re.search(r'actors\.Cache that line 3 of module hidden starts', printed)
     assert 'hidden has not been imported' in printed
+
+
+@usual_way
+def test_what_can_not_be_sent_of_a_module_is_told_with_the_reason(tmp_path: pathlib.Path) -> None:
+    end = (
+        "cache = Cache()\ncache.put('a', 1)\n"
+        'import threading\nlock = threading.Lock()\n'
+        'class Late(Cache):\n    def get(self):\n        with lock: return 5\n'
+    )
+    main = 'import app\ntry: app.Late()\nexcept Exception as error: print(error)'
+    write(tmp_path, app=CACHE.format(options='') + end, main=main)
+    told = printed_by(run_python(str(tmp_path / 'main.py')))
+    assert "module 'app' has 'Late' only in the process that has started this one" in told
+    assert "cannot pickle '_thread.lock' object" in told
 
 
 @usual_way

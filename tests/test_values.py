@@ -266,7 +266,7 @@ def test_a_class_by_value_keeps_what_its_own_process_has_done_to_it(echo: Any) -
 
 MAIN = textwrap.dedent(
     """
-    import dataclasses, enum, typing
+    import dataclasses, enum, functools, typing
     import uactor
 
     class Plain:
@@ -294,6 +294,12 @@ MAIN = textwrap.dedent(
 
     def double(number):
         return 2 * number
+
+    @functools.lru_cache(maxsize=None)
+    def fibonacci(number):
+        return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+    Number = typing.NewType('Number', int)
 
     class Actor(uactor.Actor):
         total = 0
@@ -331,6 +337,10 @@ MAIN = textwrap.dedent(
         assert actor.echo(T) is T
         assert actor.call(double, 21) == 42
         assert actor.call(lambda: Point(double(1))) == Point(2)
+        assert actor.call(fibonacci, 90) == 2880067194370816120  # by its cache, or not before long
+        assert fibonacci.cache_info().currsize == 0
+        assert actor.call(lambda: Number(3)) == 3
+        assert actor.call(lambda: Number.__supertype__) is int
         try:
             actor.fail()
         except MyError as error:

@@ -29,7 +29,7 @@ from uactor.launch.import_path import ImportPath
 from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
 from uactor.launch.log_channel import channel
 from uactor.launch.start_guard import Phase
-from uactor.launch.surroundings import apply, apply_again
+from uactor.launch.surroundings import apply
 from uactor.proxies.base import proxy_for_handle
 from uactor.threads import start_daemon
 from uactor.wire import load_all
@@ -128,14 +128,14 @@ def _begin(lifeline: Lifeline) -> Host | None:
         module_starts.begin_loading(standins.complete)
         ImportPath.decode(path).apply()
         taken = pickle.loads(surroundings)
-        apply(taken)
+        apply_again = apply(taken)
         _prefer_not_to_fork()
         directory, fields, modules = pickle.loads(settings)
         module_starts.set_lineage(modules)
         if directory is not None:
             _make_private(directory)
         actor_class, args, kwargs = values.loads(actor)
-        apply_again(taken)
+        apply_again()
         multiprocessing.current_process().name = actor_class.__qualname__
         _never_fork()
         host = make_host(actor_class, Settings(**fields))

@@ -7,6 +7,8 @@ asks its own owner where it does not have the module either.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import pickle
 import sys
 import threading
@@ -17,11 +19,10 @@ from typing import Any
 
 import cloudpickle
 
-from uactor import values
+from uactor import errors, values
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
-    ProxyError,
     SerializationError,
     StaleHandleError,
 )
@@ -173,33 +174,51 @@ def _proxy_of(holder: Any) -> BaseProxy | None:
 
 def complete(module: types.ModuleType) -> None:
     """Give a module what its owner's has beyond it, now and when it is asked for."""
-    vars(module).update(_ask_for_names(module, ''))
+    here = vars(module)
 
     def get(name: str) -> Any:
-        found = {} if name.startswith('__') else _ask_for_names(module, name)
-        if name not in found:
-            raise AttributeError(
-                f'module {module.__name__!r} has no attribute {name!r} here: its import ended '
-                'where it uses an actor, and the process that has started this one has none to send'
-            )
-        return vars(module).setdefault(name, found[name])
+        if not name.startswith('__'):
+            problem = _take_names(module, name)
+            if name in here:
+                return here[name]
+            if problem:
+                raise SerializationError(
+                    f'module {module.__name__!r} has {name!r} only in the process that has started '
+                    f'this one, which can not send it ({problem}), because its import ended here '
+                    f'where it uses an actor; define {name!r} above that, or use the actor later'
+                )
+        raise AttributeError(
+            f'module {module.__name__!r} has no attribute {name!r} here: its import ended '
+            'where it uses an actor, and the process that has started this one has none to send'
+        )
 
-    vars(module).setdefault('__getattr__', get)
+    here.setdefault('__getattr__', get)  # what is taken may name what is still to come
+    _take_names(module, '')
 
 
-def _ask_for_names(module: types.ModuleType, name: str) -> dict[str, Any]:
-    """Return what the owner's module has under ``name``, or all that this one lacks."""
+def _take_names(module: types.ModuleType, name: str) -> str:
+    """Take what the owner's module has under ``name``, or all that this one lacks.
+
+    :returns: why that can't be had, if the owner has it.
+    """
     own = lifeline.current()
     if own is None:
-        return {}
-    lacking = [] if name else list(vars(module))
+        return ''
+    here, problem = vars(module), ''
+    lacking = [] if name else list(here)
     answer = own.ask(_MODULE, pickle.dumps((module.__name__, name, lacking)))
-    found: Mapping[str, bytes] = pickle.loads(answer) if answer else {}
-    rebuilt = {}
+    found: Mapping[str, bytes | str] = pickle.loads(answer) if answer else {}
     for key, data in found.items():
-        with contextlib.suppress(SerializationError, ActorDiedError):  # it is not here, then
-            rebuilt[key] = _at_home(values.loads(data), module)
-    return rebuilt
+        if key in here:  # another one has needed it
+            continue
+        if isinstance(data, str):
+            problem = data
+            continue
+        try:
+            here.setdefault(key, _at_home(values.loads(data), module))
+        except (SerializationError, ActorDiedError) as error:  # it is not here, then
+            problem = str(error)
+    return problem
 
 
 def _at_home(value: Any, module: types.ModuleType) -> Any:
@@ -224,25 +243,68 @@ def _send_names(sender: object, data: bytes) -> bytes:
     if module is None:
         return b'' if own is None else own.ask(_MODULE, data)
     names = [wanted] if wanted else [name for name in vars(module) if name not in lacking]
-    found = {}
+    found: dict[str, bytes | str] = {}
     for name in names:
         if name in vars(module) and not name.startswith('__'):
-            with contextlib.suppress(SerializationError, ProxyError):  # not all can be sent
-                found[name] = _dumped(vars(module)[name], module)
+            try:
+                found[name] = _dumped(name, vars(module)[name], module)
+            except Exception as error:  # not all can be sent, and reducers are the user's
+                found[name] = errors.text(error)
     return pickle.dumps(found)
 
 
-def _dumped(value: Any, module: types.ModuleType) -> bytes:
-    """Pickle what a module has: by value where the other side has no such name.
+class _UnfinishedPickler(values.ValuePickler):
+    """Pickles what a module has while modules may be in the middle of their import.
 
-    While it is being imported, nothing of it can be pickled by name: see :class:`_Found`.
+    To pickle by a name imports the module, and would wait for a thread that waits for the actor
+    that asks. So what only has a name there is looked up by the receiver.
+
+    :param module: whose definitions go by value.
+    :param name: under which the module has the value.
     """
-    is_definition = isinstance(value, (type, types.FunctionType))
-    own = is_definition and value.__module__ == module.__name__
-    if not own and not module_starts.is_being_imported(module.__name__):
-        return values.dumps(value)
-    with _by_value(module):
-        return values.dumps(value)
+
+    def __init__(self, module: types.ModuleType, name: str, *args: Any) -> None:
+        super().__init__(*args)
+        self._module, self._name = module.__name__, name
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is pickled; see :mod:`pickle`."""
+        if isinstance(obj, (type, types.FunctionType)):
+            if obj.__module__ != self._module and self._is_unfinished(obj.__module__):
+                return named, (obj.__module__, obj.__qualname__)
+            return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if reduced is not NotImplemented or type(obj) in self.dispatch_table:
+            return reduced
+        reduced = obj.__reduce_ex__(values.PROTOCOL)
+        if not isinstance(reduced, str):
+            return reduced
+        module = pickle.whichmodule(obj, reduced)  # type: ignore[attr-defined]  # it has no stub
+        if not self._is_unfinished(module):
+            return NotImplemented
+        if (module, reduced) == (self._module, self._name):  # the one that is asked for
+            return object.__new__, (type(obj),), getattr(obj, '__dict__', None) or None
+        return named, (module, reduced)
+
+    def _is_unfinished(self, module: str) -> bool:
+        return module == self._module or module_starts.is_being_imported(module)
+
+
+def named(module: str, name: str) -> Any:
+    """Return what a module has under a name."""
+    found: Any = importlib.import_module(module)
+    for part in name.split('.'):
+        found = getattr(found, part)
+    return found
+
+
+def _dumped(name: str, value: Any, module: types.ModuleType) -> bytes:
+    """Pickle what a module has under a name.
+
+    :raises Exception: whatever keeps it from being pickled.
+    """
+    with _by_value(module), values.passage():
+        return values.pickle_with(functools.partial(_UnfinishedPickler, module, name), value)
 
 
 @contextlib.contextmanager

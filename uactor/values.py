@@ -22,6 +22,8 @@ import platform
 import sys
 import threading
 import types
+import typing
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -53,7 +55,8 @@ _MAX_DEPTH = 30
 """Deepest native value: Protobuf reads 100 messages in one another, and a dict takes three."""
 _UNNAMED = (type(None), type(NotImplemented), type(...))
 """Classes that have no name in any module; pickle knows them."""
-_NAMED = (type, types.FunctionType, TypeVar)
+_CACHED: Any = type(functools.lru_cache(lambda: None))
+_NAMED = (type, types.FunctionType, TypeVar, typing.NewType, _CACHED)
 """What is pickled by its name, if it has one."""
 _MAINS = ('__main__', '__mp_main__')
 _MAPPINGS: tuple[Mapping[Any, Any], ...] = ({}, collections.OrderedDict())
@@ -160,12 +163,13 @@ class _NeedsValue(Exception):
 
 
 def importable(obj: Any) -> bool:
-    """Tell whether a class, function or TypeVar can be found by its name in another process."""
+    """Tell whether a class, function or the like can be found by its name in another process."""
     module_name = getattr(obj, '__module__', None)
     if module_name is None or module_name in _MAINS or _is_registered(module_name):
         return False
     found: Any = sys.modules.get(module_name)
-    for part in getattr(obj, '__qualname__', obj.__name__).split('.'):
+    name = getattr(obj, '__qualname__', None) or getattr(obj, '__name__', None)
+    for part in str(name).split('.'):
         found = getattr(found, part, None)
     return found is obj or any(obj is known for known in _UNNAMED)
 
@@ -229,7 +233,7 @@ class _NumberPickler(_NamePickler):
         raise _NeedsValue
 
 
-class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
     """Pickles by value where names won't do, filling each class only once per process.
 
     :cvar with_names: whether classes bring along what their annotations name.
@@ -241,8 +245,14 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
         super().__init__(file, protocol, buffer_callback)
 
     def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is pickled; see :mod:`pickle`."""
         if isinstance(obj, _VIEWS):
             return list, (list(obj),)
+        if isinstance(obj, _CACHED) and not importable(obj):
+            return _cached, (obj.__wrapped__, *obj.cache_parameters().values())
+        if isinstance(obj, typing.NewType) and not importable(obj):
+            place = obj.__module__, obj.__qualname__  # type: ignore[attr-defined]  # it has
+            return _new_type, (obj.__name__, obj.__supertype__, *place)
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
             with _filling:
@@ -253,11 +263,30 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
         return reduced
 
 
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    """Return a function with an empty cache: the same one where it refers to itself."""
+    known = _cached_by_function.get(function)
+    cached = None if known is None else known()
+    if cached is None:
+        cached = functools.lru_cache(maxsize, typed)(function)
+        _cached_by_function[function] = weakref.ref(cached)
+    return cached
+
+
+_cached_by_function: WeakKeys[Callable[..., Any], weakref.ref[Any]] = WeakKeys()
+
+
+def _new_type(name: str, supertype: Any, module: str, qualname: str) -> Any:
+    made: Any = typing.NewType(name, supertype)  # type: ignore[misc]  # as type checkers see it
+    made.__module__, made.__qualname__ = module, qualname
+    return made
+
+
 _filled: WeakBag[type] = WeakBag()
 _filling = threading.RLock()
 
 
-class NamelessPickler(_ValuePickler):
+class NamelessPickler(ValuePickler):
     """Pickles by value, without what annotations name."""
 
     with_names = False
@@ -442,7 +471,7 @@ def _by_value(value: Any, buffers: Buffers | None) -> bytes:
     grants = _granted()
     count = len(grants)
     try:
-        return _pickled(_ValuePickler, value, buffers)
+        return _pickled(ValuePickler, value, buffers)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         del grants[count:]
         if is_interruption(error):

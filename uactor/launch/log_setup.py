@@ -488,8 +488,12 @@ def _connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
 # --- the actor process ---------------------------------------------------------------------------
 
 
-def apply_logging(setup: LogSetup) -> None:
-    """Set logging up as the owner has. Nothing that can't be had here keeps the actor away."""
+def apply_logging(setup: LogSetup) -> Callable[[], None]:
+    """Set logging up as the owner has. Nothing that can't be had here keeps the actor away.
+
+    :returns: what sets up all loggers once more: a module that is imported, for a class of the
+        actor or of a filter, may set up logging itself, as it has done in the owner before.
+    """
     loader = _Loader(setup)
     for apply in _apply_switches, _apply_levels, _apply_formatter_defaults:
         loader.attempt(apply, setup)
@@ -502,10 +506,12 @@ def apply_logging(setup: LogSetup) -> None:
     if setup.last_resort is not None:
         loader.attempt(loader.set_last_resort, setup.last_resort)
     for logger in setup.loggers:
-        loader.attempt(loader.set_up, logger)
+        loader.attempt(loader.prepare, logger)
+    loader.set_up()
     if setup.captures_warnings:
         logging.captureWarnings(True)
     loader.report()
+    return loader.set_up
 
 
 def _apply_switches(setup: LogSetup) -> None:
@@ -548,6 +554,7 @@ class _Loader:
         self.is_raw = setup.is_raw
         self._filters: dict[int, Any] = {}
         self._handlers: dict[int, logging.Handler] = {}
+        self._prepared: list[tuple[LoggerSetup, list[Any], list[logging.Handler]]] = []
         self._problems: list[str] = []
 
     def attempt(self, apply: Callable[..., object], *args: Any) -> bool:
@@ -568,17 +575,24 @@ class _Loader:
         """Set the handler for records without one."""
         logging.lastResort = None if place == _NONE else self.handler(place)
 
-    def set_up(self, setup: LoggerSetup) -> None:
-        """Set a logger up."""
-        logger = logging.getLogger(setup.name)
-        if logger.level != setup.level:
-            logger.setLevel(setup.level)
-        logger.propagate, logger.disabled = setup.propagate, setup.disabled
-        logger.filters[:] = self._logger_filters(setup)
-        for handler in tuple(logger.handlers):
-            logger.removeHandler(handler)
-        for place in setup.handlers:
-            logger.addHandler(self.handler(place))
+    def prepare(self, setup: LoggerSetup) -> None:
+        """Make what a logger needs, by which modules may be imported."""
+        filters = self._logger_filters(setup)
+        self._prepared.append((setup, filters, [self.handler(place) for place in setup.handlers]))
+
+    def set_up(self) -> None:
+        """Set up all loggers."""
+        for setup, filters, handlers in self._prepared:
+            logger = logging.getLogger(setup.name)
+            if logger.level != setup.level:
+                logger.setLevel(setup.level)
+            logger.propagate, logger.disabled = setup.propagate, setup.disabled
+            logger.filters[:] = filters
+            if logger.handlers != handlers:
+                for handler in tuple(logger.handlers):
+                    logger.removeHandler(handler)
+                for handler in handlers:
+                    logger.addHandler(handler)
 
     def _logger_filters(self, setup: LoggerSetup) -> list[Any]:
         if setup.filters is not None and not self.is_raw:

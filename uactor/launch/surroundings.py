@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +51,11 @@ def capture(log_targets: LogTargets) -> Surroundings:
     )
 
 
-def apply(surroundings: Surroundings) -> None:
-    """Give this process the surroundings of another one."""
+def apply(surroundings: Surroundings) -> Callable[[], None]:
+    """Give this process the surroundings of another one.
+
+    :returns: what gives it once more what depends on modules, when those of the actor are imported.
+    """
     sys.path[:] = surroundings.path
     sys.argv[:] = surroundings.argv
     if surroundings.directory is not None and surroundings.directory != _directory():
@@ -59,12 +63,17 @@ def apply(surroundings: Surroundings) -> None:
     multiprocessing.current_process().authkey = surroundings.authkey
     if _filters() != surroundings.filters:
         _filter([], surroundings)
-    if surroundings.log_setup is not None:
-        apply_logging(surroundings.log_setup)
+    log_setup = surroundings.log_setup
+    set_up_logging = apply_logging(log_setup) if log_setup is not None else lambda: None
+
+    def apply_again() -> None:
+        _filter_again(surroundings)
+        set_up_logging()
+
+    return apply_again
 
 
-def apply_again(surroundings: Surroundings) -> None:
-    """Take over what depends on modules, now that those of the actor are imported."""
+def _filter_again(surroundings: Surroundings) -> None:
     before = _filters()
     if before == surroundings.filters:
         return
