@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import itertools
+import os
+import pathlib
 import queue
 import random
 import signal
@@ -19,6 +22,8 @@ import pytest
 import uactor
 from tests.interrupts import Interrupter, Interruption, in_thread, nothing_swallowed
 from tests.support import LAUNCHERS, TRANSPORT, Actor, descendants, eventually
+from uactor.launch import forking
+from uactor.launch.template import templates
 
 STRIDE = 61
 """Of so many bytecodes one is tried in the normal run. A prime: others might meet a loop."""
@@ -410,6 +415,46 @@ def _start_interrupted_after(seconds: float) -> tuple[float, bool]:
     return time.monotonic() - beginning, interrupted
 
 
+@pytest.mark.parametrize('function', ['os.listdir', 'os.get_inheritable', 'os.pidfd_open'])
+def test_what_a_handler_raises_comes_out_of_a_start_wherever_it_is(
+    function: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the errors of system calls are expected, and passed over."""
+    name = function.partition('.')[2]
+    real, fired = getattr(os, name), []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if not fired:
+            fired.append(function)
+            signal.raise_signal(signal.SIGALRM)
+        return real(*args, **kwargs)
+
+    def late(*_: object) -> None:
+        raise Interruption('too late')
+
+    with Recorder() as started:
+        assert started.record(1) == 1
+    usual = signal.signal(signal.SIGALRM, late)
+    # A directory that has not been looked through, a template that has not been started.
+    monkeypatch.syspath_prepend(tmp_path)
+    templates.end_all()
+    forking.is_possible.cache_clear()
+    try:
+        monkeypatch.setattr(os, name, interrupted)
+        with pytest.raises(Interruption):
+            Recorder()
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+    assert fired
+    with Recorder() as started:
+        assert started.record(1) == 1
+
+
+def _process_descriptors() -> int:
+    links = [f'/proc/self/fd/{number}' for number in os.listdir('/proc/self/fd')]
+    return sum('pidfd' in os.readlink(link) for link in links if os.path.lexists(link))
+
+
 @pytest.mark.parametrize('launcher', LAUNCHERS)
 @pytest.mark.parametrize('times', [5, pytest.param(300, marks=pytest.mark.soak)])
 def test_an_alarm_during_a_start_leaves_no_process(
@@ -419,6 +464,7 @@ def test_an_alarm_during_a_start_leaves_no_process(
     moments = random.Random(times)
     took, _ = _start_interrupted_after(60)
     before = {process.pid for process in descendants()}
+    have = _process_descriptors()
     count = 0
     for _ in range(times):
         _, interrupted = _start_interrupted_after(moments.uniform(1e-3, took))
@@ -427,3 +473,5 @@ def test_an_alarm_during_a_start_leaves_no_process(
     _, interrupted = _start_interrupted_after(60)
     assert not interrupted
     eventually(lambda: {process.pid for process in descendants()} <= before, timeout=30)
+    gc.collect()
+    eventually(lambda: _process_descriptors() <= have)

@@ -412,3 +412,33 @@ def test_generated_clients_have_the_same_limits(monkeypatch: pytest.MonkeyPatch)
     for value in (*NOT_NUMBERS, math.nan):
         with pytest.raises((TypeError, ValueError), match='a number of seconds'):
             client.time_limit(value)
+
+
+# --- counts and sizes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('option', ['max_message_size', 'concurrency'])
+@pytest.mark.parametrize('value', ['1', 'abc', 1.5, 1e6, True, float('nan'), [], 0, -2])
+def test_what_is_no_count_is_refused_where_it_enters(option: str, value: Any) -> None:
+    class Counted(Actor):
+        _options_ = {option: value}
+
+    kind = ValueError if type(value) is int else TypeError
+    with pytest.raises(kind, match=f'the {option}'):
+        Counted()
+
+
+def test_a_size_has_to_be_said() -> None:
+    class Counted(Actor):
+        _options_ = {'max_message_size': None}
+
+    with pytest.raises(TypeError, match='the max_message_size is a whole number, not None'):
+        Counted()
+
+
+@pytest.mark.parametrize('value', ['a', 1.5, True, 0])
+def test_what_is_no_window_is_refused_where_it_enters(value: Any) -> None:
+    from uactor.proxies.methods import Options
+
+    with pytest.raises((TypeError, ValueError), match='a window of items is'):
+        Options(window=value)

@@ -151,6 +151,24 @@ def test_one_may_connect_as_long_as_one_likes(actor: Any) -> None:
         assert Shared.connect(actor.connection_address, timeout=timeout).echo(5) == 5
 
 
+class Ending(Shared):
+    """Has to end before long."""
+
+    _options_ = {'shutdown_timeout': SHORT}
+
+
+@pytest.mark.parametrize('error', [None, KeyError('of the block')])
+def test_a_block_is_left_although_its_actor_is_stopped(error: Exception | None) -> None:
+    actor = Ending()
+    process = actor._manager.process
+    assert process is not None
+    with pytest.raises(KeyError) if error else contextlib.nullcontext(), actor:
+        os.kill(process.pid, signal.SIGSTOP)
+        if error:
+            raise error
+    assert process.exitcode == -signal.SIGKILL
+
+
 class Listener:
     """Listens, and never accepts."""
 

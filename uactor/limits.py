@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, Protocol
 
 LONGEST_S = 1e9
@@ -13,6 +14,21 @@ _MOST_DURATION_S = 315_576_000_000
 """The most seconds that a ``google.protobuf.Duration`` may have, by its definition."""
 
 _NANOS = 1_000_000_000
+
+
+def checked_count(value: Any, what: str) -> int:
+    """Return a whole number, 1 or more.
+
+    :param what: what it is, as an error says it.
+    :raises TypeError: when it is no whole number.
+    :raises ValueError: when it is less than 1.
+    """
+    if isinstance(value, bool) or not hasattr(type(value), '__index__'):
+        raise TypeError(f'{what} is a whole number, not {value!r} ({type(value).__name__})')
+    count = operator.index(value)
+    if count < 1:
+        raise ValueError(f'{what} is 1 or more, not {count}')
+    return count
 
 
 class Duration(Protocol):

@@ -151,8 +151,8 @@ def uninterrupted(do: Callable[[], object], if_left: Callable[[], object] = lamb
         if left.is_set():
             if_left()
 
-    _thread.start_new_thread(run, ())
     try:
+        _thread.start_new_thread(run, ())
         done.wait()
     except BaseException:
         left.set()

@@ -20,7 +20,7 @@ from uactor.launch import module_starts, start_guard, starting
 from uactor.launch.log_targets import LogTargets
 from uactor.launch.process import ActorProcess, end_interrupted
 from uactor.launch.surroundings import capture
-from uactor.limits import checked_seconds, time_limit
+from uactor.limits import checked_count, checked_seconds, time_limit
 from uactor.local import Shared
 from uactor.reaper import reaper
 from uactor.system_errors import is_interruption
@@ -60,8 +60,9 @@ class ActorManager:
     :param authkey: secret that callers must know; None for that of the process family.
     :param serializer: ``'cloudpickle'``, ``'pickle'`` or ``'native'``.
     :param parent: manager of the process that owns the actor, kept alive by this one.
-    :param shutdown_timeout: how long the process may take to end in order, and its ``shutdown``
-        method before that, in seconds; None for 5 and for any time, infinity for any time.
+    :param shutdown_timeout: how long the process may take to end in order, and its ``__exit__``
+        and ``shutdown`` methods before that, in seconds; None for 5 and for any time, infinity for
+        any time.
     :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
     :param insecure: whether listening beyond this machine without TLS is accepted.
     :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or a connection
@@ -71,9 +72,9 @@ class ActorManager:
     :param timeout: how long calls of the actor's methods are waited for, in seconds, unless they
         say otherwise; None for any time. The proxies of the class know it.
     :raises AddressError: when ``address`` is none.
-    :raises TypeError: when a time is no number.
-    :raises ValueError: when there is no such serializer or transport, for a ``concurrency`` below
-        1, or a time that is NaN.
+    :raises TypeError: when a time is no number, or a size or count no whole one.
+    :raises ValueError: when there is no such serializer or transport, for a ``concurrency`` or size
+        below 1, or a time that is NaN.
     """
 
     _registry: ClassVar[dict[str, Registered]] = {}  # of the class's own: bases have theirs
@@ -105,11 +106,13 @@ class ActorManager:
         if shutdown_timeout is not None:
             shutdown_timeout = checked_seconds(shutdown_timeout, 'the shutdown_timeout')
         self._shutdown_timeout = shutdown_timeout
+        if type(max_message_size) is not int or max_message_size != -1:
+            max_message_size = checked_count(max_message_size, 'the max_message_size')
         self._max_message_size = max_message_size
         self._insecure = insecure
         self._transport = check_transport(transport)
-        if concurrency is not None and concurrency < 1:
-            raise ValueError(f'the concurrency of an actor is 1 or more, not {concurrency}')
+        if concurrency is not None:
+            concurrency = checked_count(concurrency, 'the concurrency of an actor')
         self._concurrency = concurrency
         self.timeout = time_limit(timeout)
         self._process: ActorProcess | None = None

@@ -90,7 +90,7 @@ def first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
     needs, wherever they are.
     """
     added = os.fsdecode(variables.get(b'PYTHONPATH', b'')).split(os.pathsep)
-    removed = {'', *added, *map(os.path.abspath, added)}
+    removed = {'', *added, *map(os.path.normpath, absolute(added))}
     kept = filter(_is_standard, removed)  # the user may name it, too
     return sorted(removed.difference(kept)), list(dict.fromkeys(_needed_directories()))
 
@@ -120,7 +120,7 @@ def _directory_of(name: str) -> str | None:
     directory = spec.origin
     for _ in range(depth):
         directory = os.path.dirname(directory)
-    return os.path.abspath(directory)
+    return os.path.normpath(absolute([directory])[0])
 
 
 def own_modules() -> dict[str, str]:

@@ -20,7 +20,6 @@ from typing import Any
 from uactor.errors import ActorStartError
 from uactor.launch import start_guard
 from uactor.launch.import_path import first_path
-from uactor.locks import uninterrupted
 from uactor.system_errors import is_own
 from uactor.weakrefs import close_after
 
@@ -140,18 +139,14 @@ def spawn(
     end: socket.socket,
     kind: str,
     variables: Mapping[bytes, bytes],
-    made: list[Any],
     stdout: int | None = None,
     stderr: int | None = None,
-) -> None:
+) -> Interpreter:
     """Start an interpreter at the other end of a socket pair.
-
-    When a signal handler raises meanwhile, it is reaped once it has ended, or is in ``made``.
 
     :param end: what it is given of the pair.
     :param kind: what it is to be, one of :data:`RUN`.
     :param variables: its environment.
-    :param made: gets it, an :class:`Interpreter`.
     :param stdout: where standard output goes, unless to that of this process.
     :param stderr: the same for standard error.
     :raises ActorStartError: when it isn't known where the interpreter is, and in a frozen program
@@ -159,34 +154,21 @@ def spawn(
     """
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
-    ends: list[int] = []
-
-    def begin() -> None:
-        given = ends.pop()
-        try:
-            interpreter = Interpreter(
-                _command(given, kind, variables),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(given,),
-                env={**variables, **start_guard.variables()},
-                stdout=stdout,
-                stderr=stderr,
-            )
-        finally:
-            os.close(given)
-        interpreter.watch()
-        made.append(interpreter)
-
+    # Not with the number of a standard stream that is closed here.
+    given = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
     try:
-        # Another end, by C code alone: the caller closes his own when he is interrupted. Not with
-        # the number of a standard stream that is closed here.
-        ends.extend(map(fcntl.fcntl, (end.fileno(),), (fcntl.F_DUPFD_CLOEXEC,), (_FIRST_FREE,)))
-        # What interrupts subprocess as it starts a process, loses that.
-        uninterrupted(begin, if_left=lambda: [interpreter.wait() for interpreter in made])
-    except BaseException:
-        with contextlib.suppress(IndexError):
-            os.close(ends.pop())
-        raise
+        interpreter = Interpreter(
+            _command(given, kind, variables),
+            stdin=subprocess.DEVNULL,
+            pass_fds=(given,),
+            env={**variables, **start_guard.variables()},
+            stdout=stdout,
+            stderr=stderr,
+        )
+    finally:
+        os.close(given)
+    interpreter.watch()
+    return interpreter
 
 
 def begin_frozen() -> tuple[str, socket.socket] | None:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from uactor.errors import ResourceError
 from uactor.forked import at_fork
 from uactor.launch import frames
 from uactor.launch.lifeline import (
@@ -399,27 +398,15 @@ _processes: dict[int, ActorProcess] = {}
 """The processes that this one has started and that have not ended."""
 
 
-def abandon(ours: socket.socket, children: Sequence[Child]) -> None:
+def abandon_lifeline(ours: socket.socket) -> None:
     """End a process whose start has failed, by its lifeline.
 
     If it is being watched already, the thread that does closes the lifeline.
-
-    :param children: the process, if there is one.
     """
     with contextlib.suppress(OSError):  # the other end has gone
         ours.shutdown(socket.SHUT_RDWR)
     if all(process._lifeline is not ours for process in list(_processes.values())):
         ours.close()
-        reap_abandoned(children)
-
-
-def reap_abandoned(children: Sequence[Child]) -> None:
-    """Wait elsewhere for the end of processes whose starts have failed: zombies would be left."""
-    for child in children:
-        try:
-            start_daemon('uactor-reap', child.wait)
-        except ResourceError as error:
-            log.debug('process %d is left to its parent: %s', child.pid, error)
 
 
 def end_interrupted(log_targets: LogTargets) -> None:

@@ -22,14 +22,16 @@ from uactor.launch.log_targets import ARE_HANDLED, RECORDS, LogTargets
 from uactor.launch.process import (
     ActorProcess,
     Child,
-    abandon,
+    abandon_lifeline,
     end_all,
+    end_interrupted,
     new_lifeline,
     no_fork,
     on_message,
     on_question,
 )
 from uactor.launch.template import TemplateDiedError, templates
+from uactor.locks import uninterrupted
 from uactor.wire import environment
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ def private_directory() -> str:
 
     :raises AddressError: when no temporary directory has a short path.
     """
+    if tempfile.tempdir is None:
+        uninterrupted(tempfile.gettempdir)  # which tries directories, and hides all errors
     for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
         if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
             return os.path.join(parent, f'uactor-{secrets.token_hex(4)}')
@@ -83,7 +87,13 @@ def start(
     def made(child: Child, lifeline: socket.socket) -> ActorProcess:
         return ActorProcess(child, lifeline, name, directory, shutdown_timeout, log_targets)
 
-    process, replaced = _launch(path, made)
+    launched: list[tuple[ActorProcess, tuple[str, ...] | None]] = []
+    # What interrupts subprocess as it starts a process loses that, and to look for modules hides
+    # the errors of system calls.
+    uninterrupted(
+        lambda: launched.append(_launch(path, made)), if_left=lambda: end_interrupted(log_targets)
+    )
+    [(process, replaced)] = launched
     answer = process.begin([ImportPath(tuple(path), replaced).encode(), *messages])
     if answer is not None and answer[0] == READY:
         return process, answer[1]
@@ -122,23 +132,19 @@ def _by_interpreter() -> bool:
     return choice == 'interpreter'
 
 
-def _spawn(lifeline: socket.socket, made: list[Child]) -> None:
+def _spawn(lifeline: socket.socket) -> Child:
     with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
-        interpreter.spawn(lifeline, interpreter.ACTOR, environment(), made)
+        return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
 
 
-def _with_lifeline(
-    launch: Callable[[socket.socket, list[Child]], None], made: Made
-) -> ActorProcess:
-    children: list[Child] = []
+def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> ActorProcess:
     with new_lifeline() as (ours, theirs):
         try:
             with theirs:
-                launch(theirs, children)
-            [child] = children
+                child = launch(theirs)
             return made(child, ours)
-        except BaseException:  # KeyboardInterrupt, also once the process is being watched
-            abandon(ours, children)
+        except BaseException:  # there are no more threads, or descriptors
+            abandon_lifeline(ours)
             raise
 
 

@@ -25,7 +25,7 @@ from uactor.launch import forking, frames, interpreter
 from uactor.launch.import_path import absolute, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.origin import Origin, origin
-from uactor.launch.process import Child, no_fork, reap_abandoned
+from uactor.launch.process import no_fork
 from uactor.system_errors import is_own
 from uactor.weakrefs import close_after
 from uactor.wire import environment
@@ -77,21 +77,16 @@ class Forked:
         self._lock = threading.Lock()
         self._close = close_after(self, descriptor)
         self._is_open = True
-        self._waiting = threading.Lock()
-        self._status: int | None = None
 
     def wait(self) -> int:
         """Wait until the process has ended and return its exit status, negative for a signal."""
-        with self._waiting:
-            if self._status is None:
-                ended = select.poll()
-                ended.register(self._pidfd, select.POLLIN)
-                ended.poll()
-                with self._lock:
-                    self._is_open = False
-                    self._close()
-                self._status = self._template.reap(self.pid)
-            return self._status
+        ended = select.poll()
+        ended.register(self._pidfd, select.POLLIN)
+        ended.poll()
+        with self._lock:
+            self._is_open = False
+            self._close()
+        return self._template.reap(self.pid)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the process unless it has ended."""
@@ -120,21 +115,17 @@ class Template:
         self._is_silent = False
         self._modules: dict[str, str] = {}
         stderr = None if _is_passed_on(2) else subprocess.DEVNULL
-        made: list[interpreter.Interpreter] = []
         try:
             with theirs:
-                interpreter.spawn(
+                self._process = interpreter.spawn(
                     theirs,
                     interpreter.TEMPLATE,
                     variables,
-                    made,
                     stdout=subprocess.DEVNULL,
                     stderr=stderr,
                 )
-            [self._process] = made
         except BaseException:
             self._control.close()
-            reap_abandoned(made)
             raise
 
     @property
@@ -165,21 +156,19 @@ class Template:
         """Return the names of its modules that an import path leads to other files for."""
         return shadowed(self._modules, absolute(path))
 
-    def fork(self, lifeline: socket.socket, made: list[Child]) -> None:
+    def fork(self, lifeline: socket.socket) -> Forked:
         """Make an actor process.
 
         :param lifeline: what the process is given of its lifeline.
-        :param made: gets it.
         :raises TemplateDiedError: when the template has ended.
         :raises OSError: when there can be no more processes, or files.
         """
         with self._lock:
             self._running += 1
         try:
-            made.append(self._fork(lifeline))
+            return self._fork(lifeline)
         except BaseException:
-            if not made:  # else it does so at its end
-                self._one_less()
+            self._one_less()
             raise
 
     def _fork(self, lifeline: socket.socket) -> Forked:

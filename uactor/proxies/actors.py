@@ -44,9 +44,7 @@ class ActorProxy(BaseProxy):
         was shut down in the block can't be left, which is a :class:`BrokenPipeError` as in uActor.
         """
         try:
-            swallow = bool(self._leave(exc_value))
-            if self._manager.process is not None:
-                self._manager.run_hook(lambda: self._callmethod('shutdown'))
+            swallow = bool(self._manager.run_hook(lambda: self._run_hooks(exc_value)))
         except ActorDiedError as error:
             if is_interruption(error) or (exc_value is None and self._manager.was_shut_down):
                 raise
@@ -68,6 +66,12 @@ class ActorProxy(BaseProxy):
     ) -> bool:
         """Do what :meth:`__exit__` does, without blocking the event loop."""
         return await in_thread(lambda: self.__exit__(exc_type, exc_value, traceback))
+
+    def _run_hooks(self, error: BaseException | None) -> bool:
+        swallow = bool(self._leave(error))
+        if self._manager.process is not None:
+            self._callmethod('shutdown')
+        return swallow
 
     def _leave(self, error: BaseException | None) -> Any:
         """Call ``__exit__`` in the actor, with as much of the exception as can be sent."""

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from uactor.futures import CallFuture, Items, LoopFuture
-from uactor.limits import time_limit
+from uactor.limits import checked_count, time_limit
 from uactor.local import Call
 from uactor.proxies.results import Results, Stream
 
@@ -44,12 +44,11 @@ class Options:
     def __post_init__(self) -> None:
         """Check them.
 
-        :raises TypeError: when the timeout is no number.
+        :raises TypeError: when the timeout is no number, or the window no whole one.
         :raises ValueError: when there is no such window, or the timeout is NaN.
         """
         object.__setattr__(self, 'timeout', time_limit(self.timeout, 'the timeout of a call'))
-        if self.window < 1:
-            raise ValueError(f'a window takes 1 item or more, not {self.window}')
+        object.__setattr__(self, 'window', checked_count(self.window, 'a window of items'))
 
 
 _USUAL = Options()
@@ -115,7 +114,8 @@ class RemoteMethod(Generic[P, C, R, T]):
         :param more: iterables of further arguments; the shortest one ends.
         :param window: how many calls may be under way, or done and not fetched yet; None for 128,
             and more, up to 1024, while they take microseconds.
-        :raises ValueError: when the window is less than 1.
+        :raises TypeError: when the window is no whole number.
+        :raises ValueError: when it is less than 1.
         """
         call, arrange = self._call_with((), {}), self._member.arrange
 
@@ -150,7 +150,7 @@ class RemoteMethod(Generic[P, C, R, T]):
             It is that of a stream as a whole. The method can see it, and calls that it makes take
             it on.
         :param window: how many items of a stream may be on their way.
-        :raises TypeError: when the timeout is no number.
+        :raises TypeError: when the timeout is no number, or the window no whole one.
         :raises ValueError: when the timeout is NaN, or the window less than 1.
         """
         return type(self)(self._proxy, self._member, Options(timeout, window))

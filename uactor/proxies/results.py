@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from uactor.futures import FailedCall, Items, Outcomes
+from uactor.limits import checked_count
 from uactor.local import NO_TICKET, Burst, BurstReceiver, Ticket
 from uactor.reaper import reaper
 from uactor.system_errors import is_interruption
@@ -146,8 +147,8 @@ class Results(_Iteration[T]):
         arguments: Iterator[tuple[Any, ...]],
         window: int | None,
     ) -> None:
-        if window is not None and window < 1:
-            raise ValueError(f'a window takes 1 call or more, not {window}')
+        if window is not None:
+            window = checked_count(window, 'a window of calls')
         self._submit = submit
         self._arguments = arguments
         self._adapts = window is None
