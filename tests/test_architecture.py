@@ -50,7 +50,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # What is received of somebody who announces more than comes.
     'buffers': frozenset(),
     # Descriptors that are kept for when there are no others.
-    'descriptors': frozenset(['forked', 'system_errors']),
+    'descriptors': frozenset(['forked', 'locks', 'system_errors']),
     # Memory that processes share; descriptors, not values.
     'memory': frozenset(
         [

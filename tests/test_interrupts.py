@@ -22,6 +22,7 @@ import pytest
 import uactor
 from tests.interrupts import Interrupter, Interruption, in_thread, nothing_swallowed
 from tests.support import LAUNCHERS, TRANSPORT, Actor, descendants, eventually
+from uactor import memory
 from uactor.launch import forking
 from uactor.launch.template import templates
 
@@ -38,7 +39,7 @@ class Recorder(Actor):
     _method_to_typeid_ = {'shelf': 'list'}
     _exposed_ = (
         *('record', 'records', 'shelf', 'shelves', 'generate', 'queue', 'lock', 'event', 'mark'),
-        *('nap', 'last'),
+        *('nap', 'last', 'weigh'),
     )
 
     def __init__(self) -> None:
@@ -52,6 +53,10 @@ class Recorder(Actor):
     def record(self, ident: Any) -> Any:
         self._records.append(ident)
         return ident
+
+    def weigh(self, ident: Any, data: bytearray) -> Any:
+        self._records.append(ident)
+        return ident, data
 
     def records(self) -> list[Any]:
         return self._records
@@ -113,7 +118,13 @@ class Calls:
         return self.recorder.record(Known(ident)).ident
 
     def large(self, ident: int) -> Any:
-        return self.recorder.record((ident, bytes(1 << 18)))[0]
+        return self.recorder.record((ident, bytearray(1 << 18)))[0]
+
+    def lending(self, ident: int) -> Any:
+        return self.recorder.weigh(ident, bytearray(1 << 20))[0]
+
+    def lending_future(self, ident: int) -> Any:
+        return self.recorder.weigh.future(ident, bytearray(1 << 20)).result()[0]
 
     def timed(self, ident: int) -> Any:
         return self.recorder.record.options(timeout=20)(ident)
@@ -326,6 +337,20 @@ def test_a_ledger_of_calls_holds_under_real_signals(recorder: Any, name: str, co
     assert not returned & interrupted
     following = next(_numbers)
     assert in_thread(lambda: calls.plain(following)) == following
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='on the lane data is lent')
+@pytest.mark.parametrize('stride', [STRIDE, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize('name', ['lending', 'lending_future'])
+def test_no_interrupted_call_keeps_memory_lent(recorder: Any, name: str, stride: int) -> None:
+    """Else so many are lent after a while that large data is copied into all messages."""
+    call = getattr(Calls(recorder), name)
+    call(next(_numbers))
+    _interrupt_everywhere(call, recorder, stride)
+    call(next(_numbers))
+
+    gc.collect()
+    eventually(lambda: memory.pool.counts()[1] == 0)
 
 
 _BY_SESSIONS = ('client/session.py', 'client/lane.py', 'lane.py', 'board.py', 'turns.py')

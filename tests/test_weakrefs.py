@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from uactor.weakrefs import WeakBag, WeakKeys, WeakValues, close_after
+from uactor.weakrefs import WeakBag, WeakKeys, WeakValues, descriptors_of
 
 
 class Thing:
@@ -69,14 +69,15 @@ def test_a_bag_has_what_is_there() -> None:
 
 @pytest.mark.parametrize('sooner', [True, False])
 def test_a_descriptor_is_closed_once(sooner: bool) -> None:
-    owner, descriptor = Thing(), os.open(os.devnull, os.O_RDONLY)
-    close = close_after(owner, descriptor)
+    owner = Thing()
+    owned = descriptors_of(owner)
+    owned.extend(map(os.open, (os.devnull,), (os.O_RDONLY,)))
+    [descriptor] = owned
     if sooner:
-        assert close()
-        assert not close()
+        os.close(owned.pop())
         other = os.open(os.devnull, os.O_RDONLY)
         assert other == descriptor
-    del owner, close
+    del owner, owned
     gc.collect()
     if sooner:
         os.close(other)  # which the end of the owner has left open
@@ -90,7 +91,7 @@ def test_no_python_runs_at_the_end_of_what_is_known() -> None:
     thing = Thing()
     things['name'] = thing
     bag.add(thing)
-    close_after(thing, os.open(os.devnull, os.O_RDONLY))
+    descriptors_of(thing).append(os.open(os.devnull, os.O_RDONLY))
     ran: list[str] = []
     sys.setprofile(lambda frame, event, _: ran.append(event))
     del thing

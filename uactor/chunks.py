@@ -41,14 +41,22 @@ class Chunks:
 
     # --- the sender ----------------------------------------------------------------------------
 
-    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
         """Have ``parts`` go before the next message, as they are now; return what describes them.
 
         What can be written to is copied: it may change while it is sent.
+
+        :param into: gets it, too.
         """
         slot = next(self._count) % _MOST_SLOTS + 1
-        self.outgoing[slot] = [part if part.readonly else memoryview(bytes(part)) for part in parts]
-        return pb.Memory(slot=slot, sizes=[part.nbytes for part in parts])
+        lent = pb.Memory(slot=slot, sizes=[part.nbytes for part in parts])
+        going = [part if part.readonly else memoryview(bytes(part)) for part in parts]
+        if into is not None:
+            into.append(lent)
+        self.outgoing[slot] = going
+        return lent
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
         """Forget what belongs to a message that will not be sent."""

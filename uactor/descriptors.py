@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 
 from uactor.forked import at_fork
+from uactor.locks import free, is_owned, locked
 from uactor.system_errors import is_own
 
 _COUNT = 2
@@ -27,18 +28,18 @@ class Reserve:
     """Descriptors that are there to be given up."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._kept: list[int] = []
         at_fork(in_child=self._unlock)
 
     def _unlock(self) -> None:
         """Replace the lock, which another thread may have held when this process was forked."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
+    @locked
     def fill(self) -> None:
         """Open what is missing, as far as there are descriptors."""
-        with self._lock:
-            self._open_missing()
+        self._open_missing()
 
     def _open_missing(self) -> None:
         try:
@@ -59,13 +60,19 @@ class Reserve:
         if not is_short(like):
             yield False
             return
-        with self._lock:
-            while self._kept:
-                os.close(self._kept.pop())
-            try:
-                yield True
-            finally:
-                self._open_missing()
+        outer = is_owned(self._lock)
+        try:
+            with self._lock:
+                while self._kept:
+                    os.close(self._kept.pop())
+                try:
+                    yield True
+                finally:
+                    self._open_missing()
+        except BaseException:
+            if not outer:
+                free(self._lock)
+            raise
 
 
 def is_short(like: int) -> bool:

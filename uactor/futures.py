@@ -209,15 +209,14 @@ class _Post:
 
 
 _posts: WeakKeys[asyncio.AbstractEventLoop, _Post] = WeakKeys()
-_posts_lock = threading.Lock()
 
 
 def _post(loop: asyncio.AbstractEventLoop) -> _Post:
-    with _posts_lock:
-        post = _posts.get(loop)
-        if post is None:
-            post = _posts[loop] = _Post(loop)
-        return post
+    """Return what takes letters for a loop. On its thread."""
+    post = _posts.get(loop)
+    if post is None:
+        post = _posts[loop] = _Post(loop)
+    return post
 
 
 def disown(receiver: Receiver, error: BaseException) -> None:
@@ -229,8 +228,6 @@ def disown(receiver: Receiver, error: BaseException) -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _posts_lock
-    _posts_lock = threading.Lock()
     for post in _posts.values():
         post.forget_waking()
     for receiver in tuple(_in_threads):

@@ -36,7 +36,7 @@ from uactor.locks import free, is_owned, locked
 from uactor.system_errors import is_own
 from uactor.threads import ServiceThread
 from uactor.v1 import actor_pb2 as pb
-from uactor.weakrefs import WeakBag, close_after
+from uactor.weakrefs import WeakBag, descriptors_of
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,9 @@ class Segment:
     def __init__(self, capacity: int, name: str = 'uactor') -> None:
         self.capacity = capacity
         self.since = 0.0
-        self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        close_after(self, self.descriptor)
+        owned = descriptors_of(self)
+        owned.extend(map(os.memfd_create, (name,), (os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,)))
+        [self.descriptor] = owned
         os.ftruncate(self.descriptor, capacity)
         # Whoever maps it relies on its size: reading beyond the end would kill the process.
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
@@ -233,12 +234,11 @@ class _Loan(weakref.ref[mmap.mmap]):
     Python, and nobody would hear of it.
     """
 
-    __slots__ = ('mark', 'mark_as')
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
     mark_as: Callable[[int], None]
-    mark: Callable[[], None]
+    mark: Callable[[], object] = bool  # does nothing, until there is a slot to be marked
 
 
 _MARK = operator.methodcaller('mark')
@@ -361,9 +361,12 @@ Take = Callable[[int, 'int | None', bool], None]
 class Lender(Protocol):
     """What takes large data along."""
 
-    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
         """Have ``parts`` go along with the next message, and return what describes them.
 
+        :param into: gets that, too, before a signal handler could keep it from being returned.
         :returns: None when it is better to put them into the message.
         """
         ...
@@ -419,7 +422,9 @@ class Channel:
     # --- the lender ------------------------------------------------------------------------
 
     @_frees_pool
-    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
         """Copy ``parts`` into a segment for the next message, and return what describes it.
 
         :returns: None when it is better to put them into the message: too many segments are lent,
@@ -438,21 +443,36 @@ class Channel:
         if segment is None:
             return None
         segment.fill(parts)
-        with pool.lock:
-            slot = next((slot for slot in _SLOTS if slot not in self._lent), None)
-            if slot is None or self._closed:
-                return None
-            self._lent[slot] = self.outgoing[slot] = segment
-            pool.watch()
-        return pb.Memory(slot=slot, sizes=sizes)
+        try:
+            with pool.lock:
+                slot = next((slot for slot in _SLOTS if slot not in self._lent), None)
+                if slot is None or self._closed:
+                    return None
+                lent = pb.Memory(slot=slot, sizes=sizes)
+                if into is not None:
+                    into.append(lent)
+                self.outgoing[slot] = self._lent[slot] = segment
+                pool.watch()
+            return lent
+        except BaseException:
+            self._unlend(segment)
+            raise
+
+    def _unlend(self, segment: Segment) -> None:
+        for slot, known in tuple(self.outgoing.items()):
+            if known is segment:
+                self._lent.pop(slot, None)
+                self.outgoing.pop(slot, None)
 
     @_frees_pool
     def recall(self, memories: Sequence[pb.Memory]) -> None:
         """Take back what has been lent with a message that will not be sent."""
         with pool.lock:
             for memory in memories:
-                if self.outgoing.pop(memory.slot, None) is not None:
-                    pool.give(self._lent.pop(memory.slot))
+                segment = self.outgoing.pop(memory.slot, None)
+                if segment is not None:
+                    self._lent.pop(memory.slot, None)
+                    pool.give(segment)
 
     @_frees_pool
     def passed(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:

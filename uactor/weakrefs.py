@@ -100,38 +100,29 @@ class WeakValues(Generic[K, T]):
 
 
 class _DescriptorEnd(weakref.ref[Any]):
-    """Closes a descriptor whose owner has gone; by C code alone."""
+    """Closes descriptors whose owner has gone; by C code alone."""
 
-    __slots__ = ('close',)
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
-    close: Callable[[], object]
+    close: Callable[[], object] = bool  # does nothing, until there is a list
 
 
 _CLOSE = operator.methodcaller('close')
 _ends: set[_DescriptorEnd] = set()
 
 
-def close_after(owner: object, descriptor: int) -> Callable[[], bool]:
-    """Have a descriptor closed when ``owner`` has gone.
+def descriptors_of(owner: object) -> list[int]:
+    """Return a list whose descriptors are closed once ``owner`` has gone.
 
-    :returns: what closes it sooner, and tells whether that was still to be done.
+    Append a descriptor by C code that makes it, and no signal handler comes between. Take it out to
+    close it sooner.
     """
     for end in tuple(_ends):
         if end() is None:
             _ends.discard(end)
+    owned: list[int] = []
     end = _DescriptorEnd(owner, _CLOSE)
-    end.close = functools.partial(os.close, descriptor)
+    end.close = functools.partial(collections.deque, map(os.close, owned), 0)
     _ends.add(end)
-
-    def close() -> bool:
-        try:
-            _ends.remove(end)
-        except KeyError:
-            return False  # another thread was faster
-        end.close = object  # the owner may go at any time
-        os.close(descriptor)
-        return True
-
-    return close
+    return owned

@@ -17,7 +17,7 @@ from uactor.client.grpc_streams import GrpcStreams
 from uactor.client.lane import Lanes, leads_to, offered
 from uactor.client.link import Link, checked
 from uactor.client.patience import FORK_S, GRACE_S, HANDSHAKE_S
-from uactor.client.pipeline import CallBurst, Defining, Encoded, Pending, Pipeline
+from uactor.client.pipeline import CallBurst, Defining, Encoded, Lending, Pending, Pipeline
 from uactor.client.session import Session, check_size
 from uactor.client.stream import Transport
 from uactor.definitions import Definitions, UnknownDefinitionError
@@ -285,6 +285,7 @@ class Connection:
         return made
 
     def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
+        pending: Pending | None = None
         try:
             pipeline = self._link.pipeline()
             pending = Pending(pipeline, receiver, self._come, call)
@@ -293,10 +294,12 @@ class Connection:
                 pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
             pipeline.submit(encoded, pending, held)
             return pending
-        except Exception as error:  # what can't be sent ends the call as what can't be done
-            if is_interruption(error):
+        except BaseException as error:
+            if pending is not None and pending.lending is not None and not pending.is_queued:
+                pending.lending.recall_all()
+            if not isinstance(error, Exception) or is_interruption(error):
                 raise
-            receiver.fail(error)
+            receiver.fail(error)  # what can't be sent ends the call as what can't be done
             return NO_TICKET
 
     def _encoded(
@@ -318,6 +321,7 @@ class Connection:
         plain = _plain(call.args, call.kwargs) if usually else None
         defining = Defining(pipeline)
         if plain is None:
+            pending.lending = Lending(pipeline)
             data = values.encode_arguments(
                 *(
                     message,
@@ -327,7 +331,7 @@ class Connection:
                     terms.by_value,
                     self._handle_of,
                 ),
-                pipeline.large,
+                pending.lending,
                 defining,
             )
             if data is not None:
@@ -351,7 +355,7 @@ class Connection:
         try:
             check_size(request, terms.limit, self.address)
         except SerializationError:
-            pipeline.large.recall(memories)
+            pipeline.recall_large(memories)
             raise
         if defining.known is not None and defining.known.unsure:
             pending.defines = values.definitions_in(request)
@@ -473,7 +477,12 @@ class Connection:
         pending = Pending(pipeline, future, self._come, call)
         defining = Defining(pipeline)
         message: Any = getattr(request, request.WhichOneof('kind') or '')
-        self._put_values(call, message, pipeline, defining)
+        pending.lending = Lending(pipeline)
+        try:
+            self._put_values(call, message, pending.lending, defining)
+        except BaseException:
+            pending.lending.recall_all()
+            raise
         if not isinstance(message, pb.CreateHandleRequest):
             message.accept_pickle = self._link.terms.serializer != 'native'
         _put_context(message, timeout, calls.current())
@@ -483,14 +492,14 @@ class Connection:
         pipeline.submit(encoded, pending)
         return future.wait()
 
-    def _put_values(self, call: Call, message: Any, pipeline: Pipeline, defining: Defining) -> None:
+    def _put_values(self, call: Call, message: Any, lending: Lending, defining: Defining) -> None:
         """Put the values that go with a request into its message."""
         terms = self._link.terms
 
         def encoded(value: Any) -> pb.Value:
             if terms.serializer == 'native':
                 return values.encode_native(value, self._handle_of)
-            return values.encode(value, terms.by_value, pipeline.large, defining)
+            return values.encode(value, terms.by_value, lending, defining)
 
         with values.passage():
             if isinstance(message, pb.SetAttributeRequest):

@@ -216,6 +216,8 @@ class Link:
         for known in self._local.known:
             session = known.session
             if not session.busy and not session.stream.ended:
+                if session.memory is not None and session.memory.outgoing:
+                    session.recall_unsent()
                 return session
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')

@@ -23,7 +23,7 @@ from uactor.errors import (
 )
 from uactor.futures import disown
 from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
-from uactor.locks import free, is_owned, locked
+from uactor.locks import Latch, free, is_owned, locked
 from uactor.threads import attempt, report, start_daemon
 from uactor.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
@@ -52,8 +52,9 @@ Encoded = Callable[[int], 'bytes | pb.SessionRequest']
 """Returns a request with such a number, in its wire form unless large data goes with it."""
 
 
-_SENT = 'number', 'size'
-"""What is known of a request once it waits to be sent: its number, and how many bytes it has."""
+_SENT = 'is_queued', 'number', 'size'
+"""What is known of a request: whether it waits to be sent, or has been, its number, and how many
+bytes it has."""
 
 
 class Pending:
@@ -63,20 +64,32 @@ class Pending:
     holds, which have to be given back.
 
     :ivar defines: the definitions that go along with the request.
+    :ivar lending: has the large data that does; None when there is none.
     """
 
-    __slots__ = ('_call', '_decode', '_pipeline', '_receiver', '_timer', 'defines', *_SENT)
+    __slots__ = (
+        '_call',
+        '_decode',
+        '_pipeline',
+        '_receiver',
+        '_timer',
+        'defines',
+        'lending',
+        *_SENT,
+    )
 
     count = 1
 
     def __init__(self, pipeline: Pipeline, receiver: Receiver, decode: Decode, call: Call) -> None:
         self.defines: Sequence[pb.Definition] = ()
+        self.lending: Lending | None = None
         self._pipeline = pipeline
         self._receiver = receiver
         self._decode = decode
         self._call = call  # and with it what is called, which has to live until then
         self._timer: Timer | None = None
         self.number = self.size = 0
+        self.is_queued = False
 
     def expire_at(self, expires: float, told: str) -> None:
         """Fail with a :class:`DeadlineError` at a time.
@@ -181,6 +194,7 @@ class CallBurst:
         self._call = call  # and with it what is called, which has to live until then
         self._unanswered = self.count = count
         self.number = self.size = 0
+        self.is_queued = False
 
     def request(self, data: bytes, number: int) -> bytes:
         """Return the request, in its wire form.
@@ -241,23 +255,28 @@ class CallBurst:
         self._receiver.fail(number - self.number, error)
 
 
-class _Large:
-    """Has large data go along with requests of a pipeline; see :class:`uactor.memory.Lender`."""
+class Lending:
+    """Has large data go along with a request of a pipeline; see :class:`uactor.memory.Lender`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._lent: list[pb.Memory] = []
 
-    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
         """See :class:`uactor.memory.Lender`."""
         self._pipeline.wait_opened()
         memory = self._pipeline.memory
-        return None if memory is None else memory.lend(parts)
+        return None if memory is None else memory.lend(parts, self._lent)
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
         """See :class:`uactor.memory.Lender`."""
-        memory = self._pipeline.memory
-        if memory is not None:
-            memory.recall(memories)
+        self._pipeline.recall_large(memories)
+
+    def recall_all(self) -> None:
+        """Take back what was to go along: the request is not made."""
+        self.recall(self._lent)
 
 
 class Defining:
@@ -294,12 +313,10 @@ class Pipeline:
     Nothing here blocks but these threads; one of them opens the session, too.
 
     :param opened: opens the session.
-    :ivar large: takes large data that goes with requests.
     :ivar session: None until it is open.
     """
 
     def __init__(self, opened: Callable[[], Session], address: str) -> None:
-        self.large = _Large(self)
         self._opened = opened
         self._address = address
         self._pid = os.getpid()
@@ -310,7 +327,7 @@ class Pipeline:
         self._sending = threading.RLock()
         self._asked = self._answered = 0  # how much, in bytes
         self.session: Session | None = None
-        self._opening = threading.Event()  # set once it is open, or can't be
+        self._opening = Latch()  # set once it is open, or can't be
         self._ended: BaseException | None = None
         _pipelines.add(self)
 
@@ -352,8 +369,8 @@ class Pipeline:
         except BaseException:
             if not outer:
                 free(self._lock)
-            if pending.number:  # else nobody has it; it may have been sent
-                self.recall(pending)
+            if pending.number and not self.recall(pending) and not pending.is_queued:
+                self._forget(pending)  # else it has been sent
             raise
 
     def _queue(self, encoded: Encoded, pending: Pending | CallBurst) -> None:
@@ -369,6 +386,7 @@ class Pipeline:
         for each in range(number, number + pending.count):
             self._pending[each] = pending
         self._unsent.put_numbered(number, message)  # from now on it may be answered
+        pending.is_queued = True
 
     def flush(self) -> None:
         """Send what has gathered: here, if it surely finds room at the other end."""
@@ -425,11 +443,19 @@ class Pipeline:
         if message is None:
             return False
         if not isinstance(message, bytes):
-            self.large.recall(values.memories(message))
+            self.recall_large(values.memories(message))
+        self._forget(pending)
+        return True
+
+    def _forget(self, pending: Pending | CallBurst) -> None:
         for number in range(pending.number, pending.number + pending.count):
             self._pending.pop(number, None)
         self._count_recalled(pending.size)
-        return True
+
+    def recall_large(self, memories: Sequence[pb.Memory]) -> None:
+        """Take back large data of a request that is not sent."""
+        if self.memory is not None:
+            self.memory.recall(memories)
 
     @locked
     def _count_recalled(self, size: int) -> None:
@@ -460,7 +486,7 @@ class Pipeline:
     def disown(self) -> None:
         """End all calls, in a forked child: they are the parent's, and so are the locks here."""
         self._lock, self._sending = threading.RLock(), threading.RLock()
-        self._opening = threading.Event()
+        self._opening = Latch()
         self._opening.set()
         self._ended = ForkedError()
         pending, self._pending = self._pending, {}

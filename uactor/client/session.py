@@ -298,6 +298,11 @@ class Session:
             self.abandon()
             raise
 
+    def recall_unsent(self) -> None:
+        """Take back large data of a request that a signal handler has kept from being sent."""
+        if self.memory is not None:
+            self.memory.recall([pb.Memory(slot=slot) for slot in tuple(self.memory.outgoing)])
+
     def _check_size(self, request: pb.SessionRequest) -> None:
         try:
             check_size(request, self.limit, self._address)

@@ -21,7 +21,7 @@ from uactor.errors import ActorStartError
 from uactor.launch import start_guard
 from uactor.launch.import_path import first_path
 from uactor.system_errors import is_own
-from uactor.weakrefs import close_after
+from uactor.weakrefs import descriptors_of
 
 ACTOR, TEMPLATE = 'actor', 'template'
 """What an interpreter can be started as."""
@@ -100,7 +100,7 @@ class Interpreter(subprocess.Popen[bytes]):
         if hasattr(os, 'pidfd_open'):
             with contextlib.suppress(OSError):  # Linux before 5.3, forbidden, or none is left
                 self.descriptor = os.pidfd_open(self.pid)
-                close_after(self, self.descriptor)
+                descriptors_of(self).append(self.descriptor)
 
 
 def flags() -> list[str]:

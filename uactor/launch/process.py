@@ -28,7 +28,7 @@ from uactor.launch.lifeline import (
 )
 from uactor.launch.log_targets import LogTargets
 from uactor.limits import time_limit
-from uactor.locks import Latch
+from uactor.locks import Latch, locked
 from uactor.reaper import reaper
 from uactor.system_errors import is_own
 from uactor.threads import ServiceThread, attempt, report, start_daemon
@@ -130,9 +130,9 @@ class ActorProcess:
         self._directory = directory
         self._shutdown_timeout = shutdown_timeout
         self._owner_pid = os.getpid()
-        self._exited = threading.Event()
+        self._exited = Latch()
         self._exitcode: int | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._answer: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
         self._told: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
@@ -320,11 +320,14 @@ class ActorProcess:
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the process has ended, on the thread that finds out."""
-        with self._lock:
-            if self._exitcode is None:
-                self._on_exit.append(callback)
-                return
-        callback()
+        if not self._await_exit(callback):
+            callback()
+
+    @locked
+    def _await_exit(self, callback: Callable[[], None]) -> bool:
+        if self._exitcode is None:
+            self._on_exit.append(callback)
+        return self._exitcode is None
 
     def on_ending(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` before the process is asked to end. It must be safe in finalizers."""

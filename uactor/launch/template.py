@@ -27,7 +27,7 @@ from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.origin import Origin, origin
 from uactor.launch.process import no_fork
 from uactor.system_errors import is_own
-from uactor.weakrefs import close_after
+from uactor.weakrefs import descriptors_of
 from uactor.wire import environment
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,8 @@ class Forked:
         self.descriptor: int | None = descriptor
         self._pidfd = descriptor
         self._lock = threading.Lock()
-        self._close = close_after(self, descriptor)
-        self._is_open = True
+        self._descriptors = descriptors_of(self)
+        self._descriptors.append(descriptor)
 
     def wait(self) -> int:
         """Wait until the process has ended and return its exit status, negative for a signal."""
@@ -84,15 +84,14 @@ class Forked:
         ended.register(self._pidfd, select.POLLIN)
         ended.poll()
         with self._lock:
-            self._is_open = False
-            self._close()
+            os.close(self._descriptors.pop())
         return self._template.reap(self.pid)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the process unless it has ended."""
         with self._lock:
             try:
-                if self._is_open:
+                if self._descriptors:
                     signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError as error:
                 if not is_own(error):
