@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures._base
 import contextlib
 import os
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import uactor
 
 _PACKAGE = os.path.dirname(uactor.__file__) + os.sep
+_USED = threading.__file__, concurrent.futures._base.__file__, contextlib.__file__
+"""What it waits and locks by: an exception there may leave something locked, too."""
 
 
 class Interruption(TimeoutError):
@@ -20,7 +23,7 @@ class Interruption(TimeoutError):
 
 
 class Interrupter:
-    """Raises before one of the bytecodes that this thread runs of the package.
+    """Raises before one of the bytecodes that this thread runs of the package, and what it uses.
 
     :param at: before which one, from 1.
     :ivar raised: what it has raised; None when there are fewer bytecodes.
@@ -40,7 +43,7 @@ class Interrupter:
         sys.settrace(None)
 
     def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
+        if not frame.f_code.co_filename.startswith((_PACKAGE, *_USED)):
             return None
         frame.f_trace_opcodes = True
         return self._look

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import mmap
 import multiprocessing
@@ -790,3 +791,28 @@ def test_a_message_that_comes_late_once_is_no_reason_to_look_no_more(
         assert theirs.receive() == b'hello'
         worth.append(theirs._worth)
     assert worth == [before, before - 2, before - 4]
+
+
+@pytest.mark.parametrize('is_replaced', [False, True])
+def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) -> None:
+    """Also by proxies that have used it: the actor lives, and is reached over gRPC."""
+
+    class Fixed(Target):
+        _options_ = {'address': f'unix:{tmp_path}/s'}
+
+    with Target() as other, Fixed() as actor:
+        assert actor.take(1) == 1
+        os.unlink(lane_of(actor))
+        if is_replaced:
+            os.symlink(lane_of(other), lane_of(actor))
+        for _ in range(2):
+            assert actor.take.future(2).result() == 1
+        assert on_another_thread(lambda: actor.take(3)) == 1
+        assert actor.take(1) == 1
+    with pytest.raises(uactor.ActorDiedError):
+        on_another_thread(lambda: actor.take(1))
+
+
+def on_another_thread(call: Callable[[], Any]) -> Any:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()

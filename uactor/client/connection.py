@@ -66,7 +66,8 @@ def _opened(
     address: str, keys: Sequence[bytes], serializer: str, patience: float | None, by: Transport
 ) -> tuple[Link, Session]:
     """Return a new link, and its first session."""
-    link = Link(address, keys, serializer, by)
+    other_way = functools.partial(GrpcStreams, address) if isinstance(by, Lanes) else None
+    link = Link(address, keys, serializer, by, other_way)
     try:
         return link, link.session(patience, calls.sooner(None))
     except BaseException:
@@ -687,7 +688,8 @@ class Connection:
         parents = self._link
         parents.leave()
         transport = parents.transport.inherited()
-        self._link = link = Link(self.address, self._keys, parents.serializer, transport)
+        way = parents.other_way
+        self._link = link = Link(self.address, self._keys, parents.serializer, transport, way)
         link.actor = parents.actor
         link.terms = parents.terms
         link.held = parents.held

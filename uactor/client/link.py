@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -162,13 +162,22 @@ class Link:
     """The transport and sessions of a connection, and what it holds.
 
     Apart from :class:`Connection`, so that it can be closed after that is gone.
+
+    :param other_way: makes the transport to be used once that of the link leads nowhere, or to
+        another actor: a lane may be removed, or replaced.
     """
 
     def __init__(
-        self, address: str, keys: Sequence[bytes], serializer: str, transport: Transport
+        self,
+        address: str,
+        keys: Sequence[bytes],
+        serializer: str,
+        transport: Transport,
+        other_way: Callable[[], Transport] | None = None,
     ) -> None:
         self.address = address
         self.transport = transport
+        self.other_way = other_way
         self.pid = os.getpid()
         self.serializer = serializer
         self.terms = Terms(serializer, by_value=False, limit=0)
@@ -289,12 +298,12 @@ class Link:
         try:
             for key in others:
                 try:
-                    return self._opened(key, pipelined, beginning, seconds, made)
+                    return self._opened_somehow(key, pipelined, beginning, seconds, made)
                 except AuthkeyError as error:
                     if is_interruption(error):
                         raise
                     log.debug('an authkey known for %s does not fit', self.address)
-            return self._opened(last, pipelined, beginning, seconds, made)
+            return self._opened_somehow(last, pipelined, beginning, seconds, made)
         except Unanswered as error:
             if seconds == left:
                 told = f'the actor at {self.address} has not answered within {seconds:g} seconds'
@@ -303,6 +312,18 @@ class Link:
                 f'{self.address} accepts connections but does not answer: {seconds:g} seconds have '
                 'passed; is the actor stopped, or busy in code that lets no other thread run?'
             ) from error
+
+    def _opened_somehow(self, *args: Any) -> Session:
+        """Open a session by another way if there is one and the usual one leads to nobody."""
+        try:
+            return self._opened(*args)
+        except ActorDiedError as error:
+            if self.other_way is None or self._shut or is_interruption(error):
+                raise
+            log.debug('%s is tried by another way: %s', self.address, error)
+            other_way, self.other_way = self.other_way, None
+            self.transport = other_way()
+            return self._opened(*args)
 
     def _opened(
         self,

@@ -132,6 +132,7 @@ class ActorProcess:
         self._owner_pid = os.getpid()
         self._exited = Latch()
         self._exitcode: int | None = None
+        self._is_given_up = False
         self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._answer: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
@@ -183,6 +184,11 @@ class ActorProcess:
         """Send SIGKILL."""
         self._signal(signal.SIGKILL)
 
+    def give_up(self) -> None:
+        """Kill the process, whose start was interrupted: who has interrupted it knows."""
+        self._is_given_up = True
+        self._signal(signal.SIGKILL)
+
     def _signal(self, number: int) -> None:
         if self.owned:
             self._process.send_signal(number)  # unless it has ended
@@ -217,7 +223,7 @@ class ActorProcess:
         self._answer.put(None)
         if self._directory is not None:  # a killed process leaves its socket behind
             shutil.rmtree(self._directory, ignore_errors=True)
-        if exitcode < 0:
+        if exitcode < 0 and not self._is_given_up:
             attempt('a log record', self._log_signal, -exitcode)
         for callback in callbacks:
             attempt(f'what follows the end of {self.name}', callback)
@@ -419,7 +425,7 @@ def end_interrupted(log_targets: LogTargets) -> None:
     """
     for process in list(_processes.values()):
         if process.log_targets is log_targets:
-            process.kill()
+            process.give_up()
             process.join()
 
 
