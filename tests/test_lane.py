@@ -806,8 +806,8 @@ def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) 
         if is_replaced:
             os.symlink(lane_of(other), lane_of(actor))
         for _ in range(2):
-            assert actor.take.future(2).result() == 1
-        assert on_another_thread(lambda: actor.take(3)) == 1
+            assert actor.take.future(2).result() == 2
+        assert on_another_thread(lambda: actor.take(3)) == 3
         assert actor.take(1) == 1
     with pytest.raises(uactor.ActorDiedError):
         on_another_thread(lambda: actor.take(1))

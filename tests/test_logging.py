@@ -1070,3 +1070,64 @@ def test_filters_for_warnings_of_the_main_module_are_taken_over() -> None:
             print(actor.warn())
     """
     assert printed_by(run_python('-c', textwrap.dedent(program))) == 'raised\n'
+
+
+# --- modules that set logging up themselves -------------------------------------------------------
+
+SETS_UP = """
+import logging, logging.config, sys, uactor
+
+class Formatter(logging.Formatter):
+    pass
+
+class Handler(logging.StreamHandler):
+    pass
+
+log = logging.getLogger('app')
+log.setLevel('INFO')
+{setup}
+
+class Speaker(uactor.Actor):
+    def say(self):
+        log.info('once')
+"""
+
+SETUPS = {
+    'a formatter of its own': """
+handler = logging.StreamHandler(sys.stdout)
+handler.setFormatter(Formatter('%(message)s'))
+log.addHandler(handler)
+""",
+    'a handler of its own': 'log.addHandler(Handler(sys.stdout))',
+    'a plain handler': 'log.addHandler(logging.StreamHandler(sys.stdout))',
+    'if there is none': """
+if not log.handlers:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Formatter('%(message)s'))
+    log.addHandler(handler)
+""",
+    'basicConfig': """
+handler = logging.StreamHandler(sys.stdout)
+handler.setFormatter(Formatter('%(message)s'))
+logging.basicConfig(handlers=[handler])
+""",
+    'dictConfig': """
+logging.config.dictConfig({
+    'version': 1,
+    'formatters': {'own': {'()': 'app.Formatter', 'format': '%(message)s'}},
+    'handlers': {'out': {
+        'class': 'logging.StreamHandler', 'stream': 'ext://sys.stdout', 'formatter': 'own'
+    }},
+    'loggers': {'app': {'level': 'INFO', 'handlers': ['out']}},
+})
+""",
+}
+
+
+@pytest.mark.usefixtures('launcher')
+@pytest.mark.parametrize('setup', SETUPS)
+def test_a_module_that_sets_logging_up_does_so_once(setup: str, tmp_path: pathlib.Path) -> None:
+    """It is imported in the actor, too, for a class of the set-up or of the actor."""
+    (tmp_path / 'app.py').write_text(SETS_UP.format(setup=SETUPS[setup]))
+    (tmp_path / 'main.py').write_text('import app\nwith app.Speaker() as one: one.say()\n')
+    assert printed_by(run_python(str(tmp_path / 'main.py'))) == 'once\n'
