@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures._base
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -61,7 +62,11 @@ class Interrupter:
 
 @contextlib.contextmanager
 def nothing_swallowed() -> Iterator[list[Any]]:
-    """Yield a list of what the interpreter could not raise."""
+    """Yield a list of what the interpreter could not raise.
+
+    What other tests have left goes before: its finalizers may be in Python.
+    """
+    gc.collect()
     swallowed: list[Any] = []
 
     def note(unraisable: Any) -> None:

@@ -329,9 +329,9 @@ def test_map_that_is_left_gives_up_what_has_been_called_for(bench: Any) -> None:
 
 @pytest.mark.parametrize('window', [0, -1])
 def test_a_window_takes_something(bench: Any, window: int) -> None:
-    with pytest.raises(ValueError, match='1 call or more'):
+    with pytest.raises(ValueError, match='a window of calls is 1 or more'):
         bench.echo.map([1], window=window)
-    with pytest.raises(ValueError, match='1 item or more'):
+    with pytest.raises(ValueError, match='a window of items is 1 or more'):
         bench.count.options(window=window)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -17,9 +18,10 @@ import pytest
 
 import uactor
 from tests.bench import Bench
+from tests.by_hand import End, LaneDoor, Session, lane_of
 from tests.programs import run_python
 from tests.support import TRANSPORT, eventually
-from uactor import forked, threads
+from uactor import auth, forked, threads
 from uactor.client.forks import Child
 from uactor.client.idle import IdleStreams
 from uactor.host.holders import LOCAL
@@ -427,8 +429,10 @@ def test_connections_are_accepted_after_one_that_can_not_be_served() -> None:
 
     with Faulty() as bench:
         bench.fail()  # type: ignore[attr-defined]
-        with pytest.raises(uactor.UActorException):
-            on_another_thread(lambda: bench.echo(5))
+        with pytest.raises(End), contextlib.closing(LaneDoor(lane_of(bench))) as door:
+            Session(door).enter(key=auth.family_key())
+        with contextlib.closing(LaneDoor(lane_of(bench))) as door:
+            Session(door).enter(key=auth.family_key()).leave()
         assert on_another_thread(lambda: bench.echo(5)) == 5
 
 
