@@ -274,7 +274,8 @@ class _Borrowed:
         # Not those whose mapping has gone: mmap unmaps first, without the interpreter's lock, and
         # has the mark set after that.
         while self._ended:
-            self._loans.pop(id(self._ended.popleft()), None)
+            self._loans.pop(id(self._ended[0]), None)
+            self._ended.popleft()  # only now: a signal handler may raise before
 
     def before_fork(self) -> None:
         """Have all be marked as inherited: the child has the same views."""
@@ -432,8 +433,9 @@ class Channel:
         """
         sizes = [part.nbytes for part in parts]
         try:
-            if self._marks is None:
-                self._marks = Segment(mmap.PAGESIZE)
+            marks = self._marks
+            if marks is None:
+                marks = self._marks = Segment(mmap.PAGESIZE)
             segment = pool.take(_extent(sizes))
         except OSError as error:
             if not is_own(error, Segment.__init__, Pool.take, _map):
@@ -449,6 +451,7 @@ class Channel:
                 if slot is None or self._closed:
                     return None
                 lent = pb.Memory(slot=slot, sizes=sizes)
+                marks.mapping[slot] = 0
                 if into is not None:
                     into.append(lent)
                 self.outgoing[slot] = self._lent[slot] = segment
@@ -469,9 +472,10 @@ class Channel:
         """Take back what has been lent with a message that will not be sent."""
         with pool.lock:
             for memory in memories:
-                segment = self.outgoing.pop(memory.slot, None)
+                segment = self.outgoing.get(memory.slot)
                 if segment is not None:
                     self._lent.pop(memory.slot, None)
+                    self.outgoing.pop(memory.slot, None)
                     pool.give(segment)
 
     @_frees_pool
@@ -493,7 +497,7 @@ class Channel:
             marks = self._marks.mapping
             for slot in tuple(self._lent):
                 if mark := marks[slot]:
-                    marks[slot] = 0
+                    # An exception may come between: the mark is taken away by whoever lends next.
                     segment = self._lent.pop(slot, None)
                     if mark == _DONE and segment is not None:
                         pool.give(segment)
