@@ -43,6 +43,11 @@ class Interrupter:
     def __exit__(self, *exception: object) -> None:
         sys.settrace(None)
 
+    def forget_frames(self) -> None:
+        """Let what was raised hold nothing any more: frames that were traced refer to this."""
+        if self.raised is not None:
+            self.raised.__traceback__ = None
+
     def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
         if not frame.f_code.co_filename.startswith((_PACKAGE, *_USED)):
             return None

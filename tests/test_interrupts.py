@@ -232,6 +232,7 @@ def _interrupt_everywhere(
             except Exception as error:
                 raise AssertionError(f'{error!r} after {interrupter.place}') from error
         assert not swallowed, interrupter.place
+        interrupter.forget_frames()
         if interrupter.raised is None:
             return idents
     raise AssertionError
@@ -387,6 +388,7 @@ def test_what_an_interrupted_call_has_taken_is_given_back(
             if not taken and interrupter.place.startswith(_BY_SESSIONS):
                 lost.append(interrupter.place)
         put()
+        interrupter.forget_frames()
         if interrupter.raised is None:
             break
     with contextlib.suppress(queue.Empty):
