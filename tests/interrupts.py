@@ -69,9 +69,11 @@ class Interrupter:
 def nothing_swallowed() -> Iterator[list[Any]]:
     """Yield a list of what the interpreter could not raise.
 
-    What other tests have left goes before: its finalizers may be in Python.
+    What other tests have left goes before: its finalizers may be in Python. So are callbacks of the
+    collector, as hypothesis has one.
     """
     gc.collect()
+    callbacks, gc.callbacks[:] = gc.callbacks[:], []
     swallowed: list[Any] = []
 
     def note(unraisable: Any) -> None:
@@ -82,6 +84,7 @@ def nothing_swallowed() -> Iterator[list[Any]]:
         yield swallowed
     finally:
         sys.unraisablehook = usual
+        gc.callbacks[:] = callbacks
 
 
 def in_thread(call: Callable[[], Any], timeout: float = 20.0) -> Any:

@@ -501,10 +501,11 @@ def test_an_alarm_during_a_start_leaves_no_process(
     before = {process.pid for process in descendants()}
     have = _process_descriptors()
     count = 0
-    for _ in range(times):
+    while count < times:
         _, interrupted = _start_interrupted_after(moments.uniform(1e-3, took))
         count += interrupted
-    assert count
+        if not interrupted:  # the one that was measured took longer than most
+            took = max(2e-3, took * 0.8)
     _, interrupted = _start_interrupted_after(60)
     assert not interrupted
     eventually(lambda: {process.pid for process in descendants()} <= before, timeout=30)
