@@ -46,10 +46,10 @@ test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScr
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" \
 		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
 
-# Tests that take minutes, over each transport that they name themselves.
 full:  ## Run all checks, all tests under all versions of Python and over all transports
 	bash .ci/run full
 
+# Tests that take minutes, over each transport that they name themselves.
 soak: $(VENV)/.frozen  ## Run the long tests: interrupts, kills, fuzzing, frozen programs
 	$(BIN)/python -m pytest -m soak --timeout=3600 tests $(ARGS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import mmap
 import multiprocessing
@@ -26,6 +25,7 @@ import psutil
 import pytest
 
 import uactor
+from tests.interrupts import in_thread
 from tests.support import eventually
 from tests.test_handshake import HELLO, KEY, Trap, call, proof, welcome
 from uactor import board, cores, lane
@@ -807,12 +807,7 @@ def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) 
             os.symlink(lane_of(other), lane_of(actor))
         for _ in range(2):
             assert actor.take.future(2).result() == 2
-        assert on_another_thread(lambda: actor.take(3)) == 3
+        assert in_thread(lambda: actor.take(3)) == 3
         assert actor.take(1) == 1
     with pytest.raises(uactor.ActorDiedError):
-        on_another_thread(lambda: actor.take(1))
-
-
-def on_another_thread(call: Callable[[], Any]) -> Any:
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
+        in_thread(lambda: actor.take(1))

@@ -362,12 +362,9 @@ Take = Callable[[int, 'int | None', bool], None]
 class Lender(Protocol):
     """What takes large data along."""
 
-    def lend(
-        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
-    ) -> pb.Memory | None:
+    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
         """Have ``parts`` go along with the next message, and return what describes them.
 
-        :param into: gets that, too, before a signal handler could keep it from being returned.
         :returns: None when it is better to put them into the message.
         """
         ...
@@ -383,6 +380,15 @@ class Carrier(Lender, Protocol):
     @property
     def outgoing(self) -> Mapping[int, Any]:
         """What goes with messages that have not been sent yet, by number."""
+        ...
+
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
+        """See :class:`Lender`.
+
+        :param into: gets what is returned, before a signal handler could keep it from that.
+        """
         ...
 
     def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
@@ -497,7 +503,7 @@ class Channel:
             marks = self._marks.mapping
             for slot in tuple(self._lent):
                 if mark := marks[slot]:
-                    # An exception may come between: the mark is taken away by whoever lends next.
+                    # An exception may come between: lend() takes the mark away.
                     segment = self._lent.pop(slot, None)
                     if mark == _DONE and segment is not None:
                         pool.give(segment)

@@ -451,7 +451,7 @@ def _by_name(
 
 
 def pickle_with(pickler: Callable[..., pickle.Pickler], value: Any) -> bytes:
-    """Pickle ``value`` with a pickler derived from :class:`NamelessPickler`.
+    """Pickle ``value`` with a pickler derived from :class:`ValuePickler`.
 
     What goes wrong is raised as it is.
     """

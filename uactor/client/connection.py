@@ -296,8 +296,8 @@ class Connection:
             pipeline.submit(encoded, pending, held)
             return pending
         except BaseException as error:
-            if pending is not None and pending.lending is not None and not pending.is_queued:
-                pending.lending.recall_all()
+            if pending is not None:
+                pending.recall_lent()
             if not isinstance(error, Exception) or is_interruption(error):
                 raise
             receiver.fail(error)  # what can't be sent ends the call as what can't be done
@@ -346,18 +346,12 @@ class Connection:
         message().handle, message().method = call.handle, call.method
         message().accept_pickle = terms.serializer != 'native'
         _put_context(message(), timeout, outer)
-        return self._ready(request, pipeline, pending, defining), timeout
+        return self._ready(request, pending, defining), timeout
 
-    def _ready(
-        self, request: pb.SessionRequest, pipeline: Pipeline, pending: Pending, defining: Defining
-    ) -> Encoded:
+    def _ready(self, request: pb.SessionRequest, pending: Pending, defining: Defining) -> Encoded:
         """Return what encodes a request that is complete but for its number."""
         terms, memories = self._link.terms, values.memories(request)
-        try:
-            check_size(request, terms.limit, self.address)
-        except SerializationError:
-            pipeline.recall_large(memories)
-            raise
+        check_size(request, terms.limit, self.address)
         if defining.known is not None and defining.known.unsure:
             pending.defines = values.definitions_in(request)
         if self._link.pending:
@@ -481,16 +475,16 @@ class Connection:
         pending.lending = Lending(pipeline)
         try:
             self._put_values(call, message, pending.lending, defining)
+            if not isinstance(message, pb.CreateHandleRequest):
+                message.accept_pickle = self._link.terms.serializer != 'native'
+            _put_context(message, timeout, calls.current())
+            encoded = self._ready(request, pending, defining)
+            future.ticket = pending
+            pending.expire_at(expires, _told(call, timeout))
+            pipeline.submit(encoded, pending)
         except BaseException:
-            pending.lending.recall_all()
+            pending.recall_lent()
             raise
-        if not isinstance(message, pb.CreateHandleRequest):
-            message.accept_pickle = self._link.terms.serializer != 'native'
-        _put_context(message, timeout, calls.current())
-        encoded = self._ready(request, pipeline, pending, defining)
-        future.ticket = pending
-        pending.expire_at(expires, _told(call, timeout))
-        pipeline.submit(encoded, pending)
         return future.wait()
 
     def _put_values(self, call: Call, message: Any, lending: Lending, defining: Defining) -> None:

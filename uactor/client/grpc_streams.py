@@ -276,7 +276,7 @@ class GrpcStream:
             if not self.attend(left):
                 self._done.wait(left)
 
-    def take_back(self, message: bytes) -> None:
+    def send_last(self, message: bytes) -> None:
         """Do nothing: what a gRPC server has not read when a stream is broken off, it drops."""
 
     def cancel(self) -> None:

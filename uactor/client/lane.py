@@ -261,7 +261,7 @@ class LaneStream:
             poll.poll(timeout * 1000)
             self.close()  # it has been finished: no thread uses it
 
-    def take_back(self, message: bytes) -> None:
+    def send_last(self, message: bytes) -> None:
         """See :class:`uactor.client.stream.Stream`."""
         self._lane.send_last(message)
 

@@ -434,7 +434,7 @@ class Link:
         session.say_goodbye()
 
     def session_ended(self) -> None:
-        """Take note that a session has ended, whoever has ended it."""
+        """Take note that a session has ended."""
         if not self._closed:
             reaper.put(self._stay)
 

@@ -129,6 +129,11 @@ class Pending:
         """See :class:`uactor.local.Ticket`."""
         self._pipeline.hurry()
 
+    def recall_lent(self) -> None:
+        """Take back the large data of a request that is not made."""
+        if self.lending is not None and not self.is_queued:
+            self.lending.recall_all()
+
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
@@ -262,9 +267,7 @@ class Lending:
         self._pipeline = pipeline
         self._lent: list[pb.Memory] = []
 
-    def lend(
-        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
-    ) -> pb.Memory | None:
+    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
         """See :class:`uactor.memory.Lender`."""
         self._pipeline.wait_opened()
         memory = self._pipeline.memory

@@ -290,10 +290,10 @@ class Session:
         raise self._ended(error, opening, executed) from error.__cause__
 
     def _take_back(self) -> None:
-        """Let the host know that nobody gets its answer, and with it an item, or a lock."""
+        """Tell the host that its answer gets lost, and with it an item or a lock."""
         cancel = pb.SessionRequest(cancel=pb.Cancel(request_id=self._number))
         try:
-            self.stream.take_back(cancel.SerializeToString())
+            self.stream.send_last(cancel.SerializeToString())
         except BaseException:  # another signal handler
             self.abandon()
             raise

@@ -210,7 +210,7 @@ class Stream(Protocol):
         """Wait until the host has ended the stream, for so many seconds at most."""
         ...
 
-    def take_back(self, message: bytes, /) -> None:
+    def send_last(self, message: bytes, /) -> None:
         """Send a last message before the stream is broken off, as far as that can be at once."""
         ...
 

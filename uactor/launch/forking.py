@@ -84,7 +84,7 @@ def serve(control: socket.socket) -> socket.socket:
     usual_name = _renamed(_NAME)
     statuses: dict[int, int] = {}
     # Nobody asks for a child whose start was interrupted. The signal comes while this process waits
-    # for requests, and at no other time.
+    # for requests, and at no other time. Where it is ignored, no status is to be had.
     usual_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: _reap(statuses))}
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner

@@ -54,14 +54,15 @@ class ImportPath:
                 del sys.modules[known]
 
 
-def _directory() -> str:
+def current_directory() -> str:
+    """Return the current directory; '' when it has been removed, with all that was in it."""
     try:
         return os.getcwd()
-    except FileNotFoundError:  # it has been removed, with all that was in it
+    except FileNotFoundError:
         return ''
 
 
-_BEGUN_IN = _directory()
+_BEGUN_IN = current_directory()
 
 
 def own_path() -> list[str]:
@@ -71,14 +72,14 @@ def own_path() -> list[str]:
     this process has by that entry are found in the directory in which it began.
     """
     entries = [os.fspath(entry) for entry in sys.path]
-    if '' in entries and _BEGUN_IN not in ('', _directory(), *entries):
+    if '' in entries and _BEGUN_IN not in ('', current_directory(), *entries):
         entries.insert(entries.index('') + 1, _BEGUN_IN)
     return entries
 
 
 def absolute(path: Sequence[str]) -> tuple[str, ...]:
     """Return an import path with what its relative entries mean at this moment."""
-    directory = _directory()
+    directory = current_directory()
     return tuple(os.path.join(directory, entry) for entry in path)
 
 

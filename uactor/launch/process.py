@@ -185,9 +185,9 @@ class ActorProcess:
         self._signal(signal.SIGKILL)
 
     def give_up(self) -> None:
-        """Kill the process, whose start was interrupted: who has interrupted it knows."""
+        """Kill the process because its start was interrupted; the log need not say so."""
         self._is_given_up = True
-        self._signal(signal.SIGKILL)
+        self.kill()
 
     def _signal(self, number: int) -> None:
         if self.owned:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uactor import errors, values
-from uactor.launch.import_path import own_path
+from uactor.launch.import_path import current_directory, own_path
 from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
 from uactor.launch.log_targets import LogTargets
 from uactor.system_errors import is_interruption
@@ -30,7 +30,7 @@ class Surroundings:
 
     path: list[str]
     argv: list[str]
-    directory: str | None
+    directory: str
     authkey: bytes = field(repr=False)
     filters: list[Any] = field(default_factory=list)
     log_setup: LogSetup | None = None
@@ -44,7 +44,7 @@ def capture(log_targets: LogTargets) -> Surroundings:
     return Surroundings(
         path=own_path(),
         argv=list(sys.argv),
-        directory=_directory(),
+        directory=current_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
         filters=_filters(),
         log_setup=capture_logging(log_targets),
@@ -58,7 +58,7 @@ def apply(surroundings: Surroundings) -> Callable[[], None]:
     """
     sys.path[:] = surroundings.path
     sys.argv[:] = surroundings.argv
-    if surroundings.directory is not None and surroundings.directory != _directory():
+    if surroundings.directory and surroundings.directory != current_directory():
         os.chdir(surroundings.directory)
     multiprocessing.current_process().authkey = surroundings.authkey
     if _filters() != surroundings.filters:
@@ -135,10 +135,3 @@ def _rebuilt(data: bytes) -> tuple[Any, ...] | None:
         log.debug('a filter of warnings is not to be had here: %s', error)
         return None
     return entry
-
-
-def _directory() -> str | None:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it has been removed
-        return None
