@@ -19,7 +19,17 @@ MAX_LINES = 60
 
 COMMON = frozenset(
     [
-        *('errors', 'v1', 'wire', 'inherited', 'forked', 'buffers', 'descriptors', 'memory'),
+        *(
+            'errors',
+            'v1',
+            '_wire',
+            'wire',
+            'inherited',
+            'forked',
+            'buffers',
+            'descriptors',
+            'memory',
+        ),
         *('chunks', 'board', 'lane'),
         *('turns', 'cores', 'limits', 'threads', 'timers', 'system_errors', 'locks', 'weakrefs'),
         *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
@@ -37,6 +47,8 @@ ROOMS: dict[str, frozenset[str]] = {
     'system_errors': frozenset(),
     'locks': frozenset(),
     'weakrefs': frozenset(),
+    # The names that pickles contain, and what implements them.
+    '_wire': frozenset(['weakrefs']),
     # Tools: loading gRPC, forks and what they leave open, threads for those who may not wait.
     'wire': frozenset(['system_errors']),
     'inherited': frozenset(),
@@ -72,12 +84,14 @@ ROOMS: dict[str, frozenset[str]] = {
     # What receives results that nobody blocks for: proxies make it, connections fill it.
     'futures': frozenset(['errors', 'local', 'forked', 'locks', 'threads', 'weakrefs']),
     # What travels. Both sides share it, and so it knows neither.
-    'definitions': frozenset(['errors', 'v1']),
-    'values': frozenset(['errors', 'v1', 'memory', 'definitions', 'system_errors', 'weakrefs']),
+    'definitions': frozenset(['errors', 'v1', '_wire']),
+    'values': frozenset(
+        ['errors', 'v1', '_wire', 'memory', 'definitions', 'system_errors', 'weakrefs']
+    ),
     'failures': frozenset(['errors', 'v1', 'values']),
     'usual': frozenset(['v1', 'wire', 'memory']),
     # An actor class as a typed service: annotations, not processes.
-    'service': frozenset(['errors', 'v1', 'values']),
+    'service': frozenset(['errors', 'v1', '_wire', 'values']),
     # The calling side and the actor process never import each other.
     'client': COMMON | {'reaper', 'futures'},
     'host': COMMON | {'service', 'futures'},
@@ -92,19 +106,20 @@ ROOMS: dict[str, frozenset[str]] = {
     # Joins launch and client: an actor process that was started, or is connected to.
     'manager': frozenset(
         [
-            *('errors', 'v1', 'limits', 'auth', 'handles', 'local', 'values', 'failures'),
+            *('errors', 'v1', '_wire', 'limits', 'auth', 'handles', 'local', 'values', 'failures'),
             *('client', 'launch', 'reaper', 'system_errors', 'weakrefs'),
         ]
     ),
     # Proxies reach their objects through their manager's connection, or the slot.
     'proxies': frozenset(
         [
-            *('errors', 'v1', 'limits', 'handles', 'local', 'values', 'failures', 'futures'),
+            *('errors', 'v1', '_wire', 'limits', 'handles', 'local', 'values', 'failures'),
+            'futures',
             *('manager', 'reaper', 'system_errors'),
         ]
     ),
     # What stands for actors that a module starts while it is imported for a start.
-    'standins': frozenset(['errors', 'handles', 'values', 'launch', 'manager', 'proxies']),
+    'standins': frozenset(['errors', '_wire', 'handles', 'values', 'launch', 'manager', 'proxies']),
     # What users subclass.
     'actor': frozenset(
         [

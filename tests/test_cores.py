@@ -73,7 +73,7 @@ def test_a_system_that_does_not_tell_leaves_threads_where_they_are(
         odd.write_text(text)
     monkeypatch.setattr(cores, '_LOAD', odd)
     monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
-    with caplog.at_level('DEBUG', 'uactor.cores'):
+    with caplog.at_level('DEBUG', 'uactor.transport'):
         cores.move_away()
     assert 'stay on one core' in caplog.text
 

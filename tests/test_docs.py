@@ -162,13 +162,23 @@ def logging_calls() -> Iterator[tuple[str, str]]:
     """Yield logger and level of all calls in the package that log."""
     levels = {'exception': 'ERROR'}
     for path in PACKAGE.rglob('*.py'):
-        module = '.'.join(['uactor', *path.relative_to(PACKAGE).with_suffix('').parts])
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id='log' | 'to'), attr=level)):
-                    yield module, levels.get(level, level.upper())
+                    yield logger_of(tree), levels.get(level, level.upper())
                 case ast.Call(func=ast.Name(id='report'), keywords=[ast.keyword(arg='to')]):
-                    yield module, 'ERROR'  # see uactor.threads
+                    yield logger_of(tree), 'ERROR'  # see uactor.threads
+
+
+def logger_of(tree: ast.Module) -> str:
+    """Return the name of the logger of a module."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(value=ast.Call(func=ast.Attribute(attr='getLogger'), args=[name])):
+                assert isinstance(name, ast.Constant), 'the name of a logger never moves'
+                return str(name.value)
+    raise AssertionError('a module that logs has a logger')
 
 
 def test_every_typeid_is_in_the_table() -> None:
@@ -237,7 +247,7 @@ DEMO = (
     r"kwargs={'limit': 1}\)\n +-> {'name': 'heapq'",
     r'-> int64: \d{4,}\n',
     r'without the authkey\n +-> StatusCode\.UNAUTHENTICATED',
-    r'\| WARNING uactor\.launch\.process: Index was ended by signal 9',
+    r'\| WARNING uactor\.launch: Index was ended by signal 9',
     r'-> ActorDiedError',
     r'-> \[0, -9\]\n$',
 )

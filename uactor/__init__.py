@@ -1,5 +1,7 @@
 """uactor: a Python class becomes a process that is called like an object, and a gRPC service."""
 
+import types as _types
+
 from uactor.actor import Actor
 from uactor.auth import call_metadata
 from uactor.calls import CurrentCall, current_call
@@ -105,3 +107,7 @@ __all__ = [
 ]
 
 __version__ = '0.2.0.dev0'
+
+for _name in __all__:
+    if isinstance(_public := globals()[_name], _types.FunctionType):
+        _public.__module__ = 'uactor'  # pickles name it, and the modules in here may change

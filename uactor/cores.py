@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from time import perf_counter
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.transport')
 
 _STATE = '/proc/thread-self/stat'
 _LOAD = '/proc/loadavg'

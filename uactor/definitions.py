@@ -24,6 +24,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from uactor import _wire
 from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
 
@@ -175,7 +176,8 @@ class _Local(threading.local):
 _local = _Local()
 
 
-def defined(number: int) -> Any:
+@_wire.implements(_wire.get_definition)
+def _get_definition(number: int) -> Any:
     """Return what a number in a pickle stands for."""
     if _local.definitions is None:
         raise UnknownDefinitionError(_LOST)

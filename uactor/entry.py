@@ -34,7 +34,7 @@ from uactor.proxies.base import proxy_for_handle
 from uactor.threads import start_daemon
 from uactor.wire import load_all
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _ORPHAN_TIMEOUT = 1.5
 """How long a process may take to end once its owner has, in seconds. An owner that is there

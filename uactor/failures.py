@@ -24,7 +24,7 @@ from uactor.errors import (
 )
 from uactor.v1 import actor_pb2 as pb
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _TELLING = (ActorDiedError, DeadlineError, SerializationError)
 """What says whether the call has run."""

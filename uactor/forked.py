@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from uactor.threads import report
 
-log = logging.getLogger(__name__)  # logging is to be there first: whoever has a lock may log
+# Logging is imported first: the holder of a lock may log.
+log = logging.getLogger('uactor.runtime')
 
 Call = Callable[[], object]
 

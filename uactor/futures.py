@@ -22,7 +22,7 @@ from uactor.weakrefs import WeakKeys
 
 T = TypeVar('T')
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 
 class CallFuture(concurrent.futures.Future[T]):

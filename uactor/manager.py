@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from uactor import failures, local, values
+from uactor import _wire, failures, local, values
 from uactor.auth import family_key, keyring
 from uactor.client.connection import check_transport
 from uactor.client.connections import connections
@@ -47,6 +47,13 @@ class Registered:
     exposed: tuple[str, ...] | None
     method_to_typeid: Mapping[str, str] | None
     proxytype: Callable[..., Any]
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        fields = self.callable, self.exposed, self.method_to_typeid, self.proxytype
+        return _wire.make_registration, fields
+
+
+_wire.implements(_wire.make_registration)(Registered)
 
 
 class ActorManager:

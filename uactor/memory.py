@@ -38,7 +38,7 @@ from uactor.threads import ServiceThread
 from uactor.v1 import actor_pb2 as pb
 from uactor.weakrefs import WeakBag, descriptors_of
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.transport')
 
 POSSIBLE = all(
     (hasattr(os, 'memfd_create'), hasattr(fcntl, 'F_ADD_SEALS'), hasattr(socket, 'send_fds'))

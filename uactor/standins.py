@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import pickle
 import sys
 import threading
@@ -19,7 +18,7 @@ from typing import Any
 
 import cloudpickle
 
-from uactor import errors, values
+from uactor import _wire, errors, values
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -271,7 +270,7 @@ class _UnfinishedPickler(values.ValuePickler):
         """Return how an object is pickled; see :mod:`pickle`."""
         if isinstance(obj, (type, types.FunctionType)):
             if obj.__module__ != self._module and self._is_unfinished(obj.__module__):
-                return named, (obj.__module__, obj.__qualname__)
+                return _wire.look_up, (obj.__module__, obj.__qualname__)
             return super().reducer_override(obj)
         reduced = super().reducer_override(obj)
         if reduced is not NotImplemented or type(obj) in self.dispatch_table:
@@ -284,18 +283,10 @@ class _UnfinishedPickler(values.ValuePickler):
             return NotImplemented
         if (module, reduced) == (self._module, self._name):  # the one that is asked for
             return object.__new__, (type(obj),), getattr(obj, '__dict__', None) or None
-        return named, (module, reduced)
+        return _wire.look_up, (module, reduced)
 
     def _is_unfinished(self, module: str) -> bool:
         return module == self._module or module_starts.is_being_imported(module)
-
-
-def named(module: str, name: str) -> Any:
-    """Return what a module has under a name."""
-    found: Any = importlib.import_module(module)
-    for part in name.split('.'):
-        found = getattr(found, part)
-    return found
 
 
 def _dumped(name: str, value: Any, module: types.ModuleType) -> bytes:

@@ -19,7 +19,7 @@ from uactor.errors import ResourceError
 from uactor.locks import start_thread
 from uactor.system_errors import is_interruption
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.runtime')
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 1.0
 """How long a thread whose steps fail one after the other rests before the next: it would take all

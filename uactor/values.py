@@ -23,14 +23,13 @@ import sys
 import threading
 import types
 import typing
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import cloudpickle
 
-from uactor import errors
-from uactor.definitions import Definitions, Numbering, defined
+from uactor import _wire, errors
+from uactor.definitions import Definitions, Numbering
 from uactor.errors import SerializationError, UActorException
 from uactor.memory import LARGE, Carrier, Lender
 from uactor.system_errors import is_interruption
@@ -218,8 +217,8 @@ class _NumberPickler(_NamePickler):
             number = self._definitions.numbered(obj)
             if number is not None:
                 self._numbers[number] = None
-                return defined, (number,)
-        elif obj is defined:
+                return _wire.get_definition, (number,)
+        elif obj is _wire.get_definition:
             return NotImplemented
         return super().reducer_override(obj)
 
@@ -229,7 +228,7 @@ class _NumberPickler(_NamePickler):
             number = self._definitions.number(obj)
             if number is not None:
                 self._numbers[number] = None
-                return defined, (number,)
+                return _wire.get_definition, (number,)
         raise _NeedsValue
 
 
@@ -249,37 +248,18 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
         if isinstance(obj, _VIEWS):
             return list, (list(obj),)
         if isinstance(obj, _CACHED) and not importable(obj):
-            return _cached, (obj.__wrapped__, *obj.cache_parameters().values())
+            return _wire.make_cached_function, (obj.__wrapped__, *obj.cache_parameters().values())
         if isinstance(obj, typing.NewType) and not importable(obj):
             place = obj.__module__, obj.__qualname__  # type: ignore[attr-defined]  # it has
-            return _new_type, (obj.__name__, obj.__supertype__, *place)
+            return _wire.make_new_type, (obj.__name__, obj.__supertype__, *place)
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
             with _filling:
                 _filled.add(obj)
             make, args, state, *items, fill = reduced
             names = _annotation_names(obj) if self.with_names else {}
-            return make, args, (fill, state, names), *items, _fill_class_once
+            return make, args, (fill, state, names), *items, _wire.fill_class
         return reduced
-
-
-def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    """Return a function with an empty cache: the same one where it refers to itself."""
-    known = _cached_by_function.get(function)
-    cached = None if known is None else known()
-    if cached is None:
-        cached = functools.lru_cache(maxsize, typed)(function)
-        _cached_by_function[function] = weakref.ref(cached)
-    return cached
-
-
-_cached_by_function: WeakKeys[Callable[..., Any], weakref.ref[Any]] = WeakKeys()
-
-
-def _new_type(name: str, supertype: Any, module: str, qualname: str) -> Any:
-    made: Any = typing.NewType(name, supertype)  # type: ignore[misc]  # as type checkers see it
-    made.__module__, made.__qualname__ = module, qualname
-    return made
 
 
 _filled: WeakBag[type] = WeakBag()
@@ -292,6 +272,7 @@ class NamelessPickler(ValuePickler):
     with_names = False
 
 
+@_wire.implements(_wire.fill_class)
 def _fill_class_once(
     cls: type, state: tuple[Callable[[type, Any], None], Any, dict[str, Any]]
 ) -> None:

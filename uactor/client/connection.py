@@ -46,7 +46,7 @@ from uactor.reaper import reaper
 from uactor.system_errors import is_interruption
 from uactor.v1 import actor_pb2 as pb
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 TRANSPORTS = ('auto', 'grpc')
 """``'grpc'``, or ``'auto'`` for an actor's local lane where there is one, and else gRPC."""

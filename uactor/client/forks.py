@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from uactor.threads import attempt, start_daemon
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 
 class Child:

@@ -19,7 +19,7 @@ from uactor.locks import locked
 from uactor.system_errors import is_interruption
 from uactor.threads import ServiceThread, report
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 _PERIOD = 1.0
 """A stream by which nothing has been sent and received for this long is idle, in seconds."""

@@ -36,7 +36,7 @@ from uactor.system_errors import is_own
 from uactor.v1 import actor_pb2 as pb
 from uactor.weakrefs import WeakBag
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 
 def offered(address: str) -> str | None:

@@ -43,7 +43,7 @@ from uactor.turns import turns
 from uactor.v1 import actor_pb2 as pb
 from uactor.weakrefs import WeakBag
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 _END_PRIORITY = 30  # before the actors of this process are shut down
 _EXIT_PRIORITY = 10  # after that

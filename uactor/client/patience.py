@@ -10,7 +10,7 @@ from collections.abc import Callable
 from uactor.errors import ResourceError
 from uactor.timers import Timer, timers
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 HANDSHAKE_S = 20.0
 """How long it may take to open a session. A stopped actor never answers, and one that keeps the

@@ -12,6 +12,7 @@ from typing import Any
 import cloudpickle
 
 from uactor import auth, local, usual, values
+from uactor._wire import PROTOCOL_VERSION
 from uactor.client.patience import HANDSHAKE_S, Patience, Unanswered
 from uactor.client.stream import Stream, StreamEnd
 from uactor.errors import (
@@ -28,7 +29,6 @@ from uactor.errors import (
 from uactor.locks import locked
 from uactor.v1 import actor_pb2 as pb
 
-PROTOCOL_VERSION = 1
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _NUMBERS = 127
 """How many numbers requests have. One is under way at a time."""

@@ -20,7 +20,7 @@ from uactor.memory import Carrier
 from uactor.threads import start_daemon
 from uactor.timers import timers
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 GRACE = 1.0
 """How long a client process may be without any session before it is taken for dead,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from uactor import values
+from uactor._wire import PROTOCOL_VERSION
 from uactor.errors import ProxyError
 from uactor.handles import Token
 from uactor.host.arguments import decoded, field, unpickled
@@ -23,7 +24,6 @@ from uactor.service.naming import service_of
 from uactor.usual import Arguments
 from uactor.v1 import actor_pb2 as pb
 
-PROTOCOL_VERSION = 1
 _GENERATORS = (types.GeneratorType, Steps)
 _REPR_LIMIT = 200
 NO_KEYWORDS: Mapping[str, Any] = {}

@@ -29,7 +29,7 @@ from uactor.lane import path_of
 if TYPE_CHECKING:
     from uactor.host.server import Host, Settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from uactor.host.porch import Porch
     from uactor.host.server import Host
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 POSSIBLE = hasattr(select, 'epoll') and hasattr(socket, 'SO_PEERCRED')
 """Whether this system can tell who connects, and many sockets' ends at no cost for each call."""

@@ -15,7 +15,7 @@ from uactor.threads import ServiceThread
 
 T = TypeVar('T')
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 
 class Loop:

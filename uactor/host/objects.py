@@ -26,7 +26,7 @@ from uactor.host.waiting import make_interruptible
 from uactor.limits import LONGEST_S, checked_seconds
 from uactor.threads import ServiceThread
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 LEASE = 600.0
 """How long a lease lasts unless said otherwise, in seconds."""

@@ -30,7 +30,7 @@ from uactor.wire import Outbox, together
 if TYPE_CHECKING:
     from uactor.host.server import Host
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _MORE_REQUESTS = pb.SessionRequest.MORE_FIELD_NUMBER

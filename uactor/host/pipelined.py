@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uactor.host.leader import Lead
     from uactor.host.pipeline import Pipeline
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _TURN = 64
 """How many items a stream sends before other calls have their turn on its thread."""

@@ -19,7 +19,7 @@ from uactor.errors import AddressError
 from uactor.host.sockets import listening, serve_at
 from uactor.threads import start_daemon
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _AT_ONCE = 64 * 1024
 """How much is passed on in one piece, in bytes."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uactor.host.clients import Caller
     from uactor.host.holders import Holder
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 _C_LOCKS = (

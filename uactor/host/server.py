@@ -27,7 +27,7 @@ from uactor.host.typed import TypedService
 from uactor.inherited import disconnect, plain
 from uactor.lane import path_of
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 GRACE = 1.0
 """How long calls that are running may go on when the actor ends, in seconds."""

@@ -27,7 +27,7 @@ from uactor.v1 import actor_pb2_grpc
 if TYPE_CHECKING:
     from uactor.host.server import Host
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _OPEN = (
     '/grpc.health.v1.Health/Check',

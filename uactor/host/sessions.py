@@ -16,13 +16,13 @@ import cloudpickle
 from google.protobuf.message import DecodeError
 
 from uactor import auth, values
+from uactor._wire import PROTOCOL_VERSION
 from uactor.calls import current, running
 from uactor.errors import AuthkeyError, UActorException, VersionError
 from uactor.host import answers, holders
 from uactor.host.answers import Answers
 from uactor.host.arguments import InvalidArgument
 from uactor.host.clients import Caller
-from uactor.host.exchange import PROTOCOL_VERSION
 from uactor.host.pipeline import Pipeline, Read, Send
 from uactor.host.waiting import Interrupted
 from uactor.memory import Carrier

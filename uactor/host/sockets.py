@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from uactor.errors import AddressError
 from uactor.handles import behind
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _BACKLOG = 1024
 _PATIENCE_S, _PATIENCE_AT_END_S = 10.0, 0.5

@@ -13,7 +13,7 @@ from uactor.threads import ServiceThread, attempt, start_daemon
 
 T = TypeVar('T')
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 NO_THREADS = 'the actor process can start no more threads'
 

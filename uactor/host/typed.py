@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uactor.host.server import Host
     from uactor.service.schema import Schema
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 Handlers = Mapping[str, Any]
 """gRPC's handlers by the names of RPCs."""

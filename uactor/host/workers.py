@@ -17,7 +17,7 @@ from collections.abc import Callable
 from uactor.threads import ServiceThread, attempt, start_daemon
 from uactor.timers import timers
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.host')
 
 _PATIENCE = 0.005
 """How long no call may begin before there is another worker, in seconds."""

@@ -201,7 +201,7 @@ def _is_there(owner: lifeline.Lifeline) -> bool:
 
 def _notice(number: int, count: int) -> SentRecord:
     message = f'{count} log records of this process were lost: its owner takes them too slowly'
-    record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (), None)
+    record = logging.LogRecord('uactor.launch', logging.WARNING, __file__, 0, message, (), None)
     return to_send(record, SentRecord(number, is_notice=True), _DEFAULT.formatException)
 
 

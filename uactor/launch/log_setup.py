@@ -31,7 +31,7 @@ from uactor.launch.log_targets import HandlerTarget, LoggerTarget, LogTargets
 from uactor.system_errors import is_interruption
 from uactor.values import NamelessPickler, loads, pickle_with
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.launch')
 
 _SWITCHES = 'raiseExceptions', 'logThreads', 'logMultiprocessing', 'logProcesses', 'logAsyncioTasks'
 """Variables of :mod:`logging` that are part of its interface."""

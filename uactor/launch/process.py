@@ -34,7 +34,7 @@ from uactor.system_errors import is_own
 from uactor.threads import ServiceThread, attempt, report, start_daemon
 from uactor.timers import timers
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.launch')
 
 _TERM_TIMEOUT = 1.0
 _HANDLING_TIMEOUT_S = 1.0

@@ -34,7 +34,7 @@ from uactor.launch.template import TemplateDiedError, templates
 from uactor.locks import uninterrupted
 from uactor.wire import environment
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.launch')
 
 _CHOICE = 'UACTOR_LAUNCH'
 _EXIT_PRIORITY = 20

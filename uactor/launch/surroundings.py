@@ -18,7 +18,7 @@ from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
 from uactor.launch.log_targets import LogTargets
 from uactor.system_errors import is_interruption
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.launch')
 
 _PLAIN_PATTERNS = {type(None), str, re.Pattern}
 """What messages and modules of filters are, unless a program puts there something else."""

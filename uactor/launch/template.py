@@ -30,7 +30,7 @@ from uactor.system_errors import is_own
 from uactor.weakrefs import descriptors_of
 from uactor.wire import environment
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.launch')
 
 PATIENCE_S = 5.0
 """How long a template may take to answer. It takes a millisecond, unless a debugger has stopped it;

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import types
+from collections.abc import Callable
 from typing import Any
 
-from uactor import failures
+from uactor import _wire, failures
 from uactor.errors import ActorDiedError, SerializationError
 from uactor.futures import in_thread
 from uactor.handles import Address
@@ -15,7 +16,7 @@ from uactor.proxies.base import BaseProxy
 from uactor.proxies.methods import RemoteMember
 from uactor.system_errors import is_interruption
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.client')
 
 
 class ActorProxy(BaseProxy):
@@ -112,6 +113,10 @@ class _ActorMember(RemoteMember):
         del method.__wrapped__  # type: ignore[attr-defined]  # would be pickled along
         method.__name__ = name
         super().__init__(name, method, is_plain=True)
+        self._arguments = name, member
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, Any]]:
+        return _wire.make_remote_member, self._arguments
 
 
 class AttributeProxy(property):
@@ -127,8 +132,12 @@ class AttributeProxy(property):
         super().__init__(get, set_, doc=doc)
         self._arguments = name, doc
 
-    def __reduce__(self) -> tuple[type[AttributeProxy], tuple[str, str | None]]:
-        return type(self), self._arguments
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str | None]]:
+        return _wire.make_remote_attribute, self._arguments
+
+
+_wire.implements(_wire.make_remote_member)(_ActorMember)
+_wire.implements(_wire.make_remote_attribute)(AttributeProxy)
 
 
 def is_generated(member: Any) -> bool:

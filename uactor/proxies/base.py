@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from uactor import local, values
+from uactor import _wire, local, values
 from uactor.errors import ProxyError, StaleHandleError
 from uactor.handles import Address, Token
 from uactor.manager import ActorManager, Trust, manager_of, proxy_of_other, reach
@@ -91,7 +91,7 @@ class BaseProxy:
         return self._callmethod('#GETVALUE')
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Pickle as what names the object; see :func:`rebuild_proxy`."""
+        """Pickle as what names the object; see :func:`_rebuild_proxy`."""
         token = self._token
         claim = '' if token.typeid == 'actor' else self._connection.claim(token.id)
         proxytype = None if self._isauto else type(self)
@@ -102,7 +102,7 @@ class BaseProxy:
         elif not all(map(_is_found, classes)):
             classes = values.dumps(classes)  # for picklers that know names only
         exposed = self._exposed_ if self._isauto else None
-        return rebuild_proxy, (
+        return _wire.rebuild_proxy, (
             classes,
             token.typeid,
             token.address,
@@ -143,7 +143,8 @@ def _is_found(cls: type | None) -> bool:
     return found is cls
 
 
-def rebuild_proxy(
+@_wire.implements(_wire.rebuild_proxy)
+def _rebuild_proxy(
     classes: Any,
     typeid: str,
     address: Address,
@@ -251,13 +252,14 @@ def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ..
     named: Any = manager_class
     if passing is None and not _is_found(manager_class):
         named = values.dumps(manager_class)  # for picklers that know names only
-    return rebuild_stranger, (
+    return _wire.rebuild_unreached_proxy, (
         *(named, token.typeid, token.address, token.id, methods),
         *(trust.serializer, trust.is_family),
     )
 
 
-def rebuild_stranger(
+@_wire.implements(_wire.rebuild_unreached_proxy)
+def _rebuild_stranger(
     manager_class: Any,
     typeid: str,
     address: Address,
@@ -282,6 +284,7 @@ ActorManager._make_stranger = staticmethod(_stranger)
 # --- methods -------------------------------------------------------------------------------------
 
 
+@_wire.implements(_wire.make_proxy_method)
 def ProxyMethod(name: str) -> Any:  # the name that uActor documents
     """Return a method, for the body of a proxy class, that calls ``name`` of the object."""
 

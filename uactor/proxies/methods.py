@@ -13,8 +13,19 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    SupportsIndex,
+    TypeVar,
+    cast,
+    overload,
+)
 
+from uactor import _wire
 from uactor.futures import CallFuture, Items, LoopFuture
 from uactor.limits import checked_count, time_limit
 from uactor.local import Call
@@ -196,14 +207,8 @@ class RemoteMethod(Generic[P, C, R, T]):
         return f'<remote method {self._member.name} of {self._proxy!r}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self._proxy, self._member.function.__name__, self._options)
-
-
-def _rebuilt(proxy: BaseProxy, name: str, options: Options | None) -> Any:
-    method = getattr(proxy, name)
-    if options is None:
-        return method
-    return method.options(timeout=options.timeout, window=options.window)
+        options = None if self._options is None else dataclasses.astuple(self._options)
+        return _wire.rebuild_remote_method, (self._proxy, self._member.function.__name__, options)
 
 
 Arrange = Callable[..., tuple[Sequence[Any], Mapping[str, Any]]]
@@ -241,6 +246,12 @@ class RemoteMember:
     def __call__(self, proxy: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method of a proxy, as in ``ListProxy.append(proxy, item)``."""
         return self.__get__(proxy)(*args, **kwargs)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickle a method that a user's proxy class has by its name; see :mod:`pickle`."""
+        if type(self) is RemoteMember and self.is_plain:
+            return _wire.make_proxy_method, (self.name,)
+        return super().__reduce_ex__(protocol)
 
 
 # --- typing --------------------------------------------------------------------------------------

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from uactor import _wire
 
 LARGEST_NUMBER = 2**29 - 1
 IMPLEMENTATION_NUMBERS = range(19000, 20000)
 """Field numbers that Protobuf keeps for itself."""
 
 
+class _Pickled:
+    """Pickles a marker by the name of its kind, which stays the same in all releases."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        fields: Any = self
+        return _wire.make_marker, (type(self).__name__, *dataclasses.astuple(fields))
+
+
 @dataclasses.dataclass(frozen=True)
-class Width:
+class Width(_Pickled):
     """The Protobuf type of a number."""
 
     type: str
@@ -22,25 +34,33 @@ class Width:
 
 
 @dataclasses.dataclass(frozen=True)
-class Digits:
+class Digits(_Pickled):
     """An int of any size, as a string of digits."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Pin:
+class Pin(_Pickled):
     """The number of a field."""
 
     number: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Renamed:
+class Renamed(_Pickled):
     """The earlier name of a parameter or field, which callers go on using."""
 
     old: str
 
 
 Marker = Width | Digits | Pin | Renamed
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Width, Digits, Pin, Renamed)}
+
+
+@_wire.implements(_wire.make_marker)
+def _make_marker(kind: str, *values: Any) -> Any:
+    return _KINDS[kind](*values)
+
 
 Int32 = Width('int32')
 """``Annotated[int, uactor.Int32]``: an int of 32 bits; negative ones take ten bytes."""

@@ -19,7 +19,7 @@ from uactor.service.naming import pascal, service_of, snake
 from uactor.service.plan import Kind, MessagePlan, Part, Plan, check_names
 from uactor.service.slots import Many, Map
 
-log = logging.getLogger(__name__)
+log = logging.getLogger('uactor.service')
 
 _STREAMS = (abc.Iterator, abc.Generator)
 _ASYNC_STREAMS = (abc.AsyncIterator, abc.AsyncGenerator)
