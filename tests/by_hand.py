@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import grpc
 
 from tests.rpc import channel_to, dialled
-from uactor.lane import path_of
+from uactor.transport.lane import path_of
 from uactor.v1 import actor_pb2 as pb
 
 KEY = b'the key of the actor'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,123 +18,41 @@ MODULES = sorted(path for path in PACKAGE.rglob('*.py') if 'v1' not in path.part
 ANY = frozenset(['*'])
 MAX_LINES = 60
 
-COMMON = frozenset(
-    [
-        *(
-            'errors',
-            'v1',
-            '_wire',
-            'wire',
-            'inherited',
-            'forked',
-            'buffers',
-            'descriptors',
-            'memory',
-        ),
-        *('chunks', 'board', 'lane'),
-        *('turns', 'cores', 'limits', 'threads', 'timers', 'system_errors', 'locks', 'weakrefs'),
-        *('calls', 'auth', 'handles', 'local', 'definitions', 'values', 'failures', 'usual'),
-    ]
-)
+BELOW = frozenset(['errors', 'v1', 'runtime', '_wire', 'core', 'transport', 'codec'])
 
-# From the ground up: a room may import what its line names, and what is its own. A name on the
+# From the ground up: a room may import the rooms that its line names, and itself. A name on the
 # right always stands on the left of an earlier line: imports run downward only.
 ROOMS: dict[str, frozenset[str]] = {
-    # What went wrong can be said everywhere, so that errors know nobody.
+    # What can go wrong, which can be said everywhere; the contract, generated.
     'errors': frozenset(),
-    # The generated modules of the contract.
     'v1': frozenset(),
-    # Signal handlers: whose error it is, locks and waits that they can interrupt.
-    'system_errors': frozenset(),
-    'locks': frozenset(),
-    'weakrefs': frozenset(),
-    # The names that pickles contain, and what implements them.
-    '_wire': frozenset(['weakrefs']),
-    # Tools: loading gRPC, forks and what they leave open, threads for those who may not wait.
-    'wire': frozenset(['system_errors']),
-    'inherited': frozenset(),
-    'limits': frozenset(),
-    'threads': frozenset(['errors', 'locks', 'system_errors']),
-    'forked': frozenset(['threads']),
-    'reaper': frozenset(['locks', 'threads']),
-    'timers': frozenset(['forked', 'limits', 'locks', 'threads']),
-    # What a method can know of the call that runs it.
-    'calls': frozenset(['errors']),
-    # What is received of somebody who announces more than comes.
-    'buffers': frozenset(),
-    # Descriptors that are kept for when there are no others.
-    'descriptors': frozenset(['forked', 'locks', 'system_errors']),
-    # Memory that processes share; descriptors, not values.
-    'memory': frozenset(
-        [
-            *('errors', 'v1', 'forked', 'threads', 'locks', 'weakrefs', 'system_errors'),
-            'descriptors',
-        ]
-    ),
-    'chunks': frozenset(['errors', 'v1', 'buffers']),
-    # Messages between processes of one host, in memory and on Unix sockets.
-    'board': frozenset(['memory']),
-    'turns': frozenset(['locks']),
-    'cores': frozenset(),
-    'lane': frozenset(['board', 'turns', 'cores', 'system_errors', 'buffers', 'descriptors']),
-    # Keys and names of objects: no values, no connections.
-    'auth': frozenset(['errors']),
-    'handles': frozenset(['errors', 'system_errors']),
-    # The slot for this process's host, through which client and host meet unseen.
-    'local': frozenset(['handles', 'forked']),
-    # What receives results that nobody blocks for: proxies make it, connections fill it.
-    'futures': frozenset(['errors', 'local', 'forked', 'locks', 'threads', 'weakrefs']),
-    # What travels. Both sides share it, and so it knows neither.
-    'definitions': frozenset(['errors', 'v1', '_wire']),
-    'values': frozenset(
-        ['errors', 'v1', '_wire', 'memory', 'definitions', 'system_errors', 'weakrefs']
-    ),
-    'failures': frozenset(['errors', 'v1', 'values']),
-    'usual': frozenset(['v1', 'wire', 'memory']),
-    # An actor class as a typed service: annotations, not processes.
-    'service': frozenset(['errors', 'v1', '_wire', 'values']),
-    # The calling side and the actor process never import each other.
-    'client': COMMON | {'reaper', 'futures'},
-    'host': COMMON | {'service', 'futures'},
-    # How a process comes to be. It carries bytes, and knows only of its own what they mean: what
-    # an actor process takes over, and log records.
-    'launch': frozenset(
-        [
-            *('errors', 'wire', 'limits', 'threads', 'timers', 'forked', 'reaper', 'handles'),
-            *('locks', 'system_errors', 'values', 'weakrefs'),
-        ]
-    ),
+    # What Python, the operating system and gRPC need to be told.
+    'runtime': frozenset(['errors']),
+    # The names in pickles, which never move.
+    '_wire': frozenset(['runtime']),
+    # The words that all layers share. Client and host meet here, unseen by each other.
+    'core': frozenset(['errors', 'runtime']),
+    # How bytes get there: no values, no methods.
+    'transport': frozenset(['errors', 'v1', 'runtime', 'core']),
+    # How values and failures become messages. Both sides share it, and so it knows neither.
+    'codec': frozenset(['errors', 'v1', 'runtime', '_wire', 'transport']),
+    # How a class becomes a typed contract: annotations, not processes.
+    'service': frozenset(['errors', 'v1', '_wire', 'codec']),
+    # The calling side and the actor process never import each other, nor what starts a process.
+    'client': BELOW,
+    'host': BELOW | {'service'},
+    'launch': frozenset(['errors', 'runtime', 'core', 'codec']),
     # Joins launch and client: an actor process that was started, or is connected to.
-    'manager': frozenset(
-        [
-            *('errors', 'v1', '_wire', 'limits', 'auth', 'handles', 'local', 'values', 'failures'),
-            *('client', 'launch', 'reaper', 'system_errors', 'weakrefs'),
-        ]
-    ),
-    # Proxies reach their objects through their manager's connection, or the slot.
-    'proxies': frozenset(
-        [
-            *('errors', 'v1', '_wire', 'limits', 'handles', 'local', 'values', 'failures'),
-            'futures',
-            *('manager', 'reaper', 'system_errors'),
-        ]
-    ),
-    # What stands for actors that a module starts while it is imported for a start.
-    'standins': frozenset(['errors', '_wire', 'handles', 'values', 'launch', 'manager', 'proxies']),
+    'manager': BELOW | {'client', 'launch'},
+    # What users hold. Proxies reach their objects through their manager, or the slot.
+    'proxies': BELOW | {'launch', 'manager'},
     # What users subclass.
-    'actor': frozenset(
-        [
-            *('errors', 'limits', 'futures', 'handles', 'local', 'values', 'launch', 'manager'),
-            *('proxies', 'standins'),
-        ]
-    ),
+    'actor': BELOW | {'launch', 'manager', 'proxies'},
     # The composition root of the actor process: gives the host what it must not import.
-    'entry': ANY,
+    'bootstrap': ANY,
     'frozen': ANY,
     '_pyinstaller': frozenset(),
-    # The command is a user of the library, with what it shows; the package root only names things.
-    'samples': ANY,
-    'inspection': ANY,
+    # The command is a user of the library; the package root only names things.
     'cli': ANY,
     '__main__': ANY,
     '__init__': ANY,
@@ -194,16 +113,11 @@ def test_every_room_is_in_the_table() -> None:
     assert {room_of(path) for path in MODULES} | {'v1'} <= set(ROOMS)
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        *('answers', 'dispatcher', 'exchange', 'loop', 'mailbox', 'objects', 'pipeline'),
-        *('primitives', 'waiting', 'workers'),
-    ],
-)
-def test_what_runs_user_code_knows_no_grpc(name: str) -> None:
-    names = [name for _, name in imported(PACKAGE / 'host' / f'{name}.py')]
-    assert not [name for name in names if name.partition('.')[0] in ('grpc', 'google')]
+@pytest.mark.parametrize('room', ['execution', 'objects', 'sessions'])
+def test_what_runs_user_code_knows_no_grpc(room: str) -> None:
+    for path in (PACKAGE / 'host' / room).glob('*.py'):
+        names = [name for _, name in imported(path)]
+        assert not [name for name in names if re.match(r'grpc|uactor\.host\.grpc', name)]
 
 
 def test_importing_uactor_does_not_load_grpc() -> None:

@@ -21,8 +21,8 @@ import pytest
 import uactor
 from tests.support import TRANSPORT, descendants, eventually
 from tests.test_sharing import Parcel, Shop
-from uactor import auth, local
-from uactor.handles import target
+from uactor.core import auth, current_host
+from uactor.core.addresses import target
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEY = b'\xf0\x9f\x94\x91 the key that nobody sees'
@@ -367,7 +367,7 @@ def test_the_search_finds_keys() -> None:
 
 def look_inside() -> list[str]:
     """Return how the actor process shows what knows its key."""
-    host: Any = local.host
+    host: Any = current_host.host
     known = (host, host.connection, host.exchange, host.actor_class.manager_class, auth.keyring)
     return [*map(repr, known), repr(vars(host.connection)), repr(os.environ), repr(sys.argv)]
 

@@ -17,7 +17,7 @@ import uactor
 from tests.bench import Bench
 from tests.rpc import KEYED, Client, client_of, dialled
 from tests.support import Actor
-from uactor import values
+from uactor.codec.arguments import plain_bursts
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -96,7 +96,7 @@ def test_small_arguments_of_many_calls_travel_as_one_pickle(
     count: int, size: int, together: bool
 ) -> None:
     arguments = [(f'{number:{size}}',) for number in range(count)]
-    data = values.plain_bursts(arguments)
+    data = plain_bursts(arguments)
     assert (data is not None) is together
     if data is not None:
         assert pickle.loads(data) == arguments

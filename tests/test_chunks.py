@@ -16,9 +16,9 @@ import pytest
 import uactor
 from tests.peers import Peer
 from tests.support import eventually
-from uactor.chunks import Chunks
 from uactor.errors import SerializationError
-from uactor.memory import LARGE
+from uactor.transport.chunks import Chunks
+from uactor.transport.segments import LARGE
 from uactor.v1 import actor_pb2 as pb
 
 SIZE = 40_000_000
@@ -154,7 +154,7 @@ def test_a_limit_counts_what_comes_in_chunks() -> None:
 def test_a_client_that_is_killed_within_its_data_leaves_nothing(store: Any) -> None:
     body = """
     import numpy as np
-    from uactor.chunks import Chunks
+    from uactor.transport.chunks import Chunks
     passed = Chunks.passed
 
     def in_part(chunks, memories):

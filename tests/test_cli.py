@@ -23,7 +23,7 @@ import uactor
 from tests.conftest import require_tool
 from tests.rpc import Client, client_of, failing
 from tests.support import TRANSPORT, descendants, eventually, is_running
-from uactor import cli
+from uactor.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = ('--address', '127.0.0.1:0') if TRANSPORT == 'tcp' else ()
@@ -221,7 +221,7 @@ def console_script(directory: Path) -> Path:
     directory.mkdir()
     script = directory / 'uactor'
     script.write_text(
-        f'#!{sys.executable}\nfrom uactor.cli import main\nraise SystemExit(main())\n'
+        f'#!{sys.executable}\nfrom uactor.cli.main import main\nraise SystemExit(main())\n'
     )
     script.chmod(0o755)
     return script
@@ -390,7 +390,7 @@ def test_bad_input_is_refused_in_one_line(
     text: str,
 ) -> None:
     with in_process(home, monkeypatch):
-        status = cli.main(['serve', *words])
+        status = main(['serve', *words])
     output, errors = capsys.readouterr()
     assert (output, status) == ('', 2)
     assert errors.startswith('uactor serve: ')
@@ -404,7 +404,10 @@ def in_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(home)
     monkeypatch.setattr(sys, 'path', list(sys.path))
     monkeypatch.setattr(sys, 'modules', dict(sys.modules))
-    handlers = {number: signal.getsignal(number) for number in cli._SIGNALS}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -449,19 +452,19 @@ def test_header_prints_the_metadata(
     home: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
     (home / 'key').write_bytes(content)
-    assert cli.main(['header', str(home / 'key')]) == 0
+    assert main(['header', str(home / 'key')]) == 0
     [(name, value)] = uactor.call_metadata(b'a key')
     assert capsys.readouterr().out == f'{name}: {value}\n'
 
 
 def test_header_without_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(['header', '/no/such/file']) == 2
+    assert main(['header', '/no/such/file']) == 2
     assert capsys.readouterr().err.count('\n') == 1
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(['--version'])
+        main(['--version'])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f'uactor {uactor.__version__}\n'
 
@@ -469,6 +472,6 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize('words', [[], ['serve'], ['lost'], ['header', 'x', '--', '1']], ids=str)
 def test_bad_usage_is_told(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(words)
+        main(words)
     assert caught.value.code == 2
     assert 'usage: uactor' in capsys.readouterr().err

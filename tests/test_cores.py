@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from uactor import cores
+from uactor.runtime import cpu
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, 'sched_setaffinity'), reason='programs have no say in where threads run'
@@ -22,9 +22,9 @@ def in_a_thread(work: Callable[[], object]) -> None:
         pool.submit(work).result()
 
 
-@pytest.mark.skipif(cores.spare() < 1, reason='there is one core')
+@pytest.mark.skipif(cpu.spare() < 1, reason='there is one core')
 def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, '_running', lambda: 2)
+    monkeypatch.setattr(cpu, '_running', lambda: 2)
     found: list[int] = []
     real = os.sched_setaffinity
 
@@ -32,13 +32,13 @@ def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.Monk
         real(thread, allowed)
         found.append(tell())
 
-    tell = cores._core
+    tell = cpu._core
     monkeypatch.setattr(os, 'sched_setaffinity', noted)
 
     def work() -> None:
         before, allowed = tell(), os.sched_getaffinity(0)
-        monkeypatch.setattr(cores, '_core', lambda: before)  # whatever the system does meanwhile
-        cores.move_away()
+        monkeypatch.setattr(cpu, '_core', lambda: before)  # whatever the system does meanwhile
+        cpu.move_away()
         assert found[0] != before
         assert os.sched_getaffinity(0) == allowed
 
@@ -46,20 +46,20 @@ def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.Monk
 
 
 def test_a_thread_stays_when_no_core_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, '_running', lambda: 1 + (os.cpu_count() or 1))
+    monkeypatch.setattr(cpu, '_running', lambda: 1 + (os.cpu_count() or 1))
     monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
-    cores.move_away()
+    cpu.move_away()
 
 
 def test_a_thread_that_may_use_one_core_only_stays_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, '_running', lambda: 1)
+    monkeypatch.setattr(cpu, '_running', lambda: 1)
 
     def work() -> None:
         only = {min(os.sched_getaffinity(0))}
         os.sched_setaffinity(0, only)
-        cores.move_away()
+        cpu.move_away()
         assert os.sched_getaffinity(0) == only
-        assert cores.spare() == 0
+        assert cpu.spare() == 0
 
     in_a_thread(work)
 
@@ -71,13 +71,13 @@ def test_a_system_that_does_not_tell_leaves_threads_where_they_are(
     odd = tmp_path / 'loadavg'
     if text:
         odd.write_text(text)
-    monkeypatch.setattr(cores, '_LOAD', odd)
+    monkeypatch.setattr(cpu, '_LOAD', odd)
     monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
     with caplog.at_level('DEBUG', 'uactor.transport'):
-        cores.move_away()
+        cpu.move_away()
     assert 'stay on one core' in caplog.text
 
 
 def test_what_the_system_tells_is_understood() -> None:
-    assert cores._running() >= 1
-    assert cores._core() in range(os.cpu_count() or 1)
+    assert cpu._running() >= 1
+    assert cpu._core() in range(os.cpu_count() or 1)

@@ -37,7 +37,7 @@ class Store(Actor):
         return uactor.proxy(MAKERS[typeid](*args), typeid)
 
     def held(self) -> int:
-        return len(uactor.local.host.table)  # type: ignore[union-attr, attr-defined]
+        return len(uactor.core.current_host.host.table)  # type: ignore[union-attr, attr-defined]
 
     def threads(self) -> int:
         return threading.active_count()

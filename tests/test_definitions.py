@@ -14,7 +14,7 @@ import pytest
 
 import uactor
 from tests.support import Actor, eventually
-from uactor import definitions
+from uactor.codec import definitions as definitions_module
 
 FACTOR = 2
 COUNT = 0
@@ -144,7 +144,7 @@ def test_a_session_keeps_no_class_of_the_sender_alive(keeper: Any) -> None:
 def test_a_session_remembers_so_many_and_sends_the_others_in_full(
     keeper: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(definitions, '_MOST', 5)
+    monkeypatch.setattr(definitions_module, '_MOST', 5)
     classes = [new_class(f'Point{number}') for number in range(12)]
     for _ in range(2):
         for point_class in classes:

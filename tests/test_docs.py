@@ -16,7 +16,8 @@ from tests.conftest import require_tool
 from tests.programs import ROOT, printed_by, run_python
 from tests.support import TRANSPORT
 from tools import docs
-from uactor import errors, values
+from uactor import errors
+from uactor.codec import values
 
 pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='examples choose their own transport')
 
@@ -168,7 +169,7 @@ def logging_calls() -> Iterator[tuple[str, str]]:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id='log' | 'to'), attr=level)):
                     yield logger_of(tree), levels.get(level, level.upper())
                 case ast.Call(func=ast.Name(id='report'), keywords=[ast.keyword(arg='to')]):
-                    yield logger_of(tree), 'ERROR'  # see uactor.threads
+                    yield logger_of(tree), 'ERROR'  # see uactor.runtime.threads
 
 
 def logger_of(tree: ast.Module) -> str:

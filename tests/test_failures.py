@@ -23,7 +23,7 @@ import pytest
 import uactor
 from tests.programs import environment, printed_by, run_python
 from tests.support import Actor, eventually
-from uactor import local
+from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -210,7 +210,7 @@ class Faulty(BrokenProperty):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(local.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
 
     def take(self, value: Any) -> None:
         """Take an argument."""

@@ -15,8 +15,8 @@ import pytest
 import uactor
 from tests.programs import printed_by, run_python
 from tests.support import Actor, eventually
-from uactor import local
-from uactor.reaper import Reaper
+from uactor.core import current_host
+from uactor.runtime.deferred import Reaper
 
 MANY = 10_000
 
@@ -40,7 +40,7 @@ class Holder(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(local.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
 
     def keep(self, item: Any) -> None:
         self._kept.append(item)

@@ -8,13 +8,13 @@ import pytest
 
 from tests.programs import printed_by, run_python
 from tests.support import Actor
-from uactor import forked
+from uactor.runtime import fork_hooks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no forks')
 
 TWO = """
 import logging, os, sys
-from uactor import forked
+from uactor.runtime import fork_hooks
 
 logging.basicConfig(stream=sys.stdout, format='%(name)s: %(message)s')
 
@@ -25,9 +25,9 @@ def say(word):
     line = (word + os.linesep).encode()
     return lambda: os.write(1, line)  # at once: two processes write
 
-forked.at_fork(say('first, before'), say('first, parent'), say('first, child'))
+fork_hooks.at_fork(say('first, before'), say('first, parent'), say('first, child'))
 {between}
-forked.at_fork(say('second, before'), say('second, parent'), say('second, child'))
+fork_hooks.at_fork(say('second, before'), say('second, parent'), say('second, child'))
 if not os.fork():
     os._exit(0)
 os.wait()
@@ -51,8 +51,8 @@ def test_calls_before_a_fork_are_made_in_reverse_and_those_after_it_in_order() -
 
 
 def test_a_call_that_fails_is_logged_and_keeps_no_other_from_being_made() -> None:
-    printed = printed_at_a_fork('forked.at_fork(fail, fail, fail)')
-    assert printed.count('uactor.forked: what was to be done at a fork has failed') == 3
+    printed = printed_at_a_fork('fork_hooks.at_fork(fail, fail, fail)')
+    assert printed.count('uactor.runtime: what was to be done at a fork has failed') == 3
     assert printed.count('RuntimeError: on purpose') == 3
     assert set(printed_at_a_fork()) < set(printed)
 
@@ -62,7 +62,7 @@ class Forking(Actor):
 
     def __init__(self) -> None:
         self.forks = 0
-        forked.at_fork(self._count)
+        fork_hooks.at_fork(self._count)
 
     def _count(self) -> None:
         self.forks += 1
@@ -72,11 +72,11 @@ class Forking(Actor):
         if not pid:
             os._exit(0)
         os.waitpid(pid, 0)
-        return self.forks, forked.blank
+        return self.forks, fork_hooks.blank
 
 
 def test_only_a_template_is_blank() -> None:
     """What is called at forks is not called when it forks an actor, and is when that one forks."""
-    assert not forked.blank
+    assert not fork_hooks.blank
     with Forking() as actor:
         assert actor.fork() == (1, False)

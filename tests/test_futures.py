@@ -23,7 +23,7 @@ import pytest
 import uactor
 from tests.bench import Bench
 from tests.support import eventually
-from uactor.proxies import results as results_module
+from uactor.proxies import iteration as results_module
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from tests.rpc import (
     plain,
 )
 from tests.support import TRANSPORT, Actor, eventually
-from uactor import local
+from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 
 SERVICE = '/uactor.v1.ActorService/'
@@ -945,8 +945,8 @@ def test_a_cancelled_call_takes_nothing(client: Client) -> None:
 class Quiet(Actor):
     def serves_grpc(self) -> bool:
         """Tell whether gRPC's own thread for RPCs is there."""
-        assert local.host is not None
-        server = local.host._front._server  # type: ignore[attr-defined]  # of the host itself
+        assert current_host.host is not None
+        server = current_host.host._front._server  # type: ignore[attr-defined]  # of the host itself
         return server is not None
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import uactor
 from tests.support import Actor
-from uactor.host.threads import ThreadPerCall
+from uactor.host.grpc.executor import ThreadPerCall
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from uactor.calls import CurrentCall
+from uactor.core.current_call import CurrentCall
 from uactor.errors import ActorDiedError, HandleError
-from uactor.host import waiting
-from uactor.host.clients import Caller
-from uactor.host.dispatcher import Dispatcher, Gate
+from uactor.host import cancellation
+from uactor.host.callers import Caller
+from uactor.host.cancellation import Interrupt, Interrupted, Waiter, make_interruptible
+from uactor.host.execution.dispatcher import Dispatcher
+from uactor.host.execution.gate import Gate
+from uactor.host.execution.mailbox import Mailbox
 from uactor.host.holders import of_client
-from uactor.host.mailbox import Mailbox
-from uactor.host.objects import ObjectTable
-from uactor.host.pipeline import Pipeline
-from uactor.host.primitives import Locks
-from uactor.host.waiting import Interrupt, Interrupted, Waiter, make_interruptible
+from uactor.host.objects.primitives import Locks
+from uactor.host.objects.table import ObjectTable
+from uactor.host.sessions.pipeline import Pipeline
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -116,7 +117,7 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
             condition.notify()
         gone.fire()
 
-    monkeypatch.setattr(waiting.Waiter, 'wait', wait)
+    monkeypatch.setattr(cancellation.Waiter, 'wait', wait)
     with gone.on_this_thread(), condition, pytest.raises(Interrupted):
         condition.wait()
     other.join(20)

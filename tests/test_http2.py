@@ -29,10 +29,10 @@ from h2.settings import SettingCodes, Settings
 from hyperframe import frame as frames
 
 from tests.support import eventually
-from uactor.client import http2
-from uactor.client.grpc_streams import GrpcStreams
-from uactor.client.http2 import CallEnd, End, GrpcCall
-from uactor.client.stream import StreamEnd
+from uactor.client.grpc_transport import GrpcStreams
+from uactor.transport import http2
+from uactor.transport.http2 import CallEnd, End, GrpcCall
+from uactor.transport.interfaces import StreamEnd
 
 PATH = '/room.v1.Service/Talk'
 OK = [('grpc-status', '0')]
@@ -532,7 +532,7 @@ def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
 def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> None:
     code = f"""
         import signal, socket
-        from uactor.client.http2 import CallEnd, GrpcCall
+        from uactor.transport.http2 import CallEnd, GrpcCall
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         ours, theirs = socket.socketpair()
         theirs.sendall({frames.SettingsFrame().serialize()!r})

@@ -11,9 +11,9 @@ from h2.events import PingAckReceived
 
 from tests.support import eventually
 from tests.test_http2 import OK, Peer, talking
-from uactor.client import idle
-from uactor.client.grpc_streams import GrpcStream
-from uactor.client.idle import IdleStreams
+from uactor.client import keepalive
+from uactor.client.grpc_transport import GrpcStream
+from uactor.client.keepalive import IdleStreams
 
 
 class Told:
@@ -28,7 +28,7 @@ class Told:
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> IdleStreams:
-    monkeypatch.setattr(idle, '_PERIOD', 0.02)
+    monkeypatch.setattr(keepalive, '_PERIOD', 0.02)
     return IdleStreams()
 
 

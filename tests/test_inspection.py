@@ -12,7 +12,7 @@ import pytest
 from tests.rpc import KEY, dialled
 from tests.support import Actor
 from tests.typed.shop import Shop
-from uactor import cli
+from uactor.cli.main import main
 
 Command = Callable[..., tuple[str, str, int]]
 
@@ -29,7 +29,7 @@ def command(shop: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Co
     (tmp_path / 'key').write_bytes(KEY + b'\n')
 
     def run(name: str, *words: str, address: str = dialled(shop)) -> tuple[str, str, int]:
-        status = cli.main([name, '--authkey-file', str(tmp_path / 'key'), address, *words])
+        status = main([name, '--authkey-file', str(tmp_path / 'key'), address, *words])
         said = capsys.readouterr()
         return said.out, said.err, status
 
@@ -146,19 +146,19 @@ def test_the_authkey_comes_from_a_file_or_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv('UACTOR_AUTHKEY', raising=False)
-    assert cli.main(['handles', dialled(shop)]) == 2
+    assert main(['handles', dialled(shop)]) == 2
     assert capsys.readouterr().err == (
         'uactor handles: which authkey? Give --authkey-file, or set UACTOR_AUTHKEY\n'
     )
     monkeypatch.setenv('UACTOR_AUTHKEY', 'wrong')
-    assert cli.main(['handles', dialled(shop)]) == 1
+    assert main(['handles', dialled(shop)]) == 1
     assert 'UNAUTHENTICATED' in capsys.readouterr().err
     (tmp_path / 'key').write_bytes(KEY + b'\n')
     words = ['handles', dialled(shop), '--authkey-file', str(tmp_path / 'key')]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     with Keyed() as actor:
         monkeypatch.setenv('UACTOR_AUTHKEY', 'of the class')
-        assert cli.main(['call', dialled(actor), 'five']) == 0
+        assert main(['call', dialled(actor), 'five']) == 0
     assert capsys.readouterr().out.endswith('5\n')
 
 

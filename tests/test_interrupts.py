@@ -22,9 +22,9 @@ import pytest
 import uactor
 from tests.interrupts import Interrupter, Interruption, in_thread, nothing_swallowed
 from tests.support import LAUNCHERS, TRANSPORT, Actor, descendants, eventually
-from uactor import memory
-from uactor.launch import forking
+from uactor.launch import template_server
 from uactor.launch.template import templates
+from uactor.transport import segments
 
 STRIDE = 61
 """Of so many bytecodes one is tried in the normal run. A prime: others might meet a loop."""
@@ -354,10 +354,10 @@ def test_no_interrupted_call_keeps_memory_lent(recorder: Any, name: str, stride:
     call(next(_numbers))
 
     gc.collect()
-    eventually(lambda: memory.pool.counts()[1] == 0)
+    eventually(lambda: segments.pool.counts()[1] == 0)
 
 
-_BY_SESSIONS = ('client/session.py', 'client/lane.py', 'lane.py', 'board.py', 'turns.py')
+_BY_SESSIONS = ('client/session.py', 'client/lane_transport.py', 'lane.py', 'board.py', 'turns.py')
 """Where an answer is on its way. After that it is the caller's, as what a function returns is."""
 
 
@@ -472,7 +472,7 @@ def test_what_a_handler_raises_comes_out_of_a_start_wherever_it_is(
     # A directory that has not been looked through, a template that has not been started.
     monkeypatch.syspath_prepend(tmp_path)
     templates.end_all()
-    forking.is_possible.cache_clear()
+    template_server.is_possible.cache_clear()
     try:
         monkeypatch.setattr(os, name, interrupted)
         with pytest.raises(Interruption):

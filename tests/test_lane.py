@@ -28,8 +28,10 @@ import uactor
 from tests.interrupts import in_thread
 from tests.support import eventually
 from tests.test_handshake import HELLO, KEY, Trap, call, proof, welcome
-from uactor import board, cores, lane
-from uactor.lane import Lane, LaneError, OversizedError, UnsentError, path_of
+from uactor.runtime import cpu
+from uactor.transport import lane as lane_module
+from uactor.transport import shm_slot
+from uactor.transport.lane import Lane, LaneError, OversizedError, UnsentError, path_of
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -542,13 +544,15 @@ def test_a_lane_that_has_been_closed_can_be_asked_whether_it_is_open(
 
 # --- the board ------------------------------------------------------------------------------
 
-with_boards = pytest.mark.skipif(not board.POSSIBLE, reason='boards need the memory model of x86')
+with_boards = pytest.mark.skipif(
+    not shm_slot.POSSIBLE, reason='boards need the memory model of x86'
+)
 
 
 @pytest.fixture
 def sharing(ends: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
     """Both ends of a lane with a board; none of them sleeps yet."""
-    mapping = mmap.mmap(-1, board.SIZE)
+    mapping = mmap.mmap(-1, shm_slot.SIZE)
     for number, end in enumerate(ends):
         end.share(mapping, number)
         end._board.wake()  # type: ignore[union-attr]
@@ -570,7 +574,7 @@ def test_a_message_to_who_sleeps_goes_by_the_socket(sharing: tuple[Lane, Lane]) 
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
     state = theirs._board._in  # type: ignore[union-attr]
-    eventually(lambda: not state[board._STATE] & board._AWAKE)
+    eventually(lambda: not state[shm_slot._STATE] & shm_slot._AWAKE)
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
@@ -580,14 +584,14 @@ def test_a_message_to_who_sleeps_goes_by_the_socket(sharing: tuple[Lane, Lane]) 
 def test_messages_by_board_and_socket_stay_in_order(
     sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board, 'ROOM', 4000)  # what goes by the socket has to find room in it
+    monkeypatch.setattr(shm_slot, 'ROOM', 4000)  # what goes by the socket has to find room in it
     ours, theirs = sharing
-    messages = [b'1', b'2', b'3' * board.ROOM, b'4' * (board.ROOM + 1), b'5']
+    messages = [b'1', b'2', b'3' * shm_slot.ROOM, b'4' * (shm_slot.ROOM + 1), b'5']
     for message in messages:  # there is one place: most go by the socket
         ours.send(message)
     assert [bytes(theirs.receive()) for _ in messages] == messages
     theirs._board.wake()  # type: ignore[union-attr]
-    for message in (b'6' * (board.ROOM + 1), b'7', b'8'):  # only the second is on the board
+    for message in (b'6' * (shm_slot.ROOM + 1), b'7', b'8'):  # only the second is on the board
         ours.send(message)
     assert [bytes(theirs.receive())[:1] for _ in range(3)] == [b'6', b'7', b'8']
 
@@ -596,7 +600,7 @@ def test_messages_by_board_and_socket_stay_in_order(
 def test_no_message_is_missed_however_the_ends_look_and_sleep(sharing: tuple[Lane, Lane]) -> None:
     """Each end sends at random moments, in other sizes, and looks or sleeps as it comes."""
     count = 30_000
-    kinds, often = (1, 40, 3000, 9000, board.ROOM, board.ROOM + 1), (30, 30, 30, 30, 1, 1)
+    kinds, often = (1, 40, 3000, 9000, shm_slot.ROOM, shm_slot.ROOM + 1), (30, 30, 30, 30, 1, 1)
     sizes = random.Random(5).choices(kinds, often, k=count)
     failed: list[str] = []
 
@@ -659,18 +663,18 @@ def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
     sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch, taken: bool
 ) -> None:
     ours, theirs = sharing
-    put = board.Board.put
+    put = shm_slot.Board.put
 
-    def put_late(self: board.Board, message: bytes, before: int) -> int:
+    def put_late(self: shm_slot.Board, message: bytes, before: int) -> int:
         done = put(self, message, before)
         theirs._board.sleep()  # type: ignore[union-attr]
         if taken:  # at the last look
             assert theirs._board.take(0) == b'hello'  # type: ignore[union-attr]
         theirs.close()
-        assert done == board.DONE
-        return board.ASLEEP
+        assert done == shm_slot.DONE
+        return shm_slot.ASLEEP
 
-    monkeypatch.setattr(board.Board, 'put', put_late)
+    monkeypatch.setattr(shm_slot.Board, 'put', put_late)
     with pytest.raises(LaneError) as failure:
         ours.send(b'hello')
     assert not isinstance(failure.value, UnsentError)
@@ -692,8 +696,8 @@ def test_a_limit_holds_on_the_board(sharing: tuple[Lane, Lane]) -> None:
 def test_sizes_that_lie_on_the_board_read_nothing_beyond_it(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     ours.send(b'hello')
-    ours._board._out[board._LATEST] |= board._LENGTH  # type: ignore[union-attr]
-    assert len(theirs.receive()) == board.ROOM
+    ours._board._out[shm_slot._LATEST] |= shm_slot._LENGTH  # type: ignore[union-attr]
+    assert len(theirs.receive()) == shm_slot.ROOM
 
 
 @with_boards
@@ -702,7 +706,7 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
     lane.eager = True  # as when answers have come soon for a while
     assert target.take(1) == 1
     assert lane._board is not None
-    for size in (1, board.ROOM // 2, board.ROOM, 2 * board.ROOM, 1_000_000):
+    for size in (1, shm_slot.ROOM // 2, shm_slot.ROOM, 2 * shm_slot.ROOM, 1_000_000):
         assert target.take(b'x' * size) == b'x' * size
     assert [target.take(number) for number in range(1000)] == list(range(1000))
 
@@ -711,7 +715,7 @@ def test_a_busy_connection_gets_a_board(target: Any) -> None:
 def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill(sent: str) -> None:
     code = f"""
         import signal, socket
-        from uactor.lane import Lane, UnsentError
+        from uactor.transport.lane import Lane, UnsentError
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         ours, theirs = socket.socketpair()
         lane = Lane(ours)
@@ -744,21 +748,21 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     ours, theirs = ends
     theirs._moves = moves
     if shares:
-        mapping = mmap.mmap(-1, board.SIZE)
+        mapping = mmap.mmap(-1, shm_slot.SIZE)
         ours.share(mapping, 0)
         theirs.share(mapping, 1)
     theirs._may_look(0.0)  # it is the one that is received from
     theirs._worth = 8
-    monkeypatch.setattr(lane, '_crowded', 0.0)
-    monkeypatch.setattr(lane, '_LONGEST', 60.0)
-    monkeypatch.setattr(cores, 'make_way', make_way)
-    monkeypatch.setattr(cores, 'move_away', moved.release)
+    monkeypatch.setattr(lane_module, '_crowded', 0.0)
+    monkeypatch.setattr(lane_module, '_LONGEST', 60.0)
+    monkeypatch.setattr(cpu, 'make_way', make_way)
+    monkeypatch.setattr(cpu, 'move_away', moved.release)
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
     for _ in range(100):
         looks.acquire()
-    assert theirs in lane._looking
+    assert theirs in lane_module._looking
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
@@ -769,7 +773,7 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
 def test_who_gets_a_board_looks_at_it_as_the_other_end_does(ends: tuple[Lane, Lane]) -> None:
     ours, theirs = ends
     theirs._worth, theirs._trial = -1, 16
-    theirs.share(mmap.mmap(-1, board.SIZE), 1)
+    theirs.share(mmap.mmap(-1, shm_slot.SIZE), 1)
     assert theirs._worth == 8
     ours.send(b'hello')
     assert theirs.receive() == b'hello'
@@ -780,10 +784,10 @@ def test_a_message_that_comes_late_once_is_no_reason_to_look_no_more(
 ) -> None:
     ours, theirs = ends
     theirs._may_look(0.0)
-    monkeypatch.setattr(lane, '_crowded', 0.0)
-    monkeypatch.setattr(lane, '_PATIENCE', 0.0)  # whatever comes is late
-    monkeypatch.setattr(lane, '_LONGEST', 60.0)
-    monkeypatch.setattr(cores, 'make_way', float)
+    monkeypatch.setattr(lane_module, '_crowded', 0.0)
+    monkeypatch.setattr(lane_module, '_PATIENCE', 0.0)  # whatever comes is late
+    monkeypatch.setattr(lane_module, '_LONGEST', 60.0)
+    monkeypatch.setattr(cpu, 'make_way', float)
     theirs._worth = before = 8
     worth = []
     for _ in range(3):

@@ -15,12 +15,12 @@ import uactor
 from tests.peers import Peer
 from tests.support import TRANSPORT, Actor, eventually
 from tests.test_chunks import _CLEAR, Keeper, forget_peak, peak
-from uactor import memory
 from uactor.client import pipeline
-from uactor.futures import CallFuture
-from uactor.local import Call
+from uactor.core.futures import CallFuture
+from uactor.core.interfaces import Call
+from uactor.transport import segments, shm_buffers
 
-SIZE = 2 * memory.LARGE
+SIZE = 2 * segments.LARGE
 HUGE = 100_000_000
 
 
@@ -85,7 +85,7 @@ def near() -> Iterator[Any]:
 
 
 def counts() -> tuple[int, int]:
-    return memory.pool.counts()[1], memory.borrowed()
+    return segments.pool.counts()[1], shm_buffers.borrowed()
 
 
 def full(number: int, size: int = SIZE) -> Any:
@@ -145,7 +145,7 @@ def test_streams_bring_large_items(store: Any) -> None:
 @pytest.mark.parametrize('way', WAYS)
 def test_it_goes_through_memory_that_is_given_back_with_the_last_view(near: Any, way: Way) -> None:
     found = way(near, [full(number) for number in range(5)])
-    assert memory.borrowed() == 5
+    assert shm_buffers.borrowed() == 5
     del found
 
 
@@ -158,7 +158,7 @@ def test_items_of_a_stream_go_through_memory_and_are_given_back_one_by_one(near:
 def test_more_is_on_its_way_than_there_are_segments(near: Any) -> None:
     found = by_future(near, [full(number) for number in range(300)])
     assert all(is_full(array, number) for number, array in enumerate(found))
-    assert memory.borrowed() == memory._MOST_LENT
+    assert shm_buffers.borrowed() == segments._MOST_LENT
     del found
 
 

@@ -24,11 +24,12 @@ from tests.peers import Peer
 from tests.support import Actor, eventually
 from tests.test_handshake import HELLO, proof
 from tests.test_lane import Dialled, lane_of
-from uactor import memory, values
-from uactor.lane import Lane, LaneError
+from uactor.codec import values
+from uactor.transport import segments, shm_buffers
+from uactor.transport.lane import Lane, LaneError
 from uactor.v1 import actor_pb2 as pb
 
-SIZE = 2 * memory.LARGE
+SIZE = 2 * segments.LARGE
 
 
 class Store:
@@ -65,7 +66,7 @@ class Store:
     def counts(self) -> tuple[int, int]:
         """Return how many segments this process lends and borrows."""
         gc.collect()
-        return memory.pool.counts()[1], memory.borrowed()
+        return segments.pool.counts()[1], shm_buffers.borrowed()
 
     def pid(self) -> int:
         return os.getpid()
@@ -125,14 +126,14 @@ def key() -> bytes:
 def counts() -> tuple[int, int]:
     """Return how many segments this process lends and borrows."""
     gc.collect()
-    return memory.pool.counts()[1], memory.borrowed()
+    return segments.pool.counts()[1], shm_buffers.borrowed()
 
 
 def full(number: int, size: int = SIZE) -> Any:
     return np.full(size, number, np.uint8)
 
 
-def segments(pid: int) -> set[str]:
+def segments_of(pid: int) -> set[str]:
     """Return the segments that a process has, mapped or by a descriptor, by their inodes."""
     found = set()
     for line in Path(f'/proc/{pid}/maps').read_text().splitlines():
@@ -282,7 +283,7 @@ def test_memory_is_given_back_and_used_again(near: Any) -> None:
         near.total(full(1))
         near.full(1)
         assert near.counts() == counts() == (0, 0)
-        return [segments(os.getpid()), segments(near.pid())]
+        return [segments_of(os.getpid()), segments_of(near.pid())]
 
     first = call()
     for _ in range(20):
@@ -292,9 +293,9 @@ def test_memory_is_given_back_and_used_again(near: Any) -> None:
 
 @pytest.mark.parametrize('kind', [bytes, bytearray])
 def test_large_bytes_travel_in_memory_like_arrays(near: Any, kind: type) -> None:
-    assert not segments(near.pid())
+    assert not segments_of(near.pid())
     assert near.echo(kind(SIZE)) == kind(SIZE)
-    assert segments(near.pid())
+    assert segments_of(near.pid())
 
 
 def test_memory_is_lent_as_long_as_a_view_of_it_is_kept(near: Any) -> None:
@@ -324,7 +325,7 @@ def test_more_is_kept_than_there_are_segments(near: Any) -> None:
 def test_a_process_without_room_for_more_mappings_gets_copies(
     near: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, '_MOST_BORROWED', 2)
+    monkeypatch.setattr(shm_buffers, '_MOST_BORROWED', 2)
     kept = [near.full(number) for number in range(5)]
     assert counts() == (0, 2)
     for array in kept:
@@ -337,7 +338,7 @@ def test_where_no_memory_is_to_be_had_data_travels_in_the_message(
 ) -> None:
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     near.echo(1)
-    monkeypatch.setattr(memory, 'pool', memory.Pool())  # which has no segments yet
+    monkeypatch.setattr(segments, 'pool', segments.Pool())  # which has no segments yet
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, usual[1]))  # holds for memory of files, too
     try:
@@ -367,15 +368,15 @@ def test_memory_of_a_message_that_cannot_be_pickled_is_given_back(near: Any) -> 
 
 
 def test_idle_memory_is_freed_after_a_while(near: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, '_IDLE', 0.01)
-    monkeypatch.setattr(memory, 'pool', pool := memory.Pool())
+    monkeypatch.setattr(segments, '_IDLE', 0.01)
+    monkeypatch.setattr(segments, 'pool', pool := segments.Pool())
     near.total(full(1))
     eventually(lambda: pool.counts() == (0, 0) and not pool.is_watched)
 
 
 def test_little_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, '_MOST_IDLE', 4 * SIZE)
-    pool = memory.Pool()
+    monkeypatch.setattr(segments, '_MOST_IDLE', 4 * SIZE)
+    pool = segments.Pool()
     monkeypatch.setattr(pool, 'watch', int)  # its thread would keep it for others to inherit
     taken = [pool.take(SIZE) for _ in range(10)]
     for segment in taken:
@@ -439,7 +440,7 @@ listen()
 
 
 def test_a_killed_client_leaves_no_memory(near: Any) -> None:
-    before = segments(near.pid())
+    before = segments_of(near.pid())
     with Peer(HOLDING, near) as peer:
         assert peer.hear() == 'holding'
         assert near.counts() == (1, 1)
@@ -448,7 +449,7 @@ def test_a_killed_client_leaves_no_memory(near: Any) -> None:
         near.forget()
         assert near.counts() == (0, 0)
         assert (near.full(3) == 3).all()
-    eventually(lambda: len(segments(near.pid())) <= len(before) + 3)
+    eventually(lambda: len(segments_of(near.pid())) <= len(before) + 3)
 
 
 def test_a_killed_actor_leaves_no_memory_and_what_was_got_from_it_lasts(near: Any) -> None:
@@ -499,9 +500,9 @@ def test_a_forked_child_makes_calls_of_its_own(near: Any) -> None:
     gc.collect()  # what other tests have left would be inherited
     child = os.fork()
     if not child:
-        inherited = segments(os.getpid())  # what other tests have left, too
+        inherited = segments_of(os.getpid())  # what other tests have left, too
         answers = near.total(full(2)), near.full(3).max()
-        looked.send((*answers, len(segments(os.getpid()) - inherited)))
+        looked.send((*answers, len(segments_of(os.getpid()) - inherited)))
         os._exit(0)
     total, largest, have = looking.recv()
     os.waitpid(child, 0)
@@ -527,7 +528,7 @@ def test_memory_is_shared_only_when_both_sides_have_said_so(
         assert not response.result.pickle.HasField('memory')
         assert len(response.result.pickle.buffers[0]) == SIZE
         client.close()
-    monkeypatch.setattr(memory, 'POSSIBLE', False)
+    monkeypatch.setattr(segments, 'POSSIBLE', False)
     with LaneStore() as actor:
         assert actor._connection._link.session().memory is None
         assert (actor.echo(full(3)) == 3).all()
@@ -562,7 +563,7 @@ class Sharing(Dialled):
 def test_memory_that_is_not_what_it_is_said_to_be_is_refused(near: Any) -> None:
     with contextlib.closing(Sharing(lane_of(near))) as client:
         client.enter(key())
-        marks, good = memory.Segment(4096), memory.Segment(4096)
+        marks, good = segments.Segment(4096), segments.Segment(4096)
         unsealed = os.memfd_create('unsealed')
         os.ftruncate(unsealed, 4096)
         first = [(0, marks.descriptor)]
@@ -579,8 +580,8 @@ def test_memory_that_is_not_what_it_is_said_to_be_is_refused(near: Any) -> None:
 
 
 def test_descriptors_of_a_stranger_are_not_taken(near: Any) -> None:
-    segment = memory.Segment(4096)
-    before = segments(near.pid())
+    segment = segments.Segment(4096)
+    before = segments_of(near.pid())
     with contextlib.closing(Dialled(lane_of(near))) as client:
         lane = Lane(client.socket)
         with contextlib.suppress(LaneError):
@@ -588,7 +589,7 @@ def test_descriptors_of_a_stranger_are_not_taken(near: Any) -> None:
         response = client.receive()
         assert response is not None
         assert response.failure.type_name == 'uactor.errors.SerializationError'
-    assert segments(near.pid()) == before
+    assert segments_of(near.pid()) == before
 
 
 @pytest.mark.parametrize('size', [0, 100, 8191, 8192, 8193, 100_000])

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from tests.interleavings import Scheduler, explore
-from uactor import usual, values
-from uactor.host.answers import Answers
-from uactor.host.clients import Caller
-from uactor.host.dispatcher import Dispatcher
-from uactor.host.exchange import Exchange
-from uactor.host.leader import TRANSITIONS, Lead, LeadState, Reader
-from uactor.host.objects import ObjectTable
-from uactor.host.pipeline import Pipeline
-from uactor.host.primitives import Locks
+from uactor.codec import arguments, fastpath
+from uactor.host.callers import Caller
+from uactor.host.execution.dispatcher import Dispatcher
+from uactor.host.objects.primitives import Locks
+from uactor.host.objects.table import ObjectTable
+from uactor.host.requests import Exchange
+from uactor.host.sessions.leader import TRANSITIONS, Lead, LeadState, Reader
+from uactor.host.sessions.pipeline import Pipeline
+from uactor.host.sessions.responder import Answers
 from uactor.v1 import actor_pb2 as pb
 
 STEPS = [
@@ -46,7 +46,7 @@ class Noted:
 
 
 class ActorProcess:
-    """As much of :class:`uactor.host.server.Host` as calls need."""
+    """As much of :class:`uactor.host.process.Host` as calls need."""
 
     def __init__(self) -> None:
         self.instance = Noted()
@@ -128,13 +128,13 @@ class OneWorker:
 
 def call(number: int) -> bytes:
     """Return the request of a call."""
-    part = usual.called('', 'note')
-    return usual.request(number, part, usual.scalars((number,)))
+    part = fastpath.called('', 'note')
+    return fastpath.request(number, part, fastpath.scalars((number,)))
 
 
 def burst(first: int, count: int) -> bytes:
     """Return the request of calls that go together."""
-    data = values.plain_pickle([(number,) for number in range(first, first + count)])
+    data = arguments.plain_pickle([(number,) for number in range(first, first + count)])
     asked = pb.CallAllRequest(method='note', arguments=pb.Pickle(data=data), count=count)
     return pb.SessionRequest(id=first, call_all=asked).SerializeToString()
 
@@ -182,8 +182,8 @@ class Session:
         pipeline._gather()
         found = []
         for message in (*self.sent, *pipeline._gathered()):
-            for one in usual.parts(message, pb.SessionResponse.MORE_FIELD_NUMBER) or [message]:
-                result = usual.read_result(one)
+            for one in fastpath.parts(message, pb.SessionResponse.MORE_FIELD_NUMBER) or [message]:
+                result = fastpath.read_result(one)
                 if result is not None:
                     found.append(result[0])
                     continue

@@ -30,7 +30,7 @@ from tests.peers import Peer
 from tests.programs import printed_by, run_python
 from tests.support import TRANSPORT, Actor, descendants, eventually, seed
 from uactor.client.link import Link
-from uactor.launch import process
+from uactor.launch import actor_process
 
 
 @pytest.fixture
@@ -268,7 +268,9 @@ def steps(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_an_actor_whose_exit_hangs_is_ended_by_sigterm(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, '_TERM_TIMEOUT', 30.0)  # it needs less, but on a busy machine
+    monkeypatch.setattr(
+        actor_process, '_TERM_TIMEOUT', 30.0
+    )  # it needs less, but on a busy machine
     caplog.set_level(logging.DEBUG, 'uactor')
     actor = Hanging(at_exit=True)
     actor.shutdown()
@@ -808,7 +810,7 @@ def test_processes_that_do_not_end_are_waited_for_at_the_same_time(
 ) -> None:
     clock = [100.0]
     ending: Any = {number: _Ending(str(number), clock) for number in range(3)}
-    monkeypatch.setattr(process, '_processes', ending)
-    monkeypatch.setattr(process.time, 'monotonic', lambda: clock[0])
-    process.end_all()
+    monkeypatch.setattr(actor_process, '_processes', ending)
+    monkeypatch.setattr(actor_process.time, 'monotonic', lambda: clock[0])
+    actor_process.end_all()
     assert [one.told for one in ending.values()] == [[-1.0, 3.0], [-1.0, 0.0], [-1.0, 0.0]]

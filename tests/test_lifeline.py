@@ -14,9 +14,9 @@ import pytest
 
 from tests.support import Actor
 from uactor.errors import ActorDiedError
-from uactor.launch import lifeline, process
+from uactor.launch import actor_process, lifeline
+from uactor.launch.actor_process import ActorProcess
 from uactor.launch.lifeline import MessageReader, encode
-from uactor.launch.process import ActorProcess
 
 MESSAGES = [(b'a', b''), (b'b', b'x'), (b'c', b'y' * 300), (b'a', b'\0')]
 
@@ -59,8 +59,8 @@ def told() -> queue.SimpleQueue[bytes]:
             raise SystemExit('on purpose')
         return word.upper()
 
-    process.on_message(b't', lambda sender, word: found.put(word))
-    process.on_question(b'q', answer)
+    actor_process.on_message(b't', lambda sender, word: found.put(word))
+    actor_process.on_question(b'q', answer)
     return found
 
 
@@ -133,7 +133,7 @@ def test_the_end_of_a_process_is_seen_while_a_handler_takes_its_time(
         begun.set()
         go_on.wait(30)
 
-    process.on_message(b't', wait)
+    actor_process.on_message(b't', wait)
     talker = Talker()
     talker.tell(b't', b'word')
     assert begun.wait(10)

@@ -22,9 +22,9 @@ from tests import rpc
 from tests.bench import Bench
 from tests.programs import ROOT
 from tests.support import Actor
-from uactor import limits
-from uactor.handles import host_port, socket_path
-from uactor.timers import timers
+from uactor.core.addresses import host_port, socket_path
+from uactor.runtime import limits
+from uactor.runtime.timers import timers
 from uactor.v1 import actor_pb2 as pb
 
 SHORT = 0.2
@@ -438,7 +438,7 @@ def test_a_size_has_to_be_said() -> None:
 
 @pytest.mark.parametrize('value', ['a', 1.5, True, 0])
 def test_what_is_no_window_is_refused_where_it_enters(value: Any) -> None:
-    from uactor.proxies.methods import Options
+    from uactor.proxies.remote_method import Options
 
     with pytest.raises((TypeError, ValueError), match='a window of items is'):
         Options(window=value)

@@ -92,8 +92,8 @@ def test_a_session_can_be_opened_without_threads(bench: Any) -> None:
 
 
 def test_deadlines_and_releases_are_kept_afterwards(bench: Any) -> None:
-    from uactor.reaper import Reaper
-    from uactor.timers import Timers
+    from uactor.runtime.deferred import Reaper
+    from uactor.runtime.timers import Timers
 
     timers, reaper, fired = Timers(), Reaper(), threading.Event()
     with out_of_threads():

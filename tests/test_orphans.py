@@ -157,7 +157,7 @@ def test_a_coroutine_that_waits_fails_in_the_child(bench: Any, way: str) -> None
 
 
 def test_a_coroutine_that_waits_for_a_thread_fails_in_the_child() -> None:
-    from uactor.futures import in_thread
+    from uactor.core.futures import in_thread
 
     loop, gate = asyncio.new_event_loop(), threading.Event()
 

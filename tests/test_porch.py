@@ -18,9 +18,9 @@ import pytest
 
 from tests.rpc import KEYED, Client, call_request, dialled, failing
 from tests.support import TRANSPORT, Actor, eventually
-from uactor import local
-from uactor.handles import behind, socket_path
-from uactor.host.porch import Porch
+from uactor.core import current_host
+from uactor.core.addresses import behind, socket_path
+from uactor.host.grpc.on_demand import Porch
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane')
@@ -30,7 +30,7 @@ class House(Actor):
     """Knows who is in it."""
 
     def has_server(self) -> bool:
-        server = local.host._front._server  # type: ignore[union-attr]  # of the host itself
+        server = current_host.host._front._server  # type: ignore[union-attr]  # of the host itself
         return server is not None
 
     def on_the_porch(self) -> int:

@@ -23,11 +23,12 @@ import uactor
 from tests.by_hand import KEY, End, LaneDoor, Session, session_with
 from tests.peers import Peer
 from tests.support import eventually
-from uactor import board, memory
-from uactor.chunks import Chunks
 from uactor.errors import SerializationError
-from uactor.lane import Lane, LaneError, path_of
-from uactor.memory import LARGE, Channel, Segment
+from uactor.transport import shm_buffers, shm_slot
+from uactor.transport.chunks import Chunks
+from uactor.transport.lane import Lane, LaneError, path_of
+from uactor.transport.segments import LARGE, Segment
+from uactor.transport.shm_buffers import Channel
 from uactor.v1 import actor_pb2 as pb
 
 MEMORY = {'memory': True}
@@ -132,7 +133,7 @@ def descriptor_cases() -> dict[str, Callable[[Session, int, int], None]]:
         session.door.put_with(message, [(5, [fd])])
 
     def unknown_slots(session: Session, fd: int, other: int) -> None:
-        numbers = (1, 4095, 4096, memory.BOARD_SLOT + 1, 0xFFFFFFFF)
+        numbers = (1, 4095, 4096, shm_buffers.BOARD_SLOT + 1, 0xFFFFFFFF)
         session.door.put_with(call_of(9), [(number, [fd]) for number in numbers])
 
     def several_for_one_number(session: Session, fd: int, other: int) -> None:
@@ -148,7 +149,7 @@ def descriptor_cases() -> dict[str, Callable[[Session, int, int], None]]:
 
     def marks_and_boards_again(session: Session, fd: int, other: int) -> None:
         for _ in range(3):
-            passed = [(0, [fd]), (memory.BOARD_SLOT, [fd]), (0, [other]), (65536, [other])]
+            passed = [(0, [fd]), (shm_buffers.BOARD_SLOT, [fd]), (0, [other]), (65536, [other])]
             session.door.put_with(call_of(9), passed)
 
     def without_data(session: Session, fd: int, other: int) -> None:
@@ -191,7 +192,7 @@ def test_descriptors_that_are_not_used_are_closed(
     session.enter(case, pipelined=pipelined, **MEMORY)
     session.call('take', pb.Value(string='x'))
     before = files_of(target)
-    segment, (reader, writer) = Segment(board.SIZE), os.pipe()
+    segment, (reader, writer) = Segment(shm_slot.SIZE), os.pipe()
     for _ in range(5):
         with contextlib.suppress(End):
             CASES[case](session, segment.descriptor, reader)
@@ -346,7 +347,7 @@ CALLS_OFTEN = """
 """
 
 
-@pytest.mark.skipif(not board.POSSIBLE, reason='boards need the memory model of x86')
+@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='boards need the memory model of x86')
 def test_boards_of_killed_clients_are_closed_without_a_collection() -> None:
     with Family() as target:
         before = target.boards()
@@ -359,7 +360,7 @@ def test_boards_of_killed_clients_are_closed_without_a_collection() -> None:
         eventually(lambda: target.boards() <= before)
 
 
-@pytest.mark.skipif(not board.POSSIBLE, reason='boards need the memory model of x86')
+@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='boards need the memory model of x86')
 def test_the_board_of_a_killed_actor_is_closed_without_a_collection() -> None:
     gc.collect()
     before = boards()

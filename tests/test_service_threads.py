@@ -21,17 +21,19 @@ from tests.bench import Bench
 from tests.by_hand import End, LaneDoor, Session, lane_of
 from tests.programs import run_python
 from tests.support import TRANSPORT, eventually
-from uactor import auth, forked, threads
-from uactor.client.forks import Child
-from uactor.client.idle import IdleStreams
+from uactor.client.fork_watch import Child
+from uactor.client.keepalive import IdleStreams
+from uactor.core import auth
+from uactor.host.cancellation import Interrupt
+from uactor.host.execution.event_loop import Loop
+from uactor.host.execution.watchdog import Watch
+from uactor.host.execution.workers import Workers
+from uactor.host.grpc.executor import ThreadPerCall
 from uactor.host.holders import LOCAL
-from uactor.host.loop import Loop
-from uactor.host.objects import ObjectTable
-from uactor.host.threads import ThreadPerCall
-from uactor.host.waiting import Interrupt
-from uactor.host.workers import Watch, Workers
-from uactor.reaper import Reaper
-from uactor.timers import Timers
+from uactor.host.objects.table import ObjectTable
+from uactor.runtime import fork_hooks, threads
+from uactor.runtime.deferred import Reaper
+from uactor.runtime.timers import Timers
 
 ERRORS = [SystemExit, KeyboardInterrupt, RuntimeError, MemoryError]
 
@@ -255,7 +257,7 @@ class Stream:
 def test_idle_streams_are_attended_to_beside_one_that_fails(
     failing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr('uactor.client.idle._PERIOD', 0.01)
+    monkeypatch.setattr('uactor.client.keepalive._PERIOD', 0.01)
     watch, attended = IdleStreams(), Waiting()
 
     def attend() -> bool:
@@ -294,7 +296,7 @@ def test_calls_at_forks_are_made_after_one_that_fails(
     failing: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = Waiting()
-    forked._make([failing, made])
+    fork_hooks._make([failing, made])
     made.wait()
     assert told(caplog)
 
@@ -417,15 +419,15 @@ def test_connections_are_accepted_after_one_that_could_not_be(number: int) -> No
 def test_connections_are_accepted_after_one_that_can_not_be_served() -> None:
     class Faulty(Bench):
         def fail(self) -> None:
-            from uactor.host import lanes
+            from uactor.host import lane_listener
 
-            user_of = lanes._user_of
+            user_of = lane_listener._user_of
 
             def fails(sock: socket.socket) -> int:
-                lanes._user_of = user_of
+                lane_listener._user_of = user_of
                 raise OSError(errno.ENOTCONN, 'on purpose')
 
-            lanes._user_of = fails
+            lane_listener._user_of = fails
 
     with Faulty() as bench:
         bench.fail()  # type: ignore[attr-defined]
@@ -454,7 +456,7 @@ def on_another_thread(call: Callable[[], Any]) -> Any:
 
 EXITS = """
 import sys, threading, uactor
-from uactor.launch.process import ActorProcess
+from uactor.launch.actor_process import ActorProcess
 
 class Plain(uactor.Actor):
     pass

@@ -20,8 +20,8 @@ import uactor
 from tests.peers import Peer
 from tests.support import Actor, eventually
 from tests.workshop import Workshop
-from uactor import auth
-from uactor.host.objects import ObjectTable
+from uactor.core import auth
+from uactor.host.objects.table import ObjectTable
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 

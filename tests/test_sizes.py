@@ -9,7 +9,8 @@ import pytest
 
 import uactor
 from tests.support import Actor, eventually
-from uactor import failures, local, values
+from uactor.codec import failures, pickling, values
+from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 
 LARGE = 200_000_000
@@ -44,7 +45,7 @@ class Store(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(local.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +64,7 @@ def test_an_actor_takes_200_mb(store: Any) -> None:
 
 
 def test_what_exceeds_the_greatest_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, '_MAX_SIZE', 1000)
+    monkeypatch.setattr(pickling, '_MAX_SIZE', 1000)
     monkeypatch.setattr(values, 'LARGE', 1000)
     for value in (bytes(2000), [bytes(2000)]):
         with pytest.raises(uactor.SerializationError, match='too many for one message'):

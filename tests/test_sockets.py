@@ -18,12 +18,12 @@ import uactor
 from tests.programs import ROOT, environment
 from tests.support import eventually
 from uactor.errors import AddressError
-from uactor.host import sockets
+from uactor.transport import unix_sockets
 
 RACE = """
 import os, sys
 from uactor.errors import AddressError
-from uactor.host import sockets
+from uactor.transport import unix_sockets as sockets
 path, serves = sys.argv[1], sys.argv[2] == 'grpc'
 print('ready', flush=True)
 for _ in sys.stdin:
@@ -97,7 +97,7 @@ def test_of_processes_that_listen_at_the_same_moment_one_succeeds(tmp_path: Path
 
 def test_whoever_stops_removes_no_name_that_another_one_has_by_now(tmp_path: Path) -> None:
     path = tmp_path / 's'
-    first = sockets.listening(str(path))
+    first = unix_sockets.listening(str(path))
     first.close()  # as an actor does that ends, before it removes the name
     code = RACE.replace('{end}', 'pass')
     with subprocess.Popen(
@@ -114,7 +114,7 @@ def test_whoever_stops_removes_no_name_that_another_one_has_by_now(tmp_path: Pat
         second.stdout.readline()
         second.stdin.write('\n')
         assert second.stdout.readline() == 'took\n'
-        sockets.remove_own()
+        unix_sockets.remove_own()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
         second.kill()
@@ -123,8 +123,8 @@ def test_whoever_stops_removes_no_name_that_another_one_has_by_now(tmp_path: Pat
 
 def test_a_lock_that_a_killed_process_has_left_keeps_nobody_away(tmp_path: Path) -> None:
     (tmp_path / 's.lock').touch()
-    sockets.listening(str(tmp_path / 's')).close()
-    sockets.remove_own()
+    unix_sockets.listening(str(tmp_path / 's')).close()
+    unix_sockets.remove_own()
     assert os.listdir(tmp_path) == []
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
     for name in ('file', 'link'):
         with pytest.raises(AddressError, match='no socket'):
-            sockets.listening(str(tmp_path / name))
+            unix_sockets.listening(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == ['file', 'link']
 
 
@@ -147,7 +147,7 @@ def test_a_process_that_is_stopped_keeps_its_name(tmp_path: Path) -> None:
         waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
         waiting.connect(path)
         with pytest.raises(AddressError, match='another process does'):
-            sockets.listening(path)
+            unix_sockets.listening(path)
 
 
 # --- whose lane it is --------------------------------------------------------------------------

@@ -191,7 +191,7 @@ class Listener:
 
 @pytest.mark.parametrize('lane', [True, False])
 def test_a_listener_that_is_full_is_not_waited_for_longer(tmp_path: Any, lane: bool) -> None:
-    from uactor.lane import path_of
+    from uactor.transport.lane import path_of
 
     path = str(tmp_path / 's')
     listeners = [Listener(path)] + ([Listener(path_of(path))] if lane else [])

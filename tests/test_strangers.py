@@ -17,10 +17,10 @@ import pytest
 import uactor
 from tests.rpc import Client, client_of, dialled, native
 from tests.support import Actor
-from uactor import auth
-from uactor.handles import Token, target
-from uactor.lane import path_of
+from uactor.core import auth
+from uactor.core.addresses import Token, target
 from uactor.proxies.base import BaseProxy, auto_proxy
+from uactor.transport.lane import path_of
 from uactor.v1 import actor_pb2 as pb
 
 KEY = b'the key of a stranger'

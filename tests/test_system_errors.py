@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from uactor import values
-from uactor.system_errors import is_interruption, is_own
+from uactor.codec import pickling
+from uactor.runtime.system_errors import is_interruption, is_own
 
 
 class LateError(TimeoutError):
@@ -96,7 +96,7 @@ def test_what_a_handler_raises_while_a_value_is_pickled_goes_through(
 
     alarmed(handler)
     with pytest.raises(error) as caught:
-        values.dumps([Interrupted()])
+        pickling.dumps([Interrupted()])
     assert caught.value is raised
 
 
@@ -114,7 +114,7 @@ class Rebuilt:
 def test_what_a_handler_raises_while_a_value_is_rebuilt_goes_through(
     alarmed: Callable[[Any], None],
 ) -> None:
-    data = values.dumps(Rebuilt())
+    data = pickling.dumps(Rebuilt())
     alarmed(_raise_late)
     with pytest.raises(LateError):
-        values.loads(data)
+        pickling.loads(data)

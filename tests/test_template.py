@@ -33,8 +33,8 @@ from tests.peers import Peer
 from tests.programs import printed_by, run_python
 from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
 from uactor.launch import template as launch_template
-from uactor.launch.forking import is_possible
 from uactor.launch.template import UNKNOWN_STATUS, templates
+from uactor.launch.template_server import is_possible
 
 pytestmark = pytest.mark.skipif(not is_possible(), reason='this system can have no templates')
 
@@ -475,7 +475,7 @@ def test_an_interpreter_that_begins_with(what: str, tmp_path: pathlib.Path) -> N
     """
     path = os.pathsep.join([str(tmp_path), os.path.dirname(os.path.dirname(__file__))])
     with Peer(body, variables={'PYTHONPATH': path}) as owner:
-        assert owner.hear() == 'WARNING uactor.launch.template'
+        assert owner.hear() == 'WARNING uactor.launch'
         assert owner.hear() == 'True True'
         assert owner.end() == 0
 

@@ -7,7 +7,7 @@ import threading
 import weakref
 
 from tests.support import eventually
-from uactor.host.threads import ThreadPerCall, retire
+from uactor.host.grpc.executor import ThreadPerCall, retire
 
 
 class Argument:

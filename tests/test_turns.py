@@ -13,8 +13,8 @@ import pytest
 
 import uactor
 from tests.support import Actor, eventually
-from uactor import turns as module
-from uactor.turns import Turns
+from uactor.transport import baton as module
+from uactor.transport.baton import Turns
 
 ONE, OTHER, THIRD = 1, 2, 3
 

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uactor import usual, values
+from uactor.codec import fastpath, values
+from uactor.transport.outbox import Outbox, together
 from uactor.v1 import actor_pb2 as pb
-from uactor.wire import Outbox, together
 
 _EDGES = [edge for bits in (7, 14, 21, 22, 28, 35) for edge in (2**bits - 1, 2**bits)]
 numbers = st.integers(1, 2**21 - 1) | st.sampled_from(_EDGES)
@@ -49,12 +49,12 @@ def call(
 def written(number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes) -> bytes:
     """Return a request that is written by hand."""
     if isinstance(arguments, bytes):
-        form = usual.pickled(arguments)
+        form = fastpath.pickled(arguments)
     else:
-        found = usual.scalars(arguments)
+        found = fastpath.scalars(arguments)
         assert found is not None
         form = found
-    return usual.request(number, usual.called(handle, method), form)
+    return fastpath.request(number, fastpath.called(handle, method), form)
 
 
 def answer(number: int, value: Any) -> pb.SessionResponse:
@@ -65,7 +65,7 @@ def answer(number: int, value: Any) -> pb.SessionResponse:
 
 def told(message: bytes | bytearray) -> tuple[int, str, str, Any] | None:
     """Return what is read of a request by hand, as a host does."""
-    found = usual.read_request(message)
+    found = fastpath.read_request(message)
     if found is None or isinstance(found[3], tuple):
         return found
     number, handle, method, data = found
@@ -118,12 +118,12 @@ requests = st.one_of(
 
 @given(st.lists(requests, min_size=1, max_size=10))
 def test_messages_that_travel_as_one_are_found_by_hand(messages: list[bytes]) -> None:
-    assert usual.parts(gathered(messages), MORE) == messages
+    assert fastpath.parts(gathered(messages), MORE) == messages
 
 
 @given(damaged(st.builds(gathered, st.lists(requests, min_size=1, max_size=3))))
 def test_messages_that_are_found_by_hand_are_those_that_protobuf_finds(message: bytes) -> None:
-    found = usual.parts(message, MORE)
+    found = fastpath.parts(message, MORE)
     if found is None:
         return
     try:
@@ -146,7 +146,7 @@ def test_messages_that_are_found_by_hand_are_those_that_protobuf_finds(message: 
     ids=['no number', 'releases', 'no number in the first'],
 )
 def test_where_messages_begin_is_otherwise_left_to_protobuf(message: pb.SessionRequest) -> None:
-    assert usual.parts(message.SerializeToString(), MORE) is None
+    assert fastpath.parts(message.SerializeToString(), MORE) is None
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_a_usual_request_is_read_by_hand(
     'arguments', [(1, 2, 3, 4), (-1,), (2**14,), ('x',), (b'x',), ([],), (1, signal.SIGINT)]
 )
 def test_arguments_that_are_many_or_not_short_scalars_are_pickled(arguments: Any) -> None:
-    assert usual.scalars(arguments) is None
+    assert fastpath.scalars(arguments) is None
 
 
 @pytest.mark.parametrize(
@@ -204,20 +204,20 @@ def test_a_request_in_another_order_is_left_to_protobuf() -> None:
 
 def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
     part = pb.CallRequest(handle='a.0', method='add', typeid='list', accept_pickle=True)
-    assert usual.target(part.SerializeToString()) is None
-    assert usual.target(b'\xff\xff') is None
+    assert fastpath.target(part.SerializeToString()) is None
+    assert fastpath.target(b'\xff\xff') is None
 
 
 @pytest.mark.parametrize('ends', range(6))
 def test_a_message_that_ends_within_a_scalar_is_left_to_protobuf(ends: int) -> None:
     scalar = b'\x1a\x03\x18\xff\x7f'[:ends]
-    assert usual.read_request(b'\x08\x01\x2a' + bytes([ends]) + scalar) is None
-    found = usual.read_result(b'\x08\x01' + scalar)
+    assert fastpath.read_request(b'\x08\x01\x2a' + bytes([ends]) + scalar) is None
+    found = fastpath.read_result(b'\x08\x01' + scalar)
     assert found == ((1, 16383) if ends == 5 else None)
 
 
 def test_a_large_message_is_left_to_protobuf() -> None:
-    message = written(1, 'a.0', 'add', bytes(2 * usual.MOST))
+    message = written(1, 'a.0', 'add', bytes(2 * fastpath.MOST))
     assert told(message) is None
 
 
@@ -244,16 +244,16 @@ methods = st.sampled_from(['add', 'a' * 100, 'a' * 120])  # whose numbers take o
 def test_requests_one_after_the_other_are_read_as_each_by_itself(
     messages: list[tuple[bool, bytes]],
 ) -> None:
-    reader = usual.Requests()
+    reader = fastpath.Requests()
     for is_array, message in messages:
         found = reader.read(bytearray(message) if is_array else message)
-        assert found == usual.read_request(message)
+        assert found == fastpath.read_request(message)
 
 
 @pytest.mark.parametrize('method', ['add', 'a' * 120])
 @pytest.mark.parametrize('value', [0, 127, 128, 16383, None, True, False, 1.5])
 def test_a_request_like_the_one_before_is_read(method: str, value: Any) -> None:
-    reader = usual.Requests()
+    reader = fastpath.Requests()
     for number in 1, 2, 200, 3:
         message = written(number, 'a.0', method, (value,))
         assert reader.read(message) == (number, 'a.0', method, (value,))
@@ -261,8 +261,8 @@ def test_a_request_like_the_one_before_is_read(method: str, value: Any) -> None:
 
 
 def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it() -> None:
-    reader = usual.Requests()
-    part = usual.called('a.0', 'add')
+    reader = fastpath.Requests()
+    part = fastpath.called('a.0', 'add')
     assert reader.read(written(1, 'a.0', 'add', (1,))) == (1, 'a.0', 'add', (1,))
     for data in part, b'\x1a\x02\x18\x01' + part:
         message = written(2, 'a.0', 'other', data)
@@ -270,7 +270,7 @@ def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it()
         swapped = pb.SessionRequest(id=3)
         swapped.call.handle = 'a.0'
         swapped.call.args.add().bytes = data
-        assert reader.read(swapped.SerializeToString()) == usual.read_request(
+        assert reader.read(swapped.SerializeToString()) == fastpath.read_request(
             swapped.SerializeToString()
         )
 
@@ -287,15 +287,15 @@ def reading(number: int, handle: str, name: str) -> pb.SessionRequest:
 def test_a_request_for_an_attribute_is_what_protobuf_reads(
     number: int, handle: str, name: str
 ) -> None:
-    message = usual.request(number, usual.attribute(handle, name), None)
+    message = fastpath.request(number, fastpath.attribute(handle, name), None)
     assert pb.SessionRequest.FromString(message) == reading(number, handle, name)
 
 
 @pytest.mark.parametrize('handle', ['', 'a.0'])
 def test_a_request_for_an_attribute_is_read_by_hand(handle: str) -> None:
-    message = usual.request(5, usual.attribute(handle, 'level'), None)
+    message = fastpath.request(5, fastpath.attribute(handle, 'level'), None)
     for form in (message, bytearray(message)):  # it comes as either
-        assert usual.read_attribute(form) == (5, handle, 'level')
+        assert fastpath.read_attribute(form) == (5, handle, 'level')
 
 
 @pytest.mark.parametrize(
@@ -319,12 +319,12 @@ def test_a_request_for_an_attribute_is_read_by_hand(handle: str) -> None:
     ids=lambda request: str(request).replace('\n', ' ')[:60],
 )
 def test_other_requests_for_attributes_are_left_to_protobuf(request_: pb.SessionRequest) -> None:
-    assert usual.read_attribute(request_.SerializeToString()) is None
+    assert fastpath.read_attribute(request_.SerializeToString()) is None
 
 
 @given(damaged(st.builds(lambda number: reading(number, 'a.0', 'x').SerializeToString(), numbers)))
 def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(message: bytes) -> None:
-    found = usual.read_attribute(message)
+    found = fastpath.read_attribute(message)
     if found is not None:
         assert pb.SessionRequest.FromString(message) == reading(*found)
 
@@ -334,30 +334,30 @@ def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(messa
 
 @given(numbers, scalars)
 def test_a_usual_response_is_what_protobuf_writes(number: int, value: Any) -> None:
-    assert usual.result(number, value) == answer(number, value).SerializeToString()
+    assert fastpath.result(number, value) == answer(number, value).SerializeToString()
 
 
 @given(numbers, scalars)
 def test_a_usual_response_is_read_by_hand(number: int, value: Any) -> None:
-    found = usual.read_result(answer(number, value).SerializeToString())
+    found = fastpath.read_result(answer(number, value).SerializeToString())
     assert found == (number, value)
     assert type(found[1]) is type(value)
 
 
 @given(numbers, st.lists(small))
 def test_a_small_pickle_is_read_by_hand(number: int, value: list[int]) -> None:
-    found = usual.read_result(answer(number, value).SerializeToString())
+    found = fastpath.read_result(answer(number, value).SerializeToString())
     assert found is not None
     assert found[0] == number
-    assert isinstance(found[1], usual.Pickled)
+    assert isinstance(found[1], fastpath.Pickled)
     assert pickle.loads(found[1].data) == value
 
 
 @pytest.mark.parametrize(
-    'value', [2**63, -(2**63) - 1, 2**70, '\ud800', 'x' * 2 * usual.MOST, [], bytearray(b'x')]
+    'value', [2**63, -(2**63) - 1, 2**70, '\ud800', 'x' * 2 * fastpath.MOST, [], bytearray(b'x')]
 )
 def test_other_results_are_left_to_protobuf(value: Any) -> None:
-    assert usual.result(1, value) is None
+    assert fastpath.result(1, value) is None
 
 
 @pytest.mark.parametrize(
@@ -371,12 +371,12 @@ def test_other_results_are_left_to_protobuf(value: Any) -> None:
         pb.SessionResponse(id=1, result=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
         pb.SessionResponse(id=1, result=pb.Value(int64=1), more=[pb.SessionResponse(id=2)]),
         pb.SessionResponse(id=1, item=pb.Value(int64=1)),
-        pb.SessionResponse(id=1, result=pb.Value(bytes=bytes(2 * usual.MOST))),
+        pb.SessionResponse(id=1, result=pb.Value(bytes=bytes(2 * fastpath.MOST))),
     ],
     ids=lambda response: str(response).replace('\n', ' ')[:60],
 )
 def test_other_responses_are_left_to_protobuf(response: pb.SessionResponse) -> None:
-    assert usual.read_result(response.SerializeToString()) is None
+    assert fastpath.read_result(response.SerializeToString()) is None
 
 
 def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> None:
@@ -385,7 +385,7 @@ def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> 
         return
     number, value = found
     expected = pb.SessionResponse(id=number)
-    if isinstance(value, usual.Pickled):
+    if isinstance(value, fastpath.Pickled):
         getattr(expected, place).pickle.data = bytes(value.data)
     else:
         assert values.put_scalar(getattr(expected, place), value)
@@ -398,7 +398,7 @@ def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> 
 
 @given(damaged(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    check_reading(usual.read_result(message), message, 'result')
+    check_reading(fastpath.read_result(message), message, 'result')
 
 
 # --- items of streams ----------------------------------------------------------------------------
@@ -412,27 +412,27 @@ def an_item(number: int, value: Any) -> pb.SessionResponse:
 
 @given(numbers, scalars)
 def test_a_usual_item_is_what_protobuf_writes(number: int, value: Any) -> None:
-    assert usual.item(number, value) == an_item(number, value).SerializeToString()
+    assert fastpath.item(number, value) == an_item(number, value).SerializeToString()
 
 
 @given(numbers, scalars)
 def test_a_usual_item_is_read_by_hand(number: int, value: Any) -> None:
-    found = usual.read_item(an_item(number, value).SerializeToString())
+    found = fastpath.read_item(an_item(number, value).SerializeToString())
     assert found == (number, value)
     assert type(found[1]) is type(value)
 
 
 @given(numbers, st.lists(small))
 def test_a_small_pickle_as_an_item_is_read_by_hand(number: int, value: list[int]) -> None:
-    found = usual.read_item(an_item(number, value).SerializeToString())
+    found = fastpath.read_item(an_item(number, value).SerializeToString())
     assert found is not None
     assert found[0] == number
     assert pickle.loads(found[1].data) == value
 
 
-@pytest.mark.parametrize('value', [2**63, '\ud800', 'x' * 2 * usual.MOST, []])
+@pytest.mark.parametrize('value', [2**63, '\ud800', 'x' * 2 * fastpath.MOST, []])
 def test_other_items_are_left_to_protobuf(value: Any) -> None:
-    assert usual.item(1, value) is None
+    assert fastpath.item(1, value) is None
 
 
 @pytest.mark.parametrize(
@@ -444,15 +444,15 @@ def test_other_items_are_left_to_protobuf(value: Any) -> None:
         pb.SessionResponse(id=1, end=pb.StreamEnd()),
         pb.SessionResponse(id=1, item=pb.Value(handle=pb.Handle(id='x'))),
         pb.SessionResponse(id=1, item=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
-        pb.SessionResponse(id=1, item=pb.Value(bytes=bytes(2 * usual.MOST))),
+        pb.SessionResponse(id=1, item=pb.Value(bytes=bytes(2 * fastpath.MOST))),
         pb.SessionResponse(id=1, result=pb.Value(int64=1)),
     ],
     ids=lambda response: str(response).replace('\n', ' ')[:60],
 )
 def test_other_responses_are_no_usual_items(response: pb.SessionResponse) -> None:
-    assert usual.read_item(response.SerializeToString()) is None
+    assert fastpath.read_item(response.SerializeToString()) is None
 
 
 @given(damaged(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_an_item_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    check_reading(usual.read_item(message), message, 'item')
+    check_reading(fastpath.read_item(message), message, 'item')

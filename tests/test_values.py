@@ -21,7 +21,7 @@ import uactor
 from tests.peers import Peer
 from tests.programs import printed_by, run_python
 from tests.support import Actor
-from uactor import values
+from uactor.codec import pickling, values
 from uactor.v1 import actor_pb2 as pb
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -152,7 +152,7 @@ def test_a_value_that_is_unset_is_none() -> None:
 
 def test_classes_without_a_name_in_a_module_travel_by_name() -> None:
     kinds = [type(None), type(...), type(NotImplemented)]
-    assert values.loads(values.dumps(kinds, by_value=False)) == kinds
+    assert pickling.loads(pickling.dumps(kinds, by_value=False)) == kinds
 
 
 # --- to an actor and back -------------------------------------------------------------------
@@ -445,7 +445,7 @@ class Native(Echo):
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with Native() as actor, monkeypatch.context() as patch:
-        patch.setattr(values, 'loads', no_pickles)
+        patch.setattr(pickling, 'loads', no_pickles)
         patch.setattr(pickle, 'loads', no_pickles)
         yield actor
 
@@ -498,11 +498,11 @@ def test_a_client_that_trusts_no_pickle_gets_none_from_an_actor_that_makes_them(
     import pickle
     import uactor
     from tests.test_values import Echo, no_pickles
-    from uactor import values
+    from uactor.codec import pickling, values
 
     (address,) = given
     actor = Echo.connect(address, serializer='native')
-    values.loads = pickle.loads = no_pickles
+    values.loads_with = pickling.loads = pickle.loads = no_pickles
     assert actor.echo([1, {'a': (2, 3)}]) == [1, {'a': [2, 3]}]
     assert actor.items()[1] == 2
     assert uactor.typeid(actor.colours()) == 'auto'  # has no native form
@@ -537,7 +537,7 @@ def test_an_unknown_serializer_is_refused(echo: Any) -> None:
 @pytest.fixture
 def from_another_python(echo: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An actor to which this process seems to run another Python."""
-    monkeypatch.setattr(values, 'PYTHON_VERSION', '3.99.0')
+    monkeypatch.setattr(pickling, 'PYTHON_VERSION', '3.99.0')
     # This thread's session knows better: take another thread, with a session of its own.
     return echo
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from uactor.weakrefs import WeakBag, WeakKeys, WeakValues, descriptors_of
+from uactor.runtime.weakrefs import WeakBag, WeakKeys, WeakValues, descriptors_of
 
 
 class Thing:

@@ -16,7 +16,7 @@ NAMES = set(re.findall(r'`(uactor\.[\w.]+)`', SECTION.partition('\n## ')[0]))
 PROGRAM = """
 import dataclasses, enum, functools, io, pickle, typing
 import uactor
-from uactor import values
+
 from uactor.proxies.standard import PROXIES
 
 T = typing.TypeVar('T')
@@ -34,7 +34,7 @@ def record():
     # All that comes to this process is rebuilt by this function.
     def loads(data, **options):
         return Recorder(io.BytesIO(data), **options).load()
-    values.pickle.loads = loads
+    pickle.loads = loads
 
 @functools.lru_cache
 def double(number):

@@ -8,7 +8,7 @@ from typing import Any
 
 import uactor
 from tests.support import Actor
-from uactor import local
+from uactor.core import current_host
 
 
 class Tool:
@@ -46,7 +46,7 @@ class Workshop(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(local.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
 
 
 def outcome(code: str, **names: Any) -> tuple[Any, Any]:

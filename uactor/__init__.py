@@ -3,8 +3,9 @@
 import types as _types
 
 from uactor.actor import Actor
-from uactor.auth import call_metadata
-from uactor.calls import CurrentCall, current_call
+from uactor.codec.values import DEFAULT_SERIALIZER
+from uactor.core.auth import call_metadata
+from uactor.core.current_call import CurrentCall, current_call
 from uactor.errors import (
     ActorDiedError,
     ActorStartError,
@@ -30,11 +31,11 @@ from uactor.errors import (
 )
 from uactor.frozen import freeze_support
 from uactor.manager import ActorManager
-from uactor.proxies.actors import ActorProxy
+from uactor.proxies.actor import ActorProxy
 from uactor.proxies.base import BaseProxy, ProxyMethod, proxy, typeid
-from uactor.proxies.methods import RemoteMethod, method
-from uactor.proxies.results import Results, Stream
-from uactor.service.markers import (
+from uactor.proxies.iteration import Results, Stream
+from uactor.proxies.remote_method import RemoteMethod, method
+from uactor.service.mapping.markers import (
     BigInt,
     Fixed32,
     Fixed64,
@@ -50,7 +51,6 @@ from uactor.service.markers import (
     field,
     renamed_from,
 )
-from uactor.values import DEFAULT_SERIALIZER
 
 __all__ = [
     'DEFAULT_SERIALIZER',

@@ -2,6 +2,6 @@
 
 import sys
 
-from uactor.cli import main
+from uactor.cli.main import main
 
 sys.exit(main())

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from uactor.weakrefs import WeakKeys
+from uactor.runtime.weakrefs import WeakKeys
 
 PROTOCOL_VERSION = 1
 """Version of the protocol, which both ends of a session must have."""

@@ -6,18 +6,18 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from uactor import local
+from uactor.codec.values import DEFAULT_SERIALIZER
+from uactor.core import current_host
+from uactor.core.addresses import Address, Token
+from uactor.core.futures import in_thread
 from uactor.errors import STATUS_CODES
-from uactor.futures import in_thread
-from uactor.handles import Address, Token
 from uactor.launch import module_starts
-from uactor.limits import time_limit
 from uactor.manager import ActorManager, connected
-from uactor.proxies.actors import ActorProxy, is_generated, proxy_member
+from uactor.proxies.actor import ActorProxy, is_generated, proxy_member
 from uactor.proxies.base import BaseProxy
+from uactor.proxies.stand_ins import stand_in
 from uactor.proxies.standard import PROXIES
-from uactor.standins import stand_in
-from uactor.values import DEFAULT_SERIALIZER
+from uactor.runtime.limits import time_limit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,8 +83,8 @@ class Actor:
         In a module that an actor process imports to find a class, nothing is started: the result
         stands for the actor that the owner has started there (:mod:`uactor.launch.module_starts`).
         """
-        if local.constructing is cls:  # in the actor process: make the instance itself
-            local.constructing = None
+        if current_host.constructing is cls:  # in the actor process: make the instance itself
+            current_host.constructing = None
             return super().__new__(cls)
         site = module_starts.current_site()
         if site is not None and module_starts.is_on_behalf_of_a_start(site):

@@ -16,8 +16,8 @@ def freeze_support() -> None:
     begun = interpreter.begin_frozen()
     if begun is None:
         return
-    from uactor import entry
+    from uactor import bootstrap
 
     kind, sock = begun
-    run = {interpreter.ACTOR: entry.main, interpreter.TEMPLATE: entry.be_template}
+    run = {interpreter.ACTOR: bootstrap.main, interpreter.TEMPLATE: bootstrap.be_template}
     run[kind](sock)

@@ -9,24 +9,27 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from uactor import _wire, failures, local, values
-from uactor.auth import family_key, keyring
+from uactor import _wire
 from uactor.client.connection import check_transport
-from uactor.client.connections import connections
-from uactor.client.patience import HANDSHAKE_S
+from uactor.client.registry import connections
+from uactor.client.timeouts import HANDSHAKE_S
+from uactor.codec import failures, pickling, transfer, values
+from uactor.codec.values import DEFAULT_SERIALIZER
+from uactor.core import current_host, interfaces
+from uactor.core.addresses import Address, Token, target
+from uactor.core.auth import family_key, keyring
+from uactor.core.interfaces import Shared
 from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
-from uactor.handles import Address, Token, target
-from uactor.launch import module_starts, start_guard, starting
+from uactor.launch import module_starts, start_guard
+from uactor.launch.actor_process import ActorProcess, end_interrupted
+from uactor.launch.inherited_state import capture
 from uactor.launch.log_targets import LogTargets
-from uactor.launch.process import ActorProcess, end_interrupted
-from uactor.launch.surroundings import capture
-from uactor.limits import checked_count, checked_seconds, time_limit
-from uactor.local import Shared
-from uactor.reaper import reaper
-from uactor.system_errors import is_interruption
+from uactor.launch.start import private_directory, start
+from uactor.runtime.deferred import reaper
+from uactor.runtime.limits import checked_count, checked_seconds, time_limit
+from uactor.runtime.system_errors import is_interruption
+from uactor.runtime.weakrefs import WeakValues
 from uactor.v1 import actor_pb2 as pb
-from uactor.values import DEFAULT_SERIALIZER
-from uactor.weakrefs import WeakValues
 
 T = TypeVar('T')
 
@@ -123,7 +126,7 @@ class ActorManager:
         self._concurrency = concurrency
         self.timeout = time_limit(timeout)
         self._process: ActorProcess | None = None
-        self._link: local.Connection | None = None
+        self._link: interfaces.Connection | None = None
         self._view: weakref.ref[ActorManager] | None = None
         self._shut_down = False
 
@@ -236,13 +239,13 @@ class ActorManager:
         kwargs: Mapping[str, Any],
         log_targets: LogTargets,
     ) -> None:
-        with values.passage():
-            actor = values.dumps((actor_class, tuple(args), dict(kwargs)))
+        with transfer.passage():
+            actor = pickling.dumps((actor_class, tuple(args), dict(kwargs)))
         surroundings = capture(log_targets)
-        directory = starting.private_directory() if self._address is None else None
+        directory = private_directory() if self._address is None else None
         settings = self._settings(directory)
         messages = [pickle.dumps(surroundings), settings, actor]
-        self._process, ready = starting.start(
+        self._process, ready = start(
             actor_class.__qualname__,
             surroundings.path,
             messages,
@@ -270,7 +273,7 @@ class ActorManager:
             'insecure': self._insecure,
             'transport': self._transport,
             'concurrency': self._concurrency,
-            'owner': '' if local.host is None else local.host.connection.actor.target,
+            'owner': '' if current_host.host is None else current_host.host.connection.actor.target,
         }
         modules = module_starts.lineage(module_starts.current_site())
         return pickle.dumps((directory, settings, modules))
@@ -301,7 +304,7 @@ class ActorManager:
                 keyring.add(name, family_key(), aliases)
 
     @property
-    def connection(self) -> local.Connection:
+    def connection(self) -> interfaces.Connection:
         """The connection to the actor.
 
         :raises ProxyError: when the manager has neither started nor connected.
@@ -484,7 +487,7 @@ def is_known(address: Address, handle: str = '') -> bool:
     It is the process's own, its owner's, of an actor that it has started or is connected to, or in
     the keyring, under any name.
     """
-    name, here = keyring.resolve(target(address)), local.host
+    name, here = keyring.resolve(target(address)), current_host.host
     if here is not None and (here.serves(name) or name == here.owner):
         return True
     if keyring.knows(name) or owner_of(name) is not None or connections.reaches(name):
@@ -501,7 +504,7 @@ def proxy_of_other(
     into a handle; so all others are reached when they are used, and not before.
     """
     if is_known(token.address, token.id):
-        here = local.host
+        here = current_host.host
         if here is not None and here.owner == token.target:
             connections.restrict(token.target, trust.serializer)
         return proxy_of(manager_class, token, methods)

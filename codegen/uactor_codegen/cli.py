@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from uactor.service.breaks import breaks
+from uactor.service.contract.breaks import breaks
+from uactor.service.contract.lock import Lock
 from uactor.service.errors import LockError
-from uactor.service.lock import Lock
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.modules import ActorModule, load
 from uactor_codegen.outputs import outputs, stale, write
@@ -43,11 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         return _check(stale(texts), options)
     changed = write(texts)
-    for path in dict.fromkeys(
-        path.parent if path.parent.name == RUNTIME_FOLDER else path for path in changed
-    ):
+    for path in dict.fromkeys(map(_runtime_or_file, changed)):
         print(f'wrote {_shown(path)}')
     return 0
+
+
+def _runtime_or_file(path: Path) -> Path:
+    """Return the folder of the runtime for the files in it, and any other path as it is."""
+    return next((folder for folder in path.parents if folder.name == RUNTIME_FOLDER), path)
 
 
 def _parser() -> argparse.ArgumentParser:

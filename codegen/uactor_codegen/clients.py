@@ -9,13 +9,13 @@ from typing import TypeGuard
 
 from google.protobuf import descriptor_pb2
 
-from uactor.service.enums import EnumItem, LiteralItem
-from uactor.service.methods import Method
+from uactor.service.codecs.enums import EnumItem, LiteralItem
+from uactor.service.codecs.fields import Many, Map
+from uactor.service.codecs.messages import Record
+from uactor.service.codecs.methods import Method
+from uactor.service.model import Part
 from uactor.service.naming import snake
-from uactor.service.plan import Part
-from uactor.service.records import Record
 from uactor.service.schema import Schema
-from uactor.service.slots import Many, Map
 from uactor_codegen import __version__
 from uactor_codegen.natives import docstring, enum_class, indented, record_class
 from uactor_codegen.shapes import (

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from uactor import Actor
+from uactor.service.contract.lock import SUFFIX, Lock, LockedEnum, LockedMessage
 from uactor.service.errors import LockError, Unmappable
-from uactor.service.lock import SUFFIX, Lock, LockedEnum, LockedMessage
-from uactor.service.members import plan_of
+from uactor.service.mapping.members import plan_of
 from uactor.service.naming import service_of
 from uactor.service.schema import Schema, schema_of
 from uactor_codegen.errors import CodegenError

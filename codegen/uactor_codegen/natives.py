@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from uactor.service.enums import EnumItem, LiteralItem
-from uactor.service.models import doc_of, model_of
-from uactor.service.plan import Part
-from uactor.service.records import Record
-from uactor.service.slots import Many, Map
+from uactor.service.codecs.enums import EnumItem, LiteralItem
+from uactor.service.codecs.fields import Many, Map
+from uactor.service.codecs.messages import Record
+from uactor.service.mapping.models import doc_of, model_of
+from uactor.service.model import Part
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.shapes import RUNTIME, Types, named, parts_of, type_name
 

@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from typing import Any, get_args, get_origin
 
-from uactor.service.methods import Method
+from uactor.service.codecs.methods import Method
 from uactor.service.schema import Schema
 from uactor_codegen import __version__
 from uactor_codegen.clients import class_name

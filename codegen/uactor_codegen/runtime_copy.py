@@ -10,34 +10,51 @@ import re
 from importlib import resources
 from pathlib import PurePath
 
-_SERVICE = (
-    *('arrays', 'containers', 'enums', 'errors', 'items', 'json_items', 'methods', 'naming'),
-    *('plan', 'records', 'slots', 'wellknown'),
-)
-_OWN = ('__init__', 'aio', 'client', 'failures', 'root', 'schema')
+_FOLDERS = {'uactor_codegen.runtime': '', 'uactor.service.codecs': 'codecs'}
+"""Packages that are copied whole, and their folders in the runtime."""
+_MODULES = {
+    'uactor.service': ('errors', 'model', 'naming'),
+}
+"""What they need beside themselves, for the runtime's own folder."""
 _HEADER = '# Copied by uactor-codegen; do not edit.\n# pyright: standard\n'
 
 
 def runtime_texts() -> dict[str, str]:
-    """Return the texts of the runtime's modules by the names of their files."""
-    sources = {name: ('uactor.service', name) for name in _SERVICE}
-    sources |= {name: ('uactor_codegen.runtime', name) for name in _OWN}
+    """Return the texts of the runtime's modules by the paths of their files."""
+    sources = {
+        PurePath(folder, name): (package, name)
+        for package, folder in _FOLDERS.items()
+        for name in _modules_of(package)
+    }
+    for package, modules in _MODULES.items():
+        sources.update({PurePath(f'{name}.py'): (package, f'{name}.py') for name in modules})
     return {
-        str(PurePath(f'{name}.py')): _HEADER + relocated(_source(package, module))
-        for name, (package, module) in sources.items()
+        str(path): _HEADER + relocate(_source(package, name), depth=len(path.parts))
+        for path, (package, name) in sources.items()
     }
 
 
-def _source(package: str, module: str) -> str:
-    return resources.files(package).joinpath(f'{module}.py').read_text(encoding='utf-8')
+def _modules_of(package: str) -> list[str]:
+    files = resources.files(package).iterdir()
+    return sorted(file.name for file in files if file.name.endswith('.py'))
 
 
-def relocated(source: str) -> str:
-    """Return the source of a module with its imports as those of the runtime."""
-    source = re.sub(r'^(\s*)from uactor\.errors import', r'\1from .root import', source, flags=re.M)
-    return re.sub(
-        r'^(\s*)from uactor(?:\.service|_codegen\.runtime)\.(\w+) import',
-        r'\1from .\2 import',
-        source,
-        flags=re.M,
-    )
+def _source(package: str, name: str) -> str:
+    return resources.files(package).joinpath(name).read_text(encoding='utf-8')
+
+
+def relocate(source: str, depth: int) -> str:
+    """Return the source of a module with its imports as those of the runtime.
+
+    :param depth: how many folders up from the module the package of the runtime is.
+    """
+    root = '.' * depth
+    for pattern, place in (
+        (r'uactor\.errors', f'{root}root'),
+        (r'uactor\.service\.([\w.]+)', rf'{root}\2'),
+        (r'uactor_codegen\.runtime\.(\w+)', rf'{root}\2'),
+    ):
+        source = re.sub(
+            rf'^(\s*)from {pattern} import', rf'\1from {place} import', source, flags=re.M
+        )
+    return source

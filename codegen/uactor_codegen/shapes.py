@@ -6,15 +6,15 @@ import builtins
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from uactor.service.arrays import Array
-from uactor.service.containers import CONTAINERS, MAPPINGS
-from uactor.service.enums import EnumItem, LiteralItem
-from uactor.service.items import Item
-from uactor.service.json_items import Json
-from uactor.service.plan import EnumPlan, MessagePlan, Part, Plan
-from uactor.service.records import Record, Tuple, Wrapped
-from uactor.service.shared import Shared
-from uactor.service.slots import Choice, Many, Map, Maybe, One, Pairs, Slot
+from uactor.service.codecs.arrays import Array
+from uactor.service.codecs.base import Item
+from uactor.service.codecs.containers import CONTAINERS, MAPPINGS
+from uactor.service.codecs.enums import EnumItem, LiteralItem
+from uactor.service.codecs.fields import Choice, Many, Map, Maybe, One, Pairs, Slot
+from uactor.service.codecs.json import Json
+from uactor.service.codecs.messages import Record, Tuple, Wrapped
+from uactor.service.handles import Shared
+from uactor.service.model import EnumPlan, MessagePlan, Part, Plan
 
 RUNTIME = '_runtime'
 """Name by which generated modules know the runtime."""

@@ -17,8 +17,8 @@ import pytest
 
 from tests.codegen.support import BY_NAME, CASES, NAMES, ROOT, RUNTIME, files_in, run
 from tests.conftest import require_tool
-from uactor.service.lock import SUFFIX, Lock, find_lock
-from uactor.service.proto_text import schema_text
+from uactor.service.contract.lock import SUFFIX, Lock, find_lock
+from uactor.service.contract.proto_text import schema_text
 from uactor.service.schema import schema_of
 
 # All of the corpus is generated first, beside other tests.
@@ -195,15 +195,20 @@ def statements(path: Path) -> list[str]:
 
 def test_the_runtime_is_a_copy_of_what_the_actor_reads_and_writes_by(generated: Path) -> None:
     service, own = ROOT / 'uactor' / 'service', ROOT / 'codegen' / 'uactor_codegen' / 'runtime'
-    for path in (generated / f'made_{CASES[0].name}' / RUNTIME).glob('*.py'):
-        mine = own / path.name
-        origin = mine if mine.exists() else service / path.name
-        assert statements(path) == statements(origin), path.name
+    runtime = generated / f'made_{CASES[0].name}' / RUNTIME
+    paths = {path.relative_to(runtime) for path in runtime.rglob('*.py')}
+    assert paths >= {path.relative_to(service) for path in (service / 'codecs').glob('*.py')}
+    for path in paths:
+        origin = own / path if (own / path).exists() else service / path
+        assert statements(runtime / path) == statements(origin), path
 
 
 def test_the_runtime_is_the_same_in_each_output(generated: Path) -> None:
     texts = {
-        tuple(path.read_text() for path in sorted((generated / f'made_{name}' / RUNTIME).glob('*')))
+        tuple(
+            path.read_text()
+            for path in sorted((generated / f'made_{name}' / RUNTIME).rglob('*.py'))
+        )
         for name in NAMES
     }
     assert len(texts) == 1

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.service.test_lock import locked, made
 from tests.service.test_properties import KINDS, Parameters, function
-from uactor.service.breaks import breaks
-from uactor.service.lock import Lock
+from uactor.service.contract.breaks import breaks
+from uactor.service.contract.lock import Lock
 
 NAMES = [f'p{index}' for index in range(6)]
 KIND = st.sampled_from(sorted(KINDS))

@@ -13,8 +13,8 @@ from tests.polyglot.programs import run
 from tests.programs import EXAMPLES, ROOT
 from tests.support import TRANSPORT
 from tools import docs
-from uactor.service.lock import find_lock
-from uactor.service.proto_text import schema_text
+from uactor.service.contract.lock import find_lock
+from uactor.service.contract.proto_text import schema_text
 from uactor.service.schema import schema_of
 
 pytestmark = [

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.conftest import require_tool
-from uactor.service.proto_text import proto_text, schema_text
+from uactor.service.contract.proto_text import proto_text, schema_text
 from uactor.service.schema import Schema
 
 _CONFIG = """version: v2

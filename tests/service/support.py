@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 
 from tests.support import Actor
-from uactor.service.methods import Method
+from uactor.service.codecs.methods import Method
 from uactor.service.schema import Schema, schema_of
 
 needs_3_12 = pytest.mark.skipif(sys.version_info < (3, 12), reason='Python 3.12')

@@ -14,9 +14,9 @@ import pytest
 from tests.service.models import Movie, Point
 from tests.service.support import actor
 from tests.service.test_lock import color, locked, made, point, taking
-from uactor.service.breaks import breaks
-from uactor.service.lock import Lock
-from uactor.service.markers import Int32, renamed_from
+from uactor.service.contract.breaks import breaks
+from uactor.service.contract.lock import Lock
+from uactor.service.mapping.markers import Int32, renamed_from
 
 
 def change(old: Callable[..., Any], new: Callable[..., Any]) -> list[str]:

@@ -17,12 +17,12 @@ import pytest
 
 from tests.service.buf import buf
 from tests.service.support import Actor, actor, sent
-from uactor.service import numbering
+from uactor.service.contract import numbering
+from uactor.service.contract.lock import Lock, find_lock
+from uactor.service.contract.proto_text import schema_text
 from uactor.service.errors import LockError
-from uactor.service.lock import Lock, find_lock
-from uactor.service.markers import LARGEST_NUMBER, field, renamed_from
-from uactor.service.members import plan_of
-from uactor.service.proto_text import schema_text
+from uactor.service.mapping.markers import LARGEST_NUMBER, field, renamed_from
+from uactor.service.mapping.members import plan_of
 from uactor.service.schema import schema_of
 
 EMPTY = Lock()

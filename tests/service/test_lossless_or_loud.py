@@ -21,8 +21,8 @@ from google.protobuf import json_format
 
 from tests.service.models import Box, Color, Computed, Level, Movie, Node, Pair, Point, Point3
 from tests.service.support import echo, from_json, unmapped
-from uactor.service import markers
 from uactor.service.errors import Misfit, ResultMisfit
+from uactor.service.mapping import markers
 
 T = TypeVar('T')
 NOON = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc)

@@ -35,7 +35,7 @@ from tests.service.models import (
     Words,
 )
 from tests.service.support import back, echo, from_json, sent, there, to_json
-from uactor.service import markers
+from uactor.service.mapping import markers
 
 UTC = datetime.timezone.utc
 NOON = datetime.datetime(2024, 2, 29, 12, 0, 0, 5, tzinfo=UTC)

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from tests.service.models import Box, Point
 from tests.service.support import Actor, from_json, needs_3_12, schema, sent
-from uactor.service.markers import field
+from uactor.service.mapping.markers import field
 from uactor.service.schema import schema_of
 
 if TYPE_CHECKING:

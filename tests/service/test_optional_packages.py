@@ -12,7 +12,7 @@ import pytest
 from tests.service.buf import buf, write
 from tests.service.support import back, echo, from_json, schema, sent, there, to_json, unmapped
 from uactor.service.errors import Misfit, ResultMisfit
-from uactor.service.markers import UInt64
+from uactor.service.mapping.markers import UInt64
 
 T = TypeVar('T')
 
@@ -155,7 +155,7 @@ def _with_names(*classes: type) -> None:
 PYDANTIC = """
 from typing import Annotated, Generic, Optional, TypeVar
 import pydantic
-from uactor.service.markers import UInt64
+from uactor.service.mapping.markers import UInt64
 
 T = TypeVar('T')
 

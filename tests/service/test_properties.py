@@ -20,9 +20,9 @@ from tests.service.buf import buf, write
 from tests.service.models import Box, Color, Movie, Node, Pair, Point, Point3
 from tests.service.support import back, echo, there
 from tests.service.test_lock import locked, made
-from uactor.service.breaks import breaks
-from uactor.service.lock import Lock
-from uactor.service.markers import BigInt, UInt64, renamed_from
+from uactor.service.contract.breaks import breaks
+from uactor.service.contract.lock import Lock
+from uactor.service.mapping.markers import BigInt, UInt64, renamed_from
 from uactor.service.schema import schema_of
 
 INTS = st.integers(-(2**63), 2**63 - 1)

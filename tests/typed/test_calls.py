@@ -270,7 +270,7 @@ class Wary(Shop):
 
         import cloudpickle
 
-        from uactor import values
+        from uactor.codec import values
 
         for module in (pickle, cloudpickle, values):
             module.loads = forbidden  # type: ignore[assignment]

@@ -20,10 +20,10 @@ from tests.support import Actor
 from tests.terminal import Grpcurl
 from tests.typed.shop import FAILURES, Shop, SoldOut
 from tests.typed.support import Typed, typed_client
-from uactor import local
+from uactor.core import current_host
 from uactor.errors import STATUS_CODES
-from uactor.host.typed import TypedService
-from uactor.service.lock import Lock
+from uactor.host.grpc.typed_service import TypedService
+from uactor.service.contract.lock import Lock
 from uactor.service.schema import schema_of
 
 
@@ -201,8 +201,8 @@ def test_while_it_is_constructed_an_actor_is_unavailable() -> None:
     class _Here:
         @property
         def connection_address(self) -> Any:
-            assert local.host is not None
-            return local.host.connection.actor.address
+            assert current_host.host is not None
+            return current_host.host.connection.actor.address
 
     with Reflexive() as actor:
         assert actor.told_so() == 'no'

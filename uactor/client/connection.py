@@ -11,26 +11,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from uactor import calls, failures, usual, values
-from uactor.auth import family_key
-from uactor.client.grpc_streams import GrpcStreams
-from uactor.client.lane import Lanes, leads_to, offered
+from uactor.client.grpc_transport import GrpcStreams
+from uactor.client.lane_transport import Lanes, leads_to, offered
 from uactor.client.link import Link, checked
-from uactor.client.patience import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.client.pipeline import CallBurst, Defining, Encoded, Lending, Pending, Pipeline
 from uactor.client.session import Session, check_size
-from uactor.client.stream import Transport
-from uactor.definitions import Definitions, UnknownDefinitionError
-from uactor.errors import (
-    ActorDiedError,
-    ActorUnreachableError,
-    DeadlineError,
-    SerializationError,
-    UActorException,
-)
-from uactor.futures import CallFuture, OneOf
-from uactor.handles import Token
-from uactor.local import (
+from uactor.client.timeouts import FORK_S, GRACE_S, HANDSHAKE_S
+from uactor.codec import failures, fastpath, messages, pickling, transfer, values
+from uactor.codec.arguments import decode_plain, encode_arguments, plain_arguments, plain_bursts
+from uactor.codec.definitions import Definitions, UnknownDefinitionError
+from uactor.core import current_call
+from uactor.core.addresses import Token
+from uactor.core.auth import family_key
+from uactor.core.futures import CallFuture, OneOf
+from uactor.core.interfaces import (
     NO_TICKET,
     Burst,
     BurstReceiver,
@@ -41,9 +35,17 @@ from uactor.local import (
     Ticket,
     Tickets,
 )
-from uactor.memory import Carrier
-from uactor.reaper import reaper
-from uactor.system_errors import is_interruption
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    DeadlineError,
+    SerializationError,
+    UActorException,
+)
+from uactor.runtime.deferred import reaper
+from uactor.runtime.system_errors import is_interruption
+from uactor.transport.interfaces import Transport
+from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger('uactor.client')
@@ -69,7 +71,7 @@ def _opened(
     other_way = functools.partial(GrpcStreams, address) if isinstance(by, Lanes) else None
     link = Link(address, keys, serializer, by, other_way)
     try:
-        return link, link.session(patience, calls.sooner(None))
+        return link, link.session(patience, current_call.sooner(None))
     except BaseException:
         reaper.put(link.close)
         raise
@@ -174,10 +176,10 @@ class Connection:
         timeout: float | None = None,
         owned: bool = False,
     ) -> Any:
-        """Call a method; see :class:`uactor.local.Connection`."""
-        outer = calls.current()
+        """Call a method; see :class:`uactor.core.interfaces.Connection`."""
+        outer = current_call.current()
         if outer is not None:
-            timeout = calls.sooner(timeout)
+            timeout = current_call.sooner(timeout)
         if timeout is not None and not owned:
             call = Call(handle, method, args, kwargs, resolve, timeout)
             return CallFuture.of(self.submit, call).wait()
@@ -187,25 +189,25 @@ class Connection:
         session = link.session()
         usually = outer is None and not link.pending
         if usually and session.serializer != 'native':  # as most calls do, without further ado
-            plain = None if kwargs else usual.scalars(args)
+            plain = None if kwargs else fastpath.scalars(args)
             if plain is None:
                 plain = _pickled(args, kwargs)
             if plain is not None:
-                answer = session.call(usual.called(handle, method), plain)
-                if type(answer) is tuple and type(answer[1]) is not usual.Pickled:
+                answer = session.call(fastpath.called(handle, method), plain)
+                if type(answer) is tuple and type(answer[1]) is not fastpath.Pickled:
                     return answer[1]
                 return self._answered(answer, session, resolve)
         request = pb.SessionRequest()
         message = request.call
-        data = values.encode_arguments(
+        data = encode_arguments(
             *(lambda: message, args, kwargs, session.serializer, session.by_value, self._handle_of),
             session.memory,
             session.definitions,
         )
         if data is not None:
             if usually:
-                part = usual.called(handle, method)
-                answer = session.call(part, usual.pickled(data))
+                part = fastpath.called(handle, method)
+                answer = session.call(part, fastpath.pickled(data))
                 return self._answered(answer, session, resolve)
             message.arguments.data = data
         message.handle, message.method = handle, method
@@ -224,7 +226,7 @@ class Connection:
         session = self._link.session(left=timeout)
         request = pb.SessionRequest()
         message = request.call
-        data = values.encode_arguments(
+        data = encode_arguments(
             *(lambda: message, call.args, call.kwargs, session.serializer, session.by_value),
             *(self._handle_of, session.memory, session.definitions),
         )
@@ -233,7 +235,7 @@ class Connection:
         message.handle, message.method = call.handle, call.method
         message.accept_pickle = session.serializer != 'native'
         left = max(0.0, expires - time.monotonic())
-        _put_context(message, left, calls.current())
+        _put_context(message, left, current_call.current())
         return self._result(session, request, call.resolve, left + GRACE_S)
 
     def _answered(
@@ -242,17 +244,17 @@ class Connection:
         """Return what the answer to a usual message brings, or raise it."""
         if isinstance(answer, tuple):
             value = answer[1]
-            return value if type(value) is not usual.Pickled else self._rebuilt(value, session)
+            return value if type(value) is not fastpath.Pickled else self._rebuilt(value, session)
         return self._value(session, checked(self._link, session, answer).result, resolve)
 
     def submit(self, call: Call, receiver: Receiver) -> Ticket:
-        """Make a call without blocking; see :class:`uactor.local.Connection`."""
+        """Make a call without blocking; see :class:`uactor.core.interfaces.Connection`."""
         return self._submitted(call, receiver)
 
     def submit_all(
         self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> Burst:
-        """Make calls without blocking; see :class:`uactor.local.Connection`."""
+        """Make calls without blocking; see :class:`uactor.core.interfaces.Connection`."""
         burst = self._submitted_plain(call, arguments, receiver)
         if burst is None:
             tickets = [
@@ -268,11 +270,11 @@ class Connection:
     ) -> Burst | None:
         """Make calls by one request, if all of them can be."""
         terms = self._link.terms
-        if calls.sooner(call.timeout) is not None or calls.current() is not None:
+        if current_call.sooner(call.timeout) is not None or current_call.current() is not None:
             return None
         if terms.serializer == 'native' or terms.limit or self._link.pending:
             return None
-        data = values.plain_bursts(arguments)
+        data = plain_bursts(arguments)
         if data is None:
             return None
         try:
@@ -307,10 +309,10 @@ class Connection:
         self, call: Call, pipeline: Pipeline, pending: Pending
     ) -> tuple[Encoded, float | None]:
         """Return what encodes a call, and how long it is waited for, in seconds."""
-        timeout = calls.sooner(call.timeout)
+        timeout = current_call.sooner(call.timeout)
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_told(call, timeout), 'no')
-        outer = calls.current() if call.waits else None
+        outer = current_call.current() if call.waits else None
         terms = self._link.terms
         request = pb.SessionRequest()
 
@@ -323,7 +325,7 @@ class Connection:
         defining = Defining(pipeline)
         if plain is None:
             pending.lending = Lending(pipeline)
-            data = values.encode_arguments(
+            data = encode_arguments(
                 *(
                     message,
                     call.args,
@@ -337,10 +339,10 @@ class Connection:
             )
             if data is not None:
                 message().arguments.data = data
-                plain = usual.pickled(data) if usually else None
+                plain = fastpath.pickled(data) if usually else None
         if plain is not None:
-            part = usual.called(call.handle, call.method)
-            return functools.partial(usual.request, part=part, arguments=plain), None
+            part = fastpath.called(call.handle, call.method)
+            return functools.partial(fastpath.request, part=part, arguments=plain), None
         if call.window:
             request.open_stream.credit = call.window
         message().handle, message().method = call.handle, call.method
@@ -350,10 +352,10 @@ class Connection:
 
     def _ready(self, request: pb.SessionRequest, pending: Pending, defining: Defining) -> Encoded:
         """Return what encodes a request that is complete but for its number."""
-        terms, memories = self._link.terms, values.memories(request)
+        terms, memories = self._link.terms, messages.memories(request)
         check_size(request, terms.limit, self.address)
         if defining.known is not None and defining.known.unsure:
-            pending.defines = values.definitions_in(request)
+            pending.defines = messages.definitions_in(request)
         if self._link.pending:
             request.releases.extend(self._link.drain())
 
@@ -369,21 +371,21 @@ class Connection:
         :param response: one, or the value of a usual one.
         :param session: has what stands beside the message.
         """
-        if type(response) is usual.Pickled:
+        if type(response) is fastpath.Pickled:
             return self._rebuilt(response, session)
         if not isinstance(response, pb.SessionResponse):
             return response
         kind = response.WhichOneof('kind')
         if kind == 'result':
             form = response.result.WhichOneof('kind')
-            if form in values.SCALAR_FORMS:
+            if form in messages.SCALAR_FORMS:
                 return getattr(response.result, form)  # as most do, without further ado
         unpickle = self._link.terms.serializer != 'native'
         if kind == 'failure':
             with self._link.granting(response.failure.pickle.granted):
                 raise failures.decode(response.failure, unpickle)
         if kind == 'results':
-            return values.decode_plain(response.results, unpickle)
+            return decode_plain(response.results, unpickle)
         if kind == 'end':
             return None
         value = response.item if kind == 'item' else response.result
@@ -396,15 +398,19 @@ class Connection:
     def get_attribute(
         self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
     ) -> Any:
-        """Read an attribute; see :class:`uactor.local.Connection`."""
-        timeout = calls.sooner(timeout)
+        """Read an attribute; see :class:`uactor.core.interfaces.Connection`."""
+        timeout = current_call.sooner(timeout)
         if timeout is not None:
             get = pb.GetAttributeRequest(handle=handle, name=name)
             request = pb.SessionRequest(get_attribute=get)
             return self._within(Call(handle, f'reading {name}', (), {}, resolve, timeout), request)
         session = self._link.session()
-        if session.serializer != 'native' and calls.current() is None and not self._link.pending:
-            answer = session.call(usual.attribute(handle, name), None)
+        if (
+            session.serializer != 'native'
+            and current_call.current() is None
+            and not self._link.pending
+        ):
+            answer = session.call(fastpath.attribute(handle, name), None)
             return self._answered(answer, session, resolve)
         get = pb.GetAttributeRequest(
             handle=handle,
@@ -417,8 +423,8 @@ class Connection:
     def set_attribute(
         self, handle: str, name: str, value: Any, timeout: float | None = None
     ) -> None:
-        """Write an attribute; see :class:`uactor.local.Connection`."""
-        timeout = calls.sooner(timeout)
+        """Write an attribute; see :class:`uactor.core.interfaces.Connection`."""
+        timeout = current_call.sooner(timeout)
         if timeout is not None:
             put = pb.SetAttributeRequest(handle=handle, name=name)
             call = Call(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
@@ -443,8 +449,8 @@ class Connection:
         resolve: Resolve,
         timeout: float | None = None,
     ) -> Any:
-        """Make a new object; see :class:`uactor.local.Connection`."""
-        timeout = calls.sooner(timeout)
+        """Make a new object; see :class:`uactor.core.interfaces.Connection`."""
+        timeout = current_call.sooner(timeout)
         if timeout is not None:
             made = pb.SessionRequest(create_handle=pb.CreateHandleRequest(typeid=typeid))
             call = Call('', f'making a {typeid}', args, kwargs, resolve, timeout)
@@ -477,7 +483,7 @@ class Connection:
             self._put_values(call, message, pending.lending, defining)
             if not isinstance(message, pb.CreateHandleRequest):
                 message.accept_pickle = self._link.terms.serializer != 'native'
-            _put_context(message, timeout, calls.current())
+            _put_context(message, timeout, current_call.current())
             encoded = self._ready(request, pending, defining)
             future.ticket = pending
             pending.expire_at(expires, _told(call, timeout))
@@ -496,7 +502,7 @@ class Connection:
                 return values.encode_native(value, self._handle_of)
             return values.encode(value, terms.by_value, lending, defining)
 
-        with values.passage():
+        with transfer.passage():
             if isinstance(message, pb.SetAttributeRequest):
                 message.value.CopyFrom(encoded(call.args[0]))
             elif isinstance(message, pb.CreateHandleRequest):
@@ -515,7 +521,7 @@ class Connection:
 
     def _value(self, session: Session, result: pb.Value, resolve: Resolve) -> Any:
         kind = result.WhichOneof('kind')
-        if kind in values.SCALAR_FORMS:
+        if kind in messages.SCALAR_FORMS:
             return getattr(result, kind)  # as most do, without further ado
         unpickle = session.serializer != 'native'
         try:
@@ -525,14 +531,14 @@ class Connection:
             raise
 
     @staticmethod
-    def _rebuilt(pickled: usual.Pickled, session: Session | None = None) -> Any:
+    def _rebuilt(pickled: fastpath.Pickled, session: Session | None = None) -> Any:
         """Return what a usual response has a pickle of.
 
         :param session: has what the pickle may name.
         """
         try:
             definitions = session.definitions if session is not None else None
-            return values.loads_with(definitions, pickled.data)
+            return pickling.loads_with(definitions, pickled.data)
         except SerializationError as error:
             if not is_interruption(error):
                 error.executed = 'yes'
@@ -556,7 +562,7 @@ class Connection:
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(Shared(token, tuple(handle.methods)))
 
-        granted = [handle for handle in values.granted(result) if self.owns(handle)]
+        granted = [handle for handle in messages.granted(result) if self.owns(handle)]
         try:
             if not granted:
                 return values.decode(result, resolved, unpickle, memory, definitions)
@@ -589,7 +595,7 @@ class Connection:
         if response.HasField('failure'):
             return checked(link, session, response)
         if session.definitions is not None and session.definitions.unsure:
-            session.definitions.arrived(values.definitions_in(request))
+            session.definitions.arrived(messages.definitions_in(request))
         return response
 
     @staticmethod
@@ -607,23 +613,23 @@ class Connection:
     # --- holds -----------------------------------------------------------------------------
 
     def retain(self, handle: str, lease: str = '') -> None:
-        """Take a hold; see :class:`uactor.local.Connection`."""
+        """Take a hold; see :class:`uactor.core.interfaces.Connection`."""
         retain = pb.RetainHandleRequest(handles=[handle], lease_id=lease)
-        self._hold(retain, calls.sooner(None))
+        self._hold(retain, current_call.sooner(None))
         self._link.adopt(handle)
 
     def adopt(self, handle: str) -> None:
-        """Have the hold that came along; see :class:`uactor.local.Connection`."""
+        """Have the hold that came along; see :class:`uactor.core.interfaces.Connection`."""
         if not self._link.take_granted(handle):  # it came by another connection
             self.retain(handle)
 
     def hold(self, proxy: object, handle: str) -> None:
-        """Give a hold up when ``proxy`` is gone; see :class:`uactor.local.Connection`."""
+        """Give a hold up when ``proxy`` is gone; see :class:`uactor.core.interfaces.Connection`."""
         self._link.hold(proxy, handle)
 
     def claim(self, handle: str) -> str:
         """Take a lease, unless this process keeps the object alive until it is received."""
-        passage = values.current_passage()
+        passage = transfer.current_passage()
         if passage is None:
             return self._lease([handle])
         if passage.grants is None:
@@ -635,7 +641,7 @@ class Connection:
         return lease
 
     def lease(self, handle: str) -> None:
-        """Have an object held for a while; see :class:`uactor.local.Connection`."""
+        """Have an object held for a while; see :class:`uactor.core.interfaces.Connection`."""
         self._lease([handle])
 
     def _lease(self, handles: list[str], seconds: float | None = None) -> str:
@@ -644,7 +650,7 @@ class Connection:
         :param seconds: how long the host may take, if the call that runs does not say less.
         """
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
-        return self._hold(retain, calls.sooner(seconds)).lease_id
+        return self._hold(retain, current_call.sooner(seconds)).lease_id
 
     def _hold(self, retain: pb.RetainHandleRequest, left: float | None) -> pb.RetainHandleResponse:
         """Take holds, as long as that is waited for."""
@@ -694,9 +700,9 @@ class Connection:
 
 def _encode_all(session: Session, sent: Sequence[Any], share: values.Share) -> list[pb.Value]:
     """Encode values that travel in one message."""
-    outer = values.current_passage()
+    outer = transfer.current_passage()
     try:
-        with values.passage():
+        with transfer.passage():
             if session.serializer == 'native':
                 return [values.encode_native(value, share) for value in sent]
             return [
@@ -704,20 +710,20 @@ def _encode_all(session: Session, sent: Sequence[Any], share: values.Share) -> l
                 for value in sent
             ]
     except BaseException:
-        values.restore_passage(outer)
+        transfer.restore_passage(outer)
         raise
 
 
 def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
     """Return what a usual request has of arguments that are scalars; None for any other ones."""
-    few = None if kwargs else usual.scalars(args)
+    few = None if kwargs else fastpath.scalars(args)
     return _pickled(args, kwargs) if few is None else few
 
 
 def _pickled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
     """Return the same by a pickle."""
-    data = values.plain_arguments(args, kwargs)
-    return None if data is None else usual.pickled(data)
+    data = plain_arguments(args, kwargs)
+    return None if data is None else fastpath.pickled(data)
 
 
 def _told(call: Call, timeout: float) -> str:
@@ -730,7 +736,7 @@ def _put_context(
     | pb.SetAttributeRequest
     | pb.CreateHandleRequest,
     timeout: float | None,
-    outer: calls.CurrentCall | None,
+    outer: current_call.CurrentCall | None,
 ) -> None:
     """Say in a request how long the call is waited for, and in which call."""
     if timeout is not None:
@@ -741,7 +747,7 @@ def _put_context(
 
 def _context() -> pb.CallContext | None:
     """Return what an attribute is asked for in."""
-    outer = calls.current()
+    outer = current_call.current()
     return None if outer is None else pb.CallContext(path=outer.path)
 
 

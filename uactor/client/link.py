@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from uactor import failures, values
-from uactor.client.patience import HANDSHAKE_S, Unanswered
 from uactor.client.pipeline import Pipeline
 from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
-from uactor.client.stream import StreamEnd, Transport, detach_sockets
+from uactor.client.timeouts import HANDSHAKE_S, Unanswered
+from uactor.codec import failures, values
+from uactor.core.interfaces import Hold
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -34,14 +34,14 @@ from uactor.errors import (
     HandleError,
     UActorException,
 )
-from uactor.local import Hold
-from uactor.locks import locked
-from uactor.reaper import reaper
-from uactor.system_errors import is_interruption
-from uactor.threads import start_daemon
-from uactor.turns import turns
+from uactor.runtime.deferred import reaper
+from uactor.runtime.locks import locked
+from uactor.runtime.system_errors import is_interruption
+from uactor.runtime.threads import start_daemon
+from uactor.runtime.weakrefs import WeakBag
+from uactor.transport.baton import turns
+from uactor.transport.interfaces import StreamEnd, Transport, detach_sockets
 from uactor.v1 import actor_pb2 as pb
-from uactor.weakrefs import WeakBag
 
 log = logging.getLogger('uactor.client')
 

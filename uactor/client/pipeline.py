@@ -7,9 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from uactor import usual, values
-from uactor.client.patience import GRACE_S
 from uactor.client.session import Session
+from uactor.client.timeouts import GRACE_S
+from uactor.codec import fastpath, messages
+from uactor.codec import values as values
+from uactor.core.futures import disown
+from uactor.core.interfaces import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
 from uactor.errors import (
     ActorDiedError,
     ConnectionLostError,
@@ -21,19 +24,17 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
-from uactor.futures import disown
-from uactor.local import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
-from uactor.locks import Latch, free, is_owned, locked
-from uactor.threads import attempt, report, start_daemon
-from uactor.timers import Timer, timers
+from uactor.runtime.locks import Latch, free, is_owned, locked
+from uactor.runtime.threads import attempt, report, start_daemon
+from uactor.runtime.timers import Timer, timers
+from uactor.runtime.weakrefs import WeakBag
+from uactor.transport.outbox import Outbox, together
 from uactor.v1 import actor_pb2 as pb
-from uactor.weakrefs import WeakBag
-from uactor.wire import Outbox, together
 
 if TYPE_CHECKING:
-    from uactor.definitions import Definitions
-    from uactor.local import StreamReceiver
-    from uactor.memory import Carrier
+    from uactor.codec.definitions import Definitions
+    from uactor.core.interfaces import StreamReceiver
+    from uactor.transport.shm_buffers import Carrier
 
 _SMALL = 1 << 15
 """How much surely fits into the buffers of a connection, beside nothing else, in bytes."""
@@ -44,7 +45,7 @@ _OPENING = 0.1
 all of it goes in the message."""
 
 Decode = Callable[[Any, Resolve, 'Session | None'], Any]
-"""Makes the value that a response carries, and the proxies in it by a :data:`uactor.local.Resolve`;
+"""Makes the value that a response carries, and the proxies in it; see :data:`Resolve`;
 raises the exception of a failure. It also takes the value of a usual response, and the session,
 which has what stands beside the message."""
 
@@ -58,7 +59,7 @@ bytes it has."""
 
 
 class Pending:
-    """A call that has been made and not been answered. See :class:`uactor.local.Ticket`.
+    """A call that has been made and not been answered. See :class:`uactor.core.interfaces.Ticket`.
 
     It stays until the host's answer has come, even if nobody waits for it any more: that may bring
     holds, which have to be given back.
@@ -112,7 +113,7 @@ class Pending:
         self._timer = timers.at(expires, expire)
 
     def cancel(self) -> None:
-        """See :class:`uactor.local.Ticket`."""
+        """See :class:`uactor.core.interfaces.Ticket`."""
         self._stop_timer()
         if not self._pipeline.recall(self):
             self._post_cancel()
@@ -121,12 +122,12 @@ class Pending:
         self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=self.number)))
 
     def grant(self, items: int) -> None:
-        """See :class:`uactor.local.Ticket`."""
+        """See :class:`uactor.core.interfaces.Ticket`."""
         credit = pb.StreamCredit(request_id=self.number, items=items)
         self._pipeline.post(pb.SessionRequest(credit=credit))
 
     def hurry(self) -> None:
-        """See :class:`uactor.local.Ticket`."""
+        """See :class:`uactor.core.interfaces.Ticket`."""
         self._pipeline.hurry()
 
     def recall_lent(self) -> None:
@@ -215,7 +216,7 @@ class CallBurst:
         return pb.SessionRequest(id=number, call_all=call).SerializeToString()
 
     def give_up(self, first: int) -> None:
-        """See :class:`uactor.local.Burst`."""
+        """See :class:`uactor.core.interfaces.Burst`."""
         if not first and self._pipeline.recall(self):
             return
         for number in range(self.number + first, self.number + self.count):
@@ -261,20 +262,20 @@ class CallBurst:
 
 
 class Lending:
-    """Has large data go along with a request of a pipeline; see :class:`uactor.memory.Lender`."""
+    """Has large data go along with a request of a pipeline; a :class:`Lender`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._lent: list[pb.Memory] = []
 
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
-        """See :class:`uactor.memory.Lender`."""
+        """See :class:`uactor.transport.shm_buffers.Lender`."""
         self._pipeline.wait_opened()
         memory = self._pipeline.memory
         return None if memory is None else memory.lend(parts, self._lent)
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
-        """See :class:`uactor.memory.Lender`."""
+        """See :class:`uactor.transport.shm_buffers.Lender`."""
         self._pipeline.recall_large(memories)
 
     def recall_all(self) -> None:
@@ -283,7 +284,7 @@ class Lending:
 
 
 class Defining:
-    """Numbers what a request of a pipeline has; see :class:`uactor.definitions.Numbering`.
+    """Numbers what a request of a pipeline has; see :class:`uactor.codec.definitions.Numbering`.
 
     :ivar known: what the session remembers; None when nothing has been asked for, or it does not.
     """
@@ -293,20 +294,20 @@ class Defining:
         self.known: Definitions | None = None
 
     def number(self, value: Any) -> int | None:
-        """See :class:`uactor.definitions.Numbering`."""
+        """See :class:`uactor.codec.definitions.Numbering`."""
         if self.known is None:
             self._pipeline.wait_opened()
             self.known = self._pipeline.definitions
         return None if self.known is None else self.known.number(value)
 
     def numbered(self, cls: type) -> int | None:
-        """See :class:`uactor.definitions.Numbering`."""
+        """See :class:`uactor.codec.definitions.Numbering`."""
         if self.known is None:
             self.known = self._pipeline.definitions
         return None if self.known is None else self.known.numbered(cls)
 
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
-        """See :class:`uactor.definitions.Numbering`."""
+        """See :class:`uactor.codec.definitions.Numbering`."""
         return () if self.known is None else self.known.to_send(numbers)
 
 
@@ -384,7 +385,7 @@ class Pipeline:
         self._number += pending.count  # now: whatever is raised, no other request has the number
         pending.number = number
         message = encoded(number)
-        pending.size = len(message) if isinstance(message, bytes) else values.size_of(message)
+        pending.size = len(message) if isinstance(message, bytes) else messages.size_of(message)
         self._asked += pending.size
         for each in range(number, number + pending.count):
             self._pending[each] = pending
@@ -446,7 +447,7 @@ class Pipeline:
         if message is None:
             return False
         if not isinstance(message, bytes):
-            self.recall_large(values.memories(message))
+            self.recall_large(messages.memories(message))
         self._forget(pending)
         return True
 
@@ -550,9 +551,9 @@ class Pipeline:
             session.abandon()
 
     def _take_message(self, message: bytes) -> None:
-        found, more = usual.read_result(message), False
+        found, more = fastpath.read_result(message), False
         if found is None:
-            found, more = usual.read_item(message), True
+            found, more = fastpath.read_item(message), True
         if found is None:
             self._take(pb.SessionResponse.FromString(message))
             return
@@ -568,12 +569,12 @@ class Pipeline:
             return
         definitions = self.definitions
         if definitions is not None:  # also of what nobody waits for
-            definitions.receive(values.definitions_in(response))
+            definitions.receive(messages.definitions_in(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
             self._give(pending, number, response, more)
         elif self.memory is not None:
-            self.memory.ignore(values.memories(response))
+            self.memory.ignore(messages.memories(response))
 
     def _take_all(self, response: pb.SessionResponse) -> None:
         first, burst = response.id, self._pending.get(response.id)

@@ -11,10 +11,10 @@ from typing import Any
 
 import cloudpickle
 
-from uactor import auth, local, usual, values
 from uactor._wire import PROTOCOL_VERSION
-from uactor.client.patience import HANDSHAKE_S, Patience, Unanswered
-from uactor.client.stream import Stream, StreamEnd
+from uactor.client.timeouts import HANDSHAKE_S, Patience, Unanswered
+from uactor.codec import fastpath, messages, pickling, values
+from uactor.core import auth, current_host
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -26,7 +26,8 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
-from uactor.locks import locked
+from uactor.runtime.locks import locked
+from uactor.transport.interfaces import Stream, StreamEnd
 from uactor.v1 import actor_pb2 as pb
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
@@ -54,7 +55,7 @@ def leave_with_process() -> None:
     Without a word: its traceback on standard error would tell of nothing that went wrong. In an
     actor process the caller of the method is told.
     """
-    if is_ending() and threading.current_thread().daemon and local.host is None:
+    if is_ending() and threading.current_thread().daemon and current_host.host is None:
         sys.exit()
 
 
@@ -126,7 +127,7 @@ class Session:
         nonce = auth.new_nonce()
         hello = pb.Hello(
             protocol_version=PROTOCOL_VERSION,
-            python_version=values.PYTHON_VERSION,
+            python_version=pickling.PYTHON_VERSION,
             cloudpickle_version=cloudpickle.__version__,
             client_id=client_id,
             nonce=nonce,
@@ -150,10 +151,10 @@ class Session:
         except StreamEnd as end:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
-        self._same_versions = values.travel_by_value(
+        self._same_versions = pickling.travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
-        self.definitions = values.new_definitions() if welcome.definitions else None
+        self.definitions = pickling.new_definitions() if welcome.definitions else None
         self.restrict(welcome.serializer)
         self.limit = welcome.max_message_size
         self.memory = self.stream.memory if welcome.memory else None
@@ -247,7 +248,7 @@ class Session:
         :raises ActorDiedError: when the actor ends meanwhile.
         """
         self._number = number = self._number % _NUMBERS + 1
-        message = usual.request(number, part, arguments)
+        message = fastpath.request(number, part, arguments)
         if self.limit:
             self._check_size(pb.SessionRequest.FromString(message))
         try:
@@ -255,7 +256,7 @@ class Session:
             if self._offering:
                 self._wait_offered()
             answer = self.stream.exchange(message)
-            found = usual.read_result(answer)
+            found = fastpath.read_result(answer)
             if found is not None and found[0] == number:
                 self.busy = False
                 return found
@@ -308,7 +309,7 @@ class Session:
             check_size(request, self.limit, self._address)
         except SerializationError:
             if self.memory is not None:
-                self.memory.recall(values.memories(request))
+                self.memory.recall(messages.memories(request))
             raise
 
     def receive(self) -> list[bytes] | pb.SessionResponse:
@@ -319,7 +320,7 @@ class Session:
         """
         try:
             message = self.stream.hear()
-            return usual.parts(message, _MORE) or self.stream.read(message)
+            return fastpath.parts(message, _MORE) or self.stream.read(message)
         except StreamEnd as end:
             raise self._ended(end, opening=False) from end.__cause__
 
@@ -384,7 +385,7 @@ def check_size(request: pb.SessionRequest, limit: int, address: str) -> None:
     :param limit: largest one that it takes, in bytes; 0 for any.
     :raises SerializationError: when it is larger.
     """
-    if limit and (size := values.size_of(request)) > limit:
+    if limit and (size := messages.size_of(request)) > limit:
         raise SerializationError(
             f'the message has {size} bytes, and the actor at {address} takes '
             f'{limit} at most (its option max_message_size)'

@@ -1,5 +1,5 @@
 """The actor process: objects, dispatcher, sessions, the gRPC door, lifecycle."""
 
-from uactor.wire import load_grpc
+from uactor.runtime.grpc_loader import load_grpc
 
 load_grpc()  # before any module here does

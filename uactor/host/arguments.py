@@ -13,10 +13,10 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from uactor import values
-from uactor.definitions import Definitions
+from uactor.codec import arguments, values
+from uactor.codec.definitions import Definitions
 from uactor.errors import ActorDiedError, ActorUnreachableError, HandleError
-from uactor.memory import Carrier
+from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 _TELLING = (HandleError, ActorUnreachableError, ActorDiedError)
@@ -67,7 +67,7 @@ def unpickled(
     :raises InvalidArgument: when they can't be decoded.
     """
     try:
-        return values.decode_arguments(message, unpickle, channel, definitions)
+        return arguments.decode_arguments(message, unpickle, channel, definitions)
     except Exception:
         with field('arguments'):
             raise

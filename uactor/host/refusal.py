@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+NO_THREADS = 'the actor process can start no more threads'
+
 
 class Refused(Exception):
     """The session has been ended, and the client been told why.

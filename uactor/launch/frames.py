@@ -10,7 +10,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 
-from uactor.system_errors import is_own
+from uactor.runtime.system_errors import is_own
 
 QUIETLY = getattr(socket, 'MSG_NOSIGNAL', 0)
 """A flag for sending: raise BrokenPipeError, also in a process that SIGPIPE would end."""
@@ -32,11 +32,12 @@ def send_descriptors(sock: socket.socket, data: bytes, descriptors: Sequence[int
 
 def receive(sock: socket.socket) -> bytes | None:
     """Receive one message, or None when the other side has ended."""
-    header = _exactly(sock, _LENGTH.size)
-    return None if header is None else _exactly(sock, *_LENGTH.unpack(header))
+    header = receive_exactly(sock, _LENGTH.size)
+    return None if header is None else receive_exactly(sock, *_LENGTH.unpack(header))
 
 
-def _exactly(sock: socket.socket, count: int) -> bytes | None:
+def receive_exactly(sock: socket.socket, count: int) -> bytes | None:
+    """Receive so many bytes; None when the peer closes its end before."""
     data = bytearray()
     while len(data) < count:
         try:

@@ -20,15 +20,15 @@ from typing import Any
 from uactor.errors import ActorStartError
 from uactor.launch import start_guard
 from uactor.launch.import_path import first_path
-from uactor.system_errors import is_own
-from uactor.weakrefs import descriptors_of
+from uactor.runtime.system_errors import is_own
+from uactor.runtime.weakrefs import descriptors_of
 
 ACTOR, TEMPLATE = 'actor', 'template'
 """What an interpreter can be started as."""
 
 RUN = {
-    ACTOR: 'entry.main(s)',
-    TEMPLATE: 'entry.be_template(s)',
+    ACTOR: 'bootstrap.main(s)',
+    TEMPLATE: 'bootstrap.be_template(s)',
 }
 """What it runs then."""
 
@@ -37,7 +37,7 @@ START_CODE = (
     'import signal;n=signal.SIGINT;'
     'signal.getsignal(n)==signal.SIG_IGN or signal.signal(n,lambda*a:None);'
     'import socket;s=socket.socket(fileno={fd});'
-    'from uactor import entry;{run}'
+    'from uactor import bootstrap;{run}'
 )
 """What the interpreter runs: import uactor by a path of its own, and take all else from a socket.
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 
 from uactor.errors import ActorDiedError
-from uactor.forked import at_fork
+from uactor.runtime.fork_hooks import at_fork
 
 READY, FAILED = b'R', b'F'
 """The answer of an actor process: its actor is constructed, or why it is not."""

@@ -19,14 +19,14 @@ import threading
 import traceback
 from typing import NoReturn, Protocol
 
+from uactor.codec.pickling import loads
 from uactor.errors import ActorDiedError, ResourceError
-from uactor.forked import at_fork
 from uactor.launch import lifeline
 from uactor.launch.log_records import SentRecord, rebuild, to_send
 from uactor.launch.log_targets import ARE_HANDLED, RECORDS
-from uactor.system_errors import is_interruption
-from uactor.threads import start_daemon
-from uactor.values import loads
+from uactor.runtime.fork_hooks import at_fork
+from uactor.runtime.system_errors import is_interruption
+from uactor.runtime.threads import start_daemon
 
 MAX_RECORDS = 10_000
 MAX_BYTES = 64 << 20

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from uactor.codec.pickling import NamelessPickler, loads, pickle_with
 from uactor.errors import SerializationError
-from uactor.system_errors import is_interruption
-from uactor.values import NamelessPickler, loads, pickle_with
+from uactor.runtime.system_errors import is_interruption
 
 _SCALARS = frozenset([type(None), bool, int, float, complex, str, bytes])
 _MAX_PICKLE_BYTES = 1 << 20

@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeGuard
 
+from uactor.codec.pickling import NamelessPickler, loads, pickle_with
 from uactor.errors import text
 from uactor.launch.log_channel import OwnerFilter, OwnerHandler
 from uactor.launch.log_targets import HandlerTarget, LoggerTarget, LogTargets
-from uactor.system_errors import is_interruption
-from uactor.values import NamelessPickler, loads, pickle_with
+from uactor.runtime.system_errors import is_interruption
 
 log = logging.getLogger('uactor.launch')
 

@@ -24,7 +24,7 @@ import sys
 import threading
 
 from uactor.errors import ActorStartError
-from uactor.weakrefs import WeakBag
+from uactor.runtime.weakrefs import WeakBag
 
 MAX_DEPTH = 64
 """How deep actors may start each other: more than any program needs, and few enough to bear."""

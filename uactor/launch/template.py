@@ -20,15 +20,15 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from uactor.forked import at_fork
-from uactor.launch import forking, frames, interpreter
+from uactor.launch import frames, interpreter, template_server
+from uactor.launch.actor_process import no_fork
+from uactor.launch.fingerprint import Origin, origin
 from uactor.launch.import_path import absolute, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
-from uactor.launch.origin import Origin, origin
-from uactor.launch.process import no_fork
-from uactor.system_errors import is_own
-from uactor.weakrefs import descriptors_of
-from uactor.wire import environment
+from uactor.runtime.fork_hooks import at_fork
+from uactor.runtime.grpc_loader import environment
+from uactor.runtime.system_errors import is_own
+from uactor.runtime.weakrefs import descriptors_of
 
 log = logging.getLogger('uactor.launch')
 
@@ -41,7 +41,7 @@ IMPORT_PATIENCE_S = 60.0
 _STANDARD_STREAMS = 1, 2
 
 _TALK = (
-    *(frames.send, frames.send_descriptors, frames.receive, frames._exactly),
+    *(frames.send, frames.send_descriptors, frames.receive, frames.receive_exactly),
     socket.recv_fds,
 )
 """What stands between a template's owner and the system calls by which they talk."""
@@ -143,7 +143,7 @@ class Template:
                 raise
             log.debug('the template does not listen: %s', error)
             reply = None
-        if reply is not None and reply[:1] == forking.READY:
+        if reply is not None and reply[:1] == template_server.READY:
             self._modules = marshal.loads(reply[1:])
             log.debug('the template has started (pid %d)', self.pid)
             return True
@@ -176,15 +176,15 @@ class Template:
         try:
             with self._asked() as connection:
                 descriptors = [lifeline.fileno(), directory, *streams]
-                frames.send_descriptors(connection, forking.FORK, descriptors)
+                frames.send_descriptors(connection, template_server.FORK, descriptors)
                 frames.send(connection, marshal.dumps((*self._changes(), streams)))
                 flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
-                data, received, *_ = socket.recv_fds(connection, forking.PID.size, 1, flags)
+                data, received, *_ = socket.recv_fds(connection, template_server.PID.size, 1, flags)
         finally:
             os.close(directory)
-        if len(data) != forking.PID.size:
+        if len(data) != template_server.PID.size:
             raise TemplateDiedError('it has ended')
-        [pid] = forking.PID.unpack(data)
+        [pid] = template_server.PID.unpack(data)
         if pid < 0:
             raise OSError(-pid, f'cannot fork: {os.strerror(-pid)}')
         if not received:
@@ -202,8 +202,8 @@ class Template:
         reply = None
         if not self._is_silent:  # else each of its actors would wait for it once more
             with contextlib.suppress(TemplateDiedError), self._asked() as connection:
-                connection.sendall(forking.REAP, frames.QUIETLY)
-                frames.send(connection, forking.PID.pack(pid))
+                connection.sendall(template_server.REAP, frames.QUIETLY)
+                frames.send(connection, template_server.PID.pack(pid))
                 reply = frames.receive(connection)
         self._one_less()
         status: int | None = None if reply is None else marshal.loads(reply)
@@ -282,7 +282,7 @@ class Templates:
 
     def fitting(self) -> Template | None:
         """Return a template for what this thread starts now, or None where none can be."""
-        if not forking.is_possible():
+        if not template_server.is_possible():
             return None
         variables = environment()
         wanted = origin(variables)

@@ -8,13 +8,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from uactor import _wire, local, values
+from uactor import _wire
+from uactor.codec import pickling, transfer
+from uactor.codec.pickling import importable
+from uactor.codec.transfer import GRANTED
+from uactor.codec.values import DEFAULT_SERIALIZER
+from uactor.core import current_host, interfaces
+from uactor.core.addresses import Address, Token
 from uactor.errors import ProxyError, StaleHandleError
-from uactor.handles import Address, Token
 from uactor.manager import ActorManager, Trust, manager_of, proxy_of_other, reach
-from uactor.proxies.methods import RemoteMember
+from uactor.proxies.remote_method import RemoteMember
 from uactor.v1 import actor_pb2 as pb
-from uactor.values import DEFAULT_SERIALIZER, GRANTED, importable
 
 P = TypeVar('P', bound='BaseProxy')
 
@@ -96,11 +100,11 @@ class BaseProxy:
         claim = '' if token.typeid == 'actor' else self._connection.claim(token.id)
         proxytype = None if self._isauto else type(self)
         classes: Any = type(self._manager), proxytype
-        passing = values.current_passage()
+        passing = transfer.current_passage()
         if passing is not None:
             passing.has_proxies = True
         elif not all(map(_is_found, classes)):
-            classes = values.dumps(classes)  # for picklers that know names only
+            classes = pickling.dumps(classes)  # for picklers that know names only
         exposed = self._exposed_ if self._isauto else None
         return _wire.rebuild_proxy, (
             classes,
@@ -158,7 +162,7 @@ def _rebuild_proxy(
     :param claim: what entitles to the hold: granted with the message, a lease, or nothing.
     :raises AuthkeyError: when this process does not know the actor's authkey.
     """
-    manager_class, proxytype = values.loads(classes) if isinstance(classes, bytes) else classes
+    manager_class, proxytype = pickling.loads(classes) if isinstance(classes, bytes) else classes
     manager = manager_of(manager_class, address, ident)
     connection = manager.connection
     if typeid == 'actor':
@@ -178,7 +182,7 @@ def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = Acto
 
     :param manager_class: has the proxy classes for objects of other actors.
     """
-    here = local.host
+    here = current_host.host
     if here is not None and (not handle.address or here.owns(handle.id)):
         shared = here.known(handle.id)
         return _inside(here, shared)
@@ -192,7 +196,7 @@ def _trust_in_callers() -> Trust:
     A caller whose pickles it reads could run any code anyway. One whose pickles it does not read
     must not have its code run by way of an actor that only the caller knows.
     """
-    serializer = 'native' if local.host is None else local.host.serializer
+    serializer = 'native' if current_host.host is None else current_host.host.serializer
     return Trust(serializer, is_family=serializer != 'native')
 
 
@@ -245,13 +249,13 @@ def _become_known(proxy: Any) -> None:
 
 def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Pickle as the handle that it is: its receiver trusts it no more than this process."""
-    passing = values.current_passage()
+    passing = transfer.current_passage()
     if passing is not None:
         passing.has_proxies = True
     token, (manager_class, methods, trust) = self._token, vars(self)['_reaching']
     named: Any = manager_class
     if passing is None and not _is_found(manager_class):
-        named = values.dumps(manager_class)  # for picklers that know names only
+        named = pickling.dumps(manager_class)  # for picklers that know names only
     return _wire.rebuild_unreached_proxy, (
         *(named, token.typeid, token.address, token.id, methods),
         *(trust.serializer, trust.is_family),
@@ -270,8 +274,8 @@ def _rebuild_stranger(
 ) -> Any:
     """Make a proxy from the pickle of one whose actor its sender didn't know."""
     if isinstance(manager_class, bytes):
-        manager_class = values.loads(manager_class)
-    here = local.host
+        manager_class = pickling.loads(manager_class)
+    here = current_host.host
     if here is not None and here.owns(ident):
         return _inside(here, here.known(ident))
     trust = Trust(serializer, is_family)
@@ -377,15 +381,15 @@ def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER
     :raises ProxyError: outside an actor process, for an unknown typeid, for an object that
         has another kind of proxy already, and for ``'actor'`` with anything but the actor.
     """
-    if local.host is None:
+    if current_host.host is None:
         raise ProxyError(
             'proxies can only be made inside an actor process; '
             'return uactor.proxy(…) from a method of the actor'
         )
-    return _inside(local.host, local.host.share(value, typeid))
+    return _inside(current_host.host, current_host.host.share(value, typeid))
 
 
-def _inside(host: local.Host, shared: local.Shared) -> Any:
+def _inside(host: interfaces.Host, shared: interfaces.Shared) -> Any:
     manager_class: type[ActorManager] = host.actor_class.manager_class
     return manager_of(manager_class, shared.token.address)._proxy(shared)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
-from uactor.proxies.methods import RemoteMember
+from uactor.proxies.remote_method import RemoteMember
 
 K = TypeVar('K')
 V = TypeVar('V')

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
 
-from uactor.limits import time_limit
 from uactor.proxies.base import BaseProxy, ProxyMethod, arranged, exposing
+from uactor.runtime.limits import time_limit
 
 
 @exposing()

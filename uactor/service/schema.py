@@ -11,12 +11,12 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 
-from uactor.service import descriptors
-from uactor.service.lock import Lock
-from uactor.service.members import plan_of
-from uactor.service.methods import Method
-from uactor.service.numbering import settle
-from uactor.service.plan import Plan
+from uactor.service.codecs.methods import Method
+from uactor.service.contract import descriptors
+from uactor.service.contract.lock import Lock
+from uactor.service.contract.numbering import settle
+from uactor.service.mapping.members import plan_of
+from uactor.service.model import Plan
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

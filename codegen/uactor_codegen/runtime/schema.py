@@ -9,30 +9,17 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from uactor.service.arrays import Array
-from uactor.service.containers import CONTAINERS, MAPPINGS
-from uactor.service.enums import EnumItem, LiteralItem
+from uactor.service.codecs.arrays import Array
+from uactor.service.codecs.base import EXACT, NO_HANDLES, NOT, Handles, Item, Message, misfit
+from uactor.service.codecs.containers import CONTAINERS, MAPPINGS
+from uactor.service.codecs.enums import EnumItem, LiteralItem
+from uactor.service.codecs.fields import NOTHING, Choice, Many, Map, Maybe, One, Pairs, Slot
+from uactor.service.codecs.json import Json
+from uactor.service.codecs.messages import Layout, Maker, Record, Tuple, Wrapped
+from uactor.service.codecs.scalars import BigInt, Bytes, Float, Int, Scalar, Text
+from uactor.service.codecs.wellknown import Duration, Externals, Timestamp, written
 from uactor.service.errors import Misfit
-from uactor.service.items import (
-    EXACT,
-    NO_HANDLES,
-    NOT,
-    BigInt,
-    Bytes,
-    Float,
-    Handles,
-    Int,
-    Item,
-    Message,
-    Scalar,
-    Text,
-    misfit,
-)
-from uactor.service.json_items import Json
-from uactor.service.plan import EnumPlan, MessagePlan, Part, ValuePlan
-from uactor.service.records import Layout, Maker, Record, Tuple, Wrapped
-from uactor.service.slots import NOTHING, Choice, Many, Map, Maybe, One, Pairs, Slot
-from uactor.service.wellknown import Duration, Externals, Timestamp, written
+from uactor.service.model import EnumPlan, MessagePlan, Part, ValuePlan
 
 DEFAULT: Any = NOTHING
 """Stands for an argument that is left to the actor, which knows its default."""

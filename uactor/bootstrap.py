@@ -1,0 +1,280 @@
+"""What an actor process runs: where the rooms are put together."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import logging
+import multiprocessing
+import multiprocessing.context
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from uactor.client.registry import connections
+from uactor.codec import failures, pickling
+from uactor.core import auth
+from uactor.host.grpc.reflection import descriptors
+from uactor.host.process import Host
+from uactor.host.settings import Settings, Surroundings
+from uactor.launch import frames, module_starts, start_guard, template_server
+from uactor.launch.import_path import ImportPath
+from uactor.launch.inherited_state import apply
+from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
+from uactor.launch.log_channel import channel
+from uactor.launch.start_guard import Phase
+from uactor.proxies import stand_ins
+from uactor.proxies.base import proxy_for_handle
+from uactor.runtime.fork_hooks import at_fork
+from uactor.runtime.grpc_loader import load_all
+from uactor.runtime.threads import start_daemon
+from uactor.transport import unix_sockets
+
+log = logging.getLogger('uactor.host')
+
+_ORPHAN_TIMEOUT = 1.5
+"""How long a process may take to end once its owner has, in seconds. An owner that is there
+has patience or not as its user wishes."""
+
+_directories: list[str] = []
+"""The directories that this process has made for its sockets."""
+
+_changing_files = threading.Lock()
+"""Kept for ever by the thread that ends the process: nothing is made behind its back."""
+
+
+def make_host(actor_class: type, settings: Settings) -> Host:
+    """Make the host of this process."""
+    with _changing_files:
+        host = Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
+    return host
+
+
+def prepare() -> None:
+    """Do beforehand what is the same in all actor processes, without starting anything."""
+    start_guard.enter(Phase.TEMPLATE)
+    load_all()
+    descriptors()
+    auth.proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
+    write_lines()
+
+
+def write_lines() -> None:
+    """Write each line to standard output at once. A daemon has none."""
+    out: Any = sys.stdout
+    if out is not None and not out.line_buffering:
+        out.reconfigure(line_buffering=True)
+
+
+def keep_standard_numbers() -> None:
+    """Have no socket take the place of a standard stream that is closed.
+
+    What the actor's own child processes write there would break it.
+    """
+    for number in range(3):
+        if not template_server.is_open(number):
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)
+            if opened != number:
+                os.close(opened)
+
+
+def be_template(sock: socket.socket) -> NoReturn:
+    """Be the template at the other end of a socket pair, and an actor process in its forks."""
+    prepare()
+    main(template_server.serve(sock))
+
+
+def main(sock: socket.socket) -> NoReturn:
+    """Be the actor process at the other end of a lifeline."""
+    sock.set_inheritable(False)
+    keep_standard_numbers()
+    lifeline = Lifeline(sock)
+    hold(lifeline)
+    write_lines()
+    host = _begin(lifeline)
+    if host is None:
+        leave(1)
+    _wait_for_stop(host)
+    try:
+        end(host)
+    except RuntimeError:  # there are no threads left to be had
+        log.warning('the actor process does not end in order', exc_info=True)
+    leave(0)
+
+
+def _wait_for_stop(host: Host) -> None:
+    """Wait until the actor is to end, whatever signal handlers of its own raise meanwhile."""
+    while True:
+        try:
+            return host.wait_for_stop()
+        except Exception:
+            log.exception('a signal handler of the actor has failed; the actor goes on')
+
+
+def _begin(lifeline: Lifeline) -> Host | None:
+    """Make the actor and tell the owner; return None when there is no actor."""
+    messages = [frames.receive(lifeline.socket) for _ in range(4)]
+    path, surroundings, settings, actor = messages
+    if path is None or surroundings is None or settings is None or actor is None:
+        return None  # the owner has ended
+    constructed: list[Host] = []
+    start_daemon('uactor-lifeline', _watch, lifeline, constructed, failed=lambda error: leave(1))
+    try:
+        module_starts.begin_loading(stand_ins.complete)
+        ImportPath.decode(path).apply()
+        taken = pickle.loads(surroundings)
+        apply_again = apply(taken)
+        _prefer_not_to_fork()
+        directory, fields, modules = pickle.loads(settings)
+        module_starts.set_lineage(modules)
+        if directory is not None:
+            _make_private(directory)
+        actor_class, args, kwargs = pickling.loads(actor)
+        apply_again()
+        multiprocessing.current_process().name = actor_class.__qualname__
+        _never_fork()
+        host = make_host(actor_class, Settings(**fields))
+        host.start()
+        module_starts.end_loading()
+        host.construct(args, kwargs)
+        answer = READY, pickle.dumps((host.address, host.table.actor_id))
+        constructed.append(host)
+        _take_signals(host)
+    except BaseException as error:  # also SystemExit: the owner is waiting
+        answer = FAILED, failures.encode(error).SerializeToString()
+    with contextlib.suppress(OSError):  # the owner has ended
+        lifeline.tell(*answer)
+    return constructed[0] if constructed else None
+
+
+def _take_signals(host: Host) -> None:
+    """End in order on SIGTERM and leave SIGHUP to the owner, unless the actor has other plans.
+
+    A terminal that closes sends SIGHUP to owner and actors. An actor that dies of it leaves its
+    socket behind.
+    """
+    handlers = {
+        signal.SIGTERM: lambda number, frame: host.request_stop(),
+        signal.SIGHUP: lambda number, frame: None,
+    }
+    taken = {number for number in handlers if signal.getsignal(number) is signal.SIG_DFL}
+    for number in taken:
+        signal.signal(number, handlers[number])
+    if taken:
+        restore_in_children(dict.fromkeys(taken, signal.SIG_DFL))
+
+
+def restore_in_children(handlers: Mapping[int, Any]) -> None:
+    """Have forked children handle signals as usual: end on SIGTERM at once.
+
+    They are held back during a fork: Python forgets what reaches a child before it is ready.
+
+    :param handlers: the usual handler of each signal.
+    """
+    masks = threading.local()
+
+    def hold_back() -> None:
+        masks.previous = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.previous)
+
+    def let_through_as_usual() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        let_through()
+
+    at_fork(hold_back, let_through, let_through_as_usual)
+
+
+def _die_on_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _prefer_not_to_fork() -> None:
+    """Have multiprocessing not fork this process in what is imported now, if nobody says how.
+
+    Threads of uactor run already, and a child would keep the lifeline. A module may still choose.
+    """
+    default: Any = multiprocessing.context._default_context
+    if multiprocessing.get_start_method(allow_none=True) is None:
+        default._default_context = multiprocessing.get_context(_start_method())
+
+
+def _start_method() -> str:
+    return 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
+
+
+def _never_fork() -> None:
+    """Have multiprocessing start workers of this actor without forking it.
+
+    A fork of a process that serves gRPC crashes or hangs the child in a third of the tries. The
+    default is what Python 3.14 has; an explicit ``get_context('fork')`` is the user's choice.
+    """
+    if multiprocessing.get_start_method() == 'fork':
+        multiprocessing.set_start_method(_start_method(), force=True)
+
+
+def _watch(lifeline: Lifeline, constructed: Sequence[Host]) -> None:
+    """End when the owner asks for it, or with it: its end of the lifeline closes, anyhow."""
+    with contextlib.suppress(OSError):
+        lifeline.serve()
+    if constructed:
+        constructed[0].request_stop()
+        closed = select.poll()
+        closed.register(
+            lifeline.socket, 0
+        )  # shut down by an owner that is there, it is not closed yet
+        closed.poll()
+    with contextlib.suppress(RuntimeError):  # there are no threads left to be had
+        faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT, exit=True, file=2)  # needs no GIL
+    if not constructed:  # a constructor can't be asked to stop
+        leave(1)
+
+
+def end(host: Host) -> None:
+    """End the actor process in order."""
+    host.stop()
+    with _changing_files:
+        _remove_files()
+
+
+def _make_private(directory: str) -> None:
+    with _changing_files:
+        os.mkdir(directory, 0o700)
+        _directories.append(directory)
+
+
+def _remove_files() -> None:
+    unix_sockets.remove_own()
+    for directory in reversed(_directories):
+        with contextlib.suppress(OSError):  # somebody else has removed it
+            os.rmdir(directory)
+    _directories.clear()
+
+
+def leave(status: int) -> NoReturn:
+    """Run exit handlers, which end this process's own actors too, and exit.
+
+    Without waiting for threads: those of gRPC and of blocked calls may never end.
+    """
+    _changing_files.acquire()  # never got, if another thread does this already
+    if threading.current_thread() is threading.main_thread():
+        _die_on_sigterm()  # from here on it is meant in earnest
+    _remove_files()
+    start_guard.enter(Phase.LEAVING)
+    try:
+        atexit._run_exitfuncs()
+        channel.finish()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)

@@ -1,0 +1,142 @@
+"""Example calls of an actor, as lines for the shell."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+import typing
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any
+
+from uactor.actor import Actor
+from uactor.core.addresses import socket_path
+from uactor.service.codecs.methods import Method
+from uactor.service.model import EnumPlan
+from uactor.service.schema import Schema
+
+_VALUES: dict[Any, dict[str, Any]] = {
+    bool: {'bool': True},
+    int: {'int64': 3},
+    float: {'double': 1.5},
+    str: {'string': 'text'},
+    bytes: {'bytes': 'dGV4dA=='},
+    list: {'list': {}},
+    dict: {'map': {}},
+}
+"""For an annotation, a value as JSON of ``uactor.v1.Value``."""
+
+_FIELDS: dict[str, Any] = {'bool': True, 'string': 'text', 'bytes': 'dGV4dA==', 'double': 1.5}
+"""For a type of Protobuf, a value as JSON; all others are numbers."""
+
+
+def lines(instance: Actor, schema: Schema | None, target: str, header: str) -> Iterator[str]:
+    """Yield lines for the shell that call an actor: by its typed service, and by ActorService.
+
+    :param schema: of its typed service, if it has one.
+    :param target: where it listens.
+    :param header: option of grpcurl that sends the authkey.
+    """
+    typed = None if schema is None else _typed_example(schema)
+    if typed is not None:
+        yield _line(target, header, *typed)
+    request = _example_request(instance)
+    rpc = 'uactor.v1.ActorService/' + ('Describe' if request is None else 'Call')
+    yield _line(target, header, request, rpc)
+
+
+def _line(target: str, header: str, request: Any, rpc: str) -> str:
+    path = socket_path(target)
+    options = [] if request is None else ['-d', json.dumps(request)]
+    return ' '.join(
+        [
+            'grpcurl -plaintext' if path is None else 'grpcurl -plaintext -unix',
+            header,
+            shlex.join([*options, path or target, rpc]),
+        ]
+    )
+
+
+# --- the generic service -------------------------------------------------------------------------
+
+
+def _example_request(instance: Actor) -> dict[str, Any] | None:
+    """Return a request that calls a method; None when the class has none of its own."""
+    candidates = [
+        _request(name, getattr(instance, name))
+        for name in type(instance).proxy_class._exposed_ or ()
+        if not hasattr(Actor, name) and callable(getattr(type(instance), name, None))
+    ]
+    request, _ = min(candidates, key=itemgetter(1), default=(None, 0))
+    return request
+
+
+def _request(name: str, method: Callable[..., Any]) -> tuple[dict[str, Any], int]:
+    """Return a request that calls ``method``, and how many of its arguments are a guess."""
+    request: dict[str, Any] = {'method': name}
+    guesses = 0
+    for parameter in _required(method):
+        annotation = _hints(method).get(parameter.name)
+        value = _VALUES.get(typing.get_origin(annotation) or annotation)
+        guesses += value is None
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            request.setdefault('kwargs', {})[parameter.name] = value or _VALUES[int]
+        else:
+            request.setdefault('args', []).append(value or _VALUES[int])
+    return request, guesses
+
+
+def _required(method: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except ValueError:  # implemented in C, without one
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        parameter
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.kind not in variadic
+    ]
+
+
+def _hints(method: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(method)
+    except Exception:  # whatever the annotations are: they need not mean anything
+        return {}
+
+
+# --- the typed service ---------------------------------------------------------------------------
+
+
+def _typed_example(schema: Schema) -> tuple[dict[str, Any], str] | None:
+    """Return a request and an RPC; None when the class has no methods of its own in it."""
+    candidates = [
+        (*_typed_request(method), f'{schema.service}/{method.rpc}')
+        for method in schema.methods.values()
+        if method.kind == 'call' and not method.client_streaming
+    ]
+    if not candidates:
+        return None
+    request, _, rpc = min(candidates, key=itemgetter(1))
+    return request, rpc
+
+
+def _typed_request(method: Method) -> tuple[dict[str, Any], int]:
+    """Return a request for ``method``, and how many of its fields are a guess."""
+    request: dict[str, Any] = {}
+    guesses = 0
+    for part in method.request.parts:
+        field = part.fields()[0]
+        if field.absent != 'error':
+            continue
+        kind = field.type
+        if isinstance(kind, EnumPlan):
+            request[field.name] = kind.values[-1].name
+        elif isinstance(kind, str):
+            request[field.name] = _FIELDS.get(kind, 3)
+        else:
+            request[field.name] = {}
+            guesses += 1
+    return request, guesses

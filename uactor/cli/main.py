@@ -1,0 +1,400 @@
+"""The ``uactor`` command: serves an actor in the foreground, and helps to call it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import multiprocessing
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NoReturn
+
+from uactor import __version__
+from uactor.actor import Actor, options_of
+from uactor.bootstrap import end, leave, make_host, restore_in_children
+from uactor.cli import examples, inspect
+from uactor.core import auth, current_host
+from uactor.errors import AddressError
+from uactor.host.process import Host
+from uactor.host.settings import Settings
+from uactor.launch.start import private_directory
+from uactor.v1 import actor_pb2 as pb
+
+
+class _CommandError(Exception):
+    """What the user is told in one line.
+
+    :ivar status: exit status: 2 for bad input, 1 for an actor that could not be made.
+    """
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Stopped(BaseException):
+    """A signal has asked for the end before there was an actor."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status, or exit with it.
+
+    :param argv: its words; those of the command line if None.
+    """
+    options = _parsed(list(sys.argv[1:] if argv is None else argv))
+    status = 0
+    try:
+        options.run(options)
+    except _CommandError as error:
+        print(f'uactor {options.command}: {error}', file=sys.stderr)
+        status = error.status
+    if current_host.host is not None:  # there are threads now that may never end
+        leave(status)
+    return status
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    arguments: list[str] = []
+    if '--' in words:  # argparse would take what follows for options when it begins with '-'
+        position = words.index('--')
+        words, arguments = words[:position], words[position + 1 :]
+    parser = _parser()
+    options = parser.parse_args(words)
+    if arguments and options.command not in ('serve', 'call'):
+        parser.error('only serve and call take arguments after --')
+    options.arguments = [*getattr(options, 'words', ()), *arguments]
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='uactor', description='Actors served over gRPC.')
+    parser.add_argument('--version', action='version', version=f'uactor {__version__}')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    serve = commands.add_parser(
+        'serve',
+        usage='uactor serve MODULE:CLASS [--address ADDRESS] [--authkey-file FILE] [-- JSON ...]',
+        help='run an actor in the foreground',
+        description='Run an actor in the foreground, until SIGTERM or Ctrl-C. What follows -- goes '
+        'to its constructor: each word is a JSON value, or name=JSON.',
+    )
+    serve.add_argument('target', metavar='MODULE:CLASS', help='the actor class')
+    serve.add_argument(
+        '--address',
+        help='where to listen: unix:/path or host:port; by default what the class says, or a Unix '
+        'socket in a private directory',
+    )
+    serve.add_argument(
+        '--authkey-file',
+        metavar='FILE',
+        help='holds what callers must know; by default a new random key, in a private file',
+    )
+    serve.set_defaults(run=_serve)
+    _add_inspections(commands)
+    header = commands.add_parser(
+        'header',
+        help='print the metadata that calls need',
+        description='Print the gRPC metadata that the authkey in a file makes.',
+    )
+    header.add_argument('keyfile', metavar='KEYFILE', help='the file with the authkey')
+    header.set_defaults(run=_print_header)
+    return parser
+
+
+def _add_inspections(commands: Any) -> None:
+    def add(name: str, run: Callable[..., None], help: str, description: str) -> Any:
+        command = commands.add_parser(
+            name, help=help, description=f'{help.capitalize()}. {description}'
+        )
+        command.add_argument('address', metavar='ADDRESS', help='unix:/path or host:port')
+        command.add_argument(
+            '--authkey-file',
+            metavar='FILE',
+            help='holds the authkey of the actor; by default it is in UACTOR_AUTHKEY',
+        )
+        command.set_defaults(run=lambda options: _inspect(run, options))
+        return command
+
+    describe = add('describe', _describe, 'tell what a running actor has', 'And what shares it.')
+    handles = add('handles', _handles, 'list the objects that an actor shares', 'With their holds.')
+    for command in (describe, handles):
+        command.add_argument('--json', action='store_true', help='print JSON')
+    call = add(
+        'call',
+        _call,
+        'call a method of a running actor',
+        'Or read an attribute, or write it. Each word after the method is a JSON value, '
+        'name=JSON, or @ID for an object that the actor shares; after -- it may begin with -.',
+    )
+    call.add_argument('method', metavar='METHOD', help='the method or attribute')
+    call.add_argument('words', metavar='JSON', nargs='*', help='its arguments')
+    call.add_argument(
+        '--handle', metavar='ID', default='', help='of which object, if not the actor'
+    )
+
+
+def _arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and keyword arguments that words of the command line give."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition('=')
+        if not equals or not name.isidentifier():
+            args.append(_from_json(word))
+        elif name in kwargs:
+            raise _CommandError(f'the argument {name!r} is given twice')
+        else:
+            kwargs[name] = _from_json(text)
+    return args, kwargs
+
+
+def _from_json(text: str) -> Any:
+    if text.startswith('@'):
+        return pb.Handle(id=text[1:])
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _CommandError(
+            f'the argument {text!r} is not JSON ({error}); quote a string twice: \'"text"\''
+        ) from None
+
+
+# --- the class -----------------------------------------------------------------------------------
+
+
+def _actor_class(target: str) -> type[Actor]:
+    """Return the class that ``MODULE:CLASS`` names; modules in the current directory count."""
+    module_name, _, name = target.partition(':')
+    if not module_name or not name:
+        raise _CommandError(f'{target!r} names no class; write MODULE:CLASS')
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = attrgetter(name)(_module(module_name))
+    except AttributeError:
+        raise _CommandError(f'the module {module_name!r} has no {name!r}') from None
+    if not isinstance(found, type) or not issubclass(found, Actor):
+        raise _CommandError(f'{target} is no class derived from uactor.Actor')
+    return found
+
+
+def _module(name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f'{name}.'.startswith(f'{missing}.'):
+            raise _CommandError(f'there is no module {missing!r}') from None
+        raise _CommandError(f'cannot import {name!r}: {_told(error)}') from error
+
+
+def _told(error: BaseException) -> str:
+    """Return an exception in one line, with the place in the user's code where it was raised."""
+    text = ' '.join(''.join(traceback.format_exception_only(error)).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or frames[-1].filename.startswith(_NOT_THE_USERS):
+        return text
+    return f'{text} ({frames[-1].filename}:{frames[-1].lineno})'
+
+
+_NOT_THE_USERS = (
+    f'{Path(__file__).parents[1]}{os.sep}',
+    f'{Path(str(importlib.__file__)).parent}{os.sep}',
+    '<frozen importlib',
+)
+
+
+# --- authkeys ------------------------------------------------------------------------------------
+
+
+def _print_header(options: argparse.Namespace) -> None:
+    for key, value in auth.call_metadata(_read_authkey(options.keyfile)):
+        print(f'{key}: {value}')
+
+
+def _read_authkey(path: str | Path) -> bytes:
+    """Return the authkey in a file: all of it, without the newline that editors put at its end."""
+    try:
+        authkey = Path(path).read_bytes().removesuffix(b'\n')
+    except OSError as error:
+        raise _CommandError(f'cannot read {str(path)!r}: {error.strerror}') from None
+    if not authkey:
+        raise _CommandError(f'the authkey file {str(path)!r} is empty')
+    return authkey
+
+
+# --- looking into an actor -----------------------------------------------------------------------
+
+
+def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
+    if options.authkey_file is not None:
+        authkey = _read_authkey(options.authkey_file)
+    else:
+        authkey = os.environb.get(b'UACTOR_AUTHKEY', b'')
+        if not authkey:
+            raise _CommandError('which authkey? Give --authkey-file, or set UACTOR_AUTHKEY')
+    try:
+        with inspect.reached(options.address, authkey) as actor:
+            run(actor, options)
+    except AddressError as error:
+        raise _CommandError(str(error)) from None
+    except inspect.CallError as error:
+        raise _CommandError(str(error), status=1) from None
+
+
+def _describe(actor: inspect.Actor, options: argparse.Namespace) -> None:
+    print(actor.description_as_json() if options.json else actor.description())
+
+
+def _handles(actor: inspect.Actor, options: argparse.Namespace) -> None:
+    print(actor.handles_as_json() if options.json else actor.handles())
+
+
+def _call(actor: inspect.Actor, options: argparse.Namespace) -> None:
+    args, kwargs = _arguments(options.arguments)
+    for text in actor.call(options.handle, options.method, args, kwargs):
+        print(text, flush=True)
+
+
+# --- serving -------------------------------------------------------------------------------------
+
+
+def _serve(options: argparse.Namespace) -> None:
+    _on_signals(_stop_early)
+    try:
+        actor_class = _actor_class(options.target)
+        args, kwargs = _arguments(options.arguments)
+        with _private_directory() as directory:
+            keyfile = _keyfile(options.authkey_file, actor_class, directory)
+            settings = _settings(actor_class, options.address, keyfile, directory)
+            _serve_until_stopped(actor_class, settings, args, kwargs, keyfile)
+    except _Stopped:
+        return
+
+
+@contextlib.contextmanager
+def _private_directory() -> Iterator[Path]:
+    path = Path(private_directory())
+    path.mkdir(0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _keyfile(path: str | None, actor_class: type[Actor], directory: Path) -> Path:
+    """Return the file with the authkey; without one, put that of the class or a new one there."""
+    if path is not None:
+        return Path(path).absolute()
+    authkey = options_of(actor_class).get('authkey') or secrets.token_hex(32).encode()
+    created = directory / 'authkey'
+    with open(os.open(created, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
+        file.write(authkey + b'\n')
+    return created
+
+
+def _settings(
+    actor_class: type[Actor], address: str | None, keyfile: Path, directory: Path
+) -> Settings:
+    """Return how the actor is to be served: as the class says, but for the command line."""
+    configured = options_of(actor_class)
+    names = ('serializer', 'max_message_size', 'insecure', 'transport')
+    return Settings(
+        address or configured.get('address') or f'unix:{directory}/s',
+        _read_authkey(keyfile),
+        **{name: configured[name] for name in names if name in configured},
+    )
+
+
+def _serve_until_stopped(
+    actor_class: type[Actor],
+    settings: Settings,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    keyfile: Path,
+) -> None:
+    try:
+        host = make_host(actor_class, settings)
+    except AddressError as error:
+        raise _CommandError(str(error)) from None
+    # Whatever this actor starts is of its family: who may call it may call that.
+    multiprocessing.current_process().authkey = settings.authkey
+    multiprocessing.current_process().name = actor_class.__qualname__
+    restore_in_children({number: _SIGNALS[number] for number in _heeded()})
+    try:
+        host.start()
+        _construct(host, args, kwargs)
+        _on_signals(host.request_stop)
+        _announce(host, keyfile)
+        host.wait_for_stop()
+    finally:
+        _on_signals(host.request_stop)
+        end(host)
+
+
+def _construct(host: Host, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    try:
+        host.construct(args, kwargs)
+    except (Exception, SystemExit) as error:
+        raise _CommandError(_told(error), status=1) from error
+
+
+def _announce(host: Host, keyfile: Path) -> None:
+    if sys.stdout is None:
+        return
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for who reads along
+    print(f'{type(host.instance).__qualname__} listens at {host.target}')
+    command = f'-H "$({_this_command()} header {shlex.quote(str(keyfile))})"'
+    lines = examples.lines(host.instance, host.typed.schema(), host.target, command)
+    sys.stdout.writelines(f'{line}\n' for line in lines)
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+_SIGNALS: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+"""What stops the command, and what it means to the processes that the actor forks."""
+
+
+def _heeded() -> list[int]:
+    """Return the signals that stop the command. Under nohup, SIGHUP stays ignored."""
+    return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _on_signals(action: Callable[[], object]) -> None:
+    for number in _heeded():
+        signal.signal(number, lambda number, frame: action())
+
+
+def _stop_early() -> NoReturn:
+    raise _Stopped
+
+
+# --- itself --------------------------------------------------------------------------------------
+
+
+def _this_command() -> str:
+    """Return how this command is called in a shell."""
+    script = Path(sys.argv[0]).absolute()
+    if script.name == '__main__.py':
+        return f'{shlex.quote(sys.executable)} -m uactor'
+    found = shutil.which(script.name)
+    if found is not None and os.path.samefile(found, script):
+        return script.name
+    return shlex.quote(str(script))

@@ -1,0 +1,43 @@
+"""Forked children: how their parent hears of their end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+from uactor.runtime.threads import attempt, start_daemon
+
+log = logging.getLogger('uactor.client')
+
+
+class Child:
+    """A child that is about to be forked, of whose end its parent hears, however it ends.
+
+    The child holds one end of a pipe as long as it lives.
+    """
+
+    def __init__(self) -> None:
+        self._parents, self._childs = os.pipe()
+
+    def born_in_child(self) -> None:
+        """Be the child."""
+        os.close(self._parents)
+
+    def born_in_parent(self, when_it_ends: Sequence[Callable[[], None]]) -> None:
+        """Be the parent.
+
+        :param when_it_ends: what to call when the child has ended, or runs another program.
+        """
+        os.close(self._childs)
+        try:
+            start_daemon('uactor-child', self._wait, when_it_ends)
+        except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+            log.debug('the end of a forked child will not be noticed: %s', error)
+            os.close(self._parents)
+
+    def _wait(self, when_it_ends: Sequence[Callable[[], None]]) -> None:
+        with open(self._parents, 'rb') as pipe:
+            pipe.read()
+        for call in when_it_ends:
+            attempt('what follows the end of a forked child', call)

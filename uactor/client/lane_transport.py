@@ -1,0 +1,311 @@
+"""The local lane under sessions: see :mod:`uactor.transport.lane`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import select
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from socket import SocketType
+from typing import NoReturn
+
+from google.protobuf.message import DecodeError
+
+from uactor import errors
+from uactor.codec import messages
+from uactor.core.addresses import socket_path
+from uactor.errors import (
+    ActorUnreachableError,
+    AuthkeyError,
+    SerializationError,
+    VersionError,
+)
+from uactor.runtime.fork_sockets import disconnect
+from uactor.runtime.system_errors import is_own
+from uactor.runtime.weakrefs import WeakBag
+from uactor.transport import lane, segments, shm_buffers, shm_slot
+from uactor.transport.interfaces import (
+    StreamEnd,
+    close_with,
+    connect_unix,
+    make_socket,
+    no_message,
+    unopened,
+)
+from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger('uactor.client')
+
+
+def offered(address: str) -> str | None:
+    """Return the path of the lane to the actor at ``address``, if it has one for this user."""
+    path = socket_path(address)
+    if path is None:
+        return None
+    path = lane.path_of(path)
+    try:
+        found = os.lstat(path)  # a link could lead to the lane of another actor
+    except OSError as error:
+        if not is_own(error):
+            raise
+        return None
+    return path if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() else None
+
+
+def leads_to(said: str, address: str) -> bool:
+    """Return whether a lane leads to the actor at ``address``.
+
+    :param said: the address at which the host behind the lane says that it listens.
+    """
+    if said == address:
+        return True
+    paths = socket_path(said), socket_path(address)
+    if None in paths:
+        return False
+    try:
+        return os.path.samefile(*paths)  # type: ignore[arg-type]
+    except OSError as error:  # this process can't see it
+        if not is_own(error, os.path.samefile):
+            raise
+        return False
+
+
+class Lanes:
+    """Opens streams on the lane at ``path``: each is a connection of its own."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._streams: WeakBag[LaneStream] = WeakBag()
+
+    def open(
+        self,
+        on_end: Callable[[], None],
+        pipelined: bool = False,
+        seconds: float | None = None,
+    ) -> LaneStream:
+        """See :class:`uactor.transport.interfaces.Transport`."""
+        made: list[SocketType] = []
+        try:
+            stream = LaneStream(self._connected(made, seconds), on_end, calls=not pipelined)
+            close_with(stream, made[-1])
+        except BaseException:
+            for sock in made:
+                sock.close()
+            raise
+        self._streams.add(stream)
+        return stream
+
+    def _connected(self, made: list[SocketType], seconds: float | None) -> SocketType:
+        try:
+            sock = make_socket(socket.AF_UNIX, made)
+            connect_unix(sock, self._path, seconds)
+        except OSError as error:
+            if not is_own(error, make_socket, connect_unix):
+                raise
+            raise unopened(error) from error
+        return sock
+
+    def inherited(self) -> Lanes:
+        """See :class:`uactor.transport.interfaces.Transport`."""
+        disconnect(lambda sock: sock.getpeername() == self._path)  # of threads on their way here
+        for stream in tuple(self._streams):
+            stream.close()
+        return Lanes(self._path)
+
+
+class LaneStream:
+    """A connection to a lane, as :class:`uactor.transport.interfaces.Stream`."""
+
+    is_read_ahead = True
+
+    def __init__(self, sock: SocketType, on_end: Callable[[], None], calls: bool) -> None:
+        self._lane = lane.Lane(sock, lane.HANDSHAKE_LIMIT, calls=calls)
+        self._calls = calls
+        self._on_end = on_end
+        self._ending = threading.Lock()
+        self.ended = False
+        self._shares = False
+        self.memory: shm_buffers.Channel | None = None
+        if segments.POSSIBLE:
+            self.memory = shm_buffers.Channel()
+
+    def is_open(self) -> bool:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        return not self.ended and self._lane.is_open()
+
+    def send(self, request: pb.SessionRequest) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        self._send_with(request.SerializeToString(), self._passed_with(request))
+
+    def put(self, message: bytes) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        try:
+            self._lane.send(message)
+        except lane.LaneError as error:
+            raise StreamEnd(str(error)) from error
+
+    def ask(self, request: pb.SessionRequest) -> bytes:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        return self._asked(request.SerializeToString(), self._passed_with(request))
+
+    def exchange(self, message: bytes) -> bytes:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        if self._lane.eager:
+            return self._asked(message, [])
+        try:
+            return self._lane.exchange(message)  # type: ignore[return-value]  # as in _heard()
+        except lane.UnsentError as error:
+            self._find_out(error)
+        except lane.LaneError as error:
+            self._break_off(error)
+
+    def _asked(self, message: bytes, passed: list[tuple[int, int]]) -> bytes:
+        self._lane.begin()
+        self._send_with(message, passed)
+        return self._heard(self._lane.answer)
+
+    def _passed_with(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
+        """Return the descriptors that a request needs, with their numbers."""
+        if self.memory is None or not self.memory.outgoing:
+            return []
+        return self.memory.passed(messages.memories(request))
+
+    def _send_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
+        segment = self._new_board() if self._lane.eager else None
+        if segment is not None:
+            passed.append((shm_buffers.BOARD_SLOT, segment.descriptor))
+        try:
+            if passed:
+                self._lane.send_with(message, passed)
+            else:
+                self._lane.send(message)
+        except lane.UnsentError as error:
+            self._find_out(error)
+        except lane.LaneError as error:
+            self._break_off(error)
+        if segment is not None:
+            self._shares = False
+            self._lane.share(segment.mapping, 0)
+
+    def _find_out(self, error: lane.LaneError) -> NoReturn:
+        """Raise why the host has closed the lane, if it has said so.
+
+        What it said is here already: once this end has hung up, too, nothing is waited for.
+        """
+        self._lane.hang_up()
+        try:
+            self.read(self._heard(self._lane.receive))
+        except StreamEnd as end:
+            end.unread = True
+            raise
+        raise StreamEnd(str(error), unread=True) from error
+
+    def _new_board(self) -> segments.Segment | None:
+        """Return memory for a board, if it pays and can be had. The other end gets it, too."""
+        self._lane.eager = False
+        if self._shares and shm_slot.POSSIBLE:
+            try:
+                return segments.Segment(shm_slot.SIZE, 'uactor-board')
+            except OSError as error:
+                if not is_own(error, segments.Segment.__init__, segments.map_memory):
+                    raise
+                log.debug('there will be no board: %s', error)
+        return None
+
+    def proved(self) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        self._lane.limit = -1
+        if self.memory is not None:
+            self._lane.expect = functools.partial(_expect, self.memory)
+
+    def share(self, limit: int) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        self._shares = self._calls  # others wait for too long for a board
+
+    def hear(self) -> bytes:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        return self._heard(self._lane.receive)
+
+    def _heard(self, receive: Callable[[], bytes | bytearray]) -> bytes:
+        try:
+            return receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
+        except lane.LaneError as error:
+            self._break_off(error)
+
+    def _break_off(self, error: lane.LaneError) -> NoReturn:
+        self._end()
+        raise StreamEnd(str(error), unread=self._lane.is_unread) from error
+
+    def read(self, message: bytes) -> pb.SessionResponse:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        try:
+            response = pb.SessionResponse.FromString(message)
+        except DecodeError as error:
+            self._end()
+            raise no_message(error) from error
+        if response.id:
+            return response
+        self._end()
+        raise _refusal(response.failure)
+
+    def finish(self) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+
+    def wait_ended(self, timeout: float) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        if not self.ended:
+            poll = select.poll()
+            poll.register(self._lane.socket, lane.GONE)
+            poll.poll(timeout * 1000)
+            self.close()  # it has been finished: no thread uses it
+
+    def send_last(self, message: bytes) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        self._lane.send_last(message)
+
+    def cancel(self) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        self._lane.hang_up()
+        self._end()
+
+    def _end(self) -> None:
+        """Note the end, once."""
+        if self._ending.acquire(blocking=False):
+            self.ended = True
+            self._close_memory()
+            self._on_end()
+
+    def _close_memory(self) -> None:
+        self._lane.leave_board()
+        if self.memory is not None:
+            self.memory.close()
+
+    def close(self) -> None:
+        """See :class:`uactor.transport.interfaces.Stream`."""
+        self.ended = True
+        self._close_memory()
+        self._lane.close()
+
+
+def _expect(channel: shm_buffers.Channel, message: bytearray) -> lane.Take:
+    """Return what takes the descriptors that come along with a message."""
+    try:
+        response = pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as above
+    except DecodeError:  # whoever reads it will find out
+        response = pb.SessionResponse()
+    return channel.expect(messages.memories(response))
+
+
+_KINDS = {
+    errors.type_name(kind): kind
+    for kind in (AuthkeyError, VersionError, SerializationError, ActorUnreachableError)
+}
+"""What a host refuses: what its failure without a number says."""
+
+
+def _refusal(failure: pb.Failure) -> StreamEnd:
+    return StreamEnd(failure.message, _KINDS.get(failure.type_name, ActorUnreachableError))

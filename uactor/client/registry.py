@@ -1,0 +1,179 @@
+"""The connections of this process, and what becomes of them in a forked child."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from uactor.client.connection import Connection
+from uactor.client.fork_watch import Child
+from uactor.client.keepalive import idle_streams
+from uactor.client.pipeline import disown_all
+from uactor.client.timeouts import HANDSHAKE_S
+from uactor.codec import values
+from uactor.core import current_host, interfaces
+from uactor.core.auth import keyring
+from uactor.runtime.deferred import reaper
+from uactor.runtime.fork_hooks import at_fork
+from uactor.runtime.locks import locked
+from uactor.runtime.weakrefs import WeakBag, WeakValues
+from uactor.transport.baton import turns
+
+
+class Connections:
+    """The connections of this process, by address; each lives while a proxy uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._known: WeakValues[str, Connection] = WeakValues()
+        self._all: WeakBag[Connection] = WeakBag()
+        self._serializers: dict[str, str] = {}
+
+    def restrict(self, address: str, serializer: str) -> None:
+        """Have values travel to and from ``address`` as ``serializer`` allows, from now on.
+
+        Whichever proxy is used: a peer whose pickles are not trusted is not trusted by another
+        name either.
+        """
+        address = keyring.resolve(address)
+        if serializer != self._serializer(address):
+            self._serializers[address] = values.stricter(self._serializer(address), serializer)
+        known = self._known.get(address)
+        if known is not None:
+            known.restrict(serializer)
+
+    def _serializer(self, address: str) -> str:
+        return self._serializers.get(address, values.DEFAULT_SERIALIZER)
+
+    def get(
+        self,
+        address: str,
+        transport: str = 'auto',
+        patience: float | None = HANDSHAKE_S,
+        greets: bool = False,
+    ) -> interfaces.Connection:
+        """Return the connection to the actor at ``address``, opened if there is none.
+
+        :param transport: one of :data:`TRANSPORTS`.
+        :param patience: how long the actor may take to answer, in seconds; None for any time.
+        :param greets: whether it has to, also where there is a connection.
+        :raises AuthkeyError: when no known authkey fits.
+        :raises ActorUnreachableError: when nothing listens there.
+        """
+        if current_host.host is not None and current_host.host.serves(address):
+            return current_host.host.connection
+        address = keyring.resolve(address)
+        known = self._known.get(address)
+        if known is not None and known.suits(transport) and known.reusable:
+            if greets:
+                known.greet(patience)
+            return known
+        keys = keyring.candidates(address)
+        connection = Connection(address, keys, self._serializer(address), transport, patience)
+        return self._add(connection, transport)
+
+    def reaching(self, handle: str) -> str | None:
+        """Return the address at which this process reaches the actor of ``handle`` already.
+
+        An actor may go by other names elsewhere: behind a forwarded port, or a host's alias.
+        """
+        if current_host.host is not None and current_host.host.owns(handle):
+            return current_host.host.connection.actor.target
+        known = (connection for connection in self.all() if connection.owns(handle))
+        return next((connection.address for connection in known if connection.reusable), None)
+
+    def reaches(self, address: str) -> bool:
+        """Return whether this process has a connection to an address already."""
+        known = self._known.get(keyring.resolve(address))
+        return known is not None and known.reusable
+
+    def open(
+        self,
+        address: str,
+        authkey: bytes,
+        aliases: Sequence[str] = (),
+        transport: str = 'auto',
+        patience: float | None = HANDSHAKE_S,
+    ) -> interfaces.Connection:
+        """Connect with an explicit authkey and remember it, once it has proved right.
+
+        :param aliases: further addresses under which the same actor may appear.
+        :param transport: one of :data:`TRANSPORTS`.
+        :param patience: how long the actor may take to answer, in seconds; None for any time.
+        """
+        if current_host.host is not None and current_host.host.serves(address):
+            return current_host.host.connection
+        serializer = self._serializer(address)
+        connection = Connection(address, (authkey,), serializer, transport, patience)
+        keyring.add(address, authkey, aliases)
+        return self._add(connection, transport)
+
+    @locked
+    def _add(self, connection: Connection, transport: str) -> Connection:
+        known = self._known.get(connection.address)
+        if (
+            known is not None
+            and known.suits(transport)
+            and known.reusable
+            and known.actor.id == connection.actor.id
+        ):
+            return known  # another thread was faster; ours closes itself
+        self._known[connection.address] = connection
+        self._all.add(connection)
+        return connection
+
+    def ending(self, address: str) -> None:
+        """Know that this process ends the actor at ``address``. Safe in finalizers."""
+        for known in self._at(address):
+            known.expect_end()
+
+    def lost(self, address: str) -> None:
+        """Let every caller know that the actor process at ``address`` has ended."""
+        for known in self._at(address):
+            known.abandon()
+
+    def _at(self, address: str) -> list[Connection]:
+        """Return the connections to ``address``, on whatever transport."""
+        return [connection for connection in self.all() if connection.address == address]
+
+    def all(self) -> list[Connection]:
+        """Return the connections that there are, also those to actors that have ended."""
+        return list(self._all)
+
+    def unlock(self) -> None:
+        """Replace the lock, which another thread may have held when this process was forked."""
+        self._lock = threading.RLock()
+
+
+connections = Connections()
+"""The connections of this process."""
+
+
+_child: Child | None = None
+"""The child that is being forked; None when it inherits no holds."""
+
+
+def _before_fork() -> None:
+    global _child
+    leased = [connection.before_fork() for connection in connections.all()]
+    _child = Child() if any(leased) else None
+
+
+def _after_fork_in_parent() -> None:
+    if _child is not None:
+        _child.born_in_parent([connection.fork_lease_release() for connection in connections.all()])
+
+
+def _after_fork_in_child() -> None:
+    reaper.reset()
+    turns.reset()
+    idle_streams.reset()
+    connections.unlock()
+    if _child is not None:
+        _child.born_in_child()
+    for connection in connections.all():
+        connection.after_fork()
+    disown_all()
+
+
+at_fork(_before_fork, _after_fork_in_parent, _after_fork_in_child)

@@ -1,0 +1,130 @@
+"""The arguments of calls, in one pickle each."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from uactor.codec.definitions import Definitions, Numbering
+from uactor.codec.pickling import BULKY, PROTOCOL, bulk
+from uactor.codec.transfer import current_passage, passage, restore_passage
+from uactor.codec.values import (
+    OF_A_SIZE,
+    OF_ANY_LENGTH,
+    Share,
+    encode_native,
+    small_pickle,
+    unpickle_message,
+)
+from uactor.transport.segments import LARGE
+from uactor.transport.shm_buffers import Carrier, Lender
+from uactor.v1 import actor_pb2 as pb
+
+# --- calls -------------------------------------------------------------------------------------
+
+
+_plain_pickle = pickle.dumps
+
+
+def encode_arguments(
+    request: Callable[[], pb.CallRequest],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer: str,
+    by_value: bool,
+    share: Share,
+    channel: Lender | None = None,
+    definitions: Numbering | None = None,
+) -> bytes | None:
+    """Return the pickle of the arguments of a call if it is small, and all that travels.
+
+    Otherwise put the arguments into the ``request``.
+
+    :param channel: takes what is large.
+    :param definitions: what the session remembers.
+    """
+    outer = current_passage()
+    try:
+        if serializer == 'native':
+            with passage():
+                message = request()
+                message.args.extend(encode_native(value, share) for value in args)
+                for name, value in kwargs.items():
+                    message.kwargs[name].CopyFrom(encode_native(value, share))
+            return None
+        data = plain_arguments(args, kwargs)
+        if data is not None:
+            return data
+        if not BULKY.isdisjoint(map(type, args)):
+            args = tuple(map(bulk, args))
+        with passage():
+            arguments = tuple(args), dict(kwargs)
+            pickle_of = functools.partial(small_pickle, lambda: request().arguments)
+            return pickle_of(arguments, by_value, channel, definitions)
+    except BaseException:
+        restore_passage(outer)
+        raise
+
+
+def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
+    """Return the pickle of arguments that are all scalars, and small; None for other ones."""
+    if not _are_plain(args) or (kwargs and not _are_plain(kwargs.values())):
+        return None
+    keywords = dict(kwargs) if kwargs else {}
+    data = _plain_pickle((tuple(args), keywords), PROTOCOL)  # there is nothing to look out for
+    return data if len(data) < LARGE else None
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Tell whether all values are scalars, and small by themselves."""
+    for value in values:  # pickling what is large, to see that it is, would copy it
+        kind = type(value)
+        if kind not in OF_A_SIZE and (kind not in OF_ANY_LENGTH or len(value) >= LARGE):
+            return False
+    return True
+
+
+def plain_pickle(scalars: list[Any]) -> bytes:
+    """Return the pickle of a list of scalars, or of tuples of them."""
+    return _plain_pickle(scalars, PROTOCOL)
+
+
+def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
+    """Return what :func:`plain_pickle` has made a message of.
+
+    :raises SerializationError: when it is not accepted or can't be rebuilt.
+    """
+    found: list[Any] = unpickle_message(message, unpickle, None, None)
+    return found
+
+
+_BRIEF = 1 << 10
+"""How many bytes the arguments of a call have at most, on average, that go with many others."""
+
+
+def plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
+    """Return the pickle of the arguments of many small calls; see :func:`plain_arguments`."""
+    kinds = set(map(type, itertools.chain.from_iterable(arguments)))
+    if not kinds <= OF_A_SIZE and not _are_plain(itertools.chain.from_iterable(arguments)):
+        return None
+    data = plain_pickle(list(map(tuple, arguments)))
+    return data if len(data) < LARGE + len(arguments) * _BRIEF else None
+
+
+def decode_arguments(
+    message: pb.Pickle,
+    unpickle: bool,
+    channel: Carrier | None = None,
+    definitions: Definitions | None = None,
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the positional and keyword arguments that travel as one pickle.
+
+    :raises SerializationError: when it is not accepted or can't be rebuilt.
+    """
+    arguments: tuple[Sequence[Any], Mapping[str, Any]] = unpickle_message(
+        message, unpickle, channel, definitions
+    )
+    return arguments

@@ -1,0 +1,202 @@
+"""Exception ↔ ``uactor.v1.Failure``.
+
+An exception comes back as it was raised, with the remote traceback as its cause.
+One that can't be pickled and rebuilt is told as :class:`~uactor.errors.RemoteError`:
+the host finds out by rebuilding it itself before it replies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from uactor import errors
+from uactor.codec import pickling, transfer
+from uactor.errors import (
+    ActorDiedError,
+    DeadlineError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+)
+from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger('uactor.host')
+
+_TELLING = (ActorDiedError, DeadlineError, SerializationError)
+"""What says whether the call has run."""
+
+_HOST = 'uactor.host', 'uactor.core.current_call'
+"""Modules whose frames lead to the method that has raised an exception."""
+
+_EXECUTED = {
+    'no': pb.EXECUTED_NO,
+    'yes': pb.EXECUTED_YES,
+    'maybe': pb.EXECUTED_MAYBE,
+}
+_EXECUTED_NAMES: dict[int, errors.Executed] = {
+    pb.EXECUTED_UNSPECIFIED: 'maybe',
+    pb.EXECUTED_NO: 'no',
+    pb.EXECUTED_YES: 'yes',
+    pb.EXECUTED_MAYBE: 'maybe',
+}
+
+
+def encode(
+    error: BaseException,
+    executed: errors.Executed = 'yes',
+    pickles: bool = True,
+    by_value: bool = True,
+) -> pb.Failure:
+    """Return the failure that tells of ``error``.
+
+    Proxies that it brings along are pickled as the current passage says.
+
+    :param pickles: whether the receiver accepts pickles.
+    :param by_value: whether the exception's class may travel by value.
+    """
+    name, text = _name_and_text(error)
+    failure = pb.Failure(
+        type_name=name,
+        message=_printable(text),
+        traceback=_printable(_formatted(error)),
+        executed=_EXECUTED[executed],
+    )
+    data = _pickled(error, by_value) if pickles else None
+    if data is not None:
+        failure.pickle.data = data
+    return failure
+
+
+def shorten(failure: pb.Failure, limit: int) -> None:
+    """Leave out of a failure what makes it larger than ``limit`` bytes, if that is not negative."""
+    if 0 <= limit < failure.ByteSize():
+        failure.ClearField('pickle')
+        share = limit // 10  # in characters, each four bytes at most
+        failure.message, failure.traceback = failure.message[:share], failure.traceback[-share:]
+
+
+def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
+    """Return the exception that a failure tells of, with the remote traceback as cause."""
+    name, text, trace = failure.type_name, failure.message, failure.traceback
+    if not unpickle:
+        chain = [errors.rebuild(name, text, trace)]
+    elif not failure.HasField('pickle'):
+        chain = [RemoteError(name, text, trace)]
+    else:
+        try:
+            chain = _loads(failure.pickle.data, failure.pickle.buffers)
+        except errors.UActorException as reason:  # the host could rebuild it, this process can't
+            chain = [RemoteError(name, text, trace), reason]
+    error = chain[0]
+    if isinstance(error, _TELLING):  # says it of its own call
+        error.executed = _EXECUTED_NAMES[failure.executed]
+    for later, earlier in itertools.pairwise([error, RemoteTraceback(trace), *chain[1:]]):
+        BaseException.__setattr__(later, '__cause__', earlier)  # a frozen dataclass has its own
+    return error
+
+
+# --- pickling -------------------------------------------------------------------------------
+
+
+def _pickled(error: BaseException, by_value: bool) -> bytes | None:
+    """Return the pickled chain of causes, or None when the exception can't be rebuilt.
+
+    It is pickled for the receiver only after the trial: that one uses proxies in it up.
+    """
+    try:
+        chain = _rebuildable(error, by_value)
+        return _dumps(chain, by_value) if chain else None
+    except BaseException as broken:  # SystemExit in the user's __reduce__; the caller is waiting
+        log.debug('an exception does not travel', exc_info=broken)
+        return None
+
+
+def _rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
+    """Return as much of the chain of causes as can be pickled and rebuilt."""
+    for chain in (_chain(error), [error]):
+        try:
+            with transfer.passage():
+                copies = _loads(_dumps(chain, by_value))
+        except Exception as reason:  # anything, of the user's hooks
+            log.debug('an exception does not travel', exc_info=reason)
+        else:
+            if list(map(type, copies)) == list(map(type, chain)):
+                return chain
+    return []
+
+
+def _dumps(chain: Sequence[BaseException], by_value: bool) -> bytes:
+    return pickling.dumps([(error, error.args) for error in chain], by_value)
+
+
+def _loads(data: bytes, buffers: Sequence[bytes] = ()) -> list[BaseException]:
+    """Rebuild exceptions, undoing what their constructors have made of their arguments."""
+    chain = []
+    for error, args in pickling.loads(data, buffers):
+        BaseException.__setattr__(error, 'args', args)
+        chain.append(error)
+    return chain
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return the exception and its causes; tracebacks of other actors are not repeated."""
+    chain: list[BaseException] = []
+    seen: set[int] = set()  # by identity: what == does is the user's
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if not isinstance(current, RemoteTraceback):
+            chain.append(current)
+        suppressed = current.__suppress_context__ or current.__cause__ is not None
+        current = current.__cause__ if suppressed else current.__context__
+    return chain
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+def _name_and_text(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, RemoteError):  # from another actor: pass it on as it is
+        return error.type_name, error.message
+    return errors.type_name(type(error)), errors.text(error)
+
+
+def _formatted(error: BaseException) -> str:
+    trace = _user_frames(error.__traceback__)
+    try:
+        return ''.join(traceback.format_exception(type(error), error, trace))
+    except Exception:  # a SyntaxError with odd attributes, for one
+        return ''.join(traceback.format_tb(trace)) + ': '.join(_name_and_text(error))
+
+
+def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Return the traceback without the frames of uactor's host that lead to the method."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(_HOST):
+        inner = inner.tb_next
+    return inner if inner is not None else trace
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` without what UTF-8 can't carry."""
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
+def forms(error: BaseException | None) -> Iterator[tuple[Any, Any]]:
+    """Yield ``error`` as type and value in ever plainer forms, the last of which can be sent.
+
+    As it is, as :class:`RemoteError`, and for actors that take no pickles as name and text.
+    """
+    if error is None:
+        yield None, None
+        return
+    if _rebuildable(error, by_value=True):
+        yield type(error), error
+    name, text = _name_and_text(error)
+    yield RemoteError, RemoteError(name, text, _formatted(error))
+    yield name, _printable(text)

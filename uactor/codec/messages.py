@@ -1,0 +1,63 @@
+"""What messages hold: handles, pickles, definitions, and their size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from uactor.v1 import actor_pb2 as pb
+
+SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
+"""Kinds of values that are what they hold, and bring nothing along."""
+
+
+def granted(value: pb.Value) -> Iterable[str]:
+    """Return the ids of the handles that come with ``value``, each once per hold."""
+    return () if value.WhichOneof('kind') in SCALAR_FORMS else _handles_in(value)
+
+
+def _handles_in(value: pb.Value) -> Iterator[str]:
+    kind = value.WhichOneof('kind')
+    if kind == 'pickle':
+        yield from value.pickle.granted
+    elif kind == 'handle':
+        yield value.handle.id
+    elif kind == 'list':
+        for item in value.list.items:
+            yield from granted(item)
+    elif kind == 'map':
+        for entry in value.map.entries:
+            yield from granted(entry.key)
+            yield from granted(entry.value)
+
+
+def _pickles_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pickle]:
+    kind = message.WhichOneof('kind')
+    if isinstance(message, pb.SessionResponse):
+        if kind == 'item':
+            return [message.item.pickle]
+        return [message.result.pickle] if kind == 'result' else []
+    if kind == 'call':
+        return [message.call.arguments]
+    if kind == 'open_stream':
+        return [message.open_stream.call.arguments]
+    if kind == 'set_attribute':
+        return [message.set_attribute.value.pickle]
+    if kind == 'create_handle':
+        created = message.create_handle
+        return [value.pickle for value in (*created.args, *created.kwargs.values())]
+    return []
+
+
+def memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
+    """Return what describes the memory that comes along with a message of ours."""
+    return [found.memory for found in _pickles_in(message) if found.HasField('memory')]
+
+
+def definitions_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Definition]:
+    """Return the definitions that come along with a message of ours."""
+    return [known for found in _pickles_in(message) for known in found.definitions]
+
+
+def size_of(message: pb.SessionRequest | pb.SessionResponse) -> int:
+    """Return how many bytes a message has, along with those that it has in memory."""
+    return message.ByteSize() + sum(sum(memory.sizes) for memory in memories(message))

@@ -1,0 +1,402 @@
+"""Pickles by name where names suffice, and by value where they do not."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import io
+import pickle
+import platform
+import sys
+import threading
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import cloudpickle
+
+from uactor import _wire, errors
+from uactor.codec.annotation_names import collect_names, remember_names
+from uactor.codec.definitions import Definitions, Numbering
+from uactor.codec.transfer import current_passage, passage, restore_passage
+from uactor.errors import SerializationError, UActorException
+from uactor.runtime.system_errors import is_interruption
+from uactor.runtime.weakrefs import WeakBag
+from uactor.transport.segments import LARGE
+
+PROTOCOL = 5
+_MAX_SIZE = 2**31 - 2**16
+"""Largest pickle, in bytes: Protobuf's messages end at 2 GiB."""
+_UNNAMED = (type(None), type(NotImplemented), type(...))
+"""Classes that have no name in any module; pickle knows them."""
+_CACHED: Any = type(functools.lru_cache(lambda: None))
+_NAMED = (type, types.FunctionType, TypeVar, typing.NewType, _CACHED)
+"""What is pickled by its name, if it has one."""
+_MAINS = ('__main__', '__mp_main__')
+_MAPPINGS: tuple[Mapping[Any, Any], ...] = ({}, collections.OrderedDict())
+VIEWS = tuple(
+    type(view) for empty in _MAPPINGS for view in (empty.keys(), empty.values(), empty.items())
+)
+
+
+PYTHON_VERSION = platform.python_version()
+"""Of this process; what it takes to find it out is not worth it for each session."""
+
+
+def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
+    """Tell whether classes and functions can go by value to a peer with these versions.
+
+    Not between minor versions of Python, whose code objects crash each other's interpreter, nor
+    between major versions of cloudpickle, whose pickles name its own functions.
+    """
+    here = PYTHON_VERSION.split('.')[:2]
+    major = cloudpickle.__version__.partition('.')[0]
+    return python_version.split('.')[:2] == here and cloudpickle_version.partition('.')[0] == major
+
+
+# --- pickling ----------------------------------------------------------------------------
+
+
+class _NeedsValue(Exception):
+    """Something in the pickle can't be imported by name."""
+
+
+def importable(obj: Any) -> bool:
+    """Tell whether a class, function or the like can be found by its name in another process."""
+    module_name = getattr(obj, '__module__', None)
+    if module_name is None or module_name in _MAINS or _is_registered(module_name):
+        return False
+    found: Any = sys.modules.get(module_name)
+    name = getattr(obj, '__qualname__', None) or getattr(obj, '__name__', None)
+    for part in str(name).split('.'):
+        found = getattr(found, part, None)
+    return found is obj or any(obj is known for known in _UNNAMED)
+
+
+def _is_registered(module_name: str) -> bool:
+    """Tell whether the user has told cloudpickle to send this module's contents by value."""
+    registered = cloudpickle.list_registry_pickle_by_value()
+    if not registered:  # as nearly always; a generator would take a third of importable()'s time
+        return False
+    return any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
+
+
+class _NamePickler(pickle.Pickler):
+    """Pickles by name only, and says when that is not enough."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _NAMED):
+            if not importable(obj):
+                return self.unnamed(obj)
+        elif isinstance(obj, VIEWS):  # as multiprocessing.managers does
+            return list, (list(obj),)
+        return NotImplemented
+
+    def unnamed(self, obj: Any) -> Any:
+        """Return how to reduce what has no name.
+
+        :raises _NeedsValue: when there is no way.
+        """
+        raise _NeedsValue
+
+
+class _NumberPickler(_NamePickler):
+    """Pickles by number what a session remembers, and all else by name.
+
+    :param numbers: gets those that the pickle has.
+    """
+
+    def __init__(self, definitions: Numbering, numbers: Numbers, *args: Any) -> None:
+        super().__init__(*args)
+        self._definitions = definitions
+        self._numbers = numbers
+
+    def reducer_override(self, obj: Any) -> Any:
+        """See :class:`_NamePickler`. Most that it is asked about has a number."""
+        if isinstance(obj, type):
+            number = self._definitions.numbered(obj)
+            if number is not None:
+                self._numbers[number] = None
+                return _wire.get_definition, (number,)
+        elif obj is _wire.get_definition:
+            return NotImplemented
+        return super().reducer_override(obj)
+
+    def unnamed(self, obj: Any) -> Any:
+        """See :class:`_NamePickler`."""
+        if not isinstance(obj, TypeVar):
+            number = self._definitions.number(obj)
+            if number is not None:
+                self._numbers[number] = None
+                return _wire.get_definition, (number,)
+        raise _NeedsValue
+
+
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
+    """Pickles by value where names won't do, filling each class only once per process.
+
+    :cvar with_names: whether classes bring along what their annotations name.
+    """
+
+    with_names = True
+
+    def __init__(self, file: Any, protocol: int, fix_imports: bool, buffer_callback: Any) -> None:
+        super().__init__(file, protocol, buffer_callback)
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is pickled; see :mod:`pickle`."""
+        if isinstance(obj, VIEWS):
+            return list, (list(obj),)
+        if isinstance(obj, _CACHED) and not importable(obj):
+            return _wire.make_cached_function, (obj.__wrapped__, *obj.cache_parameters().values())
+        if isinstance(obj, typing.NewType) and not importable(obj):
+            place = obj.__module__, obj.__qualname__  # type: ignore[attr-defined]  # it has
+            return _wire.make_new_type, (obj.__name__, obj.__supertype__, *place)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
+            with _filling:
+                _filled.add(obj)
+            make, args, state, *items, fill = reduced
+            names = collect_names(obj) if self.with_names else {}
+            return make, args, (fill, state, names), *items, _wire.fill_class
+        return reduced
+
+
+_filled: WeakBag[type] = WeakBag()
+_filling = threading.RLock()
+
+
+class NamelessPickler(ValuePickler):
+    """Pickles by value, without what annotations name."""
+
+    with_names = False
+
+
+@_wire.implements(_wire.fill_class)
+def _fill_class_once(
+    cls: type, state: tuple[Callable[[type, Any], None], Any, dict[str, Any]]
+) -> None:
+    """Give a class that came by value its attributes, unless it has them already.
+
+    cloudpickle would set them anew at each load, and so undo whatever this process has
+    done to the class since it first came.
+    """
+    fill, attributes, names = state
+    with _filling:
+        if cls not in _filled:
+            fill(cls, attributes)
+            _filled.add(cls)
+            remember_names(cls, names)
+
+
+def dumps(value: Any, by_value: bool = True) -> bytes:
+    """Pickle ``value``.
+
+    :param by_value: whether classes and functions that can't be imported may travel by value.
+    :raises SerializationError: when it can't be pickled.
+    """
+    return check_data(dump(value, by_value, None))
+
+
+def definition(value: Any) -> bytes | None:
+    """Pickle a class or function by value; None when it has to be pickled anew each time."""
+    outer = current_passage()
+    try:
+        with passage() as made:
+            data = _by_value(value, None)
+    except BaseException:
+        restore_passage(outer)
+        raise
+    return None if made.has_proxies else data
+
+
+def new_definitions() -> Definitions:
+    """Return what a new session remembers: nothing so far."""
+    return Definitions(definition, loads)
+
+
+Buffers = list[pickle.PickleBuffer]
+Numbers = dict[int, None]
+
+
+def dump(
+    value: Any,
+    by_value: bool,
+    buffers: Buffers | None,
+    definitions: Numbering | None = None,
+    numbers: Numbers | None = None,
+) -> bytes:
+    """Pickle ``value``.
+
+    :param buffers: gets the large buffers, which are not in the pickle then.
+    :param definitions: what the session remembers.
+    :param numbers: gets what is used of that.
+    :raises SerializationError: when it can't be pickled.
+    """
+    try:
+        data = _by_name(value, by_value, buffers, definitions, numbers)
+        return _by_value(value, buffers) if data is None else data
+    except UActorException:
+        raise
+    except _NeedsValue:
+        raise SerializationError(
+            f'cannot send {type_of(value)}: it holds a class or function that only travels '
+            'by value, which this serializer, or another Python version at the other side, '
+            'does not allow; put it into a module'
+        ) from None
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        reason = errors.text(error)
+        raise SerializationError(f'cannot send {type_of(value)}: {reason}') from error
+
+
+def _by_name(
+    value: Any,
+    quits: bool,
+    buffers: Buffers | None,
+    definitions: Numbering | None,
+    numbers: Numbers | None,
+) -> bytes | None:
+    """Return the pickle, or, with ``quits``, None where names and numbers won't do."""
+    grants = _granted()
+    count = len(grants)
+    pickler: Callable[..., pickle.Pickler] = _NamePickler
+    if definitions is not None and numbers is not None:
+        pickler = functools.partial(_NumberPickler, definitions, numbers)
+    try:
+        return _pickled(pickler, value, buffers)
+    except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError) as error:
+        del grants[count:]  # of a pickle that nobody gets
+        if numbers is not None:
+            numbers.clear()
+        if not quits or is_interruption(error):
+            raise
+        return None
+
+
+def pickle_with(pickler: Callable[..., pickle.Pickler], value: Any) -> bytes:
+    """Pickle ``value`` with a pickler derived from :class:`ValuePickler`.
+
+    What goes wrong is raised as it is.
+    """
+    _send_worker_main_by_value()
+    return _pickled(pickler, value, None)
+
+
+def _send_worker_main_by_value() -> None:
+    """Send classes of the main module of a multiprocessing worker by value."""
+    worker_main = sys.modules.get('__mp_main__')
+    if worker_main is not None:
+        cloudpickle.register_pickle_by_value(worker_main)
+
+
+def _by_value(value: Any, buffers: Buffers | None) -> bytes:
+    _send_worker_main_by_value()
+    grants = _granted()
+    count = len(grants)
+    try:
+        return _pickled(ValuePickler, value, buffers)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        del grants[count:]
+        if is_interruption(error):
+            raise
+    # What annotations name may be what does not travel.
+    return _pickled(NamelessPickler, value, buffers)
+
+
+def _pickled(pickler: Callable[..., pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:
+    stream = io.BytesIO()
+    keep: Callable[[pickle.PickleBuffer], bool] | None = None
+    if buffers is not None:
+        del buffers[:]  # of a try where names would not do
+
+        def keep_small(buffer: pickle.PickleBuffer) -> bool:
+            large = _is_large(buffer)
+            if large:
+                buffers.append(buffer)
+            return not large
+
+        keep = keep_small
+
+    pickler(stream, PROTOCOL, True, keep).dump(value)  # by position: names take time
+    return stream.getvalue()
+
+
+def _is_large(buffer: pickle.PickleBuffer) -> bool:
+    try:
+        return buffer.raw().nbytes >= LARGE
+    except BufferError:  # not in one piece; pickle says what is wrong with that
+        return False
+
+
+def _granted() -> list[str]:
+    current = current_passage()
+    return current.grants if current is not None and current.grants is not None else []
+
+
+def check_data(data: bytes) -> bytes:
+    """Return the data unless it is too large for a message; see :func:`check_size`."""
+    check_size(len(data))
+    return data
+
+
+def check_size(size: int) -> None:
+    """Check that a message can hold so many bytes.
+
+    :raises SerializationError: when it can't.
+    """
+    if size > _MAX_SIZE:
+        raise SerializationError(
+            f'{size} bytes are too many for one message, which holds {_MAX_SIZE} at most; '
+            'send them in parts'
+        )
+
+
+def type_of(value: Any) -> str:
+    """Return how an error names a value: by its type."""
+    return f'a value of type {type(value).__qualname__}'
+
+
+def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Rebuild a pickled value.
+
+    :raises SerializationError: when it can't be rebuilt in this process.
+    """
+    try:
+        return pickle.loads(data, buffers=buffers) if buffers else pickle.loads(data)
+    except UActorException:
+        raise
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        raise SerializationError(
+            f'cannot rebuild a value that was sent here: {type(error).__name__}: '
+            f'{errors.text(error)}'
+        ) from error
+
+
+class _Bulk:
+    """Large bytes or a bytearray, in a pickle that refers to them. It is rebuilt as they are."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+
+    def __reduce__(self) -> tuple[type, tuple[pickle.PickleBuffer]]:
+        return type(self._data), (pickle.PickleBuffer(self._data),)
+
+
+BULKY = frozenset([bytes, bytearray])
+
+
+def bulk(value: Any) -> Any:
+    """Return what to pickle for ``value``: pickle copies large bytes more than once."""
+    return _Bulk(value) if type(value) in BULKY and len(value) >= LARGE else value
+
+
+def loads_with(definitions: Definitions | None, data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Rebuild a pickled value that may name what a session remembers; see :func:`loads`."""
+    if definitions is None or not definitions.has_any:
+        return loads(data, buffers)
+    return definitions.used_by(loads, data, buffers)

@@ -1,0 +1,297 @@
+"""Python value ↔ ``uactor.v1.Value``.
+
+Between Python peers, plain scalars travel in their native form and all else as a
+pickle: by the C pickler when everything in it can be imported by name, which is
+four times as fast, and by cloudpickle when something has to travel by value
+(functions and classes of ``__main__``, lambdas, closures).
+
+For callers that take no pickles, plain data is mapped to the native forms, and
+anything else to a handle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from uactor.codec.definitions import Definitions, Numbering
+from uactor.codec.messages import SCALAR_FORMS
+from uactor.codec.pickling import (
+    BULKY,
+    VIEWS,
+    Buffers,
+    Numbers,
+    bulk,
+    check_data,
+    check_size,
+    dump,
+    loads_with,
+    type_of,
+)
+from uactor.codec.transfer import current_passage
+from uactor.errors import SerializationError
+from uactor.transport.segments import LARGE
+from uactor.transport.shm_buffers import Carrier, Lender
+from uactor.v1 import actor_pb2 as pb
+
+DEFAULT_SERIALIZER = 'cloudpickle'
+"""Name of the default serializer."""
+
+SERIALIZERS = ('cloudpickle', 'pickle', 'native')
+"""``'cloudpickle'`` sends anything, ``'pickle'`` only what can be imported by name,
+``'native'`` only plain data and handles, without any pickle. In order: each allows less."""
+
+_INT64 = range(-(2**63), 2**63)
+_MAX_DEPTH = 30
+"""Deepest native value: Protobuf reads 100 messages in one another, and a dict takes three."""
+
+
+def check_serializer(name: str) -> str:
+    """Return ``name`` if it is a serializer.
+
+    :raises ValueError: otherwise.
+    """
+    if name not in SERIALIZERS:
+        raise ValueError(f'unknown serializer {name!r}; choose one of {", ".join(SERIALIZERS)}')
+    return name
+
+
+def stricter(one: str, other: str) -> str:
+    """Return which of two serializers allows less."""
+    return max(one, other, key=SERIALIZERS.index)
+
+
+# --- values for Python peers ----------------------------------------------------------------
+
+
+OF_A_SIZE = frozenset([type(None), bool, int, float])
+OF_ANY_LENGTH = frozenset([str, bytes])
+SCALARS = OF_A_SIZE | OF_ANY_LENGTH
+
+
+def put_scalar(message: pb.Value, value: Any, channel: Lender | None = None) -> bool:
+    """Put a scalar into ``message``, where its native form is exact, and tell whether it was one.
+
+    It is cheaper than a pickle, too; but for large bytes, when there is a ``channel`` for them.
+    """
+    kind = type(value)
+    if kind is int:
+        if value not in _INT64:
+            return False
+        message.int64 = value
+    elif kind is str:
+        try:
+            message.string = value
+        except UnicodeEncodeError:  # lone surrogates
+            return False
+    elif value is None:
+        message.null = 0  # type: ignore[assignment]  # enum value as int
+    elif kind is bool:
+        message.bool = value
+    elif kind is float:
+        message.double = value
+    elif kind is bytes:
+        if channel is not None and len(value) >= LARGE:
+            return False
+        message.bytes = check_data(value)
+    else:
+        return False
+    return True
+
+
+def put(
+    message: pb.Value,
+    value: Any,
+    by_value: bool = True,
+    channel: Lender | None = None,
+    definitions: Numbering | None = None,
+) -> None:
+    """Put ``value`` into ``message``, for a peer that accepts pickles.
+
+    :param channel: takes what is large.
+    :param definitions: what the session remembers.
+    :raises SerializationError: when it can't be pickled.
+    """
+    if not put_scalar(message, value, channel):
+        if type(value) in BULKY:
+            value = bulk(value)
+        _put_pickle(message.pickle, value, by_value, channel, definitions)
+
+
+def encode(
+    value: Any,
+    by_value: bool = True,
+    channel: Lender | None = None,
+    definitions: Numbering | None = None,
+) -> pb.Value:
+    """Return ``value`` for a peer that accepts pickles; see :func:`put`."""
+    message = pb.Value()
+    put(message, value, by_value, channel, definitions)
+    return message
+
+
+def _put_pickle(
+    message: pb.Pickle,
+    value: Any,
+    by_value: bool,
+    channel: Lender | None,
+    definitions: Numbering | None,
+) -> None:
+    data = small_pickle(lambda: message, value, by_value, channel, definitions)
+    if data is not None:
+        message.data = data
+
+
+def small_pickle(
+    message: Callable[[], pb.Pickle],
+    value: Any,
+    by_value: bool,
+    channel: Lender | None,
+    definitions: Numbering | None,
+) -> bytes | None:
+    """Return the pickle of ``value`` if it is small, and all that travels.
+
+    Otherwise put it into the ``message``.
+    """
+    buffers: Buffers = []
+    numbers: Numbers = {}
+    data = dump(value, by_value, buffers, definitions, numbers)
+    to_send = tuple(definitions.to_send(numbers)) if numbers and definitions is not None else ()
+    if to_send:
+        message().definitions.extend(to_send)
+    if len(data) < LARGE and not buffers:
+        if not to_send:
+            return data
+        message().data = data
+        return None
+    parts = [memoryview(data), *(buffer.raw() for buffer in buffers)]
+    memory = channel.lend(parts) if channel is not None else None
+    if memory is None:
+        check_size(sum(part.nbytes for part in parts))
+        message().data = data
+        message().buffers.extend(map(bytes, buffers))
+        return None
+    message().memory.CopyFrom(memory)
+    passing = current_passage()
+    if channel is not None and passing is not None:
+        passing.undo.append(functools.partial(channel.recall, [memory]))
+    return None
+
+
+# --- native values ---------------------------------------------------------------------------
+
+Share = Callable[[Any], 'pb.Handle']
+Resolve = Callable[['pb.Handle'], Any]
+
+
+def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
+    """Return ``value`` in native forms; what has none becomes a handle by ``share``.
+
+    :raises SerializationError: from ``share``, when there is no handle for it either.
+    """
+    message = pb.Value()
+    if put_scalar(message, value):
+        return message
+    native = None
+    if depth < _MAX_DEPTH:
+        native = _native(value, lambda part: encode_native(part, share, depth + 1))
+    return pb.Value(handle=share(value)) if native is None else native
+
+
+def _native(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Value | None:
+    """Return the native form of what holds other values.
+
+    :param encoded: makes the native forms of these.
+    """
+    kind = type(value)
+    if kind in (list, tuple, *VIEWS):
+        return pb.Value(list=pb.ListValue(items=map(encoded, value)))
+    if kind is dict:
+        entries = [
+            pb.MapEntry(key=encoded(key), value=encoded(item)) for key, item in value.items()
+        ]
+        return pb.Value(map=pb.MapValue(entries=entries))
+    if kind is bytearray:
+        return pb.Value(bytes=bytes(value))
+    if kind is slice:
+        with contextlib.suppress(TypeError, ValueError):  # not of ints of 64 bits
+            return pb.Value(slice=pb.Slice(start=value.start, stop=value.stop, step=value.step))
+    return None
+
+
+def unshareable(value: Any) -> pb.Handle:
+    """Refuse to make a handle: the ``share`` of those who can't."""
+    raise SerializationError(
+        f'{type_of(value)} has no native form; only None, bool, int of 64 bits, float, str, '
+        'bytes, list, dict and proxies travel without pickles, and not too deep in one another'
+    )
+
+
+def decode(
+    value: pb.Value,
+    resolve: Resolve,
+    unpickle: bool,
+    channel: Carrier | None = None,
+    definitions: Definitions | None = None,
+) -> Any:
+    """Return the Python value.
+
+    :param resolve: makes what a handle stands for.
+    :param unpickle: whether pickles are accepted.
+    :param channel: has what has come beside the message.
+    :param definitions: what the session remembers.
+    :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
+    """
+    kind = value.WhichOneof('kind')
+    if kind in SCALAR_FORMS:
+        return getattr(value, kind)
+    if kind == 'pickle':
+        return unpickle_message(value.pickle, unpickle, channel, definitions)
+    if kind == 'list':
+        return [decode(item, resolve, unpickle) for item in value.list.items]
+    if kind == 'map':
+        return {
+            _key(decode(entry.key, resolve, unpickle)): decode(entry.value, resolve, unpickle)
+            for entry in value.map.entries
+        }
+    if kind == 'handle':
+        return resolve(value.handle)
+    if kind == 'slice':
+        return slice(*(_optional(value.slice, name) for name in ('start', 'stop', 'step')))
+    return None
+
+
+def unpickle_message(
+    message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
+) -> Any:
+    """Rebuild the value of a pickle and of what has come beside it; see :func:`decode`."""
+    if not unpickle:
+        if channel is not None and message.HasField('memory'):
+            channel.ignore([message.memory])
+        raise SerializationError("this side accepts no pickles (serializer='native')")
+    data = message.data
+    buffers: Iterable[Any]
+    if not data and channel is not None:
+        data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
+    else:  # whoever pickled them could write to them
+        buffers = map(bytearray, message.buffers)
+        if channel is not None and message.HasField('memory'):  # nobody will look at that
+            channel.ignore([message.memory])
+    if definitions is not None:
+        definitions.receive(message.definitions)
+    return loads_with(definitions, data, buffers)
+
+
+def _key(key: Any) -> Any:
+    """Return ``key`` as a dict can use it: what came as a list was a tuple."""
+    if isinstance(key, list):
+        return tuple(map(_key, key))
+    if isinstance(key, dict):
+        raise SerializationError('a dict cannot be the key of a dict')
+    return key
+
+
+def _optional(message: pb.Slice, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""What names an object in an actor process, and where that process listens."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from typing import Any, Union
+
+from uactor.errors import AddressError
+from uactor.runtime.system_errors import is_own
+
+Address = Union[str, 'tuple[str, int]']
+"""``'unix:/path'``, ``'host:port'`` or ``('host', port)``, as the user wrote it."""
+
+MAX_PATH = 100
+"""Longest path of a Unix socket, in bytes. The kernel refuses 108 and more."""
+
+
+@dataclasses.dataclass(slots=True)
+class Token:
+    """Names a shared object, like :class:`multiprocessing.managers.Token`."""
+
+    typeid: str
+    address: Address
+    id: str
+
+    @property
+    def target(self) -> str:
+        """The address in the form that gRPC dials."""
+        return target(self.address)
+
+
+def target(address: Address) -> str:
+    """Return ``address`` as ``'unix:/path'`` or ``'host:port'``, what gRPC dials.
+
+    :raises AddressError: when it is none.
+    """
+    if isinstance(address, tuple):
+        return _tcp_target(*_host_port(address))
+    if not isinstance(address, str) or not address:
+        raise AddressError(f'{address!r} is not an address; {_FORMS}')
+    if address.startswith('unix:'):
+        return 'unix:' + _checked_path(address[len('unix:') :])
+    if address.startswith('/'):
+        return 'unix:' + _checked_path(address)
+    return _tcp_target(*_host_port(address))
+
+
+_FORMS = "give 'unix:/path', 'host:port' or ('host', port)"
+
+
+def _host_port(address: str | tuple[object, ...]) -> tuple[str, int]:
+    parts = address.rpartition(':')[::2] if isinstance(address, str) else address
+    try:
+        host, port = parts
+        number = int(port)  # type: ignore[call-overload]  # whatever the user gave
+    except (TypeError, ValueError):
+        raise AddressError(f'{address!r} is not an address; {_FORMS}') from None
+    if not isinstance(host, str) or not host or not 0 <= number < 65536:
+        raise AddressError(f'{address!r} is not an address; {_FORMS}')
+    return host.strip('[]'), number
+
+
+def _tcp_target(host: str, port: int) -> str:
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def _checked_path(path: str) -> str:
+    path = path.removeprefix('//')
+    length = len(os.fsencode(path))
+    if not path.startswith('/'):
+        raise AddressError(f'the socket path {path!r} must be absolute')
+    if length > MAX_PATH:
+        raise AddressError(
+            f'the socket path {path!r} has {length} bytes, and only {MAX_PATH} fit; '
+            'choose a shorter one'
+        )
+    return path
+
+
+def socket_path(address: str) -> str | None:
+    """Return the path of the Unix socket that a target names, or None for TCP."""
+    return address[len('unix:') :] if address.startswith('unix:') else None
+
+
+def behind(path: str) -> str:
+    """Return where the gRPC server listens that is made when somebody has come to ``path``.
+
+    In a directory of its own, until its socket is given that name; ``getpeername()`` goes on
+    saying the first one.
+    """
+    return f'{path}g/s'
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Return host and port of a TCP target."""
+    return _host_port(address)
+
+
+def resolved(address: Address) -> Address:
+    """Return a TCP address with its host name looked up, in the form that it came in.
+
+    What :mod:`multiprocessing.managers` reports as the address of a listener.
+    """
+    name = target(address)
+    if socket_path(name) is not None:
+        return name
+    host, port = host_port(name)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        if not is_own(error, socket.getaddrinfo):
+            raise
+        raise AddressError(f'cannot look up the host of {address!r}: {error}') from error
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    numeric = str(found[0][4][0])
+    return (numeric, port) if isinstance(address, tuple) else _tcp_target(numeric, port)
+
+
+def peers(address: str) -> frozenset[Any]:
+    """Return what ``getpeername()`` may say of a socket that is connected to a target."""
+    path = socket_path(address)
+    if path is not None:
+        return frozenset([path, behind(path)])
+    try:
+        found = socket.getaddrinfo(*host_port(address), type=socket.SOCK_STREAM)
+    except OSError as error:  # whoever connects will find out
+        if not is_own(error, socket.getaddrinfo):
+            raise
+        return frozenset()
+    return frozenset(info[4][:2] for info in found)
+
+
+def with_port(address: Address, port: int) -> Address:
+    """Return a TCP address with another port, in the form that it came in."""
+    host, _ = host_port(target(address))
+    return (host, port) if isinstance(address, tuple) else _tcp_target(host, port)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether a resolved target stays on this machine."""
+    if socket_path(address) is not None:
+        return True
+    host, _ = host_port(address)
+    return host == 'localhost' or host == '::1' or host.startswith('127.')

@@ -1,0 +1,1 @@
+"""What runs the methods of an actor."""

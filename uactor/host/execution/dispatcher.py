@@ -1,0 +1,249 @@
+"""The dispatcher: the only place that runs user code.
+
+It takes a decoded request and gives a value, or raises what the method raised.
+It knows no gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import CoroutineType
+from typing import Any
+
+from uactor.core.current_call import CurrentCall, current, run_in
+from uactor.errors import NotExposedError
+from uactor.host import arguments
+from uactor.host.callers import Caller
+from uactor.host.execution.event_loop import FINISHED, Loop, is_unfinished
+from uactor.host.execution.gate import NO_TURN, Gate
+from uactor.host.execution.mailbox import Mailbox
+from uactor.host.holders import LOCAL
+from uactor.host.objects import primitives
+from uactor.host.objects.primitives import Locks
+from uactor.host.objects.table import Entry, ObjectTable
+
+Fallback = Callable[[Entry], Any]
+
+FALLBACKS: dict[str, Fallback] = {
+    '#GETVALUE': lambda entry: entry.object,
+    '#METHODS': lambda entry: tuple(sorted(entry.exposed)),
+    '__str__': lambda entry: str(entry.object),
+    '__repr__': lambda entry: repr(entry.object),
+}
+"""What every shared object answers, exposed or not; as in multiprocessing.managers."""
+
+
+_END: Any = object()
+
+
+class Dispatcher:
+    """Runs methods of shared objects.
+
+    :param concurrency: how many of the actor's own methods may run at a time; None for any number.
+    :ivar loop: where coroutines run.
+    :ivar gate: where its calls begin.
+    """
+
+    def __init__(self, table: ObjectTable, locks: Locks, concurrency: int | None = None) -> None:
+        self._table = table
+        self._locks = locks
+        self._mailbox = None if concurrency is None else Mailbox(concurrency)
+        self.loop = Loop()
+        self.gate = Gate()
+
+    @property
+    def has_mailbox(self) -> bool:
+        """Whether the actor's own methods wait for their turn."""
+        return self._mailbox is not None
+
+    # --- calls -------------------------------------------------------------------------------
+
+    def call(
+        self,
+        caller: Caller,
+        handle: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Any, str]:
+        """Run a method; return its result and the typeid to share it as, or ''.
+
+        :raises BaseException: whatever the method raises.
+        """
+        if self._mailbox is None:  # without a context, which takes time
+            result, typeid = self.begin(caller, handle, method, args, kwargs)
+            if type(result) not in FINISHED:
+                result = self.finished(caller, result)
+            return result, typeid
+        with self.turn(caller, handle, method):
+            result, typeid = self.begin(caller, handle, method, args, kwargs)
+            return self.finished(caller, result), typeid
+
+    def begin(
+        self,
+        caller: Caller,
+        handle: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Any, str]:
+        """Run a method, but neither its coroutine nor its generator, whatever else may run."""
+        entry = self._table.find(handle) or self._table.get(handle)
+        shared, call = entry.object, caller.call
+        if call is not None:
+            call.runs = type(shared), method
+        if method not in entry.exposed:
+            return self._unexposed(caller, entry, method, args), ''
+        if entry.is_primitive:
+            result = primitives.call(shared, method, args, kwargs, caller, self._locks)
+            caller.stage = 'done'
+        elif not caller.checked or (call is not None and current() is not call):
+            result = self._begun(caller, getattr(shared, method), args, kwargs)
+        else:  # as _begun() does, in one piece: the steps between take a twentieth of a call
+            caller.stage = 'running'
+            function = getattr(shared, method)
+            result = function(*args, **kwargs) if kwargs else function(*args)
+            if type(result) is not CoroutineType:
+                caller.stage = 'done'
+        return result, entry.method_to_typeid.get(method, '')
+
+    def plain(self, caller: Caller, handle: str, method: str) -> Any:
+        """Return the object whose method can be run as often as one likes without :meth:`begin`.
+
+        None when there is more to do than to run it. Its result is not shared.
+        """
+        entry, call = self._table.find(handle or self._table.actor_id), caller.call
+        if entry is None or entry.is_primitive or method in entry.method_to_typeid:
+            return None
+        if method not in entry.exposed or not caller.checked or call is None:
+            return None
+        call.runs = type(entry.object), method
+        return entry.object
+
+    def mailbox(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
+        """Return where a call has to wait for its turn, if anywhere.
+
+        That is for the actor's own methods, and for others than the actor itself, which would
+        wait for the call that it is in.
+        """
+        if self._mailbox is None or caller.holder == LOCAL or method in FALLBACKS:
+            return None
+        return self._mailbox if self._table.get(handle).permanent else None
+
+    def is_deaf(self, caller: Caller, handle: str) -> bool:
+        """Tell whether a call runs in code that no interrupt ends: any but shared primitives."""
+        entry = self._table.find(handle or self._table.actor_id)
+        return caller.stage == 'running' and not (entry is not None and entry.is_primitive)
+
+    def note(self, call: CurrentCall, handle: str, method: str) -> None:
+        """Let a call know what it runs."""
+        call.runs = type(self._table.get(handle).object), method
+
+    def turn(self, caller: Caller, handle: str, method: str) -> AbstractContextManager[None]:
+        """Return the context in which a method, or a step of its generator, may run."""
+        mailbox = self.mailbox(caller, handle, method)
+        if mailbox is None or caller.call is None:
+            return NO_TURN
+        self.note(caller.call, handle, method)
+        return mailbox.turn(caller.call, caller.interrupt)
+
+    def run(
+        self,
+        caller: Caller,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Run a function, or the coroutine that it returns, and return its result.
+
+        :raises InvalidArgument: when it does not take such arguments, unless that has been checked.
+        :raises BaseException: whatever the function raises.
+        """
+        return self.finished(caller, self._begun(caller, function, args, kwargs))
+
+    def _begun(
+        self,
+        caller: Caller,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        if not caller.checked:
+            arguments.check(function, args, kwargs)
+        caller.stage = 'running'
+        result = run_in(caller.call, function, *args, **kwargs)
+        if type(result) is not CoroutineType:
+            caller.stage = 'done'
+        return result
+
+    def finished(self, caller: Caller, result: Any) -> Any:
+        """Return a result, after running it if it is a coroutine."""
+        if not is_unfinished(result):
+            return result
+        finished = run_in(caller.call, self.loop.finished, result, caller.interrupt)
+        caller.stage = 'done'
+        return finished
+
+    def steps(
+        self, caller: Caller, handle: str, method: str, result: Any
+    ) -> Generator[Any, None, None]:
+        """Iterate over what a method has returned, each step as a part of the call."""
+        items = iter(result)
+        try:
+            while True:
+                caller.stage = 'running'
+                with self.turn(caller, handle, method):
+                    item = run_in(caller.call, next, items, _END)
+                caller.interrupt.check()
+                caller.stage = 'done'
+                if item is _END:
+                    return
+                yield item
+        finally:
+            close = getattr(items, 'close', None)
+            if close is not None:
+                run_in(caller.call, close)
+
+    def _unexposed(self, caller: Caller, entry: Entry, method: str, args: Sequence[Any]) -> Any:
+        fallback = FALLBACKS.get(method)
+        if fallback is not None:
+            return self.run(caller, fallback, (entry,), {})
+        if method == '__getattribute__' and len(args) == 1:
+            return self._get(caller, entry, args[0])
+        if method == '__setattr__' and len(args) == 2:
+            return self._set(caller, entry, *args)
+        raise not_exposed(entry, method)
+
+    def get_attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
+        """Read an attribute; return its value and the typeid to share it as, or ''."""
+        entry = self._table.get(handle)
+        with self.turn(caller, handle, name):
+            return self._get(caller, entry, name), entry.method_to_typeid.get(name, '')
+
+    def set_attribute(self, caller: Caller, handle: str, name: str, value: Any) -> None:
+        """Write an attribute."""
+        entry = self._table.get(handle)
+        with self.turn(caller, handle, name):
+            self._set(caller, entry, name, value)
+
+    def _get(self, caller: Caller, entry: Entry, name: str) -> Any:
+        if not _is_attribute(entry, name, '__getattribute__'):
+            raise not_exposed(entry, name)
+        return self.run(caller, getattr, (entry.object, name), {})
+
+    def _set(self, caller: Caller, entry: Entry, name: str, value: Any) -> None:
+        if not _is_attribute(entry, name, '__setattr__'):
+            raise not_exposed(entry, name)
+        self.run(caller, setattr, (entry.object, name, value), {})
+
+
+def _is_attribute(entry: Entry, name: str, accessor: str) -> bool:
+    if name in entry.exposed:
+        return not callable(getattr(type(entry.object), name, None))
+    return accessor in entry.exposed and not name.startswith('_')
+
+
+def not_exposed(entry: Entry, name: str) -> NotExposedError:
+    """Return the error for a name that the object does not expose."""
+    return NotExposedError(f'{type(entry.object).__name__!r} object exposes no {name!r}')

@@ -1,0 +1,134 @@
+"""Threads for the calls of a pipelined session: few while they keep up, as many as have to wait.
+
+Calls begin in the order in which they came. One worker runs them one after the other.
+When it does not come back from the actor's code, because that waits, another one is
+added: without a fixed bound, since what is waited for may be a call that comes later.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from uactor.runtime.threads import ServiceThread, attempt, start_daemon
+
+log = logging.getLogger('uactor.host')
+
+PATIENCE_S = 0.005
+"""How long no call may begin before there is another worker, in seconds."""
+_BUSY_PATIENCE = 0.2
+"""The same while this process computes: more threads would not make that faster."""
+_IDLE = 1.0
+"""How long a worker stays without a call, in seconds."""
+_FASTEST = 64
+"""How many workers are added at once, at most."""
+
+Job = Callable[[], None]
+
+
+def run(job: Job) -> None:
+    """Run a job on a thread that is needed afterwards."""
+    attempt('to answer a call', job)
+
+
+class Workers:
+    """Runs jobs on daemon threads; jobs raise nothing."""
+
+    def __init__(self) -> None:
+        lock = threading.Lock()
+        self._ready = threading.Condition(lock)
+        self._behind = threading.Condition(lock)
+        self._jobs: collections.deque[Job] = collections.deque()
+        self._count = 0
+        self._idle = 0
+        self._begun = 0
+        self._watch = ServiceThread('uactor-watch', self._grow)
+
+    def put(self, job: Job) -> None:
+        """Have a job run, after those that came before.
+
+        :raises RuntimeError: when there is no thread to be had; the job does not run.
+        """
+        with self._ready:
+            if not self._count:
+                self._add()
+            self._jobs.append(job)
+            if self._idle >= len(self._jobs):
+                self._ready.notify()
+            else:
+                self._note_behind()
+
+    def _add(self) -> None:
+        start_daemon('uactor-worker', self._work)
+        self._count += 1
+        self._idle += 1
+
+    def _work(self) -> None:
+        job = self._next()
+        while job is not None:
+            run(job)
+            del job  # and what it holds, while this thread waits for the next
+            with self._ready:
+                self._idle += 1
+            job = self._next()
+
+    def _next(self) -> Job | None:
+        """Wait for a job; None when there has been none for a while."""
+        with self._ready:
+            while not self._jobs:
+                if not self._ready.wait(_IDLE) and not self._jobs:
+                    self._count -= 1
+                    self._idle -= 1
+                    return None
+            self._begun += 1
+            self._idle -= 1
+            return self._jobs.popleft()
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether no job waits to begin."""
+        return not self._jobs
+
+    # --- growing -----------------------------------------------------------------------------
+
+    def _note_behind(self) -> None:
+        self._behind.notify()
+        try:
+            self._watch.ensure()
+        except RuntimeError as error:  # the worker that there is may come back
+            log.warning('calls may have to wait: %s', error)
+
+    def _grow(self) -> bool:
+        """Add workers when none begins a call. A thread that lives while calls are waiting."""
+        step, added, since = 1, 0, time.monotonic()
+        with self._behind:
+            while True:
+                if not self._jobs and not self._behind.wait(_IDLE) and not self._jobs:
+                    self._watch.rest()
+                    return False
+                begun, computed = self._begun, time.process_time()
+                self._behind.release()
+                time.sleep(PATIENCE_S)
+                self._behind.acquire()
+                now = time.monotonic()
+                if self._begun - begun > added or not self._jobs:
+                    step, added, since = 1, 0, now
+                    continue
+                computing = time.process_time() - computed > PATIENCE_S / 2
+                if computing and now - since < _BUSY_PATIENCE:
+                    added = 0
+                    continue
+                added = self._add_some(min(step, len(self._jobs)))
+                step, since = min(step * 2, _FASTEST), now
+
+    def _add_some(self, count: int) -> int:
+        for number in range(count):
+            try:
+                self._add()
+            except RuntimeError as error:
+                log.warning('calls have to wait: %s', error)
+                return number
+        return count

@@ -1,0 +1,301 @@
+"""The generic door: ``uactor.v1.ActorService``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError
+
+from uactor.codec.fastpath import NUMBERED
+from uactor.codec.messages import memories
+from uactor.core import auth
+from uactor.errors import AuthkeyError, SerializationError, UActorException, status_of
+from uactor.host.admission import Strangers
+from uactor.host.arguments import InvalidArgument
+from uactor.host.grpc import unary
+from uactor.host.grpc.executor import is_reserve, retire
+from uactor.host.refusal import NO_THREADS, Refused
+from uactor.host.sessions.serve import read, serve
+from uactor.transport.chunks import Chunks
+from uactor.v1 import actor_pb2 as pb
+from uactor.v1 import actor_pb2_grpc
+
+if TYPE_CHECKING:
+    from uactor.host.process import Host
+
+log = logging.getLogger('uactor.host')
+
+_OPEN = (
+    '/grpc.health.v1.Health/Check',
+    '/grpc.health.v1.Health/List',
+    '/grpc.health.v1.Health/Watch',
+    '/uactor.v1.ActorService/Session',  # asks for the key itself
+)
+"""What needs no authkey in its metadata."""
+
+_CROWDED = 'too many others are about to prove that they know the authkey; try again'
+
+
+class Authorization(grpc.ServerInterceptor):
+    """Lets nobody in without the authkey, but for health and the handshake of a session."""
+
+    def __init__(self, authkey: bytes) -> None:
+        self._authkey = authkey
+
+    def intercept_service(
+        self, continuation: Callable[[Any], Any], handler_call_details: Any
+    ) -> Any:
+        """Return the handler, or one that refuses: also for what does not exist."""
+        details = handler_call_details
+        if details.method in _OPEN or auth.is_authorized(
+            details.invocation_metadata, self._authkey
+        ):
+            return continuation(details)
+        return _REFUSAL
+
+
+def _refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+    context.abort(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "wrong or missing authkey; send the metadata 'authorization: Bearer <base64url key>'",
+    )
+
+
+# On the wire, the refusal of a stream is also that of a unary call.
+_REFUSAL: Any = grpc.stream_stream_rpc_method_handler(_refuse)
+
+
+_SERVICE = pb.DESCRIPTOR.services_by_name['ActorService']
+
+
+class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
+    """Turns RPCs into dispatcher calls."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._rpc = unary.of_service(host, _SERVICE.full_name)
+        self._strangers = Strangers()
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Have a server serve this.
+
+        What the generated function does, but that requests outside sessions come as bytes: gRPC
+        has one status, INTERNAL, for all that it can't decode.
+        """
+        handlers = {method.name: self._handler(method) for method in _SERVICE.methods}
+        service = grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
+        server.add_generic_rpc_handlers((service,))
+        server.add_registered_method_handlers(_SERVICE.full_name, handlers)
+
+    def _handler(self, method: Any) -> Any:
+        run = getattr(self, method.name)
+        if method.client_streaming:  # Session, which decodes its messages itself
+            return grpc.stream_stream_rpc_method_handler(run)
+        request, response = (
+            message_factory.GetMessageClass(kind)
+            for kind in (method.input_type, method.output_type)
+        )
+
+        def decoded(data: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                message = request.FromString(data)
+            except DecodeError as error:
+                with self._rpc(context):
+                    raise InvalidArgument('', error) from error
+            return run(message, context)
+
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                decoded, response_serializer=response.SerializeToString
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            decoded, response_serializer=response.SerializeToString
+        )
+
+    def Describe(
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeResponse:
+        with self._rpc(context):
+            response = self._host.exchange.describe(request.handle)
+            if response.handle.id == self._host.table.actor_id:
+                self._host.typed.describe(response)
+            return response
+
+    def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
+        with self._rpc(context, request.context.path) as caller:
+            response = pb.CallResponse()
+            self._host.exchange.call(caller, request, response.result)
+            return response
+
+    def CallStream(
+        self, request: pb.CallStreamRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.CallStreamResponse]:
+        exchange, call = self._host.exchange, request.call
+        with self._rpc(context, call.context.path) as caller:
+            result, _ = exchange.dispatch(caller, call)
+            steps = self._host.dispatcher.steps(caller, call.handle, call.method, result)
+            with contextlib.closing(steps) as items:
+                for item in items:
+                    response = pb.CallStreamResponse()
+                    exchange.encode(caller, item, call.typeid, call.accept_pickle, response.item)
+                    yield response
+
+    def GetAttribute(
+        self, request: pb.GetAttributeRequest, context: grpc.ServicerContext
+    ) -> pb.GetAttributeResponse:
+        with self._rpc(context, request.context.path) as caller:
+            response = pb.GetAttributeResponse()
+            self._host.exchange.get_attribute(caller, request, response.value)
+            return response
+
+    def SetAttribute(
+        self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
+    ) -> pb.SetAttributeResponse:
+        with self._rpc(context, request.context.path) as caller:
+            self._host.exchange.set_attribute(caller, request)
+            return pb.SetAttributeResponse()
+
+    def CreateHandle(
+        self, request: pb.CreateHandleRequest, context: grpc.ServicerContext
+    ) -> pb.CreateHandleResponse:
+        with self._rpc(context, request.context.path) as caller:
+            return pb.CreateHandleResponse(handle=self._host.exchange.create(caller, request))
+
+    def RetainHandle(
+        self, request: pb.RetainHandleRequest, context: grpc.ServicerContext
+    ) -> pb.RetainHandleResponse:
+        with self._rpc(context) as caller:
+            return self._host.exchange.retain(caller, request)
+
+    def ReleaseHandle(
+        self, request: pb.ReleaseHandleRequest, context: grpc.ServicerContext
+    ) -> pb.ReleaseHandleResponse:
+        with self._rpc(context) as caller:
+            for handle in request.handles:
+                self._host.table.get(handle)  # raises when it is gone
+            self._host.table.release(request.handles, caller.holder)
+            return pb.ReleaseHandleResponse()
+
+    def ListHandles(
+        self, request: pb.ListHandlesRequest, context: grpc.ServicerContext
+    ) -> pb.ListHandlesResponse:
+        with self._rpc(context):
+            response = pb.ListHandlesResponse()
+            for entry, holds, clients in self._host.table.held():
+                handle = self._host.exchange.handle(entry, detailed=True)
+                response.handles.add(handle=handle, holds=holds, clients=clients)
+            return response
+
+    def Session(  # type: ignore[override]  # decodes and encodes its messages itself
+        self, request_iterator: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        if is_reserve():
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
+        retire()
+        authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
+        leave = functools.partial(self._strangers.leave, context)
+        door = _GrpcDoor(context, authorized, self._host.max_message_size, leave)
+        if not authorized:
+
+            def end() -> None:
+                context.cancel()
+
+            if not self._strangers.enter(context, end):
+                context.abort(grpc.StatusCode.UNAVAILABLE, _CROWDED)
+            if not context.add_callback(leave):
+                leave()
+        requests = door.whole(_until_gone(request_iterator))
+        return door.outgoing(serve(self._host, requests, door))
+
+    def Shutdown(
+        self, request: pb.ShutdownRequest, context: grpc.ServicerContext
+    ) -> pb.ShutdownResponse:
+        # The reply goes out first: a handler that stops the server itself can lose it.
+        if not context.add_callback(self._host.request_stop):
+            self._host.request_stop()
+        with self._rpc(context) as caller:
+            self._host.dispatcher.call(caller, '', 'shutdown', (), {})
+            return pb.ShutdownResponse()
+
+
+class _GrpcDoor:
+    """The stream of a session, as :class:`uactor.host.sessions.door.Door`."""
+
+    put = None
+
+    def __init__(
+        self,
+        context: grpc.ServicerContext,
+        authorized: bool,
+        max_message_size: int,
+        on_proof: Callable[[], None],
+    ) -> None:
+        self._context = context
+        self._on_proof = on_proof
+        self._opened = False
+        self.authorized = authorized
+        self.memory = Chunks()
+        self.memory.limit = max_message_size
+
+    def whole(self, messages: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield requests; take the large data that comes before them, once there is a session."""
+        for message in messages:
+            if message.startswith(NUMBERED):
+                yield message
+                continue
+            request = read(message, self)
+            if not request.HasField('chunk'):
+                yield message
+            elif not self._opened:
+                self.refuse(AuthkeyError('wrong or missing authkey'))
+            else:
+                try:
+                    self.memory.take(request.chunk)
+                except SerializationError as error:
+                    self.refuse(error)
+
+    def has_more(self) -> bool:
+        """Return False: gRPC does not tell of a message before it is asked for it."""
+        return False
+
+    def outgoing(self, responses: Iterator[pb.SessionResponse | bytes]) -> Iterator[bytes]:
+        """Yield responses in their wire form, each after its large data."""
+        for response in responses:
+            if isinstance(response, bytes):
+                yield response
+                continue
+            if self.memory.outgoing:
+                for chunk in self.memory.passed(memories(response)):
+                    yield pb.SessionResponse(chunk=chunk).SerializeToString()
+            yield response.SerializeToString()
+
+    def refuse(self, error: UActorException) -> NoReturn:
+        """Abort the RPC with the status of ``error``."""
+        code = getattr(grpc.StatusCode, status_of(error, 'asked'))
+        with contextlib.suppress(Exception):  # abort() raises one, for gRPC itself
+            self._context.abort(code, str(error))
+        raise Refused(str(error)) from error
+
+    def opened(self) -> None:
+        """Take large data: gRPC itself has one limit for all messages."""
+        self._opened = True
+        self._on_proof()
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the RPC has ended."""
+        if not self._context.add_callback(callback):
+            callback()
+
+
+def _until_gone(requests: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the requests of a client until it leaves or goes."""
+    try:
+        yield from requests
+    except grpc.RpcError as error:
+        log.debug('the client of a session has gone: %s', error)

@@ -1,0 +1,173 @@
+"""Calls of the typed service: requests into dispatcher calls, results into responses.
+
+Nothing here unpickles anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from uactor.core.addresses import Token
+from uactor.host.arguments import InvalidArgument
+from uactor.host.callers import Caller
+from uactor.host.cancellation import Interrupted
+from uactor.host.grpc.unary import of_service
+from uactor.service.codecs.methods import Call, Method
+from uactor.service.errors import Misfit
+from uactor.service.schema import Schema
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    from uactor.host.grpc.typed_service import Handlers
+    from uactor.host.process import Host
+    from uactor.host.requests import Exchange
+
+
+_NOTICE = 0.01
+"""How long the end of a client's stream may be ahead of the news that it has gone, in seconds.
+gRPC tells of both by themselves, and can't say which an end is until then."""
+
+
+def handlers(host: Host, schema: Schema) -> Handlers:
+    """Return gRPC's handlers for the methods of a schema, by the names of the RPCs.
+
+    They take and give bytes: gRPC has one status for all that it can't decode.
+    """
+    calls = _Calls(host, schema.service)
+    made: dict[str, Any] = {}
+    for rpc, method in schema.methods.items():
+        if method.client_streaming or method.server_streaming:
+            made[rpc] = grpc.stream_stream_rpc_method_handler(
+                functools.partial(calls.streaming, method)
+            )
+        else:
+            made[rpc] = grpc.unary_unary_rpc_method_handler(functools.partial(calls.unary, method))
+    return made
+
+
+class _Handles:
+    """Makes and resolves the handles in one call."""
+
+    def __init__(self, exchange: Exchange, caller: Caller) -> None:
+        self._exchange = exchange
+        self._caller = caller
+
+    def write_handle(self, value: object, typeid: str | None) -> pb.Handle:
+        """Return a handle, held for the caller, as the generic door does."""
+        if isinstance(getattr(value, '_token', None), Token):
+            return self._exchange.handle_of(self._caller, value)
+        if typeid is None:
+            raise Misfit(f'a {type(value).__qualname__} is no proxy; make one with uactor.proxy()')
+        return self._exchange.shared(self._caller, value, typeid, detailed=True)
+
+    def read_handle(self, handle: pb.Handle, hint: Any) -> object:
+        """Return a proxy of what ``handle`` names: that of the actor class or proxy in ``hint``."""
+        manager_class = getattr(hint, 'manager_class', None)
+        if manager_class is None:
+            found, wanted = self._exchange.resolve(handle), hint
+        else:
+            found, wanted = self._exchange.resolve(handle, manager_class), hint.proxy_class
+        if isinstance(found, wanted):
+            return found
+        raise Misfit(f'a handle of {type(found).__qualname__}, which is no {hint.__qualname__}')
+
+
+class _Calls:
+    """Runs the RPCs of the typed service."""
+
+    def __init__(self, host: Host, service: str) -> None:
+        self._exchange = host.exchange
+        self._dispatcher = host.dispatcher
+        self._rpc = of_service(host, service, checked=True)
+
+    def unary(self, method: Method, data: bytes, context: grpc.ServicerContext) -> bytes:
+        """Run an RPC without streams."""
+        with self._rpc(context) as caller:
+            handles = _Handles(self._exchange, caller)
+            try:
+                call = method.read_request(_parsed(method, data), handles)
+            except Misfit as error:
+                raise InvalidArgument(error.path, error, error.reason) from error
+            return _written(method, self._result(caller, method, call), caller, handles)
+
+    def streaming(
+        self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        """Run an RPC with streams, of whichever side."""
+        with self._rpc(context) as caller:
+            handles = _Handles(self._exchange, caller)
+            try:
+                call = _read_stream(method, _until_gone(requests, context), handles)
+                result = self._result(caller, method, call)
+                if not method.server_streaming:
+                    yield _written(method, result, caller, handles)
+                    return
+                found = self._dispatcher.steps(caller, '', method.member, result)
+                with contextlib.closing(found):
+                    for item in found:
+                        yield _written(method, item, caller, handles)
+            except Misfit as error:  # also of a later item, by way of the user's method
+                raise InvalidArgument(error.path, error, error.reason) from error
+
+    def _result(self, caller: Caller, method: Method, call: Call) -> Any:
+        args, kwargs = call
+        if method.kind == 'call':
+            result, _ = self._dispatcher.call(caller, '', method.member, args, kwargs)
+        elif method.kind == 'get':
+            result, _ = self._dispatcher.get_attribute(caller, '', method.member)
+        else:
+            self._dispatcher.set_attribute(caller, '', method.member, *args)
+            return None
+        return result
+
+
+def _parsed(method: Method, data: bytes) -> Any:
+    try:
+        return method.request_class.FromString(data)
+    except DecodeError as error:
+        raise Misfit(f'no message of {method.request_class.DESCRIPTOR.full_name}') from error
+
+
+def _read_stream(method: Method, requests: Iterator[bytes], handles: _Handles) -> Call:
+    messages = _messages(method, requests)
+    first = next(messages, None)
+    if method.client_streaming:
+        return method.read_request_stream(first, messages, handles)
+    if first is None:
+        raise Misfit('there is no request')
+    return method.read_request(first, handles)
+
+
+def _messages(method: Method, requests: Iterator[bytes]) -> Iterator[Any]:
+    """Yield what the client streams, as it is asked for."""
+    return (_parsed(method, data) for data in requests)
+
+
+def _until_gone(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    """Yield what the client streams.
+
+    :raises Interrupted: when it goes before its stream has ended. A method that took what it has
+        got for all would do half of what was asked for.
+    """
+    gone = threading.Event()
+    if not context.add_callback(gone.set):
+        gone.set()
+    try:
+        yield from requests
+    except grpc.RpcError as error:
+        raise Interrupted from error
+    if gone.wait(_NOTICE):
+        raise Interrupted
+
+
+def _written(method: Method, result: Any, caller: Caller, handles: _Handles) -> bytes:
+    caller.confirm()
+    data: bytes = method.write_response(result, handles).SerializeToString()
+    return data

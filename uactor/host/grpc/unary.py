@@ -1,0 +1,95 @@
+"""RPCs outside sessions: what all doors do with each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+
+from uactor.host.callers import Caller
+from uactor.host.grpc import status
+from uactor.host.grpc.executor import is_reserve
+from uactor.host.holders import ANONYMOUS
+from uactor.host.refusal import NO_THREADS
+from uactor.runtime.limits import time_limit
+
+if TYPE_CHECKING:
+    from uactor.host.process import Host
+
+
+class Rpc(Protocol):
+    """Returns the context of one RPC."""
+
+    def __call__(
+        self, context: grpc.ServicerContext, path: Sequence[str] = ()
+    ) -> AbstractContextManager[Caller]:
+        """Return it.
+
+        :param path: the calls of actors that wait for it.
+        """
+        ...
+
+
+def of_service(host: Host, service: str, checked: bool = False) -> Rpc:
+    """Return what makes the contexts for RPCs of a service.
+
+    :param checked: whether arguments are known to fit what is called.
+    """
+    telling = status.Telling(service, host.errors, tracebacks=host.is_local)
+    return lambda context, path=(): _Rpc(host, telling, context, checked, path)
+
+
+class _Rpc(AbstractContextManager[Caller]):
+    """Accepts an RPC, and makes a status of what it raises.
+
+    Not made by contextlib, which sets attributes of the exceptions that pass.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        telling: status.Telling,
+        context: grpc.ServicerContext,
+        checked: bool,
+        path: Sequence[str],
+    ) -> None:
+        self._clients = host.clients
+        self._gate = host.dispatcher.gate
+        self._telling = telling
+        self._context = context
+        self._caller = Caller(ANONYMOUS, context.peer(), checked)
+        self._path = path
+
+    def __enter__(self) -> Caller:
+        context, caller = self._context, self._caller
+        if is_reserve():
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
+        caller.asks(self._path, time_limit(context.time_remaining()))
+        self._clients.unary(caller)
+        if not context.add_callback(caller.interrupt.fire):
+            caller.interrupt.fire()
+        try:
+            self._gate.__enter__()
+        except BaseException as error:
+            self._clients.unary_done(caller)
+            self._fail(error)
+        return caller
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._gate.__exit__(kind, error, trace)
+        self._clients.unary_done(self._caller)
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit) and not self._context.is_active():
+            return  # the client has left a stream
+        status.abort(self._context, error, self._caller, self._telling)

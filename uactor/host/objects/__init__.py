@@ -1,0 +1,1 @@
+"""The objects that an actor process has for others."""

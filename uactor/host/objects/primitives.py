@@ -1,0 +1,253 @@
+"""Calls into shared primitives: who took which lock, and what was taken too late.
+
+Locks that a client took through proxies are released when it dies; those that
+belong to a thread (RLock, Condition), when the session ends, on its very thread.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import logging
+import multiprocessing.synchronize
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uactor.errors import ThreadOwnedError
+from uactor.host.cancellation import WAITABLE, Interrupt, Interrupted
+from uactor.runtime.limits import waitable
+
+if TYPE_CHECKING:
+    from uactor.host.callers import Caller
+    from uactor.host.holders import Holder
+
+log = logging.getLogger('uactor.host')
+
+_LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
+_C_LOCKS = (
+    _LOCK,
+    _RLOCK,
+    multiprocessing.synchronize.Lock,
+    multiprocessing.synchronize.RLock,
+    multiprocessing.synchronize.Semaphore,
+)
+_THREAD_OWNED = (_RLOCK, threading.Condition, multiprocessing.synchronize.RLock)
+_LOCKS = (*_C_LOCKS, threading.Condition, threading.Semaphore)
+_QUEUES = (queue.Queue, queue.SimpleQueue)
+PRIMITIVES: tuple[type, ...] = (*_LOCKS, *_QUEUES, *WAITABLE)
+"""Types whose calls go through :func:`call`."""
+
+_TAKES = ('acquire', '__enter__')
+_GIVES = ('release', '__exit__')
+_GETS = ('get', 'get_nowait')
+
+
+@dataclasses.dataclass
+class _Taken:
+    lock: Any
+    caller: Caller
+
+
+class Locks:
+    """The locks that clients hold through proxies."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._taken: collections.deque[_Taken] = collections.deque()
+
+    def took(self, lock: Any, caller: Caller) -> Callable[[], None]:
+        """Note that ``caller`` has acquired ``lock``; return what releases it, if it still has."""
+        made = _Taken(lock, caller)
+        with self._mutex:
+            self._taken.append(made)
+        return lambda: self._release(lambda taken: taken is made)
+
+    def gave(self, lock: Any, caller: Caller, count: int) -> None:
+        """Note that ``caller`` has released ``lock``, which another one may have acquired.
+
+        :param count: how many times.
+        """
+
+        def distance(taken: _Taken) -> int:
+            if taken.caller is caller:
+                return 0
+            return 1 if taken.caller.holder == caller.holder else 2
+
+        with self._mutex:
+            candidates = [taken for taken in self._taken if taken.lock is lock]
+            # Of others the oldest one: by now the lock may have been acquired again.
+            for found in sorted(candidates, key=distance)[:count]:
+                self._taken.remove(found)
+
+    def release_thread_owned(self, caller: Caller) -> None:
+        """Release what belongs to the session's thread, on that thread, when it ends."""
+        self._release(
+            lambda taken: taken.caller is caller and isinstance(taken.lock, _THREAD_OWNED)
+        )
+
+    def release_all(self, holder: Holder) -> None:
+        """Release what a client process holds, when it has ended."""
+        self._release(
+            lambda taken: (
+                taken.caller.holder == holder and not isinstance(taken.lock, _THREAD_OWNED)
+            )
+        )
+
+    def _release(self, chosen: Callable[[_Taken], bool]) -> None:
+        with self._mutex:
+            released = [taken for taken in self._taken if chosen(taken)]
+            self._taken = collections.deque(
+                taken for taken in self._taken if all(taken is not gone for gone in released)
+            )
+        for taken in released:
+            try:
+                taken.lock.release()
+                log.info('released a %s of a client that has gone', type(taken.lock).__name__)
+            except (RuntimeError, ValueError) as error:  # it has been released elsewhere
+                log.debug('a lock of a client that has gone was free already: %s', error)
+
+
+def call(
+    primitive: Any,
+    method: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    caller: Caller,
+    locks: Locks,
+) -> Any:
+    """Call a method of a shared primitive for a client.
+
+    :raises Interrupted: when the client goes while the call waits; nothing is taken then.
+    """
+    function = getattr(primitive, method)
+    _check_owner(primitive, method, caller)
+    if args or kwargs:
+        args, kwargs = _with_waitable(primitive, method, args, kwargs)
+    caller.stage = 'running'
+    with caller.interrupt.on_this_thread():
+        if isinstance(primitive, _LOCKS):
+            if method in _TAKES:
+                return _take(primitive, method, args, kwargs, caller, locks)
+            result = function(*args, **kwargs)
+            if method in _GIVES:
+                locks.gave(primitive, caller.owner, _times(method, args, kwargs))
+            return result
+        if isinstance(primitive, _QUEUES) and method in _GETS:
+            return _get(primitive, method, args, kwargs, caller)
+        return function(*args, **kwargs)
+
+
+_TIMEOUTS = {'acquire': 1, 'wait': 0, 'put': 2, 'get': 0, 'next': 0, 'result': 0, 'exception': 0}
+"""Where methods have their timeout among positional arguments."""
+
+
+def _with_waitable(
+    primitive: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the arguments with a timeout that this system can wait for, if there is one."""
+    place = _TIMEOUTS.get(method)
+    if place is None:
+        return args, kwargs
+    if method == 'get' and isinstance(primitive, _QUEUES):
+        place = 1
+    if 'timeout' in kwargs:
+        return args, {**kwargs, 'timeout': waitable(kwargs['timeout'])}
+    if len(args) > place:
+        args = (*args[:place], waitable(args[place]), *args[place + 1 :])
+    return args, kwargs
+
+
+def _times(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Return how many times a method releases: a semaphore's as often as it is told."""
+    times: int = kwargs.get('n', args[0] if args else 1) if method == 'release' else 1
+    return times
+
+
+def _check_owner(primitive: Any, method: str, caller: Caller) -> None:
+    if method in _TAKES and isinstance(primitive, _THREAD_OWNED) and not caller.owns_thread:
+        raise ThreadOwnedError(
+            f'{method}() of a {type(primitive).__name__} needs a Session, and not a pipelined '
+            'one: the lock belongs to a thread, and other calls have none of their own'
+        )
+
+
+def _take(
+    lock: Any,
+    method: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    caller: Caller,
+    locks: Locks,
+) -> bool:
+    if method == '__enter__':
+        args, kwargs = (), {}
+    taken = _acquire(lock, caller.interrupt, *args, **kwargs)
+    if taken:
+        if caller.interrupt.fired:
+            lock.release()
+            raise Interrupted
+        caller.took(locks.took(lock, caller.owner))
+    return taken
+
+
+def _acquire(
+    lock: Any, interrupt: Interrupt, blocking: bool = True, timeout: float | None = None
+) -> bool:
+    inner = getattr(lock, '_lock', None) if isinstance(lock, threading.Condition) else lock
+    waits_in_condition = not isinstance(inner, _C_LOCKS)
+    if waits_in_condition or not blocking or timeout == 0:
+        return bool(lock.acquire(blocking, *(() if timeout is None else (timeout,))))
+    if timeout is not None and timeout < 0 and timeout != -1:
+        raise ValueError('timeout value must be a non-negative number')
+    attempt: Callable[[float], bool] = functools.partial(lock.acquire, True)
+    return interrupt.sliced(attempt, timeout)
+
+
+def _get(
+    source: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], caller: Caller
+) -> Any:
+    if isinstance(source, queue.SimpleQueue) and method == 'get':
+        item = _simple_get(source, caller.interrupt, *args, **kwargs)
+    else:
+        item = getattr(source, method)(*args, **kwargs)
+    caller.undo = functools.partial(_put_back, source, item)
+    return item
+
+
+def _simple_get(
+    source: queue.SimpleQueue[Any],
+    interrupt: Interrupt,
+    block: bool = True,
+    timeout: float | None = None,
+) -> Any:
+    if not block:
+        return source.get(False)
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+
+    def attempt(seconds: float) -> list[Any]:
+        try:
+            return [source.get(True, seconds)]
+        except queue.Empty:
+            return []
+
+    found = interrupt.sliced(attempt, timeout)
+    if not found:
+        raise queue.Empty
+    return found[0]
+
+
+def _put_back(source: Any, item: Any) -> None:
+    """Put an item back where it was taken from, as far as the queue knows a front."""
+    if isinstance(source, queue.SimpleQueue):
+        source.put(item)
+        return
+    with source.mutex:
+        if type(source)._put is queue.Queue._put:  # first in, first out
+            source.queue.appendleft(item)
+        else:
+            source._put(item)
+        source.not_empty.notify()

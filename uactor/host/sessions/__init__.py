@@ -1,0 +1,1 @@
+"""The sessions of clients, whatever they come by."""

@@ -1,0 +1,273 @@
+"""What a session answers to its requests, in whatever order it takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uactor.codec import failures, fastpath, messages, transfer, values
+from uactor.errors import SerializationError
+from uactor.host.arguments import InvalidArgument, field
+from uactor.host.callers import Caller
+from uactor.host.cancellation import Interrupted
+from uactor.host.requests import NO_KEYWORDS
+from uactor.runtime.limits import limit_of
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    from uactor.host.process import Host
+
+
+_IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
+"""Requests that say what they are made in, and whether they take pickles."""
+
+
+_BRIEF = 1 << 10
+"""Most characters, or bytes, of a result that goes together with others."""
+
+
+class Answers:
+    """Answers requests of one session.
+
+    :param by_value: whether the client takes classes and functions by value.
+    :ivar read_usual: returns the usual call that a message is; None for any other one.
+    :ivar read_attribute: returns the attribute that a usual message reads; None for any other one.
+    :ivar brief: classes whose instances can go together with other results, whatever they are.
+    """
+
+    def __init__(self, host: Host, by_value: bool) -> None:
+        self._host = host
+        self._run = host.exchange.run
+        self._leases = host.table.leases
+        self._dispatcher = dispatcher = host.dispatcher
+        self._gate = dispatcher.gate
+        self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
+        self._limit = host.max_message_size
+        self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
+        pickles = host.exchange.pickles
+        self.read_usual = fastpath.Requests().read if pickles else _no_request
+        self.read_attribute = fastpath.read_attribute if pickles else _no_request
+        self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
+
+    def call(
+        self, caller: Caller, number: int, handle: str, method: str, arguments: fastpath.Arguments
+    ) -> pb.SessionResponse | bytes:
+        """Make a usual call and return the response, in its wire form if that is usual, too.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        gate = self._gate
+        try:
+            gate.running.append(None)  # as a context of it does, in fewer steps
+            try:
+                if gate.closed:
+                    raise gate.refusal()
+                if type(arguments) is tuple and handle not in self._leases:  # as run() does
+                    value, typeid = self._begin(caller, handle, method, arguments, NO_KEYWORDS)
+                else:
+                    value, typeid = self._run(caller, handle, method, arguments, self._begin)
+                # As encode() does, for most: the steps between take three hundredths of a call.
+                if not typeid and self._limit < 0 and caller.is_waiting:
+                    answer = fastpath.result(number, value)
+                    if answer is not None:
+                        return answer
+                value = self._dispatcher.finished(caller, value)
+                return self._encode(caller, number, value, typeid, True)
+            finally:
+                gate.running.pop()
+                if gate.closed:
+                    gate.note_end()
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            return self._failed(caller, number, error)
+
+    def attribute(
+        self, caller: Caller, number: int, handle: str, name: str
+    ) -> pb.SessionResponse | bytes:
+        """Read an attribute, as a usual message asks for, and return the response.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        try:
+            with self._gate:
+                value, typeid = self._host.exchange.attribute(caller, handle, name)
+                return self.encode(caller, number, value, typeid, True)
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            return self._failed(caller, number, error)
+
+    def _failed(self, caller: Caller, number: int, error: BaseException) -> pb.SessionResponse:
+        """Return the response of a usual request that tells of an error; see :meth:`fail`."""
+        response = pb.SessionResponse(id=number)
+        self.fail(caller, True, response, error)
+        return response
+
+    def encode(
+        self,
+        caller: Caller,
+        number: int,
+        value: Any,
+        typeid: str,
+        pickles: bool,
+        is_item: bool = False,
+    ) -> pb.SessionResponse | bytes:
+        """Return the response with a result, in its wire form if it is usual.
+
+        :param pickles: whether the client accepts them.
+        :param is_item: whether it is an item of a stream instead.
+        :raises Interrupted: when the client has gone meanwhile; nothing is held then.
+        """
+        if not typeid and self._limit < 0 and caller.is_waiting:
+            answer = fastpath.item(number, value) if is_item else fastpath.result(number, value)
+            if answer is not None:
+                return answer
+        return self._encode(caller, number, value, typeid, pickles, is_item)
+
+    def _encode(
+        self,
+        caller: Caller,
+        number: int,
+        value: Any,
+        typeid: str,
+        pickles: bool,
+        is_item: bool = False,
+    ) -> pb.SessionResponse:
+        response = pb.SessionResponse(id=number)
+        place = response.item if is_item else response.result
+        self._host.exchange.encode(caller, value, typeid, pickles, place, self.by_value)
+        self.check_size(caller, response)
+        return response
+
+    def is_brief(self, value: Any) -> bool:
+        """Tell whether a result can go together with others."""
+        kind = type(value)
+        if kind in self.brief:
+            return True
+        return self._limit < 0 and kind in values.OF_ANY_LENGTH and len(value) <= _BRIEF
+
+    def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
+        """Do what a request asks for and return the response.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        response = pb.SessionResponse()
+        response.id = request.id
+        try:
+            caller.interrupt.check()  # its deadline may have passed before it came
+            with self._gate:
+                if kind == 'call':
+                    call = self._host.exchange.call
+                    call(caller, request.call, response.result, self.by_value)
+                else:
+                    self._fill(caller, request, kind, response)
+                if self._limit >= 0:
+                    self.check_size(caller, response)
+        except BaseException as error:  # also SystemExit: it is the caller's to see
+            return self.refused(caller, request, error)
+        return response
+
+    def refused(
+        self, caller: Caller, request: pb.SessionRequest, error: BaseException
+    ) -> pb.SessionResponse:
+        """Return the response to a request that has failed.
+
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        # Of several calls at a time, another one may have what came by the same number.
+        if caller.memory is not None and caller.owns_thread:
+            caller.memory.ignore(messages.memories(request))
+        response = pb.SessionResponse(id=request.id)
+        self.fail(caller, accepts_pickle(request), response, error)
+        return response
+
+    def _fill(
+        self, caller: Caller, request: pb.SessionRequest, kind: str, response: pb.SessionResponse
+    ) -> None:
+        exchange = self._host.exchange
+        if kind == 'get_attribute':
+            get = request.get_attribute
+            exchange.get_attribute(caller, get, response.result, self.by_value)
+        elif kind == 'set_attribute':
+            exchange.set_attribute(caller, request.set_attribute)
+            response.result.null = 0  # type: ignore[assignment]  # enum value as int
+        elif kind == 'create_handle':
+            response.result.handle.CopyFrom(exchange.create(caller, request.create_handle))
+        elif kind == 'retain_handle':
+            response.retained.CopyFrom(exchange.retain(caller, request.retain_handle))
+        else:
+            raise SerializationError(f'a session takes no {kind!r} here')
+
+    def check_size(self, caller: Caller, response: pb.SessionResponse) -> None:
+        """Refuse a response that the client would not take, and take back what is held with it.
+
+        :raises SerializationError: when it is one.
+        """
+        if 0 <= self._limit < (size := messages.size_of(response)):
+            self._host.exchange.take_back(caller, response)
+            raise SerializationError(
+                f'the result has {size} bytes, and this actor sends {self._limit} at most '
+                '(its option max_message_size)'
+            )
+
+    def fail(
+        self,
+        caller: Caller,
+        pickles: bool,
+        response: pb.SessionResponse,
+        error: BaseException,
+    ) -> None:
+        """Make a response tell of an error.
+
+        :param pickles: whether the client accepts them.
+        :raises Interrupted: when there is nobody to be told of it.
+        """
+        told = caller.given_up() if isinstance(error, Interrupted) else error
+        response.failure.CopyFrom(self._failure(caller, told, pickles))
+        BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
+
+    def _failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
+        if isinstance(error, InvalidArgument):
+            error = error.reason
+        pickles = pickles and self._host.exchange.pickles
+        with transfer.passage(granting=True) as passage:
+            failure = failures.encode(error, caller.executed, pickles, self.by_value)
+        failures.shorten(failure, self._limit)
+        if passage.grants and failure.HasField('pickle'):
+            self._host.table.retain(passage.grants, caller.holder)
+            failure.pickle.granted.extend(passage.grants)
+        return failure
+
+
+def _no_request(message: bytes) -> None:
+    """Leave all messages to Protobuf, where no pickles are taken."""
+    return None
+
+
+def asks(caller: Caller, context: pb.CallContext | None) -> None:
+    """Have a caller begin a call that is made in such a context, if any.
+
+    :raises InvalidArgument: when the context says no time; the call has begun without one.
+    """
+    caller.asks(() if context is None else context.path)
+    if context is not None and context.HasField('timeout'):
+        with field('context.timeout'):
+            timeout = limit_of(context.timeout)
+        caller.asks(context.path, timeout)
+
+
+def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
+    """Return the context of a request, if it says one."""
+    if kind in _IN_CONTEXT or kind in ('open_stream', 'create_handle'):
+        asked = request.open_stream.call if kind == 'open_stream' else getattr(request, kind)
+        if asked.HasField('context'):
+            context: pb.CallContext = asked.context
+            return context
+    return None
+
+
+def accepts_pickle(request: pb.SessionRequest) -> bool:
+    """Tell whether the answer to a request may have a pickle."""
+    kind = request.WhichOneof('kind')
+    if kind == 'open_stream':
+        return request.open_stream.call.accept_pickle
+    if kind in _IN_CONTEXT:
+        accepts: bool = getattr(request, kind).accept_pickle
+        return accepts
+    return True

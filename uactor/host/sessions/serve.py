@@ -1,0 +1,220 @@
+"""Sessions: each the conversation of a client thread with the actor, served by one host thread.
+
+The doors, gRPC and the local lane, bring the messages and carry the answers away.
+What is answered is in :mod:`uactor.host.sessions.responder`; sessions whose calls don't wait for
+each other are in :mod:`uactor.host.sessions.pipeline`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import cloudpickle
+from google.protobuf.message import DecodeError
+
+from uactor._wire import PROTOCOL_VERSION
+from uactor.codec import pickling
+from uactor.codec.messages import definitions_in
+from uactor.core import auth
+from uactor.core.current_call import current, running
+from uactor.errors import AuthkeyError, VersionError
+from uactor.host import holders
+from uactor.host.arguments import InvalidArgument
+from uactor.host.callers import Caller
+from uactor.host.cancellation import Interrupted
+from uactor.host.sessions import responder
+from uactor.host.sessions.pipeline import Pipeline, Read
+from uactor.host.sessions.responder import Answers
+from uactor.v1 import actor_pb2 as pb
+
+if TYPE_CHECKING:
+    from uactor.host.process import Host
+from uactor.host.sessions.door import Door
+
+_MOST_KEPT = 1 << 20
+"""How large an item of a queue is kept until its taker surely has it, in bytes."""
+
+
+def read(message: bytes, door: Door) -> pb.SessionRequest:
+    """Return the request that a message is. Whoever sends anything else is refused."""
+    try:
+        return pb.SessionRequest.FromString(message)
+    except DecodeError as error:
+        door.refuse(VersionError(f'this is no message of a session: {error}'))
+
+
+def serve(
+    host: Host, messages: Iterator[bytes], door: Door
+) -> Generator[pb.SessionResponse | bytes, None, None]:
+    """Serve a session until its client leaves or goes, upon which its ``messages`` end.
+
+    Yields responses, as messages or in their wire form.
+    """
+    message = next(messages, None)
+    if message is None:
+        return
+    first = read(message, door)
+    if first.WhichOneof('kind') != 'hello':
+        door.refuse(VersionError('a session begins with Hello'))
+    hello, nonce = first.hello, auth.new_nonce()
+    if hello.protocol_version != PROTOCOL_VERSION:
+        door.refuse(
+            VersionError(
+                f'this actor speaks protocol {PROTOCOL_VERSION}, not {hello.protocol_version}; '
+                'use the same version of uactor on both sides'
+            )
+        )
+    by_value = pickling.travel_by_value(hello.python_version, hello.cloudpickle_version)
+    answering = Answers(host, by_value)
+    welcome = _welcome(host, hello, nonce)
+    welcome.memory = hello.memory and door.memory is not None
+    welcome.definitions = hello.definitions and answering.by_value
+    yield pb.SessionResponse(id=first.id, welcome=welcome)
+    if not door.authorized:
+        message = next(messages, None)
+        second = read(message, door) if message is not None else pb.SessionRequest()
+        given = second.proof.proof
+        if not auth.is_proof(given, host.authkey, 'client', nonce, hello.nonce):
+            door.refuse(AuthkeyError('wrong or missing authkey'))
+        more = [request.SerializeToString() for request in second.more]  # came together with it
+        messages = itertools.chain(more, messages)
+    door.opened()
+    holder = holders.of_client(hello.client_id)
+    caller = Caller(holder, hello.name, checked=True, owns_thread=not hello.pipelined)
+    caller.memory = door.memory if welcome.memory else None
+    caller.definitions = pickling.new_definitions() if welcome.definitions else None
+    host.clients.joined(caller)
+    reads = functools.partial(read, door=door)
+    session: Pipeline | _Session
+    if hello.pipelined:
+        session = Pipeline(caller, answering, host, reads, door.put, door.has_more)
+    else:
+        session = _Session(caller, answering, host, reads)
+    try:
+        door.on_end(caller.interrupt.fire)
+        yield from session.serve(messages)
+    except Interrupted:
+        pass  # the client has gone, or the actor is ending
+    finally:
+        # Interrupted waits have taken their locks back, on this thread that owns them.
+        host.locks.release_thread_owned(caller)
+        host.clients.left(caller, session.polite, session.process_ends)
+
+
+def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
+    return pb.Welcome(
+        protocol_version=PROTOCOL_VERSION,
+        python_version=pickling.PYTHON_VERSION,
+        cloudpickle_version=cloudpickle.__version__,
+        proof=auth.proof(host.authkey, 'host', hello.nonce, nonce),
+        nonce=nonce,
+        actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
+        serializer=host.exchange.serializer,
+        max_message_size=max(0, host.max_message_size),
+    )
+
+
+class _Session:
+    """Takes the requests of one session, in order."""
+
+    def __init__(self, caller: Caller, answering: Answers, host: Host, read: Read) -> None:
+        self._caller = caller
+        self._answers = answering
+        self._table = host.table
+        self._read = read
+        self._unsure: pb.SessionResponse | None = None  # has what may not have arrived
+        self.polite = False
+        self.process_ends = False
+
+    def serve(self, messages: Iterator[bytes]) -> Iterator[pb.SessionResponse | bytes]:
+        caller, answering = self._caller, self._answers
+        caller.asks()
+        running.set(caller.call)
+        number = 0
+        try:
+            for message in messages:
+                call = answering.read_usual(message)
+                if call is not None:
+                    caller.taken = None
+                    if self._unsure is not None:
+                        self._note_arrival()
+                    number, handle, method, arguments = call  # faster than with a star
+                    response = answering.call(caller, number, handle, method, arguments)
+                elif (attribute := answering.read_attribute(message)) is not None:
+                    caller.taken = None
+                    if self._unsure is not None:
+                        self._note_arrival()
+                    response = answering.attribute(caller, *attribute)
+                else:
+                    request = self._read(message)
+                    kind = self._take(request)
+                    if kind == 'cancel' and request.cancel.request_id == number:
+                        caller.give_back()
+                        return
+                    caller.taken = None
+                    if kind == 'goodbye':
+                        return
+                    if kind is None or kind == 'proof':
+                        continue
+                    if self._unsure is not None:
+                        self._note_arrival()
+                    number = request.id
+                    response = self._answer(request, kind)
+                yield response
+                # The next call begins while the client is busy with this answer.
+                if not isinstance(response, bytes):
+                    self._note_sent(response)
+                caller.asks()
+                running.set(caller.call)
+        except (GeneratorExit, Interrupted):  # the client has gone before it had the answer
+            caller.give_back()
+            raise
+        finally:
+            if current() is caller.call:  # else this is not the thread that has served
+                running.set(None)
+
+    def _note_sent(self, response: pb.SessionResponse) -> None:
+        """Remember a response that has what the client is to remember, until it surely has it."""
+        definitions = self._caller.definitions
+        if definitions is not None and definitions.unsure:
+            self._unsure = response
+        if self._caller.taken is not None and response.ByteSize() > _MOST_KEPT:
+            self._caller.taken = None
+
+    def _note_arrival(self) -> None:
+        """Know that the client has got the last response: it asks for more."""
+        definitions, unsure, self._unsure = self._caller.definitions, self._unsure, None
+        if definitions is not None and unsure is not None:
+            definitions.arrived(definitions_in(unsure))
+
+    def _take(self, request: pb.SessionRequest) -> str | None:
+        """Do what a request says without asking for it; return its kind."""
+        if request.releases:
+            self._table.release(request.releases, self._caller.holder)
+        kind = request.WhichOneof('kind')
+        if kind == 'goodbye':
+            self.polite, self.process_ends = True, request.goodbye.process_ends
+        return kind
+
+    def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
+        context = responder.context_of(request, kind)
+        if context is not None:
+            if context.HasField('timeout'):
+                return self._limited(request, kind, context)
+            responder.asks(self._caller, context)
+        return self._answers.answer(self._caller, request, kind)
+
+    def _limited(
+        self, request: pb.SessionRequest, kind: str, context: pb.CallContext
+    ) -> pb.SessionResponse:
+        """Answer a request that its caller does not wait for for ever."""
+        caller = self._caller.part()
+        try:
+            responder.asks(caller, context)
+        except InvalidArgument as error:
+            return self._answers.refused(caller, request, error)
+        with caller.limited():
+            return self._answers.answer(caller, request, kind)

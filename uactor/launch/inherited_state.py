@@ -1,0 +1,138 @@
+"""What an actor process takes over from its owner, as a forked one would have it."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from uactor import errors
+from uactor.codec import pickling
+from uactor.launch.import_path import current_directory, own_path
+from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
+from uactor.launch.log_targets import LogTargets
+from uactor.runtime.system_errors import is_interruption
+
+log = logging.getLogger('uactor.launch')
+
+_PLAIN_PATTERNS = {type(None), str, re.Pattern}
+"""What messages and modules of filters are, unless a program puts there something else."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Of the owner: import path, arguments, directory, warnings, logging, family key."""
+
+    path: list[str]
+    argv: list[str]
+    directory: str
+    authkey: bytes = field(repr=False)
+    filters: list[Any] = field(default_factory=list)
+    log_setup: LogSetup | None = None
+
+
+def capture(log_targets: LogTargets) -> Surroundings:
+    """Return the surroundings of this process.
+
+    :param log_targets: gets those handlers and loggers for which log records travel.
+    """
+    return Surroundings(
+        path=own_path(),
+        argv=list(sys.argv),
+        directory=current_directory(),
+        authkey=bytes(multiprocessing.current_process().authkey),
+        filters=_filters(),
+        log_setup=capture_logging(log_targets),
+    )
+
+
+def apply(surroundings: Surroundings) -> Callable[[], None]:
+    """Give this process the surroundings of another one.
+
+    :returns: what gives it once more what depends on modules, when those of the actor are imported.
+    """
+    sys.path[:] = surroundings.path
+    sys.argv[:] = surroundings.argv
+    if surroundings.directory and surroundings.directory != current_directory():
+        os.chdir(surroundings.directory)
+    multiprocessing.current_process().authkey = surroundings.authkey
+    if _filters() != surroundings.filters:
+        _filter([], surroundings)
+    log_setup = surroundings.log_setup
+    set_up_logging = apply_logging(log_setup) if log_setup is not None else lambda: None
+
+    def apply_again() -> None:
+        _filter_again(surroundings)
+        set_up_logging()
+
+    return apply_again
+
+
+def _filter_again(surroundings: Surroundings) -> None:
+    before = _filters()
+    if before == surroundings.filters:
+        return
+    own = [_known(entry) for entry in before if entry not in surroundings.filters]
+    _filter([entry for entry in own if entry is not None], surroundings)
+
+
+def _filter(own: list[Any], surroundings: Surroundings) -> None:
+    """Filter warnings as the owner does, as far as their categories are imported here."""
+    taken = [entry for entry in map(_known, surroundings.filters) if entry is not None]
+    warnings.resetwarnings()  # also makes modules forget what they have warned of
+    warnings.filters.extend([*own, *taken])  # type: ignore[attr-defined]  # it is a list
+
+
+def _filters() -> list[Any]:
+    """Return the filters of warnings of this process, but for those that can't be pickled."""
+    named = map(_named, warnings.filters)
+    return [entry for entry in named if entry is not None]
+
+
+def _named(entry: Any) -> tuple[Any, ...] | bytes | None:
+    """Return a filter of warnings that names its category.
+
+    Numpy adds some when it is imported. Taking their categories over would make every actor import
+    it, too, which takes longer than all else. What has no name goes as a pickle.
+    """
+    try:
+        action, message, category, module, line = entry
+        if {type(message), type(module)} <= _PLAIN_PATTERNS and _is_named(category):
+            name = category.__module__, category.__qualname__
+            return str(action), message, name, module, int(line)
+        return pickling.dumps(tuple(entry))
+    except Exception as error:  # programs put there what they like
+        if is_interruption(error):
+            raise
+        log.debug('actors do without a filter of warnings: %s', errors.text(error))
+        return None
+
+
+def _is_named(category: type) -> bool:
+    return category.__module__ != '__main__' and '<locals>' not in category.__qualname__
+
+
+def _known(entry: Any) -> tuple[Any, ...] | None:
+    """Return a filter with its category; None when that is of a module that is not imported."""
+    if isinstance(entry, bytes):
+        return _rebuilt(entry)
+    action, message, (module, name), *rest = entry
+    found: Any = sys.modules.get(module)
+    for part in name.split('.'):
+        found = getattr(found, part, None)
+    return (action, message, found, *rest) if isinstance(found, type) else None
+
+
+def _rebuilt(data: bytes) -> tuple[Any, ...] | None:
+    try:
+        entry: tuple[Any, ...] = pickling.loads(data)
+    except errors.SerializationError as error:
+        log.debug('a filter of warnings is not to be had here: %s', error)
+        return None
+    return entry

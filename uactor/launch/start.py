@@ -1,0 +1,176 @@
+"""Starting an actor process, one way or the other, and waiting for its actor.
+
+By a fork of the template process where that can be; by a fresh interpreter otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.util
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+
+from uactor.core.addresses import MAX_PATH
+from uactor.errors import ActorStartError, AddressError
+from uactor.launch import interpreter
+from uactor.launch.actor_process import (
+    ActorProcess,
+    Child,
+    abandon_lifeline,
+    end_all,
+    end_interrupted,
+    new_lifeline,
+    no_fork,
+    on_message,
+    on_question,
+)
+from uactor.launch.import_path import ImportPath
+from uactor.launch.lifeline import READY
+from uactor.launch.log_targets import ARE_HANDLED, RECORDS, LogTargets
+from uactor.launch.template import TemplateDiedError, templates
+from uactor.runtime.grpc_loader import environment
+from uactor.runtime.locks import uninterrupted
+
+log = logging.getLogger('uactor.launch')
+
+_CHOICE = 'UACTOR_LAUNCH'
+_EXIT_PRIORITY = 20
+
+
+def private_directory() -> str:
+    """Return the path of a directory for the socket of one actor, short enough for that.
+
+    The actor process makes it, and removes it with the socket: also when its owner has been
+    killed meanwhile.
+
+    :raises AddressError: when no temporary directory has a short path.
+    """
+    if tempfile.tempdir is None:
+        uninterrupted(tempfile.gettempdir)  # which tries directories, and hides all errors
+    for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
+        if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
+            return os.path.join(parent, f'uactor-{secrets.token_hex(4)}')
+    raise AddressError(
+        f'the path of the temporary directory {tempfile.gettempdir()!r} is too long for a socket; '
+        'set TMPDIR to a shorter one'
+    )
+
+
+def start(
+    name: str,
+    path: list[str],
+    messages: Sequence[bytes],
+    directory: str | None,
+    shutdown_timeout: float,
+    decode_failure: Callable[[bytes], BaseException],
+    log_targets: LogTargets,
+) -> tuple[ActorProcess, bytes]:
+    """Start an actor process and wait until its actor is constructed.
+
+    :param path: its import path.
+    :param messages: pickles of its surroundings, its settings, and its class with arguments.
+    :param directory: the private directory that it makes for its socket.
+    :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
+    :param decode_failure: makes the exception of the constructor.
+    :param log_targets: gets the log records of the process.
+    :returns: the process, and what it says of itself.
+    :raises ActorStartError: when the process ends before its actor is constructed.
+
+    What interrupts it, or the caller before it has the process, leaves that to
+    :func:`uactor.launch.actor_process.end_interrupted`.
+    """
+    _hook_exit()
+
+    def made(child: Child, lifeline: socket.socket) -> ActorProcess:
+        return ActorProcess(child, lifeline, name, directory, shutdown_timeout, log_targets)
+
+    launched: list[tuple[ActorProcess, tuple[str, ...] | None]] = []
+    # What interrupts subprocess as it starts a process loses that, and to look for modules hides
+    # the errors of system calls.
+    uninterrupted(
+        lambda: launched.append(_launch(path, made)), if_left=lambda: end_interrupted(log_targets)
+    )
+    [(process, replaced)] = launched
+    answer = process.begin([ImportPath(tuple(path), replaced).encode(), *messages])
+    if answer is not None and answer[0] == READY:
+        return process, answer[1]
+    process.end()
+    if answer is None:
+        raise ActorStartError(
+            f'the process of {name} ended before its actor was constructed '
+            f'(exit code {process.exitcode}); what it said is on its standard error'
+        )
+    raise decode_failure(answer[1])
+
+
+Made = Callable[[Child, socket.socket], ActorProcess]
+
+
+def _launch(path: list[str], made: Made) -> tuple[ActorProcess, tuple[str, ...] | None]:
+    """Start a process in the way that is to be had.
+
+    :returns: the process, and which of its modules ``path`` leads elsewhere for, if that is known.
+    """
+    for _ in range(2):
+        template = None if _by_interpreter() else templates.fitting()
+        if template is None:
+            break
+        try:
+            return _with_lifeline(template.fork, made), template.shadowed(path)
+        except TemplateDiedError:  # another time with another lifeline: it may have forked
+            templates.discard(template)
+    return _with_lifeline(_spawn, made), None
+
+
+def _by_interpreter() -> bool:
+    choice = os.environ.get(_CHOICE, 'template')
+    if choice not in ('template', 'interpreter'):
+        raise ActorStartError(f"{_CHOICE} is {choice!r}; it can be 'template' or 'interpreter'")
+    return choice == 'interpreter'
+
+
+def _spawn(lifeline: socket.socket) -> Child:
+    with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
+        return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
+
+
+def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> ActorProcess:
+    with new_lifeline() as (ours, theirs):
+        try:
+            with theirs:
+                child = launch(theirs)
+            return made(child, ours)
+        except BaseException:  # there are no more threads, or descriptors
+            abandon_lifeline(ours)
+            raise
+
+
+_hooked_pid = 0
+
+
+def _hook_exit() -> None:
+    """End this process's actors when it ends, also in a multiprocessing worker."""
+    global _hooked_pid
+    if _hooked_pid != os.getpid():
+        _hooked_pid = os.getpid()
+        multiprocessing.util.Finalize(None, _end, exitpriority=_EXIT_PRIORITY)
+
+
+def _end() -> None:
+    end_all()
+    templates.end_all()
+
+
+def _handle_records(process: ActorProcess, message: bytes) -> None:
+    process.log_targets.handle(message)
+
+
+def _say_that_records_are_handled(process: ActorProcess, question: bytes) -> bytes:
+    return b''
+
+
+on_message(RECORDS, _handle_records)
+on_question(ARE_HANDLED, _say_that_records_are_handled)

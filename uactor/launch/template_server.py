@@ -1,0 +1,251 @@
+"""What a template process does: fork actor processes, and tell how they have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import marshal
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+
+from uactor.launch import frames
+from uactor.launch.import_path import own_modules
+from uactor.runtime import fork_hooks
+
+FORK, REAP = b'F', b'R'
+"""What can be asked of a template."""
+
+READY, UNFIT = b'R', b'U'
+"""How its first answer begins: before the files of its modules, or a reason why it can't be
+forked."""
+
+PID = struct.Struct('!q')
+"""A process id, or an error number with a minus."""
+
+_NAME = b'uactor-template'
+_COMM = '/proc/self/comm'
+_LONGEST = 64
+_MAX_DESCRIPTORS = 4
+
+_SMALL = range(16, 513, 16)
+"""The sizes of small objects in bytes, as CPython rounds them up."""
+
+_BYTES = sys.getsizeof(b'')
+_IN_ORDER = 8 << 10
+"""How many bytes one behind the other show that there are no gaps any more."""
+
+_MOST = 256 << 10
+"""How many bytes are taken for each size at most, if they never come to lie like that."""
+
+_filling: list[object] = []
+
+
+@functools.cache
+def is_possible() -> bool:
+    """Tell whether this system can have templates.
+
+    It takes pidfds, by which a process that is nobody's child here can be awaited and signalled.
+    """
+    if not hasattr(os, 'pidfd_open') or not hasattr(signal, 'pidfd_send_signal'):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # Linux before 5.3, or forbidden
+        return False
+    return os.path.isdir('/proc/thread-self')
+
+
+def is_open(descriptor: int) -> bool:
+    """Tell whether a file descriptor is open."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def serve(control: socket.socket) -> socket.socket:
+    """Be the template of the process at the other end of ``control``, and end with it.
+
+    :returns: the lifeline, in each process that it forks; and nothing in itself.
+    """
+    control.set_inheritable(False)
+    obstacle = _obstacle(control)
+    if obstacle:
+        frames.send(control, UNFIT + obstacle.encode())
+        os._exit(1)
+    usual_name = _renamed(_NAME)
+    statuses: dict[int, int] = {}
+    # Nobody asks for a child whose start was interrupted. The signal comes while this process waits
+    # for requests, and at no other time. Where it is ignored, no status is to be had.
+    usual_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: _reap(statuses))}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner
+        usual_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
+    modules = marshal.dumps(own_modules())
+    sys.path_importer_cache.clear()  # what was found in directories was found long ago
+    gc.collect()
+    _fill_gaps()
+    gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
+    frames.send(control, READY + modules)
+    _let_go()
+    fork_hooks.blank = True
+    lifeline = None
+    while lifeline is None:
+        with _accepted(control) as connection:
+            lifeline = _answer(connection, statuses)
+    control.close()
+    for number, handler in usual_handlers.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, usual_mask)
+    _renamed(usual_name)
+    return lifeline
+
+
+def _fill_gaps() -> None:
+    """Put something where small objects have been freed, as CPython allocates them.
+
+    A child would put its own there, some into each page; and a page of this process that it
+    writes to takes memory of its own. What it makes now lies together, behind them all.
+    """
+    for size in _SMALL:
+        in_order, made = 0, [_object_of(size)]
+        while in_order * size < _IN_ORDER and len(made) * size < _MOST:
+            made.append(_object_of(size))
+            in_order = in_order + 1 if id(made[-1]) - id(made[-2]) == size else 0
+        _filling.extend(made)
+
+
+def _object_of(size: int) -> object:
+    if size <= 32:
+        return object() if size == 16 else float(size)
+    return bytes(max(0, size - _BYTES))
+
+
+def _obstacle(control: socket.socket) -> str:
+    """Return why this process is not to be forked, whatever it has done as an interpreter."""
+    threads = len(os.listdir('/proc/self/task'))
+    if threads != 1:
+        return f'{threads} threads begin with the interpreter'
+    opened = filter(is_open, map(int, os.listdir('/proc/self/fd')))  # but that of the list itself
+    if set(opened) != {0, 1, 2, control.fileno()}:
+        return 'files are opened with the interpreter'
+    return ''
+
+
+def _let_go() -> None:
+    """Keep neither a directory busy nor the standard error of the owner open."""
+    os.chdir('/')
+    sys.stderr.flush()
+    os.dup2(1, 2)  # which is /dev/null
+
+
+def _accepted(control: socket.socket) -> socket.socket:
+    while True:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        mark, descriptors, *_ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        if descriptors:
+            return socket.socket(fileno=descriptors[0])
+        if not mark:  # the owner has ended
+            os._exit(0)
+
+
+def _answer(connection: socket.socket, statuses: dict[int, int]) -> socket.socket | None:
+    """Do what is asked; return the lifeline in the child of a fork."""
+    flags = socket.MSG_CMSG_CLOEXEC
+    kind, descriptors, *_ = socket.recv_fds(connection, 1, _MAX_DESCRIPTORS, flags)
+    try:
+        request = frames.receive(connection)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the owner has given up
+            if kind == REAP and request is not None:
+                _reap(statuses)
+                [pid] = PID.unpack(request)
+                frames.send(connection, marshal.dumps(statuses.pop(pid, None)))
+            elif kind == FORK and request is not None and _fork(connection, statuses):
+                return _begin(descriptors, *marshal.loads(request))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return None
+
+
+def _reap(statuses: dict[int, int]) -> None:
+    """Note how children have ended."""
+    with contextlib.suppress(ChildProcessError):  # there are no more
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            statuses[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+
+
+def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
+    """Fork, and tell the owner; return whether this is the child."""
+    try:
+        pid = os.fork()
+    except OSError as error:
+        connection.sendall(PID.pack(-(error.errno or 1)))
+        return False
+    if not pid:
+        return True
+    statuses.pop(pid, None)  # of another process, long ago
+    descriptor = os.pidfd_open(pid)
+    try:
+        socket.send_fds(connection, [PID.pack(pid)], [descriptor])
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _begin(
+    descriptors: list[int], gone: list[bytes], new: dict[bytes, bytes], streams: list[int]
+) -> socket.socket:
+    """Be a process like one that a fresh interpreter begins; return the lifeline."""
+    fork_hooks.blank = False
+    try:
+        lifeline, directory, *targets = descriptors
+        os.fchdir(directory)
+        _connect(dict(zip(streams, targets, strict=True)))
+        _change_environment(gone, new)
+        threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
+        return socket.socket(fileno=os.dup(lifeline))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _connect(streams: Mapping[int, int]) -> None:
+    """Write to the standard streams of the owner, as far as they are open."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        if number in streams:
+            os.dup2(streams[number], number)
+        else:
+            # To the program it is closed, but nothing else may take its number.
+            os.dup2(nowhere, number)
+            setattr(sys, name, None)
+            setattr(sys, f'__{name}__', None)
+    os.close(nowhere)
+
+
+def _change_environment(gone: list[bytes], new: Mapping[bytes, bytes]) -> None:
+    for name in gone:
+        os.environb.pop(name, None)
+    for name, value in new.items():
+        os.environb[name] = value
+
+
+def _renamed(name: bytes) -> bytes:
+    """Give this process a name, for those who list processes; return what it was."""
+    comm = os.open(_COMM, os.O_RDWR)
+    try:
+        usual = os.read(comm, _LONGEST)
+        os.write(comm, name)
+    finally:
+        os.close(comm)
+    return usual.rstrip(b'\n')

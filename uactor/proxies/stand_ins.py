@@ -1,0 +1,319 @@
+"""Stand-ins: proxies of actors that modules start, where their import must start nothing.
+
+See :mod:`uactor.launch.module_starts`. An actor process asks its owner over the lifeline, which
+asks its own owner where it does not have the module either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from uactor import _wire, errors
+from uactor.codec import pickling, transfer
+from uactor.core.addresses import Address, Token
+from uactor.errors import (
+    ActorDiedError,
+    ActorUnreachableError,
+    SerializationError,
+    StaleHandleError,
+)
+from uactor.launch import actor_process, lifeline, module_starts, start_guard
+from uactor.launch.module_starts import ImportStopped, Site, StartId, State
+from uactor.launch.start_guard import Phase
+from uactor.manager import ActorManager, manager_of
+from uactor.proxies.base import BaseProxy
+
+_START, _MODULE = b'S', b'M'
+"""Questions to the owner: for the actor of a start, and for what a module has."""
+
+_LATE = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
+"""What a proxy has of its object, and a stand-in gets at its first use."""
+
+
+def _get_late(self: Any, name: str) -> Any:
+    """Be ``__getattr__`` of a stand-in."""
+    if name in _LATE:
+        _become_proxy(self)
+        return getattr(self, name)
+    raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+
+
+def _describe(self: Any) -> str:
+    """Be ``__repr__`` of a stand-in."""
+    return f'<{type(self).__name__} object, not used yet, for {vars(self)["_start"]}>'
+
+
+def _shut_down(self: Any) -> Any:
+    """Be ``shutdown`` of a stand-in, which many modules have called at exit."""
+    if start_guard.phase() is Phase.LEAVING:  # the module is the owner's, too, who sees to it
+        return None
+    _become_proxy(self)
+    return self.shutdown()
+
+
+def stand_in(actor_class: Any, site: Site) -> Any:
+    """Return what a start gives whose module is imported on behalf of this process's own."""
+    proxy_class = actor_class.proxy_class
+    # A class with another base beside would differ in its layout: it could not be left again.
+    namespace = {
+        '__module__': proxy_class.__module__,
+        '__qualname__': proxy_class.__qualname__,
+        '__getattr__': _get_late,
+        '__repr__': _describe,
+        'shutdown': _shut_down,
+    }
+    start = module_starts.note(site, actor_class)
+    proxy: Any = object.__new__(type(proxy_class.__name__, (proxy_class,), namespace))
+    vars(proxy).update(_start=start.ident, _actor_class=actor_class, _using=threading.RLock())
+    start.succeed(proxy)
+    return proxy
+
+
+def _become_proxy(proxy: Any) -> None:
+    state = vars(proxy)
+    with state['_using']:
+        if '_token' in state:  # another thread was faster
+            return
+        ident: StartId = state['_start']
+        site = module_starts.current_site()
+        if site is not None and module_starts.is_on_behalf_of_a_start(site):
+            raise ImportStopped(f'line {site.line} of {site.module} uses {ident}')
+        found = _ask_for(ident)
+        token = Token('actor', found.address, found.handle)
+        actor_class = state['_actor_class']
+        manager = manager_of(actor_class.manager_class, token.address, token.id)
+        if manager.connection.actor.id != token.id:
+            raise StaleHandleError(f'another actor runs at {token.address} by now')
+        actor_class.proxy_class.__init__(
+            proxy, token, found.serializer, manager=manager, incref=False
+        )
+        proxy.__class__ = actor_class.proxy_class
+
+
+# --- what becomes of a start ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an owner knows of a start.
+
+    It names no class. The owner may be in the middle of the import, on another thread, and would
+    wait for that to pickle a class of the module.
+
+    :ivar problem: why there is no actor, in words that follow the name of the start; '' if there
+        is one.
+    """
+
+    problem: str = ''
+    address: Address = ''
+    handle: str = ''
+    serializer: str = ''
+
+
+def _ask_for(ident: StartId) -> _Found:
+    own = lifeline.current()
+    if own is None:  # a forked child of an actor process
+        raise ActorUnreachableError(f'{ident} is not known in a forked child')
+    answer = own.ask(_START, pickle.dumps(ident))
+    found: _Found = pickle.loads(answer) if answer else _Found('could not be looked up')
+    if found.problem:
+        raise ActorUnreachableError(
+            f'{ident} {found.problem} in the process that has started this one; '
+            'it is not started again here, where the module is imported to find a class'
+        )
+    return found
+
+
+def _find_start(sender: object, data: bytes) -> bytes:
+    """Answer an actor process that asks for the actor of a start."""
+    ident: StartId = pickle.loads(data)
+    start = module_starts.find(ident)
+    own = lifeline.current()
+    if start is None and own is not None:
+        return own.ask(_START, data)
+    return pickle.dumps(_known_of(ident, start))
+
+
+def _known_of(ident: StartId, start: module_starts.Start | None) -> _Found:
+    if ident.module not in sys.modules:
+        return _Found(f'is not there: {ident.module} has not been imported')
+    if start is None:
+        return _Found(f'is not there: {ident.module} has started nothing like it')
+    if start.state is State.FAILED:
+        return _Found('has failed to start')
+    if start.state is State.PENDING:
+        return _Found('is still being started')
+    proxy = _proxy_of(start.found())
+    if proxy is None:
+        return _Found('has ended')
+    token = proxy._token
+    return _Found('', token.address, token.id, proxy._serializer)
+
+
+def _proxy_of(holder: Any) -> BaseProxy | None:
+    """Return a proxy of what a start has led to, or None when that has ended."""
+    if not isinstance(holder, ActorManager):
+        return holder  # type: ignore[no-any-return]  # a stand-in, or None
+    if holder.process is None or not holder.process.is_alive():
+        return None
+    return holder.actor()  # type: ignore[no-any-return]
+
+
+# --- modules whose import has stopped ------------------------------------------------------------
+
+
+def complete(module: types.ModuleType) -> None:
+    """Give a module what its owner's has beyond it, now and when it is asked for."""
+    here = vars(module)
+
+    def get(name: str) -> Any:
+        if not name.startswith('__'):
+            problem = _take_names(module, name)
+            if name in here:
+                return here[name]
+            if problem:
+                raise SerializationError(
+                    f'module {module.__name__!r} has {name!r} only in the process that has started '
+                    f'this one, which can not send it ({problem}), because its import ended here '
+                    f'where it uses an actor; define {name!r} above that, or use the actor later'
+                )
+        raise AttributeError(
+            f'module {module.__name__!r} has no attribute {name!r} here: its import ended '
+            'where it uses an actor, and the process that has started this one has none to send'
+        )
+
+    here.setdefault('__getattr__', get)  # what is taken may name what is still to come
+    _take_names(module, '')
+
+
+def _take_names(module: types.ModuleType, name: str) -> str:
+    """Take what the owner's module has under ``name``, or all that this one lacks.
+
+    :returns: why that can't be had, if the owner has it.
+    """
+    own = lifeline.current()
+    if own is None:
+        return ''
+    here, problem = vars(module), ''
+    lacking = [] if name else list(here)
+    answer = own.ask(_MODULE, pickle.dumps((module.__name__, name, lacking)))
+    found: Mapping[str, bytes | str] = pickle.loads(answer) if answer else {}
+    for key, data in found.items():
+        if key in here:  # another one has needed it
+            continue
+        if isinstance(data, str):
+            problem = data
+            continue
+        try:
+            here.setdefault(key, _at_home(pickling.loads(data), module))
+        except (SerializationError, ActorDiedError) as error:  # it is not here, then
+            problem = str(error)
+    return problem
+
+
+def _at_home(value: Any, module: types.ModuleType) -> Any:
+    """Return a function of the module as one that uses the module's own globals."""
+    if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
+        return value
+    made = types.FunctionType(
+        value.__code__, vars(module), value.__name__, value.__defaults__, value.__closure__
+    )
+    made.__kwdefaults__ = value.__kwdefaults__
+    made.__qualname__, made.__doc__ = value.__qualname__, value.__doc__
+    made.__annotations__ = value.__annotations__
+    made.__dict__.update(value.__dict__)
+    return made
+
+
+def _send_names(sender: object, data: bytes) -> bytes:
+    """Answer an actor process that asks for what a module of this one has."""
+    module_name, wanted, lacking = pickle.loads(data)
+    module = sys.modules.get(module_name)
+    own = lifeline.current()
+    if module is None:
+        return b'' if own is None else own.ask(_MODULE, data)
+    names = [wanted] if wanted else [name for name in vars(module) if name not in lacking]
+    found: dict[str, bytes | str] = {}
+    for name in names:
+        if name in vars(module) and not name.startswith('__'):
+            try:
+                found[name] = _dumped(name, vars(module)[name], module)
+            except Exception as error:  # not all can be sent, and reducers are the user's
+                found[name] = errors.text(error)
+    return pickle.dumps(found)
+
+
+class _UnfinishedPickler(pickling.ValuePickler):
+    """Pickles what a module has while modules may be in the middle of their import.
+
+    To pickle by a name imports the module, and would wait for a thread that waits for the actor
+    that asks. So what only has a name there is looked up by the receiver.
+
+    :param module: whose definitions go by value.
+    :param name: under which the module has the value.
+    """
+
+    def __init__(self, module: types.ModuleType, name: str, *args: Any) -> None:
+        super().__init__(*args)
+        self._module, self._name = module.__name__, name
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is pickled; see :mod:`pickle`."""
+        if isinstance(obj, (type, types.FunctionType)):
+            if obj.__module__ != self._module and self._is_unfinished(obj.__module__):
+                return _wire.look_up, (obj.__module__, obj.__qualname__)
+            return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if reduced is not NotImplemented or type(obj) in self.dispatch_table:
+            return reduced
+        reduced = obj.__reduce_ex__(pickling.PROTOCOL)
+        if not isinstance(reduced, str):
+            return reduced
+        module = pickle.whichmodule(obj, reduced)  # type: ignore[attr-defined]  # it has no stub
+        if not self._is_unfinished(module):
+            return NotImplemented
+        if (module, reduced) == (self._module, self._name):  # the one that is asked for
+            return object.__new__, (type(obj),), getattr(obj, '__dict__', None) or None
+        return _wire.look_up, (module, reduced)
+
+    def _is_unfinished(self, module: str) -> bool:
+        return module == self._module or module_starts.is_being_imported(module)
+
+
+def _dumped(name: str, value: Any, module: types.ModuleType) -> bytes:
+    """Pickle what a module has under a name.
+
+    :raises Exception: whatever keeps it from being pickled.
+    """
+    with _by_value(module), transfer.passage():
+        return pickling.pickle_with(functools.partial(_UnfinishedPickler, module, name), value)
+
+
+@contextlib.contextmanager
+def _by_value(module: types.ModuleType) -> Iterator[None]:
+    if module.__name__ in cloudpickle.list_registry_pickle_by_value():  # the user's own wish
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+_HANDLERS: Mapping[bytes, Callable[[object, bytes], bytes]] = {
+    _START: _find_start,
+    _MODULE: _send_names,
+}
+for _kind, _handler in _HANDLERS.items():
+    actor_process.on_question(_kind, _handler)

@@ -1,0 +1,1 @@
+"""What Python, the operating system and gRPC need to be told."""

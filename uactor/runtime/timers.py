@@ -1,0 +1,115 @@
+"""One thread for all deadlines of this process."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from uactor.runtime.fork_hooks import at_fork
+from uactor.runtime.limits import LONGEST_S
+from uactor.runtime.locks import locked
+from uactor.runtime.threads import ServiceThread, attempt
+
+_IDLE = 5.0
+"""How long the thread stays without a deadline, in seconds."""
+_FEW = 64
+
+
+class Timer:
+    """A call that is to be made at a time, unless it is cancelled before.
+
+    :ivar when: the time, as :func:`time.monotonic` tells it.
+    """
+
+    __slots__ = ('_call', '_timers', 'when')
+
+    def __init__(self, timers: Timers, when: float, call: Callable[[], object]) -> None:
+        self.when = when
+        self._timers = timers
+        self._call: Callable[[], object] | None = call
+
+    def cancel(self) -> None:
+        """Have the call not made, if it has not been by now."""
+        if self._take() is not None:
+            self._timers._cancelled(self)
+
+    def _take(self) -> Callable[[], object] | None:
+        call, self._call = self._call, None
+        return call
+
+    def _fire(self) -> None:
+        call = self._take()
+        if call is not None:
+            attempt('a deadline', call)
+
+
+class Timers:
+    """Makes calls at given times, on a thread that lives while there are any."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, in a process that was forked."""
+        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._changed = threading.Condition(self._lock)
+        self._numbers = itertools.count()
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._dead = 0
+        self._thread = ServiceThread('uactor-timers', self._step)
+
+    def at(self, when: float, call: Callable[[], object]) -> Timer:
+        """Make ``call``, which must not block, at ``when``, or soon if that has passed.
+
+        :raises ValueError: when the time is NaN: no other would come after it.
+        :raises ResourceError: when there is no thread to be had; the call is not made.
+        """
+        if math.isnan(when):
+            raise ValueError('a timer is set for a time, not for nan')
+        timer = Timer(self, when, call)
+        self._add(timer)
+        return timer
+
+    @locked
+    def _add(self, timer: Timer) -> None:
+        self._thread.ensure()
+        heapq.heappush(self._heap, (timer.when, next(self._numbers), timer))
+        if self._heap[0][2] is timer:
+            self._changed.notify()
+
+    @locked
+    def _cancelled(self, timer: Timer) -> None:
+        """Forget cancelled timers, once they are most."""
+        self._dead += 1
+        if self._dead > _FEW and self._dead * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2]._call is not None]
+            heapq.heapify(self._heap)
+            self._dead = 0
+
+    def _step(self) -> bool:
+        timer = self._next()
+        if timer is None:
+            return False
+        timer._fire()
+        return True
+
+    def _next(self) -> Timer | None:
+        """Wait for the next timer that is due; None when there has been none for a while."""
+        with self._changed:
+            while True:
+                left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE
+                if self._heap and left <= 0:
+                    return heapq.heappop(self._heap)[2]
+                if not self._changed.wait(min(left, LONGEST_S)) and not self._heap:
+                    self._thread.rest()
+                    return None
+
+
+timers = Timers()
+"""The timers of this process."""
+
+at_fork(in_child=timers.reset)

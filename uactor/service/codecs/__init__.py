@@ -1,0 +1,1 @@
+"""Codecs: values of Python into messages of a typed service, and back."""

@@ -1,0 +1,74 @@
+"""Arrays of numpy, where numpy is installed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+from uactor.service.codecs.base import EXACT, NAMED, NOT, Handles, Item, Message, misfit
+from uactor.service.codecs.wellknown import Externals
+from uactor.service.errors import Misfit, Unmappable
+
+
+class Array(Message):
+    """A numpy array."""
+
+    label = key = 'ndarray'
+
+    def __init__(self, externals: Externals, hint: Any, dtype: Any) -> None:
+        self.proto = externals.get('uactor.v1.NdArray', 'uactor/v1/actor.proto')
+        self.hint, self.dtype = hint, dtype
+
+    def pack(self, value: Any, handles: Handles) -> Any:
+        """Return the array's elements, in the order of C."""
+        if not self.match(value):
+            wanted = f' of {self.dtype.__name__}' if self.dtype else ''
+            raise misfit(value, f'an ndarray{wanted}')
+        dtype = self._plain(value.dtype)
+        return self.make(dtype=dtype.str, shape=value.shape, data=value.tobytes())
+
+    def unpack(self, wire: Any, handles: Handles) -> Any:
+        """Return an array of its own, which can be written to."""
+        numpy = sys.modules['numpy']
+        try:
+            dtype = self._plain(numpy.dtype(wire.dtype))
+            if any(length < 0 for length in wire.shape):
+                raise Misfit(f'{list(wire.shape)} is no shape')
+            flat = numpy.frombuffer(wire.data, dtype) if wire.data else numpy.empty(0, dtype)
+            array = flat.reshape(tuple(wire.shape)).copy()
+        except (TypeError, ValueError, SyntaxError) as error:
+            raise error if isinstance(error, Misfit) else Misfit(str(error)) from error
+        if self.dtype is not None and not issubclass(dtype.type, self.dtype):
+            raise Misfit(f'{dtype} is not {self.dtype.__name__}')
+        return array
+
+    def _plain(self, dtype: Any) -> Any:
+        if dtype.hasobject or dtype.fields is not None or dtype.str == '':
+            raise Misfit(f'elements of {dtype} have no form of their own on the wire')
+        return dtype
+
+    def match(self, value: Any) -> int:
+        """Take an array, when its elements are what they should be."""
+        is_array = type(value) is sys.modules['numpy'].ndarray
+        if is_array and self.dtype is not None:
+            return NAMED if issubclass(value.dtype.type, self.dtype) else NOT
+        return EXACT if is_array else NOT
+
+
+def array(externals: Externals, hint: Any, args: tuple[Any, ...]) -> Item | None:
+    """Return the item of an annotation that is numpy's, or None."""
+    numpy = sys.modules.get('numpy')
+    origin = hint if not args else getattr(hint, '__origin__', None)
+    if numpy is None or origin is not numpy.ndarray:
+        return None
+    return Array(externals, hint, _element(numpy, args))
+
+
+def _element(numpy: Any, args: tuple[Any, ...]) -> Any:
+    """Return the class of an array's elements that ``NDArray[numpy.float64]`` names."""
+    inner: Any = getattr(args[1], '__args__', [Any])[0] if len(args) == 2 else Any
+    if inner is Any or isinstance(inner, TypeVar):
+        return None
+    if isinstance(inner, type) and issubclass(inner, numpy.generic):
+        return inner
+    raise Unmappable(f'{inner!r} is no class of array elements')

@@ -1,0 +1,100 @@
+"""Items that are enums on the wire. Values are restored by name."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from uactor.service.codecs.base import NAMED, NOT, Handles, Item, misfit
+from uactor.service.errors import Misfit, Unmappable
+from uactor.service.model import EnumPlan, ValuePlan
+from uactor.service.naming import upper
+
+
+class EnumItem(Item):
+    """A member of an Enum class, and base of what else is an enum on the wire.
+
+    :ivar members: the values in Python, in the order of those of the plan but its zero.
+    """
+
+    def __init__(self, hint: Any, label: str, plan: EnumPlan, members: Sequence[Any]) -> None:
+        self.hint, self.label, self.proto = hint, label, plan
+        self.key = plan.key
+        self.members = members
+        self._numbers: dict[Any, int] = {}
+        self._by_number: dict[int, Any] = {}
+
+    def _bind(self) -> None:
+        plan = self.proto
+        if isinstance(plan, EnumPlan):
+            numbers = [value.number for value in plan.values[1:]]
+            self._by_number = dict(zip(numbers, self.members, strict=True))
+            self._numbers = {self._id(member): number for number, member in self._by_number.items()}
+
+    def _id(self, member: enum.Enum) -> str:
+        return member.name
+
+    def pack(self, value: Any, handles: Handles) -> int:
+        """Return the number of the member."""
+        if not self.match(value):
+            raise misfit(value, f'one of {self.label}')
+        if not self._numbers:
+            self._bind()
+        return self._numbers[self._id(value)]
+
+    def unpack(self, wire: int, handles: Handles) -> Any:
+        """Return the member; a number of none is a misfit."""
+        if not self._by_number:
+            self._bind()
+        try:
+            return self._by_number[wire]
+        except KeyError:
+            raise Misfit(f'{wire} is no value of {self.label}') from None
+
+    def match(self, value: Any) -> int:
+        """Take the members."""
+        return NAMED if isinstance(value, self.hint) else NOT
+
+
+class LiteralItem(EnumItem):
+    """One of several strings."""
+
+    def __init__(self, label: str, plan: EnumPlan, values: Sequence[str]) -> None:
+        super().__init__(str, label, plan, values)
+
+    def _id(self, member: str) -> str:  # type: ignore[override]  # here members are str
+        return member
+
+    def match(self, value: Any) -> int:
+        """Take the strings; in a union before any str."""
+        return NAMED if type(value) is str and value in self.members else NOT
+
+
+def enum_plan(key: str, name: str, doc: str, members: list[str]) -> EnumPlan:
+    """Return the plan of an enum.
+
+    :raises Unmappable: when its members can't have names of their own in Protobuf.
+    """
+    values = [ValuePlan('UNSPECIFIED')]
+    for member in members:
+        wanted = upper(member)
+        if not wanted or not member.isascii():
+            raise Unmappable(f'{member!r} can not be the name of an enum value in Protobuf')
+        values.append(ValuePlan('UNSPECIFIED_VALUE' if wanted == 'UNSPECIFIED' else wanted))
+    if len({value.member for value in values}) < len(values):
+        raise Unmappable(f'two values of {name} become the same name in Protobuf')
+    return EnumPlan(key, name, doc, values)
+
+
+def check_values(plan: EnumPlan, items: Iterable[Item]) -> None:
+    """Refuse an enum whose values another has too: those of all enums share one scope.
+
+    :raises Unmappable: when there is such a one among ``items``.
+    """
+    for item in items:
+        other = item.proto
+        if isinstance(other, EnumPlan) and other.wanted != plan.wanted:
+            both = other.value_names() & plan.value_names()
+            if both:
+                raise Unmappable(f'{other.key} has a value called {both.pop()} too')

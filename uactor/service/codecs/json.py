@@ -1,0 +1,126 @@
+"""Items that hold what JSON can say: ``Any``, and bare lists and dicts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from uactor.service.codecs.base import ANYTHING, EXACT, NOT, Handles, Message, misfit
+from uactor.service.codecs.scalars import utf8
+from uactor.service.codecs.wellknown import Externals
+from uactor.service.errors import Misfit
+
+_EXACT_INTS = 2**53
+_MAX_DEPTH = 30
+"""Deepest JSON value: Protobuf reads 100 messages in one another, and an object takes three."""
+
+
+class Json(Message):
+    """A value that JSON has a form for: ``Value``, ``Struct`` or ``ListValue``."""
+
+    _FORMS: ClassVar[dict[str, tuple[Any, str]]] = {
+        'Value': (Any, 'any'),
+        'Struct': (dict, 'object'),
+        'ListValue': (list, 'array'),
+    }
+
+    def __init__(self, externals: Externals, form: str) -> None:
+        self.hint, self.label = self._FORMS[form]
+        self.key, self._form = self.label, form
+        self.proto = externals.protobuf(form)
+        self._value, self._struct, self._list = (
+            externals.protobuf(name) for name in ('Value', 'Struct', 'ListValue')
+        )
+
+    def pack(self, value: Any, handles: Handles) -> Any:
+        """Return the message; each part must be exactly what JSON has."""
+        if self._form == 'Value':
+            return self._pack(value, 0)
+        if type(value) is not self.hint:
+            raise misfit(value, f'a {self.hint.__name__}')
+        return self._pack_struct(value, 0) if self._form == 'Struct' else self._pack_list(value, 0)
+
+    def _pack(self, value: Any, depth: int) -> Any:
+        make, kind = self._value.bound, type(value)
+        if depth > _MAX_DEPTH:
+            raise Misfit('too deep for Protobuf')
+        if value is None:
+            return make(null_value=0)
+        if kind is bool:
+            return make(bool_value=value)
+        if kind is str:
+            return make(string_value=utf8(value))
+        if kind in (int, float):
+            return make(number_value=_json_number(value))
+        if kind is list:
+            return make(list_value=self._pack_list(value, depth))
+        if kind is dict:
+            return make(struct_value=self._pack_struct(value, depth))
+        raise misfit(value, 'a value of JSON')
+
+    def _pack_list(self, value: list[Any], depth: int) -> Any:
+        items = []
+        for index, item in enumerate(value):
+            try:
+                items.append(self._pack(item, depth + 1))
+            except Misfit as error:
+                raise error.under(f'[{index}]') from None
+        return self._list.bound(values=items)
+
+    def _pack_struct(self, value: dict[Any, Any], depth: int) -> Any:
+        fields = {}
+        for key, item in value.items():
+            if type(key) is not str:
+                raise misfit(key, 'a str, which keys of JSON are')
+            try:
+                fields[utf8(key)] = self._pack(item, depth + 1)
+            except Misfit as error:
+                raise error.under(f'[{key!r}]') from None
+        return self._struct.bound(fields=fields)
+
+    def unpack(self, wire: Any, handles: Handles) -> Any:
+        """Return the value."""
+        if self._form == 'Struct':
+            return {key: _from_json(item) for key, item in wire.fields.items()}
+        if self._form == 'ListValue':
+            return [_from_json(item) for item in wire.values]
+        return _from_json(wire)
+
+    def match(self, value: Any) -> int:
+        """Take what JSON has, when nothing else does."""
+        if self._form != 'Value':
+            return EXACT if type(value) is self.hint else NOT
+        try:
+            self._pack(value, 0)
+        except Misfit:
+            return NOT
+        return ANYTHING
+
+
+def _json_number(value: float) -> float:
+    if isinstance(value, int) and abs(value) > _EXACT_INTS:
+        raise misfit(value, 'exact as a number of JSON, whose ints end at 2**53')
+    if not math.isfinite(value):
+        raise misfit(value, 'a number of JSON')
+    return value
+
+
+def _from_json(wire: Any) -> Any:
+    kind = wire.WhichOneof('kind')
+    if kind == 'struct_value':
+        return {key: _from_json(item) for key, item in wire.struct_value.fields.items()}
+    if kind == 'list_value':
+        return [_from_json(item) for item in wire.list_value.values]
+    if kind == 'number_value':
+        return _from_number(wire.number_value)
+    if kind is None:
+        raise Misfit('a google.protobuf.Value that holds nothing')
+    return None if kind == 'null_value' else getattr(wire, kind)
+
+
+def _from_number(number: float) -> float:
+    """Return an int for a whole number: JSON has one kind of number, and 3 means 3."""
+    is_whole = number.is_integer() and abs(number) <= _EXACT_INTS
+    if is_whole and math.copysign(1, number) == math.copysign(1, int(number)):
+        return int(number)
+    return number

@@ -1,0 +1,170 @@
+"""Items that are messages which come with Protobuf, times, and those that are strings."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import fractions
+import ipaddress
+import pathlib
+import re
+import uuid
+from typing import Any, cast
+
+from uactor.service.codecs.base import Handles, Message, by_class, misfit
+from uactor.service.codecs.scalars import Written
+from uactor.service.errors import Misfit
+from uactor.service.model import External
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_SECOND = datetime.timedelta(seconds=1)
+_LONGEST = 315_576_000_000
+"""Seconds of the longest Duration."""
+
+
+class Externals:
+    """The messages of other files that one schema uses, each once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, External] = {}
+
+    def get(self, name: str, file: str) -> External:
+        """Return what stands for the message ``name``."""
+        return self._known.setdefault(name, External(name, file))
+
+    def all(self) -> list[External]:
+        """Return them all."""
+        return list(self._known.values())
+
+    def protobuf(self, name: str) -> External:
+        """Return what stands for one of the messages that come with Protobuf."""
+        file = 'struct' if name in ('Value', 'Struct', 'ListValue') else name.lower()
+        return self.get(f'google.protobuf.{name}', f'google/protobuf/{file}.proto')
+
+
+# --- times ---------------------------------------------------------------------------------------
+
+
+def _micros(wire: Any) -> int:
+    micros, rest = divmod(wire.nanos, 1000)
+    if rest:
+        raise Misfit(f'{wire.nanos} nanoseconds are not whole microseconds')
+    return cast('int', micros)
+
+
+class Timestamp(Message):
+    """An aware datetime, as a Timestamp; comes back in UTC."""
+
+    hint = class_ = datetime.datetime
+    label = key = 'datetime'
+
+    def __init__(self, externals: Externals) -> None:
+        self.proto = externals.protobuf('Timestamp')
+
+    def pack(self, value: Any, handles: Handles) -> Any:
+        """Return the Timestamp of an aware datetime."""
+        if not isinstance(value, datetime.datetime):
+            raise misfit(value, 'a datetime')
+        if value.utcoffset() is None:
+            raise misfit(value, 'aware: give it a time zone')
+        if getattr(value, 'nanosecond', 0):  # pandas
+            raise misfit(value, 'whole microseconds')
+        since = value - _EPOCH
+        seconds = since // _SECOND
+        if not -62135596800 <= seconds < 253402300800:
+            raise misfit(value, 'in the years 1 to 9999 in UTC')
+        return self.make(seconds=seconds, nanos=since.microseconds * 1000)
+
+    def unpack(self, wire: Any, handles: Handles) -> Any:
+        """Return the datetime, in UTC."""
+        if not 0 <= wire.nanos < 10**9:
+            raise Misfit(f'{wire.nanos} is no number of nanoseconds in a Timestamp')
+        since = {'seconds': wire.seconds, 'microseconds': _micros(wire)}
+        try:
+            return _EPOCH + datetime.timedelta(**since)
+        except OverflowError as error:
+            raise Misfit(f'{wire.seconds} seconds are out of the range of datetime') from error
+
+    def match(self, value: Any) -> int:
+        """Go by the class."""
+        return by_class(value, datetime.datetime)
+
+
+class Duration(Message):
+    """A timedelta, as a Duration."""
+
+    hint = class_ = datetime.timedelta
+    label = key = 'timedelta'
+
+    def __init__(self, externals: Externals) -> None:
+        self.proto = externals.protobuf('Duration')
+
+    def pack(self, value: Any, handles: Handles) -> Any:
+        """Return the Duration, whose seconds and nanoseconds have the same sign."""
+        if not isinstance(value, datetime.timedelta):
+            raise misfit(value, 'a timedelta')
+        if getattr(value, 'nanoseconds', 0):  # pandas
+            raise misfit(value, 'whole microseconds')
+        sign = -1 if value < datetime.timedelta() else 1
+        seconds, rest = divmod(abs(value), _SECOND)
+        if seconds > _LONGEST:
+            raise misfit(value, 'in the range of Duration, which ends at 10000 years')
+        return self.make(seconds=sign * seconds, nanos=sign * rest.microseconds * 1000)
+
+    def unpack(self, wire: Any, handles: Handles) -> Any:
+        """Return the timedelta."""
+        if wire.seconds * wire.nanos < 0 or abs(wire.nanos) >= 10**9:
+            raise Misfit('seconds and nanoseconds of a Duration must have the same sign')
+        if abs(wire.seconds) > _LONGEST:
+            raise Misfit('longer than 10000 years')
+        return datetime.timedelta(seconds=wire.seconds, microseconds=_micros(wire))
+
+    def match(self, value: Any) -> int:
+        """Go by the class."""
+        return by_class(value, datetime.timedelta)
+
+
+# --- canonical strings ---------------------------------------------------------------------------
+
+
+def _time(text: str) -> datetime.time:
+    if re.search(r'[.,][0-9]{7}', text):
+        raise ValueError('whole microseconds are needed')
+    return datetime.time.fromisoformat(text)
+
+
+def _write_time(value: datetime.time) -> str:
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise misfit(value, 'a time of day with an offset of its own')
+    return value.isoformat()
+
+
+def written() -> dict[type, Written]:
+    """Return the items that are strings on the wire, by their classes."""
+    items = [
+        Written(datetime.date, datetime.date.fromisoformat, datetime.date.isoformat),
+        Written(datetime.time, _time, _write_time),
+        Written(decimal.Decimal, decimal.Decimal),
+        Written(fractions.Fraction, fractions.Fraction),
+        Written(uuid.UUID, uuid.UUID),
+        *(Written(class_, class_, label=label) for class_, label in _PATHS.items()),
+        *(Written(class_, class_, label=label) for class_, label in _ADDRESSES.items()),
+    ]
+    return {cast('type', item.hint): item for item in items}
+
+
+_PATHS = {
+    pathlib.Path: 'path',
+    pathlib.PurePath: 'pure_path',
+    pathlib.PosixPath: 'posix_path',
+    pathlib.PurePosixPath: 'pure_posix_path',
+    pathlib.PureWindowsPath: 'pure_windows_path',
+}
+_ADDRESSES = {
+    ipaddress.IPv4Address: 'ipv4_address',
+    ipaddress.IPv6Address: 'ipv6_address',
+    ipaddress.IPv4Network: 'ipv4_network',
+    ipaddress.IPv6Network: 'ipv6_network',
+    ipaddress.IPv4Interface: 'ipv4_interface',
+    ipaddress.IPv6Interface: 'ipv6_interface',
+}

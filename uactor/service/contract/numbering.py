@@ -1,0 +1,322 @@
+"""Names and numbers: a plan and a lock give the next lock, and the plan is settled by it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping
+
+from uactor.service.contract.lock import (
+    Lock,
+    LockedEnum,
+    LockedField,
+    LockedMessage,
+    LockedMethod,
+    LockedService,
+)
+from uactor.service.errors import LockError
+from uactor.service.mapping.markers import IMPLEMENTATION_NUMBERS, LARGEST_NUMBER
+from uactor.service.model import EnumPlan, FieldPlan, MessagePlan, Part, Plan, Reserved
+from uactor.service.naming import upper
+
+Names = Mapping[str, str]
+"""Names by keys of plans."""
+
+
+def updated(lock: Lock, plan: Plan) -> Lock:
+    """Return the lock for ``plan``; see :meth:`uactor.service.contract.lock.Lock.updated`."""
+    new = copy.deepcopy(lock)
+    _drop_unused(new, plan)
+    names = _named(new, plan)
+    for message in plan.messages():
+        _update_message(new.messages[names[message.key]], message, names)
+    for enum in plan.enums():
+        _update_enum(new.enums[names[enum.key]], enum, names[enum.key])
+    _update_service(new, plan, names)
+    return new
+
+
+def settle(plan: Plan, lock: Lock) -> None:
+    """Give the parts of ``plan`` their names and numbers in ``lock``, which is for it."""
+    names = _by_key(lock)
+    for enum in plan.enums():
+        enum.name = names[enum.key]
+        _settle_enum(enum, lock.enums[enum.name])
+    for message in plan.messages():
+        message.name = names[message.key]
+        _settle_message(message, lock.messages[message.name])
+
+
+def _settle_enum(enum: EnumPlan, locked: LockedEnum) -> None:
+    enum.reserved = locked.reserved
+    zero, *values = enum.values
+    zero.name = _value_name(enum.name, zero.member)
+    for value in values:
+        name = _value_name(enum.name, value.member)
+        value.name = locked.names.get(name, name)
+        value.number = locked.values[value.name]
+
+
+def _value_name(enum: str, member: str) -> str:
+    return f'{upper(enum)}_{member}'
+
+
+def _settle_message(message: MessagePlan, locked: LockedMessage) -> None:
+    message.reserved = locked.reserved
+    message.fields = []
+    for part in message.parts:
+        part.wire = locked.names.get(part.name, part.name)
+        for field in part.fields():
+            field.number = locked.fields[field.name].number
+            message.fields.append(field)
+
+
+# --- messages and enums get names ----------------------------------------------------------------
+
+
+def _drop_unused(lock: Lock, plan: Plan) -> None:
+    """Make tombstones of what the service has used, and does not use any more."""
+    used = {kind.key for kind in _kinds(plan)}
+    entries: list[LockedMessage | LockedEnum] = [*lock.messages.values(), *lock.enums.values()]
+    for locked in entries:
+        if locked.of not in used and plan.service in locked.used_by:
+            locked.used_by.remove(plan.service)
+
+
+def _named(lock: Lock, plan: Plan) -> Names:
+    """Give a name to each message and enum that has none yet; return the names of all."""
+    names = dict(_by_key(lock))
+    for kind in _kinds(plan):
+        if kind.key not in names:
+            names[kind.key] = _free_name(lock, plan, kind)
+        users = _entry(lock, names[kind.key], kind).used_by
+        if plan.service not in users:
+            users.append(plan.service)
+            users.sort()
+    return names
+
+
+def _kinds(plan: Plan) -> list[MessagePlan | EnumPlan]:
+    return [*plan.messages(), *plan.enums()]
+
+
+def _entry(lock: Lock, name: str, kind: MessagePlan | EnumPlan) -> LockedMessage | LockedEnum:
+    entry: LockedMessage | LockedEnum
+    if isinstance(kind, MessagePlan):
+        entry = lock.messages.setdefault(name, LockedMessage(kind.key))
+    else:
+        entry = lock.enums.setdefault(name, LockedEnum(kind.key))
+    entry.of = kind.key
+    return entry
+
+
+def _by_key(lock: Lock) -> Names:
+    """Return the names that a lock gives; those in use before tombstones."""
+    entries: list[tuple[str, LockedMessage | LockedEnum]]
+    entries = [*lock.messages.items(), *lock.enums.items()]
+    entries.sort(key=lambda entry: bool(entry[1].used_by))
+    return {locked.of: name for name, locked in entries}
+
+
+def _free_name(lock: Lock, plan: Plan, kind: MessagePlan | EnumPlan) -> str:
+    own: Mapping[str, LockedMessage] | Mapping[str, LockedEnum] = lock.messages
+    other: Collection[str] = lock.enums
+    if isinstance(kind, EnumPlan):
+        own, other = lock.enums, lock.messages
+    services = {*lock.services, plan.service}
+    for name in _candidates(plan, kind):
+        holder = own.get(name)
+        if name not in other and name not in services and (holder is None or not holder.used_by):
+            return name  # nobody's, or a class that has moved, with the numbers that it had
+    raise LockError(f'no name is left for {kind.key}')
+
+
+def _candidates(plan: Plan, kind: MessagePlan | EnumPlan) -> Iterator[str]:
+    yield kind.wanted
+    if any(kind in (method.request, method.response) for method in plan.methods):
+        yield f'{plan.service}{kind.wanted}'  # as buf wants it
+    yield from (f'{kind.wanted}{number}' for number in range(2, 1000))
+
+
+# --- fields and values get numbers ---------------------------------------------------------------
+
+
+def _update_message(locked: LockedMessage, message: MessagePlan, names: Names) -> None:
+    locked.names = _wire_names(locked, message.parts)
+    wanted: dict[str, FieldPlan] = {}
+    for part in message.parts:
+        name = locked.names.get(part.name, part.name)
+        wanted |= {field.name: field for field in part.fields(name)}
+    kept = _kept(locked, wanted, names)
+    for name in locked.fields.keys() - wanted.keys():
+        locked.reserved.names.append(name)
+    _bury(locked.reserved, (locked.fields[name].number for name in locked.fields.keys() - kept))
+    locked.fields = _numbered(locked, wanted, kept, names)
+    _tidy(locked.reserved, wanted)
+
+
+def _wire_names(locked: LockedMessage, parts: list[Part]) -> dict[str, str]:
+    """Return the names on the wire of the parts that have another name in Python."""
+    names = {part.name: locked.names[part.name] for part in parts if part.name in locked.names}
+    others = {*locked.names.values()}  # which are not what they say
+    own = {part.name for part in parts}
+    for part in parts:
+        old = _old_name(locked, part, others)
+        has_one = part.name in names or (
+            _is_live(locked, part, part.name) and part.name not in others
+        )
+        is_left = old not in names.values() and (_is_live(locked, part, old) or old not in own)
+        if old and is_left and not has_one:
+            names[part.name] = old
+    taken = {*names.values(), *others}
+    for part in parts:
+        if part.name not in names:
+            name = _unused(locked, part, {*taken, *(own - {part.name})})
+            taken.add(name)
+            if name != part.name:
+                names[part.name] = name
+    return names
+
+
+def _old_name(locked: LockedMessage, part: Part, others: Collection[str]) -> str:
+    """Return the name on the wire that a part says it had, or ''."""
+    if part.renamed in locked.names:
+        return locked.names[part.renamed]
+    return '' if part.renamed is None or part.renamed in others else part.renamed
+
+
+def _is_live(locked: LockedMessage, part: Part, name: str) -> bool:
+    return any(field.name in locked.fields for field in part.slot.fields(name))
+
+
+def _unused(locked: LockedMessage, part: Part, taken: Collection[str]) -> str:
+    """Return a name for a part that no other has or had."""
+    for number in range(1, 1000):
+        name = part.name if number == 1 else f'{part.name}_{number}'
+        fields = {field.name for field in part.slot.fields(name)}
+        buried = fields & {*locked.reserved.names} and not fields & locked.fields.keys()
+        if name not in taken and not buried:
+            return name
+    raise LockError(f'no name is left for {part.name!r}')
+
+
+def _kept(
+    locked: LockedMessage, wanted: Mapping[str, FieldPlan], names: Names
+) -> dict[str, LockedField]:
+    """Return the fields that keep their numbers."""
+    kept = {}
+    for name, field in wanted.items():
+        old = locked.fields.get(name)
+        if old and old.type == type_text(field, names) and field.pin in (None, old.number):
+            kept[name] = old
+    return kept
+
+
+def _numbered(
+    locked: LockedMessage,
+    wanted: Mapping[str, FieldPlan],
+    kept: Mapping[str, LockedField],
+    names: Names,
+) -> dict[str, LockedField]:
+    pins = {field.pin for field in wanted.values() if field.pin is not None}
+    taken = {field.number for field in kept.values()} | {*locked.reserved.numbers} | pins
+    fields: dict[str, LockedField] = {}
+    for name, field in wanted.items():
+        if field.pin is not None:
+            number = _pinned(locked, name, field.pin, kept)
+        elif name in kept:
+            number = kept[name].number
+        else:
+            number = locked.next = _next(locked.next, taken)
+            locked.next += 1
+        kind = type_text(field, names)
+        fields[name] = LockedField(number, kind, field.means, field.absent, field.oneof)
+    return fields
+
+
+def _pinned(locked: LockedMessage, name: str, pin: int, kept: Mapping[str, LockedField]) -> int:
+    others = {field.number for other, field in kept.items() if other != name}
+    if pin in others or pin in locked.reserved.numbers:
+        raise LockError(f'{locked.of}: {name} is pinned to {pin}, which is or was another field')
+    return pin
+
+
+def _next(number: int, taken: Collection[int]) -> int:
+    while number in taken or number in IMPLEMENTATION_NUMBERS:
+        number += 1
+    if number > LARGEST_NUMBER:
+        raise LockError('no field number is left')
+    return number
+
+
+def _bury(reserved: Reserved, numbers: Iterator[int]) -> None:
+    reserved.numbers = sorted({*reserved.numbers, *numbers})
+
+
+def _tidy(reserved: Reserved, used: Collection[str]) -> None:
+    reserved.names = sorted({*reserved.names} - {*used})
+
+
+def _update_enum(locked: LockedEnum, enum: EnumPlan, name: str) -> None:
+    members = [_value_name(name, value.member) for value in enum.values[1:]]
+    names = {name: locked.names[name] for name in members if name in locked.names}
+    for name in members:
+        if name not in names and name in locked.reserved.names:
+            names[name] = _another(name, {*locked.reserved.names, *members, *names.values()})
+    locked.names = names
+    wanted = [names.get(name, name) for name in members]
+    gone = locked.values.keys() - {*wanted}
+    _bury(locked.reserved, (locked.values[name] for name in gone))
+    locked.reserved.names = sorted({*locked.reserved.names, *gone})
+    values = {}
+    for name in wanted:
+        if name in locked.values:
+            values[name] = locked.values[name]
+        else:
+            values[name], locked.next = locked.next, locked.next + 1
+    locked.values = values
+
+
+def _another(name: str, taken: Collection[str]) -> str:
+    return next(f'{name}_{number}' for number in range(2, 1000) if f'{name}_{number}' not in taken)
+
+
+# --- services ------------------------------------------------------------------------------------
+
+
+def _update_service(lock: Lock, plan: Plan, names: Names) -> None:
+    service = lock.services.setdefault(plan.service, LockedService(plan.class_name, plan.package))
+    service.of, service.package = plan.class_name, plan.package
+    methods = {
+        method.rpc: LockedMethod(
+            method.member,
+            names[method.request.key],
+            names[method.response.key],
+            method.client_streaming,
+            method.server_streaming,
+        )
+        for method in plan.methods
+    }
+    gone = {rpc: old for rpc, old in service.methods.items() if rpc not in methods}
+    service.removed = {
+        rpc: old for rpc, old in {**service.removed, **gone}.items() if rpc not in methods
+    }
+    service.methods = methods
+
+
+# --- types in words ------------------------------------------------------------------------------
+
+
+def type_text(field: FieldPlan, names: Names) -> str:
+    """Return the type of a field as a ``.proto`` writes it."""
+    text = _name(field, names)
+    if field.key_type is not None:
+        return f'map<{field.key_type}, {text}>'
+    return f'repeated {text}' if field.repeated else text
+
+
+def _name(field: FieldPlan, names: Names) -> str:
+    if isinstance(field.type, str):
+        return field.type
+    if isinstance(field.type, (EnumPlan, MessagePlan)):
+        return names[field.type.key]
+    return field.type.name

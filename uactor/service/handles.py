@@ -1,0 +1,33 @@
+"""Items that are handles on the wire: proxies, and objects that stay in the actor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uactor.service.codecs.base import EXACT, NOT, Handles, Message
+from uactor.service.codecs.wellknown import Externals
+from uactor.v1 import actor_pb2 as pb
+
+
+class Shared(Message):
+    """A proxy, or an object that stays in the actor, as a handle."""
+
+    label = key = 'handle'
+
+    def __init__(self, externals: Externals, hint: Any, typeid: str | None) -> None:
+        self.proto = externals.get('uactor.v1.Handle', 'uactor/v1/actor.proto')
+        self.hint, self._typeid = hint, typeid
+
+    def pack(self, value: Any, handles: Handles) -> Any:
+        """Return the handle."""
+        handle = handles.write_handle(value, self._typeid)
+        return self.proto.bound.FromString(handle.SerializeToString())  # type: ignore[union-attr]
+
+    def unpack(self, wire: Any, handles: Handles) -> Any:
+        """Return what the handle stands for."""
+        return handles.read_handle(pb.Handle.FromString(wire.SerializeToString()), self.hint)
+
+    def match(self, value: Any) -> int:
+        """Take proxies, actors, and whatever a typeid was given for."""
+        is_ours = isinstance(value, self.hint) if isinstance(self.hint, type) else False
+        return EXACT if is_ours or hasattr(value, '_callmethod') or self._typeid else NOT

@@ -1,0 +1,1 @@
+"""Reading a class: which service its annotations declare."""

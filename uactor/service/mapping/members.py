@@ -1,0 +1,299 @@
+"""The members of an actor class that others may use, and the methods that they become."""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, get_args, get_origin
+
+from uactor.errors import text
+from uactor.service.codecs.fields import Many, Map
+from uactor.service.codecs.methods import RESULT, Method
+from uactor.service.errors import Unmappable
+from uactor.service.mapping import docstrings, hints
+from uactor.service.mapping.annotations import Shapes
+from uactor.service.mapping.models import doc_of
+from uactor.service.model import Kind, MessagePlan, Part, Plan, check_names
+from uactor.service.naming import pascal, service_of, snake
+
+log = logging.getLogger('uactor.service')
+
+_STREAMS = (abc.Iterator, abc.Generator)
+_ASYNC_STREAMS = (abc.AsyncIterator, abc.AsyncGenerator)
+_LOOSE_STREAMS = (abc.Iterable, abc.AsyncIterable)
+_NOTHING = (None, type(None), NoReturn)
+
+
+def plan_of(actor_class: type, package: str | None = None) -> Plan:
+    """Return the plan of the typed service of an actor class.
+
+    :param package: the package, without its version; by default ``_package_`` of the class, or
+        its module.
+    """
+    planner = _Planner(actor_class)
+    planner.run()
+    package, service = service_of(actor_class, package)
+    return Plan(
+        package=package,
+        service=service,
+        class_name=actor_class.__qualname__,
+        doc=doc_of(actor_class),
+        methods=planner.methods,
+        unmapped=planner.unmapped,
+        known=planner.shapes.externals.all(),
+    )
+
+
+class _Planner:
+    """Plans the methods of one class."""
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+        self._typeids: Mapping[str, str] = cls.proxy_class._method_to_typeid_ or {}
+        self._owners = hints.variables_of(cls)
+        self.shapes = Shapes(cls)
+        self._taken: dict[str, str] = {}
+        self.methods: list[Method] = []
+        self.unmapped: dict[str, str] = {}
+
+    def run(self) -> None:
+        names = list(_exposed(self._cls))
+        methods = [name for name in names if _function(self._member(name)) is not None]
+        for name in methods:
+            self._try(name, lambda name=name: self._add_call(name))  # type: ignore[misc]
+        for name in names:
+            if name not in methods:
+                self._try(name, lambda name=name: self._add_attribute(name))  # type: ignore[misc]
+        order = {name: index for index, name in enumerate(names)}
+        self.methods.sort(key=lambda method: order[method.member])
+
+    def _try(self, name: str, add: Callable[[], None]) -> None:
+        try:
+            with self.shapes.attempt():
+                add()
+        except Unmappable as error:
+            self.unmapped[name] = str(error)
+        except Exception as error:  # annotations hold whatever users put there
+            log.warning('cannot tell the types of %s', name, exc_info=True)
+            self.unmapped[name] = f'{type(error).__name__}: {text(error)}'
+
+    def _member(self, name: str) -> Any:
+        return inspect.getattr_static(self._cls, name, None)
+
+    def _owner(self, name: str) -> type:
+        bases: tuple[type, ...] = self._cls.__mro__
+        return next((base for base in bases if name in vars(base)), self._cls)
+
+    # --- methods ---------------------------------------------------------------------------------
+
+    def _add_call(self, name: str) -> None:
+        member, owner = self._member(name), self._owner(name)
+        function = _function(member)
+        signature = self._signature(function, owner, bound=not isinstance(member, staticmethod))
+        rpc = pascal(name)
+        doc = inspect.getdoc(getattr(self._cls, name)) or ''
+        self._add(rpc, name, 'call', doc, signature, function)
+
+    def _signature(self, function: Any, owner: type, bound: bool) -> inspect.Signature:
+        """Return the signature of a function, its annotations resolved and made concrete."""
+        try:
+            signature = inspect.signature(function)
+        except (ValueError, TypeError) as error:
+            raise Unmappable(f'it has no signature: {error}') from error
+        types = hints.resolved(function, owner)
+        variables = self._owners.get(owner, {})
+        missing = inspect.Parameter.empty
+
+        def concrete(name: str) -> Any:
+            return hints.substituted(types[name], variables) if name in types else missing
+
+        parameters = list(signature.parameters.values())[1 if bound else 0 :]
+        return signature.replace(
+            parameters=[each.replace(annotation=concrete(each.name)) for each in parameters],
+            return_annotation=concrete('return'),
+        )
+
+    def _add(
+        self,
+        rpc: str,
+        member: str,
+        kind: Kind,
+        doc: str,
+        signature: inspect.Signature,
+        function: Any = None,
+    ) -> None:
+        self._check_free(rpc, member)
+        request = MessagePlan(f'request of {self._cls.__qualname__}.{rpc}', f'{rpc}Request')
+        response = MessagePlan(f'response of {self._cls.__qualname__}.{rpc}', f'{rpc}Response')
+        stream, is_async = self._plan_request(rpc, request, signature, docstrings.fields(doc))
+        streaming = self._plan_response(rpc, member, kind, response, signature, function)
+        request.doc = f'Request of {rpc}.'
+        response.doc = f'{"Item" if streaming else "Response"} of {rpc}.'
+        method = Method(
+            rpc, member, kind, doc, signature, request, response, stream, streaming, is_async
+        )
+        self._taken[rpc] = member
+        self.methods.append(method)
+
+    def _check_free(self, rpc: str, member: str) -> None:
+        if rpc in self._taken:
+            raise Unmappable(f'{self._taken[rpc]!r} has become {rpc} already')
+
+    def _plan_request(
+        self, rpc: str, request: MessagePlan, signature: inspect.Signature, said: dict[str, str]
+    ) -> tuple[Part | None, bool]:
+        """Add the parameters to a request; return the one that is a stream."""
+        stream, is_async = None, False
+        for parameter in signature.parameters.values():
+            try:
+                part, kind = self._parameter(parameter, rpc)
+            except Unmappable as error:
+                raise Unmappable(f'parameter {parameter.name!r}: {error}') from error
+            part.doc = said.get(parameter.name, '')
+            request.parts.append(part)
+            if kind and stream is not None:
+                raise Unmappable('two parameters are iterators')
+            if kind:
+                stream, is_async = part, kind == 'async'
+        check_names(request.parts)
+        return stream, is_async
+
+    def _parameter(self, parameter: inspect.Parameter, rpc: str) -> tuple[Part, str]:
+        hint, name, kind = parameter.annotation, parameter.name, parameter.kind
+        if hint is parameter.empty:
+            raise Unmappable('it has no annotation')
+        item, _, _ = hints.without_qualifiers(hint)
+        streamed = get_origin(item) or item
+        if kind is parameter.VAR_POSITIONAL:
+            slot = Many(
+                self.shapes.item(hint, rpc + pascal(name)), 'tuple_of_any_length', (tuple,), tuple
+            )
+            return Part(name, snake(name), slot, 'default'), ''
+        if kind is parameter.VAR_KEYWORD:
+            keys = self.shapes.item(str, '')
+            item = self.shapes.item(hint, rpc + pascal(name))
+            return Part(name, snake(name), Map(keys, item, 'dict', dict, dict), 'default'), ''
+        if streamed in (*_STREAMS, *_ASYNC_STREAMS):
+            return self._streamed(name, item, rpc), (
+                'async' if streamed in _ASYNC_STREAMS else 'sync'
+            )
+        default = ... if parameter.default is parameter.empty else parameter.default
+        return self.shapes.part(name, hint, rpc, default), ''
+
+    def _streamed(self, name: str, hint: Any, rpc: str) -> Part:
+        where = rpc + pascal(name)
+        slot = self.shapes.slot(_streamed_item(hint), where)
+        return Part(name, snake(name), self.shapes.presence(slot, where), 'default')
+
+    def _plan_response(
+        self,
+        rpc: str,
+        member: str,
+        kind: Kind,
+        response: MessagePlan,
+        signature: inspect.Signature,
+        function: Any,
+    ) -> bool:
+        """Add the result to a response; tell whether it is a stream."""
+        hint = signature.return_annotation
+        if kind != 'set' and member in self._typeids:
+            slot = self.shapes.shared(hint, self._typeids[member])
+            response.parts.append(Part(RESULT, RESULT, slot))
+            return False
+        if hint is signature.empty:
+            raise Unmappable('its result has no annotation')
+        bare, _, _ = hints.without_qualifiers(hint)
+        streaming = kind == 'call' and _is_stream(bare, function)
+        if bare in _NOTHING or getattr(bare, '_name', '') in ('Never', 'NoReturn'):
+            return False
+        try:
+            item = _streamed_item(bare) if streaming else hint
+            response.parts.append(self.shapes.part(RESULT, item, rpc))
+        except Unmappable as error:
+            raise Unmappable(f'result: {error}') from error
+        return streaming
+
+    # --- attributes ------------------------------------------------------------------------------
+
+    def _add_attribute(self, name: str) -> None:
+        member = self._member(name)
+        if isinstance(member, property):
+            self._add_property(name, member)
+        elif isinstance(member, functools.cached_property):
+            signature = self._signature(member.func, self._owner(name), bound=True)
+            doc = inspect.getdoc(member) or ''
+            self._add(f'Get{pascal(name)}', name, 'get', doc, signature)
+        elif isinstance(member, type):
+            raise Unmappable('it is a class')
+        else:
+            self._add_plain(name)
+
+    def _add_property(self, name: str, member: property) -> None:
+        owner, doc = self._owner(name), inspect.getdoc(member) or ''
+        if member.fget is None:
+            raise Unmappable('it can not be read')
+        getter = self._signature(member.fget, owner, bound=True)
+        self._add(f'Get{pascal(name)}', name, 'get', doc, getter)
+        if member.fset is None:
+            return
+        setter = self._signature(member.fset, owner, bound=True)
+        hint = next(iter(setter.parameters.values())).annotation
+        if hint is inspect.Parameter.empty:
+            hint = getter.return_annotation
+        self._try(f'{name} (writing)', lambda: self._add_setter(name, hint, doc))
+
+    def _add_plain(self, name: str) -> None:
+        hint, owner = hints.attribute_hint(self._cls, name)
+        hint = hints.substituted(hint, self._owners.get(owner, {}))
+        bare, qualifiers, _ = hints.without_qualifiers(hint)
+        fixed = qualifiers & {'ClassVar', 'Final'}
+        hint = bare if fixed else hint
+        self._add(f'Get{pascal(name)}', name, 'get', '', inspect.Signature(return_annotation=hint))
+        if not fixed:
+            self._try(f'{name} (writing)', lambda: self._add_setter(name, hint, ''))
+
+    def _add_setter(self, name: str, hint: Any, doc: str) -> None:
+        value = inspect.Parameter('value', inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=hint)
+        signature = inspect.Signature([value], return_annotation=None)
+        self._add(f'Set{pascal(name)}', name, 'set', doc, signature)
+
+
+def _exposed(cls: Any) -> Iterator[str]:
+    """Yield the names that a proxy of ``cls`` has, but for what every actor has."""
+    root = next(base for base in reversed(cls.__mro__) if 'proxy_class' in vars(base))
+    for name in dict.fromkeys(cls.proxy_class._exposed_ or ()):
+        owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+        is_special = name.startswith('__') and name.endswith('__')
+        if not is_special and owner is not root:
+            yield name
+
+
+def _function(member: Any) -> Any:
+    """Return the function behind a method; None for what is no method."""
+    if isinstance(member, (staticmethod, classmethod)):
+        return member.__func__
+    is_method = callable(member) and not isinstance(member, type)
+    return member if is_method else None
+
+
+def _is_stream(hint: Any, function: Any) -> bool:
+    origin = get_origin(hint) or hint
+    if origin in (*_STREAMS, *_ASYNC_STREAMS):
+        return True
+    function = inspect.unwrap(function) if function is not None else None
+    makes = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    return makes and origin in _LOOSE_STREAMS
+
+
+def _streamed_item(hint: Any) -> Any:
+    """Return the annotation of what an iterator yields."""
+    origin, args = get_origin(hint) or hint, get_args(hint)
+    if not args:
+        raise Unmappable('an iterator of what?')
+    is_generator = origin in (abc.Generator, abc.AsyncGenerator)
+    if is_generator and any(arg not in (None, type(None), Any) for arg in args[1:]):
+        raise Unmappable('what is sent to a generator, or returned by it, would be lost')
+    return args[0]

@@ -1,0 +1,182 @@
+"""Classes with named fields: dataclasses, TypedDict, NamedTuple, attrs, pydantic."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from uactor.service.codecs.messages import Maker
+from uactor.service.errors import Unmappable
+from uactor.service.mapping import docstrings, hints
+
+UNKNOWN_DEFAULT = object()
+"""A default that is made for each instance."""
+
+OMITTED = object()
+"""Stands for the default of a key that a dict need not have."""
+
+Fields = Iterator[tuple[str, Any, Any]]
+"""Name, annotation, and default, ``...`` for none."""
+
+
+@dataclasses.dataclass
+class Model:
+    """How the instances of a class are described and made."""
+
+    maker: Maker
+    fields: Callable[[type, tuple[Any, ...]], Fields]
+
+
+def model_of(class_: Any) -> Model | None:
+    """Return what is known of a class with named fields; None for any other."""
+    if not isinstance(class_, type):
+        return None
+    if hasattr(class_, 'model_fields') and hasattr(class_, 'model_validate'):
+        return Model(Maker(class_, _Validated(class_)), _pydantic_fields)
+    if dataclasses.is_dataclass(class_):
+        later = {field.name for field in dataclasses.fields(class_) if not field.init}
+        return Model(Maker(class_, class_, frozenset(later)), _dataclass_fields)
+    if hasattr(class_, '__attrs_attrs__'):
+        attributes: Any = class_.__attrs_attrs__
+        return Model(Maker(class_, _Aliased(class_), _attrs_later(attributes)), _attrs_fields)
+    if hasattr(class_, '__total__') and issubclass(class_, dict):
+        return Model(Maker(None, dict), _typed_dict_fields)
+    if issubclass(class_, tuple) and hasattr(class_, '_fields'):
+        return Model(Maker(class_, class_), _named_tuple_fields)
+    return None
+
+
+# --- dataclasses ---------------------------------------------------------------------------------
+
+
+def _dataclass_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+    types = hints.class_hints(class_, args)
+    for name, field in class_.__dataclass_fields__.items():
+        is_init_var = field._field_type is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]
+        if is_init_var and field.default is dataclasses.MISSING:
+            raise Unmappable(f'{name} is an InitVar, which instances do not keep')
+    for field in dataclasses.fields(class_):
+        yield field.name, types[field.name], _dataclass_default(field)
+
+
+def _dataclass_default(field: dataclasses.Field[Any]) -> Any:
+    if not field.init:  # whatever __post_init__ makes of it
+        return UNKNOWN_DEFAULT
+    if field.default_factory is not dataclasses.MISSING:
+        return _factory(field.default_factory)
+    return ... if field.default is dataclasses.MISSING else field.default
+
+
+def _factory(factory: Any) -> Any:
+    return factory if isinstance(factory, type) else UNKNOWN_DEFAULT
+
+
+# --- attrs ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Aliased:
+    """Makes instances of an attrs class, whose constructor has names of its own for fields."""
+
+    class_: Any
+
+    def __call__(self, **values: Any) -> Any:
+        aliases = {field.name: field.alias for field in self.class_.__attrs_attrs__}
+        return self.class_(**{aliases[name]: value for name, value in values.items()})
+
+
+def _attrs_later(attributes: Any) -> frozenset[str]:
+    return frozenset(field.name for field in attributes if not field.init)
+
+
+def _attrs_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+    attrs = sys.modules['attr']
+    types = hints.class_hints(class_, args)
+    for field in class_.__attrs_attrs__:
+        default = field.default
+        if not field.init:
+            default = UNKNOWN_DEFAULT
+        elif default is attrs.NOTHING:
+            default = ...
+        elif hasattr(default, 'takes_self'):
+            default = UNKNOWN_DEFAULT if default.takes_self else _factory(default.factory)
+        if field.name not in types:
+            raise Unmappable(f'{field.name} has no annotation')
+        yield field.name, types[field.name], default
+
+
+# --- pydantic ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Validated:
+    """Makes instances of a pydantic model, which checks them."""
+
+    class_: Any
+
+    def __call__(self, **values: Any) -> Any:
+        fields = self.class_.model_fields
+        return self.class_.model_validate(
+            {_alias(fields[name], name): value for name, value in values.items()}
+        )
+
+
+def _alias(field: Any, name: str) -> str:
+    alias = field.validation_alias if field.validation_alias is not None else field.alias
+    if alias is not None and not isinstance(alias, str):
+        raise Unmappable(f'{name} has an alias that is not a name')
+    return alias or name
+
+
+def _pydantic_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+    for name, field in class_.model_fields.items():
+        _alias(field, name)
+        hint = hints.annotated(field.annotation, field.metadata)
+        default = field.default
+        if field.default_factory is not None:
+            default = _factory(field.default_factory)
+        elif field.is_required():
+            default = ...
+        yield name, hint, default
+
+
+# --- TypedDict and NamedTuple --------------------------------------------------------------------
+
+
+def _typed_dict_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+    for name, hint in hints.class_hints(class_, args).items():
+        _, qualifiers, _ = hints.without_qualifiers(hint)
+        required = name in class_.__required_keys__
+        if 'NotRequired' in qualifiers:
+            required = False
+        elif 'Required' in qualifiers:
+            required = True
+        yield name, hint, ... if required else OMITTED
+
+
+def _named_tuple_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+    types = hints.class_hints(class_, args)
+    for name in class_._fields:
+        if name not in types:
+            raise Unmappable(f'{name} has no annotation')
+        yield name, types[name], class_._field_defaults.get(name, ...)
+
+
+# --- what they say of themselves -----------------------------------------------------------------
+
+_MADE_UP = ('An enumeration.', 'dict(', 'Method generated by attrs')
+
+
+def doc_of(class_: type) -> str:
+    """Return the docstring of a class, unless Python has made it up."""
+    doc = inspect.cleandoc(vars(class_).get('__doc__') or '')
+    made_up = (f'{class_.__name__}(', *_MADE_UP)
+    return '' if doc.startswith(made_up) else doc
+
+
+def field_docs(class_: type) -> dict[str, str]:
+    """Return what the docstring of a class says of its fields."""
+    return docstrings.fields(doc_of(class_))

@@ -1,0 +1,481 @@
+"""Large data between processes of one host: through memory that both have.
+
+The sender copies buffers into a segment of shared memory (``memfd_create``), and passes its
+descriptor along with the message. The receiver maps the segment copy-on-write and reads it in
+place: what it writes is its own. When its last view has gone, it sets a mark in a page that the
+sender sees, and the sender uses the segment again, which is mapped already and has its pages.
+
+A segment has no name. It is gone when neither side has it any more, however that came about.
+
+One is used again only when the receiver says so. A receiver that has been forked meanwhile has a
+child with the same views, and one whose connection ends may go on looking at what it has got:
+then the sender forgets the segment, which lasts as long as somebody looks at it.
+"""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import functools
+import logging
+import mmap
+import operator
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from uactor.errors import SerializationError
+from uactor.runtime.descriptors import reserve
+from uactor.runtime.fork_hooks import at_fork
+from uactor.runtime.locks import locked
+from uactor.runtime.system_errors import is_own
+from uactor.transport.segments import (
+    POSSIBLE,
+    Pool,
+    Segment,
+    extent_of,
+    frees_pool,
+    map_memory,
+    places_of,
+    pool,
+)
+from uactor.v1 import actor_pb2 as pb
+
+log = logging.getLogger('uactor.transport')
+
+_MARKS_SLOT = 0
+"""In the place of a segment's number: the descriptor is that of the page with the marks."""
+BOARD_SLOT = 1 << 16
+"""The same: the descriptor is that of a board, see :mod:`uactor.transport.shm_slot`."""
+_SLOTS = range(1, mmap.PAGESIZE)
+_DONE, _INHERITED = 1, 2
+"""Marks: nobody looks at the segment any more; or only a forked child may."""
+_MOST_BORROWED = 256
+"""How many segments this process lends and borrows at most: each takes a descriptor or two."""
+
+
+class _Loan(weakref.ref[mmap.mmap]):
+    """A segment that this process looks at. Its lender is told when the last view has gone.
+
+    C code alone sets the mark at that moment: a signal handler could raise in a finalizer in
+    Python, and nobody would hear of it.
+    """
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    mark_as: Callable[[int], None]
+    mark: Callable[[], object] = bool  # does nothing, until there is a slot to be marked
+
+
+_MARK = operator.methodcaller('mark')
+_SET: Callable[..., None] = operator.setitem
+
+
+class _Borrowed:
+    """The segments that this process has borrowed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # taken when it forks
+        self._loans: dict[int, tuple[weakref.ref[mmap.mmap], _Loan]] = {}
+        self._ended: collections.deque[weakref.ref[mmap.mmap]] = collections.deque()
+
+    @locked
+    def add(self, map_it: Callable[[], mmap.mmap], marks: mmap.mmap, slot: int) -> mmap.mmap:
+        """Map a segment, to be marked when the last view has gone."""
+        mapping = map_it()
+        end = weakref.ref(mapping, self._ended.append)  # made first, and so called last
+        loan = _Loan(mapping, _MARK)
+        loan.mark_as = functools.partial(_SET, marks, slot)
+        loan.mark = functools.partial(loan.mark_as, _DONE)
+        self._loans[id(end)] = end, loan
+        return mapping
+
+    def count(self) -> int:
+        """Return how many there are."""
+        self._forget_ended()
+        return len(self._loans)
+
+    @locked
+    def _forget_ended(self) -> None:
+        # Not those whose mapping has gone: mmap unmaps first, without the interpreter's lock, and
+        # has the mark set after that.
+        while self._ended:
+            self._loans.pop(id(self._ended[0]), None)
+            self._ended.popleft()  # only now: a signal handler may raise before
+
+    def before_fork(self) -> None:
+        """Have all be marked as inherited: the child has the same views."""
+        self._lock.acquire()
+        for _, loan in self._loans.values():
+            loan.mark = functools.partial(loan.mark_as, _INHERITED)
+
+    def after_fork_in_parent(self) -> None:
+        """Let threads borrow again."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the marks to the parent."""
+        self.__init__()  # type: ignore[misc]  # another thread may have had the lock
+
+
+_borrowed = _Borrowed()
+
+
+def borrowed() -> int:
+    """Return how many segments this process looks at."""
+    return _borrowed.count()
+
+
+class UnmappableError(SerializationError):
+    """The system has no descriptor, or no room, to map a segment."""
+
+
+def foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
+    """Map what another process has made.
+
+    :raises SerializationError: when it is not what it should be.
+    """
+    _check_foreign(descriptor, size)
+    try:
+        return map_memory(descriptor, size, flags)
+    except OSError as error:
+        if not is_own(error, map_memory):
+            raise
+        raise UnmappableError(f'the memory of a message can not be mapped: {error}') from error
+
+
+def _check_foreign(descriptor: int, size: int) -> None:
+    """Refuse what is no segment, or may shrink: reading beyond its end would kill the process."""
+    try:
+        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+        if sealed and os.fstat(descriptor).st_size >= size:
+            return
+    except OSError as error:
+        if not is_own(error):
+            raise
+        raise SerializationError(f'the memory of a message is no memory: {error}') from error
+    raise SerializationError('the memory of a message is not what it is said to be')
+
+
+def _copy(descriptor: int, size: int) -> bytearray:
+    """Return a copy of what a segment has.
+
+    :raises SerializationError: when it is not what it should be.
+    """
+    _check_foreign(descriptor, size)
+    copied, got = bytearray(size), 0
+    with memoryview(copied) as view:
+        while got < size:
+            with view[got:] as rest:
+                count = os.preadv(descriptor, [rest], got)
+            if not count:
+                raise SerializationError('the memory of a message is not what it is said to be')
+            got += count
+    return copied
+
+
+def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
+    """Map a segment, to be marked when the last view has gone."""
+    extent = extent_of(memory.sizes)
+    map_it = functools.partial(foreign, descriptor, extent, mmap.MAP_PRIVATE)
+    return _borrowed.add(map_it, marks, memory.slot)
+
+
+Take = Callable[[int, 'int | None', bool], None]
+"""See :data:`uactor.transport.lane.Take`."""
+
+
+class Lender(Protocol):
+    """What takes large data along."""
+
+    def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
+        """Have ``parts`` go along with the next message, and return what describes them.
+
+        :returns: None when it is better to put them into the message.
+        """
+        ...
+
+    def recall(self, memories: Sequence[pb.Memory]) -> None:
+        """Take back what was to go along with a message that will not be sent."""
+        ...
+
+
+class Carrier(Lender, Protocol):
+    """What large data goes by, beside messages: a :class:`Channel`, or chunks over gRPC."""
+
+    @property
+    def outgoing(self) -> Mapping[int, Any]:
+        """What goes with messages that have not been sent yet, by number."""
+        ...
+
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
+        """See :class:`Lender`.
+
+        :param into: gets what is returned, before a signal handler could keep it from that.
+        """
+        ...
+
+    def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
+        """Return the parts that have come along with a message. They can be written to.
+
+        :raises SerializationError: when they are not there.
+        """
+        ...
+
+    def ignore(self, memories: Sequence[pb.Memory]) -> None:
+        """Forget what has come along with a message, as far as nobody has looked at it."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything, at the end of the session."""
+        ...
+
+
+class Channel:
+    """One end of a connection as lender and borrower of segments.
+
+    :ivar outgoing: the segments that are lent with messages that have not been sent yet.
+    :ivar limit: the most that is borrowed with one message, in bytes; -1 for any.
+    """
+
+    def __init__(self) -> None:
+        self.outgoing: dict[int, Segment] = {}
+        self.limit = -1
+        self._lent: dict[int, Segment] = {}
+        self._marks: Segment | None = None  # set by the other end
+        self._marks_passed = False
+        self._their_marks: mmap.mmap | None = None
+        self._arrived: dict[int, int | bytearray | None] = {}
+        self._closed = False
+        pool.join(self)
+        reserve.fill()
+
+    # --- the lender ------------------------------------------------------------------------
+
+    @frees_pool
+    def lend(
+        self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
+    ) -> pb.Memory | None:
+        """Copy ``parts`` into a segment for the next message, and return what describes it.
+
+        :returns: None when it is better to put them into the message: too many segments are lent,
+            or the system gives no more.
+        """
+        sizes = [part.nbytes for part in parts]
+        try:
+            marks = self._marks
+            if marks is None:
+                marks = self._marks = Segment(mmap.PAGESIZE)
+            segment = pool.take(extent_of(sizes))
+        except OSError as error:
+            if not is_own(error, Segment.__init__, Pool.take, map_memory):
+                raise
+            log.debug('no memory to share: %s', error)
+            return None
+        if segment is None:
+            return None
+        segment.fill(parts)
+        try:
+            with pool.lock:
+                slot = next((slot for slot in _SLOTS if slot not in self._lent), None)
+                if slot is None or self._closed:
+                    return None
+                lent = pb.Memory(slot=slot, sizes=sizes)
+                marks.mapping[slot] = 0
+                if into is not None:
+                    into.append(lent)
+                self.outgoing[slot] = self._lent[slot] = segment
+                pool.watch()
+            return lent
+        except BaseException:
+            self._unlend(segment)
+            raise
+
+    def _unlend(self, segment: Segment) -> None:
+        for slot, known in tuple(self.outgoing.items()):
+            if known is segment:
+                self._lent.pop(slot, None)
+                self.outgoing.pop(slot, None)
+
+    @frees_pool
+    def recall(self, memories: Sequence[pb.Memory]) -> None:
+        """Take back what has been lent with a message that will not be sent."""
+        with pool.lock:
+            for memory in memories:
+                segment = self.outgoing.get(memory.slot)
+                if segment is not None:
+                    self._lent.pop(memory.slot, None)
+                    self.outgoing.pop(memory.slot, None)
+                    pool.give(segment)
+
+    @frees_pool
+    def passed(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:
+        """Return the numbers and descriptors to pass with a message that is about to be sent."""
+        with pool.lock:
+            going = [(memory.slot, self.outgoing.pop(memory.slot)) for memory in memories]
+            if going and not self._marks_passed and self._marks is not None:
+                self._marks_passed = True
+                going.insert(0, (_MARKS_SLOT, self._marks))
+        return [(slot, segment.descriptor) for slot, segment in going]
+
+    def gather(self) -> int:
+        """Take back what the other end is done with; return how many segments are lent still.
+
+        With the pool's lock.
+        """
+        if self._marks is not None:
+            marks = self._marks.mapping
+            for slot in tuple(self._lent):
+                if mark := marks[slot]:
+                    # An exception may come between: lend() takes the mark away.
+                    segment = self._lent.pop(slot, None)
+                    if mark == _DONE and segment is not None:
+                        pool.give(segment)
+        return len(self._lent)
+
+    # --- the borrower ----------------------------------------------------------------------
+
+    def expect(self, memories: Sequence[pb.Memory]) -> Take:
+        """Return what takes the descriptors that come along with a message.
+
+        It closes all that are not of ``memories``, or come twice.
+        """
+        sizes = {memory.slot: extent_of(memory.sizes) for memory in memories}
+
+        def take(slot: int, descriptor: int | None, is_scarce: bool) -> None:
+            size = sizes.pop(slot, None)
+            try:
+                if slot == _MARKS_SLOT:
+                    self._take_marks(descriptor)
+                elif size is not None:
+                    found = self._taken(descriptor, size, is_scarce)
+                    if found is descriptor:
+                        descriptor = None  # it is kept
+                    self._keep(slot, found)
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)
+
+        return take
+
+    def _take_marks(self, descriptor: int | None) -> None:
+        if descriptor is None or self._their_marks is not None:
+            return
+        try:
+            self._their_marks = foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
+        except SerializationError as error:
+            log.debug('no marks can be set: %s', error)  # without them what comes is copied
+
+    def _taken(self, descriptor: int | None, size: int, is_scarce: bool) -> int | bytearray | None:
+        """Return what is kept of a segment until its message is looked at."""
+        if descriptor is None or not is_scarce:
+            return descriptor
+        try:
+            return _copy(descriptor, size)
+        except SerializationError as error:  # whoever looks at the message is told
+            log.debug('what has come beside a message is lost: %s', error)
+            return None
+
+    def _keep(self, slot: int, found: int | bytearray | None) -> None:
+        self._forget(slot)
+        kept = sum(isinstance(known, int) for known in tuple(self._arrived.values()))
+        if isinstance(found, int) and (kept >= _MOST_BORROWED or self._closed):
+            os.close(found)
+            found = None
+        self._arrived[slot] = found
+
+    def _forget(self, slot: int) -> bool:
+        """Close what has come for a slot; tell whether anything had."""
+        if slot not in self._arrived:
+            return False
+        found = self._arrived.pop(slot, None)
+        if isinstance(found, int):
+            os.close(found)
+        return True
+
+    def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
+        """Return the parts that have come along with a message. They can be written to.
+
+        :raises SerializationError: when they are not there.
+        """
+        if 0 <= self.limit < sum(memory.sizes):
+            self.ignore([memory])
+            raise SerializationError(
+                f'{sum(memory.sizes)} bytes have come through memory, not at most {self.limit}'
+            )
+        if memory.slot not in self._arrived:
+            raise SerializationError('the memory of a message has not come along with it')
+        found = self._arrived.pop(memory.slot, None)
+        if found is None:
+            self._mark(memory.slot)
+            raise SerializationError(
+                'the memory of a message is lost: this process has no descriptor left to take it '
+                'by; see RLIMIT_NOFILE'
+            )
+        whole = self._whole(memory, found)
+        parts = [whole[start:end] for start, end in places_of(memory.sizes)]
+        if _borrowed.count() > _MOST_BORROWED:
+            return [bytearray(part) for part in parts]
+        return parts
+
+    def _whole(self, memory: pb.Memory, found: int | bytearray) -> memoryview:
+        """Return what a segment has: the segment itself, or a copy where that can't be had."""
+        marks, size = self._their_marks, extent_of(memory.sizes)
+        if not isinstance(found, int):
+            self._mark(memory.slot)
+            return memoryview(found)
+        try:
+            if marks is not None and memory.slot in _SLOTS:
+                try:
+                    return memoryview(_borrow(memory, found, marks))
+                except UnmappableError as error:
+                    log.debug('what has come beside a message is copied: %s', error)
+            copied = _copy(found, size)
+        finally:
+            os.close(found)
+        self._mark(memory.slot)
+        return memoryview(copied)
+
+    def _mark(self, slot: int) -> None:
+        """Let the lender have a segment back that nobody looks at, if that can be told."""
+        if self._their_marks is not None and slot in _SLOTS:
+            self._their_marks[slot] = _DONE
+
+    def ignore(self, memories: Sequence[pb.Memory]) -> None:
+        """Give back what has come with a message, as far as nobody has looked at it."""
+        for memory in memories:
+            if self._forget(memory.slot):
+                self._mark(memory.slot)
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Forget what the other end has not given back, and close what has not been looked at."""
+        with pool.lock:
+            self._closed = True
+            self.gather()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget everything."""
+        self._closed = True
+        self._lent, self.outgoing = {}, {}
+        self._marks = self._their_marks = None
+        while self._arrived:
+            _, found = self._arrived.popitem()
+            if isinstance(found, int):
+                os.close(found)
+
+
+def _after_fork_in_child() -> None:
+    _borrowed.after_fork_in_child()
+    pool.after_fork()
+
+
+if POSSIBLE:
+    at_fork(_borrowed.before_fork, _borrowed.after_fork_in_parent, _after_fork_in_child)

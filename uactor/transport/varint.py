@@ -1,0 +1,16 @@
+"""Variable-length integers, as Protobuf writes them."""
+
+from __future__ import annotations
+
+import functools
+
+
+@functools.lru_cache(maxsize=1024)
+def varint(number: int) -> bytes:
+    """Return a number in Protobuf's form."""
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
