@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import brake
-from tests.support import LAUNCHERS, descendants, eventually
+from tests.support import LAUNCHERS, brake, descendants, eventually
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.codegen.support import BY_NAME, NAMES, Case
-from tests.rpc import KEY, dialled
+from tests.support.rpc import KEY, dialled
 from uactor.service.naming import snake
 
 # All of the corpus is generated first, beside other tests.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.pythons('annotations'), pytest.mark.timeout(240)]
 
 HERE = Path(__file__).parent
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import require_tool
-from tests.programs import EXAMPLES, ROOT
+from tests.support.programs import EXAMPLES, ROOT
 
 HERE = Path(__file__).parent
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.polyglot.contract import Contract
 from tests.polyglot.programs import GO, TYPESCRIPT, run, told
-from tests.programs import ROOT
-from tests.rpc import KEYED, dialled
+from tests.support.programs import ROOT
+from tests.support.rpc import KEYED, dialled
 
 pytestmark = [pytest.mark.polyglot, pytest.mark.timeout(600)]  # compilers are slow at first
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.polyglot.programs import run
-from tests.programs import EXAMPLES, ROOT
 from tests.support import TRANSPORT
+from tests.support.programs import EXAMPLES, ROOT
 from tools import docs
 from uactor.service.contract.lock import find_lock
 from uactor.service.contract.proto_text import schema_text

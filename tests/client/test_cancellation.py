@@ -1,0 +1,324 @@
+"""Cancellation, in every phase of a call: the caller is free, and the actor forgets the call."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+import uactor
+from tests.support import TRANSPORT, eventually, rpc
+from tests.support.bench import Bench
+from tests.support.workshop import Workshop
+
+pytestmark = [pytest.mark.doors]
+
+
+@pytest.fixture
+def bench() -> Iterator[Any]:
+    with Bench() as actor:
+        yield actor
+
+
+class Mailbox(Bench):
+    _options_ = {'concurrency': 1}
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Any]:
+    with Mailbox() as actor:
+        yield actor
+
+
+# --- queued --------------------------------------------------------------------------------------
+
+
+def test_a_queued_call_that_is_cancelled_never_runs(mailbox: Any) -> None:
+    told, event = mailbox.told(), mailbox.event('gate')
+    running = mailbox.wait_for.future('gate')
+    assert told.get() == 'begun gate'
+    queued = [mailbox.note.future(number) for number in range(10)]
+    for future in queued[::2]:
+        assert future.cancel() and future.cancelled()
+    event.set()
+    running.result()
+    for future in queued[1::2]:
+        future.result()
+    assert mailbox.noted() == [1, 3, 5, 7, 9]
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC has a message only once it is read')
+@pytest.mark.parametrize('count', [1, 2, 100])
+def test_what_is_cancelled_while_the_actor_is_stopped_never_runs(bench: Any, count: int) -> None:
+    """R1: the actor reads the cancellation before it runs what came before it."""
+    pid = bench.pid()
+    for _ in range(5):
+        bench.note.future('first').result()
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        try:
+            futures = [bench.note.future(number) for number in range(count)]
+            assert all(future.cancel() for future in futures)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        bench.note.future('last').result()
+    assert bench.noted() == ['first', 'last'] * 5
+
+
+@pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC has a message only once it is read')
+def test_what_has_reached_its_deadline_while_the_actor_is_stopped_never_runs(bench: Any) -> None:
+    pid = bench.pid()
+    bench.note.future('first').result()
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    try:
+        with pytest.raises(uactor.DeadlineError) as caught:
+            bench.note.options(timeout=0.01)('never')
+        assert caught.value.executed == 'maybe'  # it has left at once: nothing was under way
+        futures = [bench.note.options(timeout=0.01).future(number) for number in range(3)]
+        assert all(type(future.exception()) is uactor.DeadlineError for future in futures)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    bench.note.future('last').result()
+    assert bench.noted() == ['first', 'last']
+
+
+def test_a_queued_coroutine_that_is_cancelled_never_runs(mailbox: Any) -> None:
+    told, event = mailbox.told(), mailbox.event('gate')
+    running = mailbox.wait_for.future('gate')
+    assert told.get() == 'begun gate'
+
+    async def main() -> None:
+        queued = asyncio.create_task(mailbox.note.aio('never'))
+        await asyncio.sleep(0)
+        queued.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await queued
+
+    asyncio.run(main())
+    assert not event.is_set.future().result()  # has come after the cancellation
+    event.set()
+    running.result()
+    assert mailbox.noted() == []
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+def test_a_running_method_can_see_that_it_is_cancelled(bench: Any) -> None:
+    future = bench.until_cancelled.future()
+    assert bench.told().get() == 'begun'
+    assert future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result()
+    assert bench.told().get() == 'cancelled'
+
+
+def test_waiters_of_a_cancelled_future_are_woken(bench: Any) -> None:
+    future = bench.until_cancelled.future()
+    done: list[Any] = []
+    future.add_done_callback(done.append)
+    waiting = threading.Thread(target=concurrent.futures.wait, args=([future],))
+    waiting.start()
+    assert bench.told().get() == 'begun'
+    future.cancel()
+    waiting.join()
+    assert done == [future]
+
+
+@pytest.mark.parametrize('way', ['future', 'aio'])
+def test_a_wait_in_a_primitive_that_is_cancelled_takes_nothing(bench: Any, way: str) -> None:
+    queue = bench.queue()
+    if way == 'future':
+        future = queue.get.future()
+        assert future.cancel()
+    else:
+
+        async def main() -> None:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(queue.get.aio(), 0.1)
+
+        asyncio.run(main())
+    assert bench.echo.future('after the cancellation').result()
+    queue.put('kept')
+    assert queue.get(timeout=20) == 'kept'
+
+
+def test_a_lock_that_is_waited_for_in_vain_is_not_taken() -> None:
+    class Locking(Bench):
+        _method_to_typeid_ = {'lock': 'Lock'}
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._plain = threading.Lock()
+
+        def lock(self) -> Any:
+            return self._plain
+
+    with Locking() as locking:
+        lock = locking.lock()
+        lock.acquire()
+        waiting = [lock.acquire.future() for _ in range(5)]
+        for future in waiting:
+            assert future.cancel()
+        lock.release()
+        assert lock.acquire(timeout=20)
+        lock.release()
+
+
+@pytest.mark.parametrize('way', ['future', 'aio'])
+def test_a_coroutine_is_cancelled(bench: Any, way: str) -> None:
+    if way == 'future':
+        future = bench.later.future('never')
+        assert bench.told().get() == 'begun never'
+        assert future.cancel()
+    else:
+        told = bench.told()
+
+        async def main() -> None:
+            task = asyncio.create_task(bench.later.aio('never'))
+            assert await told.get.aio() == 'begun never'
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+    assert bench.told().get() == 'cancelled never'
+
+
+def test_a_coroutine_that_cancels_itself_is_an_error_of_its_own(bench: Any) -> None:
+    class Quitting(Bench):
+        async def quit(self) -> None:
+            raise asyncio.CancelledError('itself')
+
+    with Quitting() as quitting:
+        with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
+            quitting.quit.future().result()  # type: ignore[attr-defined]
+        assert quitting.echo(1) == 1
+
+
+@pytest.mark.usefixtures('usual_signals')
+def test_a_blocking_call_is_interrupted_and_given_up(bench: Any) -> None:
+    """By a signal, with a deadline that is far off."""
+    told = bench.told()
+
+    def interrupt() -> None:
+        assert told.get() == 'begun'
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        bench.until_cancelled.options(timeout=60)()
+    assert told.get() == 'cancelled'
+    assert bench.echo(1) == 1
+
+
+# --- streaming -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ['count', 'count_async'])
+def test_a_task_that_is_cancelled_in_a_stream_closes_it(bench: Any, kind: str) -> None:
+    async def main() -> None:
+        async def consume() -> None:
+            async for _ in getattr(bench, kind).stream(10**9):
+                pass
+
+        task = asyncio.create_task(consume())
+        while not await bench.most.aio():
+            pass
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert bench.told().get(timeout=20) == 'closed'
+
+
+def test_a_stream_that_is_closed_while_its_generator_waits(bench: Any) -> None:
+    rows = bench.gated.stream('gate')
+    assert next(rows) == 'first'
+    assert bench.told().get() == 'begun gate'
+    rows.close()
+    bench.event('gate').set()
+    assert bench.told().get(timeout=20) == 'closed'
+
+
+# --- the result on its way -----------------------------------------------------------------------
+
+
+def test_cancelling_what_is_done_changes_nothing(bench: Any) -> None:
+    future = bench.echo.future('done')
+    assert future.result() == 'done'
+    assert not future.cancel()
+    assert future.result() == 'done'
+
+
+def test_what_a_cancelled_call_brings_is_given_back() -> None:
+    with Workshop() as workshop:
+        make: Any = workshop.make
+        futures = [make.future('list', list) for _ in range(200)]
+        for future in futures:
+            future.cancel()
+        del futures, future
+        gc.collect()
+        eventually(lambda: workshop.shared() == 0, timeout=20)
+
+
+def test_calls_that_are_cancelled_all_the_time_leave_nothing(bench: Any) -> None:
+    for _ in range(20):
+        futures = [bench.echo.future(number) for number in range(100)]
+        kept = [
+            future for number, future in enumerate(futures) if number % 2 or not future.cancel()
+        ]
+        assert all(future.result() in range(100) for future in kept)
+    assert bench.add.future(1, 1).result() == 2
+    pipeline = bench._connection._link.pipeline()
+    eventually(lambda: not pipeline._pending)
+
+
+# --- over plain gRPC -----------------------------------------------------------------------------
+
+
+def test_an_rpc_that_is_cancelled_is_given_up(bench: Any) -> None:
+    with rpc.client_of(rpc.dialled(bench)) as client:
+        request = rpc.call_request('until_cancelled')
+        call = client.stub.Call.future(request, metadata=client.metadata)
+        assert bench.told().get() == 'begun'
+        call.cancel()
+        assert bench.told().get() == 'cancelled'
+
+
+def test_an_rpc_of_a_coroutine_that_is_cancelled_cancels_it(bench: Any) -> None:
+    with rpc.client_of(rpc.dialled(bench)) as client:
+        request = rpc.call_request('later', 'never')
+        call = client.stub.Call.future(request, metadata=client.metadata)
+        assert bench.told().get() == 'begun never'
+        call.cancel()
+        assert bench.told().get() == 'cancelled never'
+
+
+def test_a_client_that_goes_gives_its_calls_up(bench: Any) -> None:
+    client = multiprocessing.get_context('spawn').Process(target=begin_and_wait, args=(bench,))
+    client.start()
+    told = bench.told()
+    assert {told.get(), told.get(), told.get()} == {'begun', 'begun never', 'closing'}
+    client.kill()
+    client.join()
+    assert {told.get(), told.get(), told.get()} == {'cancelled', 'cancelled never', 'closed'}
+
+
+def begin_and_wait(bench: Any) -> None:
+    rows = bench.count.options(window=1).stream(10**9)
+    next(rows)
+    futures = [bench.until_cancelled.future(), bench.later.future('never')]
+    bench.told().put('closing')
+    concurrent.futures.wait(futures)

@@ -1,0 +1,209 @@
+"""Those who come to the front door before there is a server are served all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.support import TRANSPORT, Actor, eventually
+from tests.support.rpc import KEYED, Client, call_request, dialled, failing
+from uactor.core import current_host
+from uactor.core.addresses import behind, socket_path
+from uactor.host.grpc.on_demand import Porch
+from uactor.v1 import actor_pb2 as pb
+
+pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane')
+
+
+class House(Actor):
+    """Knows who is in it."""
+
+    def has_server(self) -> bool:
+        server = current_host.host._front._server  # type: ignore[union-attr]  # of the host itself
+        return server is not None
+
+    def on_the_porch(self) -> int:
+        """Return how many threads pass on what first connections bring."""
+        return sum(thread.name == 'uactor-porch' for thread in threading.enumerate())
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def echo(self, data: bytes) -> bytes:
+        return data
+
+    def count(self, end: int) -> Iterator[int]:
+        yield from range(end)
+
+    def lack(self, what: str) -> None:
+        """Be without some descriptors, or threads; or without nothing."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        enough = len(os.listdir('/proc/self/fd')) + 3 if what == 'descriptors' else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+        threading.stack_size(1 << 46 if what == 'threads' else 0)  # no thread gets that much
+
+    def fork(self) -> int:
+        """Leave a child that has inherited all that is open."""
+        pid = os.fork()
+        if not pid:
+            signal.pause()
+        return pid
+
+
+@pytest.fixture
+def house() -> Iterator[Any]:
+    with House() as actor:
+        yield actor
+
+
+def path_of(actor: Any) -> str:
+    path = socket_path(dialled(actor))
+    assert path is not None
+    return path
+
+
+@contextlib.contextmanager
+def guest(actor: Any) -> Iterator[Client]:
+    """A client with a connection of its own."""
+    options = [('grpc.use_local_subchannel_pool', 1), ('grpc.max_receive_message_length', -1)]
+    with grpc.insecure_channel(dialled(actor), options) as channel:
+        yield Client(channel)
+
+
+def test_there_is_no_server_before_somebody_comes(house: Any) -> None:
+    assert not house.has_server()
+    with guest(house) as client:
+        assert client.call('has_server') is True
+
+
+def test_the_first_is_served_on_the_porch_and_the_second_by_the_server(house: Any) -> None:
+    with guest(house) as first:
+        assert first.call('on_the_porch') == 2
+        with guest(house) as second:
+            assert second.call('on_the_porch') == 2
+    eventually(lambda: house.on_the_porch() == 0)
+
+
+def test_the_porch_passes_on_calls_of_any_size_and_streams(house: Any) -> None:
+    data = os.urandom(20_000_000)
+    with guest(house) as client:
+        assert client.call('echo', data) == data
+        request = pb.CallStreamRequest(call=call_request('count', 20_000))
+        items = client.stub.CallStream(request, metadata=KEYED, timeout=60)
+        assert [response.item.int64 for response in items] == list(range(20_000))
+
+
+def test_all_who_come_at_once_are_served(house: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(guest(house)) for _ in range(20)]
+        futures = [
+            client.stub.Call.future(call_request('pid'), metadata=KEYED, timeout=20)
+            for client in clients
+        ]
+        assert {future.result().result.int64 for future in futures} == {house.pid()}
+
+
+def test_the_library_is_not_served_on_the_porch(house: Any) -> None:
+    connected = House.connect(house.connection_address, transport='grpc')
+    assert connected.has_server()
+    eventually(lambda: connected.on_the_porch() == 0)  # but for a moment, when it had knocked
+
+
+def test_who_goes_at_once_has_the_server_made_and_leaves_nothing(house: Any) -> None:
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(path_of(house))
+    eventually(house.has_server)
+    eventually(lambda: house.on_the_porch() == 0)
+
+
+def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> None:
+    """An answer to Shutdown, say, although the process ends upon it."""
+    servers: list[socket.socket] = []
+
+    def serve(path: str) -> bool:
+        servers.append(socket.create_server(path, family=socket.AF_UNIX))
+        return True
+
+    answer = os.urandom(300_000)  # more than goes out while nobody reads
+    porch = Porch(str(tmp_path / 's'), serve)
+    with socket.socket(socket.AF_UNIX) as client, contextlib.ExitStack() as stack:
+        client.connect(str(tmp_path / 's'))
+        porch.receive(stack.enter_context(porch.listener.accept()[0]))
+        eventually(lambda: servers)
+        server = stack.enter_context(stack.enter_context(servers[0]).accept()[0])
+        server.sendall(answer)
+        porch.close()
+        porch.finish(0.0)
+        client.settimeout(20)
+        assert b''.join(iter(lambda: client.recv(1 << 16), b'')) == answer
+
+
+@pytest.mark.parametrize('what', ['descriptors', 'threads'])
+def test_who_comes_when_a_server_can_not_be_had_is_turned_away_and_may_come_again(
+    house: Any, what: str
+) -> None:
+    house.lack(what)
+    with guest(house) as client, failing('UNAVAILABLE'):
+        client.rpc('Describe')
+    assert not house.has_server()
+    house.lack('nothing')
+    with guest(house) as client:
+        assert client.call('has_server') is True
+
+
+def test_the_end_of_a_killed_actor_is_seen_from_the_porch(house: Any) -> None:
+    with guest(house) as client:
+        assert client.call('has_server') is True
+        pid, child = house.pid(), house.fork()
+        try:
+            os.kill(pid, signal.SIGKILL)
+            with failing('UNAVAILABLE'):
+                client.rpc('Describe')
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_what_a_killed_process_has_left_keeps_nobody_away(house: Any) -> None:
+    path = behind(path_of(house))
+    os.mkdir(os.path.dirname(path))
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(path)
+    with guest(house) as client:
+        assert client.call('has_server') is True
+
+
+def test_where_the_server_can_not_listen_nobody_is_served_and_the_actor_goes_on(
+    house: Any,
+) -> None:
+    obstacle = Path(behind(path_of(house))).parent
+    obstacle.write_text('a file of somebody')
+    with guest(house) as client, failing('UNAVAILABLE'):
+        client.rpc('Describe')
+    assert house.pid()
+    obstacle.unlink()
+    with guest(house) as client:
+        assert client.call('has_server') is True
+
+
+@pytest.mark.parametrize('visited', [False, True], ids=['nobody came', 'somebody came'])
+def test_nothing_is_left_at_the_address(tmp_path: Path, visited: bool) -> None:
+    class Placed(House):
+        _options_ = {'address': f'unix:{tmp_path}/house'}
+
+    with Placed() as actor:
+        if visited:
+            with guest(actor) as client:
+                client.rpc('Describe')
+        assert stat.S_IMODE(os.stat(tmp_path / 'house').st_mode) == 0o600
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,178 @@
+"""Streams: the items of a generator in an actor, as it yields them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+import uactor
+from tests.support import eventually
+from tests.support.bench import Bench
+
+pytestmark = [pytest.mark.doors]
+
+KINDS = ['count', 'count_async']
+
+
+@pytest.fixture
+def bench() -> Iterator[Any]:
+    with Bench() as actor:
+        yield actor
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_stream_gives_all_items_in_order(bench: Any, kind: str) -> None:
+    assert list(getattr(bench, kind).stream(1000)) == [*range(1000)]
+    assert bench.told().get() == 'closed'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_stream_can_be_awaited(bench: Any, kind: str) -> None:
+    async def gather() -> list[int]:
+        return [number async for number in getattr(bench, kind).stream(1000)]
+
+    assert asyncio.run(gather()) == [*range(1000)]
+
+
+def test_other_iterables_can_be_streamed(bench: Any) -> None:
+    assert list(bench.echo.stream([1, 2, 3])) == [1, 2, 3]
+
+
+def test_the_result_of_a_coroutine_can_be_streamed(bench: Any) -> None:
+    bench.event('open').set()
+    assert list(bench.later.stream('open', 'abc')) == ['a', 'b', 'c']
+
+
+def test_what_is_no_iterable_is_an_error(bench: Any) -> None:
+    with pytest.raises(TypeError, match='not iterable'):
+        next(bench.echo.stream(1))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_producer_stops_when_the_consumer_does(bench: Any, kind: str) -> None:
+    rows = getattr(bench, kind).options(window=10).stream(10**9)
+    assert [next(rows) for _ in range(3)] == [0, 1, 2]
+    eventually(lambda: bench.most() >= 9)
+    assert bench.echo.future('others go on').result() == 'others go on'
+    assert bench.most() < 20
+    rows.close()
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_leaving_the_loop_closes_the_generator(bench: Any, kind: str) -> None:
+    for number in getattr(bench, kind).stream(10**9):
+        if number == 500:
+            break
+    gc.collect()
+    assert bench.told().get(timeout=20) == 'closed'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_leaving_an_asynchronous_loop_closes_the_generator(bench: Any, kind: str) -> None:
+    async def some() -> None:
+        async for number in getattr(bench, kind).stream(10**9):
+            if number == 500:
+                return
+
+    asyncio.run(some())
+    gc.collect()
+    assert bench.told().get(timeout=20) == 'closed'
+
+
+def test_leaving_the_block_of_a_stream_closes_the_generator(bench: Any) -> None:
+    with bench.count.stream(10**9) as rows:
+        assert next(rows) == 0
+        kept = rows
+    assert bench.told().get(timeout=20) == 'closed'
+    assert next(kept, 'closed') == 'closed'
+
+
+def test_a_stream_is_not_called_before_its_first_item_is_asked_for(bench: Any) -> None:
+    rows = bench.count.stream(3)
+    assert bench.echo.future(1).result() == 1
+    assert bench.told().empty()
+    del rows
+    assert bench.told().empty()
+
+
+def test_an_exception_comes_after_the_items_before_it(bench: Any) -> None:
+    rows = bench.fails_after.stream(3)
+    assert [next(rows) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(LookupError, match='in a stream'):
+        next(rows)
+    assert next(rows, 'the end') == 'the end'
+
+
+def test_an_exception_of_an_awaited_stream(bench: Any) -> None:
+    async def gather() -> list[int]:
+        numbers = []
+        with pytest.raises(LookupError, match='in a stream'):
+            async for number in bench.fails_after.stream(3):
+                numbers.append(number)
+        return numbers
+
+    assert asyncio.run(gather()) == [0, 1, 2]
+
+
+def test_a_stream_of_proxies_holds_each(bench: Any) -> None:
+    from tests.support.workshop import Workshop
+
+    with Workshop() as workshop:
+        lists = list(workshop.lists.stream(5))
+        for new in lists:
+            new.append(1)
+        assert [list(new) for new in lists] == [[1]] * 5
+        del lists, new
+        gc.collect()
+        eventually(lambda: workshop.shared() == 0)
+
+
+def test_a_plain_call_of_a_generator_gives_an_iterator_proxy(bench: Any) -> None:
+    rows = bench.lazily(3)
+    assert uactor.typeid(rows) == 'Iterator'
+    assert list(rows) == [0, 1, 2]
+
+
+def test_a_plain_call_of_an_asynchronous_generator_gives_an_iterator_proxy() -> None:
+    class Lazy(Bench):
+        _method_to_typeid_ = {'count_async': 'Iterator'}
+
+    with Lazy() as lazy:
+        assert list(lazy.count_async(3)) == [0, 1, 2]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ('count', 'size'), [(30_000, 4000), pytest.param(1_000_000, 100, marks=pytest.mark.soak)]
+)
+def test_any_number_of_items_run_in_constant_memory(bench: Any, count: int, size: int) -> None:
+    """They would take a hundred MB if either side kept them."""
+    host, here = psutil.Process(bench.pid()), psutil.Process()
+    rows = bench.pieces.stream(count, size)
+    for _ in range(count // 10):
+        next(rows)
+    before = host.memory_info().rss, here.memory_info().rss
+    assert sum(len(row) for row in rows) == (count - count // 10) * size
+    after = host.memory_info().rss, here.memory_info().rss
+    assert after[0] - before[0] < 16 << 20
+    assert after[1] - before[1] < 16 << 20
+
+
+def test_a_stream_of_an_actor_that_is_killed_ends_with_the_error(bench: Any) -> None:
+    rows = bench.count.stream(10**9)
+    assert next(rows) == 0
+    os.kill(bench.pid(), signal.SIGKILL)
+    with pytest.raises(uactor.ActorDiedError):
+        for _ in rows:
+            pass
+
+
+def test_many_streams_run_at_the_same_time(bench: Any) -> None:
+    streams = [bench.count.options(window=2).stream(100) for _ in range(50)]
+    assert [sum(row) for row in zip(*streams, strict=True)] == [n * 50 for n in range(100)]

@@ -1,0 +1,75 @@
+"""Running Python programs, and what their comments say that they print."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+
+from tests.support import brake
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = ROOT / 'examples'
+
+Finished = subprocess.CompletedProcess[str]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for programs that import uactor, installed or not."""
+    paths = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
+
+
+def run_python(
+    *arguments: str,
+    stdin: str = '',
+    directory: pathlib.Path = ROOT,
+    most: int = brake.MOST_OF_A_PROGRAM,
+) -> Finished:
+    """Run Python, with warnings as errors, until all its actors have ended too.
+
+    They have its output streams, whose end is awaited.
+
+    :param most: how many processes there may be at a time; with more, all are killed.
+    :raises AssertionError: when there were more.
+    """
+    try:
+        return subprocess.run(
+            [sys.executable, '-W', 'error', *arguments],
+            input=stdin,
+            cwd=directory,
+            env={**environment(), **brake.variables(most)},
+            capture_output=True,
+            text=True,
+            timeout=50,  # a brake, for a machine that is busy
+        )
+    finally:
+        brake.check()
+
+
+def printed_by(program: Finished) -> str:
+    """Return what a program has printed that went well and complained about nothing."""
+    assert (program.returncode, program.stderr) == (0, '')
+    return program.stdout
+
+
+def comments(source: str) -> Iterator[str]:
+    """Yield the comments of a program."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string.removeprefix('# ')
+
+
+def is_as_promised(printed: str, source: str) -> bool:
+    """Tell whether the output is that of the comments '# prints …', in their order.
+
+    An ellipsis in a comment stands for what differs from run to run.
+    """
+    promised = [line[len('prints ') :] for line in comments(source) if line.startswith('prints ')]
+    pattern = '\n'.join(re.escape(line).replace('…', '.*') for line in promised)
+    return re.fullmatch(pattern + '\n', printed) is not None

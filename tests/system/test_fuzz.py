@@ -1,0 +1,325 @@
+"""Whatever a peer sends: the actor goes on, says nothing, and keeps nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+import uactor
+from tests.support import eventually
+from tests.support.by_hand import DOORS, KEY, NONCE, End, GrpcDoor, LaneDoor, Session, lane_of
+from tests.support.peers import Peer
+from tests.support.rpc import channel_to
+from uactor.host import admission
+from uactor.v1 import actor_pb2 as pb
+
+_SPARE = 40
+"""How many threads and descriptors more an actor may have: those of gRPC come and go."""
+
+
+_PICKLES = b'', b'\x80\x05K\x01.', b'garbage', b'\x80\x05).'
+
+
+class Target(uactor.Actor):
+    """Does next to nothing."""
+
+    _options_ = {'authkey': KEY}
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def take(self, *values: Any) -> int:
+        return len(values)
+
+    def count(self, end: int) -> Iterator[int]:
+        yield from range(end)
+
+
+class Watched:
+    """An actor whose standard error is a file."""
+
+    def __init__(self, address: str, errors: Path) -> None:
+        self.connection_address = address
+        self._errors = errors
+        self.proxy: Any = Target.connect(address, KEY)
+        with self.door('grpc') as door:  # what is made for the first one
+            Session(door).enter().leave()
+        self.process = psutil.Process(self.proxy.pid())
+
+    @contextlib.contextmanager
+    def door(self, kind: str) -> Iterator[Any]:
+        with contextlib.ExitStack() as stack:
+            opened: Any
+            if kind == 'lane':
+                opened = LaneDoor(lane_of(self))
+            else:
+                opened = GrpcDoor(stack.enter_context(channel_to(self.connection_address)))
+            yield stack.enter_context(contextlib.closing(opened))
+
+    def used(self) -> tuple[int, int]:
+        return self.process.num_fds(), self.process.num_threads()
+
+    def check(self, before: tuple[int, int]) -> None:
+        """Check that it is as it was."""
+        assert self.proxy.take(1, 2) == 2
+        for kind in DOORS:
+            with self.door(kind) as door:
+                session = Session(door).enter()
+                assert session.call('take', pb.Value(int64=1)).int64 == 1
+                session.leave()
+        limits = [count + _SPARE for count in before]
+        eventually(lambda: all(map(int.__le__, self.used(), limits)), timeout=20)
+        assert self._errors.read_text() == ''
+
+
+BODY = """
+    from tests.system.test_fuzz import Target
+
+    actor = Target()
+    say(actor.connection_address)
+    listen()
+"""
+
+
+@pytest.fixture(scope='module')
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    path = tmp_path_factory.mktemp('errors') / 'stderr'
+    with path.open('wb') as errors, Peer(BODY, stderr=errors) as owner:
+        yield Watched(owner.hear(), path)
+
+
+# --- what is sent ------------------------------------------------------------------------------
+
+
+class Liar:
+    """Makes requests that are right, or not quite.
+
+    Seeded: what it has done once it does again.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def number(self) -> int:
+        return self.random.choice([0, 0, 1, 2, 3, 127, 128, (1 << 31) - 1, (1 << 32) - 1])
+
+    def text(self) -> str:
+        return self.random.choice(['', 'take', 'count', 'shut', '__str__', 'ü' * 9, 'lease', '.'])
+
+    def pickle(self) -> pb.Pickle:
+        made = pb.Pickle(
+            data=self.random.choice([b'', b'\x80\x05K\x01.', b'garbage', b'\x80\x05).'])
+        )
+        if self.random.random() < 0.3:
+            made.memory.slot = self.number()
+            made.memory.sizes.extend([self.number(), self.number()])
+        if self.random.random() < 0.2:
+            made.definitions.add(number=self.number(), data=b'garbage')
+        return made
+
+    def value(self) -> pb.Value:
+        return self.random.choice(
+            [
+                pb.Value(),
+                pb.Value(int64=1),
+                pb.Value(pickle=self.pickle()),
+                pb.Value(handle=pb.Handle(id='no.1', address='', typeid='list')),
+                pb.Value(list=pb.ListValue(items=[pb.Value(), pb.Value(bool=True)])),
+                pb.Value(map=pb.MapValue(entries=[pb.MapEntry()])),
+                pb.Value(slice=pb.Slice(start=1)),
+            ]
+        )
+
+    def call(self) -> pb.CallRequest:
+        made = pb.CallRequest(
+            handle=self.random.choice(['', '', 'x', '1.2']),
+            method=self.text(),
+            args=[self.value() for _ in range(self.random.choice([0, 0, 1, 3]))],
+            accept_pickle=self.random.random() < 0.5,
+        )
+        if self.random.random() < 0.2:
+            made.arguments.CopyFrom(self.pickle())
+        if self.random.random() < 0.2:
+            made.context.timeout.seconds = self.random.choice([-1, 0, 1, 10**10])
+            made.context.path.append(self.text())
+        return made
+
+    def request(self, depth: int = 0) -> pb.SessionRequest:
+        """Return a request of any kind."""
+        made = pb.SessionRequest(id=self.number())
+        kind = self.random.randrange(14)
+        if kind < 3:
+            made.call.CopyFrom(self.call())
+        elif kind == 3:
+            made.open_stream.call.CopyFrom(self.call())
+            made.open_stream.credit = self.number()
+        elif kind == 4:
+            made.cancel.request_id = self.number()
+        elif kind == 5:
+            made.credit.request_id, made.credit.items = self.number(), self.number()
+        elif kind == 6:
+            made.call_all.count = self.number()
+            made.call_all.method = self.text()
+            made.call_all.arguments.data = self.pickle().data
+        elif kind == 7:
+            made.get_attribute.name = self.text()
+        elif kind == 8:
+            made.set_attribute.name = self.text()
+            made.set_attribute.value.CopyFrom(self.value())
+        elif kind == 9:
+            made.create_handle.typeid = self.random.choice(['list', 'none', ''])
+            made.create_handle.args.append(self.value())
+        elif kind == 10:
+            made.retain_handle.handles.append(self.text())
+            made.retain_handle.lease_id = self.text()
+            made.retain_handle.as_lease = self.random.random() < 0.5
+        elif kind == 11:
+            made.releases.extend([self.text(), self.text()])
+        elif kind == 12:
+            made.chunk.slot, made.chunk.data = self.number(), b'x' * self.random.randrange(9)
+            made.chunk.sizes.extend([self.number()] * self.random.randrange(3))
+            made.id = self.random.choice([0, made.id])
+        else:
+            made.hello.protocol_version = 1
+        if depth < 2 and self.random.random() < 0.2:
+            made.more.extend(self.request(depth + 1) for _ in range(2))
+        return made
+
+    def message(self) -> bytes:
+        """Return a request in its wire form, or what was one."""
+        data = bytearray(self.request().SerializeToString())
+        if self.random.random() < 0.15:
+            for _ in range(self.random.randrange(1, 4)):
+                data.insert(self.random.randrange(len(data) + 1), self.random.randrange(256))
+        if self.random.random() < 0.05:
+            del data[self.random.randrange(len(data) + 1) :]
+        return bytes(data)
+
+
+def lie(watched: Watched, kind: str, seed: int) -> None:
+    """Lead a session in which anything may come, and leave it in any way."""
+    liar = Liar(seed)
+    hello = pb.Hello(protocol_version=1, client_id=liar.text(), nonce=NONCE)
+    hello.pipelined, hello.memory = seed % 2 == 0, seed % 3 == 0
+    with contextlib.suppress(End, TimeoutError), watched.door(kind) as door:
+        session = Session(door)
+        reader = threading.Thread(target=hear_out, args=(door,), daemon=True)
+        if seed % 5:
+            session.enter(hello.client_id, pipelined=hello.pipelined, memory=hello.memory)
+        elif seed % 2:
+            door.put(pb.SessionRequest(hello=hello).SerializeToString())
+            door.put(pb.SessionRequest(proof=pb.Proof(proof=b'guessed')).SerializeToString())
+        reader.start()
+        for _ in range(liar.random.randrange(30)):
+            door.put(liar.message())
+        if kind == 'lane' and seed % 3 == 0:
+            size = liar.random.choice([0, 5, 1 << 20, 1 << 31, (1 << 32) - 1])
+            door.put_raw(struct.pack('!I', size) + liar.random.randbytes(50))
+        if kind == 'lane':
+            door.socket.shutdown(socket.SHUT_RDWR)
+        else:
+            door.close()
+        reader.join(20)
+
+
+def hear_out(door: Any) -> None:
+    with contextlib.suppress(End, TimeoutError, OSError, grpc.RpcError, struct.error):
+        while True:
+            door.get()
+
+
+@pytest.mark.parametrize('kind', DOORS)
+def test_nothing_that_a_session_sends_harms_the_actor(watched: Watched, kind: str) -> None:
+    before = watched.used()
+    for seed in range(300):
+        lie(watched, kind, seed)
+    watched.check(before)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize('kind', DOORS)
+def test_nothing_that_sessions_send_for_long_harms_the_actor(watched: Watched, kind: str) -> None:
+    before, end, seed = watched.used(), time.monotonic() + 120, 1000
+    memory = 0
+    while time.monotonic() < end:
+        lie(watched, kind, seed)
+        seed += 1
+        if seed == 1500:
+            memory = watched.process.memory_info().rss
+    watched.check(before)
+    assert not memory or watched.process.memory_info().rss < memory + 50_000_000
+
+
+# --- strangers ---------------------------------------------------------------------------------
+
+
+def silence(door: socket.socket) -> None: ...
+
+
+def half_a_hello(door: socket.socket) -> None:
+    hello = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, nonce=NONCE))
+    message = hello.SerializeToString()
+    door.sendall(struct.pack('!I', len(message)) + message[:5])
+
+
+def a_hello(door: socket.socket) -> None:
+    hello = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, nonce=NONCE))
+    message = hello.SerializeToString()
+    door.sendall(struct.pack('!I', len(message)) + message)
+
+
+def test_strangers_take_a_bounded_part_of_the_actor_for_a_while(watched: Watched) -> None:
+    say: Sequence[Callable[[socket.socket], None]] = (silence, half_a_hello, a_hello)
+    before = watched.used()
+    with contextlib.ExitStack() as stack:
+        for number in range(2 * admission.MOST):
+            door = stack.enter_context(socket.socket(socket.AF_UNIX))
+            door.connect(lane_of(watched))
+            say[number % 3](door)
+        eventually(lambda: watched.used()[0] > before[0] + admission.MOST // 2)
+        most = [count + admission.MOST + _SPARE for count in before]
+        assert all(map(int.__le__, watched.used(), most))
+        with watched.door('lane') as waiting:  # its turn comes
+            session = Session(waiting).enter()
+            assert session.call('take', pb.Value(int64=1)).int64 == 1
+            session.leave()
+        limits = [count + _SPARE for count in before]
+        eventually(lambda: all(map(int.__le__, watched.used(), limits)), timeout=30)
+    watched.check(before)
+
+
+def test_a_session_over_grpc_that_says_nothing_ends(watched: Watched) -> None:
+    with watched.door('grpc') as door, pytest.raises(End):
+        door.get()  # with a time limit of its own
+    assert door.call.code() is grpc.StatusCode.CANCELLED
+
+
+def test_who_comes_before_the_server_and_says_nothing_does_not_stay() -> None:
+    with Target() as actor, contextlib.ExitStack() as stack:
+        path = actor.connection_address.removeprefix('unix:')
+        before = psutil.Process(actor.pid()).num_threads()
+        doors = []
+        for _ in range(300):
+            door = stack.enter_context(socket.socket(socket.AF_UNIX))
+            door.settimeout(40)
+            door.connect(path)
+            doors.append(door)
+        for door in doors:  # the server begins with its settings, and then loses patience
+            with contextlib.suppress(ConnectionResetError):
+                while door.recv(1000):
+                    pass
+        assert actor.take() == 0
+        eventually(lambda: psutil.Process(actor.pid()).num_threads() < before + _SPARE)

@@ -1,0 +1,121 @@
+"""Out of threads, calls say what is true, and go on once there are threads again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import uactor
+from tests.support import eventually
+from tests.support.bench import Bench
+
+SHORT = 0.2
+
+
+@pytest.fixture
+def bench() -> Iterator[Any]:
+    with Bench() as actor:
+        yield actor
+
+
+@contextlib.contextmanager
+def out_of_threads(spared: int = 0) -> Iterator[None]:
+    """Let no threads be started but so many, as by a limit of the system."""
+    start, left = threading.Thread.start, iter(range(spared))
+
+    def refuse(thread: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    threading.Thread.start = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    'future': lambda bench: bench.note.future(5).result(10),
+    'deadline': lambda bench: bench.note.options(timeout=10)(5),
+    'stream': lambda bench: list(bench.count.stream(3)),
+    'map': lambda bench: list(bench.note.map([5])),
+}
+
+
+@pytest.mark.parametrize('call', CALLS.values(), ids=list(CALLS))
+@pytest.mark.parametrize('spared', [0, 1])
+def test_a_call_that_needs_a_thread_says_that_there_is_none(
+    bench: Any, call: Callable[[Any], Any], spared: int
+) -> None:
+    assert bench.echo(5) == 5
+    with out_of_threads(spared):
+        with pytest.raises(uactor.ResourceError, match='can start no more threads') as caught:
+            call(bench)
+        assert caught.value.executed == 'no'
+        assert isinstance(caught.value, RuntimeError)
+        assert not isinstance(caught.value, uactor.ActorDiedError)
+        assert bench.echo(6) == 6, 'what needs no thread goes on'
+    assert bench.noted() == []
+    assert call(bench)
+
+
+def test_an_attribute_or_object_with_a_deadline_says_so_too(bench: Any) -> None:
+    class Hasty(Bench):
+        _options_ = {'timeout': 10}
+
+    with Hasty() as hasty:
+        with out_of_threads(), pytest.raises(uactor.ResourceError):
+            hasty._manager.list()
+        assert list(hasty._manager.list([1])) == [1]
+
+
+def test_a_session_can_be_opened_without_threads(bench: Any) -> None:
+    """Only nobody sees then how long that takes."""
+    outcome: list[Any] = []
+    gate = threading.Event()
+
+    def run() -> None:
+        gate.wait()
+        outcome.append(bench.echo(5))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with out_of_threads():
+        gate.set()
+        thread.join(20)
+    assert outcome == [5]
+
+
+def test_deadlines_and_releases_are_kept_afterwards(bench: Any) -> None:
+    from uactor.runtime.deferred import Reaper
+    from uactor.runtime.timers import Timers
+
+    timers, reaper, fired = Timers(), Reaper(), threading.Event()
+    with out_of_threads():
+        with pytest.raises(uactor.ResourceError):
+            timers.at(0.0, lambda: pytest.fail('it was refused'))
+        with pytest.raises(uactor.ResourceError):
+            reaper.opened()
+    timers.at(0.0, fired.set)
+    assert fired.wait(10)
+    reaper.opened()
+    fired.clear()
+    reaper.put(fired.set)
+    assert fired.wait(10)
+    reaper.closed()
+    with pytest.raises(uactor.DeadlineError):
+        bench.until_cancelled.options(timeout=SHORT)()
+
+
+def test_what_is_held_is_released_after_a_client_could_start_no_thread(bench: Any) -> None:
+    with out_of_threads():
+        queue = bench.queue()
+        queue.put(1)
+        assert queue.get() == 1
+        del queue
+    eventually(lambda: bench.echo(5) == 5)

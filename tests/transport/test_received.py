@@ -1,0 +1,481 @@
+"""What comes takes no more descriptors and memory than are used, and gives them back."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import uactor
+from tests.support import eventually
+from tests.support.by_hand import KEY, End, LaneDoor, Session, session_with
+from tests.support.peers import Peer
+from uactor.errors import SerializationError
+from uactor.transport import shm_buffers, shm_slot
+from uactor.transport.chunks import Chunks
+from uactor.transport.lane import Lane, LaneError, path_of
+from uactor.transport.segments import LARGE, Segment
+from uactor.transport.shm_buffers import Channel
+from uactor.v1 import actor_pb2 as pb
+
+MEMORY = {'memory': True}
+
+
+def open_files() -> int:
+    return len(os.listdir('/proc/self/fd'))
+
+
+def boards() -> int:
+    """Return how many boards this process has mapped."""
+    return Path('/proc/self/maps').read_text().count('uactor-board')
+
+
+class Target(uactor.Actor):
+    """Tells what it has open."""
+
+    _options_ = {'authkey': KEY}
+
+    def take(self, value: Any) -> int:
+        return len(value)
+
+    def give(self, size: int) -> bytes:
+        return bytes(size)
+
+    def boards(self) -> int:
+        return boards()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def collect(self, is_on: bool) -> None:
+        (gc.enable if is_on else gc.disable)()
+
+
+class Family(Target):
+    """Other processes of the family know its key."""
+
+    _options_ = {'authkey': None}
+
+
+@pytest.fixture(scope='module')
+def target() -> Iterator[Any]:
+    with Target() as actor:
+        assert actor.take(b'x' * 2 * LARGE) and pid_of(actor)  # what is made once
+        yield actor
+
+
+@pytest.fixture
+def session(target: Any) -> Iterator[Session]:
+    with session_with(target, 'lane') as opened:
+        yield opened
+
+
+def peak_of(actor: Any) -> int:
+    """Return the most memory that an actor has had, in bytes."""
+    status = Path(f'/proc/{pid_of(actor)}/status').read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith('VmHWM'))
+    return int(line.split()[1]) * 1024
+
+
+def files_of(actor: Any) -> int:
+    """Return how many descriptors an actor has. A call to ask it could bring one more."""
+    return psutil.Process(pid_of(actor)).num_fds()
+
+
+_pids: dict[str, int] = {}
+
+
+def pid_of(actor: Any) -> int:
+    address = actor.connection_address
+    if address not in _pids:
+        _pids[address] = actor.pid()
+    return _pids[address]
+
+
+def packed(slot: int, segment: Segment, value: Any) -> pb.Value:
+    """Put a pickle into a segment and return the argument that refers to it."""
+    data = pickle.dumps(value)
+    segment.fill([memoryview(data)])
+    return pb.Value(pickle=pb.Pickle(memory=pb.Memory(slot=slot, sizes=[len(data)])))
+
+
+def call_of(number: int, *args: pb.Value) -> bytes:
+    request = pb.CallRequest(method='take', args=args)
+    return pb.SessionRequest(id=number, call=request).SerializeToString()
+
+
+# --- descriptors at the actor ------------------------------------------------------------------
+
+
+def descriptor_cases() -> dict[str, Callable[[Session, int, int], None]]:
+    """Return what a client may do with a descriptor and another one that the actor can't use."""
+
+    def twice_in_one_message(session: Session, fd: int, other: int) -> None:
+        session.door.put_with(call_of(9), [(5, [fd]), (5, [fd]), (5, [other])])
+
+    def twice_in_two_messages(session: Session, fd: int, other: int) -> None:
+        segment = Segment(mmap.PAGESIZE)
+        message = call_of(9, packed(5, segment, 'x'), pb.Value(int64=1))
+        session.door.put_with(message, [(5, [fd])])
+        session.door.put_with(message, [(5, [fd])])
+
+    def unknown_slots(session: Session, fd: int, other: int) -> None:
+        numbers = (1, 4095, 4096, shm_buffers.BOARD_SLOT + 1, 0xFFFFFFFF)
+        session.door.put_with(call_of(9), [(number, [fd]) for number in numbers])
+
+    def several_for_one_number(session: Session, fd: int, other: int) -> None:
+        session.door.put_with(call_of(9), [(5, [fd] * 50), (6, [other] * 200)])
+
+    def more_than_are_announced(session: Session, fd: int, other: int) -> None:
+        session.door.put_with(call_of(9), [(5, [fd]), (6, [other])], count=1)
+
+    def with_plain_messages(session: Session, fd: int, other: int) -> None:
+        message = call_of(9)
+        frame = struct.pack('!I', len(message)) + message
+        socket.send_fds(session.door.socket, [frame], [fd] * 100)
+
+    def marks_and_boards_again(session: Session, fd: int, other: int) -> None:
+        for _ in range(3):
+            passed = [(0, [fd]), (shm_buffers.BOARD_SLOT, [fd]), (0, [other]), (65536, [other])]
+            session.door.put_with(call_of(9), passed)
+
+    def without_data(session: Session, fd: int, other: int) -> None:
+        value = pb.Pickle(data=pickle.dumps('x'), memory=pb.Memory(slot=5, sizes=[1]))
+        session.door.put_with(call_of(9, pb.Value(pickle=value)), [(5, [fd])])
+
+    def in_the_middle_of_many(session: Session, fd: int, other: int) -> None:
+        inner = pb.SessionRequest.FromString(call_of(9, packed(7, Segment(4096), 'x')))
+        message = pb.SessionRequest(id=9, more=[inner]).SerializeToString()
+        session.door.put_with(message, [(7, [fd])])
+
+    def garbage(session: Session, fd: int, other: int) -> None:
+        session.door.put_with(b'\xff' * 100, [(5, [fd]), (6, [other])])
+
+    def a_creation_that_fails(session: Session, fd: int, other: int) -> None:
+        args = [packed(slot, Segment(4096), 'x') for slot in (5, 6)]
+        request = pb.CreateHandleRequest(typeid='nothing such', args=args)
+        message = pb.SessionRequest(id=9, create_handle=request).SerializeToString()
+        session.door.put_with(message, [(5, [other]), (6, [fd])])
+
+    def none_at_all(session: Session, fd: int, other: int) -> None:
+        session.door.put_with(call_of(9, packed(5, Segment(4096), 'x')), [(5, [])])
+
+    def half_a_frame(session: Session, fd: int, other: int) -> None:
+        args = [packed(slot, Segment(4096), 'x') for slot in (5, 6, 7)]
+        session.door.put_with(call_of(9, *args), [(5, [fd]), (6, [other])], count=3)
+        session.door.socket.shutdown(socket.SHUT_WR)
+
+    return {name: case for name, case in locals().items() if callable(case)}
+
+
+CASES = descriptor_cases()
+
+
+@pytest.mark.parametrize('pipelined', [False, True], ids=['', 'pipelined'])
+@pytest.mark.parametrize('case', CASES, ids=lambda name: name)
+def test_descriptors_that_are_not_used_are_closed(
+    target: Any, session: Session, case: str, pipelined: bool
+) -> None:
+    session.enter(case, pipelined=pipelined, **MEMORY)
+    session.call('take', pb.Value(string='x'))
+    before = files_of(target)
+    segment, (reader, writer) = Segment(shm_slot.SIZE), os.pipe()
+    for _ in range(5):
+        with contextlib.suppress(End):
+            CASES[case](session, segment.descriptor, reader)
+    # The session has no more than one of them per slot, and a closed one has none.
+    eventually(lambda: files_of(target) <= before + 4)
+    session.door.close()
+    eventually(lambda: files_of(target) < before)
+    os.close(writer)
+    with open(reader, 'rb') as pipe:
+        assert pipe.read() == b''  # nobody has the writer, or keeps a reader busy
+    assert target.take('xy') == 2
+
+
+def test_descriptors_before_the_handshake_are_closed(target: Any) -> None:
+    before = files_of(target)
+    with session_with(target, 'lane') as stranger:
+        eventually(lambda: files_of(target) == before + 1)
+        socket.send_fds(stranger.door.socket, [b'\0'], list(range(3)))
+        hello = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, nonce=b'n' * 16))
+        message = hello.SerializeToString()
+        frame = struct.pack('!I', len(message)) + message
+        socket.send_fds(stranger.door.socket, [frame[1:]], list(range(3)))
+        assert stranger.receive().HasField('welcome')
+        assert files_of(target) == before + 1
+
+
+def test_a_flood_of_descriptors_that_are_waiting_is_bounded() -> None:
+    """Each comes with a call of its own, which waits for its turn."""
+
+    class Single(Target):
+        _options_ = {'authkey': KEY, 'concurrency': 1}
+
+        def wait(self) -> None:
+            threading.Event().wait()
+
+    with Single() as actor, session_with(actor, 'lane') as session:
+        process = psutil.Process(pid_of(actor))
+        session.enter('flood', pipelined=True, **MEMORY)
+        before = process.num_fds()
+        session.send(call=pb.CallRequest(method='wait'))
+        segment = Segment(mmap.PAGESIZE)
+        for slot in range(1, 1000):
+            message = call_of(slot + 9, packed(slot, segment, 'x'))
+            request = pb.SessionRequest.FromString(message)
+            request.call.arguments.CopyFrom(request.call.args[0].pickle)
+            session.door.put_with(request.SerializeToString(), [(slot, [segment.descriptor])])
+        with session_with(actor, 'lane') as other:
+            other.enter('other')  # what has come before has been received, or soon is
+        eventually(lambda: process.num_fds() > before + 200)
+        assert process.num_fds() < before + 300
+        session.door.close()
+        eventually(lambda: process.num_fds() < before + 10)
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_too_many_descriptors_with_one_message_end_the_session(
+    target: Any, session: Session
+) -> None:
+    session.enter('many', **MEMORY)
+    with pytest.raises(End):
+        session.door.put_with(call_of(9), [(5, [0])] * 10, count=1 << 31)
+        session.door.get()
+    assert target.take('x') == 1
+
+
+# --- descriptors at a client -------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def false_actor(directory: Path, serve: Callable[[LaneDoor, bytes], None]) -> Iterator[str]:
+    """Listen where a lane would be, answer the handshake, and then have ``serve`` answer a call."""
+    path = str(directory / 's')
+
+    def work() -> None:
+        with contextlib.closing(LaneDoor.__new__(LaneDoor)) as door:
+            door.socket, _ = listener.accept()
+            serve(door, door.get())
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path_of(path))
+        listener.listen()
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield f'unix:{path}'
+        finally:
+            thread.join()
+
+
+def test_a_client_takes_no_descriptors_before_the_actor_has_proved_itself(tmp_path: Path) -> None:
+    def serve(door: LaneDoor, message: bytes) -> None:
+        with contextlib.suppress(End):
+            door.put_with(b'\x08\x01', [(number, [0]) for number in range(200)])
+            door.get()
+
+    before = open_files()
+    with (
+        false_actor(tmp_path, serve) as address,
+        pytest.raises(uactor.ActorUnreachableError, match='not at most 65536'),
+    ):
+        Target.connect(address, KEY)
+    eventually(lambda: open_files() <= before)
+
+
+@pytest.mark.parametrize(
+    'passed', [[(5, [0])] * 20, [(n, [0]) for n in range(1, 50)], [(65536, [0]), (5, [0] * 100)]]
+)
+def test_a_client_closes_what_it_does_not_use(passed: Sequence[tuple[int, list[int]]]) -> None:
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(Lane(ours)) as lane:
+        channel = Channel()
+        lane.expect = lambda message: channel.expect([pb.Memory(slot=5, sizes=[1])])
+        door = LaneDoor.__new__(LaneDoor)
+        door.socket = theirs
+        before = open_files()
+        door.put_with(b'message', passed)
+        assert lane.receive() == b'message'
+        assert open_files() == before + 1
+        channel.close()
+        assert open_files() == before
+        theirs.close()
+
+
+def test_descriptors_of_a_message_that_breaks_off_are_closed() -> None:
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(Lane(ours)) as lane:
+        channel = Channel()
+        memories = [pb.Memory(slot=slot, sizes=[1]) for slot in (1, 2, 3)]
+        lane.expect = lambda message: channel.expect(memories)
+        door = LaneDoor.__new__(LaneDoor)
+        door.socket = theirs
+        before = open_files()
+        door.put_with(b'message', [(1, [0]), (2, [0])], count=3)
+        theirs.close()
+        with pytest.raises(LaneError):
+            lane.receive()
+        channel.close()
+        assert open_files() == before - 1
+
+
+# --- boards ------------------------------------------------------------------------------------
+
+CALLS_OFTEN = """
+    from tests.transport.test_received import boards
+
+    target = given[0]
+    while not boards():
+        for _ in range(2000):
+            target.take('x')
+    say('shares')
+    listen()
+"""
+
+
+@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='boards need the memory model of x86')
+def test_boards_of_killed_clients_are_closed_without_a_collection() -> None:
+    with Family() as target:
+        before = target.boards()
+        target.collect(False)
+        for _ in range(3):
+            with Peer(CALLS_OFTEN, target) as client:
+                assert client.hear() == 'shares'
+                assert target.boards() > before
+                client.kill()
+        eventually(lambda: target.boards() <= before)
+
+
+@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='boards need the memory model of x86')
+def test_the_board_of_a_killed_actor_is_closed_without_a_collection() -> None:
+    gc.collect()
+    before = boards()
+    actor: Any = Target()
+    pid = pid_of(actor)
+    gc.disable()
+    try:
+        while boards() == before:
+            for _ in range(2000):
+                actor.take('x')
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(uactor.ActorDiedError):
+            actor.take('x')
+        assert boards() == before
+    finally:
+        gc.enable()
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_a_frame_that_is_only_announced_takes_no_memory(target: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        before = peak_of(target)
+        for size in (2_000_000_000, (1 << 31) - 1):
+            session = stack.enter_context(session_with(target, 'lane')).enter('big')
+            session.call('take', pb.Value(string='x'))
+            session.door.put_raw(struct.pack('!I', size) + b'x' * 10_000)
+        for _ in range(20):
+            assert target.take('x') == 1
+        assert peak_of(target) < before + 30_000_000
+
+
+def test_a_frame_with_descriptors_that_is_only_announced_takes_no_memory(target: Any) -> None:
+    with session_with(target, 'lane') as session:
+        session.enter('big', **MEMORY)
+        before = peak_of(target)
+        session.door.put_raw(struct.pack('!II', (1 << 32) - 1, 1) + b'x' * 10_000)
+        for _ in range(20):
+            assert target.take('x') == 1
+        assert peak_of(target) < before + 30_000_000
+
+
+@pytest.mark.parametrize('sizes', [[1 << 40], [1, 1 << 35], [1 << 62, 1 << 62]])
+def test_chunks_that_are_only_announced_take_no_memory(target: Any, sizes: list[int]) -> None:
+    with session_with(target, 'grpc') as session:
+        session.enter('big', **MEMORY)
+        session.call('take', pb.Value(string='x'))
+        before = peak_of(target)
+        for _ in range(3):
+            chunk = pb.Chunk(slot=1, sizes=sizes, data=b'x')  # without a number: no request
+            session.door.put(pb.SessionRequest(chunk=chunk).SerializeToString())
+        session.call('take', pb.Value(string='x'))
+        assert peak_of(target) < before + 30_000_000
+
+
+def test_memory_grows_with_what_has_come() -> None:
+    ours, theirs = socket.socketpair()
+    process = psutil.Process()
+    received: list[Any] = []
+    with contextlib.closing(Lane(ours)) as lane:
+        receiver = threading.Thread(target=lambda: received.append(lane.receive()))
+        receiver.start()
+        before = process.memory_info().rss
+        size, part = 200_000_000, os.urandom(1_000_000)
+        theirs.sendall(struct.pack('!I', size))
+        for number in range(200):
+            theirs.sendall(part)
+            if number in (1, 20, 100):
+                assert process.memory_info().rss - before < 3_000_000 * number + 40_000_000
+        receiver.join()
+        assert bytes(received[0]) == part * 200
+        theirs.close()
+
+
+def test_a_client_waits_for_no_gigabytes_from_who_has_not_proved_itself(tmp_path: Path) -> None:
+    def serve(door: LaneDoor, message: bytes) -> None:
+        with contextlib.suppress(End):
+            door.put_raw(struct.pack('!I', 2_000_000_000) + b'x')
+            door.get()
+
+    with (
+        false_actor(tmp_path, serve) as address,
+        pytest.raises(uactor.ActorUnreachableError, match='2000000000 bytes, not at most 65536'),
+    ):
+        Target.connect(address, KEY)
+
+
+def test_what_is_no_message_is_told_as_an_error_of_ours(tmp_path: Path) -> None:
+    def serve(door: LaneDoor, message: bytes) -> None:
+        door.put(b'\xff\xff\xff')
+
+    with false_actor(tmp_path, serve) as address, pytest.raises(uactor.VersionError):
+        Target.connect(address, KEY)
+
+
+# --- parts that come in chunks -----------------------------------------------------------------
+
+
+def test_a_part_that_is_huge_is_put_together() -> None:
+    sender, receiver = Chunks(), Chunks()
+    parts = [memoryview(os.urandom(1 << 20) * 70), memoryview(b''), memoryview(b'x')]
+    lent = sender.lend(parts)
+    assert lent is not None
+    for chunk in sender.passed([lent]):
+        receiver.take(chunk)
+    assert [bytes(part) for part in receiver.borrow(lent)] == [bytes(part) for part in parts]
+
+
+def test_a_segment_that_is_none_is_refused() -> None:
+    channel = Channel()
+    reader, writer = os.pipe()
+    lent = pb.Memory(slot=5, sizes=[1])
+    channel.expect([lent])(5, reader, False)
+    with pytest.raises(SerializationError, match='no memory'):
+        channel.borrow(lent)
+    os.close(writer)
+    assert select.select([], [], [], 0) == ([], [], [])
