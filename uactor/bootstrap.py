@@ -22,8 +22,8 @@ from uactor.client.registry import connections
 from uactor.codec import failures, pickling
 from uactor.core import auth
 from uactor.host.grpc.reflection import descriptors
-from uactor.host.process import Host
-from uactor.host.settings import Settings, Surroundings
+from uactor.host.process import HostProcess
+from uactor.host.settings import HostDependencies, Settings
 from uactor.launch import frames, module_starts, start_guard, template_server
 from uactor.launch.import_path import ImportPath
 from uactor.launch.inherited_state import apply
@@ -50,10 +50,12 @@ _changing_files = threading.Lock()
 """Kept for ever by the thread that ends the process: nothing is made behind its back."""
 
 
-def make_host(actor_class: type, settings: Settings) -> Host:
+def make_host(actor_class: type, settings: Settings) -> HostProcess:
     """Make the host of this process."""
     with _changing_files:
-        host = Host(actor_class, settings, Surroundings(connections.get, proxy_for_handle))
+        host = HostProcess(
+            actor_class, settings, HostDependencies(connections.get, proxy_for_handle)
+        )
     return host
 
 
@@ -110,7 +112,7 @@ def main(sock: socket.socket) -> NoReturn:
     leave(0)
 
 
-def _wait_for_stop(host: Host) -> None:
+def _wait_for_stop(host: HostProcess) -> None:
     """Wait until the actor is to end, whatever signal handlers of its own raise meanwhile."""
     while True:
         try:
@@ -119,13 +121,13 @@ def _wait_for_stop(host: Host) -> None:
             log.exception('a signal handler of the actor has failed; the actor goes on')
 
 
-def _begin(lifeline: Lifeline) -> Host | None:
+def _begin(lifeline: Lifeline) -> HostProcess | None:
     """Make the actor and tell the owner; return None when there is no actor."""
     messages = [frames.receive(lifeline.socket) for _ in range(4)]
     path, surroundings, settings, actor = messages
     if path is None or surroundings is None or settings is None or actor is None:
         return None  # the owner has ended
-    constructed: list[Host] = []
+    constructed: list[HostProcess] = []
     start_daemon('uactor-lifeline', _watch, lifeline, constructed, failed=lambda error: leave(1))
     try:
         module_starts.begin_loading(stand_ins.complete)
@@ -155,7 +157,7 @@ def _begin(lifeline: Lifeline) -> Host | None:
     return constructed[0] if constructed else None
 
 
-def _take_signals(host: Host) -> None:
+def _take_signals(host: HostProcess) -> None:
     """End in order on SIGTERM and leave SIGHUP to the owner, unless the actor has other plans.
 
     A terminal that closes sends SIGHUP to owner and actors. An actor that dies of it leaves its
@@ -223,7 +225,7 @@ def _never_fork() -> None:
         multiprocessing.set_start_method(_start_method(), force=True)
 
 
-def _watch(lifeline: Lifeline, constructed: Sequence[Host]) -> None:
+def _watch(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> None:
     """End when the owner asks for it, or with it: its end of the lifeline closes, anyhow."""
     with contextlib.suppress(OSError):
         lifeline.serve()
@@ -240,7 +242,7 @@ def _watch(lifeline: Lifeline, constructed: Sequence[Host]) -> None:
         leave(1)
 
 
-def end(host: Host) -> None:
+def end(host: HostProcess) -> None:
     """End the actor process in order."""
     host.stop()
     with _changing_files:

@@ -18,14 +18,14 @@ from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host, interfaces
 from uactor.core.addresses import Address, Token, target
 from uactor.core.auth import family_key, keyring
-from uactor.core.interfaces import Shared
+from uactor.core.interfaces import SharedObject
 from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
 from uactor.launch import module_starts, start_guard
 from uactor.launch.actor_process import ActorProcess, end_interrupted
 from uactor.launch.inherited_state import capture
 from uactor.launch.log_targets import LogTargets
 from uactor.launch.start import private_directory, start
-from uactor.runtime.deferred import reaper
+from uactor.runtime.deferred import deferred
 from uactor.runtime.limits import checked_count, checked_seconds, time_limit
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.weakrefs import WeakValues
@@ -239,7 +239,7 @@ class ActorManager:
         kwargs: Mapping[str, Any],
         log_targets: LogTargets,
     ) -> None:
-        with transfer.passage():
+        with transfer.transfer():
             actor = pickling.dumps((actor_class, tuple(args), dict(kwargs)))
         surroundings = capture(log_targets)
         directory = private_directory() if self._address is None else None
@@ -258,7 +258,7 @@ class ActorManager:
         address = target(self._address)
         if self._authkey is not None:
             keyring.add(address, self._authkey)
-        reaper.when_gone(self, self._process.end_soon)  # at exit launch ends what is left
+        deferred.when_gone(self, self._process.end_soon)  # at exit launch ends what is left
         _owners[address] = self
         self._link = connections.get(address, self._transport)
         self._process.on_ending(lambda: connections.ending(address))
@@ -367,7 +367,7 @@ class ActorManager:
             self._view = weakref.ref(view)
         return view
 
-    def _proxy(self, shared: Shared) -> Any:
+    def _proxy(self, shared: SharedObject) -> Any:
         """Make the proxy for a shared object that the actor has returned."""
         token = shared.token
         if token.target != self.connection.actor.target:

@@ -9,10 +9,10 @@ from typing import TypeGuard
 
 from google.protobuf import descriptor_pb2
 
-from uactor.service.codecs.enums import EnumItem, LiteralItem
-from uactor.service.codecs.fields import Many, Map
-from uactor.service.codecs.messages import Record
-from uactor.service.codecs.methods import Method
+from uactor.service.codecs.enums import EnumCodec, LiteralCodec
+from uactor.service.codecs.fields import MapField, RepeatedField
+from uactor.service.codecs.messages import RecordCodec
+from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.model import Part
 from uactor.service.naming import snake
 from uactor.service.schema import Schema
@@ -60,15 +60,15 @@ def class_name(schema: Schema) -> str:
 def client_module(schema: Schema) -> str:
     """Return the text of the module, not yet formatted."""
     items = items_of(schema.plan)
-    enums = [each for each in items if isinstance(each, EnumItem)]
+    enums = [each for each in items if isinstance(each, EnumCodec)]
     body = [
         line
         for item in enums
-        if not isinstance(item, LiteralItem)
+        if not isinstance(item, LiteralCodec)
         for line in ('', '', *enum_class(item))
     ]
     for item in items:
-        if isinstance(item, Record):
+        if isinstance(item, RecordCodec):
             body += ['', '', *record_class(item)]
     body += ['', '', *_schema_table(schema)]
     for is_async in (False, True):
@@ -133,7 +133,7 @@ def _schema_table(schema: Schema) -> list[str]:
     return [*lines, '    },', ')']
 
 
-def _rpc_table(method: Method) -> str:
+def _rpc_table(method: ServiceMethod) -> str:
     results = method.response.parts
     result = slot_table(results[0].slot) if results else 'None'
     cells = [parts_table(method.request.parts), result]
@@ -146,7 +146,7 @@ def _rpc_table(method: Method) -> str:
 # --- clients -------------------------------------------------------------------------------------
 
 
-def python_name(method: Method) -> str:
+def python_name(method: ServiceMethod) -> str:
     """Return the name of a client's method."""
     name = method.member if method.kind == 'call' else f'{method.kind}_{method.member}'
     return f'{name}_' if name in _TAKEN else name
@@ -165,7 +165,7 @@ def _client(schema: Schema, is_async: bool) -> list[str]:
     return [f'class {kind}{name}Client({RUNTIME}.{kind}Client):', *indented(body)]
 
 
-def _method(method: Method, types: Types, is_async: bool) -> list[str]:
+def _method(method: ServiceMethod, types: Types, is_async: bool) -> list[str]:
     """Return the method of a client that makes one RPC."""
     parts = {part.python: part for part in method.request.parts}
     deadline = 'timeout'
@@ -195,7 +195,7 @@ def _method(method: Method, types: Types, is_async: bool) -> list[str]:
     return [f'{head}{", ".join(each)}) -> {result}:', *indented(body)]
 
 
-def _result(method: Method, types: Types, is_async: bool) -> str:
+def _result(method: ServiceMethod, types: Types, is_async: bool) -> str:
     results = method.response.parts
     result = types.slot(results[0].slot) if results else 'None'
     if not method.server_streaming:
@@ -204,7 +204,7 @@ def _result(method: Method, types: Types, is_async: bool) -> str:
 
 
 def _parameter(
-    parameter: inspect.Parameter, part: Part, method: Method, types: Types, is_async: bool
+    parameter: inspect.Parameter, part: Part, method: ServiceMethod, types: Types, is_async: bool
 ) -> str:
     if parameter.kind is parameter.VAR_POSITIONAL:
         return f'*{part.python}: {_inner(part, types)}'
@@ -215,7 +215,7 @@ def _parameter(
     return f'{part.python}: {_annotation(part, method, types, is_async)}{default}'
 
 
-def _annotation(part: Part, method: Method, types: Types, is_async: bool) -> str:
+def _annotation(part: Part, method: ServiceMethod, types: Types, is_async: bool) -> str:
     annotation = types.slot(part.slot)
     if part is not method.stream:
         return annotation
@@ -226,5 +226,5 @@ def _annotation(part: Part, method: Method, types: Types, is_async: bool) -> str
 
 def _inner(part: Part, types: Types) -> str:
     """Return the annotation of each of many arguments."""
-    assert isinstance(part.slot, (Many, Map))  # noqa: S101  # *args, **kwargs
+    assert isinstance(part.slot, (RepeatedField, MapField))  # noqa: S101  # *args, **kwargs
     return types.item(part.slot.item)

@@ -12,7 +12,7 @@ from typing import Any
 
 from uactor import Actor
 from uactor.service.contract.lock import SUFFIX, Lock, LockedEnum, LockedMessage
-from uactor.service.errors import LockError, Unmappable
+from uactor.service.errors import LockError, UnsupportedTypeError
 from uactor.service.mapping.members import plan_of
 from uactor.service.naming import service_of
 from uactor.service.schema import Schema, schema_of
@@ -76,7 +76,7 @@ def _module(name: str, classes: Mapping[str, Any]) -> ActorModule:
         for cls in current.values():
             lock = lock.updated(plan_of(cls))
         schemas = [schema_of(cls, lock) for cls in current.values()]
-    except (LockError, Unmappable) as error:
+    except (LockError, UnsupportedTypeError) as error:
         raise CodegenError(f'{name}: {error}') from error
     return ActorModule(name, path, lock, sorted(schemas, key=lambda schema: schema.service))
 

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from uactor.service.codecs.enums import EnumItem, LiteralItem
-from uactor.service.codecs.fields import Many, Map
-from uactor.service.codecs.messages import Record
+from uactor.service.codecs.enums import EnumCodec, LiteralCodec
+from uactor.service.codecs.fields import MapField, RepeatedField
+from uactor.service.codecs.messages import RecordCodec
 from uactor.service.mapping.models import doc_of, model_of
 from uactor.service.model import Part
 from uactor_codegen.errors import CodegenError
@@ -41,7 +41,7 @@ def indented(lines: list[str]) -> list[str]:
 # --- enums ---------------------------------------------------------------------------------------
 
 
-def enum_class(item: EnumItem) -> list[str]:
+def enum_class(item: EnumCodec) -> list[str]:
     """Return the class of an enum."""
     class_: Any = item.hint
     doc = doc_of(class_)
@@ -72,7 +72,7 @@ def _is_finite(value: Any) -> bool:
 # --- records -------------------------------------------------------------------------------------
 
 
-def record_class(item: Record) -> list[str]:
+def record_class(item: RecordCodec) -> list[str]:
     """Return the class of a record."""
     class_ = get_origin(item.hint) or item.hint
     if item.maker.class_ is None:
@@ -97,7 +97,7 @@ def _fields(class_: Any, args: tuple[Any, ...]) -> Any:
     return model.fields(class_, args)
 
 
-def _check_name(part: Part, item: Record) -> None:
+def _check_name(part: Part, item: RecordCodec) -> None:
     if not part.python.isidentifier() or keyword.iskeyword(part.python):
         raise CodegenError(f'{part.python!r} of {type_name(item)} can not be an attribute')
 
@@ -128,12 +128,12 @@ def _default(part: Part, default: Any, class_: Any, types: Types) -> str:
         return f' = {_LEFT}' if _member(part, default) is None else f' = {_member(part, default)}'
     if default == () or _is_literal(default):
         return f' = {default!r}'
-    if isinstance(part.slot, (Many, Map)):
+    if isinstance(part.slot, (RepeatedField, MapField)):
         return _empty(part.slot, types, is_shared=issubclass(class_, tuple))
     return f' = {_LEFT}'
 
 
-def _empty(slot: Many | Map, types: Types, is_shared: bool) -> str:
+def _empty(slot: RepeatedField | MapField, types: Types, is_shared: bool) -> str:
     """Return the default of a container: an empty one, as its absence in a message means.
 
     :param is_shared: whether all instances have the same one.
@@ -148,12 +148,12 @@ def _empty(slot: Many | Map, types: Types, is_shared: bool) -> str:
 def _member(part: Part, default: enum.Enum) -> str | None:
     """Return a member of an enum that the generated module has."""
     item = getattr(part.slot, 'item', None)
-    if isinstance(item, EnumItem) and not isinstance(item, LiteralItem):
+    if isinstance(item, EnumCodec) and not isinstance(item, LiteralCodec):
         return f'{type_name(item)}.{default.name}'
     return None
 
 
-def _typed_dict(item: Record, class_: Any) -> list[str]:
+def _typed_dict(item: RecordCodec, class_: Any) -> list[str]:
     types, name = Types(), type_name(item)
     rows = []
     for part in parts_of(item):

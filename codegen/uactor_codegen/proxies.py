@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from typing import Any, get_args, get_origin
 
-from uactor.service.codecs.methods import Method
+from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.schema import Schema
 from uactor_codegen import __version__
 from uactor_codegen.clients import class_name
@@ -133,7 +133,7 @@ def _members(schema: Schema, source: _Source) -> Iterator[str]:
             yield f'def {name}(self, *args: {any_}, **kwargs: {any_}) -> {any_}: ...'
 
 
-def _member(method: Method, source: _Source) -> list[str]:
+def _member(method: ServiceMethod, source: _Source) -> list[str]:
     result = source.text(_outside(method.signature.return_annotation))
     if method.kind == 'get':
         return ['@property', f'def {method.member}(self) -> {result}: ...']

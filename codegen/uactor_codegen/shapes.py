@@ -6,14 +6,22 @@ import builtins
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from uactor.service.codecs.arrays import Array
-from uactor.service.codecs.base import Item
+from uactor.service.codecs.arrays import ArrayCodec
+from uactor.service.codecs.base import Codec
 from uactor.service.codecs.containers import CONTAINERS, MAPPINGS
-from uactor.service.codecs.enums import EnumItem, LiteralItem
-from uactor.service.codecs.fields import Choice, Many, Map, Maybe, One, Pairs, Slot
-from uactor.service.codecs.json import Json
-from uactor.service.codecs.messages import Record, Tuple, Wrapped
-from uactor.service.handles import Shared
+from uactor.service.codecs.enums import EnumCodec, LiteralCodec
+from uactor.service.codecs.fields import (
+    Field,
+    MapField,
+    OneofField,
+    OptionalField,
+    PairsField,
+    RepeatedField,
+    SingleField,
+)
+from uactor.service.codecs.json import JsonCodec
+from uactor.service.codecs.messages import RecordCodec, TupleCodec, WrappedCodec
+from uactor.service.handles import HandleCodec
 from uactor.service.model import EnumPlan, MessagePlan, Part, Plan
 
 RUNTIME = '_runtime'
@@ -23,13 +31,13 @@ RUNTIME_FOLDER = 'runtime'
 _JSON = {'any': 'typing.Any', 'object': 'dict[str, typing.Any]', 'array': 'list[typing.Any]'}
 
 
-def _origin(slot: Many | Map) -> str:
+def _origin(slot: RepeatedField | MapField) -> str:
     """Return the class that stands for a container in annotations."""
     form = slot.kind, slot.accepts, slot.make
     for origin, known in CONTAINERS.items():
         if known == form:
             return named(origin)
-    form = slot.kind, slot.accepts[0] if isinstance(slot, Pairs) else slot.accepts, slot.make
+    form = slot.kind, slot.accepts[0] if isinstance(slot, PairsField) else slot.accepts, slot.make
     return named(next(origin for origin, known in MAPPINGS.items() if known == form))
 
 
@@ -39,16 +47,16 @@ def named(class_: Any) -> str:
     return class_.__qualname__ if module == 'builtins' else f'{module}.{class_.__qualname__}'
 
 
-def parts_of(item: Item) -> list[Part]:
+def parts_of(item: Codec) -> list[Part]:
     """Return the parts of what is a message of the schema's own."""
     return item.proto.parts if isinstance(item.proto, MessagePlan) else []
 
 
-def items_of(plan: Plan) -> list[Item]:
+def items_of(plan: Plan) -> list[Codec]:
     """Return the items that are types of the schema's own, each once."""
-    found: dict[str, Item] = {}
+    found: dict[str, Codec] = {}
 
-    def visit(items: Iterable[Item]) -> None:
+    def visit(items: Iterable[Codec]) -> None:
         for item in items:
             if isinstance(item.proto, (MessagePlan, EnumPlan)) and item.proto.name not in found:
                 found[item.proto.name] = item
@@ -60,13 +68,13 @@ def items_of(plan: Plan) -> list[Item]:
     return list(found.values())
 
 
-def items_in(slot: Slot) -> list[Item]:
+def items_in(slot: Field) -> list[Codec]:
     """Return the items that a slot can hold."""
-    if isinstance(slot, Choice):
+    if isinstance(slot, OneofField):
         return list(slot.arms.values())
-    if isinstance(slot, Map):
+    if isinstance(slot, MapField):
         return [slot.keys, slot.item]
-    return [slot.item] if isinstance(slot, (One, Many)) else []
+    return [slot.item] if isinstance(slot, (SingleField, RepeatedField)) else []
 
 
 class Types:
@@ -78,44 +86,44 @@ class Types:
     def __init__(self, taken: Collection[str] = ()) -> None:
         self._taken = taken
 
-    def slot(self, slot: Slot) -> str:
+    def slot(self, slot: Field) -> str:
         """Return the annotation of a slot."""
-        if isinstance(slot, Choice):
+        if isinstance(slot, OneofField):
             arms = list(dict.fromkeys(self.item(arm) for arm in slot.arms.values()))
             return ' | '.join([*arms, *(['None'] if slot.allows_none else [])])
-        if isinstance(slot, Pairs):
+        if isinstance(slot, PairsField):
             key, value = (self.slot(part.slot) for part in parts_of(slot.item))
             return self._container(slot, [key, value])
-        if isinstance(slot, Map):
+        if isinstance(slot, MapField):
             return self._container(slot, [self.item(slot.keys), self.item(slot.item)])
-        if isinstance(slot, Many):
+        if isinstance(slot, RepeatedField):
             more = [', ...'] if slot.kind == 'tuple_of_any_length' else []
             return self._container(slot, [''.join([self.item(slot.item), *more])])
-        if isinstance(slot, One):
-            suffix = ' | None' if isinstance(slot, Maybe) else ''
+        if isinstance(slot, SingleField):
+            suffix = ' | None' if isinstance(slot, OptionalField) else ''
             return self.item(slot.item) + suffix
         raise TypeError(slot)
 
-    def _container(self, slot: Many | Map, arguments: list[str]) -> str:
+    def _container(self, slot: RepeatedField | MapField, arguments: list[str]) -> str:
         arguments = arguments[: 1 if slot.kind == 'counter' else None]
         return f'{self.name(_origin(slot))}[{", ".join(arguments)}]'
 
-    def item(self, item: Item) -> str:
+    def item(self, item: Codec) -> str:
         """Return the annotation of an item."""
-        if isinstance(item, LiteralItem):
+        if isinstance(item, LiteralCodec):
             return self.name('typing.Literal') + str(list(item.members))
-        if isinstance(item, (Record, EnumItem)):
+        if isinstance(item, (RecordCodec, EnumCodec)):
             return type_name(item)
-        if isinstance(item, Wrapped):
+        if isinstance(item, WrappedCodec):
             return self.slot(item.slot)
-        if isinstance(item, Tuple):
+        if isinstance(item, TupleCodec):
             inner = ', '.join(self.slot(part.slot) for part in parts_of(item))
             return f'{self.name("tuple")}[{inner or "()"}]'
-        if isinstance(item, Json):
+        if isinstance(item, JsonCodec):
             return self.json(item.label)
-        if isinstance(item, Shared):
+        if isinstance(item, HandleCodec):
             return self.name(f'{RUNTIME}.Handle')
-        if isinstance(item, Array):
+        if isinstance(item, ArrayCodec):
             element = 'typing.Any' if item.dtype is None else f'numpy.{item.dtype.__name__}'
             return f'{self.name("numpy.typing.NDArray")}[{self.name(element)}]'
         return self.name(named(item.hint))
@@ -145,7 +153,7 @@ def hidden(module: str) -> str:
     return f'_{module.replace(".", "_")}'
 
 
-def type_name(item: Item) -> str:
+def type_name(item: Codec) -> str:
     """Return the name of the native type that a record or enum becomes."""
     assert isinstance(item.proto, (MessagePlan, EnumPlan))  # noqa: S101  # of the schema's own
     return item.proto.name
@@ -154,28 +162,28 @@ def type_name(item: Item) -> str:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def slot_table(slot: Slot) -> str:
+def slot_table(slot: Field) -> str:
     """Return a slot as the runtime reads it."""
-    if isinstance(slot, Choice):
+    if isinstance(slot, OneofField):
         kind = 'one_or_none' if slot.allows_none else 'one_of'
         return f'({kind!r}, {[_label(arm) for arm in slot.arms.values()]!r})'
-    if isinstance(slot, Pairs):
+    if isinstance(slot, PairsField):
         return f'("pairs", {_origin(slot)}, {_label(slot.item)!r})'
-    if isinstance(slot, Map):
+    if isinstance(slot, MapField):
         return f'("map", {_origin(slot)}, {_label(slot.keys)!r}, {_label(slot.item)!r})'
-    if isinstance(slot, Many):
+    if isinstance(slot, RepeatedField):
         return f'("many", {_origin(slot)}, {_label(slot.item)!r})'
-    if isinstance(slot, Maybe):
+    if isinstance(slot, OptionalField):
         return f'("maybe", {_label(slot.item)!r})'
-    if isinstance(slot, One):
+    if isinstance(slot, SingleField):
         return repr(_label(slot.item))
     raise TypeError(slot)
 
 
-def _label(item: Item) -> str:
+def _label(item: Codec) -> str:
     if isinstance(item.proto, (MessagePlan, EnumPlan)):
         return item.proto.name
-    if isinstance(item, Array) and item.dtype is not None:
+    if isinstance(item, ArrayCodec) and item.dtype is not None:
         return f'ndarray:{item.dtype.__name__}'
     return item.label
 
@@ -189,18 +197,18 @@ def parts_table(parts: Iterable[Part]) -> str:
     return f'[{", ".join(rows)}]'
 
 
-def item_table(item: Item) -> str:
+def item_table(item: Codec) -> str:
     """Return what a type of the schema's own is made of, as the runtime reads it."""
     label = repr(item.label)
-    if isinstance(item, LiteralItem):
+    if isinstance(item, LiteralCodec):
         return f'("literal", {label}, {list(item.members)!r})'
-    if isinstance(item, EnumItem):
+    if isinstance(item, EnumCodec):
         return f'("enum", {label}, {type_name(item)})'
-    if isinstance(item, Record):
+    if isinstance(item, RecordCodec):
         is_dict = item.maker.class_ is None
         return f'("record", {label}, {type_name(item)}, {is_dict}, {parts_table(parts_of(item))})'
-    if isinstance(item, Tuple):
+    if isinstance(item, TupleCodec):
         return f'("tuple", {label}, {parts_table(parts_of(item))})'
-    if isinstance(item, Wrapped):
+    if isinstance(item, WrappedCodec):
         return f'("wrapped", {label}, {slot_table(item.slot)})'
     raise TypeError(item)

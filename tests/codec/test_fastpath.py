@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uactor.codec import fastpath, values
-from uactor.transport.outbox import Outbox, together
+from uactor.transport.outbox import Outbox, coalesce
 from uactor.v1 import actor_pb2 as pb
 
 _EDGES = [edge for bits in (7, 14, 21, 22, 28, 35) for edge in (2**bits - 1, 2**bits)]
@@ -91,7 +91,7 @@ def gathered(messages: list[bytes]) -> bytes:
     outbox = Outbox()
     for message in messages:
         outbox.put(message)
-    (message,) = together(outbox, MORE)
+    (message,) = coalesce(outbox, MORE)
     return message
 
 

@@ -83,7 +83,7 @@ def actor() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ('count', 'size', 'together'),
+    ('count', 'size', 'coalesce'),
     [
         (1000, 1, True),
         (1000, 1000, True),

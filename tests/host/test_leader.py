@@ -16,10 +16,10 @@ from uactor.host.callers import Caller
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
-from uactor.host.requests import Exchange
+from uactor.host.requests import RequestHandler
 from uactor.host.sessions.leader import TRANSITIONS, Lead, LeadState, Reader
-from uactor.host.sessions.pipeline import Pipeline
-from uactor.host.sessions.responder import Answers
+from uactor.host.sessions.pipeline import HostPipeline
+from uactor.host.sessions.responder import Responder
 from uactor.v1 import actor_pb2 as pb
 
 STEPS = [
@@ -53,7 +53,7 @@ class ActorProcess:
         self.max_message_size = -1
         self.table = ObjectTable(lambda value, typeid: (frozenset(['note']), {}))
         self.dispatcher = Dispatcher(self.table, Locks())
-        self.exchange = Exchange(
+        self.exchange = RequestHandler(
             *(self.dispatcher, self.table, 'unix:/none', str, 'cloudpickle'),
             *(lambda handle: handle, lambda typeid: object, tuple),
         )
@@ -147,9 +147,9 @@ class Session:
         self.over = False
         self.scheduler = scheduler
         self.wire = Wire(scheduler, messages)
-        self.pipeline = pipeline = Pipeline(
+        self.pipeline = pipeline = HostPipeline(
             Caller('client', 'client', checked=True),
-            Answers(host, True),
+            Responder(host, True),
             host,
             pb.SessionRequest.FromString,
             self.sent.append,  # type: ignore[arg-type]

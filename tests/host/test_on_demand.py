@@ -20,7 +20,7 @@ from tests.support import TRANSPORT, Actor, eventually
 from tests.support.rpc import KEYED, Client, call_request, dialled, failing
 from uactor.core import current_host
 from uactor.core.addresses import behind, socket_path
-from uactor.host.grpc.on_demand import Porch
+from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane')
@@ -136,7 +136,7 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
         return True
 
     answer = os.urandom(300_000)  # more than goes out while nobody reads
-    porch = Porch(str(tmp_path / 's'), serve)
+    porch = OnDemandListener(str(tmp_path / 's'), serve)
     with socket.socket(socket.AF_UNIX) as client, contextlib.ExitStack() as stack:
         client.connect(str(tmp_path / 's'))
         porch.receive(stack.enter_context(porch.listener.accept()[0]))

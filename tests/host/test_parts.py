@@ -12,14 +12,14 @@ from uactor.core.current_call import CurrentCall
 from uactor.errors import ActorDiedError, HandleError
 from uactor.host import cancellation
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupt, Interrupted, Waiter, make_interruptible
+from uactor.host.cancellation import CancelToken, Interrupted, Waiter, make_interruptible
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.gate import Gate
 from uactor.host.execution.mailbox import Mailbox
 from uactor.host.holders import of_client
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
-from uactor.host.sessions.pipeline import Pipeline
+from uactor.host.sessions.pipeline import HostPipeline
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -65,8 +65,8 @@ def test_all_objects_are_held_or_none() -> None:
 
 def test_a_call_that_is_given_up_in_its_turn_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     mailbox = Mailbox(1)
-    calls = [CurrentCall(name, Interrupt()) for name in ('first', 'second', 'third')]
-    interrupt = Interrupt()
+    calls = [CurrentCall(name, CancelToken()) for name in ('first', 'second', 'third')]
+    interrupt = CancelToken()
     assert mailbox.enter(calls[0], lambda: None)
 
     def come_and_give_up(waiter: Waiter, timeout: float | None) -> None:
@@ -83,8 +83,8 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mailbox = Mailbox(1)
-    first, second, third = (CurrentCall(name, Interrupt()) for name in ('1', '2', '3'))
-    interrupt = Interrupt()
+    first, second, third = (CurrentCall(name, CancelToken()) for name in ('1', '2', '3'))
+    interrupt = CancelToken()
     assert mailbox.enter(first, lambda: None)
     monkeypatch.setattr(Waiter, 'wait', lambda waiter, timeout: interrupt.fire('cancelled'))
     with pytest.raises(Interrupted), mailbox.turn(second, interrupt):
@@ -96,10 +96,10 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
 def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     condition: Any = threading.Condition()
     make_interruptible(condition)
-    gone, waits, got = Interrupt(), threading.Event(), threading.Event()
+    gone, waits, got = CancelToken(), threading.Event(), threading.Event()
 
     def wait_for_it() -> None:
-        with Interrupt().on_this_thread(), condition:
+        with CancelToken().on_this_thread(), condition:
             if condition.wait(20):
                 got.set()
 
@@ -126,7 +126,7 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_a_result_holds_that_comes_too_late_is_taken_back() -> None:
     taken: list[tuple[Any, pb.SessionResponse]] = []
-    pipeline: Any = object.__new__(Pipeline)
+    pipeline: Any = object.__new__(HostPipeline)
     pipeline.calls, pipeline.caller = {}, Caller()
     pipeline.host = SimpleNamespace(
         exchange=SimpleNamespace(take_back=lambda *given: taken.append(given))

@@ -21,10 +21,10 @@ from tests.support import TRANSPORT, eventually
 from tests.support.bench import Bench
 from tests.support.by_hand import End, LaneDoor, Session, lane_of
 from tests.support.programs import run_python
-from uactor.client.fork_watch import Child
+from uactor.client.fork_watch import ForkedChild
 from uactor.client.keepalive import IdleStreams
 from uactor.core import auth
-from uactor.host.cancellation import Interrupt
+from uactor.host.cancellation import CancelToken
 from uactor.host.execution.event_loop import Loop
 from uactor.host.execution.watchdog import Watch
 from uactor.host.execution.workers import Workers
@@ -32,7 +32,7 @@ from uactor.host.grpc.executor import ThreadPerCall
 from uactor.host.holders import LOCAL
 from uactor.host.objects.table import ObjectTable
 from uactor.runtime import fork_hooks, threads
-from uactor.runtime.deferred import Reaper
+from uactor.runtime.deferred import DeferredWork
 from uactor.runtime.timers import Timers
 
 ERRORS = [SystemExit, KeyboardInterrupt, RuntimeError, MemoryError]
@@ -88,7 +88,7 @@ def test_timers_go_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixt
 
 
 def test_the_reaper_goes_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    reaper, done = Reaper(), Waiting()
+    reaper, done = DeferredWork(), Waiting()
     reaper.opened()
     for _ in range(3):
         reaper.put(failing)
@@ -159,10 +159,10 @@ def test_an_event_loop_goes_on(error: type[BaseException]) -> None:
     loop = Loop()
     for _ in range(3):
         with pytest.raises(error):
-            loop.wait(fail(), Interrupt())
-        assert loop.wait(succeed(), Interrupt()) == 5
-        loop.wait(stop(), Interrupt())
-        assert loop.wait(succeed(), Interrupt()) == 5
+            loop.wait(fail(), CancelToken())
+        assert loop.wait(succeed(), CancelToken()) == 5
+        loop.wait(stop(), CancelToken())
+        assert loop.wait(succeed(), CancelToken()) == 5
 
 
 def test_threads_of_rpcs_go_on(failing: Callable[..., Any], error: type[BaseException]) -> None:
@@ -284,7 +284,7 @@ def test_idle_streams_are_attended_to_beside_one_that_fails(
 def test_all_hear_of_the_end_of_a_forked_child(
     failing: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    child, heard = Child(), Waiting()
+    child, heard = ForkedChild(), Waiting()
     other = os.dup(child._childs)  # as the child has it
     child.born_in_parent([failing, heard])
     os.close(other)

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 
 from tests.support import Actor
-from uactor.service.codecs.methods import Method
+from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.schema import Schema, schema_of
 
 needs_3_12 = pytest.mark.skipif(sys.version_info < (3, 12), reason='Python 3.12')
@@ -26,14 +26,14 @@ def schema(function: Callable[..., Any], name: str = 'call', **members: Any) -> 
     return schema_of(actor(**{name: function}, **members))
 
 
-def method(function: Callable[..., Any]) -> Method:
+def method(function: Callable[..., Any]) -> ServiceMethod:
     """Return the method that a function becomes."""
     made = schema(function)
     assert not made.unmapped, made.unmapped
     return made.methods['Call']
 
 
-def echo(hint: Any, **default: Any) -> Method:
+def echo(hint: Any, **default: Any) -> ServiceMethod:
     """Return a method that takes, and returns, what ``hint`` says."""
 
     def call(self, value):  # type: ignore[no-untyped-def]
@@ -64,14 +64,14 @@ def sent(message: Any) -> Any:
     return parsed
 
 
-def there(method: Method, value: Any) -> Any:
+def there(method: ServiceMethod, value: Any) -> Any:
     """Return an argument as the actor gets it."""
     args, kwargs = method.read_request(sent(method.write_request((value,))))
     assert not args
     return kwargs['value']
 
 
-def back(method: Method, value: Any) -> Any:
+def back(method: ServiceMethod, value: Any) -> Any:
     """Return a result as the caller gets it."""
     return method.read_response(sent(method.write_response(value)))
 
@@ -81,6 +81,6 @@ def to_json(message: Any) -> Any:
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
-def from_json(method: Method, data: Any) -> dict[str, Any]:
+def from_json(method: ServiceMethod, data: Any) -> dict[str, Any]:
     """Return the arguments of a call as grpcurl sends it."""
     return method.read_request(json_format.ParseDict(data, method.request_class()))[1]

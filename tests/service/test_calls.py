@@ -11,7 +11,7 @@ import pytest
 import uactor
 from tests.service.models import Point
 from tests.service.support import Actor, from_json, method, schema, sent, to_json
-from uactor.service.errors import Misfit, ResultMisfit
+from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.schema import schema_of
 from uactor.v1 import actor_pb2 as pb
 
@@ -69,7 +69,7 @@ def test_each_default_can_be_overridden() -> None:
 
 
 def test_a_missing_parameter_is_named() -> None:
-    with pytest.raises(Misfit) as error:
+    with pytest.raises(ConversionError) as error:
         from_json(method(with_defaults), {'number': 1})
     assert error.value.path == 'needed'
     assert error.value.reason == 'missing'
@@ -117,7 +117,7 @@ def test_a_keyword_may_be_called_like_a_parameter_that_goes_by_position() -> Non
 
 def test_a_keyword_can_not_be_smuggled_over_a_parameter() -> None:
     made = method(kinds)
-    with pytest.raises(Misfit) as error:
+    with pytest.raises(ConversionError) as error:
         made.read_request(made.request_class(a=1, more={'c': 5}))
     assert error.value.path == 'more'
 
@@ -146,7 +146,7 @@ def test_no_result_is_an_empty_response() -> None:
     assert made['Call'].response_class() == made['Call'].write_response(None)
     assert made['Call'].read_response(made['Call'].response_class()) is None
     assert not made['Never'].response.fields
-    with pytest.raises(ResultMisfit):
+    with pytest.raises(ResultConversionError):
         made['Call'].write_response(0)
 
 
@@ -208,7 +208,7 @@ def test_the_first_message_may_carry_an_item_already() -> None:
 def test_a_stream_may_be_empty() -> None:
     _, kwargs = method(afeed).read_request_stream(None, iter(()))
     assert asyncio.run(_listed(kwargs['items'])) == []
-    with pytest.raises(Misfit) as error:
+    with pytest.raises(ConversionError) as error:
         method(feed).read_request_stream(None, iter(()))
     assert error.value.path == 'scale'
 
@@ -217,13 +217,13 @@ def test_later_messages_carry_items_and_nothing_else() -> None:
     made = method(feed)
     first = made.request_class(scale=1)
     _, kwargs = made.read_request_stream(first, iter([made.request_class()]))
-    with pytest.raises(Misfit) as error:
+    with pytest.raises(ConversionError) as error:
         next(kwargs['items'])
     assert error.value.path == 'items'
     wrong = made.request_class(scale=1)
     wrong.items.SetInParent()
     _, kwargs = made.read_request_stream(first, iter([wrong]))
-    with pytest.raises(Misfit) as error:
+    with pytest.raises(ConversionError) as error:
         next(kwargs['items'])
     assert error.value.path == 'scale'
 
@@ -304,7 +304,7 @@ def test_actors_and_proxies_are_handles() -> None:
 
 def test_without_handles_a_handle_is_a_misfit() -> None:
     made = schema_of(Sharing).methods
-    with pytest.raises(ResultMisfit):
+    with pytest.raises(ResultConversionError):
         made['Itself'].write_response(object())
-    with pytest.raises(Misfit):
+    with pytest.raises(ConversionError):
         made['Join'].read_request(made['Join'].request_class(other={'id': 'a'}))

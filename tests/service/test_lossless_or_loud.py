@@ -21,7 +21,7 @@ from google.protobuf import json_format
 
 from tests.service.models import Box, Color, Computed, Level, Movie, Node, Pair, Point, Point3
 from tests.service.support import echo, from_json, unmapped
-from uactor.service.errors import Misfit, ResultMisfit
+from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.mapping import markers
 
 T = TypeVar('T')
@@ -105,12 +105,12 @@ def test_a_result_that_does_not_fit_is_an_error_that_says_where(
     hint: Any, value: Any, path: str
 ) -> None:
     method = echo(hint) if hint is not None else _returns_none()
-    with pytest.raises(ResultMisfit) as error:
+    with pytest.raises(ResultConversionError) as error:
         method.write_response(value)
     assert error.value.path == path
     assert error.value.reason
     if hint is not None:
-        with pytest.raises(Misfit) as sent:
+        with pytest.raises(ConversionError) as sent:
             method.write_request((value,))
         assert sent.value.path == path.replace('result', 'value', 1)
 
@@ -132,7 +132,7 @@ def _too_deep() -> Any:
 
 
 def test_json_that_protobuf_could_not_read_is_not_sent() -> None:
-    with pytest.raises(ResultMisfit, match='deep'):
+    with pytest.raises(ResultConversionError, match='deep'):
         echo(Any).write_response(_too_deep())
 
 
@@ -175,13 +175,13 @@ INBOUND: list[tuple[Any, Any, str]] = [
 def test_a_request_that_means_nothing_is_an_error_that_says_where(
     hint: Any, data: Any, path: str
 ) -> None:
-    with pytest.raises(Misfit) as error:
+    with pytest.raises(ConversionError) as error:
         from_json(echo(hint), data)
     assert error.value.path == path
 
 
 def test_what_a_constructor_says_against_an_argument_is_told() -> None:
-    with pytest.raises(Misfit, match='a side is never negative'):
+    with pytest.raises(ConversionError, match='a side is never negative'):
         from_json(echo(Computed), {'value': {'side': -1}})
 
 
@@ -189,14 +189,14 @@ def test_a_json_value_that_holds_nothing_is_no_none() -> None:
     method = echo(Any)
     message = method.request_class()
     message.value.SetInParent()
-    with pytest.raises(Misfit, match='holds nothing'):
+    with pytest.raises(ConversionError, match='holds nothing'):
         method.read_request(message)
 
 
 def test_fields_of_a_newer_schema_are_not_dropped() -> None:
     newer, older = echo(Point3), echo(Point)
     data = newer.write_request((Point3(1, 2, 3),)).SerializeToString()
-    with pytest.raises(Misfit, match='unknown field') as error:
+    with pytest.raises(ConversionError, match='unknown field') as error:
         older.read_request(older.request_class.FromString(data))
     assert error.value.path == 'value'
 
@@ -228,7 +228,7 @@ class OwnNumber(int):
     ],
 )
 def test_keys_that_are_one_on_the_wire_are_a_misfit(hint: Any, value: Any) -> None:
-    with pytest.raises(Misfit, match='not distinct in its keys'):
+    with pytest.raises(ConversionError, match='not distinct in its keys'):
         echo(hint).write_request((value,))
 
 
@@ -236,10 +236,10 @@ def test_a_timestamp_out_of_range_is_a_misfit() -> None:
     method = echo(datetime.datetime)
     message = method.request_class()
     message.value.seconds = 2**60
-    with pytest.raises(Misfit):
+    with pytest.raises(ConversionError):
         method.read_request(message)
     early = datetime.datetime.min.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
-    with pytest.raises(ResultMisfit):
+    with pytest.raises(ResultConversionError):
         method.write_response(early)
 
 

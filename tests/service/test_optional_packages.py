@@ -11,7 +11,7 @@ import pytest
 
 from tests.service.buf import buf, write
 from tests.service.support import back, echo, from_json, schema, sent, there, to_json, unmapped
-from uactor.service.errors import Misfit, ResultMisfit
+from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.mapping.markers import UInt64
 
 T = TypeVar('T')
@@ -62,7 +62,7 @@ def test_arrays_that_have_no_form_are_errors() -> None:
         numpy.float64(1),
     ]
     for value in wrong:
-        with pytest.raises(ResultMisfit):
+        with pytest.raises(ResultConversionError):
             method.write_response(value)
     for data in (
         {'dtype': 'O', 'data': 'AAAAAAAAAAA='},
@@ -72,7 +72,7 @@ def test_arrays_that_have_no_form_are_errors() -> None:
         {'dtype': '|u1', 'shape': [5], 'data': 'AQI='},
         {},
     ):
-        with pytest.raises(Misfit) as error:
+        with pytest.raises(ConversionError) as error:
             from_json(method, {'value': data})
         assert error.value.path == 'value'
 
@@ -82,10 +82,10 @@ def test_elements_are_as_annotated() -> None:
     typing = pytest.importorskip('numpy.typing')
     method = echo(typing.NDArray[numpy.float32])
     assert there(method, numpy.zeros(2, 'f4')).dtype == 'f4'
-    with pytest.raises(ResultMisfit):
+    with pytest.raises(ResultConversionError):
         method.write_response(numpy.zeros(2))
     wide = echo(numpy.ndarray).write_request((numpy.zeros(2),)).SerializeToString()
-    with pytest.raises(Misfit):
+    with pytest.raises(ConversionError):
         method.read_request(method.request_class.FromString(wide))
     either = echo(Union[typing.NDArray[numpy.int64], list[int], None])
     assert there(either, numpy.zeros(2, 'i8')).dtype == 'i8'
@@ -96,7 +96,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     numpy = pytest.importorskip('numpy')
     assert back(echo(int), numpy.int64(3)) == 3
     assert back(echo(float), numpy.float64(0.5)) == 0.5
-    with pytest.raises(ResultMisfit):
+    with pytest.raises(ResultConversionError):
         echo(int).write_response(numpy.float64(3))
 
 
@@ -138,7 +138,7 @@ def test_attrs_classes() -> None:
     data = {'x': '1', 'secret': '2', 'value': 'a', 'tags': ['b'], 'made': '5'}
     assert to_json(method.write_request((item,))) == {'value': data}
     assert from_json(method, {'value': {'x': 1, 'secret': 2}})['value'] == Item(1, 2)
-    with pytest.raises(Misfit, match='x'):
+    with pytest.raises(ConversionError, match='x'):
         from_json(method, {'value': {'x': -1, 'secret': 2}})
 
 
@@ -207,13 +207,13 @@ def test_pydantic_models(models: Any) -> None:
 
 
 def test_what_pydantic_refuses_is_a_misfit(models: Any) -> None:
-    with pytest.raises(Misfit, match='greater than or equal to 0') as error:
+    with pytest.raises(ConversionError, match='greater than or equal to 0') as error:
         from_json(echo(models.Item), {'value': {'x': -1}})
     assert error.value.path == 'value'
 
 
 def test_extra_fields_of_pydantic_are_not_dropped(models: Any) -> None:
-    with pytest.raises(ResultMisfit, match='extra'):
+    with pytest.raises(ResultConversionError, match='extra'):
         echo(models.Item).write_response(models.Item(x=1, more=2))
 
 

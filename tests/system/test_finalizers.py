@@ -16,7 +16,7 @@ import uactor
 from tests.support import Actor, eventually
 from tests.support.programs import printed_by, run_python
 from uactor.core import current_host
-from uactor.runtime.deferred import Reaper
+from uactor.runtime.deferred import DeferredWork
 
 pytestmark = [pytest.mark.pythons('the end of an interpreter')]
 
@@ -130,7 +130,7 @@ def test_what_has_been_seen_to_is_not_kept() -> None:
     class Thing:
         def see_to_it(self) -> None: ...
 
-    thing, reaper = Thing(), Reaper()
+    thing, reaper = Thing(), DeferredWork()
     gone = weakref.ref(thing)
     reaper.opened()
     reaper.put(thing.see_to_it)
@@ -149,7 +149,7 @@ def test_an_interrupt_before_its_thread_has_started_does_not_stop_a_reaper(
             raise KeyboardInterrupt
         start(thread)
 
-    reaper, done = Reaper(), threading.Event()
+    reaper, done = DeferredWork(), threading.Event()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(threading.Thread, 'start', interrupted)
         reaper.opened()

@@ -92,10 +92,10 @@ def test_a_session_can_be_opened_without_threads(bench: Any) -> None:
 
 
 def test_deadlines_and_releases_are_kept_afterwards(bench: Any) -> None:
-    from uactor.runtime.deferred import Reaper
+    from uactor.runtime.deferred import DeferredWork
     from uactor.runtime.timers import Timers
 
-    timers, reaper, fired = Timers(), Reaper(), threading.Event()
+    timers, reaper, fired = Timers(), DeferredWork(), threading.Event()
     with out_of_threads():
         with pytest.raises(uactor.ResourceError):
             timers.at(0.0, lambda: pytest.fail('it was refused'))

@@ -29,9 +29,9 @@ from h2.settings import SettingCodes, Settings
 from hyperframe import frame as frames
 
 from tests.support import eventually
-from uactor.client.grpc_transport import GrpcStreams
+from uactor.client.grpc_transport import GrpcTransport
 from uactor.transport import http2
-from uactor.transport.http2 import CallEnd, End, GrpcCall
+from uactor.transport.http2 import CallEnd, End, Http2Call
 from uactor.transport.interfaces import StreamEnd
 
 PATH = '/room.v1.Service/Talk'
@@ -145,27 +145,27 @@ class Peer:
 
 
 @contextlib.contextmanager
-def talking(settings: Mapping[SettingCodes, int] | None = None) -> Iterator[tuple[GrpcCall, Peer]]:
+def talking(settings: Mapping[SettingCodes, int] | None = None) -> Iterator[tuple[Http2Call, Peer]]:
     """A call that has begun, and who is called."""
     with contextlib.closing(Peer(settings)) as peer:
-        call = GrpcCall(peer.callers, PATH, 'somewhere', timeout=30)
+        call = Http2Call(peer.callers, PATH, 'somewhere', timeout=30)
         peer.begin()
         yield call, peer
 
 
 @pytest.fixture
-def call_and_peer() -> Iterator[tuple[GrpcCall, Peer]]:
+def call_and_peer() -> Iterator[tuple[Http2Call, Peer]]:
     with talking() as both:
         yield both
 
 
-def end_of(call: GrpcCall) -> End:
+def end_of(call: Http2Call) -> End:
     with pytest.raises(CallEnd) as caught:
         call.receive()
     return caught.value.end
 
 
-def sending(call: GrpcCall, message: bytes) -> tuple[threading.Thread, list[CallEnd]]:
+def sending(call: Http2Call, message: bytes) -> tuple[threading.Thread, list[CallEnd]]:
     """Send on another thread; return it, and the end that it meets."""
     ends = []
 
@@ -377,7 +377,7 @@ def test_a_call_ends_with_its_status_after_all_messages(
 )
 def test_a_call_may_end_without_having_begun(fields: list[tuple[str, str]], end: End) -> None:
     with contextlib.closing(Peer()) as peer:
-        call = GrpcCall(peer.callers, PATH, 'somewhere', timeout=30)
+        call = Http2Call(peer.callers, PATH, 'somewhere', timeout=30)
         eventually(lambda: peer.request)
         peer.end(fields)
         assert end_of(call) == end
@@ -385,7 +385,7 @@ def test_a_call_may_end_without_having_begun(fields: list[tuple[str, str]], end:
 
 def test_an_http_error_with_a_body_ends_the_call() -> None:
     with contextlib.closing(Peer()) as peer:
-        call = GrpcCall(peer.callers, PATH, 'somewhere', timeout=30)
+        call = Http2Call(peer.callers, PATH, 'somewhere', timeout=30)
         eventually(lambda: peer.request)
         peer.do(lambda h2: h2.send_headers(1, [(':status', '404')]))
         peer.data(b'there is no such page')
@@ -526,7 +526,7 @@ def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
     with ours, theirs:
         theirs.sendall(said)
         with pytest.raises(CallEnd, match='speaks no HTTP/2'):
-            GrpcCall(ours, PATH, 'somewhere', timeout=30)
+            Http2Call(ours, PATH, 'somewhere', timeout=30)
 
 
 def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> None:
@@ -550,7 +550,7 @@ def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> 
 def test_who_says_nothing_is_not_waited_for() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(CallEnd, match='timed out'):
-        GrpcCall(ours, PATH, 'somewhere', timeout=0.05)
+        Http2Call(ours, PATH, 'somewhere', timeout=0.05)
 
 
 class Padding(frames.DataFrame):
@@ -603,7 +603,7 @@ def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(('localhost', 0)) as server:
-        streams = GrpcStreams(f'localhost:{server.getsockname()[1]}')
+        streams = GrpcTransport(f'localhost:{server.getsockname()[1]}')
         connected = streams._connected
 
         def reset(*given: Any) -> socket.SocketType:

@@ -665,9 +665,9 @@ def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
     sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch, taken: bool
 ) -> None:
     ours, theirs = sharing
-    put = shm_slot.Board.put
+    put = shm_slot.ShmSlot.put
 
-    def put_late(self: shm_slot.Board, message: bytes, before: int) -> int:
+    def put_late(self: shm_slot.ShmSlot, message: bytes, before: int) -> int:
         done = put(self, message, before)
         theirs._board.sleep()  # type: ignore[union-attr]
         if taken:  # at the last look
@@ -676,7 +676,7 @@ def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
         assert done == shm_slot.DONE
         return shm_slot.ASLEEP
 
-    monkeypatch.setattr(shm_slot.Board, 'put', put_late)
+    monkeypatch.setattr(shm_slot.ShmSlot, 'put', put_late)
     with pytest.raises(LaneError) as failure:
         ours.send(b'hello')
     assert not isinstance(failure.value, UnsentError)

@@ -17,7 +17,7 @@ from tests.support.peers import Peer
 from tests.transport.test_chunks import _CLEAR, Keeper, forget_peak, peak
 from uactor.client import pipeline
 from uactor.core.futures import CallFuture
-from uactor.core.interfaces import Call
+from uactor.core.interfaces import ClientCall
 from uactor.transport import segments, shm_buffers
 
 pytestmark = [pytest.mark.doors]
@@ -172,7 +172,7 @@ def test_memory_of_a_call_that_fails_is_given_back_at_once(near: Any) -> None:
 
 def test_memory_of_calls_that_are_refused_is_given_back(near: Any) -> None:
     for handle, method in [('', 'nothing'), ('gone.1', 'append')]:
-        call = Call(handle, method, (full(1),), {}, resolve=lambda shared: None)
+        call = ClientCall(handle, method, (full(1),), {}, resolve=lambda shared: None)
         with pytest.raises((AttributeError, uactor.HandleError)):
             CallFuture.of(near._connection.submit, call).wait()
 

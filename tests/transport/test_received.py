@@ -28,7 +28,7 @@ from uactor.transport import shm_buffers, shm_slot
 from uactor.transport.chunks import Chunks
 from uactor.transport.lane import Lane, LaneError, path_of
 from uactor.transport.segments import LARGE, Segment
-from uactor.transport.shm_buffers import Channel
+from uactor.transport.shm_buffers import ShmChannel
 from uactor.v1 import actor_pb2 as pb
 
 MEMORY = {'memory': True}
@@ -303,7 +303,7 @@ def test_a_client_takes_no_descriptors_before_the_actor_has_proved_itself(tmp_pa
 def test_a_client_closes_what_it_does_not_use(passed: Sequence[tuple[int, list[int]]]) -> None:
     ours, theirs = socket.socketpair()
     with contextlib.closing(Lane(ours)) as lane:
-        channel = Channel()
+        channel = ShmChannel()
         lane.expect = lambda message: channel.expect([pb.Memory(slot=5, sizes=[1])])
         door = LaneDoor.__new__(LaneDoor)
         door.socket = theirs
@@ -319,7 +319,7 @@ def test_a_client_closes_what_it_does_not_use(passed: Sequence[tuple[int, list[i
 def test_descriptors_of_a_message_that_breaks_off_are_closed() -> None:
     ours, theirs = socket.socketpair()
     with contextlib.closing(Lane(ours)) as lane:
-        channel = Channel()
+        channel = ShmChannel()
         memories = [pb.Memory(slot=slot, sizes=[1]) for slot in (1, 2, 3)]
         lane.expect = lambda message: channel.expect(memories)
         door = LaneDoor.__new__(LaneDoor)
@@ -471,7 +471,7 @@ def test_a_part_that_is_huge_is_put_together() -> None:
 
 
 def test_a_segment_that_is_none_is_refused() -> None:
-    channel = Channel()
+    channel = ShmChannel()
     reader, writer = os.pipe()
     lent = pb.Memory(slot=5, sizes=[1])
     channel.expect([lent])(5, reader, False)

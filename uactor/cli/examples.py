@@ -12,7 +12,7 @@ from typing import Any
 
 from uactor.actor import Actor
 from uactor.core.addresses import socket_path
-from uactor.service.codecs.methods import Method
+from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.model import EnumPlan
 from uactor.service.schema import Schema
 
@@ -123,7 +123,7 @@ def _typed_example(schema: Schema) -> tuple[dict[str, Any], str] | None:
     return request, rpc
 
 
-def _typed_request(method: Method) -> tuple[dict[str, Any], int]:
+def _typed_request(method: ServiceMethod) -> tuple[dict[str, Any], int]:
     """Return a request for ``method``, and how many of its fields are a guess."""
     request: dict[str, Any] = {}
     guesses = 0

@@ -28,7 +28,7 @@ class CallError(Exception):
 
 
 @contextlib.contextmanager
-def reached(address: str, authkey: bytes) -> Iterator[Actor]:
+def reach(address: str, authkey: bytes) -> Iterator[RunningActor]:
     """Connect to the actor at ``address``.
 
     :raises AddressError: when it is none.
@@ -41,14 +41,16 @@ def reached(address: str, authkey: bytes) -> Iterator[Actor]:
     options = [('grpc.enable_http_proxy', 0), ('grpc.max_receive_message_length', -1)]
     try:
         with grpc.insecure_channel(name, options) as channel:
-            yield Actor(actor_pb2_grpc.ActorServiceStub(channel), auth.call_metadata(authkey))
+            yield RunningActor(
+                actor_pb2_grpc.ActorServiceStub(channel), auth.call_metadata(authkey)
+            )
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
             raise CallError(f'nothing answers at {name}') from None
         raise CallError(f'{error.details()} ({error.code().name})') from None
 
 
-class Actor:
+class RunningActor:
     """An actor that runs somewhere.
 
     :param stub: of its ActorService.

@@ -26,7 +26,7 @@ from uactor.bootstrap import end, leave, make_host, restore_in_children
 from uactor.cli import examples, inspect
 from uactor.core import auth, current_host
 from uactor.errors import AddressError
-from uactor.host.process import Host
+from uactor.host.process import HostProcess
 from uactor.host.settings import Settings
 from uactor.launch.start import private_directory
 from uactor.v1 import actor_pb2 as pb
@@ -247,7 +247,7 @@ def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
         if not authkey:
             raise _CommandError('which authkey? Give --authkey-file, or set UACTOR_AUTHKEY')
     try:
-        with inspect.reached(options.address, authkey) as actor:
+        with inspect.reach(options.address, authkey) as actor:
             run(actor, options)
     except AddressError as error:
         raise _CommandError(str(error)) from None
@@ -255,15 +255,15 @@ def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
         raise _CommandError(str(error), status=1) from None
 
 
-def _describe(actor: inspect.Actor, options: argparse.Namespace) -> None:
+def _describe(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
     print(actor.description_as_json() if options.json else actor.description())
 
 
-def _handles(actor: inspect.Actor, options: argparse.Namespace) -> None:
+def _handles(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
     print(actor.handles_as_json() if options.json else actor.handles())
 
 
-def _call(actor: inspect.Actor, options: argparse.Namespace) -> None:
+def _call(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
     args, kwargs = _arguments(options.arguments)
     for text in actor.call(options.handle, options.method, args, kwargs):
         print(text, flush=True)
@@ -345,14 +345,14 @@ def _serve_until_stopped(
         end(host)
 
 
-def _construct(host: Host, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def _construct(host: HostProcess, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     try:
         host.construct(args, kwargs)
     except (Exception, SystemExit) as error:
         raise _CommandError(_told(error), status=1) from error
 
 
-def _announce(host: Host, keyfile: Path) -> None:
+def _announce(host: HostProcess, keyfile: Path) -> None:
     if sys.stdout is None:
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for who reads along

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from uactor.client.grpc_transport import GrpcStreams
-from uactor.client.lane_transport import Lanes, leads_to, offered
+from uactor.client.grpc_transport import GrpcTransport
+from uactor.client.lane_transport import LaneTransport, leads_to, offered
 from uactor.client.link import Link, checked
-from uactor.client.pipeline import CallBurst, Defining, Encoded, Lending, Pending, Pipeline
-from uactor.client.session import Session, check_size
+from uactor.client.pipeline import CallBurst, ClientPipeline, Defining, Encoded, Lending, Pending
+from uactor.client.session import ClientSession, check_size
 from uactor.client.timeouts import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.codec import failures, fastpath, messages, pickling, transfer, values
 from uactor.codec.arguments import decode_plain, encode_arguments, plain_arguments, plain_bursts
@@ -23,17 +23,17 @@ from uactor.codec.definitions import Definitions, UnknownDefinitionError
 from uactor.core import current_call
 from uactor.core.addresses import Token
 from uactor.core.auth import family_key
-from uactor.core.futures import CallFuture, OneOf
+from uactor.core.futures import CallFuture, IndexedReceiver
 from uactor.core.interfaces import (
-    NO_TICKET,
-    Burst,
+    NO_HANDLE,
+    BurstHandle,
     BurstReceiver,
-    Call,
+    CallHandle,
+    CallHandles,
+    ClientCall,
     Receiver,
     Resolve,
-    Shared,
-    Ticket,
-    Tickets,
+    SharedObject,
 )
 from uactor.errors import (
     ActorDiedError,
@@ -42,7 +42,7 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.runtime.deferred import reaper
+from uactor.runtime.deferred import deferred
 from uactor.runtime.system_errors import is_interruption
 from uactor.transport.interfaces import Transport
 from uactor.transport.shm_buffers import Carrier
@@ -66,20 +66,20 @@ def check_transport(name: str) -> str:
 
 def _opened(
     address: str, keys: Sequence[bytes], serializer: str, patience: float | None, by: Transport
-) -> tuple[Link, Session]:
+) -> tuple[Link, ClientSession]:
     """Return a new link, and its first session."""
-    other_way = functools.partial(GrpcStreams, address) if isinstance(by, Lanes) else None
+    other_way = functools.partial(GrpcTransport, address) if isinstance(by, LaneTransport) else None
     link = Link(address, keys, serializer, by, other_way)
     try:
         return link, link.session(patience, current_call.sooner(None))
     except BaseException:
-        reaper.put(link.close)
+        deferred.put(link.close)
         raise
 
 
 def _opened_by_lane(
-    opened: Callable[[Transport], tuple[Link, Session]], lane: str, address: str
-) -> tuple[Link, Session] | None:
+    opened: Callable[[Transport], tuple[Link, ClientSession]], lane: str, address: str
+) -> tuple[Link, ClientSession] | None:
     """Return a link by a lane; None when that leads elsewhere, or nowhere, and gRPC is to be tried.
 
     The lane is found by its name, beside that of the address. It may be left of an actor that was
@@ -87,7 +87,7 @@ def _opened_by_lane(
     it knows the authkey, tells whose lane it is.
     """
     try:
-        link, session = opened(Lanes(lane))
+        link, session = opened(LaneTransport(lane))
     except ActorUnreachableError as error:
         if isinstance(error.__cause__, ConnectionRefusedError) and not is_interruption(error):
             return None
@@ -95,11 +95,11 @@ def _opened_by_lane(
     if leads_to(session.actor.address, address):
         return link, session
     log.debug('the lane at %s leads to %s', lane, session.actor.address)
-    reaper.put(link.close)
+    deferred.put(link.close)
     return None
 
 
-class Connection:
+class ClientConnection:
     """This process's way to one actor process.
 
     :ivar actor: names the actor.
@@ -120,7 +120,7 @@ class Connection:
         lane = offered(address) if transport == 'auto' else None
         opened = functools.partial(_opened, address, keys, serializer, patience)
         found = _opened_by_lane(opened, lane, address) if lane else None
-        self._link, session = found or opened(GrpcStreams(address))
+        self._link, session = found or opened(GrpcTransport(address))
         link = self._link
         self.actor = Token('actor', address, session.actor.id)
         link.close_after(self)
@@ -146,7 +146,7 @@ class Connection:
 
     def suits(self, transport: str) -> bool:
         """Tell whether this is what ``transport`` asks for."""
-        return transport == 'auto' or isinstance(self._link.transport, GrpcStreams)
+        return transport == 'auto' or isinstance(self._link.transport, GrpcTransport)
 
     def greet(self, patience: float | None) -> None:
         """Find out whether the actor answers.
@@ -181,11 +181,11 @@ class Connection:
         if outer is not None:
             timeout = current_call.sooner(timeout)
         if timeout is not None and not owned:
-            call = Call(handle, method, args, kwargs, resolve, timeout)
+            call = ClientCall(handle, method, args, kwargs, resolve, timeout)
             return CallFuture.of(self.submit, call).wait()
         link = self._link
         if timeout is not None:
-            return self._call_owned(Call(handle, method, args, kwargs, resolve, timeout))
+            return self._call_owned(ClientCall(handle, method, args, kwargs, resolve, timeout))
         session = link.session()
         usually = outer is None and not link.pending
         if usually and session.serializer != 'native':  # as most calls do, without further ado
@@ -215,7 +215,7 @@ class Connection:
         _put_context(message, None, outer)
         return self._result(session, request, resolve)
 
-    def _call_owned(self, call: Call) -> Any:
+    def _call_owned(self, call: ClientCall) -> Any:
         """Call a method with a timeout on the host thread that belongs to this one.
 
         The host gives the call up by itself. When it does not even say so, this thread's session
@@ -239,7 +239,7 @@ class Connection:
         return self._result(session, request, call.resolve, left + GRACE_S)
 
     def _answered(
-        self, answer: pb.SessionResponse | tuple[int, Any], session: Session, resolve: Resolve
+        self, answer: pb.SessionResponse | tuple[int, Any], session: ClientSession, resolve: Resolve
     ) -> Any:
         """Return what the answer to a usual message brings, or raise it."""
         if isinstance(answer, tuple):
@@ -247,27 +247,27 @@ class Connection:
             return value if type(value) is not fastpath.Pickled else self._rebuilt(value, session)
         return self._value(session, checked(self._link, session, answer).result, resolve)
 
-    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+    def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
         """Make a call without blocking; see :class:`uactor.core.interfaces.Connection`."""
         return self._submitted(call, receiver)
 
     def submit_all(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
-    ) -> Burst:
+        self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> BurstHandle:
         """Make calls without blocking; see :class:`uactor.core.interfaces.Connection`."""
         burst = self._submitted_plain(call, arguments, receiver)
         if burst is None:
             tickets = [
-                self._submitted(call.using(args), OneOf(receiver, index), held=True)
+                self._submitted(call.using(args), IndexedReceiver(receiver, index), held=True)
                 for index, args in enumerate(arguments)
             ]
-            burst = Tickets(tickets)
+            burst = CallHandles(tickets)
         self._link.flush()
         return burst
 
     def _submitted_plain(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
-    ) -> Burst | None:
+        self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> BurstHandle | None:
         """Make calls by one request, if all of them can be."""
         terms = self._link.terms
         if current_call.sooner(call.timeout) is not None or current_call.current() is not None:
@@ -287,7 +287,7 @@ class Connection:
             return None  # no thread to be had: each call is told so
         return made
 
-    def _submitted(self, call: Call, receiver: Receiver, held: bool = False) -> Ticket:
+    def _submitted(self, call: ClientCall, receiver: Receiver, held: bool = False) -> CallHandle:
         pending: Pending | None = None
         try:
             pipeline = self._link.pipeline()
@@ -303,10 +303,10 @@ class Connection:
             if not isinstance(error, Exception) or is_interruption(error):
                 raise
             receiver.fail(error)  # what can't be sent ends the call as what can't be done
-            return NO_TICKET
+            return NO_HANDLE
 
     def _encoded(
-        self, call: Call, pipeline: Pipeline, pending: Pending
+        self, call: ClientCall, pipeline: ClientPipeline, pending: Pending
     ) -> tuple[Encoded, float | None]:
         """Return what encodes a call, and how long it is waited for, in seconds."""
         timeout = current_call.sooner(call.timeout)
@@ -365,7 +365,7 @@ class Connection:
 
         return encoded
 
-    def _come(self, response: Any, resolve: Resolve, session: Session | None) -> Any:
+    def _come(self, response: Any, resolve: Resolve, session: ClientSession | None) -> Any:
         """Return what a response of the pipeline carries, or raise it.
 
         :param response: one, or the value of a usual one.
@@ -403,7 +403,9 @@ class Connection:
         if timeout is not None:
             get = pb.GetAttributeRequest(handle=handle, name=name)
             request = pb.SessionRequest(get_attribute=get)
-            return self._within(Call(handle, f'reading {name}', (), {}, resolve, timeout), request)
+            return self._within(
+                ClientCall(handle, f'reading {name}', (), {}, resolve, timeout), request
+            )
         session = self._link.session()
         if (
             session.serializer != 'native'
@@ -427,7 +429,7 @@ class Connection:
         timeout = current_call.sooner(timeout)
         if timeout is not None:
             put = pb.SetAttributeRequest(handle=handle, name=name)
-            call = Call(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
+            call = ClientCall(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
             self._within(call, pb.SessionRequest(set_attribute=put))
             return
         session = self._link.session()
@@ -453,7 +455,7 @@ class Connection:
         timeout = current_call.sooner(timeout)
         if timeout is not None:
             made = pb.SessionRequest(create_handle=pb.CreateHandleRequest(typeid=typeid))
-            call = Call('', f'making a {typeid}', args, kwargs, resolve, timeout)
+            call = ClientCall('', f'making a {typeid}', args, kwargs, resolve, timeout)
             return self._within(call, made)
         session = self._link.session()
         request = pb.CreateHandleRequest(typeid=typeid)
@@ -463,7 +465,7 @@ class Connection:
             request.kwargs[name].CopyFrom(value)
         return self._result(session, pb.SessionRequest(create_handle=request), resolve)
 
-    def _within(self, call: Call, request: pb.SessionRequest) -> Any:
+    def _within(self, call: ClientCall, request: pb.SessionRequest) -> Any:
         """Make a request that is no call of a method, and wait for its result as for one.
 
         Through the pipeline: a session of a thread could only end at a deadline.
@@ -493,7 +495,9 @@ class Connection:
             raise
         return future.wait()
 
-    def _put_values(self, call: Call, message: Any, lending: Lending, defining: Defining) -> None:
+    def _put_values(
+        self, call: ClientCall, message: Any, lending: Lending, defining: Defining
+    ) -> None:
         """Put the values that go with a request into its message."""
         terms = self._link.terms
 
@@ -502,7 +506,7 @@ class Connection:
                 return values.encode_native(value, self._handle_of)
             return values.encode(value, terms.by_value, lending, defining)
 
-        with transfer.passage():
+        with transfer.transfer():
             if isinstance(message, pb.SetAttributeRequest):
                 message.value.CopyFrom(encoded(call.args[0]))
             elif isinstance(message, pb.CreateHandleRequest):
@@ -512,14 +516,14 @@ class Connection:
 
     def _result(
         self,
-        session: Session,
+        session: ClientSession,
         request: pb.SessionRequest,
         resolve: Resolve,
         seconds: float | None = None,
     ) -> Any:
         return self._value(session, self._ask(session, request, seconds).result, resolve)
 
-    def _value(self, session: Session, result: pb.Value, resolve: Resolve) -> Any:
+    def _value(self, session: ClientSession, result: pb.Value, resolve: Resolve) -> Any:
         kind = result.WhichOneof('kind')
         if kind in messages.SCALAR_FORMS:
             return getattr(result, kind)  # as most do, without further ado
@@ -531,7 +535,7 @@ class Connection:
             raise
 
     @staticmethod
-    def _rebuilt(pickled: fastpath.Pickled, session: Session | None = None) -> Any:
+    def _rebuilt(pickled: fastpath.Pickled, session: ClientSession | None = None) -> Any:
         """Return what a usual response has a pickle of.
 
         :param session: has what the pickle may name.
@@ -557,10 +561,10 @@ class Connection:
         def resolved(handle: pb.Handle) -> Any:
             if handle.address != self.address and not self.owns(handle.id):
                 token = Token(handle.typeid, handle.address, handle.id)
-                return resolve(Shared(token, tuple(handle.methods)))
+                return resolve(SharedObject(token, tuple(handle.methods)))
             self._link.take_granted(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
-            return resolve(Shared(token, tuple(handle.methods)))
+            return resolve(SharedObject(token, tuple(handle.methods)))
 
         granted = [handle for handle in messages.granted(result) if self.owns(handle)]
         try:
@@ -581,7 +585,7 @@ class Connection:
         return handle.partition('.')[0] == self.actor.id.partition('.')[0]
 
     def _ask(
-        self, session: Session, request: pb.SessionRequest, seconds: float | None = None
+        self, session: ClientSession, request: pb.SessionRequest, seconds: float | None = None
     ) -> pb.SessionResponse:
         """Return the response to a request.
 
@@ -600,7 +604,7 @@ class Connection:
 
     @staticmethod
     def _ask_releasing(
-        link: Link, session: Session, request: pb.SessionRequest, seconds: float | None
+        link: Link, session: ClientSession, request: pb.SessionRequest, seconds: float | None
     ) -> pb.SessionResponse:
         released = link.drain()
         request.releases.extend(released)
@@ -624,12 +628,12 @@ class Connection:
             self.retain(handle)
 
     def hold(self, proxy: object, handle: str) -> None:
-        """Give a hold up when ``proxy`` is gone; see :class:`uactor.core.interfaces.Connection`."""
+        """Give a hold up when ``proxy`` is gone; see :class:`Connection`."""
         self._link.hold(proxy, handle)
 
     def claim(self, handle: str) -> str:
         """Take a lease, unless this process keeps the object alive until it is received."""
-        passage = transfer.current_passage()
+        passage = transfer.current_transfer()
         if passage is None:
             return self._lease([handle])
         if passage.grants is None:
@@ -698,11 +702,11 @@ class Connection:
         link.close_after(self)
 
 
-def _encode_all(session: Session, sent: Sequence[Any], share: values.Share) -> list[pb.Value]:
+def _encode_all(session: ClientSession, sent: Sequence[Any], share: values.Share) -> list[pb.Value]:
     """Encode values that travel in one message."""
-    outer = transfer.current_passage()
+    outer = transfer.current_transfer()
     try:
-        with transfer.passage():
+        with transfer.transfer():
             if session.serializer == 'native':
                 return [values.encode_native(value, share) for value in sent]
             return [
@@ -710,7 +714,7 @@ def _encode_all(session: Session, sent: Sequence[Any], share: values.Share) -> l
                 for value in sent
             ]
     except BaseException:
-        transfer.restore_passage(outer)
+        transfer.restore_transfer(outer)
         raise
 
 
@@ -726,7 +730,7 @@ def _pickled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
     return None if data is None else fastpath.pickled(data)
 
 
-def _told(call: Call, timeout: float) -> str:
+def _told(call: ClientCall, timeout: float) -> str:
     return f'{call.method}() has taken longer than {timeout} seconds'
 
 
@@ -751,7 +755,7 @@ def _context() -> pb.CallContext | None:
     return None if outer is None else pb.CallContext(path=outer.path)
 
 
-def _as_it_is(shared: Shared) -> Shared:
+def _as_it_is(shared: SharedObject) -> SharedObject:
     """Make no proxy: there is none in the result."""
     return shared
 

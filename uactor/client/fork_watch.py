@@ -11,7 +11,7 @@ from uactor.runtime.threads import attempt, start_daemon
 log = logging.getLogger('uactor.client')
 
 
-class Child:
+class ForkedChild:
     """A child that is about to be forked, of whose end its parent hears, however it ends.
 
     The child holds one end of a pipe as long as it lives.

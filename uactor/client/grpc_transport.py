@@ -23,7 +23,7 @@ from uactor.runtime.locks import Latch
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import WeakBag
 from uactor.transport.chunks import Chunks
-from uactor.transport.http2 import CallEnd, End, GrpcCall
+from uactor.transport.http2 import CallEnd, End, Http2Call
 from uactor.transport.interfaces import (
     StreamEnd,
     close_with,
@@ -63,7 +63,7 @@ _CONNECTING = make_socket, connect_unix, socket.getaddrinfo
 """What stands between a connection and the system calls that open it."""
 
 
-class GrpcStreams:
+class GrpcTransport:
     """Opens streams to the gRPC server at an address."""
 
     def __init__(self, address: str) -> None:
@@ -90,7 +90,7 @@ class GrpcStreams:
             sock = self._connected(made, left)
             self._note_peer(sock)
             authority = 'localhost' if self._path is not None else self._address
-            call = GrpcCall(sock, _SESSION, authority, left())
+            call = Http2Call(sock, _SESSION, authority, left())
             stream = GrpcStream(call, on_end, is_remote=self._path is None)
             close_with(stream, sock)
         except BaseException as error:
@@ -115,7 +115,7 @@ class GrpcStreams:
                 sock = make_socket(socket.AF_UNIX, made)
                 connect_unix(sock, self._path, left())
         except OSError as error:
-            if not is_own(error, GrpcStreams._connected_over_tcp, *_CONNECTING):
+            if not is_own(error, GrpcTransport._connected_over_tcp, *_CONNECTING):
                 raise
             raise unopened(error) from error
         return sock
@@ -153,12 +153,12 @@ class GrpcStreams:
             return sock
         raise OSError(f'{self._address} has no address')
 
-    def inherited(self) -> GrpcStreams:
+    def inherited(self) -> GrpcTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
         disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
         for stream in tuple(self._streams):
             stream.close()
-        return GrpcStreams(self._address)
+        return GrpcTransport(self._address)
 
 
 def _knock(path: str, seconds: float) -> None:
@@ -188,7 +188,9 @@ class GrpcStream:
 
     is_read_ahead = False
 
-    def __init__(self, call: GrpcCall, on_end: Callable[[], None], is_remote: bool = False) -> None:
+    def __init__(
+        self, call: Http2Call, on_end: Callable[[], None], is_remote: bool = False
+    ) -> None:
         self._call = call
         self._is_remote = is_remote
         self._on_end = on_end

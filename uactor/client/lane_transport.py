@@ -74,7 +74,7 @@ def leads_to(said: str, address: str) -> bool:
         return False
 
 
-class Lanes:
+class LaneTransport:
     """Opens streams on the lane at ``path``: each is a connection of its own."""
 
     def __init__(self, path: str) -> None:
@@ -109,12 +109,12 @@ class Lanes:
             raise unopened(error) from error
         return sock
 
-    def inherited(self) -> Lanes:
+    def inherited(self) -> LaneTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
         disconnect(lambda sock: sock.getpeername() == self._path)  # of threads on their way here
         for stream in tuple(self._streams):
             stream.close()
-        return Lanes(self._path)
+        return LaneTransport(self._path)
 
 
 class LaneStream:
@@ -129,9 +129,9 @@ class LaneStream:
         self._ending = threading.Lock()
         self.ended = False
         self._shares = False
-        self.memory: shm_buffers.Channel | None = None
+        self.memory: shm_buffers.ShmChannel | None = None
         if segments.POSSIBLE:
-            self.memory = shm_buffers.Channel()
+            self.memory = shm_buffers.ShmChannel()
 
     def is_open(self) -> bool:
         """See :class:`uactor.transport.interfaces.Stream`."""
@@ -291,7 +291,7 @@ class LaneStream:
         self._lane.close()
 
 
-def _expect(channel: shm_buffers.Channel, message: bytearray) -> lane.Take:
+def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> lane.Take:
     """Return what takes the descriptors that come along with a message."""
     try:
         response = pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as above

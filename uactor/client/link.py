@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from uactor.client.pipeline import Pipeline
-from uactor.client.session import Session, is_ending, leave_with_process, nobody, note_end
+from uactor.client.pipeline import ClientPipeline
+from uactor.client.session import ClientSession, is_ending, leave_with_process, nobody, note_end
 from uactor.client.timeouts import HANDSHAKE_S, Unanswered
 from uactor.codec import failures, values
 from uactor.core.interfaces import Hold
@@ -34,7 +34,7 @@ from uactor.errors import (
     HandleError,
     UActorException,
 )
-from uactor.runtime.deferred import reaper
+from uactor.runtime.deferred import deferred
 from uactor.runtime.locks import locked
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.threads import start_daemon
@@ -69,7 +69,7 @@ class _OfThread:
 
     __slots__ = ('__weakref__', 'session')
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ClientSession) -> None:
         self.session = session
 
 
@@ -83,13 +83,13 @@ class _ThreadEnd(weakref.ref[_OfThread]):
     __slots__ = ('_link', '_session', '_thread')
 
     _link: weakref.ref[Link]
-    _session: Session
+    _session: ClientSession
     _thread: int
 
     @classmethod
     def of(cls, known: _OfThread, link: Link) -> _ThreadEnd:
         """Watch over the end of this thread."""
-        end = cls(known, reaper.later)
+        end = cls(known, deferred.later)
         end._link, end._session, end._thread = weakref.ref(link), known.session, get_ident()
         return end
 
@@ -140,7 +140,7 @@ def _session_ended(link: weakref.ref[Link]) -> None:
         found.session_ended()
 
 
-class _Local(threading.local):
+class _ThreadSessions(threading.local):
     # Of the class: finalizers, which may call, may also interrupt an __init__.
     known: tuple[_OfThread, ...] = ()
     granted: collections.Counter[str] | None = None
@@ -151,7 +151,7 @@ _links: WeakBag[Link] = WeakBag()
 
 
 class Terms(NamedTuple):
-    """How messages travel to an actor; see :class:`Session`."""
+    """How messages travel to an actor; see :class:`ClientSession`."""
 
     serializer: str
     by_value: bool
@@ -161,7 +161,7 @@ class Terms(NamedTuple):
 class Link:
     """The transport and sessions of a connection, and what it holds.
 
-    Apart from :class:`Connection`, so that it can be closed after that is gone.
+    Apart from :class:`ClientConnection`, so that it can be closed after that is gone.
 
     :param other_way: makes the transport to be used once that of the link leads nowhere, or to
         another actor: a lane may be removed, or replaced.
@@ -194,9 +194,9 @@ class Link:
         self._self: weakref.ref[Link] = weakref.ref(self)
         self._note_end = functools.partial(_session_ended, self._self)  # streams may outlive this
         self._ends: set[_ThreadEnd] = set()
-        self._local = _Local()
-        self._sessions: set[Session] = set()
-        self._pipeline: Pipeline | None = None
+        self._local = _ThreadSessions()
+        self._sessions: set[ClientSession] = set()
+        self._pipeline: ClientPipeline | None = None
         self._returning = False
         self._ending = False
         self._closed = False
@@ -206,7 +206,7 @@ class Link:
 
     def close_after(self, connection: object) -> None:
         """Close when ``connection`` is gone. When the process ends, all links are closed."""
-        end = _ConnectionEnd(connection, reaper.later)
+        end = _ConnectionEnd(connection, deferred.later)
         end._link = self
         _connection_ends[self] = end
 
@@ -216,7 +216,9 @@ class Link:
 
     # --- sessions --------------------------------------------------------------------------
 
-    def session(self, patience: float | None = HANDSHAKE_S, left: float | None = None) -> Session:
+    def session(
+        self, patience: float | None = HANDSHAKE_S, left: float | None = None
+    ) -> ClientSession:
         """Return an idle session of this thread; see :meth:`open` for the parameters.
 
         There is more than one only where a finalizer or signal handler has made a call while
@@ -230,7 +232,7 @@ class Link:
                 return session
         if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
-        made: list[Session] = []
+        made: list[ClientSession] = []
         try:
             return self._open_own(made, patience, left)
         except BaseException:
@@ -238,7 +240,9 @@ class Link:
                 session.abandon()
             raise
 
-    def _open_own(self, made: list[Session], patience: float | None, left: float | None) -> Session:
+    def _open_own(
+        self, made: list[ClientSession], patience: float | None, left: float | None
+    ) -> ClientSession:
         """Open a session for this thread."""
         known = _OfThread(self.open(False, patience, left, made))
         others = [one for one in self._local.known if one.session.alive]
@@ -255,17 +259,17 @@ class Link:
         """The authkey that fits, once a session has been opened."""
         return self._keys[0]
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self) -> ClientPipeline:
         """Return the pipeline for calls that no thread blocks for, which may be about to open."""
         known = self._pipeline
         return known if known is not None and known.usable else self._open_pipeline()
 
     @locked
-    def _open_pipeline(self) -> Pipeline:
+    def _open_pipeline(self) -> ClientPipeline:
         known = self._pipeline
         if known is None or not known.usable:
             opened = functools.partial(self.open, pipelined=True)
-            known = Pipeline(opened, self.address)
+            known = ClientPipeline(opened, self.address)
             known.start()
             self._pipeline = known
         return known
@@ -280,8 +284,8 @@ class Link:
         pipelined: bool = False,
         patience: float | None = HANDSHAKE_S,
         left: float | None = None,
-        made: list[Session] | None = None,
-    ) -> Session:
+        made: list[ClientSession] | None = None,
+    ) -> ClientSession:
         """Open a session, with the first authkey that fits.
 
         :param pipelined: whether its calls don't wait for each other.
@@ -313,7 +317,7 @@ class Link:
                 'passed; is the actor stopped, or busy in code that lets no other thread run?'
             ) from error
 
-    def _opened_somehow(self, *args: Any) -> Session:
+    def _opened_somehow(self, *args: Any) -> ClientSession:
         """Open a session by another way if there is one and the usual one leads to nobody."""
         try:
             return self._opened(*args)
@@ -331,8 +335,8 @@ class Link:
         pipelined: bool,
         beginning: float,
         seconds: float | None,
-        made: list[Session],
-    ) -> Session:
+        made: list[ClientSession],
+    ) -> ClientSession:
         self._begin()
 
         def left() -> float | None:
@@ -340,7 +344,7 @@ class Link:
 
         try:
             stream = self.transport.open(self._note_end, pipelined, left())
-            session = Session(
+            session = ClientSession(
                 stream,
                 self.address,
                 key,
@@ -375,7 +379,7 @@ class Link:
             raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
         if not self._begun:
             _hook_exit()
-            reaper.opened()
+            deferred.opened()
             self._begun = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
@@ -384,7 +388,7 @@ class Link:
             return error
         return ActorDiedError(f'the actor has ended, or is out of reach: {error}', 'no')
 
-    def _take_in(self, session: Session) -> None:
+    def _take_in(self, session: ClientSession) -> None:
         """Have a new session among one's own, if it leads to the same actor as the others."""
         if self.actor is None:
             self.actor = session.actor
@@ -395,14 +399,14 @@ class Link:
             self._take_over(session, *inherited)
 
     @locked
-    def _add(self, session: Session) -> tuple[str, list[str]] | None:
+    def _add(self, session: ClientSession) -> tuple[str, list[str]] | None:
         self.terms = Terms(session.serializer, session.by_value, session.limit)
         self._sessions = {known for known in self._sessions if known.alive}
         self._sessions.add(session)
         inherited, self.inherited = self.inherited, None
         return inherited
 
-    def _take_over(self, session: Session, lease: str, handles: list[str]) -> None:
+    def _take_over(self, session: ClientSession, lease: str, handles: list[str]) -> None:
         """Hold what the parent of this forked process held, as far as it is there."""
         try:
             retain(self, session, handles, lease)
@@ -421,7 +425,7 @@ class Link:
             session.restrict(serializer)
             self.terms = Terms(session.serializer, session.by_value, session.limit)
 
-    def retire(self, session: Session) -> None:
+    def retire(self, session: ClientSession) -> None:
         """Close the session of a thread that has ended, unless it is the last.
 
         The last one stays, for releases, and to show that this process is alive.
@@ -436,7 +440,7 @@ class Link:
     def session_ended(self) -> None:
         """Take note that a session has ended."""
         if not self._closed:
-            reaper.put(self._stay)
+            deferred.put(self._stay)
 
     def _stay(self) -> None:
         """See to it that the host does not take this process for dead.
@@ -502,7 +506,7 @@ class Link:
             self._shut = True
             begun, self._begun = self._begun, False
         if begun:
-            reaper.closed()
+            deferred.closed()
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -517,7 +521,7 @@ class Link:
         C code alone queues that at that moment: a signal handler could raise in a finalizer in
         Python, and nobody would hear of it.
         """
-        hold, waker = Hold(proxy, self.pending.append), _Waker(proxy, reaper.later)
+        hold, waker = Hold(proxy, self.pending.append), _Waker(proxy, deferred.later)
         hold.handle, waker._link = handle, self._self
         self._wakers[hold] = waker
 
@@ -556,7 +560,7 @@ class Link:
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
         self.pending.append(handle)
-        reaper.put(self.send_releases)
+        deferred.put(self.send_releases)
 
     @locked
     def drain(self) -> list[str]:
@@ -606,7 +610,7 @@ def _handle_of(queued: str | Hold) -> str:
     return queued if isinstance(queued, str) else queued.handle
 
 
-def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.SessionResponse:
+def checked(link: Link, session: ClientSession, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
     if response.HasField('failure'):
         with link.granting(response.failure.pickle.granted):
@@ -620,7 +624,7 @@ def checked(link: Link, session: Session, response: pb.SessionResponse) -> pb.Se
     return response
 
 
-def retain(link: Link, session: Session, handles: list[str], lease: str = '') -> None:
+def retain(link: Link, session: ClientSession, handles: list[str], lease: str = '') -> None:
     """Take holds, out of a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
     checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))

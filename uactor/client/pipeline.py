@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from uactor.client.session import Session
+from uactor.client.session import ClientSession
 from uactor.client.timeouts import GRACE_S
 from uactor.codec import fastpath, messages
 from uactor.codec import values as values
 from uactor.core.futures import disown
-from uactor.core.interfaces import NO_RECEIVER, BurstReceiver, Call, Receiver, Resolve
+from uactor.core.interfaces import NO_RECEIVER, BurstReceiver, ClientCall, Receiver, Resolve
 from uactor.errors import (
     ActorDiedError,
     ConnectionLostError,
@@ -28,7 +28,7 @@ from uactor.runtime.locks import Latch, free, is_owned, locked
 from uactor.runtime.threads import attempt, report, start_daemon
 from uactor.runtime.timers import Timer, timers
 from uactor.runtime.weakrefs import WeakBag
-from uactor.transport.outbox import Outbox, together
+from uactor.transport.outbox import Outbox, coalesce
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _OPENING = 0.1
 """How long large data waits for the session to be open, in seconds, and what travels by value; then
 all of it goes in the message."""
 
-Decode = Callable[[Any, Resolve, 'Session | None'], Any]
+Decode = Callable[[Any, Resolve, 'ClientSession | None'], Any]
 """Makes the value that a response carries, and the proxies in it; see :data:`Resolve`;
 raises the exception of a failure. It also takes the value of a usual response, and the session,
 which has what stands beside the message."""
@@ -59,7 +59,7 @@ bytes it has."""
 
 
 class Pending:
-    """A call that has been made and not been answered. See :class:`uactor.core.interfaces.Ticket`.
+    """A call that has been made and not been answered. See :class:`CallHandle`.
 
     It stays until the host's answer has come, even if nobody waits for it any more: that may bring
     holds, which have to be given back.
@@ -81,7 +81,9 @@ class Pending:
 
     count = 1
 
-    def __init__(self, pipeline: Pipeline, receiver: Receiver, decode: Decode, call: Call) -> None:
+    def __init__(
+        self, pipeline: ClientPipeline, receiver: Receiver, decode: Decode, call: ClientCall
+    ) -> None:
         self.defines: Sequence[pb.Definition] = ()
         self.lending: Lending | None = None
         self._pipeline = pipeline
@@ -113,7 +115,7 @@ class Pending:
         self._timer = timers.at(expires, expire)
 
     def cancel(self) -> None:
-        """See :class:`uactor.core.interfaces.Ticket`."""
+        """See :class:`uactor.core.interfaces.CallHandle`."""
         self._stop_timer()
         if not self._pipeline.recall(self):
             self._post_cancel()
@@ -122,12 +124,12 @@ class Pending:
         self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=self.number)))
 
     def grant(self, items: int) -> None:
-        """See :class:`uactor.core.interfaces.Ticket`."""
+        """See :class:`uactor.core.interfaces.CallHandle`."""
         credit = pb.StreamCredit(request_id=self.number, items=items)
         self._pipeline.post(pb.SessionRequest(credit=credit))
 
     def hurry(self) -> None:
-        """See :class:`uactor.core.interfaces.Ticket`."""
+        """See :class:`uactor.core.interfaces.CallHandle`."""
         self._pipeline.hurry()
 
     def recall_lent(self) -> None:
@@ -188,10 +190,10 @@ class CallBurst:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: ClientPipeline,
         receiver: BurstReceiver,
         decode: Decode,
-        call: Call,
+        call: ClientCall,
         count: int,
     ) -> None:
         self._pipeline = pipeline
@@ -216,7 +218,7 @@ class CallBurst:
         return pb.SessionRequest(id=number, call_all=call).SerializeToString()
 
     def give_up(self, first: int) -> None:
-        """See :class:`uactor.core.interfaces.Burst`."""
+        """See :class:`uactor.core.interfaces.BurstHandle`."""
         if not first and self._pipeline.recall(self):
             return
         for number in range(self.number + first, self.number + self.count):
@@ -264,7 +266,7 @@ class CallBurst:
 class Lending:
     """Has large data go along with a request of a pipeline; a :class:`Lender`."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: ClientPipeline) -> None:
         self._pipeline = pipeline
         self._lent: list[pb.Memory] = []
 
@@ -289,7 +291,7 @@ class Defining:
     :ivar known: what the session remembers; None when nothing has been asked for, or it does not.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: ClientPipeline) -> None:
         self._pipeline = pipeline
         self.known: Definitions | None = None
 
@@ -311,7 +313,7 @@ class Defining:
         return () if self.known is None else self.known.to_send(numbers)
 
 
-class Pipeline:
+class ClientPipeline:
     """Calls by number, the thread that takes their answers, and one that sends what gathers.
 
     Nothing here blocks but these threads; one of them opens the session, too.
@@ -320,7 +322,7 @@ class Pipeline:
     :ivar session: None until it is open.
     """
 
-    def __init__(self, opened: Callable[[], Session], address: str) -> None:
+    def __init__(self, opened: Callable[[], ClientSession], address: str) -> None:
         self._opened = opened
         self._address = address
         self._pid = os.getpid()
@@ -330,7 +332,7 @@ class Pipeline:
         self._unsent = Outbox[pb.SessionRequest]()
         self._sending = threading.RLock()
         self._asked = self._answered = 0  # how much, in bytes
-        self.session: Session | None = None
+        self.session: ClientSession | None = None
         self._opening = Latch()  # set once it is open, or can't be
         self._ended: BaseException | None = None
         _pipelines.add(self)
@@ -425,9 +427,9 @@ class Pipeline:
             free(self._sending)
             raise
 
-    def _send_all(self, session: Session) -> None:
+    def _send_all(self, session: ClientSession) -> None:
         try:
-            for message in together(self._unsent, _MORE, session.limit or -1):
+            for message in coalesce(self._unsent, _MORE, session.limit or -1):
                 session.put(message)  # if the session has ended, the other thread sees that
         except BaseException:  # what has been half sent, or not at all, would be waited for in vain
             session.break_off()
@@ -542,7 +544,7 @@ class Pipeline:
             report('the answer to a call could not be taken')
             attempt('to tell of that', pending.fail, number, error)
 
-    def _send_gathered(self, session: Session) -> None:
+    def _send_gathered(self, session: ClientSession) -> None:
         try:
             while self._unsent.wait():
                 with self._sending:
@@ -619,7 +621,7 @@ class Pipeline:
         return told
 
 
-_pipelines: WeakBag[Pipeline] = WeakBag()
+_pipelines: WeakBag[ClientPipeline] = WeakBag()
 """All pipelines of this process, and in a forked child those of its parent."""
 
 

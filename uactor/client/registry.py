@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from uactor.client.connection import Connection
-from uactor.client.fork_watch import Child
+from uactor.client.connection import ClientConnection
+from uactor.client.fork_watch import ForkedChild
 from uactor.client.keepalive import idle_streams
 from uactor.client.pipeline import disown_all
 from uactor.client.timeouts import HANDSHAKE_S
 from uactor.codec import values
 from uactor.core import current_host, interfaces
 from uactor.core.auth import keyring
-from uactor.runtime.deferred import reaper
+from uactor.runtime.deferred import deferred
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.locks import locked
 from uactor.runtime.weakrefs import WeakBag, WeakValues
@@ -25,8 +25,8 @@ class Connections:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._known: WeakValues[str, Connection] = WeakValues()
-        self._all: WeakBag[Connection] = WeakBag()
+        self._known: WeakValues[str, ClientConnection] = WeakValues()
+        self._all: WeakBag[ClientConnection] = WeakBag()
         self._serializers: dict[str, str] = {}
 
     def restrict(self, address: str, serializer: str) -> None:
@@ -69,7 +69,7 @@ class Connections:
                 known.greet(patience)
             return known
         keys = keyring.candidates(address)
-        connection = Connection(address, keys, self._serializer(address), transport, patience)
+        connection = ClientConnection(address, keys, self._serializer(address), transport, patience)
         return self._add(connection, transport)
 
     def reaching(self, handle: str) -> str | None:
@@ -104,12 +104,12 @@ class Connections:
         if current_host.host is not None and current_host.host.serves(address):
             return current_host.host.connection
         serializer = self._serializer(address)
-        connection = Connection(address, (authkey,), serializer, transport, patience)
+        connection = ClientConnection(address, (authkey,), serializer, transport, patience)
         keyring.add(address, authkey, aliases)
         return self._add(connection, transport)
 
     @locked
-    def _add(self, connection: Connection, transport: str) -> Connection:
+    def _add(self, connection: ClientConnection, transport: str) -> ClientConnection:
         known = self._known.get(connection.address)
         if (
             known is not None
@@ -132,11 +132,11 @@ class Connections:
         for known in self._at(address):
             known.abandon()
 
-    def _at(self, address: str) -> list[Connection]:
+    def _at(self, address: str) -> list[ClientConnection]:
         """Return the connections to ``address``, on whatever transport."""
         return [connection for connection in self.all() if connection.address == address]
 
-    def all(self) -> list[Connection]:
+    def all(self) -> list[ClientConnection]:
         """Return the connections that there are, also those to actors that have ended."""
         return list(self._all)
 
@@ -149,14 +149,14 @@ connections = Connections()
 """The connections of this process."""
 
 
-_child: Child | None = None
+_child: ForkedChild | None = None
 """The child that is being forked; None when it inherits no holds."""
 
 
 def _before_fork() -> None:
     global _child
     leased = [connection.before_fork() for connection in connections.all()]
-    _child = Child() if any(leased) else None
+    _child = ForkedChild() if any(leased) else None
 
 
 def _after_fork_in_parent() -> None:
@@ -165,7 +165,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    reaper.reset()
+    deferred.reset()
     turns.reset()
     idle_streams.reset()
     connections.unlock()

@@ -27,7 +27,7 @@ from uactor.errors import (
     VersionError,
 )
 from uactor.runtime.locks import locked
-from uactor.transport.interfaces import Stream, StreamEnd
+from uactor.transport.interfaces import SessionStream, StreamEnd
 from uactor.v1 import actor_pb2 as pb
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
@@ -59,7 +59,7 @@ def leave_with_process() -> None:
         sys.exit()
 
 
-class Session:
+class ClientSession:
     """One stream. Used by one thread at a time, one request at a time, unless it is pipelined.
 
     :ivar actor: handle of the actor at the other end.
@@ -75,7 +75,7 @@ class Session:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: SessionStream,
         address: str,
         authkey: bytes,
         client_id: str,

@@ -10,7 +10,7 @@ from typing import Any
 
 from uactor.codec.definitions import Definitions, Numbering
 from uactor.codec.pickling import BULKY, PROTOCOL, bulk
-from uactor.codec.transfer import current_passage, passage, restore_passage
+from uactor.codec.transfer import current_transfer, restore_transfer, transfer
 from uactor.codec.values import (
     OF_A_SIZE,
     OF_ANY_LENGTH,
@@ -46,10 +46,10 @@ def encode_arguments(
     :param channel: takes what is large.
     :param definitions: what the session remembers.
     """
-    outer = current_passage()
+    outer = current_transfer()
     try:
         if serializer == 'native':
-            with passage():
+            with transfer():
                 message = request()
                 message.args.extend(encode_native(value, share) for value in args)
                 for name, value in kwargs.items():
@@ -60,12 +60,12 @@ def encode_arguments(
             return data
         if not BULKY.isdisjoint(map(type, args)):
             args = tuple(map(bulk, args))
-        with passage():
+        with transfer():
             arguments = tuple(args), dict(kwargs)
             pickle_of = functools.partial(small_pickle, lambda: request().arguments)
             return pickle_of(arguments, by_value, channel, definitions)
     except BaseException:
-        restore_passage(outer)
+        restore_transfer(outer)
         raise
 
 

@@ -169,11 +169,11 @@ class Definitions:
             _local.definitions = outer
 
 
-class _Local(threading.local):
+class _Receiving(threading.local):
     definitions: Definitions | None = None
 
 
-_local = _Local()
+_local = _Receiving()
 
 
 @_wire.implements(_wire.get_definition)

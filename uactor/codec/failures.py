@@ -120,7 +120,7 @@ def _rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
     """Return as much of the chain of causes as can be pickled and rebuilt."""
     for chain in (_chain(error), [error]):
         try:
-            with transfer.passage():
+            with transfer.transfer():
                 copies = _loads(_dumps(chain, by_value))
         except Exception as reason:  # anything, of the user's hooks
             log.debug('an exception does not travel', exc_info=reason)

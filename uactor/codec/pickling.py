@@ -19,7 +19,7 @@ import cloudpickle
 from uactor import _wire, errors
 from uactor.codec.annotation_names import collect_names, remember_names
 from uactor.codec.definitions import Definitions, Numbering
-from uactor.codec.transfer import current_passage, passage, restore_passage
+from uactor.codec.transfer import current_transfer, restore_transfer, transfer
 from uactor.errors import SerializationError, UActorException
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.weakrefs import WeakBag
@@ -201,12 +201,12 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
 
 def definition(value: Any) -> bytes | None:
     """Pickle a class or function by value; None when it has to be pickled anew each time."""
-    outer = current_passage()
+    outer = current_transfer()
     try:
-        with passage() as made:
+        with transfer() as made:
             data = _by_value(value, None)
     except BaseException:
-        restore_passage(outer)
+        restore_transfer(outer)
         raise
     return None if made.has_proxies else data
 
@@ -332,7 +332,7 @@ def _is_large(buffer: pickle.PickleBuffer) -> bool:
 
 
 def _granted() -> list[str]:
-    current = current_passage()
+    current = current_transfer()
     return current.grants if current is not None and current.grants is not None else []
 
 

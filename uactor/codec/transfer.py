@@ -12,7 +12,7 @@ GRANTED = 'granted'
 # --- what a pickle of a proxy may rely on -----------------------------------------------
 
 
-class Passage:
+class TransferContext:
     """Says how the pickle that this thread is making will be received.
 
     :ivar grants: ids of this process's objects whose holds the receiver gets along with
@@ -30,40 +30,40 @@ class Passage:
         self.has_proxies = False
 
 
-class _Passages(threading.local):
-    current: Passage | None = None
+class _Transfers(threading.local):
+    current: TransferContext | None = None
 
 
-_passages = _Passages()
+_transfers = _Transfers()
 
 
-def current_passage() -> Passage | None:
+def current_transfer() -> TransferContext | None:
     """Return how the pickle in the making travels; None for one that uactor doesn't send.
 
     In a passage the sender keeps its proxies alive until the receiver has them.
     """
-    return _passages.current
+    return _transfers.current
 
 
-def restore_passage(outer: Passage | None) -> None:
+def restore_transfer(outer: TransferContext | None) -> None:
     """Let go of a passage that a signal handler left between two bytecodes of its ``with``."""
-    _passages.current = outer
+    _transfers.current = outer
 
 
-class passage:  # a generator would take four times as long, for each call
+class transfer:  # a generator would take four times as long, for each call
     """Say that what this thread pickles meanwhile is sent in one message by uactor."""
 
     __slots__ = ('_passage', '_previous')
 
     def __init__(self, granting: bool = False) -> None:
-        self._passage = Passage(granting)
+        self._passage = TransferContext(granting)
 
-    def __enter__(self) -> Passage:
-        self._previous, _passages.current = _passages.current, self._passage
+    def __enter__(self) -> TransferContext:
+        self._previous, _transfers.current = _transfers.current, self._passage
         return self._passage
 
     def __exit__(self, kind: object, *exception: object) -> None:
-        _passages.current = self._previous
+        _transfers.current = self._previous
         if kind is not None:
             for undo in self._passage.undo:
                 undo()

@@ -30,7 +30,7 @@ from uactor.codec.pickling import (
     loads_with,
     type_of,
 )
-from uactor.codec.transfer import current_passage
+from uactor.codec.transfer import current_transfer
 from uactor.errors import SerializationError
 from uactor.transport.segments import LARGE
 from uactor.transport.shm_buffers import Carrier, Lender
@@ -174,7 +174,7 @@ def small_pickle(
         message().buffers.extend(map(bytes, buffers))
         return None
     message().memory.CopyFrom(memory)
-    passing = current_passage()
+    passing = current_transfer()
     if channel is not None and passing is not None:
         passing.undo.append(functools.partial(channel.recall, [memory]))
     return None

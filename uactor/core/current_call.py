@@ -12,7 +12,7 @@ from uactor.errors import ProxyError
 T = TypeVar('T')
 
 
-class Interrupt(Protocol):
+class Cancellable(Protocol):
     """Tells whether anybody waits for a call."""
 
     fired: bool
@@ -30,7 +30,7 @@ class CurrentCall:
     def __init__(
         self,
         caller: str,
-        interrupt: Interrupt,
+        interrupt: Cancellable,
         path: tuple[str, ...] = (),
         expires: float | None = None,
     ) -> None:

@@ -13,7 +13,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from uactor.core.interfaces import NO_BURST, NO_TICKET, Burst, BurstReceiver, Call, Receiver, Ticket
+from uactor.core.interfaces import (
+    NO_BURST,
+    NO_HANDLE,
+    BurstHandle,
+    BurstReceiver,
+    CallHandle,
+    ClientCall,
+    Receiver,
+)
 from uactor.errors import ForkedError
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.locks import Latch, free
@@ -36,11 +44,13 @@ class CallFuture(concurrent.futures.Future[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ticket: Ticket = NO_TICKET
+        self.ticket: CallHandle = NO_HANDLE
         self._uncancelled = [True]
 
     @classmethod
-    def of(cls, submit: Callable[[Call, Receiver], Ticket], call: Call) -> CallFuture[Any]:
+    def of(
+        cls, submit: Callable[[ClientCall, Receiver], CallHandle], call: ClientCall
+    ) -> CallFuture[Any]:
         """Have a call made, and return the future of its result."""
         future: CallFuture[Any] = CallFuture()
         future.ticket = submit(call, future)
@@ -169,7 +179,7 @@ _AT_ONCE = 500
 """How many results an event loop takes before it has a look at other things."""
 
 
-class _Post:
+class _LoopCallbacks:
     """What other threads have for an event loop: a burst wakes it once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -208,14 +218,14 @@ class _Post:
             self._wake()
 
 
-_posts: WeakKeys[asyncio.AbstractEventLoop, _Post] = WeakKeys()
+_posts: WeakKeys[asyncio.AbstractEventLoop, _LoopCallbacks] = WeakKeys()
 
 
-def _post(loop: asyncio.AbstractEventLoop) -> _Post:
+def _post(loop: asyncio.AbstractEventLoop) -> _LoopCallbacks:
     """Return what takes letters for a loop. On its thread."""
     post = _posts.get(loop)
     if post is None:
-        post = _posts[loop] = _Post(loop)
+        post = _posts[loop] = _LoopCallbacks(loop)
     return post
 
 
@@ -265,7 +275,7 @@ class LoopFuture:
         else:
             self._future.set_exception(error)
 
-    async def wait(self, ticket: Ticket) -> Any:
+    async def wait(self, ticket: CallHandle) -> Any:
         """Return the result; give the call up when this task is cancelled meanwhile."""
         try:
             return await self._future
@@ -300,7 +310,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     _in_threads.add(receiver)
     try:
         start_daemon('uactor-aio', run)
-        result: T = await receiver.wait(NO_TICKET)
+        result: T = await receiver.wait(NO_HANDLE)
     finally:
         _in_threads.discard(receiver)
     return result
@@ -322,7 +332,7 @@ class Items:
     """
 
     def __init__(self, window: int) -> None:
-        self.ticket: Ticket = NO_TICKET
+        self.ticket: CallHandle = NO_HANDLE
         self._window = window
         self._taken = 0
         self._items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
@@ -330,7 +340,7 @@ class Items:
 
     def give_up(self) -> None:
         """Give up what has not come."""
-        ticket, self.ticket = self.ticket, NO_TICKET
+        ticket, self.ticket = self.ticket, NO_HANDLE
         ticket.cancel()
 
     # --- of the sender
@@ -397,7 +407,7 @@ class FailedCall:
 _MISSING: Any = object()
 
 
-class Outcomes:
+class ResultBuffer:
     """Receives what comes of calls that were made together, and hands it out by their index.
 
     :ivar burst: those calls.
@@ -406,7 +416,7 @@ class Outcomes:
     """
 
     def __init__(self, count: int) -> None:
-        self.burst: Burst = NO_BURST
+        self.burst: BurstHandle = NO_BURST
         self.count = count
         self.ready = 0
         self._outcomes: list[Any] = [_MISSING] * count
@@ -458,7 +468,7 @@ class Outcomes:
         self._awaited = index
 
 
-class OneOf:
+class IndexedReceiver:
     """Receives what comes of one of such calls, where that was made by itself."""
 
     def __init__(self, outcomes: BurstReceiver, index: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uactor.core.addresses import Token
 
 
-class Shared:
+class SharedObject:
     """A result that stays in the actor: what names it, held once by this process."""
 
     __slots__ = ('methods', 'token')
@@ -20,11 +20,11 @@ class Shared:
         self.methods = methods
 
 
-Resolve = Callable[[Shared], Any]
+Resolve = Callable[[SharedObject], Any]
 """Makes the proxy for a shared object."""
 
 
-class Call:
+class ClientCall:
     """A call that is to be made without blocking.
 
     :ivar resolve: makes the proxies in its result.
@@ -62,7 +62,7 @@ class Call:
         self.waits = waits
         self.window = window
 
-    def using(self, args: Sequence[Any]) -> Call:
+    def using(self, args: Sequence[Any]) -> ClientCall:
         """Return the same call with other arguments."""
         call = copy.copy(self)
         call.args = args
@@ -112,7 +112,7 @@ class _NoReceiver:
 NO_RECEIVER: Receiver = _NoReceiver()
 
 
-class Ticket(Protocol):
+class CallHandle(Protocol):
     """A call that is under way."""
 
     def cancel(self) -> None:
@@ -128,7 +128,7 @@ class Ticket(Protocol):
         ...
 
 
-class _NoTicket:
+class _NoHandle:
     def cancel(self) -> None:
         """Do nothing: the call has ended, or not begun."""
 
@@ -139,10 +139,10 @@ class _NoTicket:
         """Do nothing: there is nothing to know."""
 
 
-NO_TICKET: Ticket = _NoTicket()
+NO_HANDLE: CallHandle = _NoHandle()
 
 
-class Burst(Protocol):
+class BurstHandle(Protocol):
     """Calls that have been made together."""
 
     def give_up(self, first: int) -> None:
@@ -150,19 +150,19 @@ class Burst(Protocol):
         ...
 
 
-class Tickets:
+class CallHandles:
     """Calls that have been made one by one, as a burst."""
 
-    def __init__(self, tickets: Sequence[Ticket]) -> None:
+    def __init__(self, tickets: Sequence[CallHandle]) -> None:
         self._tickets = tickets
 
     def give_up(self, first: int) -> None:
-        """See :class:`Burst`."""
+        """See :class:`BurstHandle`."""
         for ticket in self._tickets[first:]:
             ticket.cancel()
 
 
-NO_BURST: Burst = Tickets(())
+NO_BURST: BurstHandle = CallHandles(())
 
 
 class Connection(Protocol):
@@ -199,13 +199,13 @@ class Connection(Protocol):
         """
         ...
 
-    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+    def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
         """Make a call, without blocking; what comes of it goes to ``receiver``."""
         ...
 
     def submit_all(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
-    ) -> Burst:
+        self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> BurstHandle:
         """Make a call with one set of arguments after the other, as :meth:`submit` does.
 
         They are sent together.
@@ -292,11 +292,11 @@ class Host(Protocol):
         """How values travel to and from this actor."""
         ...
 
-    def share(self, value: Any, typeid: str) -> Shared:
+    def share(self, value: Any, typeid: str) -> SharedObject:
         """Put an object into the table; held once by this process."""
         ...
 
-    def known(self, handle: str) -> Shared:
+    def known(self, handle: str) -> SharedObject:
         """Return an object that is in the table already; held once more by this process."""
         ...
 

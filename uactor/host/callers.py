@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 from uactor.codec.definitions import Definitions
 from uactor.core.current_call import CurrentCall
 from uactor.errors import DeadlineError, Executed, Stage
-from uactor.host.cancellation import Interrupt, Interrupted
+from uactor.host.cancellation import CancelToken, Interrupted
 from uactor.host.holders import ANONYMOUS, Holder
 from uactor.runtime.threads import start_daemon
 from uactor.runtime.timers import timers
@@ -67,7 +67,7 @@ class Caller:
         self.checked = checked
         self.owns_thread = owns_thread
         self.owner = self
-        self.interrupt = Interrupt()
+        self.interrupt = CancelToken()
 
     def asks(self, path: Sequence[str] = (), timeout: float | None = None) -> None:
         """Begin another call.

@@ -78,7 +78,7 @@ class Waiter:
         self.wake()
 
 
-class Interrupt:
+class CancelToken:
     """Ends the waits of a session, or of one call.
 
     :ivar fired: whether it has.
@@ -139,18 +139,18 @@ class Interrupt:
 
 
 class _Current(threading.local):
-    interrupt: Interrupt | None = None
+    interrupt: CancelToken | None = None
 
 
 _current = _Current()
 
 
 class _OnThisThread:
-    """See :meth:`Interrupt.on_this_thread`. A generator would take four times as long."""
+    """See :meth:`CancelToken.on_this_thread`. A generator would take four times as long."""
 
     __slots__ = ('_interrupt', '_previous')
 
-    def __init__(self, interrupt: Interrupt) -> None:
+    def __init__(self, interrupt: CancelToken) -> None:
         self._interrupt = interrupt
 
     def __enter__(self) -> None:

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import Any
 
-from uactor.service.errors import Unmappable
+from uactor.service.errors import UnsupportedTypeError
 from uactor.service.naming import service_of
 
 _REPR_LIMIT = 200
@@ -29,7 +29,7 @@ def typed_service(actor_class: Any) -> str:
     """Return the full name of the typed service of an actor class; '' when it can't have one."""
     try:
         return '.'.join(service_of(actor_class))
-    except Unmappable:
+    except UnsupportedTypeError:
         return ''
 
 

@@ -40,8 +40,8 @@ from uactor.transport.unix_sockets import listening
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.grpc.on_demand import Porch
-    from uactor.host.process import Host
+    from uactor.host.grpc.on_demand import OnDemandListener
+    from uactor.host.process import HostProcess
 
 log = logging.getLogger('uactor.host')
 
@@ -59,23 +59,23 @@ _NO_FILES = 'the actor process can open no more files (RLIMIT_NOFILE)'
 _CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
 
 
-class Lanes:
+class LaneListener:
     """Listens at ``path`` for sessions.
 
     :ivar path: of the socket.
     """
 
-    def __init__(self, host: Host, path: str) -> None:
+    def __init__(self, host: HostProcess, path: str) -> None:
         self.path = path
         self._host = host
-        self._doors: dict[int, _LaneDoor] = {}
+        self._doors: dict[int, _LaneEndpoint] = {}
         self._listener = listening(path)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._reserve = os.open(os.devnull, os.O_RDONLY)
         self._strangers = Strangers(self._go_on_accepting)
 
-    def start(self, porch: Porch | None) -> None:
+    def start(self, porch: OnDemandListener | None) -> None:
         """Accept connections, also those that come to a porch."""
         if porch is not None:
             self._epoll.register(porch.listener, select.EPOLLIN)
@@ -97,7 +97,7 @@ class Lanes:
         if self._strangers.has_room:  # the last one has left just now
             self._go_on_accepting()
 
-    def _watch(self, porch: Porch | None) -> bool:
+    def _watch(self, porch: OnDemandListener | None) -> bool:
         """Accept connections, and note the end of clients. A step of a thread that never ends."""
         events = self._epoll.poll()
         done = [attempt('an event of the lanes', self._note, porch, found) for found, _ in events]
@@ -105,7 +105,7 @@ class Lanes:
             time.sleep(_PAUSE)  # it may be offered again at once
         return True
 
-    def _note(self, porch: Porch | None, descriptor: int) -> None:
+    def _note(self, porch: OnDemandListener | None, descriptor: int) -> None:
         door = self._doors.get(descriptor)
         if porch is not None and descriptor == porch.listener.fileno():
             self._accept(porch.listener, porch.receive)
@@ -134,7 +134,7 @@ class Lanes:
 
     def _open(self, sock: socket.socket) -> None:
         """Have a thread of its own serve a client."""
-        door = _LaneDoor(sock, self._host.max_message_size)
+        door = _LaneEndpoint(sock, self._host.max_message_size)
         if _user_of(sock) != os.geteuid():
             door.end(AuthkeyError('the lane is for processes of one user'))
             return
@@ -160,12 +160,14 @@ class Lanes:
             sock = listener.accept()[0]
             sock.setblocking(False)  # what it is told finds room
             if listener is self._listener:
-                _LaneDoor(sock, self._host.max_message_size).end(ActorUnreachableError(_NO_FILES))
+                _LaneEndpoint(sock, self._host.max_message_size).end(
+                    ActorUnreachableError(_NO_FILES)
+                )
             sock.close()
         with contextlib.suppress(OSError):  # another thread was faster: the next time
             self._reserve = os.open(os.devnull, os.O_RDONLY)
 
-    def _serve(self, door: _LaneDoor) -> None:
+    def _serve(self, door: _LaneEndpoint) -> None:
         try:
             with contextlib.closing(serve(self._host, door.messages(), door)) as responses:
                 for response in responses:
@@ -176,7 +178,7 @@ class Lanes:
             self._leave(door)
             door.close()
 
-    def _leave(self, door: _LaneDoor) -> None:
+    def _leave(self, door: _LaneEndpoint) -> None:
         """Watch a connection no longer: the number of its descriptor will be another one's."""
         self._strangers.leave(door)
         if self._doors.pop(door.descriptor, None) is not None:
@@ -191,15 +193,15 @@ def _user_of(sock: socket.socket) -> int:
     return user
 
 
-class _LaneDoor:
-    """A connection, as :class:`uactor.host.sessions.door.Door`."""
+class _LaneEndpoint:
+    """A connection, as :class:`uactor.host.sessions.door.SessionEndpoint`."""
 
     def __init__(self, sock: socket.socket, max_message_size: int) -> None:
         self.descriptor = sock.fileno()
         self.authorized = False
         self._max_message_size = max_message_size
         self._lane = Lane(sock, HANDSHAKE_LIMIT, moves=True)
-        self.memory = shm_buffers.Channel() if segments.POSSIBLE else None
+        self.memory = shm_buffers.ShmChannel() if segments.POSSIBLE else None
         self._guard = threading.Lock()
         self._gone = False
         self._on_end: Callable[[], None] | None = None
@@ -218,7 +220,7 @@ class _LaneDoor:
             yield message  # type: ignore[misc]  # Protobuf takes bytearrays, too
 
     def has_more(self) -> bool:
-        """See :class:`uactor.host.sessions.door.Door`."""
+        """See :class:`uactor.host.sessions.door.SessionEndpoint`."""
         return self._lane.has_more()
 
     def send(self, response: pb.SessionResponse | bytes) -> None:
@@ -235,7 +237,7 @@ class _LaneDoor:
             self._lane.send_with(response.SerializeToString(), passed)
 
     def put(self, message: bytes | pb.SessionResponse) -> None:
-        """See :class:`uactor.host.sessions.door.Door`."""
+        """See :class:`uactor.host.sessions.door.SessionEndpoint`."""
         with contextlib.suppress(LaneError):  # the thread that reads finds that the client has gone
             self.send(message)
 
@@ -258,7 +260,7 @@ class _LaneDoor:
 
     def _expect(self, message: bytearray) -> Take:
         """Return what takes the descriptors that come along with a message."""
-        channel: shm_buffers.Channel = self.memory  # type: ignore[assignment]  # or none would come
+        channel: shm_buffers.ShmChannel = self.memory  # type: ignore[assignment]  # or none would come
         try:
             request = pb.SessionRequest.FromString(message)  # type: ignore[arg-type]  # as above
         except DecodeError:  # whoever reads it will refuse it

@@ -15,17 +15,17 @@ from uactor.codec import pickling, transfer
 from uactor.core import interfaces
 from uactor.core.addresses import Token
 from uactor.core.current_call import sooner
-from uactor.core.futures import CallFuture, OneOf, disown
+from uactor.core.futures import CallFuture, IndexedReceiver, disown
 from uactor.core.interfaces import (
-    Burst,
+    BurstHandle,
     BurstReceiver,
-    Call,
+    CallHandle,
+    CallHandles,
+    ClientCall,
     Hold,
     Receiver,
     Resolve,
-    Shared,
-    Ticket,
-    Tickets,
+    SharedObject,
 )
 from uactor.errors import ForkedError
 from uactor.host.callers import Caller
@@ -36,12 +36,12 @@ from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.timers import timers
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
 
 _COPIES = '#GETVALUE'
 
 
-class InsideConnection:
+class LoopbackConnection:
     """The way of this process to its own objects.
 
     In a forked child the actor is another process, and is dialled like any other.
@@ -49,7 +49,7 @@ class InsideConnection:
     :param dial: connects to an actor process by its address.
     """
 
-    def __init__(self, host: Host, dial: Callable[[str], interfaces.Connection]) -> None:
+    def __init__(self, host: HostProcess, dial: Callable[[str], interfaces.Connection]) -> None:
         self._host = host
         self._dial = dial
         self._pid = os.getpid()
@@ -94,25 +94,25 @@ class InsideConnection:
         if outside is not None:
             return outside.call(handle, method, args, kwargs, resolve, timeout, owned)
         if timeout is not None and not owned:
-            call = Call(handle, method, args, kwargs, resolve, sooner(timeout))
+            call = ClientCall(handle, method, args, kwargs, resolve, sooner(timeout))
             return CallFuture.of(self.submit, call).wait()
         result, typeid = self._host.dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _COPIES:
             return pickling.loads(pickling.dumps(result))
         return self.resolved(result, typeid, resolve)
 
-    def submit(self, call: Call, receiver: Receiver) -> Ticket:
+    def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
         """Call a method on another thread of this process."""
         outside = self._elsewhere()
         if outside is not None:
             return outside.submit(call, receiver)
         return self._submitted(call, receiver, functools.partial(self._begin, call))
 
-    def _begin(self, call: Call, caller: Caller) -> tuple[Any, str]:
+    def _begin(self, call: ClientCall, caller: Caller) -> tuple[Any, str]:
         return self._host.dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
 
     def _submitted(
-        self, call: Call, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
+        self, call: ClientCall, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
     ) -> _Submitted:
         """Run ``begin`` on another thread of this process."""
         caller = Caller(LOCAL, checked=True)
@@ -143,22 +143,22 @@ class InsideConnection:
         """Return the result of ``begin``: of this thread, or of another when it is limited."""
         if timeout is None:
             return self.resolved(*begin(self._caller), resolve)
-        call = Call('', '', (), {}, resolve, sooner(timeout))
+        call = ClientCall('', '', (), {}, resolve, sooner(timeout))
         submit = lambda call, receiver: self._submitted(call, receiver, begin)  # noqa: E731
         return CallFuture.of(submit, call).wait()
 
     def submit_all(
-        self, call: Call, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
-    ) -> Burst:
+        self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
+    ) -> BurstHandle:
         """Call a method on other threads of this process, in order."""
         outside = self._elsewhere()
         if outside is not None:
             return outside.submit_all(call, arguments, receiver)
         tickets = [
-            self.submit(call.using(args), OneOf(receiver, index))
+            self.submit(call.using(args), IndexedReceiver(receiver, index))
             for index, args in enumerate(arguments)
         ]
-        return Tickets(tickets)
+        return CallHandles(tickets)
 
     def get_attribute(
         self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
@@ -253,7 +253,7 @@ class InsideConnection:
         outside = self._elsewhere()
         if outside is not None:
             return outside.claim(handle)
-        passage = transfer.current_passage()
+        passage = transfer.current_transfer()
         if passage is None:
             return self._host.table.lease([handle])
         if passage.grants is None:
@@ -263,12 +263,12 @@ class InsideConnection:
 
 
 class _Submitted:
-    """A call that another thread of this process makes; a :class:`Ticket`."""
+    """A call that another thread of this process makes; a :class:`CallHandle`."""
 
     def __init__(
         self,
-        inside: InsideConnection,
-        call: Call,
+        inside: LoopbackConnection,
+        call: ClientCall,
         receiver: Receiver,
         caller: Caller,
         begin: Callable[[Caller], tuple[Any, str]],
@@ -343,7 +343,7 @@ class _Submitted:
                 close()
 
 
-def share_in(host: Host, value: Any, typeid: str) -> Shared:
+def share_in(host: HostProcess, value: Any, typeid: str) -> SharedObject:
     """Put an object into the host's table, held by this process."""
     host.table.expect_releases()
     if typeid == 'actor':
@@ -353,4 +353,4 @@ def share_in(host: Host, value: Any, typeid: str) -> Shared:
         entry = host.table.share(value, typeid, LOCAL)
     token = Token(entry.typeid, host.target, entry.id)
     methods = tuple(sorted(entry.exposed)) if entry.typeid == 'auto' else ()
-    return Shared(token, methods)
+    return SharedObject(token, methods)

@@ -14,15 +14,15 @@ from uactor.core.addresses import host_port, is_loopback, peers, socket_path, ta
 from uactor.errors import ProxyError
 from uactor.host.callers import Clients
 from uactor.host.execution.dispatcher import Dispatcher
-from uactor.host.grpc.server import Front
+from uactor.host.grpc.server import GrpcServer
 from uactor.host.grpc.typed_service import TypedService
 from uactor.host.holders import Holder
-from uactor.host.lane_listener import POSSIBLE, Lanes
-from uactor.host.loopback import InsideConnection, share_in
+from uactor.host.lane_listener import POSSIBLE, LaneListener
+from uactor.host.loopback import LoopbackConnection, share_in
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
-from uactor.host.requests import Exchange
-from uactor.host.settings import Settings, Surroundings
+from uactor.host.requests import RequestHandler
+from uactor.host.settings import HostDependencies, Settings
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.fork_sockets import disconnect, plain
 from uactor.transport.lane import path_of
@@ -35,14 +35,16 @@ GRACE = 1.0
 _ANYWHERE = '0.0.0.0', '::'
 
 
-class Host:
+class HostProcess:
     """An actor process.
 
     :ivar address: where it listens, in the form in which the user gave it.
     :ivar target: the same as gRPC dials it.
     """
 
-    def __init__(self, actor_class: Any, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(
+        self, actor_class: Any, settings: Settings, surroundings: HostDependencies
+    ) -> None:
         self.actor_class = actor_class
         self.instance: Any = None
         self.authkey = settings.authkey
@@ -58,14 +60,14 @@ class Host:
         self.is_local = is_loopback(target(settings.address))
         self.typed = TypedService(actor_class, lambda: self._front.typed_service_fails())
         has_lanes = settings.transport != 'grpc' and POSSIBLE
-        self._front = Front(self, settings, late=has_lanes)
+        self._front = GrpcServer(self, settings, late=has_lanes)
         self.address = self._front.address
         self.target = target(self.address)
         self.lanes = _lanes(self) if has_lanes else None
         self._stopping = False
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
-        self.exchange = Exchange(
+        self.exchange = RequestHandler(
             self.dispatcher,
             self.table,
             self.target,
@@ -75,7 +77,7 @@ class Host:
             self.factory,
             self._manager_class.typeids,
         )
-        self.connection = InsideConnection(self, surroundings.dial)
+        self.connection = LoopbackConnection(self, surroundings.dial)
 
     # --- beginning ---------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ class Host:
         """Tell whether ``handle`` is of this process, by whatever address it came."""
         return handle.partition('.')[0] == self.table.incarnation
 
-    def share(self, value: Any, typeid: str) -> interfaces.Shared:
+    def share(self, value: Any, typeid: str) -> interfaces.SharedObject:
         """Put an object into the table, held by this process."""
         if self._manager_class.registered(typeid) is None:
             raise ProxyError(
@@ -120,7 +122,7 @@ class Host:
             )
         return share_in(self, value, typeid)
 
-    def known(self, handle: str) -> interfaces.Shared:
+    def known(self, handle: str) -> interfaces.SharedObject:
         """Return an object that is shared already, held once more by this process."""
         entry = self.table.get(handle)
         return share_in(self, entry.object, entry.typeid)
@@ -195,12 +197,12 @@ class Host:
 # --- addresses -----------------------------------------------------------------------------------
 
 
-def _lanes(host: Host) -> Lanes | None:
+def _lanes(host: HostProcess) -> LaneListener | None:
     """Return the lanes beside the host's Unix socket, if it has one."""
     path = socket_path(host.target)
     if path is None:
         return None
-    return Lanes(host, path_of(path))
+    return LaneListener(host, path_of(path))
 
 
 def _disconnect_child(name: str) -> None:

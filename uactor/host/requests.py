@@ -34,7 +34,7 @@ Run = Callable[[Caller, str, str, Sequence[Any], Mapping[str, Any]], tuple[Any, 
 """Runs a method of a handle; returns its result and typeid."""
 
 
-class Exchange:
+class RequestHandler:
     """Decodes requests, has them dispatched, and encodes what comes of it.
 
     :param address: where this process listens, as handles name it.
@@ -212,7 +212,7 @@ class Exchange:
         elif not pickles:
             result.CopyFrom(self._encode_native(caller, value))
         else:
-            with transfer.passage(granting=True) as passage:
+            with transfer.transfer(granting=True) as passage:
                 values.put(result, value, by_value, caller.memory, caller.definitions)
             if passage.grants:
                 self._table.retain(passage.grants, caller.holder)

@@ -39,7 +39,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostDependencies:
     """What the host is given of the rooms that it does not import.
 
     :ivar dial: connects to an actor process by its address.

@@ -26,7 +26,7 @@ from uactor.launch.lifeline import (
     split_question,
 )
 from uactor.launch.log_targets import LogTargets
-from uactor.runtime.deferred import reaper
+from uactor.runtime.deferred import deferred
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.limits import time_limit
 from uactor.runtime.locks import Latch, locked
@@ -86,7 +86,7 @@ def on_question(kind: bytes, handler: Handler) -> None:
     _QUESTIONS.add(kind)
 
 
-class Child(Protocol):
+class ChildProcess(Protocol):
     """A process that this one has started, by itself or through another one.
 
     :ivar descriptor: becomes readable when it has ended; None where the system has no such thing.
@@ -116,7 +116,7 @@ class ActorProcess:
 
     def __init__(
         self,
-        process: Child,
+        process: ChildProcess,
         lifeline: socket.socket,
         name: str,
         directory: str | None,
@@ -140,7 +140,7 @@ class ActorProcess:
         self._all_told: Latch | None = None  # at the end of the thread that handles messages
         self._on_exit: list[Callable[[], None]] = []
         self._on_ending: list[Callable[[], None]] = []
-        reaper.opened()
+        deferred.opened()
         try:
             _processes[process.pid] = self
             ServiceThread(f'uactor-watch-{name}', self._watch).ensure()
@@ -228,7 +228,7 @@ class ActorProcess:
         for callback in callbacks:
             attempt(f'what follows the end of {self.name}', callback)
         _processes.pop(self.pid, None)
-        reaper.closed()
+        deferred.closed()
         is_handled = self._await_handling()
         self._exited.set()
         if not is_handled:

@@ -33,7 +33,7 @@ _INHERITED = (
 
 
 @dataclass(frozen=True)
-class Origin:
+class Fingerprint:
     """What a process that this one starts at this moment has for good.
 
     A template that has another one is of no use.
@@ -52,13 +52,13 @@ class Origin:
     priority: int
 
 
-def origin(environment: Mapping[bytes, bytes]) -> Origin:
+def fingerprint(environment: Mapping[bytes, bytes]) -> Fingerprint:
     """Return the origin of a process that this thread starts, on Linux.
 
     :param environment: its environment.
     """
     with open('/proc/thread-self/status') as status, open('/proc/self/limits') as limits:
-        return Origin(
+        return Fingerprint(
             command=(sys.executable, *interpreter.flags()),
             variables=tuple(item for item in sorted(environment.items()) if _is_early(item[0])),
             status=tuple(line for line in status if line.partition(':')[0] in _INHERITED),

@@ -26,7 +26,7 @@ _PLAIN_PATTERNS = {type(None), str, re.Pattern}
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class InheritedState:
     """Of the owner: import path, arguments, directory, warnings, logging, family key."""
 
     path: list[str]
@@ -37,12 +37,12 @@ class Surroundings:
     log_setup: LogSetup | None = None
 
 
-def capture(log_targets: LogTargets) -> Surroundings:
+def capture(log_targets: LogTargets) -> InheritedState:
     """Return the surroundings of this process.
 
     :param log_targets: gets those handlers and loggers for which log records travel.
     """
-    return Surroundings(
+    return InheritedState(
         path=own_path(),
         argv=list(sys.argv),
         directory=current_directory(),
@@ -52,7 +52,7 @@ def capture(log_targets: LogTargets) -> Surroundings:
     )
 
 
-def apply(surroundings: Surroundings) -> Callable[[], None]:
+def apply(surroundings: InheritedState) -> Callable[[], None]:
     """Give this process the surroundings of another one.
 
     :returns: what gives it once more what depends on modules, when those of the actor are imported.
@@ -74,7 +74,7 @@ def apply(surroundings: Surroundings) -> Callable[[], None]:
     return apply_again
 
 
-def _filter_again(surroundings: Surroundings) -> None:
+def _filter_again(surroundings: InheritedState) -> None:
     before = _filters()
     if before == surroundings.filters:
         return
@@ -82,7 +82,7 @@ def _filter_again(surroundings: Surroundings) -> None:
     _filter([entry for entry in own if entry is not None], surroundings)
 
 
-def _filter(own: list[Any], surroundings: Surroundings) -> None:
+def _filter(own: list[Any], surroundings: InheritedState) -> None:
     """Filter warnings as the owner does, as far as their categories are imported here."""
     taken = [entry for entry in map(_known, surroundings.filters) if entry is not None]
     warnings.resetwarnings()  # also makes modules forget what they have warned of

@@ -46,7 +46,7 @@ class Sender(Protocol):
         ...
 
 
-class Channel:
+class LogChannel:
     """The queue of this process, and the thread that empties it."""
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ def _notice(number: int, count: int) -> SentRecord:
     return to_send(record, SentRecord(number, is_notice=True), _DEFAULT.formatException)
 
 
-channel = Channel()
+channel = LogChannel()
 """The channel of this process."""
 
 at_fork(in_child=channel.reset)

@@ -18,7 +18,7 @@ from uactor.errors import ActorStartError, AddressError
 from uactor.launch import interpreter
 from uactor.launch.actor_process import (
     ActorProcess,
-    Child,
+    ChildProcess,
     abandon_lifeline,
     end_all,
     end_interrupted,
@@ -84,7 +84,7 @@ def start(
     """
     _hook_exit()
 
-    def made(child: Child, lifeline: socket.socket) -> ActorProcess:
+    def made(child: ChildProcess, lifeline: socket.socket) -> ActorProcess:
         return ActorProcess(child, lifeline, name, directory, shutdown_timeout, log_targets)
 
     launched: list[tuple[ActorProcess, tuple[str, ...] | None]] = []
@@ -106,7 +106,7 @@ def start(
     raise decode_failure(answer[1])
 
 
-Made = Callable[[Child, socket.socket], ActorProcess]
+Made = Callable[[ChildProcess, socket.socket], ActorProcess]
 
 
 def _launch(path: list[str], made: Made) -> tuple[ActorProcess, tuple[str, ...] | None]:
@@ -132,12 +132,12 @@ def _by_interpreter() -> bool:
     return choice == 'interpreter'
 
 
-def _spawn(lifeline: socket.socket) -> Child:
+def _spawn(lifeline: socket.socket) -> ChildProcess:
     with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
         return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
 
 
-def _with_lifeline(launch: Callable[[socket.socket], Child], made: Made) -> ActorProcess:
+def _with_lifeline(launch: Callable[[socket.socket], ChildProcess], made: Made) -> ActorProcess:
     with new_lifeline() as (ours, theirs):
         try:
             with theirs:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from uactor.launch import frames, interpreter, template_server
 from uactor.launch.actor_process import no_fork
-from uactor.launch.fingerprint import Origin, origin
+from uactor.launch.fingerprint import Fingerprint, fingerprint
 from uactor.launch.import_path import absolute, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.runtime.fork_hooks import at_fork
@@ -104,8 +104,8 @@ class Template:
     :ivar origin: what all that it forks have in common.
     """
 
-    def __init__(self, origin: Origin, variables: Mapping[bytes, bytes]) -> None:
-        self.origin = origin
+    def __init__(self, fingerprint: Fingerprint, variables: Mapping[bytes, bytes]) -> None:
+        self.origin = fingerprint
         self._variables = variables
         self._control, theirs = socket.socketpair()
         self._lock = threading.RLock()
@@ -278,14 +278,14 @@ class Templates:
         self._choosing = threading.RLock()
         self._current: Template | None = None
         self._all: set[Template] = set()
-        self._unfit: Origin | None = None
+        self._unfit: Fingerprint | None = None
 
     def fitting(self) -> Template | None:
         """Return a template for what this thread starts now, or None where none can be."""
         if not template_server.is_possible():
             return None
         variables = environment()
-        wanted = origin(variables)
+        wanted = fingerprint(variables)
         with self._choosing:
             current = self._current
             if current is not None and current.origin != wanted:
@@ -296,7 +296,7 @@ class Templates:
                 self._current = self._start(wanted, variables)
             return self._current
 
-    def _start(self, wanted: Origin, variables: Mapping[bytes, bytes]) -> Template | None:
+    def _start(self, wanted: Fingerprint, variables: Mapping[bytes, bytes]) -> Template | None:
         with no_fork:
             template = Template(wanted, variables)
             self._all.add(template)

@@ -100,7 +100,7 @@ class BaseProxy:
         claim = '' if token.typeid == 'actor' else self._connection.claim(token.id)
         proxytype = None if self._isauto else type(self)
         classes: Any = type(self._manager), proxytype
-        passing = transfer.current_passage()
+        passing = transfer.current_transfer()
         if passing is not None:
             passing.has_proxies = True
         elif not all(map(_is_found, classes)):
@@ -249,7 +249,7 @@ def _become_known(proxy: Any) -> None:
 
 def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Pickle as the handle that it is: its receiver trusts it no more than this process."""
-    passing = transfer.current_passage()
+    passing = transfer.current_transfer()
     if passing is not None:
         passing.has_proxies = True
     token, (manager_class, methods, trust) = self._token, vars(self)['_reaching']
@@ -389,7 +389,7 @@ def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER
     return _inside(current_host.host, current_host.host.share(value, typeid))
 
 
-def _inside(host: interfaces.Host, shared: interfaces.Shared) -> Any:
+def _inside(host: interfaces.Host, shared: interfaces.SharedObject) -> Any:
     manager_class: type[ActorManager] = host.actor_class.manager_class
     return manager_of(manager_class, shared.token.address)._proxy(shared)
 

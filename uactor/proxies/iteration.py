@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-from uactor.core.futures import FailedCall, Items, Outcomes
-from uactor.core.interfaces import NO_TICKET, Burst, BurstReceiver, Ticket
-from uactor.runtime.deferred import reaper
+from uactor.core.futures import FailedCall, Items, ResultBuffer
+from uactor.core.interfaces import NO_HANDLE, BurstHandle, BurstReceiver, CallHandle
+from uactor.runtime.deferred import deferred
 from uactor.runtime.limits import checked_count
 from uactor.runtime.system_errors import is_interruption
 
@@ -28,7 +28,7 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
     def __init__(self, give_up: Callable[[], None]) -> None:
         self._pid = os.getpid()
         self._closed = False
-        reaper.when_gone(self, give_up)
+        deferred.when_gone(self, give_up)
 
     def close(self) -> None:
         """Give up what is left, without waiting for that."""
@@ -66,9 +66,9 @@ class Stream(_Iteration[T]):
     leaving; leaving the loop does, too, once nobody has the stream any more.
     """
 
-    def __init__(self, submit: Callable[[Items], Ticket], window: int) -> None:
+    def __init__(self, submit: Callable[[Items], CallHandle], window: int) -> None:
         self._items = Items(window)
-        self._submit: Callable[[Items], Ticket] | None = submit
+        self._submit: Callable[[Items], CallHandle] | None = submit
         super().__init__(self._items.give_up)
 
     def _cancel(self) -> None:
@@ -87,7 +87,7 @@ class Stream(_Iteration[T]):
         if more:
             return value
         self._closed = True
-        self._items.ticket = NO_TICKET
+        self._items.ticket = NO_HANDLE
         if value is None:
             raise StopIteration
         try:
@@ -143,7 +143,7 @@ class Results(_Iteration[T]):
 
     def __init__(
         self,
-        submit: Callable[[Sequence[tuple[Any, ...]], BurstReceiver], Burst],
+        submit: Callable[[Sequence[tuple[Any, ...]], BurstReceiver], BurstHandle],
         arguments: Iterator[tuple[Any, ...]],
         window: int | None,
     ) -> None:
@@ -155,7 +155,7 @@ class Results(_Iteration[T]):
         self._window = _WINDOW if window is None else window
         self._outcomes = _NONE  # of the burst whose results are fetched
         # That one, and those that follow.
-        self._bursts: collections.deque[Outcomes] = collections.deque([_NONE])
+        self._bursts: collections.deque[ResultBuffer] = collections.deque([_NONE])
         super().__init__(functools.partial(_give_up, self._bursts))
         self._failed: BaseException | None = None  # what a call has raised, and not this
         self._at = 0  # the next one to be fetched
@@ -177,7 +177,7 @@ class Results(_Iteration[T]):
                     raise
                 self._error = error
         if arguments:
-            outcomes = Outcomes(len(arguments))
+            outcomes = ResultBuffer(len(arguments))
             self._bursts.append(outcomes)
             self._left += len(arguments)
             outcomes.burst = self._submit(arguments, outcomes)
@@ -279,10 +279,10 @@ class Results(_Iteration[T]):
             raise
 
 
-_NONE = Outcomes(0)
+_NONE = ResultBuffer(0)
 
 
-def _give_up(bursts: collections.deque[Outcomes]) -> None:
+def _give_up(bursts: collections.deque[ResultBuffer]) -> None:
     """Give up those calls of bursts that have not been answered."""
     while bursts:
         bursts.popleft().burst.give_up(0)

@@ -27,12 +27,12 @@ from typing import (
 
 from uactor import _wire
 from uactor.core.futures import CallFuture, Items, LoopFuture
-from uactor.core.interfaces import Call
+from uactor.core.interfaces import ClientCall
 from uactor.proxies.iteration import Results, Stream
 from uactor.runtime.limits import checked_count, time_limit
 
 if TYPE_CHECKING:
-    from uactor.core.interfaces import Burst, BurstReceiver, Ticket
+    from uactor.core.interfaces import BurstHandle, BurstReceiver, CallHandle
     from uactor.proxies.base import BaseProxy
 
 P = ParamSpec('P')
@@ -130,7 +130,7 @@ class RemoteMethod(Generic[P, C, R, T]):
         """
         call, arrange = self._call_with((), {}), self._member.arrange
 
-        def submit(arguments: Sequence[tuple[Any, ...]], receiver: BurstReceiver) -> Burst:
+        def submit(arguments: Sequence[tuple[Any, ...]], receiver: BurstReceiver) -> BurstHandle:
             arranged = arguments
             if arrange is not None:
                 arranged = [tuple(arrange(*args)[0]) for args in arguments]
@@ -145,7 +145,7 @@ class RemoteMethod(Generic[P, C, R, T]):
         that return any other iterable. Leaving the loop closes the generator in the actor.
         """
 
-        def submit(items: Items) -> Ticket:
+        def submit(items: Items) -> CallHandle:
             return self._proxy._connection.submit(call, items)
 
         call = self._call(args, kwargs)
@@ -166,16 +166,16 @@ class RemoteMethod(Generic[P, C, R, T]):
         """
         return type(self)(self._proxy, self._member, Options(timeout, window))
 
-    def _call(self, args: Any, kwargs: Any) -> Call:
+    def _call(self, args: Any, kwargs: Any) -> ClientCall:
         if self._member.arrange is not None:
             args, kwargs = self._member.arrange(*args, **kwargs)
         return self._call_with(args, kwargs)
 
-    def _call_with(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+    def _call_with(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ClientCall:
         member, proxy = self._member, self._proxy
         timeout = proxy._timeout if self._options is None else self._options.timeout
         resolve = proxy._manager._proxy
-        return Call(proxy._id, member.name, args, kwargs, resolve, timeout, proxy=proxy)
+        return ClientCall(proxy._id, member.name, args, kwargs, resolve, timeout, proxy=proxy)
 
     # --- as a bound method ---------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class RemoteMember:
 
 if TYPE_CHECKING:
 
-    class Method(Generic[P, C, R, T]):
+    class DeclaredMethod(Generic[P, C, R, T]):
         """What :func:`method` makes of a method, for type checkers."""
 
         @overload
@@ -272,17 +272,17 @@ if TYPE_CHECKING:
 @overload
 def method(
     function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-) -> Method[P, Coroutine[Any, Any, R], R, Any]: ...
+) -> DeclaredMethod[P, Coroutine[Any, Any, R], R, Any]: ...
 @overload
 def method(
     function: Callable[Concatenate[Any, P], AsyncIterator[T]],
-) -> Method[P, AsyncIterator[T], Any, T]: ...
+) -> DeclaredMethod[P, AsyncIterator[T], Any, T]: ...
 @overload
 def method(
     function: Callable[Concatenate[Any, P], Iterator[T]],
-) -> Method[P, Iterator[T], Iterator[T], T]: ...
+) -> DeclaredMethod[P, Iterator[T], Iterator[T], T]: ...
 @overload
-def method(function: Callable[Concatenate[Any, P], R]) -> Method[P, R, R, Any]: ...
+def method(function: Callable[Concatenate[Any, P], R]) -> DeclaredMethod[P, R, R, Any]: ...
 def method(function: Any) -> Any:
     """Have type checkers know the remote faces of a method, as ``actor.add.future(5)``.
 

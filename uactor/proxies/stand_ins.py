@@ -295,7 +295,7 @@ def _dumped(name: str, value: Any, module: types.ModuleType) -> bytes:
 
     :raises Exception: whatever keeps it from being pickled.
     """
-    with _by_value(module), transfer.passage():
+    with _by_value(module), transfer.transfer():
         return pickling.pickle_with(functools.partial(_UnfinishedPickler, module, name), value)
 
 

@@ -38,14 +38,14 @@ class _End(weakref.ref[Any]):
     def __call__(self) -> None:
         """Do the job, on the reaper's thread."""
         _ends.discard(self)
-        reaper.closed()
+        deferred.closed()
         self._job()
 
 
 _ends: set[_End] = set()
 
 
-class Reaper:
+class DeferredWork:
     """Runs queued jobs on a thread of its own, which lives while there is something open.
 
     :ivar later: queues a job, by C code alone: a callback of a weak reference, for one.
@@ -109,5 +109,5 @@ class Reaper:
             return False
 
 
-reaper = Reaper()
+deferred = DeferredWork()
 """The reaper of this process."""

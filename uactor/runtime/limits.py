@@ -11,7 +11,7 @@ LONGEST_S = 1e9
 as long, and add it to their clocks."""
 
 _MOST_DURATION_S = 315_576_000_000
-"""The most seconds that a ``google.protobuf.Duration`` may have, by its definition."""
+"""The most seconds that a ``google.protobuf.ProtoDuration`` may have, by its definition."""
 
 _NANOS = 1_000_000_000
 
@@ -31,8 +31,8 @@ def checked_count(value: Any, what: str) -> int:
     return count
 
 
-class Duration(Protocol):
-    """A ``google.protobuf.Duration``."""
+class ProtoDuration(Protocol):
+    """A ``google.protobuf.ProtoDuration``."""
 
     @property
     def seconds(self) -> int:
@@ -82,7 +82,7 @@ def time_limit(value: Any, what: str = 'a timeout') -> float | None:
     return None if seconds == math.inf else seconds
 
 
-def seconds_of(duration: Duration) -> float:
+def seconds_of(duration: ProtoDuration) -> float:
     """Return how many seconds a message of the wire says.
 
     :raises ValueError: when it is out of the range that its definition gives.
@@ -95,7 +95,7 @@ def seconds_of(duration: Duration) -> float:
     return seconds + nanos / _NANOS
 
 
-def limit_of(duration: Duration) -> float | None:
+def limit_of(duration: ProtoDuration) -> float | None:
     """Return the time limit that a message of the wire says; see :func:`time_limit`.
 
     :raises ValueError: when it is out of the range that its definition gives.

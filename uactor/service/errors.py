@@ -5,11 +5,11 @@ from __future__ import annotations
 from uactor.errors import UActorException
 
 
-class Unmappable(UActorException, TypeError):
+class UnsupportedTypeError(UActorException, TypeError):
     """An annotation, or a member of a class, has no form in Protobuf that loses nothing."""
 
 
-class Misfit(UActorException, ValueError):
+class ConversionError(UActorException, ValueError):
     """A value does not fit its annotation, or a message has no meaning for it.
 
     :ivar path: where it is, from the field of the request or response on: ``'items[2].x'``.
@@ -25,14 +25,14 @@ class Misfit(UActorException, ValueError):
         """Return path and reason."""
         return f'{self.path}: {self.reason}' if self.path else self.reason
 
-    def under(self, step: str) -> Misfit:
+    def under(self, step: str) -> ConversionError:
         """Say that the value is a part of what ``step`` names, and return self."""
         joint = '.' if self.path and not self.path.startswith('[') else ''
         self.path = f'{step}{joint}{self.path}'
         return self
 
 
-class ResultMisfit(UActorException, TypeError):
+class ResultConversionError(UActorException, TypeError):
     """What a method returned does not fit its annotation. The method has run.
 
     :ivar path: where it is, from ``'result'`` on.

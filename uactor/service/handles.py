@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from uactor.service.codecs.base import EXACT, NOT, Handles, Message
-from uactor.service.codecs.wellknown import Externals
+from uactor.service.codecs.base import EXACT, NOT, Handles, MessageCodec
+from uactor.service.codecs.wellknown import ExternalMessages
 from uactor.v1 import actor_pb2 as pb
 
 
-class Shared(Message):
+class HandleCodec(MessageCodec):
     """A proxy, or an object that stays in the actor, as a handle."""
 
     label = key = 'handle'
 
-    def __init__(self, externals: Externals, hint: Any, typeid: str | None) -> None:
+    def __init__(self, externals: ExternalMessages, hint: Any, typeid: str | None) -> None:
         self.proto = externals.get('uactor.v1.Handle', 'uactor/v1/actor.proto')
         self.hint, self._typeid = hint, typeid
 

@@ -10,12 +10,12 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from uactor.service.errors import Unmappable
+from uactor.service.errors import UnsupportedTypeError
 from uactor.service.naming import camel, upper
 
 if TYPE_CHECKING:
-    from uactor.service.codecs.fields import Slot
-    from uactor.service.codecs.methods import Method
+    from uactor.service.codecs.fields import Field
+    from uactor.service.codecs.methods import ServiceMethod
 
 Kind = Literal['call', 'get', 'set']
 Absence = Literal['error', 'default', 'omitted', 'none', 'empty']
@@ -118,7 +118,7 @@ class Part:
 
     python: str
     name: str
-    slot: Slot
+    slot: Field
     default: Literal['default', 'omitted'] | None = None
     pin: int | None = None
     renamed: str | None = None
@@ -182,7 +182,7 @@ class Plan:
     service: str
     class_name: str
     doc: str
-    methods: list[Method]
+    methods: list[ServiceMethod]
     unmapped: Mapping[str, str]
     known: Collection[External]
 
@@ -230,16 +230,18 @@ def _used(message: MessagePlan) -> Iterator[MessagePlan | EnumPlan | External]:
 def check_names(parts: list[Part]) -> None:
     """Refuse parts that would get the same name, in JSON too.
 
-    :raises Unmappable: when there are some.
+    :raises UnsupportedTypeError: when there are some.
     """
     taken: dict[str, str] = {}
     pins = [part.pin for part in parts if part.pin is not None]
     if len(set(pins)) < len(pins):
-        raise Unmappable('two fields are pinned to the same number')
+        raise UnsupportedTypeError('two fields are pinned to the same number')
     for part in parts:
         names = {field.name for field in part.fields()}
         names.add(part.name)
         for name in names:
             plain = camel(name)
             if taken.setdefault(plain, part.python) != part.python:
-                raise Unmappable(f'{taken[plain]!r} and {part.python!r} both become {name!r}')
+                raise UnsupportedTypeError(
+                    f'{taken[plain]!r} and {part.python!r} both become {name!r}'
+                )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from uactor.service.errors import Unmappable
+from uactor.service.errors import UnsupportedTypeError
 
 # Compiled with the module, and so once for all actors that a template forks.
 _IDENTIFIER = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
@@ -27,7 +27,7 @@ def words(name: str) -> str:
 def snake(name: str) -> str:
     """Return ``name`` in lower_snake_case.
 
-    :raises Unmappable: when no identifier of Protobuf can be made of it.
+    :raises UnsupportedTypeError: when no identifier of Protobuf can be made of it.
     """
     return _checked(name, words(name).lower())
 
@@ -35,7 +35,7 @@ def snake(name: str) -> str:
 def pascal(name: str) -> str:
     """Return ``name`` in PascalCase; capitals in it stay.
 
-    :raises Unmappable: when no identifier of Protobuf can be made of it.
+    :raises UnsupportedTypeError: when no identifier of Protobuf can be made of it.
     """
     parts = [part for part in _SEPARATOR.split(name) if part]
     return _checked(name, ''.join(part[0].upper() + part[1:] for part in parts))
@@ -53,7 +53,7 @@ def camel(name: str) -> str:
 
 def _checked(origin: str, name: str) -> str:
     if not origin.isascii() or not _IDENTIFIER.fullmatch(name):
-        raise Unmappable(f'{origin!r} can not be a name in Protobuf')
+        raise UnsupportedTypeError(f'{origin!r} can not be a name in Protobuf')
     return name
 
 
@@ -70,7 +70,7 @@ def service_of(actor_class: Any, package: str | None = None) -> tuple[str, str]:
 
     :param package: the package, without its version; by default ``_package_`` of the class, or
         its module.
-    :raises Unmappable: when no name can be made of that of the class.
+    :raises UnsupportedTypeError: when no name can be made of that of the class.
     """
     configured = package or actor_class._package_ or actor_class.__module__
     return package_of(configured), f'{pascal(actor_class.__name__)}Service'

@@ -11,10 +11,10 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 
-from uactor.service.codecs.methods import Method
+from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.contract import descriptors
 from uactor.service.contract.lock import Lock
-from uactor.service.contract.numbering import settle
+from uactor.service.contract.numbering import assign_numbers
 from uactor.service.mapping.members import plan_of
 from uactor.service.model import Plan
 
@@ -38,7 +38,7 @@ class Schema:
     service: str
     file: descriptor_pb2.FileDescriptorProto
     dependencies: list[descriptor_pb2.FileDescriptorProto]
-    methods: Mapping[str, Method]
+    methods: Mapping[str, ServiceMethod]
     unmapped: Mapping[str, str]
     fingerprint: str
     plan: Plan
@@ -67,7 +67,7 @@ def schema_of(actor_class: type, lock: Lock | None = None, package: str | None =
     plan = plan_of(actor_class, package)
     known = lock if lock is not None else Lock()
     current = known.updated(plan)
-    settle(plan, current)
+    assign_numbers(plan, current)
     file = descriptors.file_for(plan)
     return Schema(
         package=plan.package,

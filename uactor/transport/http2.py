@@ -99,7 +99,7 @@ class CallEnd(Exception):
         self.end = end
 
 
-class GrpcCall:
+class Http2Call:
     """A call. One thread sends at a time; any number may receive.
 
     :param sock: a connection that nothing has been sent by.
@@ -343,7 +343,7 @@ class GrpcCall:
                 raise CallEnd(End(None, self._said or 'the connection was closed'))
             self._rest = self._act_upon(self._rest + data)
         except OSError as error:
-            if not is_own(error, GrpcCall._take_long, Buffer.receive_from):
+            if not is_own(error, Http2Call._take_long, Buffer.receive_from):
                 raise
             self.end = End(None, error.strerror or str(error))
         except HeaderError as error:
@@ -521,15 +521,15 @@ class GrpcCall:
             raise CallEnd(End(_UNAVAILABLE, self._said or 'the other end goes away', unread=True))
 
 
-_ACTS: dict[int, Callable[[GrpcCall, int, int, bytes], None]] = {
-    _DATA: GrpcCall._take_padded,
-    _HEADERS: GrpcCall._take_headers,
-    _RST_STREAM: GrpcCall._take_reset,
-    _SETTINGS: GrpcCall._take_settings,
-    _PING: GrpcCall._take_ping,
-    _GOAWAY: GrpcCall._take_farewell,
-    _WINDOW_UPDATE: GrpcCall._take_window,
-    _CONTINUATION: GrpcCall._take_more_headers,
+_ACTS: dict[int, Callable[[Http2Call, int, int, bytes], None]] = {
+    _DATA: Http2Call._take_padded,
+    _HEADERS: Http2Call._take_headers,
+    _RST_STREAM: Http2Call._take_reset,
+    _SETTINGS: Http2Call._take_settings,
+    _PING: Http2Call._take_ping,
+    _GOAWAY: Http2Call._take_farewell,
+    _WINDOW_UPDATE: Http2Call._take_window,
+    _CONTINUATION: Http2Call._take_more_headers,
 }
 """What frames do. Others do nothing."""
 

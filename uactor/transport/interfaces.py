@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from google.protobuf.message import DecodeError
 
 from uactor.errors import ResourceError, VersionError
-from uactor.runtime.deferred import reaper
+from uactor.runtime.deferred import deferred
 from uactor.runtime.descriptors import SHORTAGE
 from uactor.runtime.system_errors import is_own
 from uactor.transport.shm_buffers import Carrier
@@ -86,7 +86,7 @@ class _Closer(weakref.ref[Any]):
         """Close the socket, on the reaper's thread."""
         self._socket.close()
         _closers.discard(self)
-        reaper.closed()
+        deferred.closed()
 
 
 _closers: set[_Closer] = set()
@@ -94,9 +94,9 @@ _closers: set[_Closer] = set()
 
 def close_with(stream: object, sock: SocketType) -> None:
     """Have a socket closed when a stream is gone."""
-    closer = _Closer(stream, reaper.later)
+    closer = _Closer(stream, deferred.later)
     closer._socket = sock
-    reaper.opened()
+    deferred.opened()
     _closers.add(closer)
 
 
@@ -136,7 +136,7 @@ def connect_unix(sock: SocketType, path: str, seconds: float | None) -> None:
         return
 
 
-class Stream(Protocol):
+class SessionStream(Protocol):
     """One bidirectional stream of messages, used by one session.
 
     :ivar ended: whether it has ended, as far as this side has noticed.
@@ -231,7 +231,7 @@ class Transport(Protocol):
         on_end: Callable[[], None],
         pipelined: bool = False,
         seconds: float | None = None,
-    ) -> Stream:
+    ) -> SessionStream:
         """Return a new stream.
 
         :param on_end: is called when it has ended, on any thread.

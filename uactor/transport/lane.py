@@ -31,7 +31,7 @@ from uactor.runtime.descriptors import reserve
 from uactor.runtime.system_errors import is_own
 from uactor.transport.baton import turns
 from uactor.transport.buffers import Buffer
-from uactor.transport.shm_slot import ASLEEP, DONE, NOT, ROOM, WRAP, Board, LeftBoard
+from uactor.transport.shm_slot import ASLEEP, DONE, NOT, ROOM, WRAP, LeftShmSlot, ShmSlot
 
 _LENGTH = struct.Struct('!I')
 _READ = 1 << 13
@@ -123,7 +123,7 @@ class Lane:
         self.limit = limit
         self.expect: Callable[[bytearray], Take] | None = None
         self.eager = False
-        self._board: Board | None = None
+        self._board: ShmSlot | None = None
         self._sent = self._received = 0  # messages, by the socket
         self._is_within = False  # whether a message has been sent in part
         self._rest = b''
@@ -145,7 +145,7 @@ class Lane:
 
         :param end: which end of it this is, 0 or 1.
         """
-        self._board = Board(mapping, end)
+        self._board = ShmSlot(mapping, end)
         self._worth, self._trial = _ACTIVE, 1  # it has paid for the caller, who has made it
 
     @property
@@ -255,7 +255,7 @@ class Lane:
             self.begin()
             self.send(message)
             return self.answer()
-        board: Board = self._board  # type: ignore[assignment]
+        board: ShmSlot = self._board  # type: ignore[assignment]
         put = board.put(message, self._sent)
         if put == DONE:
             answer = board.take(self._received, _GLANCES)
@@ -471,7 +471,7 @@ class Lane:
             return False
         return not 0 <= self.limit < ROOM
 
-    def _look_at(self, board: Board, end: float) -> bytes | None:
+    def _look_at(self, board: ShmSlot, end: float) -> bytes | None:
         board.wake()
         take, poll, received = board.take, self._poll.poll, self._received
         glances = 1 if self._squeezed or self._keen else _GLANCES
@@ -533,7 +533,7 @@ class Lane:
     def leave_board(self) -> None:
         """Let go of the memory of the board. Any thread may; all goes by the socket then."""
         if self._board is not None:
-            self._board = LeftBoard(self._board.is_unread)
+            self._board = LeftShmSlot(self._board.is_unread)
 
 
 def _close(number: int, descriptor: int | None, is_scarce: bool) -> None:

@@ -88,7 +88,7 @@ class Outbox(Generic[Message]):
         return bool(self._messages)
 
 
-def together(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator[bytes | Message]:
+def coalesce(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator[bytes | Message]:
     """Take out all messages, and yield them, those that have gathered as one.
 
     Those that are not in their wire form are yielded as they are.

@@ -204,7 +204,7 @@ class Lender(Protocol):
 
 
 class Carrier(Lender, Protocol):
-    """What large data goes by, beside messages: a :class:`Channel`, or chunks over gRPC."""
+    """What large data goes by, beside messages: a :class:`ShmChannel`, or chunks over gRPC."""
 
     @property
     def outgoing(self) -> Mapping[int, Any]:
@@ -236,7 +236,7 @@ class Carrier(Lender, Protocol):
         ...
 
 
-class Channel:
+class ShmChannel:
     """One end of a connection as lender and borrower of segments.
 
     :ivar outgoing: the segments that are lent with messages that have not been sent yet.

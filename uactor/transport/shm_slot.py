@@ -58,7 +58,7 @@ NOT, DONE, ASLEEP = range(3)
 end has to be woken for it."""
 
 
-class Board:
+class ShmSlot:
     """One end of a board. One thread puts at a time, and one takes.
 
     :param mapping: of the memory, shared with the other end.
@@ -148,7 +148,7 @@ class Board:
                 pass
 
 
-class LeftBoard(Board):
+class LeftShmSlot(ShmSlot):
     """Takes the place of a board whose memory this end has let go of.
 
     A thread may be about to use it: it finds no place, and no message.
@@ -169,7 +169,7 @@ class LeftBoard(Board):
 
     @property
     def is_unread(self) -> bool:
-        """See :class:`Board`."""
+        """See :class:`ShmSlot`."""
         return self._is_unread
 
     def rest(self, resting: bool) -> None:

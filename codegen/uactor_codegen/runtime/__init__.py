@@ -8,7 +8,7 @@ from __future__ import annotations
 from uactor_codegen.runtime.aio import AsyncClient, AsyncStream
 from uactor_codegen.runtime.client import Client, Stream, future
 from uactor_codegen.runtime.failures import ActorError
-from uactor_codegen.runtime.schema import DEFAULT, Handle, Misfit, Schema
+from uactor_codegen.runtime.schema import DEFAULT, ConversionError, Handle, Schema
 
 __all__ = [
     'DEFAULT',
@@ -16,8 +16,8 @@ __all__ = [
     'AsyncClient',
     'AsyncStream',
     'Client',
+    'ConversionError',
     'Handle',
-    'Misfit',
     'Schema',
     'Stream',
     'future',

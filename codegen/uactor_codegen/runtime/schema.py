@@ -9,16 +9,32 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from uactor.service.codecs.arrays import Array
-from uactor.service.codecs.base import EXACT, NO_HANDLES, NOT, Handles, Item, Message, misfit
+from uactor.service.codecs.arrays import ArrayCodec
+from uactor.service.codecs.base import EXACT, NO_HANDLES, NOT, Codec, Handles, MessageCodec, misfit
 from uactor.service.codecs.containers import CONTAINERS, MAPPINGS
-from uactor.service.codecs.enums import EnumItem, LiteralItem
-from uactor.service.codecs.fields import NOTHING, Choice, Many, Map, Maybe, One, Pairs, Slot
-from uactor.service.codecs.json import Json
-from uactor.service.codecs.messages import Layout, Maker, Record, Tuple, Wrapped
-from uactor.service.codecs.scalars import BigInt, Bytes, Float, Int, Scalar, Text
-from uactor.service.codecs.wellknown import Duration, Externals, Timestamp, written
-from uactor.service.errors import Misfit
+from uactor.service.codecs.enums import EnumCodec, LiteralCodec
+from uactor.service.codecs.fields import (
+    NOTHING,
+    Field,
+    MapField,
+    OneofField,
+    OptionalField,
+    PairsField,
+    RepeatedField,
+    SingleField,
+)
+from uactor.service.codecs.json import JsonCodec
+from uactor.service.codecs.messages import Layout, Maker, RecordCodec, TupleCodec, WrappedCodec
+from uactor.service.codecs.scalars import (
+    BigIntCodec,
+    BytesCodec,
+    FloatCodec,
+    IntCodec,
+    ScalarCodec,
+    TextCodec,
+)
+from uactor.service.codecs.wellknown import DurationCodec, ExternalMessages, TimestampCodec, written
+from uactor.service.errors import ConversionError
 from uactor.service.model import EnumPlan, MessagePlan, Part, ValuePlan
 
 DEFAULT: Any = NOTHING
@@ -49,13 +65,13 @@ class Handle:
     service: str = ''
 
 
-class _HandleItem(Message):
+class _HandleItem(MessageCodec):
     """A handle, as what it is."""
 
     hint = class_ = Handle
     label = key = 'handle'
 
-    def __init__(self, externals: Externals) -> None:
+    def __init__(self, externals: ExternalMessages) -> None:
         self.proto = externals.get('uactor.v1.Handle', 'uactor/v1/actor.proto')
 
     def pack(self, value: Any, handles: Handles) -> Any:
@@ -74,13 +90,19 @@ class _HandleItem(Message):
         return EXACT if isinstance(value, Handle) else NOT
 
 
-def _plain_items(externals: Externals) -> dict[str, Item]:
+def _plain_items(externals: ExternalMessages) -> dict[str, Codec]:
     """Return the items that are no types of the schema's own, by label."""
-    items: list[Item] = [Scalar(bool, 'bool'), Float(), Float('float'), Text(), BigInt()]
-    items += [Int(width) for width in (*_WIDTHS, *_FIXED)]
-    items += [Bytes(class_) for class_ in (bytes, bytearray, memoryview)]
-    items += [*written().values(), Timestamp(externals), Duration(externals)]
-    items += [Json(externals, form) for form in ('Value', 'Struct', 'ListValue')]
+    items: list[Codec] = [
+        ScalarCodec(bool, 'bool'),
+        FloatCodec(),
+        FloatCodec('float'),
+        TextCodec(),
+        BigIntCodec(),
+    ]
+    items += [IntCodec(width) for width in (*_WIDTHS, *_FIXED)]
+    items += [BytesCodec(class_) for class_ in (bytes, bytearray, memoryview)]
+    items += [*written().values(), TimestampCodec(externals), DurationCodec(externals)]
+    items += [JsonCodec(externals, form) for form in ('Value', 'Struct', 'ListValue')]
     return {item.label: item for item in [*items, _HandleItem(externals)]}
 
 
@@ -110,7 +132,7 @@ class Rpc:
     def request(self, values: Mapping[str, Any]) -> Any:
         """Return the request with these arguments, without those that are left to the actor.
 
-        :raises Misfit: when one does not fit.
+        :raises ConversionError: when one does not fit.
         """
         given = {name: value for name, value in values.items() if value is not DEFAULT}
         return self._head.write(given, NO_HANDLES)
@@ -118,21 +140,21 @@ class Rpc:
     def item(self, value: Any) -> Any:
         """Return the request that carries one item of the client's stream.
 
-        :raises Misfit: when it does not fit.
+        :raises ConversionError: when it does not fit.
         """
         wire: dict[str, Any] = {}
         part = self._streamed
         if part is not None:
             try:
                 part.slot.write(part.wire, value, wire, NO_HANDLES)
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(part.wire) from None
         return self._request.bound(**wire)
 
     def result(self, response: Any) -> Any:
         """Return the result that a response carries.
 
-        :raises Misfit: when it stands for no value, as when the actor has a newer schema.
+        :raises ConversionError: when it stands for no value, as when the actor has a newer schema.
         """
         return self._response.read(response, NO_HANDLES).get(_RESULT)
 
@@ -166,7 +188,7 @@ class Schema:
         self._pool = descriptor_pool.DescriptorPool()
         for file in descriptor_pb2.FileDescriptorSet.FromString(files).file:
             self._pool.Add(file)  # type: ignore[no-untyped-call,unused-ignore]
-        self._externals = Externals()
+        self._externals = ExternalMessages()
         self._items = _plain_items(self._externals)
         self._types = types
         for name, spec in types.items():
@@ -194,20 +216,20 @@ class Schema:
 
     # --- types -----------------------------------------------------------------------------------
 
-    def _declared(self, name: str, spec: tuple[Any, ...]) -> Item:
+    def _declared(self, name: str, spec: tuple[Any, ...]) -> Codec:
         """Return the item of a type, still without what it is made of."""
         kind, label, *rest = spec
         if kind == 'record':
-            record = Record(rest[0], self._message(name), label, is_generic=False)
+            record = RecordCodec(rest[0], self._message(name), label, is_generic=False)
             record.maker = Maker(None, dict) if rest[1] else Maker(rest[0], rest[0])
             return record
         if kind == 'enum':
-            return EnumItem(rest[0], label, self._enum(name), list(rest[0]))
+            return EnumCodec(rest[0], label, self._enum(name), list(rest[0]))
         if kind == 'literal':
-            return LiteralItem(label, self._enum(name), rest[0])
+            return LiteralCodec(label, self._enum(name), rest[0])
         if kind == 'tuple':
-            return Tuple(self._message(name), label)
-        return Wrapped(Maybe(Text()), self._message(name), label)
+            return TupleCodec(self._message(name), label)
+        return WrappedCodec(OptionalField(TextCodec()), self._message(name), label)
 
     def _enum(self, name: str) -> EnumPlan:
         found = self._pool.FindEnumTypeByName(f'{self._package}.{name}')
@@ -217,9 +239,9 @@ class Schema:
     def _complete(self, name: str, spec: tuple[Any, ...]) -> None:
         """Say what a message is made of, now that there are all types."""
         item = self._items[name]
-        if isinstance(item, (Record, Tuple)) and isinstance(item.proto, MessagePlan):
+        if isinstance(item, (RecordCodec, TupleCodec)) and isinstance(item.proto, MessagePlan):
             item.proto.parts = self._parts(spec[-1])
-        elif isinstance(item, Wrapped) and isinstance(item.proto, MessagePlan):
+        elif isinstance(item, WrappedCodec) and isinstance(item.proto, MessagePlan):
             item.slot = self._slot(spec[-1])
             item.proto.parts = [Part(item.slot.inner, item.slot.inner, item.slot)]
 
@@ -228,27 +250,29 @@ class Schema:
             Part(python, wire, self._slot(slot), *default) for python, wire, slot, *default in specs
         ]
 
-    def _item(self, label: str) -> Item:
+    def _item(self, label: str) -> Codec:
         if label in self._items:
             return self._items[label]
         _, _, dtype = label.partition(':')  # of an ndarray
         element = getattr(sys.modules['numpy'], dtype) if dtype else None
-        self._items[label] = Array(self._externals, None, element)
+        self._items[label] = ArrayCodec(self._externals, None, element)
         return self._items[label]
 
-    def _slot(self, spec: str | tuple[Any, ...]) -> Slot:
+    def _slot(self, spec: str | tuple[Any, ...]) -> Field:
         if isinstance(spec, str):
-            return One(self._item(spec))
+            return SingleField(self._item(spec))
         kind, *rest = spec
         if kind == 'maybe':
-            return Maybe(self._item(rest[0]))
+            return OptionalField(self._item(rest[0]))
         if kind == 'many':
-            return Many(self._item(rest[1]), *CONTAINERS[rest[0]])
+            return RepeatedField(self._item(rest[1]), *CONTAINERS[rest[0]])
         if kind == 'map':
-            return Map(self._item(rest[1]), self._item(rest[2]), *MAPPINGS[rest[0]])
+            return MapField(self._item(rest[1]), self._item(rest[2]), *MAPPINGS[rest[0]])
         if kind == 'pairs':
-            return Pairs(self._item(rest[1]), *MAPPINGS[rest[0]])
-        return Choice([self._item(label) for label in rest[0]], allows_none=kind == 'one_or_none')
+            return PairsField(self._item(rest[1]), *MAPPINGS[rest[0]])
+        return OneofField(
+            [self._item(label) for label in rest[0]], allows_none=kind == 'one_or_none'
+        )
 
     # --- RPCs ------------------------------------------------------------------------------------
 
@@ -269,4 +293,4 @@ class Schema:
         return Rpc(path, request, response, stream, server_streaming)
 
 
-__all__ = ['DEFAULT', 'Handle', 'Misfit', 'Rpc', 'Schema']
+__all__ = ['DEFAULT', 'ConversionError', 'Handle', 'Rpc', 'Schema']

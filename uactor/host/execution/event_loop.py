@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from uactor.host.cancellation import Interrupt, Interrupted
+from uactor.host.cancellation import CancelToken, Interrupted
 from uactor.runtime.threads import ServiceThread
 
 T = TypeVar('T')
@@ -56,7 +56,7 @@ class Loop:
         loop.call_soon_threadsafe(begin)
         return lambda: _cancel(loop, tasks)
 
-    def wait(self, coroutine: Coroutine[Any, Any, T], interrupt: Interrupt) -> T:
+    def wait(self, coroutine: Coroutine[Any, Any, T], interrupt: CancelToken) -> T:
         """Run a coroutine and return its result.
 
         :raises Interrupted: when nobody waits for it any more; it has been cancelled then.
@@ -79,7 +79,7 @@ class Loop:
         except RuntimeError:  # there is none on this thread
             return False
 
-    def finished(self, result: Any, interrupt: Interrupt) -> Any:
+    def finished(self, result: Any, interrupt: CancelToken) -> Any:
         """Return what comes of a result that :func:`is_unfinished`.
 
         An asynchronous iterator becomes one of the usual kind, which runs it here.
@@ -133,13 +133,13 @@ class Steps(Iterator[T]):
 
     def __next__(self) -> T:
         try:
-            return self._loop.wait(_step(self._items), Interrupt())
+            return self._loop.wait(_step(self._items), CancelToken())
         except _Ended:
             raise StopIteration from None
 
     def close(self) -> None:
         """Close the iterator."""
-        self._loop.wait(closing(self._items), Interrupt())
+        self._loop.wait(closing(self._items), CancelToken())
 
 
 _END: Any = object()

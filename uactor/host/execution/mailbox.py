@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from uactor.core.current_call import CurrentCall
 from uactor.errors import DeadlockError
-from uactor.host.cancellation import Interrupt, Interrupted, Waiter
+from uactor.host.cancellation import CancelToken, Interrupted, Waiter
 
 Go = Callable[[], None]
 
@@ -69,7 +69,7 @@ class Mailbox:
         go()
 
     @contextmanager
-    def turn(self, call: CurrentCall, interrupt: Interrupt) -> Iterator[None]:
+    def turn(self, call: CurrentCall, interrupt: CancelToken) -> Iterator[None]:
         """Wait for the turn of a call, on this thread.
 
         :raises Interrupted: when nobody waits for the call any more.

@@ -31,7 +31,7 @@ _DESCRIPTORS, _THREADS = 16, 16
 """More than a server takes, which is five and eight."""
 
 
-class Porch:
+class OnDemandListener:
     """Listens at ``path`` in the place of a server.
 
     :param serve: makes the server, at a path, and tells whether it serves.

@@ -27,15 +27,15 @@ from uactor.core.addresses import (
 )
 from uactor.errors import AddressError
 from uactor.host.grpc.executor import ThreadPerCall
-from uactor.host.grpc.on_demand import Porch
+from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.host.grpc.reflection import Reflection, descriptors, own_services
 from uactor.host.grpc.servicer import ActorServicer, Authorization
-from uactor.host.grpc.typed_service import TypedDoor
+from uactor.host.grpc.typed_service import TypedHandler
 from uactor.transport.lane import path_of
 from uactor.transport.unix_sockets import serve_at
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
     from uactor.host.settings import Settings
 
 log = logging.getLogger('uactor.host')
@@ -45,7 +45,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
 
-class Front:
+class GrpcServer:
     """The gRPC server of a host.
 
     :param late: whether it is made only when somebody comes, where that can be had.
@@ -53,7 +53,7 @@ class Front:
     :ivar porch: where those who come to no server are received; None when there is one.
     """
 
-    def __init__(self, host: Host, settings: Settings, late: bool) -> None:
+    def __init__(self, host: HostProcess, settings: Settings, late: bool) -> None:
         self._host = host
         self._settings = settings
         self._lock = threading.RLock()  # what is made with it may find that something fails
@@ -65,7 +65,7 @@ class Front:
         self._stopped = False
         address = resolved(settings.address)
         path = socket_path(target(address))
-        self.porch = Porch(path, self.serve_at) if late and path is not None else None
+        self.porch = OnDemandListener(path, self.serve_at) if late and path is not None else None
         if self.porch is None:
             self._server = self._made()
             address = _bind(self._server, address, settings.insecure)
@@ -94,7 +94,7 @@ class Front:
         ActorServicer(self._host).add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers(reflection.handlers())
-        server.add_generic_rpc_handlers([TypedDoor(self._host)])
+        server.add_generic_rpc_handlers([TypedHandler(self._host)])
         return server
 
     def announce_ready(self) -> None:

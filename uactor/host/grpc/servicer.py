@@ -27,7 +27,7 @@ from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
 
 log = logging.getLogger('uactor.host')
 
@@ -77,7 +77,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name['ActorService']
 class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     """Turns RPCs into dispatcher calls."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: HostProcess) -> None:
         self._host = host
         self._rpc = unary.of_service(host, _SERVICE.full_name)
         self._strangers = Strangers()
@@ -200,7 +200,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
         leave = functools.partial(self._strangers.leave, context)
-        door = _GrpcDoor(context, authorized, self._host.max_message_size, leave)
+        door = _GrpcEndpoint(context, authorized, self._host.max_message_size, leave)
         if not authorized:
 
             def end() -> None:
@@ -224,8 +224,8 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             return pb.ShutdownResponse()
 
 
-class _GrpcDoor:
-    """The stream of a session, as :class:`uactor.host.sessions.door.Door`."""
+class _GrpcEndpoint:
+    """The stream of a session, as :class:`uactor.host.sessions.door.SessionEndpoint`."""
 
     put = None
 

@@ -19,15 +19,15 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
 from uactor.host.grpc.unary import of_service
-from uactor.service.codecs.methods import Call, Method
-from uactor.service.errors import Misfit
+from uactor.service.codecs.methods import Call, ServiceMethod
+from uactor.service.errors import ConversionError
 from uactor.service.schema import Schema
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
     from uactor.host.grpc.typed_service import Handlers
-    from uactor.host.process import Host
-    from uactor.host.requests import Exchange
+    from uactor.host.process import HostProcess
+    from uactor.host.requests import RequestHandler
 
 
 _NOTICE = 0.01
@@ -35,7 +35,7 @@ _NOTICE = 0.01
 gRPC tells of both by themselves, and can't say which an end is until then."""
 
 
-def handlers(host: Host, schema: Schema) -> Handlers:
+def handlers(host: HostProcess, schema: Schema) -> Handlers:
     """Return gRPC's handlers for the methods of a schema, by the names of the RPCs.
 
     They take and give bytes: gRPC has one status for all that it can't decode.
@@ -55,7 +55,7 @@ def handlers(host: Host, schema: Schema) -> Handlers:
 class _Handles:
     """Makes and resolves the handles in one call."""
 
-    def __init__(self, exchange: Exchange, caller: Caller) -> None:
+    def __init__(self, exchange: RequestHandler, caller: Caller) -> None:
         self._exchange = exchange
         self._caller = caller
 
@@ -64,7 +64,9 @@ class _Handles:
         if isinstance(getattr(value, '_token', None), Token):
             return self._exchange.handle_of(self._caller, value)
         if typeid is None:
-            raise Misfit(f'a {type(value).__qualname__} is no proxy; make one with uactor.proxy()')
+            raise ConversionError(
+                f'a {type(value).__qualname__} is no proxy; make one with uactor.proxy()'
+            )
         return self._exchange.shared(self._caller, value, typeid, detailed=True)
 
     def read_handle(self, handle: pb.Handle, hint: Any) -> object:
@@ -76,29 +78,31 @@ class _Handles:
             found, wanted = self._exchange.resolve(handle, manager_class), hint.proxy_class
         if isinstance(found, wanted):
             return found
-        raise Misfit(f'a handle of {type(found).__qualname__}, which is no {hint.__qualname__}')
+        raise ConversionError(
+            f'a handle of {type(found).__qualname__}, which is no {hint.__qualname__}'
+        )
 
 
 class _Calls:
     """Runs the RPCs of the typed service."""
 
-    def __init__(self, host: Host, service: str) -> None:
+    def __init__(self, host: HostProcess, service: str) -> None:
         self._exchange = host.exchange
         self._dispatcher = host.dispatcher
         self._rpc = of_service(host, service, checked=True)
 
-    def unary(self, method: Method, data: bytes, context: grpc.ServicerContext) -> bytes:
+    def unary(self, method: ServiceMethod, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Run an RPC without streams."""
         with self._rpc(context) as caller:
             handles = _Handles(self._exchange, caller)
             try:
                 call = method.read_request(_parsed(method, data), handles)
-            except Misfit as error:
+            except ConversionError as error:
                 raise InvalidArgument(error.path, error, error.reason) from error
             return _written(method, self._result(caller, method, call), caller, handles)
 
     def streaming(
-        self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext
+        self, method: ServiceMethod, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Run an RPC with streams, of whichever side."""
         with self._rpc(context) as caller:
@@ -113,10 +117,10 @@ class _Calls:
                 with contextlib.closing(found):
                     for item in found:
                         yield _written(method, item, caller, handles)
-            except Misfit as error:  # also of a later item, by way of the user's method
+            except ConversionError as error:  # also of a later item, by way of the user's method
                 raise InvalidArgument(error.path, error, error.reason) from error
 
-    def _result(self, caller: Caller, method: Method, call: Call) -> Any:
+    def _result(self, caller: Caller, method: ServiceMethod, call: Call) -> Any:
         args, kwargs = call
         if method.kind == 'call':
             result, _ = self._dispatcher.call(caller, '', method.member, args, kwargs)
@@ -128,24 +132,26 @@ class _Calls:
         return result
 
 
-def _parsed(method: Method, data: bytes) -> Any:
+def _parsed(method: ServiceMethod, data: bytes) -> Any:
     try:
         return method.request_class.FromString(data)
     except DecodeError as error:
-        raise Misfit(f'no message of {method.request_class.DESCRIPTOR.full_name}') from error
+        raise ConversionError(
+            f'no message of {method.request_class.DESCRIPTOR.full_name}'
+        ) from error
 
 
-def _read_stream(method: Method, requests: Iterator[bytes], handles: _Handles) -> Call:
+def _read_stream(method: ServiceMethod, requests: Iterator[bytes], handles: _Handles) -> Call:
     messages = _messages(method, requests)
     first = next(messages, None)
     if method.client_streaming:
         return method.read_request_stream(first, messages, handles)
     if first is None:
-        raise Misfit('there is no request')
+        raise ConversionError('there is no request')
     return method.read_request(first, handles)
 
 
-def _messages(method: Method, requests: Iterator[bytes]) -> Iterator[Any]:
+def _messages(method: ServiceMethod, requests: Iterator[bytes]) -> Iterator[Any]:
     """Yield what the client streams, as it is asked for."""
     return (_parsed(method, data) for data in requests)
 
@@ -167,7 +173,7 @@ def _until_gone(requests: Iterator[bytes], context: grpc.ServicerContext) -> Ite
         raise Interrupted
 
 
-def _written(method: Method, result: Any, caller: Caller, handles: _Handles) -> bytes:
+def _written(method: ServiceMethod, result: Any, caller: Caller, handles: _Handles) -> bytes:
     caller.confirm()
     data: bytes = method.write_response(result, handles).SerializeToString()
     return data

@@ -19,7 +19,7 @@ from uactor.host.describe import typed_service
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
     from uactor.service.schema import Schema
 
 log = logging.getLogger('uactor.host')
@@ -113,10 +113,10 @@ class TypedService:
             attribute.set_rpc = rpcs.get((attribute.name, 'set'), '')
 
 
-class TypedDoor(grpc.GenericRpcHandler):
+class TypedHandler(grpc.GenericRpcHandler):
     """Finds the handlers of the typed service."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: HostProcess) -> None:
         self._host = host
         self._prefix = f'/{host.typed.name}/'
         self._handlers: Handlers | None = None

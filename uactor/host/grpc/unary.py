@@ -17,7 +17,7 @@ from uactor.host.refusal import NO_THREADS
 from uactor.runtime.limits import time_limit
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
 
 
 class Rpc(Protocol):
@@ -33,7 +33,7 @@ class Rpc(Protocol):
         ...
 
 
-def of_service(host: Host, service: str, checked: bool = False) -> Rpc:
+def of_service(host: HostProcess, service: str, checked: bool = False) -> Rpc:
     """Return what makes the contexts for RPCs of a service.
 
     :param checked: whether arguments are known to fit what is called.
@@ -50,7 +50,7 @@ class _Rpc(AbstractContextManager[Caller]):
 
     def __init__(
         self,
-        host: Host,
+        host: HostProcess,
         telling: status.Telling,
         context: grpc.ServicerContext,
         checked: bool,

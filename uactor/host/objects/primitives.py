@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uactor.errors import ThreadOwnedError
-from uactor.host.cancellation import WAITABLE, Interrupt, Interrupted
+from uactor.host.cancellation import WAITABLE, CancelToken, Interrupted
 from uactor.runtime.limits import waitable
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _take(
 
 
 def _acquire(
-    lock: Any, interrupt: Interrupt, blocking: bool = True, timeout: float | None = None
+    lock: Any, interrupt: CancelToken, blocking: bool = True, timeout: float | None = None
 ) -> bool:
     inner = getattr(lock, '_lock', None) if isinstance(lock, threading.Condition) else lock
     waits_in_condition = not isinstance(inner, _C_LOCKS)
@@ -219,7 +219,7 @@ def _get(
 
 def _simple_get(
     source: queue.SimpleQueue[Any],
-    interrupt: Interrupt,
+    interrupt: CancelToken,
     block: bool = True,
     timeout: float | None = None,
 ) -> Any:

@@ -12,11 +12,11 @@ from uactor.host.requests import NO_KEYWORDS
 
 if TYPE_CHECKING:
     from uactor.host.sessions.leader import Lead
-    from uactor.host.sessions.pipeline import Pipeline
-from uactor.host.sessions.calls import UsualCall
+    from uactor.host.sessions.pipeline import HostPipeline
+from uactor.host.sessions.calls import PlainCall
 
 
-class Results:
+class BurstReply:
     """Results of calls of a burst, one after the other.
 
     :ivar first: number of the first call.
@@ -26,7 +26,7 @@ class Results:
 
     __slots__ = ('burst', 'ended', 'first', 'values')
 
-    def __init__(self, burst: Burst, first: int, *values: Any) -> None:
+    def __init__(self, burst: HostBurst, first: int, *values: Any) -> None:
         self.burst = burst
         self.first = first
         self.values = [*values]
@@ -40,7 +40,7 @@ class Results:
         return taken
 
 
-class Burst:
+class HostBurst:
     """Calls of one method that came together.
 
     :ivar calls: of those that have not begun, number and arguments, or why there are none. The
@@ -57,18 +57,18 @@ class Burst:
         self.left = True
 
 
-class BurstCall(UsualCall):
+class BurstCall(PlainCall):
     """A call of a burst, or one after the other; see :meth:`run_on`.
 
     :param arguments: of the call, or why there are none.
     """
 
     def __init__(
-        self, pipeline: Pipeline, burst: Burst, number: int = 0, arguments: Any = ()
+        self, pipeline: HostPipeline, burst: HostBurst, number: int = 0, arguments: Any = ()
     ) -> None:
         super().__init__(pipeline, number, burst.handle, burst.method, arguments)
         self._burst = burst
-        self._results: Results | None = None
+        self._results: BurstReply | None = None
 
     def run(self) -> None:
         """See :class:`Call`."""
@@ -89,7 +89,7 @@ class BurstCall(UsualCall):
         calls, answers, dispatcher = pipeline.calls, pipeline.answers, pipeline.host.dispatcher
         begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
         burst, handle, method = self._burst, self._handle, self._method
-        results, following, typeid = Results(burst, -1), -1, ''
+        results, following, typeid = BurstReply(burst, -1), -1, ''
         offer, take, cancelled = lead.offer, lead.take, pipeline.cancelled
         running.set(caller.call)
         shared = dispatcher.plain(caller, handle, method)

@@ -18,24 +18,24 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.cancellation import Interrupted, Reason
 from uactor.host.execution.event_loop import FINISHED, is_unfinished
 from uactor.host.refusal import NO_THREADS
-from uactor.host.sessions.responder import accepts_pickle, asks, context_of
+from uactor.host.sessions.responder import accepts_pickle, begin_call, context_of
 from uactor.runtime.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.sessions.pipeline import Pipeline
+    from uactor.host.sessions.pipeline import HostPipeline
 
 
 log = logging.getLogger('uactor.host')
 
 
-class Call:
+class HostCall:
     """A request of a pipelined session that is under way."""
 
     _invalid: InvalidArgument | None = None
     _timer: Timer | None = None
 
-    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+    def __init__(self, pipeline: HostPipeline, request: pb.SessionRequest, kind: str) -> None:
         self._pipeline = pipeline
         self._request = request
         self._kind = kind
@@ -44,7 +44,7 @@ class Call:
         self._pickles = accepts_pickle(request)
         self.caller = pipeline.caller.part()
         try:
-            asks(self.caller, context_of(request, kind))
+            begin_call(self.caller, context_of(request, kind))
         except InvalidArgument as error:
             self._invalid = error
 
@@ -70,7 +70,7 @@ class Call:
             self._pipeline.run(self, job)
         except RuntimeError:
             self._end()
-            Call._fail(self, ActorUnreachableError(NO_THREADS))
+            HostCall._fail(self, ActorUnreachableError(NO_THREADS))
 
     def _end(self) -> None:
         """Note that it does not go on."""
@@ -108,7 +108,7 @@ class Call:
         if self._number in self._pipeline.calls:
             self._end()
             told = f'the actor could not answer the call: {type(error).__name__}'
-            Call._fail(self, UActorException(told))
+            HostCall._fail(self, UActorException(told))
 
     def _fail(self, error: BaseException) -> None:
         self._end()
@@ -124,7 +124,7 @@ class Call:
             self._pipeline.end(self._number, response)
 
 
-class MethodCall(Call):
+class MethodCall(HostCall):
     """A call of a method: may wait for its turn, and for a coroutine, without a thread."""
 
     _lock = threading.Lock()  # of all: it is held for moments
@@ -135,7 +135,7 @@ class MethodCall(Call):
     _turns = 0
     _is_taken = False  # whether what has come beside the request has been looked at
 
-    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+    def __init__(self, pipeline: HostPipeline, request: pb.SessionRequest, kind: str) -> None:
         super().__init__(pipeline, request, kind)
         call = request.open_stream.call if kind == 'open_stream' else request.call
         self._handle, self._method, self._call = call.handle, call.method, call
@@ -196,7 +196,7 @@ class MethodCall(Call):
             abandon()
 
     def run(self) -> None:
-        """See :class:`Call`."""
+        """See :class:`HostCall`."""
         dispatcher = self._pipeline.host.dispatcher
         try:
             self.caller.interrupt.check()
@@ -278,7 +278,7 @@ class MethodCall(Call):
             leave()
 
 
-class UsualCall(MethodCall):
+class PlainCall(MethodCall):
     """A call by a usual message; see :mod:`uactor.codec.fastpath`."""
 
     _pickles = True
@@ -286,7 +286,7 @@ class UsualCall(MethodCall):
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: HostPipeline,
         number: int,
         handle: str,
         method: str,
@@ -299,14 +299,14 @@ class UsualCall(MethodCall):
         self.caller.asks()
 
     def enter(self) -> None:
-        """See :class:`Call`."""
+        """See :class:`HostCall`."""
         if self._pipeline.host.dispatcher.has_mailbox:
             super().enter()
         else:
             self._queue(self.run)
 
     def run(self) -> None:
-        """See :class:`Call`. In one piece, since most calls are like this."""
+        """See :class:`HostCall`. In one piece, since most calls are like this."""
         pipeline, caller = self._pipeline, self.caller
         host = pipeline.host
         try:

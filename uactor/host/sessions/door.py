@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Door(Protocol):
+class SessionEndpoint(Protocol):
     """What a session needs of the wire that it is on.
 
     :ivar authorized: whether the client has shown already that it knows the authkey; otherwise it

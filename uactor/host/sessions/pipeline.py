@@ -23,17 +23,17 @@ from uactor.host.callers import Caller
 from uactor.host.execution.watchdog import Watch
 from uactor.host.execution.workers import Job, Workers
 from uactor.host.refusal import Refused
-from uactor.host.sessions.bursts import Burst, BurstCall, Results
-from uactor.host.sessions.calls import Call, UsualCall
+from uactor.host.sessions.bursts import BurstCall, BurstReply, HostBurst
+from uactor.host.sessions.calls import HostCall, PlainCall
 from uactor.host.sessions.leader import Lead, LeadState, Reader
-from uactor.host.sessions.responder import Answers
+from uactor.host.sessions.responder import Responder
 from uactor.host.sessions.streams import KINDS, StreamCall
 from uactor.runtime.threads import start_daemon
-from uactor.transport.outbox import Outbox, together
+from uactor.transport.outbox import Outbox, coalesce
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
 
 log = logging.getLogger('uactor.host')
 
@@ -59,7 +59,7 @@ def _cannot_tell() -> bool:
     return False
 
 
-class Pipeline:
+class HostPipeline:
     """Takes the requests of one pipelined session as they come.
 
     The thread that reads them runs the calls, too, one after the other. When one does not come back
@@ -74,8 +74,8 @@ class Pipeline:
     def __init__(
         self,
         caller: Caller,
-        answers: Answers,
-        host: Host,
+        answers: Responder,
+        host: HostProcess,
         read: Read,
         send: Send | None = None,
         has_more: HasMore = _cannot_tell,
@@ -90,14 +90,14 @@ class Pipeline:
         self.workers = Workers()
         self.polite = False
         self.process_ends = False
-        self.calls: dict[int, Call] = {}
+        self.calls: dict[int, HostCall] = {}
         self._responses = Outbox[pb.SessionResponse]()
         self._arrived: collections.deque[pb.SessionRequest | fastpath.Request] = collections.deque()
-        self._results: collections.deque[Results] = collections.deque()
+        self._results: collections.deque[BurstReply] = collections.deque()
         self._gathering = threading.Lock()
         self.lead = Lead()
         # Of the thread that has the lead, and of the next one after it:
-        self._burst: Burst | None = None  # whose calls are being drawn
+        self._burst: HostBurst | None = None  # whose calls are being drawn
         self.cancelled: set[int] = set()  # which requests are, of those that wait
         self.is_look_due = False  # while a burst runs
         self._look_at = 0.0
@@ -124,18 +124,18 @@ class Pipeline:
         self._responses.end()
 
     def _gathered(self) -> Iterator[bytes | pb.SessionResponse]:
-        return together(self._responses, _MORE, self.host.max_message_size)
+        return coalesce(self._responses, _MORE, self.host.max_message_size)
 
-    def results_from(self, burst: Burst, number: int) -> Results:
+    def results_from(self, burst: HostBurst, number: int) -> BurstReply:
         """Return where the results of calls go, the first of which has such a number."""
-        results = Results(burst, number)
+        results = BurstReply(burst, number)
         self._results.append(results)
         return results
 
     def _gather(self) -> None:
         """Have the results of bursts be among what is sent, those of each by themselves."""
         with self._gathering:
-            last, first, gathered, unfinished = None, 0, list[Any](), list[Results]()
+            last, first, gathered, unfinished = None, 0, list[Any](), list[BurstReply]()
             while self._results:
                 results = self._results.popleft()
                 if not results.ended:  # which is asked before
@@ -278,7 +278,7 @@ class Pipeline:
                 self.cancelled.clear()
                 return True
             if isinstance(request, tuple):
-                self._enter(request[0], UsualCall(self, *request))
+                self._enter(request[0], PlainCall(self, *request))
             else:
                 self._take(request, reader)
         return False
@@ -296,25 +296,25 @@ class Pipeline:
         elif kind == 'call_all':
             self._take_burst(reader, self._burst_of(request))
         elif kind is not None and kind != 'proof':
-            self._enter(request.id, KINDS.get(kind, Call)(self, request, kind))
+            self._enter(request.id, KINDS.get(kind, HostCall)(self, request, kind))
 
-    def _enter(self, number: int, call: Call) -> None:
+    def _enter(self, number: int, call: HostCall) -> None:
         """Have a call run when it is its turn, unless it has been cancelled."""
         self.calls[number] = call
         if self.cancelled and number in self.cancelled:
             call.give_up('cancelled')
         call.enter()
 
-    def _burst_of(self, request: pb.SessionRequest) -> Burst:
+    def _burst_of(self, request: pb.SessionRequest) -> HostBurst:
         asked = request.call_all
         try:
             arguments: Iterable[Any] = self.host.exchange.arguments_of_all(asked)
         except Exception as error:  # each call is told; it takes a byte of the pickle at least
             told = min(asked.count, len(asked.arguments.data))
             arguments = itertools.repeat(error, told)
-        return Burst(asked.handle, asked.method, enumerate(arguments, request.id))
+        return HostBurst(asked.handle, asked.method, enumerate(arguments, request.id))
 
-    def _take_burst(self, reader: Reader, burst: Burst) -> None:
+    def _take_burst(self, reader: Reader, burst: HostBurst) -> None:
         """Take the calls of a burst, as long as this thread has the lead."""
         self._burst = burst
         self.host.table.use(burst.handle)
@@ -328,7 +328,7 @@ class Pipeline:
         if reader.leads:
             self._burst = None
 
-    def _run_burst(self, reader: Reader, burst: Burst) -> None:
+    def _run_burst(self, reader: Reader, burst: HostBurst) -> None:
         """Run the calls of a burst on this thread, as long as it has the lead."""
         over = self.host.dispatcher.gate.count()
         try:
@@ -358,7 +358,7 @@ class Pipeline:
 
     # --- calls ---------------------------------------------------------------------------------
 
-    def run(self, call: Call, job: Job) -> None:
+    def run(self, call: HostCall, job: Job) -> None:
         """Run a job of a call after those that came before.
 
         :raises RuntimeError: when there is no thread to be had; the job does not run.
@@ -401,10 +401,10 @@ class Pipeline:
         else:  # it has been answered at its deadline
             self.host.exchange.take_back(self.caller, response)
 
-    def end_with_scalar(self, burst: Burst, number: int, result: Any) -> None:
+    def end_with_scalar(self, burst: HostBurst, number: int, result: Any) -> None:
         """Send the result of a call of a burst, together with those of others."""
         if self.calls.pop(number, None) is not None:
-            results = Results(burst, number, result)
+            results = BurstReply(burst, number, result)
             results.ended = True
             self._results.append(results)
             if not self.lead.is_of_this_thread():  # see _put()
@@ -428,7 +428,7 @@ class Pipeline:
         self.calls.pop(number, None)
 
 
-def _run(call: Call, job: Job) -> None:
+def _run(call: HostCall, job: Job) -> None:
     """Run a job of a call on a thread that is needed afterwards."""
     try:
         job()

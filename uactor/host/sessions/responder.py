@@ -14,7 +14,7 @@ from uactor.runtime.limits import limit_of
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
+    from uactor.host.process import HostProcess
 
 
 _IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
@@ -25,7 +25,7 @@ _BRIEF = 1 << 10
 """Most characters, or bytes, of a result that goes together with others."""
 
 
-class Answers:
+class Responder:
     """Answers requests of one session.
 
     :param by_value: whether the client takes classes and functions by value.
@@ -34,7 +34,7 @@ class Answers:
     :ivar brief: classes whose instances can go together with other results, whatever they are.
     """
 
-    def __init__(self, host: Host, by_value: bool) -> None:
+    def __init__(self, host: HostProcess, by_value: bool) -> None:
         self._host = host
         self._run = host.exchange.run
         self._leases = host.table.leases
@@ -226,7 +226,7 @@ class Answers:
         if isinstance(error, InvalidArgument):
             error = error.reason
         pickles = pickles and self._host.exchange.pickles
-        with transfer.passage(granting=True) as passage:
+        with transfer.transfer(granting=True) as passage:
             failure = failures.encode(error, caller.executed, pickles, self.by_value)
         failures.shorten(failure, self._limit)
         if passage.grants and failure.HasField('pickle'):
@@ -240,7 +240,7 @@ def _no_request(message: bytes) -> None:
     return None
 
 
-def asks(caller: Caller, context: pb.CallContext | None) -> None:
+def begin_call(caller: Caller, context: pb.CallContext | None) -> None:
     """Have a caller begin a call that is made in such a context, if any.
 
     :raises InvalidArgument: when the context says no time; the call has begun without one.

@@ -26,19 +26,19 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
 from uactor.host.sessions import responder
-from uactor.host.sessions.pipeline import Pipeline, Read
-from uactor.host.sessions.responder import Answers
+from uactor.host.sessions.pipeline import HostPipeline, Read
+from uactor.host.sessions.responder import Responder
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.process import Host
-from uactor.host.sessions.door import Door
+    from uactor.host.process import HostProcess
+from uactor.host.sessions.door import SessionEndpoint
 
 _MOST_KEPT = 1 << 20
 """How large an item of a queue is kept until its taker surely has it, in bytes."""
 
 
-def read(message: bytes, door: Door) -> pb.SessionRequest:
+def read(message: bytes, door: SessionEndpoint) -> pb.SessionRequest:
     """Return the request that a message is. Whoever sends anything else is refused."""
     try:
         return pb.SessionRequest.FromString(message)
@@ -47,7 +47,7 @@ def read(message: bytes, door: Door) -> pb.SessionRequest:
 
 
 def serve(
-    host: Host, messages: Iterator[bytes], door: Door
+    host: HostProcess, messages: Iterator[bytes], door: SessionEndpoint
 ) -> Generator[pb.SessionResponse | bytes, None, None]:
     """Serve a session until its client leaves or goes, upon which its ``messages`` end.
 
@@ -68,7 +68,7 @@ def serve(
             )
         )
     by_value = pickling.travel_by_value(hello.python_version, hello.cloudpickle_version)
-    answering = Answers(host, by_value)
+    answering = Responder(host, by_value)
     welcome = _welcome(host, hello, nonce)
     welcome.memory = hello.memory and door.memory is not None
     welcome.definitions = hello.definitions and answering.by_value
@@ -88,11 +88,11 @@ def serve(
     caller.definitions = pickling.new_definitions() if welcome.definitions else None
     host.clients.joined(caller)
     reads = functools.partial(read, door=door)
-    session: Pipeline | _Session
+    session: HostPipeline | _HostSession
     if hello.pipelined:
-        session = Pipeline(caller, answering, host, reads, door.put, door.has_more)
+        session = HostPipeline(caller, answering, host, reads, door.put, door.has_more)
     else:
-        session = _Session(caller, answering, host, reads)
+        session = _HostSession(caller, answering, host, reads)
     try:
         door.on_end(caller.interrupt.fire)
         yield from session.serve(messages)
@@ -104,7 +104,7 @@ def serve(
         host.clients.left(caller, session.polite, session.process_ends)
 
 
-def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
+def _welcome(host: HostProcess, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
         python_version=pickling.PYTHON_VERSION,
@@ -117,10 +117,10 @@ def _welcome(host: Host, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
     )
 
 
-class _Session:
+class _HostSession:
     """Takes the requests of one session, in order."""
 
-    def __init__(self, caller: Caller, answering: Answers, host: Host, read: Read) -> None:
+    def __init__(self, caller: Caller, answering: Responder, host: HostProcess, read: Read) -> None:
         self._caller = caller
         self._answers = answering
         self._table = host.table
@@ -204,7 +204,7 @@ class _Session:
         if context is not None:
             if context.HasField('timeout'):
                 return self._limited(request, kind, context)
-            responder.asks(self._caller, context)
+            responder.begin_call(self._caller, context)
         return self._answers.answer(self._caller, request, kind)
 
     def _limited(
@@ -213,7 +213,7 @@ class _Session:
         """Answer a request that its caller does not wait for for ever."""
         caller = self._caller.part()
         try:
-            responder.asks(caller, context)
+            responder.begin_call(caller, context)
         except InvalidArgument as error:
             return self._answers.refused(caller, request, error)
         with caller.limited():

@@ -13,8 +13,8 @@ from uactor.host.execution.event_loop import closing
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.sessions.pipeline import Pipeline
-from uactor.host.sessions.calls import Call, MethodCall
+    from uactor.host.sessions.pipeline import HostPipeline
+from uactor.host.sessions.calls import HostCall, MethodCall
 
 _TURN = 64
 """How many items a stream sends before other calls have their turn on its thread."""
@@ -23,7 +23,7 @@ _TURN = 64
 class StreamCall(MethodCall):
     """A call whose result is iterated over, as far as the client has granted items."""
 
-    def __init__(self, pipeline: Pipeline, request: pb.SessionRequest, kind: str) -> None:
+    def __init__(self, pipeline: HostPipeline, request: pb.SessionRequest, kind: str) -> None:
         super().__init__(pipeline, request, kind)
         self._credit = request.open_stream.credit
         self._waits = False
@@ -164,5 +164,5 @@ class StreamCall(MethodCall):
 
 
 _END: Any = object()
-KINDS: Mapping[str, type[Call]] = {'call': MethodCall, 'open_stream': StreamCall}
+KINDS: Mapping[str, type[HostCall]] = {'call': MethodCall, 'open_stream': StreamCall}
 """Which call a request is, by its kind; others are a plain one."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from uactor.service.codecs.base import EXACT, NAMED, NOT, Handles, Item, Message, misfit
-from uactor.service.codecs.wellknown import Externals
-from uactor.service.errors import Misfit, Unmappable
+from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, MessageCodec, misfit
+from uactor.service.codecs.wellknown import ExternalMessages
+from uactor.service.errors import ConversionError, UnsupportedTypeError
 
 
-class Array(Message):
+class ArrayCodec(MessageCodec):
     """A numpy array."""
 
     label = key = 'ndarray'
 
-    def __init__(self, externals: Externals, hint: Any, dtype: Any) -> None:
+    def __init__(self, externals: ExternalMessages, hint: Any, dtype: Any) -> None:
         self.proto = externals.get('uactor.v1.NdArray', 'uactor/v1/actor.proto')
         self.hint, self.dtype = hint, dtype
 
@@ -33,18 +33,20 @@ class Array(Message):
         try:
             dtype = self._plain(numpy.dtype(wire.dtype))
             if any(length < 0 for length in wire.shape):
-                raise Misfit(f'{list(wire.shape)} is no shape')
+                raise ConversionError(f'{list(wire.shape)} is no shape')
             flat = numpy.frombuffer(wire.data, dtype) if wire.data else numpy.empty(0, dtype)
             array = flat.reshape(tuple(wire.shape)).copy()
         except (TypeError, ValueError, SyntaxError) as error:
-            raise error if isinstance(error, Misfit) else Misfit(str(error)) from error
+            raise (
+                error if isinstance(error, ConversionError) else ConversionError(str(error))
+            ) from error
         if self.dtype is not None and not issubclass(dtype.type, self.dtype):
-            raise Misfit(f'{dtype} is not {self.dtype.__name__}')
+            raise ConversionError(f'{dtype} is not {self.dtype.__name__}')
         return array
 
     def _plain(self, dtype: Any) -> Any:
         if dtype.hasobject or dtype.fields is not None or dtype.str == '':
-            raise Misfit(f'elements of {dtype} have no form of their own on the wire')
+            raise ConversionError(f'elements of {dtype} have no form of their own on the wire')
         return dtype
 
     def match(self, value: Any) -> int:
@@ -55,13 +57,13 @@ class Array(Message):
         return EXACT if is_array else NOT
 
 
-def array(externals: Externals, hint: Any, args: tuple[Any, ...]) -> Item | None:
+def array(externals: ExternalMessages, hint: Any, args: tuple[Any, ...]) -> Codec | None:
     """Return the item of an annotation that is numpy's, or None."""
     numpy = sys.modules.get('numpy')
     origin = hint if not args else getattr(hint, '__origin__', None)
     if numpy is None or origin is not numpy.ndarray:
         return None
-    return Array(externals, hint, _element(numpy, args))
+    return ArrayCodec(externals, hint, _element(numpy, args))
 
 
 def _element(numpy: Any, args: tuple[Any, ...]) -> Any:
@@ -71,4 +73,4 @@ def _element(numpy: Any, args: tuple[Any, ...]) -> Any:
         return None
     if isinstance(inner, type) and issubclass(inner, numpy.generic):
         return inner
-    raise Unmappable(f'{inner!r} is no class of array elements')
+    raise UnsupportedTypeError(f'{inner!r} is no class of array elements')

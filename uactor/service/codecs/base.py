@@ -10,7 +10,7 @@ import abc
 import reprlib
 from typing import Any, Protocol
 
-from uactor.service.errors import Misfit
+from uactor.service.errors import ConversionError
 from uactor.service.model import FieldType
 
 # How well a value fits a shape. In a union the best one takes it.
@@ -27,7 +27,7 @@ class Handles(Protocol):
     def read_handle(self, handle: Any, hint: Any) -> object:
         """Return what ``handle`` stands for, where the annotation ``hint`` is.
 
-        :raises Misfit: when it is something else.
+        :raises ConversionError: when it is something else.
         """
         ...
 
@@ -37,17 +37,17 @@ class NoHandles:
 
     def write_handle(self, value: object, typeid: str | None) -> Any:
         """Refuse."""
-        raise Misfit('handles have no meaning here')
+        raise ConversionError('handles have no meaning here')
 
     def read_handle(self, handle: Any, hint: Any) -> object:
         """Refuse."""
-        raise Misfit('handles have no meaning here')
+        raise ConversionError('handles have no meaning here')
 
 
 NO_HANDLES = NoHandles()
 
 
-class Item(abc.ABC):
+class Codec(abc.ABC):
     """One value of Python as one value on the wire.
 
     :ivar hint: the annotation that it comes from.
@@ -68,14 +68,14 @@ class Item(abc.ABC):
     def pack(self, value: Any, handles: Handles) -> Any:
         """Return what stands for ``value`` on the wire.
 
-        :raises Misfit: when it does not fit.
+        :raises ConversionError: when it does not fit.
         """
 
     @abc.abstractmethod
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the value that ``wire`` stands for.
 
-        :raises Misfit: when there is none.
+        :raises ConversionError: when there is none.
         """
 
     @abc.abstractmethod
@@ -83,9 +83,9 @@ class Item(abc.ABC):
         """Tell how well ``value`` fits, :data:`NOT` to :data:`NAMED`."""
 
 
-def misfit(value: Any, expected: str) -> Misfit:
+def misfit(value: Any, expected: str) -> ConversionError:
     """Return the error for a value that is something else."""
-    return Misfit(f'{reprlib.repr(value)} ({type(value).__qualname__}) is not {expected}')
+    return ConversionError(f'{reprlib.repr(value)} ({type(value).__qualname__}) is not {expected}')
 
 
 def by_class(value: Any, class_: type) -> int:
@@ -95,7 +95,7 @@ def by_class(value: Any, class_: type) -> int:
     return DERIVED if isinstance(value, class_) else NOT
 
 
-class Message(Item):
+class MessageCodec(Codec):
     """A value that is a message; helper for those that are."""
 
     def make(self, **fields: Any) -> Any:

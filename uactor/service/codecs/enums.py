@@ -6,13 +6,13 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from uactor.service.codecs.base import NAMED, NOT, Handles, Item, misfit
-from uactor.service.errors import Misfit, Unmappable
+from uactor.service.codecs.base import NAMED, NOT, Codec, Handles, misfit
+from uactor.service.errors import ConversionError, UnsupportedTypeError
 from uactor.service.model import EnumPlan, ValuePlan
 from uactor.service.naming import upper
 
 
-class EnumItem(Item):
+class EnumCodec(Codec):
     """A member of an Enum class, and base of what else is an enum on the wire.
 
     :ivar members: the values in Python, in the order of those of the plan but its zero.
@@ -50,14 +50,14 @@ class EnumItem(Item):
         try:
             return self._by_number[wire]
         except KeyError:
-            raise Misfit(f'{wire} is no value of {self.label}') from None
+            raise ConversionError(f'{wire} is no value of {self.label}') from None
 
     def match(self, value: Any) -> int:
         """Take the members."""
         return NAMED if isinstance(value, self.hint) else NOT
 
 
-class LiteralItem(EnumItem):
+class LiteralCodec(EnumCodec):
     """One of several strings."""
 
     def __init__(self, label: str, plan: EnumPlan, values: Sequence[str]) -> None:
@@ -74,27 +74,29 @@ class LiteralItem(EnumItem):
 def enum_plan(key: str, name: str, doc: str, members: list[str]) -> EnumPlan:
     """Return the plan of an enum.
 
-    :raises Unmappable: when its members can't have names of their own in Protobuf.
+    :raises UnsupportedTypeError: when its members can't have names of their own in Protobuf.
     """
     values = [ValuePlan('UNSPECIFIED')]
     for member in members:
         wanted = upper(member)
         if not wanted or not member.isascii():
-            raise Unmappable(f'{member!r} can not be the name of an enum value in Protobuf')
+            raise UnsupportedTypeError(
+                f'{member!r} can not be the name of an enum value in Protobuf'
+            )
         values.append(ValuePlan('UNSPECIFIED_VALUE' if wanted == 'UNSPECIFIED' else wanted))
     if len({value.member for value in values}) < len(values):
-        raise Unmappable(f'two values of {name} become the same name in Protobuf')
+        raise UnsupportedTypeError(f'two values of {name} become the same name in Protobuf')
     return EnumPlan(key, name, doc, values)
 
 
-def check_values(plan: EnumPlan, items: Iterable[Item]) -> None:
+def check_values(plan: EnumPlan, items: Iterable[Codec]) -> None:
     """Refuse an enum whose values another has too: those of all enums share one scope.
 
-    :raises Unmappable: when there is such a one among ``items``.
+    :raises UnsupportedTypeError: when there is such a one among ``items``.
     """
     for item in items:
         other = item.proto
         if isinstance(other, EnumPlan) and other.wanted != plan.wanted:
             both = other.value_names() & plan.value_names()
             if both:
-                raise Unmappable(f'{other.key} has a value called {both.pop()} too')
+                raise UnsupportedTypeError(f'{other.key} has a value called {both.pop()} too')

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, MutableMapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from uactor.service.codecs.base import EXACT, NAMED, NOT, Handles, Item, misfit
-from uactor.service.errors import Misfit
+from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, misfit
+from uactor.service.errors import ConversionError
 from uactor.service.model import Absence, FieldPlan
 
 Wire = MutableMapping[str, Any]
@@ -30,7 +30,7 @@ NOTHING = Missing()
 """What stands for no value at all."""
 
 
-class Slot(abc.ABC):
+class Field(abc.ABC):
     """What a value of Python is in a message, where it has fields of its own.
 
     :ivar label: its name as an arm of a union, and in names of wrappers.
@@ -52,14 +52,15 @@ class Slot(abc.ABC):
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
         """Put ``value`` into a message.
 
-        :raises Misfit: when it does not fit.
+        :raises ConversionError: when it does not fit.
         """
 
     @abc.abstractmethod
     def read(self, name: str, message: Any, handles: Handles) -> Any:
         """Return the value; :data:`NOTHING` when the message has none of the fields.
 
-        :raises Misfit: when what it has stands for no value; its path begins with the field.
+        :raises ConversionError: when what it has stands for no value; its path begins with the
+            field.
         """
 
     @abc.abstractmethod
@@ -71,12 +72,12 @@ class Slot(abc.ABC):
         return self.absent
 
 
-class One(Slot):
+class SingleField(Field):
     """An item."""
 
     _absence: Absence = 'error'
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Codec) -> None:
         self.item = item
         self.label, self.key = item.label, item.key
 
@@ -94,7 +95,7 @@ class One(Slot):
             return NOTHING
         try:
             return self.item.unpack(getattr(message, name), handles)
-        except Misfit as error:
+        except ConversionError as error:
             raise error.under(name) from None
 
     def match(self, value: Any) -> int:
@@ -102,13 +103,13 @@ class One(Slot):
         return self.item.match(value)
 
 
-class Maybe(One):
+class OptionalField(SingleField):
     """An item or None."""
 
     absent = None
     _absence = 'none'
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Codec) -> None:
         super().__init__(item)
         self.label, self.key = f'optional_{item.label}', f'optional {item.key}'
 
@@ -122,7 +123,7 @@ class Maybe(One):
         return EXACT if value is None else super().match(value)
 
 
-class Many(Slot):
+class RepeatedField(Field):
     """Items in a container.
 
     :ivar kind: name of what it is.
@@ -133,7 +134,7 @@ class Many(Slot):
     inner = 'items'
 
     def __init__(
-        self, item: Item, kind: str, accepts: tuple[type, ...], make: Callable[[Any], Any]
+        self, item: Codec, kind: str, accepts: tuple[type, ...], make: Callable[[Any], Any]
     ) -> None:
         self.item = item
         self.label, self.key = f'{item.label}_{kind}', f'{kind} of {item.key}'
@@ -156,7 +157,7 @@ class Many(Slot):
         for index, item in enumerate(self._ordered(value)):
             try:
                 items.append(pack(item, handles))
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(f'[{index}]') from None
         wire[name] = items
 
@@ -174,7 +175,7 @@ class Many(Slot):
         for index, wire in enumerate(getattr(message, name)):
             try:
                 items.append(unpack(wire, handles))
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(f'[{index}]').under(name) from None
         return self._made(name, items) if items else NOTHING
 
@@ -182,7 +183,7 @@ class Many(Slot):
         try:
             return self.make(items)
         except TypeError as error:  # what a set can't hold
-            raise Misfit(str(error), name) from error
+            raise ConversionError(str(error), name) from error
 
     def _takes(self, value: Any) -> bool:
         is_text = isinstance(value, (str, bytes, bytearray))
@@ -195,14 +196,14 @@ class Many(Slot):
         return min((self.item.match(item) for item in value), default=EXACT)
 
 
-class Map(Slot):
+class MapField(Field):
     """A dict whose keys Protobuf's maps can have."""
 
     absent = {}  # noqa: RUF012  # see empty()
     inner = 'entries'
 
     def __init__(
-        self, key: Item, item: Item, kind: str, accepts: type[Any], make: Callable[[Any], Any]
+        self, key: Codec, item: Codec, kind: str, accepts: type[Any], make: Callable[[Any], Any]
     ) -> None:
         self.keys, self.item = key, item
         self.label = f'{key.label}_{item.label}_{kind}'
@@ -227,7 +228,7 @@ class Map(Slot):
         for key, item in value.items():
             try:
                 entries[self.keys.pack(key, handles)] = self.item.pack(item, handles)
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(f'[{key!r}]') from None
         if len(entries) != len(value):
             raise misfit(value, 'distinct in its keys once they are written')
@@ -239,7 +240,7 @@ class Map(Slot):
         for key, wire in getattr(message, name).items():
             try:
                 entries[self.keys.unpack(key, handles)] = self.item.unpack(wire, handles)
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(f'[{key!r}]').under(name) from None
         return self.make(entries) if entries else NOTHING
 
@@ -251,13 +252,13 @@ class Map(Slot):
         return min((fit for pair in parts for fit in pair), default=EXACT)
 
 
-class Pairs(Many):
+class PairsField(RepeatedField):
     """A dict as repeated entries: for keys that maps can't have, and where the order counts."""
 
     inner = 'entries'
 
     def __init__(
-        self, entry: Item, kind: str, accepts: type[Any], make: Callable[[Any], Any]
+        self, entry: Codec, kind: str, accepts: type[Any], make: Callable[[Any], Any]
     ) -> None:
         super().__init__(entry, kind, (accepts,), make)
         self.label = f'{entry.label.removesuffix("_entry")}_{kind}'
@@ -268,7 +269,7 @@ class Pairs(Many):
     def _made(self, name: str, items: list[Any]) -> Any:
         made = super()._made(name, items)
         if len(made) != len(items):
-            raise Misfit('a key stands twice', name)
+            raise ConversionError('a key stands twice', name)
         return made
 
     def match(self, value: Any) -> int:
@@ -279,13 +280,13 @@ class Pairs(Many):
         return min(fits, EXACT)
 
 
-class Choice(Slot):
+class OneofField(Field):
     """One of several items, or None if that is allowed too, as a oneof.
 
     The arm that a value fits best takes it; two that it fits equally well are an error.
     """
 
-    def __init__(self, arms: Collection[Item], allows_none: bool) -> None:
+    def __init__(self, arms: Collection[Codec], allows_none: bool) -> None:
         self.arms = {arm.label: arm for arm in arms}
         self.allows_none = allows_none
         self.absent = None if allows_none else NOTHING
@@ -314,7 +315,7 @@ class Choice(Slot):
             raise misfit(value, f'one of {", ".join(fits)}')
         labels = [label for label, fit in fits.items() if fit == best]
         if len(labels) > 1:
-            raise Misfit(f'ambiguous: it may be {" or ".join(labels)}')
+            raise ConversionError(f'ambiguous: it may be {" or ".join(labels)}')
         return labels[0]
 
     def read(self, name: str, message: Any, handles: Handles) -> Any:
@@ -325,7 +326,7 @@ class Choice(Slot):
         try:
             arm = self.arms[field[len(name) + 1 :]]
             return arm.unpack(getattr(message, field), handles)
-        except Misfit as error:
+        except ConversionError as error:
             raise error.under(field) from None
 
     def match(self, value: Any) -> int:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from uactor.service.codecs.base import ANYTHING, EXACT, NOT, Handles, Message, misfit
+from uactor.service.codecs.base import ANYTHING, EXACT, NOT, Handles, MessageCodec, misfit
 from uactor.service.codecs.scalars import utf8
-from uactor.service.codecs.wellknown import Externals
-from uactor.service.errors import Misfit
+from uactor.service.codecs.wellknown import ExternalMessages
+from uactor.service.errors import ConversionError
 
 _EXACT_INTS = 2**53
 _MAX_DEPTH = 30
 """Deepest JSON value: Protobuf reads 100 messages in one another, and an object takes three."""
 
 
-class Json(Message):
+class JsonCodec(MessageCodec):
     """A value that JSON has a form for: ``Value``, ``Struct`` or ``ListValue``."""
 
     _FORMS: ClassVar[dict[str, tuple[Any, str]]] = {
@@ -24,7 +24,7 @@ class Json(Message):
         'ListValue': (list, 'array'),
     }
 
-    def __init__(self, externals: Externals, form: str) -> None:
+    def __init__(self, externals: ExternalMessages, form: str) -> None:
         self.hint, self.label = self._FORMS[form]
         self.key, self._form = self.label, form
         self.proto = externals.protobuf(form)
@@ -43,7 +43,7 @@ class Json(Message):
     def _pack(self, value: Any, depth: int) -> Any:
         make, kind = self._value.bound, type(value)
         if depth > _MAX_DEPTH:
-            raise Misfit('too deep for Protobuf')
+            raise ConversionError('too deep for Protobuf')
         if value is None:
             return make(null_value=0)
         if kind is bool:
@@ -63,7 +63,7 @@ class Json(Message):
         for index, item in enumerate(value):
             try:
                 items.append(self._pack(item, depth + 1))
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(f'[{index}]') from None
         return self._list.bound(values=items)
 
@@ -74,7 +74,7 @@ class Json(Message):
                 raise misfit(key, 'a str, which keys of JSON are')
             try:
                 fields[utf8(key)] = self._pack(item, depth + 1)
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(f'[{key!r}]') from None
         return self._struct.bound(fields=fields)
 
@@ -92,7 +92,7 @@ class Json(Message):
             return EXACT if type(value) is self.hint else NOT
         try:
             self._pack(value, 0)
-        except Misfit:
+        except ConversionError:
             return NOT
         return ANYTHING
 
@@ -114,7 +114,7 @@ def _from_json(wire: Any) -> Any:
     if kind == 'number_value':
         return _from_number(wire.number_value)
     if kind is None:
-        raise Misfit('a google.protobuf.Value that holds nothing')
+        raise ConversionError('a google.protobuf.Value that holds nothing')
     return None if kind == 'null_value' else getattr(wire, kind)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from uactor.service.codecs.base import EXACT, NAMED, NOT, Handles, Item, misfit
-from uactor.service.codecs.fields import NOTHING, Slot
-from uactor.service.errors import Misfit
+from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, misfit
+from uactor.service.codecs.fields import NOTHING, Field
+from uactor.service.errors import ConversionError
 from uactor.service.model import MessagePlan, Part
 
 
@@ -32,7 +32,7 @@ class Layout:
     def write(self, values: Mapping[str, Any], handles: Handles) -> Any:
         """Return the message of these values, by their names in Python.
 
-        :raises Misfit: when one is missing, unknown, or does not fit.
+        :raises ConversionError: when one is missing, unknown, or does not fit.
         """
         wire: dict[str, Any] = {}
         count = 0
@@ -40,16 +40,16 @@ class Layout:
             value = values.get(part.python, NOTHING)
             if value is NOTHING:
                 if not part.has_default:
-                    raise Misfit('missing', part.wire)
+                    raise ConversionError('missing', part.wire)
                 continue
             count += 1
             try:
                 part.slot.write(part.wire, value, wire, handles)
-            except Misfit as error:
+            except ConversionError as error:
                 raise error.under(part.wire) from None
         if count < len(values):
             known = {part.python for part in self.parts}
-            raise Misfit(f'unknown: {", ".join(map(str, values.keys() - known))}')
+            raise ConversionError(f'unknown: {", ".join(map(str, values.keys() - known))}')
         return self.message.bound(**wire)
 
     def read(self, message: Any, handles: Handles) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Layout:
 
         What is absent and has a default is left out.
 
-        :raises Misfit: when one is missing, unknown, or stands for no value.
+        :raises ConversionError: when one is missing, unknown, or stands for no value.
         """
         check_known(message)
         values: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def absent(part: Part) -> Any:
     """Return the value that the absence of a part stands for."""
     value = part.slot.empty()
     if value is NOTHING:
-        raise Misfit('missing', part.wire)
+        raise ConversionError('missing', part.wire)
     return value
 
 
@@ -83,13 +83,13 @@ def check_known(message: Any) -> None:
     unknown = UnknownFieldSet(message)
     if len(unknown):
         numbers = ', '.join(str(field.field_number) for field in iter(unknown))
-        raise Misfit(f'unknown field number {numbers}')
+        raise ConversionError(f'unknown field number {numbers}')
 
 
-class Wrapped(Item):
+class WrappedCodec(Codec):
     """A slot in a message of its own."""
 
-    def __init__(self, slot: Slot, message: MessagePlan, label: str) -> None:
+    def __init__(self, slot: Field, message: MessagePlan, label: str) -> None:
         self.slot, self.proto, self.label = slot, message, label
         self.hint = self.key = message.key
         self._layout = Layout(message)
@@ -99,7 +99,7 @@ class Wrapped(Item):
         """Return the message around the slot."""
         try:
             return self._layout.write({self.slot.inner: value}, handles)
-        except Misfit as error:
+        except ConversionError as error:
             raise _without(error, self.slot.inner) from None
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
@@ -111,13 +111,13 @@ class Wrapped(Item):
         return self.slot.match(value)
 
 
-def _without(error: Misfit, step: str) -> Misfit:
+def _without(error: ConversionError, step: str) -> ConversionError:
     """Take the name of the wrapper's field off the path of an error about a value of Python."""
     error.path = error.path.removeprefix(step).removeprefix('.')
     return error
 
 
-class Tuple(Item):
+class TupleCodec(Codec):
     """A tuple of fixed length, and the entry of a map."""
 
     def __init__(self, message: MessagePlan, label: str) -> None:
@@ -170,7 +170,7 @@ class Maker:
         return instance
 
 
-class Record(Item):
+class RecordCodec(Codec):
     """An instance of a class with named fields, or a dict that a TypedDict describes."""
 
     def __init__(self, hint: Any, message: MessagePlan, label: str, is_generic: bool) -> None:
@@ -205,7 +205,7 @@ class Record(Item):
             return self.maker.made(values)
         except Exception as error:  # validation of the user
             text = f'{type(error).__name__}: {error}'
-            raise Misfit(f'not a valid {self.label}: {text}') from error
+            raise ConversionError(f'not a valid {self.label}: {text}') from error
 
     def match(self, value: Any) -> int:
         """Go by the class; by the fields too, where the class does not say enough."""

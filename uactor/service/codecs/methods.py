@@ -10,7 +10,7 @@ from typing import Any
 from uactor.service.codecs.base import NO_HANDLES, Handles, misfit
 from uactor.service.codecs.fields import NOTHING
 from uactor.service.codecs.messages import Layout, check_known
-from uactor.service.errors import Misfit, ResultMisfit
+from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.model import Kind, MessagePlan, Part
 
 RESULT = 'result'
@@ -21,7 +21,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclasses.dataclass(eq=False)
-class Method:
+class ServiceMethod:
     """An RPC, and the member of the class behind it.
 
     :ivar rpc: name of the RPC.
@@ -75,7 +75,7 @@ class Method:
     def read_request(self, message: Any, handles: Handles = NO_HANDLES) -> Call:
         """Return the arguments that a request carries; those left to their default are left out.
 
-        :raises Misfit: when one is missing, unknown, or stands for no value.
+        :raises ConversionError: when one is missing, unknown, or stands for no value.
         """
         values = self._head.read(message, handles)
         return ((), values) if self._is_plain else self._arguments(values)
@@ -85,7 +85,7 @@ class Method:
 
         :param first: the first message, or None when there is none.
         :param rest: the others, as an iterator; asynchronous or not.
-        :raises Misfit: as in :meth:`read_request`; later ones come from the iterator that
+        :raises ConversionError: as in :meth:`read_request`; later ones come from the iterator that
             is among the arguments.
         """
         first = self.request_class() if first is None else first
@@ -121,11 +121,11 @@ class Method:
         check_known(message)
         item = part.slot.read(part.wire, message, handles)
         if item is NOTHING:
-            raise Misfit('missing', part.wire)
+            raise ConversionError('missing', part.wire)
         mine = {field.name for field in part.fields()}
         for field, _ in message.ListFields():
             if field.name not in mine:
-                raise Misfit('only the first message of a stream carries it', field.name)
+                raise ConversionError('only the first message of a stream carries it', field.name)
         return item
 
     @property
@@ -162,13 +162,13 @@ class Method:
         for key, value in extra.items():
             parameter = self.signature.parameters.get(key)
             if parameter is not None and parameter.kind in _NAMED:
-                raise Misfit(f'{key!r} is a parameter of its own', name)
+                raise ConversionError(f'{key!r} is a parameter of its own', name)
             kwargs[key] = value
 
     def write_response(self, value: Any, handles: Handles = NO_HANDLES) -> Any:
         """Return the response for a result, or for one item of it when it is a stream.
 
-        :raises ResultMisfit: when it does not fit the annotation.
+        :raises ResultConversionError: when it does not fit the annotation.
         """
         try:
             if self._has_result:
@@ -176,8 +176,8 @@ class Method:
             if value is not None:
                 raise misfit(value, 'None').under(RESULT)
             return self.response_class()
-        except Misfit as error:
-            raise ResultMisfit(error.reason, error.path) from error
+        except ConversionError as error:
+            raise ResultConversionError(error.reason, error.path) from error
 
     # --- the side of the client ------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class Method:
     ) -> Any:
         """Return the request with these arguments; of a stream its first message, without an item.
 
-        :raises Misfit: when one is missing or does not fit.
+        :raises ConversionError: when one is missing or does not fit.
         :raises TypeError: when the signature does not take them.
         """
         return self._write(self._bound(args, kwargs or {}), handles)
@@ -202,7 +202,7 @@ class Method:
     ) -> Iterator[Any]:
         """Yield the messages of a stream: the first has the other arguments, each other an item.
 
-        :raises Misfit: when one is missing or does not fit.
+        :raises ConversionError: when one is missing or does not fit.
         """
         part = self._streamed
         values = self._bound(args, kwargs or {})
@@ -226,7 +226,7 @@ class Method:
     def read_response(self, message: Any, handles: Handles = NO_HANDLES) -> Any:
         """Return the result that a response carries.
 
-        :raises Misfit: when it stands for no value.
+        :raises ConversionError: when it stands for no value.
         """
         return self._response.read(message, handles).get(RESULT)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
-from uactor.service.codecs.base import CONVERTED, EXACT, NOT, Handles, Item, by_class, misfit
-from uactor.service.errors import Misfit
+from uactor.service.codecs.base import CONVERTED, EXACT, NOT, Codec, Handles, by_class, misfit
+from uactor.service.errors import ConversionError
 
 
-class Scalar(Item):
+class ScalarCodec(Codec):
     """A value that is its own form on the wire."""
 
     def __init__(self, class_: type, proto: str) -> None:
@@ -38,7 +38,7 @@ class Scalar(Item):
         return by_class(value, self._class)
 
 
-class Text(Scalar):
+class TextCodec(ScalarCodec):
     """A str."""
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ def utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Misfit(f'{reprlib.repr(text)} is not UTF-8: {error.reason}') from error
+        raise ConversionError(f'{reprlib.repr(text)} is not UTF-8: {error.reason}') from error
     return text
 
 
-class Bytes(Item):
+class BytesCodec(Codec):
     """Bytes, a bytearray or a memoryview."""
 
     proto = 'bytes'
@@ -92,7 +92,7 @@ _RANGES = {
 }
 
 
-class Int(Item):
+class IntCodec(Codec):
     """An int in one of the widths of Protobuf."""
 
     class_ = int
@@ -135,7 +135,7 @@ def as_int(value: Any) -> int:
     raise misfit(value, 'an int')
 
 
-class BigInt(Item):
+class BigIntCodec(Codec):
     """An int of any size, as a string of digits."""
 
     hint, proto, class_ = int, 'string', int
@@ -146,23 +146,25 @@ class BigInt(Item):
         try:
             return str(as_int(value))
         except ValueError as error:  # more digits than Python converts
-            raise error if isinstance(error, Misfit) else Misfit(str(error)) from error
+            raise (
+                error if isinstance(error, ConversionError) else ConversionError(str(error))
+            ) from error
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the int."""
         if not re.fullmatch('-?[0-9]+', wire):
-            raise Misfit(f'{reprlib.repr(wire)} is not an int in digits')
+            raise ConversionError(f'{reprlib.repr(wire)} is not an int in digits')
         try:
             return int(wire)
         except ValueError as error:
-            raise Misfit(str(error)) from error
+            raise ConversionError(str(error)) from error
 
     def match(self, value: Any) -> int:
         """Take no bool."""
         return _is_int(value)
 
 
-class Float(Item):
+class FloatCodec(Codec):
     """A float, or an int that is one exactly; as ``float`` rounded, which was asked for."""
 
     class_ = float
@@ -202,7 +204,7 @@ class Float(Item):
         return by_class(value, float) or min(_is_int(value), CONVERTED)
 
 
-class Written(Item):
+class StringFormCodec(Codec):
     """A value that a string stands for in its canonical form."""
 
     proto = 'string'
@@ -230,7 +232,7 @@ class Written(Item):
             return self._read(wire)
         except (ValueError, ArithmeticError, TypeError) as error:
             reason = f'{reprlib.repr(wire)} does not stand for a {self._class.__name__}'
-            raise Misfit(f'{reason}: {error}' if str(error) else reason) from error
+            raise ConversionError(f'{reason}: {error}' if str(error) else reason) from error
 
     def match(self, value: Any) -> int:
         """Go by the class. What derives from it has more to say, but for paths."""

@@ -11,9 +11,9 @@ import re
 import uuid
 from typing import Any, cast
 
-from uactor.service.codecs.base import Handles, Message, by_class, misfit
-from uactor.service.codecs.scalars import Written
-from uactor.service.errors import Misfit
+from uactor.service.codecs.base import Handles, MessageCodec, by_class, misfit
+from uactor.service.codecs.scalars import StringFormCodec
+from uactor.service.errors import ConversionError
 from uactor.service.model import External
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -22,7 +22,7 @@ _LONGEST = 315_576_000_000
 """Seconds of the longest Duration."""
 
 
-class Externals:
+class ExternalMessages:
     """The messages of other files that one schema uses, each once."""
 
     def __init__(self) -> None:
@@ -48,17 +48,17 @@ class Externals:
 def _micros(wire: Any) -> int:
     micros, rest = divmod(wire.nanos, 1000)
     if rest:
-        raise Misfit(f'{wire.nanos} nanoseconds are not whole microseconds')
+        raise ConversionError(f'{wire.nanos} nanoseconds are not whole microseconds')
     return cast('int', micros)
 
 
-class Timestamp(Message):
+class TimestampCodec(MessageCodec):
     """An aware datetime, as a Timestamp; comes back in UTC."""
 
     hint = class_ = datetime.datetime
     label = key = 'datetime'
 
-    def __init__(self, externals: Externals) -> None:
+    def __init__(self, externals: ExternalMessages) -> None:
         self.proto = externals.protobuf('Timestamp')
 
     def pack(self, value: Any, handles: Handles) -> Any:
@@ -78,25 +78,27 @@ class Timestamp(Message):
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the datetime, in UTC."""
         if not 0 <= wire.nanos < 10**9:
-            raise Misfit(f'{wire.nanos} is no number of nanoseconds in a Timestamp')
+            raise ConversionError(f'{wire.nanos} is no number of nanoseconds in a Timestamp')
         since = {'seconds': wire.seconds, 'microseconds': _micros(wire)}
         try:
             return _EPOCH + datetime.timedelta(**since)
         except OverflowError as error:
-            raise Misfit(f'{wire.seconds} seconds are out of the range of datetime') from error
+            raise ConversionError(
+                f'{wire.seconds} seconds are out of the range of datetime'
+            ) from error
 
     def match(self, value: Any) -> int:
         """Go by the class."""
         return by_class(value, datetime.datetime)
 
 
-class Duration(Message):
+class DurationCodec(MessageCodec):
     """A timedelta, as a Duration."""
 
     hint = class_ = datetime.timedelta
     label = key = 'timedelta'
 
-    def __init__(self, externals: Externals) -> None:
+    def __init__(self, externals: ExternalMessages) -> None:
         self.proto = externals.protobuf('Duration')
 
     def pack(self, value: Any, handles: Handles) -> Any:
@@ -114,9 +116,9 @@ class Duration(Message):
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the timedelta."""
         if wire.seconds * wire.nanos < 0 or abs(wire.nanos) >= 10**9:
-            raise Misfit('seconds and nanoseconds of a Duration must have the same sign')
+            raise ConversionError('seconds and nanoseconds of a Duration must have the same sign')
         if abs(wire.seconds) > _LONGEST:
-            raise Misfit('longer than 10000 years')
+            raise ConversionError('longer than 10000 years')
         return datetime.timedelta(seconds=wire.seconds, microseconds=_micros(wire))
 
     def match(self, value: Any) -> int:
@@ -139,16 +141,16 @@ def _write_time(value: datetime.time) -> str:
     return value.isoformat()
 
 
-def written() -> dict[type, Written]:
+def written() -> dict[type, StringFormCodec]:
     """Return the items that are strings on the wire, by their classes."""
     items = [
-        Written(datetime.date, datetime.date.fromisoformat, datetime.date.isoformat),
-        Written(datetime.time, _time, _write_time),
-        Written(decimal.Decimal, decimal.Decimal),
-        Written(fractions.Fraction, fractions.Fraction),
-        Written(uuid.UUID, uuid.UUID),
-        *(Written(class_, class_, label=label) for class_, label in _PATHS.items()),
-        *(Written(class_, class_, label=label) for class_, label in _ADDRESSES.items()),
+        StringFormCodec(datetime.date, datetime.date.fromisoformat, datetime.date.isoformat),
+        StringFormCodec(datetime.time, _time, _write_time),
+        StringFormCodec(decimal.Decimal, decimal.Decimal),
+        StringFormCodec(fractions.Fraction, fractions.Fraction),
+        StringFormCodec(uuid.UUID, uuid.UUID),
+        *(StringFormCodec(class_, class_, label=label) for class_, label in _PATHS.items()),
+        *(StringFormCodec(class_, class_, label=label) for class_, label in _ADDRESSES.items()),
     ]
     return {cast('type', item.hint): item for item in items}
 

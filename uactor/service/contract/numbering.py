@@ -35,18 +35,18 @@ def updated(lock: Lock, plan: Plan) -> Lock:
     return new
 
 
-def settle(plan: Plan, lock: Lock) -> None:
+def assign_numbers(plan: Plan, lock: Lock) -> None:
     """Give the parts of ``plan`` their names and numbers in ``lock``, which is for it."""
     names = _by_key(lock)
     for enum in plan.enums():
         enum.name = names[enum.key]
-        _settle_enum(enum, lock.enums[enum.name])
+        _assign_enum(enum, lock.enums[enum.name])
     for message in plan.messages():
         message.name = names[message.key]
-        _settle_message(message, lock.messages[message.name])
+        _assign_message(message, lock.messages[message.name])
 
 
-def _settle_enum(enum: EnumPlan, locked: LockedEnum) -> None:
+def _assign_enum(enum: EnumPlan, locked: LockedEnum) -> None:
     enum.reserved = locked.reserved
     zero, *values = enum.values
     zero.name = _value_name(enum.name, zero.member)
@@ -60,7 +60,7 @@ def _value_name(enum: str, member: str) -> str:
     return f'{upper(enum)}_{member}'
 
 
-def _settle_message(message: MessagePlan, locked: LockedMessage) -> None:
+def _assign_message(message: MessagePlan, locked: LockedMessage) -> None:
     message.reserved = locked.reserved
     message.fields = []
     for part in message.parts:
@@ -149,9 +149,9 @@ def _update_message(locked: LockedMessage, message: MessagePlan, names: Names) -
     kept = _kept(locked, wanted, names)
     for name in locked.fields.keys() - wanted.keys():
         locked.reserved.names.append(name)
-    _bury(locked.reserved, (locked.fields[name].number for name in locked.fields.keys() - kept))
+    _reserve(locked.reserved, (locked.fields[name].number for name in locked.fields.keys() - kept))
     locked.fields = _numbered(locked, wanted, kept, names)
-    _tidy(locked.reserved, wanted)
+    _normalize(locked.reserved, wanted)
 
 
 def _wire_names(locked: LockedMessage, parts: list[Part]) -> dict[str, str]:
@@ -248,11 +248,11 @@ def _next(number: int, taken: Collection[int]) -> int:
     return number
 
 
-def _bury(reserved: Reserved, numbers: Iterator[int]) -> None:
+def _reserve(reserved: Reserved, numbers: Iterator[int]) -> None:
     reserved.numbers = sorted({*reserved.numbers, *numbers})
 
 
-def _tidy(reserved: Reserved, used: Collection[str]) -> None:
+def _normalize(reserved: Reserved, used: Collection[str]) -> None:
     reserved.names = sorted({*reserved.names} - {*used})
 
 
@@ -265,7 +265,7 @@ def _update_enum(locked: LockedEnum, enum: EnumPlan, name: str) -> None:
     locked.names = names
     wanted = [names.get(name, name) for name in members]
     gone = locked.values.keys() - {*wanted}
-    _bury(locked.reserved, (locked.values[name] for name in gone))
+    _reserve(locked.reserved, (locked.values[name] for name in gone))
     locked.reserved.names = sorted({*locked.reserved.names, *gone})
     values = {}
     for name in wanted:

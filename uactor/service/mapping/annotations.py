@@ -11,15 +11,30 @@ from contextlib import contextmanager
 from typing import Any, get_args, get_origin
 
 from uactor.service.codecs import arrays, wellknown
-from uactor.service.codecs.base import Item
+from uactor.service.codecs.base import Codec
 from uactor.service.codecs.containers import CONTAINERS, MAPPINGS
-from uactor.service.codecs.enums import EnumItem, LiteralItem, check_values, enum_plan
-from uactor.service.codecs.fields import Choice, Many, Map, Maybe, One, Pairs, Slot
-from uactor.service.codecs.json import Json
-from uactor.service.codecs.messages import Record, Tuple, Wrapped
-from uactor.service.codecs.scalars import BigInt, Bytes, Float, Int, Scalar, Text
-from uactor.service.errors import Unmappable
-from uactor.service.handles import Shared
+from uactor.service.codecs.enums import EnumCodec, LiteralCodec, check_values, enum_plan
+from uactor.service.codecs.fields import (
+    Field,
+    MapField,
+    OneofField,
+    OptionalField,
+    PairsField,
+    RepeatedField,
+    SingleField,
+)
+from uactor.service.codecs.json import JsonCodec
+from uactor.service.codecs.messages import RecordCodec, TupleCodec, WrappedCodec
+from uactor.service.codecs.scalars import (
+    BigIntCodec,
+    BytesCodec,
+    FloatCodec,
+    IntCodec,
+    ScalarCodec,
+    TextCodec,
+)
+from uactor.service.errors import UnsupportedTypeError
+from uactor.service.handles import HandleCodec
 from uactor.service.mapping import hints, models
 from uactor.service.mapping.markers import Digits, Pin, Renamed, Width
 from uactor.service.model import MessagePlan, Part, check_names
@@ -33,20 +48,23 @@ _MAP_KEYS = (
 )
 
 
-class Shapes:
+class TypeReader:
     """Makes shapes of annotations, for one schema: a class becomes the same message each time."""
 
     def __init__(self, actor_class: type) -> None:
-        self.externals = wellknown.Externals()
+        self.externals = wellknown.ExternalMessages()
         self._selves: list[Any] = [actor_class]
-        self._items: dict[Any, Item] = {}
-        self._messages: dict[str, Item] = {}
+        self._items: dict[Any, Codec] = {}
+        self._messages: dict[str, Codec] = {}
         self._aliases: list[Any] = []
-        scalars: list[Item] = [Scalar(bool, 'bool'), Int(), Float(), Text()]
-        scalars += [Bytes(class_) for class_ in (bytes, bytearray, memoryview)]
-        self._scalars: dict[Any, Item] = {item.hint: item for item in scalars}
+        scalars: list[Codec] = [ScalarCodec(bool, 'bool'), IntCodec(), FloatCodec(), TextCodec()]
+        scalars += [BytesCodec(class_) for class_ in (bytes, bytearray, memoryview)]
+        self._scalars: dict[Any, Codec] = {item.hint: item for item in scalars}
         self._scalars |= wellknown.written()
-        for item in (wellknown.Timestamp(self.externals), wellknown.Duration(self.externals)):
+        for item in (
+            wellknown.TimestampCodec(self.externals),
+            wellknown.DurationCodec(self.externals),
+        ):
             self._scalars[item.hint] = item
 
     @contextmanager
@@ -76,99 +94,103 @@ class Shapes:
         slot = self.slot(hint, where + stem)
         has_default = default is not ...
         if has_default and not _says_default(slot, default):
-            slot = One(self.wrapped(slot, where + stem))
-        if pin is not None and isinstance(slot, Choice):
-            raise Unmappable('a union has several fields, and so a pin can not number it')
+            slot = SingleField(self.wrapped(slot, where + stem))
+        if pin is not None and isinstance(slot, OneofField):
+            raise UnsupportedTypeError('a union has several fields, and so a pin can not number it')
         absent: Any = (
             ('omitted' if default is models.OMITTED else 'default') if has_default else None
         )
         return Part(name, snake(name), slot, absent, pin, old and snake(old))
 
-    def presence(self, slot: Slot, where: str) -> Slot:
+    def presence(self, slot: Field, where: str) -> Field:
         """Return a slot that can tell its value from none at all."""
-        return slot if not _tells_absence(slot) else One(self.wrapped(slot, where))
+        return slot if not _tells_absence(slot) else SingleField(self.wrapped(slot, where))
 
-    def slot(self, hint: Any, where: str) -> Slot:
+    def slot(self, hint: Any, where: str) -> Field:
         """Return the shape of an annotation.
 
-        :raises Unmappable: when there is none that loses nothing.
+        :raises UnsupportedTypeError: when there is none that loses nothing.
         """
         hint, _, marks = hints.without_qualifiers(hint)
         if any(isinstance(mark, (Pin, Renamed)) for mark in marks):
-            raise Unmappable('field() and renamed_from() belong around the whole annotation')
+            raise UnsupportedTypeError(
+                'field() and renamed_from() belong around the whole annotation'
+            )
         if hints.is_alias(hint):
             return self._alias(hint, where)
         if hasattr(hint, '__supertype__'):
             return self.slot(hint.__supertype__, where)
         marks = [mark for mark in marks if isinstance(mark, (Width, Digits))]
         if marks:
-            return One(_number(hint, marks))
+            return SingleField(_number(hint, marks))
         if hints.is_union(hint):
             return self._union(hint, where)
         if typing.get_origin(hint) is typing.Literal and None in get_args(hint):
             return self._optional_literal(hint, where)
-        return self._container(hint, where) or One(self._item(hint, where))
+        return self._container(hint, where) or SingleField(self._item(hint, where))
 
-    def item(self, hint: Any, where: str) -> Item:
+    def item(self, hint: Any, where: str) -> Codec:
         """Return the shape of an annotation where only an item can stand."""
         slot = self.slot(hint, where)
-        return slot.item if type(slot) is One else self.wrapped(slot, where)
+        return slot.item if type(slot) is SingleField else self.wrapped(slot, where)
 
-    def wrapped(self, slot: Slot, where: str) -> Item:
+    def wrapped(self, slot: Field, where: str) -> Codec:
         """Return a message around a slot; one for all uses, but of a union, which may grow."""
         key, wanted = slot.key, pascal(slot.label)
-        if isinstance(slot, Choice):
+        if isinstance(slot, OneofField):
             key, wanted = f'union {where}', where
         if key not in self._messages:
-            label = snake(wanted) if isinstance(slot, Choice) else slot.label
+            label = snake(wanted) if isinstance(slot, OneofField) else slot.label
             doc = f'Holds {slot.key}, where only a message can stand.'
-            self._messages[key] = Wrapped(slot, MessagePlan(key, wanted, doc), label)
+            self._messages[key] = WrappedCodec(slot, MessagePlan(key, wanted, doc), label)
         return self._messages[key]
 
-    def _alias(self, hint: Any, where: str) -> Slot:
+    def _alias(self, hint: Any, where: str) -> Field:
         if hint in self._aliases:
-            raise Unmappable(f'{hint} is made of itself; use a dataclass')
+            raise UnsupportedTypeError(f'{hint} is made of itself; use a dataclass')
         self._aliases.append(hint)
         name = getattr(get_origin(hint) or hint, '__name__', where)
         slot = self.slot(hints.unaliased(hint), pascal(name) if not get_args(hint) else where)
         self._aliases.pop()
         return slot
 
-    def _optional_literal(self, hint: Any, where: str) -> Slot:
+    def _optional_literal(self, hint: Any, where: str) -> Field:
         values = tuple(value for value in get_args(hint) if value is not None)
-        return Maybe(self.item(typing.Literal[values], where))
+        return OptionalField(self.item(typing.Literal[values], where))
 
-    def _union(self, hint: Any, where: str) -> Slot:
+    def _union(self, hint: Any, where: str) -> Field:
         arms = hints.union_arms(hint)
         others = [arm for arm in arms if arm is not type(None)]
         if others in ([Any], [object]):
             return self.slot(others[0], where)  # a Value has a form for None
         if len(others) == 1:
             slot = self.slot(others[0], where)
-            return slot if slot.absent is None else Maybe(self._as_item(slot, where))
-        items: dict[str, Item] = {}
+            return slot if slot.absent is None else OptionalField(self._as_item(slot, where))
+        items: dict[str, Codec] = {}
         for arm in others:
             slot = self.slot(arm, where)
             item = self._as_item(slot, where + pascal(slot.label))
             if item.label in items:
-                raise Unmappable(f'ambiguous: two arms of a union are called {item.label!r}')
+                raise UnsupportedTypeError(
+                    f'ambiguous: two arms of a union are called {item.label!r}'
+                )
             items[item.label] = item
         _check_arms(list(items.values()))
-        return Choice(items.values(), allows_none=len(others) < len(arms))
+        return OneofField(items.values(), allows_none=len(others) < len(arms))
 
-    def _as_item(self, slot: Slot, where: str) -> Item:
-        return slot.item if type(slot) is One else self.wrapped(slot, where)
+    def _as_item(self, slot: Field, where: str) -> Codec:
+        return slot.item if type(slot) is SingleField else self.wrapped(slot, where)
 
     # --- containers ------------------------------------------------------------------------------
 
-    def _container(self, hint: Any, where: str) -> Slot | None:
+    def _container(self, hint: Any, where: str) -> Field | None:
         origin, args = get_origin(hint) or hint, get_args(hint)
         if origin is tuple and args and args[-1:] != (...,):
             return None
         if origin is list and not args:
-            return One(Json(self.externals, 'ListValue'))
+            return SingleField(JsonCodec(self.externals, 'ListValue'))
         if origin is dict and args in ((), (str, Any), (str, object)):
-            return One(Json(self.externals, 'Struct'))
+            return SingleField(JsonCodec(self.externals, 'Struct'))
         if origin in CONTAINERS:
             return self._many(origin, args[0] if args else Any, where)
         if origin is collections.Counter:
@@ -176,58 +198,65 @@ class Shapes:
         if origin in MAPPINGS:
             return self._mapping(origin, args or (Any, Any), where)
         if origin is collections.defaultdict:
-            raise Unmappable('the factory of a defaultdict would be lost; use dict')
+            raise UnsupportedTypeError('the factory of a defaultdict would be lost; use dict')
         return None
 
-    def _many(self, origin: Any, hint: Any, where: str) -> Slot:
+    def _many(self, origin: Any, hint: Any, where: str) -> Field:
         kind, accepts, make = CONTAINERS[origin]
         if origin in (set, frozenset, abc.Set, abc.MutableSet):
             _check_hashable(hint)
-        return Many(self.item(hint, where), kind, accepts, make)
+        return RepeatedField(self.item(hint, where), kind, accepts, make)
 
-    def _counter(self, hint: Any, where: str) -> Slot:
+    def _counter(self, hint: Any, where: str) -> Field:
         return self._dict(MAPPINGS[collections.Counter], hint, int, where)
 
-    def _mapping(self, origin: Any, args: tuple[Any, ...], where: str) -> Slot:
+    def _mapping(self, origin: Any, args: tuple[Any, ...], where: str) -> Field:
         return self._dict(MAPPINGS[origin], args[0], args[1], where)
 
-    def _dict(self, form: tuple[str, type, Any], key: Any, item: Any, where: str) -> Slot:
+    def _dict(self, form: tuple[str, type, Any], key: Any, item: Any, where: str) -> Field:
         kind, accepts, make = form
         keys = self.item(key, f'{where}Key')
-        if keys.proto in _MAP_KEYS and isinstance(keys, (Int, Scalar)) and kind != 'ordered_dict':
-            return Map(keys, self.item(item, where), kind, accepts, make)
+        if (
+            keys.proto in _MAP_KEYS
+            and isinstance(keys, (IntCodec, ScalarCodec))
+            and kind != 'ordered_dict'
+        ):
+            return MapField(keys, self.item(item, where), kind, accepts, make)
         _check_hashable(key)
-        parts = [Part('key', 'key', One(keys)), Part('value', 'value', self.slot(item, where))]
+        parts = [
+            Part('key', 'key', SingleField(keys)),
+            Part('value', 'value', self.slot(item, where)),
+        ]
         label = f'{keys.label}_{parts[1].slot.label}_entry'
-        return Pairs(self._tuple(label, 'entry of a dict', parts), kind, accepts, make)
+        return PairsField(self._tuple(label, 'entry of a dict', parts), kind, accepts, make)
 
-    def _tuple(self, label: str, key: str, parts: list[Part]) -> Item:
+    def _tuple(self, label: str, key: str, parts: list[Part]) -> Codec:
         key = f'{key}: {", ".join(part.slot.key for part in parts)}'
         if key not in self._messages:
             doc = f'{key[:1].upper()}{key[1:]}.' if parts else 'The empty tuple.'
-            self._messages[key] = Tuple(MessagePlan(key, pascal(label), doc, parts), label)
+            self._messages[key] = TupleCodec(MessagePlan(key, pascal(label), doc, parts), label)
         return self._messages[key]
 
     # --- items -----------------------------------------------------------------------------------
 
-    def _item(self, hint: Any, where: str) -> Item:
+    def _item(self, hint: Any, where: str) -> Codec:
         origin, args = get_origin(hint) or hint, get_args(hint)
         simple = self._simple(hint, origin, args, where)
         if simple is not None:
             return simple
         if isinstance(hint, typing.TypeVar):
-            raise Unmappable(f'the type variable {hint} stands for no type here')
+            raise UnsupportedTypeError(f'the type variable {hint} stands for no type here')
         model = models.model_of(origin)
         if model is None:
-            raise Unmappable(f'{_shown(hint)} has no form in Protobuf')
+            raise UnsupportedTypeError(f'{_shown(hint)} has no form in Protobuf')
         try:
             return self._record(hint, origin, args, model)
-        except Unmappable as error:
-            raise Unmappable(f'{origin.__qualname__}: {error}') from error
+        except UnsupportedTypeError as error:
+            raise UnsupportedTypeError(f'{origin.__qualname__}: {error}') from error
 
-    def _simple(self, hint: Any, origin: Any, args: tuple[Any, ...], where: str) -> Item | None:
+    def _simple(self, hint: Any, origin: Any, args: tuple[Any, ...], where: str) -> Codec | None:
         if hint in (Any, object):
-            return Json(self.externals, 'Value')
+            return JsonCodec(self.externals, 'Value')
         if hints.special(hint) == 'Self':
             return self._item(self._selves[-1], where)
         if origin is typing.Literal:
@@ -246,47 +275,49 @@ class Shapes:
                 return self._enum(origin)
             if hasattr(origin, '_callmethod') or hasattr(origin, 'proxy_class'):
                 is_actor = hasattr(origin, 'proxy_class')
-                return Shared(self.externals, origin, 'actor' if is_actor else None)
+                return HandleCodec(self.externals, origin, 'actor' if is_actor else None)
         return arrays.array(self.externals, hint, args)
 
-    def shared(self, hint: Any, typeid: str) -> Slot:
+    def shared(self, hint: Any, typeid: str) -> Field:
         """Return the shape of a result that stays in the actor."""
-        return One(Shared(self.externals, hint, typeid))
+        return SingleField(HandleCodec(self.externals, hint, typeid))
 
-    def _enum(self, class_: type[enum.Enum]) -> Item:
+    def _enum(self, class_: type[enum.Enum]) -> Codec:
         if issubclass(class_, enum.Flag):
-            raise Unmappable(f'{class_.__qualname__}: the values of a Flag combine; use int')
+            raise UnsupportedTypeError(
+                f'{class_.__qualname__}: the values of a Flag combine; use int'
+            )
         if class_ not in self._items:
             label = snake(class_.__name__)
             names = [member.name for member in class_]
             doc = models.doc_of(class_)
             plan = enum_plan(_key(class_), pascal(class_.__name__), doc, names)
             check_values(plan, self._items.values())
-            self._items[class_] = EnumItem(class_, label, plan, list(class_))
+            self._items[class_] = EnumCodec(class_, label, plan, list(class_))
         return self._items[class_]
 
-    def _literal(self, values: tuple[Any, ...], where: str) -> Item:
+    def _literal(self, values: tuple[Any, ...], where: str) -> Codec:
         if not all(type(value) is str for value in values):
-            raise Unmappable('a Literal of something else than strings')
+            raise UnsupportedTypeError('a Literal of something else than strings')
         key = f'literal {where}: {values!r}'
         if key not in self._items:
             plan = enum_plan(f'literal {where}', where, '', list(values))
             check_values(plan, self._items.values())
-            self._items[key] = LiteralItem(snake(where), plan, values)
+            self._items[key] = LiteralCodec(snake(where), plan, values)
         return self._items[key]
 
-    def _record(self, hint: Any, class_: type, args: tuple[Any, ...], model: models.Model) -> Item:
+    def _record(self, hint: Any, class_: type, args: tuple[Any, ...], model: models.Model) -> Codec:
         if hint in self._items:
             return self._items[hint]
         parameters = getattr(class_, '__parameters__', ())
         if parameters and not args:
-            raise Unmappable(f'{class_.__qualname__} is generic: say of what')
+            raise UnsupportedTypeError(f'{class_.__qualname__} is generic: say of what')
         arguments = [self.slot(arg, '').label for arg in args]
         label = '_'.join([*arguments, snake(class_.__name__)])
         key = _key(class_) + (f'[{", ".join(map(_shown, args))}]' if args else '')
         plan = MessagePlan(key, pascal(label) if args else pascal(class_.__name__))
         plan.doc = models.doc_of(class_)
-        record = Record(hint, plan, label, is_generic=bool(args))
+        record = RecordCodec(hint, plan, label, is_generic=bool(args))
         self._items[hint] = record  # before its fields, one of which may be the class itself
         record.maker = model.maker
         docs = models.field_docs(class_)
@@ -302,36 +333,36 @@ class Shapes:
     def _field(self, name: str, hint: Any, where: str, default: Any) -> Part:
         try:
             return self.part(name, hint, where, default)
-        except Unmappable as error:
-            raise Unmappable(f'{name}: {error}') from error
+        except UnsupportedTypeError as error:
+            raise UnsupportedTypeError(f'{name}: {error}') from error
 
 
-def _number(hint: Any, marks: list[Any]) -> Item:
+def _number(hint: Any, marks: list[Any]) -> Codec:
     mark = marks[0]
     if len(marks) > 1:
-        raise Unmappable('two widths')
+        raise UnsupportedTypeError('two widths')
     wanted = float if isinstance(mark, Width) and mark.is_float else int
     if hint is not wanted:
-        raise Unmappable(f'{mark} is a width of {wanted.__name__}, not of {_shown(hint)}')
+        raise UnsupportedTypeError(f'{mark} is a width of {wanted.__name__}, not of {_shown(hint)}')
     if isinstance(mark, Digits):
-        return BigInt()
-    return Float(mark.type) if mark.is_float else Int(mark.type)
+        return BigIntCodec()
+    return FloatCodec(mark.type) if mark.is_float else IntCodec(mark.type)
 
 
-def _check_arms(items: list[Item]) -> None:
+def _check_arms(items: list[Codec]) -> None:
     classes = [item.class_ for item in items if item.class_ is not None]
     for class_ in classes:
         if classes.count(class_) > 1:
-            raise Unmappable(f'ambiguous: two arms of a union are both {class_.__name__}')
+            raise UnsupportedTypeError(f'ambiguous: two arms of a union are both {class_.__name__}')
 
 
 def _check_hashable(hint: Any) -> None:
     origin = get_origin(hint) or hint
     if isinstance(origin, type) and getattr(origin, '__hash__', None) is None:
-        raise Unmappable(f'{_shown(hint)} is not hashable')
+        raise UnsupportedTypeError(f'{_shown(hint)} is not hashable')
 
 
-def _says_default(slot: Slot, default: Any) -> bool:
+def _says_default(slot: Field, default: Any) -> bool:
     """Tell whether the absence of a slot can mean the default."""
     if not _tells_absence(slot):
         return True
@@ -343,9 +374,9 @@ def _says_default(slot: Slot, default: Any) -> bool:
     return isinstance(default, empty) and not default
 
 
-def _tells_absence(slot: Slot) -> bool:
+def _tells_absence(slot: Field) -> bool:
     """Tell whether the absence of a slot stands for a value already."""
-    return slot.absent is None or isinstance(slot, (Many, Map))
+    return slot.absent is None or isinstance(slot, (RepeatedField, MapField))
 
 
 def _key(class_: type) -> str:

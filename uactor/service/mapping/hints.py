@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from uactor.codec import annotation_names
-from uactor.service.errors import Unmappable
+from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping.markers import Pin, Renamed
 
 Variables = Mapping[Any, Any]
@@ -23,7 +23,7 @@ def resolved(annotated: Any, owner: type) -> dict[str, Any]:
 
     :param owner: the class that ``annotated`` belongs to; where the module does not have a
         name, the class may.
-    :raises Unmappable: when a name can't be found.
+    :raises UnsupportedTypeError: when a name can't be found.
     """
     extra: dict[str, Any] = {owner.__name__: owner}
     while True:
@@ -33,11 +33,13 @@ def resolved(annotated: Any, owner: type) -> dict[str, Any]:
             name = error.name or ''
             found = _lookup(name, owner, extra)
             if found is None:
-                raise Unmappable(f'an annotation names {name!r}, which is not known') from error
+                raise UnsupportedTypeError(
+                    f'an annotation names {name!r}, which is not known'
+                ) from error
             extra[name] = found
         except Exception as error:
             text = f'{type(error).__name__}: {error}'
-            raise Unmappable(f'an annotation can not be resolved: {text}') from error
+            raise UnsupportedTypeError(f'an annotation can not be resolved: {text}') from error
 
 
 def _lookup(name: str, owner: type, known: Mapping[str, Any]) -> Any:
@@ -52,14 +54,16 @@ def _lookup(name: str, owner: type, known: Mapping[str, Any]) -> Any:
 def attribute_hint(owner: type, name: str) -> tuple[Any, type]:
     """Return the annotation of an attribute in a class body, and the class that has it.
 
-    :raises Unmappable: when there is none, or it can't be resolved.
+    :raises UnsupportedTypeError: when there is none, or it can't be resolved.
     """
     for base in owner.__mro__:
         if name in inspect.get_annotations(base):
             body = {'__annotations__': {name: base.__annotations__[name]}}
             alone = type(base.__name__, (), {**body, '__module__': base.__module__})
             return resolved(alone, base)[name], base
-    raise Unmappable('it is neither a method nor a property, and has no annotation in the class')
+    raise UnsupportedTypeError(
+        'it is neither a method nor a property, and has no annotation in the class'
+    )
 
 
 # --- taking apart --------------------------------------------------------------------------------
@@ -96,7 +100,7 @@ def placement(hint: Any) -> tuple[Any, int | None, str | None]:
     if not pins and not olds:
         return hint, None, None
     if len(pins) > 1 or len(olds) > 1:
-        raise Unmappable('two pins, or two earlier names')
+        raise UnsupportedTypeError('two pins, or two earlier names')
     rest = tuple(mark for mark in metadata if not isinstance(mark, (Pin, Renamed)))
     bare = annotated(plain, rest)
     return bare, (pins[0] if pins else None), (olds[0] if olds else None)
@@ -184,7 +188,7 @@ def variables_of(cls: type, args: tuple[Any, ...] = ()) -> dict[type, Variables]
 def class_hints(cls: type, args: tuple[Any, ...] = ()) -> dict[str, Any]:
     """Return the annotations of a class and its bases, its type variables replaced.
 
-    :raises Unmappable: when they can't be resolved.
+    :raises UnsupportedTypeError: when they can't be resolved.
     """
     hints = resolved(cls, cls)
     owners = variables_of(cls, args)

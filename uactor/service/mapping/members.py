@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, get_args, get_origin
 
 from uactor.errors import text
-from uactor.service.codecs.fields import Many, Map
-from uactor.service.codecs.methods import RESULT, Method
-from uactor.service.errors import Unmappable
+from uactor.service.codecs.fields import MapField, RepeatedField
+from uactor.service.codecs.methods import RESULT, ServiceMethod
+from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping import docstrings, hints
-from uactor.service.mapping.annotations import Shapes
+from uactor.service.mapping.annotations import TypeReader
 from uactor.service.mapping.models import doc_of
 from uactor.service.model import Kind, MessagePlan, Part, Plan, check_names
 from uactor.service.naming import pascal, service_of, snake
@@ -54,9 +54,9 @@ class _Planner:
         self._cls = cls
         self._typeids: Mapping[str, str] = cls.proxy_class._method_to_typeid_ or {}
         self._owners = hints.variables_of(cls)
-        self.shapes = Shapes(cls)
+        self.shapes = TypeReader(cls)
         self._taken: dict[str, str] = {}
-        self.methods: list[Method] = []
+        self.methods: list[ServiceMethod] = []
         self.unmapped: dict[str, str] = {}
 
     def run(self) -> None:
@@ -74,7 +74,7 @@ class _Planner:
         try:
             with self.shapes.attempt():
                 add()
-        except Unmappable as error:
+        except UnsupportedTypeError as error:
             self.unmapped[name] = str(error)
         except Exception as error:  # annotations hold whatever users put there
             log.warning('cannot tell the types of %s', name, exc_info=True)
@@ -102,7 +102,7 @@ class _Planner:
         try:
             signature = inspect.signature(function)
         except (ValueError, TypeError) as error:
-            raise Unmappable(f'it has no signature: {error}') from error
+            raise UnsupportedTypeError(f'it has no signature: {error}') from error
         types = hints.resolved(function, owner)
         variables = self._owners.get(owner, {})
         missing = inspect.Parameter.empty
@@ -132,7 +132,7 @@ class _Planner:
         streaming = self._plan_response(rpc, member, kind, response, signature, function)
         request.doc = f'Request of {rpc}.'
         response.doc = f'{"Item" if streaming else "Response"} of {rpc}.'
-        method = Method(
+        method = ServiceMethod(
             rpc, member, kind, doc, signature, request, response, stream, streaming, is_async
         )
         self._taken[rpc] = member
@@ -140,7 +140,7 @@ class _Planner:
 
     def _check_free(self, rpc: str, member: str) -> None:
         if rpc in self._taken:
-            raise Unmappable(f'{self._taken[rpc]!r} has become {rpc} already')
+            raise UnsupportedTypeError(f'{self._taken[rpc]!r} has become {rpc} already')
 
     def _plan_request(
         self, rpc: str, request: MessagePlan, signature: inspect.Signature, said: dict[str, str]
@@ -150,12 +150,12 @@ class _Planner:
         for parameter in signature.parameters.values():
             try:
                 part, kind = self._parameter(parameter, rpc)
-            except Unmappable as error:
-                raise Unmappable(f'parameter {parameter.name!r}: {error}') from error
+            except UnsupportedTypeError as error:
+                raise UnsupportedTypeError(f'parameter {parameter.name!r}: {error}') from error
             part.doc = said.get(parameter.name, '')
             request.parts.append(part)
             if kind and stream is not None:
-                raise Unmappable('two parameters are iterators')
+                raise UnsupportedTypeError('two parameters are iterators')
             if kind:
                 stream, is_async = part, kind == 'async'
         check_names(request.parts)
@@ -164,18 +164,18 @@ class _Planner:
     def _parameter(self, parameter: inspect.Parameter, rpc: str) -> tuple[Part, str]:
         hint, name, kind = parameter.annotation, parameter.name, parameter.kind
         if hint is parameter.empty:
-            raise Unmappable('it has no annotation')
+            raise UnsupportedTypeError('it has no annotation')
         item, _, _ = hints.without_qualifiers(hint)
         streamed = get_origin(item) or item
         if kind is parameter.VAR_POSITIONAL:
-            slot = Many(
+            slot = RepeatedField(
                 self.shapes.item(hint, rpc + pascal(name)), 'tuple_of_any_length', (tuple,), tuple
             )
             return Part(name, snake(name), slot, 'default'), ''
         if kind is parameter.VAR_KEYWORD:
             keys = self.shapes.item(str, '')
             item = self.shapes.item(hint, rpc + pascal(name))
-            return Part(name, snake(name), Map(keys, item, 'dict', dict, dict), 'default'), ''
+            return Part(name, snake(name), MapField(keys, item, 'dict', dict, dict), 'default'), ''
         if streamed in (*_STREAMS, *_ASYNC_STREAMS):
             return self._streamed(name, item, rpc), (
                 'async' if streamed in _ASYNC_STREAMS else 'sync'
@@ -204,7 +204,7 @@ class _Planner:
             response.parts.append(Part(RESULT, RESULT, slot))
             return False
         if hint is signature.empty:
-            raise Unmappable('its result has no annotation')
+            raise UnsupportedTypeError('its result has no annotation')
         bare, _, _ = hints.without_qualifiers(hint)
         streaming = kind == 'call' and _is_stream(bare, function)
         if bare in _NOTHING or getattr(bare, '_name', '') in ('Never', 'NoReturn'):
@@ -212,8 +212,8 @@ class _Planner:
         try:
             item = _streamed_item(bare) if streaming else hint
             response.parts.append(self.shapes.part(RESULT, item, rpc))
-        except Unmappable as error:
-            raise Unmappable(f'result: {error}') from error
+        except UnsupportedTypeError as error:
+            raise UnsupportedTypeError(f'result: {error}') from error
         return streaming
 
     # --- attributes ------------------------------------------------------------------------------
@@ -227,14 +227,14 @@ class _Planner:
             doc = inspect.getdoc(member) or ''
             self._add(f'Get{pascal(name)}', name, 'get', doc, signature)
         elif isinstance(member, type):
-            raise Unmappable('it is a class')
+            raise UnsupportedTypeError('it is a class')
         else:
             self._add_plain(name)
 
     def _add_property(self, name: str, member: property) -> None:
         owner, doc = self._owner(name), inspect.getdoc(member) or ''
         if member.fget is None:
-            raise Unmappable('it can not be read')
+            raise UnsupportedTypeError('it can not be read')
         getter = self._signature(member.fget, owner, bound=True)
         self._add(f'Get{pascal(name)}', name, 'get', doc, getter)
         if member.fset is None:
@@ -292,8 +292,8 @@ def _streamed_item(hint: Any) -> Any:
     """Return the annotation of what an iterator yields."""
     origin, args = get_origin(hint) or hint, get_args(hint)
     if not args:
-        raise Unmappable('an iterator of what?')
+        raise UnsupportedTypeError('an iterator of what?')
     is_generator = origin in (abc.Generator, abc.AsyncGenerator)
     if is_generator and any(arg not in (None, type(None), Any) for arg in args[1:]):
-        raise Unmappable('what is sent to a generator, or returned by it, would be lost')
+        raise UnsupportedTypeError('what is sent to a generator, or returned by it, would be lost')
     return args[0]

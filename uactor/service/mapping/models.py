@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from uactor.service.codecs.messages import Maker
-from uactor.service.errors import Unmappable
+from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping import docstrings, hints
 
 UNKNOWN_DEFAULT = object()
@@ -57,7 +57,7 @@ def _dataclass_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
     for name, field in class_.__dataclass_fields__.items():
         is_init_var = field._field_type is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]
         if is_init_var and field.default is dataclasses.MISSING:
-            raise Unmappable(f'{name} is an InitVar, which instances do not keep')
+            raise UnsupportedTypeError(f'{name} is an InitVar, which instances do not keep')
     for field in dataclasses.fields(class_):
         yield field.name, types[field.name], _dataclass_default(field)
 
@@ -104,7 +104,7 @@ def _attrs_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
         elif hasattr(default, 'takes_self'):
             default = UNKNOWN_DEFAULT if default.takes_self else _factory(default.factory)
         if field.name not in types:
-            raise Unmappable(f'{field.name} has no annotation')
+            raise UnsupportedTypeError(f'{field.name} has no annotation')
         yield field.name, types[field.name], default
 
 
@@ -127,7 +127,7 @@ class _Validated:
 def _alias(field: Any, name: str) -> str:
     alias = field.validation_alias if field.validation_alias is not None else field.alias
     if alias is not None and not isinstance(alias, str):
-        raise Unmappable(f'{name} has an alias that is not a name')
+        raise UnsupportedTypeError(f'{name} has an alias that is not a name')
     return alias or name
 
 
@@ -161,7 +161,7 @@ def _named_tuple_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
     types = hints.class_hints(class_, args)
     for name in class_._fields:
         if name not in types:
-            raise Unmappable(f'{name} has no annotation')
+            raise UnsupportedTypeError(f'{name} has no annotation')
         yield name, types[name], class_._field_defaults.get(name, ...)
 
 
