@@ -72,7 +72,7 @@ def test_an_idle_stream_can_be_used_again(watch: IdleStreams, parts: Any) -> Non
         eventually(lambda: stream in watch._idle)
         message = bytes([8, 1])  # what every message of a host begins like
         threading.Timer(0.01, peer.send, (message,)).start()
-        assert stream.exchange(b'ask') == message
+        assert stream.request_bytes(b'ask') == message
     assert peer.messages == [b'ask'] * 20
 
 
@@ -108,7 +108,7 @@ def test_there_is_a_thread_only_while_there_are_streams(watch: IdleStreams) -> N
 def test_a_stream_that_a_thread_receives_from_is_not_idle(watch: IdleStreams) -> None:
     with talking() as (call, peer):
         stream = GrpcStream(call, Told())
-        receiver = threading.Thread(target=stream.hear)
+        receiver = threading.Thread(target=stream.receive)
         receiver.start()
         eventually(lambda: not call.attend())
         watch.add(stream)

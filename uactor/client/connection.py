@@ -595,7 +595,7 @@ class ClientConnection:
         if link.pending:
             response = self._ask_releasing(link, session, request, seconds)
         else:
-            response = session.ask_within(request, seconds)
+            response = session.request_within(request, seconds)
         if response.HasField('failure'):
             return checked(link, session, response)
         if session.definitions is not None and session.definitions.unsure:
@@ -609,7 +609,7 @@ class ClientConnection:
         released = link.drain()
         request.releases.extend(released)
         try:
-            return session.ask_within(request, seconds)
+            return session.request_within(request, seconds)
         except SerializationError:  # too large to be sent
             link.give_back(released)
             raise

@@ -184,7 +184,7 @@ def _knock(path: str, seconds: float) -> None:
 
 
 class GrpcStream:
-    """A call, as :class:`uactor.transport.interfaces.Stream`."""
+    """A call, as :class:`uactor.transport.interfaces.SessionStream`."""
 
     is_read_ahead = False
 
@@ -202,46 +202,46 @@ class GrpcStream:
         self._is_trusted = False
 
     def is_open(self) -> bool:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         return not self.ended and self._call.is_open()
 
     def proved(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._call.limit = -1
         self._is_trusted = True
 
     def share(self, limit: int) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self.memory.limit = limit or -1
 
     # --- messages ----------------------------------------------------------------------------
 
     def send(self, request: pb.SessionRequest) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         if self.memory.outgoing:
             for chunk in self.memory.passed(messages.memories(request)):
-                self.put(pb.SessionRequest(chunk=chunk).SerializeToString())
-        self.put(request.SerializeToString())
+                self.send_bytes(pb.SessionRequest(chunk=chunk).SerializeToString())
+        self.send_bytes(request.SerializeToString())
 
-    def put(self, message: bytes) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def send_bytes(self, message: bytes) -> None:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
             self._call.send(message)
         except CallEnd as call_end:
             self._break_off(call_end)
 
-    def ask(self, request: pb.SessionRequest) -> bytes:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def request(self, request: pb.SessionRequest) -> bytes:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self.send(request)
-        return self.hear()
+        return self.receive()
 
-    def exchange(self, message: bytes) -> bytes:
-        """See :class:`uactor.transport.interfaces.Stream`."""
-        self.put(message)
-        return self.hear()
+    def request_bytes(self, message: bytes) -> bytes:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
+        self.send_bytes(message)
+        return self.receive()
 
-    def hear(self) -> bytes:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def receive(self) -> bytes:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
             message = self._call.receive()
             while not message.startswith(NUMBERED):
@@ -254,9 +254,9 @@ class GrpcStream:
         return message  # type: ignore[return-value]  # Protobuf takes bytearrays
 
     def read(self, message: bytes | bytearray) -> pb.SessionResponse:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
-            return pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as in hear()
+            return pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as in receive()
         except DecodeError as error:
             self._end()
             raise no_message(error) from error
@@ -268,11 +268,11 @@ class GrpcStream:
         raise _stream_end(call_end.end, self._is_remote) from call_end
 
     def finish(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._call.finish()
 
     def wait_ended(self, timeout: float) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         deadline = time.monotonic() + timeout
         while not self.ended and (left := deadline - time.monotonic()) > 0:
             if not self.attend(left):
@@ -282,7 +282,7 @@ class GrpcStream:
         """Do nothing: what a gRPC server has not read when a stream is broken off, it drops."""
 
     def cancel(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._end()
 
     def _end(self) -> None:
@@ -295,7 +295,7 @@ class GrpcStream:
             self._on_end()
 
     def close(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self.ended = True
         self.memory.close()
         self._call.close()

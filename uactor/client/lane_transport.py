@@ -118,7 +118,7 @@ class LaneTransport:
 
 
 class LaneStream:
-    """A connection to a lane, as :class:`uactor.transport.interfaces.Stream`."""
+    """A connection to a lane, as :class:`uactor.transport.interfaces.SessionStream`."""
 
     is_read_ahead = True
 
@@ -134,26 +134,26 @@ class LaneStream:
             self.memory = shm_buffers.ShmChannel()
 
     def is_open(self) -> bool:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         return not self.ended and self._lane.is_open()
 
     def send(self, request: pb.SessionRequest) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._send_with(request.SerializeToString(), self._passed_with(request))
 
-    def put(self, message: bytes) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def send_bytes(self, message: bytes) -> None:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
             self._lane.send(message)
         except lane.LaneError as error:
             raise StreamEnd(str(error)) from error
 
-    def ask(self, request: pb.SessionRequest) -> bytes:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def request(self, request: pb.SessionRequest) -> bytes:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         return self._asked(request.SerializeToString(), self._passed_with(request))
 
-    def exchange(self, message: bytes) -> bytes:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def request_bytes(self, message: bytes) -> bytes:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         if self._lane.eager:
             return self._asked(message, [])
         try:
@@ -217,17 +217,17 @@ class LaneStream:
         return None
 
     def proved(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._lane.limit = -1
         if self.memory is not None:
             self._lane.expect = functools.partial(_expect, self.memory)
 
     def share(self, limit: int) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._shares = self._calls  # others wait for too long for a board
 
-    def hear(self) -> bytes:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+    def receive(self) -> bytes:
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         return self._heard(self._lane.receive)
 
     def _heard(self, receive: Callable[[], bytes | bytearray]) -> bytes:
@@ -241,7 +241,7 @@ class LaneStream:
         raise StreamEnd(str(error), unread=self._lane.is_unread) from error
 
     def read(self, message: bytes) -> pb.SessionResponse:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
             response = pb.SessionResponse.FromString(message)
         except DecodeError as error:
@@ -253,10 +253,10 @@ class LaneStream:
         raise _refusal(response.failure)
 
     def finish(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
 
     def wait_ended(self, timeout: float) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         if not self.ended:
             poll = select.poll()
             poll.register(self._lane.socket, lane.GONE)
@@ -264,11 +264,11 @@ class LaneStream:
             self.close()  # it has been finished: no thread uses it
 
     def send_last(self, message: bytes) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._lane.send_last(message)
 
     def cancel(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._lane.hang_up()
         self._end()
 
@@ -285,7 +285,7 @@ class LaneStream:
             self.memory.close()
 
     def close(self) -> None:
-        """See :class:`uactor.transport.interfaces.Stream`."""
+        """See :class:`uactor.transport.interfaces.SessionStream`."""
         self.ended = True
         self._close_memory()
         self._lane.close()

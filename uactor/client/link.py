@@ -627,7 +627,7 @@ def checked(link: Link, session: ClientSession, response: pb.SessionResponse) ->
 def retain(link: Link, session: ClientSession, handles: list[str], lease: str = '') -> None:
     """Take holds, out of a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
-    checked(link, session, session.ask(pb.SessionRequest(retain_handle=request)))
+    checked(link, session, session.request(pb.SessionRequest(retain_handle=request)))
 
 
 def _close_all() -> None:

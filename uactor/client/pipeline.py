@@ -430,7 +430,7 @@ class ClientPipeline:
     def _send_all(self, session: ClientSession) -> None:
         try:
             for message in coalesce(self._unsent, _MORE, session.limit or -1):
-                session.put(message)  # if the session has ended, the other thread sees that
+                session.send(message)  # if the session has ended, the other thread sees that
         except BaseException:  # what has been half sent, or not at all, would be waited for in vain
             session.break_off()
             raise

@@ -136,7 +136,7 @@ class ClientSession:
             memory=self.stream.memory is not None,
             definitions=True,
         )
-        welcome = self.ask(pb.SessionRequest(hello=hello), opening=True).welcome
+        welcome = self.request(pb.SessionRequest(hello=hello), opening=True).welcome
         if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
             raise AuthkeyError(f'the actor at {self._address} has another authkey')
         if welcome.protocol_version != PROTOCOL_VERSION:
@@ -189,7 +189,7 @@ class ClientSession:
             self._offering = False
 
     @locked
-    def put(self, message: bytes | pb.SessionRequest) -> None:
+    def send(self, message: bytes | pb.SessionRequest) -> None:
         """Send a message of a pipelined session. Any thread may.
 
         Nothing is said when the actor has ended: that :meth:`receive` does.
@@ -198,11 +198,11 @@ class ClientSession:
         """
         with contextlib.suppress(StreamEnd):
             if isinstance(message, bytes):
-                self.stream.put(message)
+                self.stream.send_bytes(message)
             else:
                 self.stream.send(message)
 
-    def ask(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
+    def request(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         """Send a request and wait for its response.
 
         :param opening: whether this begins the session.
@@ -215,25 +215,27 @@ class ClientSession:
             self.busy = True
             if self._offering:
                 self._wait_offered()
-            response = self._read(self.stream.ask(request), number)
+            response = self._read(self.stream.request(request), number)
             self.busy = False
         except BaseException as error:
             self._broken(error, opening)
             raise
         return response
 
-    def ask_within(self, request: pb.SessionRequest, seconds: float | None) -> pb.SessionResponse:
-        """Do what :meth:`ask` does; end the session when no response comes in time.
+    def request_within(
+        self, request: pb.SessionRequest, seconds: float | None
+    ) -> pb.SessionResponse:
+        """Do what :meth:`request` does; end the session when no response comes in time.
 
         :param seconds: how long it may take; None for any time.
         :raises DeadlineError: when it takes longer.
         """
         if seconds is None:
-            return self.ask(request)
+            return self.request(request)
         answering = Patience(self.stream.cancel, seconds)
         try:
             with answering:
-                return self.ask(request)
+                return self.request(request)
         except ActorDiedError as error:
             if not answering.expired:
                 raise
@@ -255,7 +257,7 @@ class ClientSession:
             self.busy = True
             if self._offering:
                 self._wait_offered()
-            answer = self.stream.exchange(message)
+            answer = self.stream.request_bytes(message)
             found = fastpath.read_result(answer)
             if found is not None and found[0] == number:
                 self.busy = False
@@ -319,7 +321,7 @@ class ClientSession:
         :raises ActorDiedError: when there are no more.
         """
         try:
-            message = self.stream.hear()
+            message = self.stream.receive()
             return fastpath.parts(message, _MORE) or self.stream.read(message)
         except StreamEnd as end:
             raise self._ended(end, opening=False) from end.__cause__

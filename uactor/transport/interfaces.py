@@ -173,22 +173,22 @@ class SessionStream(Protocol):
         """
         ...
 
-    def put(self, message: bytes, /) -> None:
+    def send_bytes(self, message: bytes, /) -> None:
         """Send a message in its wire form; another thread may be receiving. See :meth:`send`."""
         ...
 
-    def ask(self, request: pb.SessionRequest) -> bytes:
+    def request(self, request: pb.SessionRequest) -> bytes:
         """Send a message, and what goes beside it, and return the response in its wire form.
 
         :raises StreamEnd: when the stream has ended.
         """
         ...
 
-    def exchange(self, message: bytes, /) -> bytes:
-        """Send a message that is in its wire form; see :meth:`ask`."""
+    def request_bytes(self, message: bytes, /) -> bytes:
+        """Send a message that is in its wire form; see :meth:`request`."""
         ...
 
-    def hear(self) -> bytes:
+    def receive(self) -> bytes:
         """Wait for the next response, and return it in its wire form.
 
         :raises StreamEnd: when the stream has ended.
