@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from uactor import _wire
-from uactor.client.connection import check_transport
 from uactor.client.registry import connections
 from uactor.client.timeouts import HANDSHAKE_S
-from uactor.codec import failures, pickling, transfer, values
+from uactor.codec import failures, pickling, transfer
 from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host, interfaces
 from uactor.core.addresses import Address, Token, target
@@ -25,15 +24,14 @@ from uactor.launch.actor_process import ActorProcess, end_interrupted
 from uactor.launch.inherited_state import capture
 from uactor.launch.log_targets import LogTargets
 from uactor.launch.start import private_directory, start
+from uactor.options import ActorOptions
 from uactor.runtime.deferred import deferred
-from uactor.runtime.limits import checked_count, checked_seconds, time_limit
+from uactor.runtime.limits import time_limit
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.weakrefs import WeakValues
 from uactor.v1 import actor_pb2 as pb
 
 T = TypeVar('T')
-
-_SHUTDOWN_TIMEOUT = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,26 +103,19 @@ class ActorManager:
         concurrency: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        if address is not None:
-            target(address)
-        if authkey is not None and not isinstance(authkey, bytes):
-            raise TypeError(f'authkey must be bytes, not {type(authkey).__name__}')
         self.parent = parent
-        self._address = address
-        self._authkey = authkey
-        self._serializer = values.check_serializer(serializer)
-        if shutdown_timeout is not None:
-            shutdown_timeout = checked_seconds(shutdown_timeout, 'the shutdown_timeout')
-        self._shutdown_timeout = shutdown_timeout
-        if type(max_message_size) is not int or max_message_size != -1:
-            max_message_size = checked_count(max_message_size, 'the max_message_size')
-        self._max_message_size = max_message_size
-        self._insecure = insecure
-        self._transport = check_transport(transport)
-        if concurrency is not None:
-            concurrency = checked_count(concurrency, 'the concurrency of an actor')
-        self._concurrency = concurrency
-        self.timeout = time_limit(timeout)
+        self._options = ActorOptions(
+            address=address,
+            authkey=authkey,
+            serializer=serializer,
+            shutdown_timeout=shutdown_timeout,
+            max_message_size=max_message_size,
+            insecure=insecure,
+            transport=transport,
+            concurrency=concurrency,
+            timeout=timeout,
+        )
+        self._address = address  # once the actor listens, where it does
         self._process: ActorProcess | None = None
         self._link: interfaces.Connection | None = None
         self._view: weakref.ref[ActorManager] | None = None
@@ -195,12 +186,22 @@ class ActorManager:
 
     def _time_limit(self) -> float | None:
         """Return how long making an object is waited for: as long as calls of the actor."""
-        if self.timeout is not None:
-            return self.timeout
+        if self._options.timeout is not None:
+            return self._options.timeout
         limit: float | None = getattr(self.proxy_type('actor'), '_timeout', None)
         return limit
 
     # --- the actor process -----------------------------------------------------------------------
+
+    @property
+    def timeout(self) -> float | None:
+        """How long calls of the actor's methods are waited for, in seconds; None for any time."""
+        return self._options.timeout
+
+    @property
+    def serializer(self) -> str:
+        """How values travel."""
+        return self._options.serializer
 
     @property
     def address(self) -> Address | None:
@@ -250,29 +251,26 @@ class ActorManager:
             surroundings.path,
             messages,
             directory,
-            _SHUTDOWN_TIMEOUT if self._shutdown_timeout is None else self._shutdown_timeout,
+            self._options.process_timeout_s,
             _constructor_error,
             log_targets,
         )
         self._address, _ = pickle.loads(ready)
         address = target(self._address)
-        if self._authkey is not None:
-            keyring.add(address, self._authkey)
+        if self._options.authkey is not None:
+            keyring.add(address, self._options.authkey)
         deferred.when_gone(self, self._process.end_soon)  # at exit launch ends what is left
         _owners[address] = self
-        self._link = connections.get(address, self._transport)
+        self._link = connections.get(address, self._options.transport)
         self._process.on_ending(lambda: connections.ending(address))
         self._process.on_exit(lambda: connections.lost(address))
 
     def _settings(self, directory: str | None) -> bytes:
+        authkey = self._options.authkey
         settings = {
+            **self._options.for_host(),
             'address': self._address if directory is None else f'unix:{directory}/s',
-            'authkey': family_key() if self._authkey is None else self._authkey,
-            'serializer': self._serializer,
-            'max_message_size': self._max_message_size,
-            'insecure': self._insecure,
-            'transport': self._transport,
-            'concurrency': self._concurrency,
+            'authkey': family_key() if authkey is None else authkey,
             'owner': '' if current_host.host is None else current_host.host.connection.actor.target,
         }
         modules = module_starts.lineage(module_starts.current_site())
@@ -295,11 +293,12 @@ class ActorManager:
         greets: bool = False,
     ) -> None:
         name = target(self._address)  # type: ignore[arg-type]  # checked by the caller
-        connections.restrict(name, self._serializer)
-        if self._authkey is not None:
-            self._link = connections.open(name, self._authkey, aliases, self._transport, patience)
+        authkey, transport = self._options.authkey, self._options.transport
+        connections.restrict(name, self._options.serializer)
+        if authkey is not None:
+            self._link = connections.open(name, authkey, aliases, transport, patience)
         else:
-            self._link = connections.get(name, self._transport, patience, greets)
+            self._link = connections.get(name, transport, patience, greets)
             if aliases:
                 keyring.add(name, family_key(), aliases)
 
@@ -327,10 +326,10 @@ class ActorManager:
 
         Without a ``shutdown_timeout`` it may take any time, as in uActor.
         """
-        process = self.process
-        if process is None or self._shutdown_timeout is None:
+        process, timeout = self.process, self._options.shutdown_timeout
+        if process is None or timeout is None:
             return hook()
-        with process.limited(self._shutdown_timeout) as expired:
+        with process.limited(timeout) as expired:
             try:
                 return hook()
             except ActorDiedError as error:
@@ -354,7 +353,7 @@ class ActorManager:
         """Return a proxy of the actor."""
         token = Token('actor', _known(self._address), self.connection.actor.id)
         make = self.proxy_type('actor')
-        return make(token, self._serializer, manager=self, incref=False)
+        return make(token, self.serializer, manager=self, incref=False)
 
     def view(self) -> ActorManager:
         """Return what proxies that come from the actor hold on to: keeps, but does not own it."""
@@ -362,7 +361,7 @@ class ActorManager:
             return self
         view = self._view() if self._view is not None else None
         if view is None:
-            view = type(self)(self._address, self._authkey, self._serializer, parent=self)
+            view = type(self)(self._address, self._options.authkey, self.serializer, parent=self)
             view._link = self._link
             self._view = weakref.ref(view)
         return view
@@ -377,7 +376,7 @@ class ActorManager:
         token.address = _known(self._address)
         return make(
             token,
-            self._serializer,
+            self.serializer,
             manager=self.view(),
             exposed=shared.methods or None,
             incref=False,
@@ -462,7 +461,7 @@ def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[
     manager = manager_of(manager_class, token.address, token.id)
     make = manager.proxy_type(token.typeid)
     token = Token(token.typeid, _known(manager.address), token.id)
-    return make(token, manager._serializer, manager=manager, exposed=tuple(methods) or None)
+    return make(token, manager.serializer, manager=manager, exposed=tuple(methods) or None)
 
 
 # --- handles -------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 import uactor
 from tests.conftest import require_tool
 from tests.support import TRANSPORT, descendants, eventually, is_running
-from tests.support.rpc import Client, client_of, failing
+from tests.support.rpc import Client, call_request, client_of, failing
 from uactor.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +32,7 @@ MODULE = """
 import multiprocessing
 import os
 import signal
+import time
 import typing
 
 import uactor
@@ -78,6 +79,22 @@ class Configured(uactor.Actor):
 
     def keyword(self, *, text: str, flag: bool, items: list[int] = (), **others: int) -> str:
         return f'{text} {flag}'
+
+
+class OneAtATime(uactor.Actor):
+    _options_ = {'concurrency': 1}
+
+    def block(self, path: str) -> None:
+        open(path, 'x').close()
+        while not uactor.current_call().cancelled:
+            time.sleep(0.001)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class Misconfigured(uactor.Actor):
+    _options_ = {'concurrency': 0}
 
 
 class Bare(uactor.Actor):
@@ -295,6 +312,18 @@ def test_an_authkey_of_ones_own_can_be_used_from_python(serve: Serve, home: Path
     assert not (home / 's').exists()
 
 
+def test_the_concurrency_of_the_class_holds(serve: Serve, home: Path) -> None:
+    served = serve('mymodule:OneAtATime', *ADDRESS)
+    with served.client() as client:
+        blocked = client.stub.Call.future(
+            call_request('block', f'{home}/begun'), metadata=client.metadata
+        )
+        eventually((home / 'begun').exists)
+        with failing('DEADLINE_EXCEEDED'):
+            client.stub.Call(call_request('pid'), metadata=client.metadata, timeout=0.5)
+        blocked.cancel()
+
+
 @pytest.mark.usefixtures('usual_signals')
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=str)
 def test_a_signal_ends_it_cleanly(serve: Serve, home: Path, number: int) -> None:
@@ -371,6 +400,10 @@ def refused(start: Any, *words: str) -> tuple[str, int]:
         (['unreadable:Counter'], 'SyntaxError'),
         (['mymodule:Lost'], "the module 'mymodule' has no 'Lost'"),
         (['mymodule:Plain'], 'no class derived from uactor.Actor'),
+        (
+            ['mymodule:Misconfigured'],
+            '._options_: the concurrency of an actor is 1 or more',
+        ),
         (['mymodule:Counter', '--', '{'], "the argument '{' is not JSON"),
         (['mymodule:Counter', '--', 'name=x'], "the argument 'x' is not JSON"),
         (['mymodule:Counter', '--', 'step=1', 'step=2'], "'step' is given twice"),
@@ -416,7 +449,7 @@ def in_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ('argument', 'text'),
     [
-        ('"x"', 'ValueError: a start is a number (HOME/mymodule.py:13)'),
+        ('"x"', 'ValueError: a start is a number (HOME/mymodule.py:14)'),
         ('other=1', "TypeError: Counter.__init__() got an unexpected keyword argument 'other'"),
     ],
 )

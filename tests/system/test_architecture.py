@@ -42,8 +42,10 @@ ROOMS: dict[str, frozenset[str]] = {
     'client': BELOW,
     'host': BELOW | {'service'},
     'launch': frozenset(['errors', 'runtime', 'core', 'codec']),
+    # What the class of an actor may say, validated.
+    'options': BELOW | {'client'},
     # Joins launch and client: an actor process that was started, or is connected to.
-    'manager': BELOW | {'client', 'launch'},
+    'manager': BELOW | {'client', 'launch', 'options'},
     # What users hold. Proxies reach their objects through their manager, or the slot.
     'proxies': BELOW | {'launch', 'manager'},
     # What users subclass.

@@ -29,6 +29,7 @@ from uactor.errors import AddressError
 from uactor.host.process import HostProcess
 from uactor.host.settings import Settings
 from uactor.launch.start import private_directory
+from uactor.options import ActorOptions
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -278,8 +279,9 @@ def _serve(options: argparse.Namespace) -> None:
         actor_class = _actor_class(options.target)
         args, kwargs = _arguments(options.arguments)
         with _private_directory() as directory:
-            keyfile = _keyfile(options.authkey_file, actor_class, directory)
-            settings = _settings(actor_class, options.address, keyfile, directory)
+            actor_options = _actor_options(actor_class)
+            keyfile = _keyfile(options.authkey_file, actor_options.authkey, directory)
+            settings = _settings(actor_options, options.address, keyfile, directory)
             _serve_until_stopped(actor_class, settings, args, kwargs, keyfile)
     except _Stopped:
         return
@@ -295,27 +297,35 @@ def _private_directory() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _keyfile(path: str | None, actor_class: type[Actor], directory: Path) -> Path:
-    """Return the file with the authkey; without one, put that of the class or a new one there."""
+def _actor_options(actor_class: type[Actor]) -> ActorOptions:
+    try:
+        return ActorOptions.select(options_of(actor_class))
+    except (AddressError, TypeError, ValueError) as error:
+        raise _CommandError(f'{actor_class.__qualname__}._options_: {error}') from error
+
+
+def _keyfile(path: str | None, authkey: bytes | None, directory: Path) -> Path:
+    """Return the file with the authkey; write one if the command line names none.
+
+    :param path: the file that the command line names.
+    :param authkey: the key of the class; a random one takes its place if there is none.
+    """
     if path is not None:
         return Path(path).absolute()
-    authkey = options_of(actor_class).get('authkey') or secrets.token_hex(32).encode()
     created = directory / 'authkey'
     with open(os.open(created, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
-        file.write(authkey + b'\n')
+        file.write((authkey or secrets.token_hex(32).encode()) + b'\n')
     return created
 
 
 def _settings(
-    actor_class: type[Actor], address: str | None, keyfile: Path, directory: Path
+    options: ActorOptions, address: str | None, keyfile: Path, directory: Path
 ) -> Settings:
     """Return how the actor is to be served: as the class says, but for the command line."""
-    configured = options_of(actor_class)
-    names = ('serializer', 'max_message_size', 'insecure', 'transport')
     return Settings(
-        address or configured.get('address') or f'unix:{directory}/s',
+        address or options.address or f'unix:{directory}/s',
         _read_authkey(keyfile),
-        **{name: configured[name] for name in names if name in configured},
+        **options.for_host(),
     )
 
 
