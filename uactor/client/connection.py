@@ -14,7 +14,8 @@ from typing import Any
 from uactor.client.grpc_transport import GrpcTransport
 from uactor.client.lane_transport import LaneTransport, leads_to, offered
 from uactor.client.link import Link, checked
-from uactor.client.pipeline import CallBurst, ClientPipeline, Defining, Encoded, Lending, Pending
+from uactor.client.pending import CallBurst, PendingCall, RequestDefinitions, RequestMemory
+from uactor.client.pipeline import ClientPipeline, Encoded
 from uactor.client.session import ClientSession, check_size
 from uactor.client.timeouts import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.codec import failures, fastpath, messages, pickling, transfer, values
@@ -288,10 +289,10 @@ class ClientConnection:
         return made
 
     def _submitted(self, call: ClientCall, receiver: Receiver, held: bool = False) -> CallHandle:
-        pending: Pending | None = None
+        pending: PendingCall | None = None
         try:
             pipeline = self._link.pipeline()
-            pending = Pending(pipeline, receiver, self._come, call)
+            pending = PendingCall(pipeline, receiver, self._come, call)
             encoded, timeout = self._encoded(call, pipeline, pending)
             if timeout is not None:
                 pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
@@ -306,7 +307,7 @@ class ClientConnection:
             return NO_HANDLE
 
     def _encoded(
-        self, call: ClientCall, pipeline: ClientPipeline, pending: Pending
+        self, call: ClientCall, pipeline: ClientPipeline, pending: PendingCall
     ) -> tuple[Encoded, float | None]:
         """Return what encodes a call, and how long it is waited for, in seconds."""
         timeout = current_call.sooner(call.timeout)
@@ -322,9 +323,9 @@ class ClientConnection:
         usually = timeout is None and outer is None and not call.window and not terms.limit
         usually = usually and terms.serializer != 'native' and not self._link.pending
         plain = _plain(call.args, call.kwargs) if usually else None
-        defining = Defining(pipeline)
+        defining = RequestDefinitions(pipeline)
         if plain is None:
-            pending.lending = Lending(pipeline)
+            pending.memory = RequestMemory(pipeline)
             data = encode_arguments(
                 *(
                     message,
@@ -334,7 +335,7 @@ class ClientConnection:
                     terms.by_value,
                     self._handle_of,
                 ),
-                pending.lending,
+                pending.memory,
                 defining,
             )
             if data is not None:
@@ -350,7 +351,9 @@ class ClientConnection:
         _put_context(message(), timeout, outer)
         return self._ready(request, pending, defining), timeout
 
-    def _ready(self, request: pb.SessionRequest, pending: Pending, defining: Defining) -> Encoded:
+    def _ready(
+        self, request: pb.SessionRequest, pending: PendingCall, defining: RequestDefinitions
+    ) -> Encoded:
         """Return what encodes a request that is complete but for its number."""
         terms, memories = self._link.terms, messages.memories(request)
         check_size(request, terms.limit, self.address)
@@ -477,12 +480,12 @@ class ClientConnection:
             raise DeadlineError(_told(call, timeout), 'no')
         expires = time.monotonic() + timeout
         pipeline, future = self._link.pipeline(), CallFuture[Any]()
-        pending = Pending(pipeline, future, self._come, call)
-        defining = Defining(pipeline)
+        pending = PendingCall(pipeline, future, self._come, call)
+        defining = RequestDefinitions(pipeline)
         message: Any = getattr(request, request.WhichOneof('kind') or '')
-        pending.lending = Lending(pipeline)
+        pending.memory = RequestMemory(pipeline)
         try:
-            self._put_values(call, message, pending.lending, defining)
+            self._put_values(call, message, pending.memory, defining)
             if not isinstance(message, pb.CreateHandleRequest):
                 message.accept_pickle = self._link.terms.serializer != 'native'
             _put_context(message, timeout, current_call.current())
@@ -496,7 +499,7 @@ class ClientConnection:
         return future.wait()
 
     def _put_values(
-        self, call: ClientCall, message: Any, lending: Lending, defining: Defining
+        self, call: ClientCall, message: Any, lending: RequestMemory, defining: RequestDefinitions
     ) -> None:
         """Put the values that go with a request into its message."""
         terms = self._link.terms
