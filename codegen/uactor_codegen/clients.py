@@ -13,7 +13,7 @@ from uactor.service.codecs.enums import EnumCodec, LiteralCodec
 from uactor.service.codecs.fields import MapField, RepeatedField
 from uactor.service.codecs.messages import RecordCodec
 from uactor.service.codecs.methods import ServiceMethod
-from uactor.service.model import Part
+from uactor.service.codecs.part import Part
 from uactor.service.naming import snake
 from uactor.service.schema import Schema
 from uactor_codegen import __version__

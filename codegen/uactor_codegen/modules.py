@@ -12,6 +12,7 @@ from typing import Any
 
 from uactor import Actor
 from uactor.service.contract.lock import SUFFIX, Lock, LockedEnum, LockedMessage
+from uactor.service.contract.numbering import next_lock
 from uactor.service.errors import LockError, UnsupportedTypeError
 from uactor.service.mapping.members import plan_of
 from uactor.service.naming import service_of
@@ -74,7 +75,7 @@ def _module(name: str, classes: Mapping[str, Any]) -> ActorModule:
         current = _with_known(module, known, classes)
         lock = _without_gone(known, current)
         for cls in current.values():
-            lock = lock.updated(plan_of(cls))
+            lock = next_lock(lock, plan_of(cls))
         schemas = [schema_of(cls, lock) for cls in current.values()]
     except (LockError, UnsupportedTypeError) as error:
         raise CodegenError(f'{name}: {error}') from error

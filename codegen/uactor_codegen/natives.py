@@ -12,8 +12,8 @@ from typing import Any, get_args, get_origin
 from uactor.service.codecs.enums import EnumCodec, LiteralCodec
 from uactor.service.codecs.fields import MapField, RepeatedField
 from uactor.service.codecs.messages import RecordCodec
+from uactor.service.codecs.part import Part
 from uactor.service.mapping.models import doc_of, model_of
-from uactor.service.model import Part
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.shapes import RUNTIME, Types, named, parts_of, type_name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from uactor.service.contract.proto_text import proto_text, schema_text
-from uactor.service.schema import Schema
+from uactor.service.contract.proto_text import proto_text
+from uactor.service.schema import Schema, schema_text
 from uactor_codegen.clients import client_module, module_name
 from uactor_codegen.errors import CodegenError
 from uactor_codegen.modules import ActorModule

@@ -21,8 +21,10 @@ from uactor.service.codecs.fields import (
 )
 from uactor.service.codecs.json import JsonCodec
 from uactor.service.codecs.messages import RecordCodec, TupleCodec, WrappedCodec
+from uactor.service.codecs.part import MessagePlan, Part
+from uactor.service.codecs.plan import Plan
 from uactor.service.handles import HandleCodec
-from uactor.service.model import EnumPlan, MessagePlan, Part, Plan
+from uactor.service.model import EnumPlan
 
 RUNTIME = '_runtime'
 """Name by which generated modules know the runtime."""

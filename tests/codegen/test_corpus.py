@@ -18,8 +18,7 @@ import pytest
 from tests.codegen.support import BY_NAME, CASES, NAMES, ROOT, RUNTIME, files_in, run
 from tests.conftest import require_tool
 from uactor.service.contract.lock import SUFFIX, Lock, find_lock
-from uactor.service.contract.proto_text import schema_text
-from uactor.service.schema import schema_of
+from uactor.service.schema import schema_of, schema_text
 
 # All of the corpus is generated first, beside other tests.
 pytestmark = pytest.mark.timeout(240)

@@ -14,8 +14,7 @@ from tests.support import TRANSPORT
 from tests.support.programs import EXAMPLES, ROOT
 from tools import docs
 from uactor.service.contract.lock import find_lock
-from uactor.service.contract.proto_text import schema_text
-from uactor.service.schema import schema_of
+from uactor.service.schema import schema_of, schema_text
 
 pytestmark = [
     pytest.mark.polyglot,

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 from tests.conftest import require_tool
-from uactor.service.contract.proto_text import proto_text, schema_text
-from uactor.service.schema import Schema
+from uactor.service.contract.proto_text import proto_text
+from uactor.service.schema import Schema, schema_text
 
 _CONFIG = """version: v2
 lint:

@@ -19,11 +19,11 @@ from tests.service.buf import buf
 from tests.service.support import Actor, actor, sent
 from uactor.service.contract import numbering
 from uactor.service.contract.lock import Lock, find_lock
-from uactor.service.contract.proto_text import schema_text
+from uactor.service.contract.numbering import next_lock
 from uactor.service.errors import LockError
 from uactor.service.mapping.markers import LARGEST_NUMBER, field, renamed_from
 from uactor.service.mapping.members import plan_of
-from uactor.service.schema import schema_of
+from uactor.service.schema import schema_of, schema_text
 
 EMPTY = Lock()
 
@@ -34,7 +34,7 @@ def made(name: str = 'Made', **members: Any) -> type[Actor]:
 
 
 def locked(cls: type, lock: Lock = EMPTY) -> Lock:
-    return lock.updated(plan_of(cls))
+    return next_lock(lock, plan_of(cls))
 
 
 def numbers(lock: Lock, message: str = 'CallRequest') -> dict[str, int]:

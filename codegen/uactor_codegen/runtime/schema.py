@@ -25,6 +25,7 @@ from uactor.service.codecs.fields import (
 )
 from uactor.service.codecs.json import JsonCodec
 from uactor.service.codecs.messages import Layout, Maker, RecordCodec, TupleCodec, WrappedCodec
+from uactor.service.codecs.part import MessagePlan, Part
 from uactor.service.codecs.scalars import (
     BigIntCodec,
     BytesCodec,
@@ -35,7 +36,7 @@ from uactor.service.codecs.scalars import (
 )
 from uactor.service.codecs.wellknown import DurationCodec, ExternalMessages, TimestampCodec, written
 from uactor.service.errors import ConversionError
-from uactor.service.model import EnumPlan, MessagePlan, Part, ValuePlan
+from uactor.service.model import EnumPlan, ValuePlan
 
 DEFAULT: Any = NOTHING
 """Stands for an argument that is left to the actor, which knows its default."""

@@ -10,8 +10,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, misfit
 from uactor.service.codecs.fields import NOTHING, Field
+from uactor.service.codecs.part import MessagePlan, Part
 from uactor.service.errors import ConversionError
-from uactor.service.model import MessagePlan, Part
 
 
 class Layout:

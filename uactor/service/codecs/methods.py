@@ -10,8 +10,9 @@ from typing import Any
 from uactor.service.codecs.base import NO_HANDLES, Handles, misfit
 from uactor.service.codecs.fields import NOTHING
 from uactor.service.codecs.messages import Layout, check_known
+from uactor.service.codecs.part import MessagePlan, Part
 from uactor.service.errors import ConversionError, ResultConversionError
-from uactor.service.model import Kind, MessagePlan, Part
+from uactor.service.model import Kind
 
 RESULT = 'result'
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -15,7 +15,9 @@ from google.protobuf import (
     timestamp_pb2,
 )
 
-from uactor.service.model import EnumPlan, FieldPlan, MessagePlan, Plan, Reserved
+from uactor.service.codecs.part import MessagePlan
+from uactor.service.codecs.plan import Plan
+from uactor.service.model import EnumPlan, FieldPlan, Reserved
 from uactor.service.naming import camel, file_of, pascal
 from uactor.v1 import actor_pb2
 

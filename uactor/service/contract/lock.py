@@ -1,9 +1,9 @@
 """The lock file: the names and numbers that deployed clients know.
 
 ``<module>.actors.lock.json`` stands beside the module and is shipped with it. It is made by
-:meth:`Lock.updated`, which gives what is new the next number, and what is gone a tombstone, so
-that no number and no name ever gets another meaning. It also says what each thing was, so that
-:mod:`uactor.service.contract.breaks` can tell what has changed.
+:mod:`uactor.service.contract.numbering`, so that no number and no name ever gets another meaning.
+It also says what each thing was, so that :mod:`uactor.service.contract.breaks` can tell what has
+changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uactor.service.errors import LockError
-from uactor.service.model import Absence, Plan, Reserved
+from uactor.service.model import Absence, Reserved
 
 VERSION = 1
 SUFFIX = '.actors.lock.json'
@@ -136,15 +136,6 @@ class Lock:
             'enums': {name: _plain(self.enums[name]) for name in sorted(self.enums)},
         }
         return json.dumps(data, indent=2, ensure_ascii=False) + '\n'
-
-    def updated(self, plan: Plan) -> Lock:
-        """Return the lock for ``plan``, whatever this one knows being as it is here.
-
-        :raises LockError: when pins contradict it.
-        """
-        from uactor.service.contract.numbering import updated  # which is made of locks
-
-        return updated(self, plan)
 
 
 def find_lock(module: str) -> Lock | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterator, Mapping
 
+from uactor.service.codecs.part import MessagePlan, Part
+from uactor.service.codecs.plan import Plan
 from uactor.service.contract.lock import (
     Lock,
     LockedEnum,
@@ -15,15 +17,18 @@ from uactor.service.contract.lock import (
 )
 from uactor.service.errors import LockError
 from uactor.service.mapping.markers import IMPLEMENTATION_NUMBERS, LARGEST_NUMBER
-from uactor.service.model import EnumPlan, FieldPlan, MessagePlan, Part, Plan, Reserved
+from uactor.service.model import EnumPlan, FieldPlan, Reserved
 from uactor.service.naming import upper
 
 Names = Mapping[str, str]
 """Names by keys of plans."""
 
 
-def updated(lock: Lock, plan: Plan) -> Lock:
-    """Return the lock for ``plan``; see :meth:`uactor.service.contract.lock.Lock.updated`."""
+def next_lock(lock: Lock, plan: Plan) -> Lock:
+    """Return the lock for ``plan``, which keeps all names and numbers of ``lock``.
+
+    :raises LockError: when pins contradict ``lock``.
+    """
     new = copy.deepcopy(lock)
     _drop_unused(new, plan)
     names = _named(new, plan)

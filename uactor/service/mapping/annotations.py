@@ -25,6 +25,7 @@ from uactor.service.codecs.fields import (
 )
 from uactor.service.codecs.json import JsonCodec
 from uactor.service.codecs.messages import RecordCodec, TupleCodec, WrappedCodec
+from uactor.service.codecs.part import MessagePlan, Part, check_names
 from uactor.service.codecs.scalars import (
     BigIntCodec,
     BytesCodec,
@@ -37,7 +38,6 @@ from uactor.service.errors import UnsupportedTypeError
 from uactor.service.handles import HandleCodec
 from uactor.service.mapping import hints, models
 from uactor.service.mapping.markers import Digits, Pin, Renamed, Width
-from uactor.service.model import MessagePlan, Part, check_names
 from uactor.service.naming import pascal, snake
 
 _MAP_KEYS = (
@@ -234,7 +234,9 @@ class TypeReader:
         key = f'{key}: {", ".join(part.slot.key for part in parts)}'
         if key not in self._messages:
             doc = f'{key[:1].upper()}{key[1:]}.' if parts else 'The empty tuple.'
-            self._messages[key] = TupleCodec(MessagePlan(key, pascal(label), doc, parts), label)
+            self._messages[key] = TupleCodec(
+                MessagePlan(key, pascal(label), doc, parts=parts), label
+            )
         return self._messages[key]
 
     # --- items -----------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ from typing import Any, NoReturn, get_args, get_origin
 from uactor.errors import text
 from uactor.service.codecs.fields import MapField, RepeatedField
 from uactor.service.codecs.methods import RESULT, ServiceMethod
+from uactor.service.codecs.part import MessagePlan, Part, check_names
+from uactor.service.codecs.plan import Plan
 from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping import docstrings, hints
 from uactor.service.mapping.annotations import TypeReader
 from uactor.service.mapping.models import doc_of
-from uactor.service.model import Kind, MessagePlan, Part, Plan, check_names
+from uactor.service.model import Kind
 from uactor.service.naming import pascal, service_of, snake
 
 log = logging.getLogger('uactor.service')
