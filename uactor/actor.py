@@ -17,7 +17,7 @@ from uactor.proxies.actor import ActorProxy, is_generated, proxy_member
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.stand_ins import stand_in
 from uactor.proxies.standard import PROXIES
-from uactor.runtime.limits import time_limit
+from uactor.runtime.limits import validate_timeout
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -264,7 +264,7 @@ def _proxy_class(
         __doc__=f'Proxy of {cls.__qualname__}.',
         _exposed_=exposed,
         _method_to_typeid_=mapping,
-        _timeout=time_limit(
+        _timeout=validate_timeout(
             options_of(cls).get('timeout'), f"{cls.__qualname__}._options_['timeout']"
         ),
     )

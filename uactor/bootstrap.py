@@ -33,7 +33,7 @@ from uactor.launch.start_guard import Phase
 from uactor.proxies import stand_ins
 from uactor.proxies.base import proxy_for_handle
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.grpc_loader import load_all
+from uactor.runtime.grpc_loader import load_grpc_server
 from uactor.runtime.threads import start_daemon
 from uactor.transport import unix_sockets
 
@@ -62,7 +62,7 @@ def make_host(actor_class: type, settings: Settings) -> HostProcess:
 def prepare() -> None:
     """Do beforehand what is the same in all actor processes, without starting anything."""
     start_guard.enter(Phase.TEMPLATE)
-    load_all()
+    load_grpc_server()
     descriptors()
     auth.proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
     write_lines()

@@ -26,7 +26,7 @@ from uactor.launch.log_targets import LogTargets
 from uactor.launch.start import private_directory, start
 from uactor.options import ActorOptions
 from uactor.runtime.deferred import deferred
-from uactor.runtime.limits import time_limit
+from uactor.runtime.limits import validate_timeout
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.weakrefs import WeakValues
 from uactor.v1 import actor_pb2 as pb
@@ -259,7 +259,7 @@ class ActorManager:
         address = target(self._address)
         if self._options.authkey is not None:
             keyring.add(address, self._options.authkey)
-        deferred.when_gone(self, self._process.end_soon)  # at exit launch ends what is left
+        deferred.submit_when_gone(self, self._process.end_soon)  # at exit launch ends what is left
         _owners[address] = self
         self._link = connections.get(address, self._options.transport)
         self._process.on_ending(lambda: connections.ending(address))
@@ -444,7 +444,7 @@ def connected(
 ) -> ActorManager:
     """Connect with an explicit authkey; see :meth:`uactor.Actor.connect`."""
     name = target(address)
-    patience = HANDSHAKE_S if timeout is None else time_limit(timeout)
+    patience = HANDSHAKE_S if timeout is None else validate_timeout(timeout)
     manager = manager_class(
         address, authkey, serializer, parent=owner_of(name), transport=transport
     )

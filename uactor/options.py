@@ -10,7 +10,7 @@ from uactor.client.connection import check_transport
 from uactor.codec import values
 from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core.addresses import Address, target
-from uactor.runtime.limits import checked_count, checked_seconds, time_limit
+from uactor.runtime.limits import validate_count, validate_seconds, validate_timeout
 
 _DEFAULT_SHUTDOWN_TIMEOUT_S = 5.0
 
@@ -45,16 +45,16 @@ class ActorOptions:
             raise TypeError(f'authkey must be bytes, not {type(self.authkey).__name__}')
         values.check_serializer(self.serializer)
         if self.shutdown_timeout is not None:
-            seconds = checked_seconds(self.shutdown_timeout, 'the shutdown_timeout')
+            seconds = validate_seconds(self.shutdown_timeout, 'the shutdown_timeout')
             self._normalize('shutdown_timeout', seconds)
         if type(self.max_message_size) is not int or self.max_message_size != -1:
-            size = checked_count(self.max_message_size, 'the max_message_size')
+            size = validate_count(self.max_message_size, 'the max_message_size')
             self._normalize('max_message_size', size)
         check_transport(self.transport)
         if self.concurrency is not None:
-            count = checked_count(self.concurrency, 'the concurrency of an actor')
+            count = validate_count(self.concurrency, 'the concurrency of an actor')
             self._normalize('concurrency', count)
-        self._normalize('timeout', time_limit(self.timeout))
+        self._normalize('timeout', validate_timeout(self.timeout))
 
     def _normalize(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -21,13 +21,13 @@ import uactor
 from tests.support import Actor, rpc
 from tests.support.bench import Bench
 from tests.support.programs import ROOT
-from uactor.core.addresses import host_port, socket_path
+from uactor.core.addresses import host_port, to_socket_path
 from uactor.runtime import limits
 from uactor.runtime.timers import timers
 from uactor.v1 import actor_pb2 as pb
 
 SHORT = 0.2
-ABSURD = [math.inf, 1e10, 1e300, 10**400, limits.LONGEST_S * 2]
+ABSURD = [math.inf, 1e10, 1e300, 10**400, limits.MAX_WAIT_S * 2]
 NUMBERS = [1, 2.5, fractions.Fraction(1, 2)]
 NOT_NUMBERS = ['1', b'1', True, [], object(), 1j]
 
@@ -114,28 +114,28 @@ def check_deadlines(bench: Any) -> None:
 
 @pytest.mark.parametrize('value', [None, *ABSURD])
 def test_any_time_has_several_names(value: Any) -> None:
-    assert limits.time_limit(value) is None
+    assert limits.validate_timeout(value) is None
 
 
 @pytest.mark.parametrize('value', NUMBERS)
 def test_a_limit_is_a_number_of_seconds(value: Any) -> None:
-    assert limits.time_limit(value) == float(value)
+    assert limits.validate_timeout(value) == float(value)
 
 
 @pytest.mark.parametrize('value', [0, -1, -0.0, -math.inf, -(10**400)])
 def test_a_negative_limit_has_passed(value: Any) -> None:
-    assert limits.time_limit(value) == 0.0
+    assert limits.validate_timeout(value) == 0.0
 
 
 @pytest.mark.parametrize('value', NOT_NUMBERS)
 def test_what_is_no_number_is_no_limit(value: Any) -> None:
     with pytest.raises(TypeError, match='a number of seconds'):
-        limits.time_limit(value)
+        limits.validate_timeout(value)
 
 
 def test_nan_is_no_limit() -> None:
     with pytest.raises(ValueError, match='not nan'):
-        limits.time_limit(math.nan)
+        limits.validate_timeout(math.nan)
     with pytest.raises(ValueError, match='nan'):
         timers.at(math.nan, lambda: None)
 
@@ -308,7 +308,7 @@ def flattened(responses: Any) -> Iterator[pb.SessionResponse]:
 def test_a_duration_that_is_none_is_refused(bench: Any, timeout: Duration, pipelined: bool) -> None:
     failure = ask(bench, timeout, pipelined).failure
     assert (failure.type_name, failure.executed) == ('ValueError', pb.EXECUTED_NO)
-    assert 'ProtoDuration' in failure.message
+    assert 'Duration' in failure.message
 
 
 @pytest.mark.parametrize('pipelined', [False, True])
@@ -389,7 +389,7 @@ def text(value: str | bytes) -> str:
 
 
 def connected(address: str) -> socket.socket:
-    path = socket_path(address)
+    path = to_socket_path(address)
     if path is None:
         return socket.create_connection(host_port(address), 20)
     sock = socket.socket(socket.AF_UNIX)

@@ -19,7 +19,7 @@ import pytest
 from tests.support import TRANSPORT, Actor, eventually
 from tests.support.rpc import KEYED, Client, call_request, dialled, failing
 from uactor.core import current_host
-from uactor.core.addresses import behind, socket_path
+from uactor.core.addresses import server_path, to_socket_path
 from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.v1 import actor_pb2 as pb
 
@@ -68,7 +68,7 @@ def house() -> Iterator[Any]:
 
 
 def path_of(actor: Any) -> str:
-    path = socket_path(dialled(actor))
+    path = to_socket_path(dialled(actor))
     assert path is not None
     return path
 
@@ -175,7 +175,7 @@ def test_the_end_of_a_killed_actor_is_seen_from_the_porch(house: Any) -> None:
 
 
 def test_what_a_killed_process_has_left_keeps_nobody_away(house: Any) -> None:
-    path = behind(path_of(house))
+    path = server_path(path_of(house))
     os.mkdir(os.path.dirname(path))
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(path)
@@ -186,7 +186,7 @@ def test_what_a_killed_process_has_left_keeps_nobody_away(house: Any) -> None:
 def test_where_the_server_can_not_listen_nobody_is_served_and_the_actor_goes_on(
     house: Any,
 ) -> None:
-    obstacle = Path(behind(path_of(house))).parent
+    obstacle = Path(server_path(path_of(house))).parent
     obstacle.write_text('a file of somebody')
     with guest(house) as client, failing('UNAVAILABLE'):
         client.rpc('Describe')

@@ -89,12 +89,12 @@ def test_timers_go_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixt
 
 def test_the_reaper_goes_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     reaper, done = DeferredWork(), Waiting()
-    reaper.opened()
+    reaper.add_user()
     for _ in range(3):
-        reaper.put(failing)
-        reaper.put(done)
+        reaper.submit(failing)
+        reaper.submit(done)
         done.wait()
-    reaper.closed()
+    reaper.remove_user()
     assert told(caplog)
 
 
@@ -296,7 +296,7 @@ def test_calls_at_forks_are_made_after_one_that_fails(
     failing: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = Waiting()
-    fork_hooks._make([failing, made])
+    fork_hooks._run_hooks([failing, made])
     made.wait()
     assert told(caplog)
 
@@ -337,8 +337,8 @@ def test_a_step_that_always_fails_takes_no_core(caplog: pytest.LogCaptureFixture
             return False
         raise RuntimeError('on purpose')
 
-    thread = threads.ServiceThread('uactor-test', step)
-    thread.ensure()
+    thread = threads.OnDemandThread('uactor-test', step)
+    thread.ensure_running()
     eventually(lambda: len(steps) == 6)
     assert steps[-1] - steps[0] >= 0.15  # pauses of 10, 20, 40, 80 ms
 

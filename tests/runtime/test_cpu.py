@@ -22,9 +22,9 @@ def in_a_thread(work: Callable[[], object]) -> None:
         pool.submit(work).result()
 
 
-@pytest.mark.skipif(cpu.spare() < 1, reason='there is one core')
+@pytest.mark.skipif(cpu.count_spare_cores() < 1, reason='there is one core')
 def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, '_running', lambda: 2)
+    monkeypatch.setattr(cpu, '_count_runnable_threads', lambda: 2)
     found: list[int] = []
     real = os.sched_setaffinity
 
@@ -32,13 +32,15 @@ def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.Monk
         real(thread, allowed)
         found.append(tell())
 
-    tell = cpu._core
+    tell = cpu._current_core
     monkeypatch.setattr(os, 'sched_setaffinity', noted)
 
     def work() -> None:
         before, allowed = tell(), os.sched_getaffinity(0)
-        monkeypatch.setattr(cpu, '_core', lambda: before)  # whatever the system does meanwhile
-        cpu.move_away()
+        monkeypatch.setattr(
+            cpu, '_current_core', lambda: before
+        )  # whatever the system does meanwhile
+        cpu.move_to_idle_core()
         assert found[0] != before
         assert os.sched_getaffinity(0) == allowed
 
@@ -46,20 +48,20 @@ def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.Monk
 
 
 def test_a_thread_stays_when_no_core_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, '_running', lambda: 1 + (os.cpu_count() or 1))
+    monkeypatch.setattr(cpu, '_count_runnable_threads', lambda: 1 + (os.cpu_count() or 1))
     monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
-    cpu.move_away()
+    cpu.move_to_idle_core()
 
 
 def test_a_thread_that_may_use_one_core_only_stays_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, '_running', lambda: 1)
+    monkeypatch.setattr(cpu, '_count_runnable_threads', lambda: 1)
 
     def work() -> None:
         only = {min(os.sched_getaffinity(0))}
         os.sched_setaffinity(0, only)
-        cpu.move_away()
+        cpu.move_to_idle_core()
         assert os.sched_getaffinity(0) == only
-        assert cpu.spare() == 0
+        assert cpu.count_spare_cores() == 0
 
     in_a_thread(work)
 
@@ -74,10 +76,10 @@ def test_a_system_that_does_not_tell_leaves_threads_where_they_are(
     monkeypatch.setattr(cpu, '_LOAD', odd)
     monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
     with caplog.at_level('DEBUG', 'uactor.transport'):
-        cpu.move_away()
+        cpu.move_to_idle_core()
     assert 'stay on one core' in caplog.text
 
 
 def test_what_the_system_tells_is_understood() -> None:
-    assert cpu._running() >= 1
-    assert cpu._core() in range(os.cpu_count() or 1)
+    assert cpu._count_runnable_threads() >= 1
+    assert cpu._current_core() in range(os.cpu_count() or 1)

@@ -72,11 +72,11 @@ class Forking(Actor):
         if not pid:
             os._exit(0)
         os.waitpid(pid, 0)
-        return self.forks, fork_hooks.blank
+        return self.forks, fork_hooks.is_blank
 
 
 def test_only_a_template_is_blank() -> None:
     """What is called at forks is not called when it forks an actor, and is when that one forks."""
-    assert not fork_hooks.blank
+    assert not fork_hooks.is_blank
     with Forking() as actor:
         assert actor.fork() == (1, False)

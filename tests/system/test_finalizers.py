@@ -132,11 +132,11 @@ def test_what_has_been_seen_to_is_not_kept() -> None:
 
     thing, reaper = Thing(), DeferredWork()
     gone = weakref.ref(thing)
-    reaper.opened()
-    reaper.put(thing.see_to_it)
+    reaper.add_user()
+    reaper.submit(thing.see_to_it)
     del thing
     eventually(lambda: gone() is None)
-    reaper.closed()
+    reaper.remove_user()
 
 
 def test_an_interrupt_before_its_thread_has_started_does_not_stop_a_reaper(
@@ -145,19 +145,19 @@ def test_an_interrupt_before_its_thread_has_started_does_not_stop_a_reaper(
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
-        if thread.name == 'uactor-reaper':
+        if thread.name == 'uactor-deferred':
             raise KeyboardInterrupt
         start(thread)
 
     reaper, done = DeferredWork(), threading.Event()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(threading.Thread, 'start', interrupted)
-        reaper.opened()
-    reaper.opened()
-    reaper.put(done.set)
+        reaper.add_user()
+    reaper.add_user()
+    reaper.submit(done.set)
     assert done.wait(10)
-    reaper.closed()
-    reaper.closed()
+    reaper.remove_user()
+    reaper.remove_user()
 
 
 def test_a_hold_ends_with_the_last_proxy_of_its_object(holder: Any) -> None:

@@ -100,14 +100,14 @@ def test_deadlines_and_releases_are_kept_afterwards(bench: Any) -> None:
         with pytest.raises(uactor.ResourceError):
             timers.at(0.0, lambda: pytest.fail('it was refused'))
         with pytest.raises(uactor.ResourceError):
-            reaper.opened()
+            reaper.add_user()
     timers.at(0.0, fired.set)
     assert fired.wait(10)
-    reaper.opened()
+    reaper.add_user()
     fired.clear()
-    reaper.put(fired.set)
+    reaper.submit(fired.set)
     assert fired.wait(10)
-    reaper.closed()
+    reaper.remove_user()
     with pytest.raises(uactor.DeadlineError):
         bench.until_cancelled.options(timeout=SHORT)()
 

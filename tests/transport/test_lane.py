@@ -757,8 +757,8 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     theirs._worth = 8
     monkeypatch.setattr(lane_module, '_crowded', 0.0)
     monkeypatch.setattr(lane_module, '_LONGEST', 60.0)
-    monkeypatch.setattr(cpu, 'make_way', make_way)
-    monkeypatch.setattr(cpu, 'move_away', moved.release)
+    monkeypatch.setattr(cpu, 'yield_core', make_way)
+    monkeypatch.setattr(cpu, 'move_to_idle_core', moved.release)
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
@@ -789,7 +789,7 @@ def test_a_message_that_comes_late_once_is_no_reason_to_look_no_more(
     monkeypatch.setattr(lane_module, '_crowded', 0.0)
     monkeypatch.setattr(lane_module, '_PATIENCE', 0.0)  # whatever comes is late
     monkeypatch.setattr(lane_module, '_LONGEST', 60.0)
-    monkeypatch.setattr(cpu, 'make_way', float)
+    monkeypatch.setattr(cpu, 'yield_core', float)
     theirs._worth = before = 8
     worth = []
     for _ in range(3):

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from uactor.actor import Actor
-from uactor.core.addresses import socket_path
+from uactor.core.addresses import to_socket_path
 from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.model import EnumPlan
 from uactor.service.schema import Schema
@@ -47,7 +47,7 @@ def lines(instance: Actor, schema: Schema | None, target: str, header: str) -> I
 
 
 def _line(target: str, header: str, request: Any, rpc: str) -> str:
-    path = socket_path(target)
+    path = to_socket_path(target)
     options = [] if request is None else ['-d', json.dumps(request)]
     return ' '.join(
         [

@@ -74,7 +74,7 @@ def _opened(
     try:
         return link, link.session(patience, current_call.sooner(None))
     except BaseException:
-        deferred.put(link.close)
+        deferred.submit(link.close)
         raise
 
 
@@ -96,7 +96,7 @@ def _opened_by_lane(
     if leads_to(session.actor.address, address):
         return link, session
     log.debug('the lane at %s leads to %s', lane, session.actor.address)
-    deferred.put(link.close)
+    deferred.submit(link.close)
     return None
 
 

@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError
 from uactor.client.keepalive import idle_streams
 from uactor.codec import messages
 from uactor.codec.fastpath import NUMBERED
-from uactor.core.addresses import behind, host_port, socket_path
+from uactor.core.addresses import host_port, server_path, to_socket_path
 from uactor.errors import AuthkeyError, SerializationError, VersionError
-from uactor.runtime.fork_sockets import disconnect, plain
-from uactor.runtime.limits import LONGEST_S
+from uactor.runtime.fork_sockets import disconnect, strip_ipv6_scope
+from uactor.runtime.limits import MAX_WAIT_S
 from uactor.runtime.locks import Latch
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import WeakBag
@@ -68,8 +68,10 @@ class GrpcTransport:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._path = socket_path(address)
-        self._peers: set[Any] = set() if self._path is None else {self._path, behind(self._path)}
+        self._path = to_socket_path(address)
+        self._peers: set[Any] = (
+            set() if self._path is None else {self._path, server_path(self._path)}
+        )
         self._streams: WeakBag[GrpcStream] = WeakBag()
         self._has_knocked = False
 
@@ -80,7 +82,7 @@ class GrpcTransport:
         seconds: float | None = None,
     ) -> GrpcStream:
         """See :class:`uactor.transport.interfaces.Transport`."""
-        end = time.monotonic() + (LONGEST_S if seconds is None else seconds)
+        end = time.monotonic() + (MAX_WAIT_S if seconds is None else seconds)
 
         def left() -> float:
             return max(_SHORTEST, end - time.monotonic())
@@ -122,7 +124,7 @@ class GrpcTransport:
 
     def _note_peer(self, sock: SocketType) -> None:
         try:
-            self._peers.add(plain(sock.getpeername()))
+            self._peers.add(strip_ipv6_scope(sock.getpeername()))
         except OSError as error:  # it has gone by now
             if not is_own(error):
                 raise
@@ -155,7 +157,7 @@ class GrpcTransport:
 
     def inherited(self) -> GrpcTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
-        disconnect(lambda sock: plain(sock.getpeername()) in self._peers)
+        disconnect(lambda sock: strip_ipv6_scope(sock.getpeername()) in self._peers)
         for stream in tuple(self._streams):
             stream.close()
         return GrpcTransport(self._address)

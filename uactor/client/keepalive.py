@@ -17,7 +17,7 @@ from typing import Protocol
 
 from uactor.runtime.locks import locked
 from uactor.runtime.system_errors import is_interruption
-from uactor.runtime.threads import ServiceThread, report
+from uactor.runtime.threads import OnDemandThread, report
 
 log = logging.getLogger('uactor.client')
 
@@ -77,7 +77,7 @@ class IdleStreams:
         try:
             step = functools.partial(self._step, *bell)
             self._due = time.monotonic() + _PERIOD
-            ServiceThread('uactor-idle', step).ensure()
+            OnDemandThread('uactor-idle', step).ensure_running()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             if is_interruption(error):
                 raise

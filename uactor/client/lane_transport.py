@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from uactor import errors
 from uactor.codec import messages
-from uactor.core.addresses import socket_path
+from uactor.core.addresses import to_socket_path
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -43,7 +43,7 @@ log = logging.getLogger('uactor.client')
 
 def offered(address: str) -> str | None:
     """Return the path of the lane to the actor at ``address``, if it has one for this user."""
-    path = socket_path(address)
+    path = to_socket_path(address)
     if path is None:
         return None
     path = lane.path_of(path)
@@ -63,7 +63,7 @@ def leads_to(said: str, address: str) -> bool:
     """
     if said == address:
         return True
-    paths = socket_path(said), socket_path(address)
+    paths = to_socket_path(said), to_socket_path(address)
     if None in paths:
         return False
     try:

@@ -89,7 +89,7 @@ class _ThreadEnd(weakref.ref[_OfThread]):
     @classmethod
     def of(cls, known: _OfThread, link: Link) -> _ThreadEnd:
         """Watch over the end of this thread."""
-        end = cls(known, deferred.later)
+        end = cls(known, deferred.submit)
         end._link, end._session, end._thread = weakref.ref(link), known.session, get_ident()
         return end
 
@@ -206,7 +206,7 @@ class Link:
 
     def close_after(self, connection: object) -> None:
         """Close when ``connection`` is gone. When the process ends, all links are closed."""
-        end = _ConnectionEnd(connection, deferred.later)
+        end = _ConnectionEnd(connection, deferred.submit)
         end._link = self
         _connection_ends[self] = end
 
@@ -379,7 +379,7 @@ class Link:
             raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
         if not self._begun:
             _hook_exit()
-            deferred.opened()
+            deferred.add_user()
             self._begun = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
@@ -440,7 +440,7 @@ class Link:
     def session_ended(self) -> None:
         """Take note that a session has ended."""
         if not self._closed:
-            deferred.put(self._stay)
+            deferred.submit(self._stay)
 
     def _stay(self) -> None:
         """See to it that the host does not take this process for dead.
@@ -506,7 +506,7 @@ class Link:
             self._shut = True
             begun, self._begun = self._begun, False
         if begun:
-            deferred.closed()
+            deferred.remove_user()
 
     # --- holds -----------------------------------------------------------------------------
 
@@ -521,7 +521,7 @@ class Link:
         C code alone queues that at that moment: a signal handler could raise in a finalizer in
         Python, and nobody would hear of it.
         """
-        hold, waker = Hold(proxy, self.pending.append), _Waker(proxy, deferred.later)
+        hold, waker = Hold(proxy, self.pending.append), _Waker(proxy, deferred.submit)
         hold.handle, waker._link = handle, self._self
         self._wakers[hold] = waker
 
@@ -560,7 +560,7 @@ class Link:
     def release(self, handle: str) -> None:
         """Queue a release. Safe in finalizers."""
         self.pending.append(handle)
-        deferred.put(self.send_releases)
+        deferred.submit(self.send_releases)
 
     @locked
     def drain(self) -> list[str]:

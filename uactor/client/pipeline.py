@@ -21,7 +21,7 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
-from uactor.runtime.locks import Latch, free, is_owned, locked
+from uactor.runtime.locks import Latch, is_owned, locked, release_fully
 from uactor.runtime.threads import attempt, report, start_daemon
 from uactor.runtime.weakrefs import WeakBag
 from uactor.transport.outbox import Outbox, coalesce
@@ -101,7 +101,7 @@ class ClientPipeline:
                 self._unsent.wake()
         except BaseException:
             if not outer:
-                free(self._lock)
+                release_fully(self._lock)
             if pending.number and not self.recall(pending) and not pending.is_queued:
                 self._forget(pending)  # else it has been sent
             raise
@@ -135,7 +135,7 @@ class ClientPipeline:
             else:
                 self._unsent.wake()
         except BaseException:
-            free(self._sending)
+            release_fully(self._sending)
             raise
 
     def hurry(self) -> None:
@@ -151,7 +151,7 @@ class ClientPipeline:
                 self._send_all(session)
                 self._sending.release()
         except BaseException:
-            free(self._sending)
+            release_fully(self._sending)
             raise
 
     def _send_all(self, session: ClientSession) -> None:

@@ -41,9 +41,9 @@ def target(address: Address) -> str:
     if not isinstance(address, str) or not address:
         raise AddressError(f'{address!r} is not an address; {_FORMS}')
     if address.startswith('unix:'):
-        return 'unix:' + _checked_path(address[len('unix:') :])
+        return 'unix:' + _validate_path(address[len('unix:') :])
     if address.startswith('/'):
-        return 'unix:' + _checked_path(address)
+        return 'unix:' + _validate_path(address)
     return _tcp_target(*_host_port(address))
 
 
@@ -66,7 +66,7 @@ def _tcp_target(host: str, port: int) -> str:
     return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
 
 
-def _checked_path(path: str) -> str:
+def _validate_path(path: str) -> str:
     path = path.removeprefix('//')
     length = len(os.fsencode(path))
     if not path.startswith('/'):
@@ -79,12 +79,12 @@ def _checked_path(path: str) -> str:
     return path
 
 
-def socket_path(address: str) -> str | None:
+def to_socket_path(address: str) -> str | None:
     """Return the path of the Unix socket that a target names, or None for TCP."""
     return address[len('unix:') :] if address.startswith('unix:') else None
 
 
-def behind(path: str) -> str:
+def server_path(path: str) -> str:
     """Return where the gRPC server listens that is made when somebody has come to ``path``.
 
     In a directory of its own, until its socket is given that name; ``getpeername()`` goes on
@@ -98,13 +98,13 @@ def host_port(address: str) -> tuple[str, int]:
     return _host_port(address)
 
 
-def resolved(address: Address) -> Address:
+def resolve_host(address: Address) -> Address:
     """Return a TCP address with its host name looked up, in the form that it came in.
 
     What :mod:`multiprocessing.managers` reports as the address of a listener.
     """
     name = target(address)
-    if socket_path(name) is not None:
+    if to_socket_path(name) is not None:
         return name
     host, port = host_port(name)
     try:
@@ -118,11 +118,11 @@ def resolved(address: Address) -> Address:
     return (numeric, port) if isinstance(address, tuple) else _tcp_target(numeric, port)
 
 
-def peers(address: str) -> frozenset[Any]:
+def peer_names(address: str) -> frozenset[Any]:
     """Return what ``getpeername()`` may say of a socket that is connected to a target."""
-    path = socket_path(address)
+    path = to_socket_path(address)
     if path is not None:
-        return frozenset([path, behind(path)])
+        return frozenset([path, server_path(path)])
     try:
         found = socket.getaddrinfo(*host_port(address), type=socket.SOCK_STREAM)
     except OSError as error:  # whoever connects will find out
@@ -140,7 +140,7 @@ def with_port(address: Address, port: int) -> Address:
 
 def is_loopback(address: str) -> bool:
     """Tell whether a resolved target stays on this machine."""
-    if socket_path(address) is not None:
+    if to_socket_path(address) is not None:
         return True
     host, _ = host_port(address)
     return host == 'localhost' or host == '::1' or host.startswith('127.')

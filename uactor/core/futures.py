@@ -24,7 +24,7 @@ from uactor.core.interfaces import (
 )
 from uactor.errors import ForkedError
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.locks import Latch, free
+from uactor.runtime.locks import Latch, release_fully
 from uactor.runtime.threads import report, start_daemon
 from uactor.runtime.weakrefs import WeakKeys
 
@@ -134,7 +134,7 @@ class CallFuture(concurrent.futures.Future[T]):
             self._await(timeout)
             return super().result(0)
         except BaseException:
-            free(self._condition)
+            release_fully(self._condition)
             raise
         finally:
             del self  # a cycle with the traceback otherwise
@@ -145,7 +145,7 @@ class CallFuture(concurrent.futures.Future[T]):
             self._await(timeout)
             return super().exception(0)
         except BaseException:
-            free(self._condition)
+            release_fully(self._condition)
             raise
         finally:
             del self

@@ -33,7 +33,7 @@ from uactor.errors import (
 from uactor.host.admission import Strangers
 from uactor.host.refusal import NO_THREADS, Refused
 from uactor.host.sessions.serve import serve
-from uactor.runtime.threads import ServiceThread, attempt, start_daemon
+from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 from uactor.transport import segments, shm_buffers, shm_slot
 from uactor.transport.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError, Take
 from uactor.transport.unix_sockets import listening
@@ -79,7 +79,7 @@ class LaneListener:
         """Accept connections, also those that come to a porch."""
         if porch is not None:
             self._epoll.register(porch.listener, select.EPOLLIN)
-        ServiceThread('uactor-lanes', functools.partial(self._watch, porch)).ensure()
+        OnDemandThread('uactor-lanes', functools.partial(self._watch, porch)).ensure_running()
 
     def close(self) -> None:
         """Accept no more connections; those that there are go on."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor.core import current_call, current_host, interfaces
-from uactor.core.addresses import host_port, is_loopback, peers, socket_path, target
+from uactor.core.addresses import host_port, is_loopback, peer_names, target, to_socket_path
 from uactor.errors import ProxyError
 from uactor.host.callers import Clients
 from uactor.host.execution.dispatcher import Dispatcher
@@ -24,7 +24,7 @@ from uactor.host.objects.table import ObjectTable
 from uactor.host.requests import RequestHandler
 from uactor.host.settings import HostDependencies, Settings
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.fork_sockets import disconnect, plain
+from uactor.runtime.fork_sockets import disconnect, strip_ipv6_scope
 from uactor.transport.lane import path_of
 
 log = logging.getLogger('uactor.host')
@@ -199,7 +199,7 @@ class HostProcess:
 
 def _lanes(host: HostProcess) -> LaneListener | None:
     """Return the lanes beside the host's Unix socket, if it has one."""
-    path = socket_path(host.target)
+    path = to_socket_path(host.target)
     if path is None:
         return None
     return LaneListener(host, path_of(path))
@@ -210,12 +210,12 @@ def _disconnect_child(name: str) -> None:
 
     It would keep the connections of an actor that was killed open, and its callers waiting.
     """
-    path = socket_path(name)
-    own = {*peers(name), path_of(path)} if path is not None else {host_port(name)}
+    path = to_socket_path(name)
+    own = {*peer_names(name), path_of(path)} if path is not None else {host_port(name)}
     anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ANYWHERE}
 
     def is_own(sock: socket.socket) -> bool:
-        found = plain(sock.getsockname())
+        found = strip_ipv6_scope(sock.getsockname())
         return found in own or any(found[1:] == one[1:] for one in anywhere)
 
     disconnect(is_own)

@@ -20,7 +20,7 @@ from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.event_loop import Steps
 from uactor.host.holders import ANONYMOUS
 from uactor.host.objects.table import LEASE, Entry, ObjectTable
-from uactor.runtime.limits import LONGEST_S, seconds_of
+from uactor.runtime.limits import MAX_WAIT_S, duration_to_seconds
 from uactor.v1 import actor_pb2 as pb
 
 _GENERATORS = (types.GeneratorType, Steps)
@@ -323,7 +323,7 @@ def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
     if not request.HasField('lease'):
         return LEASE
     with field('lease'):
-        seconds = seconds_of(request.lease)
+        seconds = duration_to_seconds(request.lease)
         if seconds <= 0:
             raise ValueError('a lease lasts longer than no time')
-    return min(seconds, LONGEST_S)
+    return min(seconds, MAX_WAIT_S)

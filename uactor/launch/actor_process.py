@@ -28,10 +28,10 @@ from uactor.launch.lifeline import (
 from uactor.launch.log_targets import LogTargets
 from uactor.runtime.deferred import deferred
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.limits import time_limit
+from uactor.runtime.limits import validate_timeout
 from uactor.runtime.locks import Latch, locked
 from uactor.runtime.system_errors import is_own
-from uactor.runtime.threads import ServiceThread, attempt, report, start_daemon
+from uactor.runtime.threads import OnDemandThread, attempt, report, start_daemon
 from uactor.runtime.timers import timers
 
 log = logging.getLogger('uactor.launch')
@@ -140,10 +140,10 @@ class ActorProcess:
         self._all_told: Latch | None = None  # at the end of the thread that handles messages
         self._on_exit: list[Callable[[], None]] = []
         self._on_ending: list[Callable[[], None]] = []
-        deferred.opened()
+        deferred.add_user()
         try:
             _processes[process.pid] = self
-            ServiceThread(f'uactor-watch-{name}', self._watch).ensure()
+            OnDemandThread(f'uactor-watch-{name}', self._watch).ensure_running()
         except BaseException:  # in Python 3.12 there are no more threads at exit; KeyboardInterrupt
             _processes.pop(process.pid, None)
             raise
@@ -174,7 +174,7 @@ class ActorProcess:
         :raises TypeError: when the timeout is no number.
         :raises ValueError: when the timeout is NaN.
         """
-        self._exited.wait(time_limit(timeout))
+        self._exited.wait(validate_timeout(timeout))
 
     def terminate(self) -> None:
         """Send SIGTERM: the process ends in order."""
@@ -228,7 +228,7 @@ class ActorProcess:
         for callback in callbacks:
             attempt(f'what follows the end of {self.name}', callback)
         _processes.pop(self.pid, None)
-        deferred.closed()
+        deferred.remove_user()
         is_handled = self._await_handling()
         self._exited.set()
         if not is_handled:

@@ -31,8 +31,8 @@ from uactor.launch.import_path import ImportPath
 from uactor.launch.lifeline import READY
 from uactor.launch.log_targets import ARE_HANDLED, RECORDS, LogTargets
 from uactor.launch.template import TemplateDiedError, templates
-from uactor.runtime.grpc_loader import environment
-from uactor.runtime.locks import uninterrupted
+from uactor.runtime.grpc_loader import copy_environment
+from uactor.runtime.locks import run_uninterrupted
 
 log = logging.getLogger('uactor.launch')
 
@@ -49,7 +49,7 @@ def private_directory() -> str:
     :raises AddressError: when no temporary directory has a short path.
     """
     if tempfile.tempdir is None:
-        uninterrupted(tempfile.gettempdir)  # which tries directories, and hides all errors
+        run_uninterrupted(tempfile.gettempdir)  # which tries directories, and hides all errors
     for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
         if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
             return os.path.join(parent, f'uactor-{secrets.token_hex(4)}')
@@ -90,7 +90,7 @@ def start(
     launched: list[tuple[ActorProcess, tuple[str, ...] | None]] = []
     # What interrupts subprocess as it starts a process loses that, and to look for modules hides
     # the errors of system calls.
-    uninterrupted(
+    run_uninterrupted(
         lambda: launched.append(_launch(path, made)), if_left=lambda: end_interrupted(log_targets)
     )
     [(process, replaced)] = launched
@@ -134,7 +134,7 @@ def _by_interpreter() -> bool:
 
 def _spawn(lifeline: socket.socket) -> ChildProcess:
     with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
-        return interpreter.spawn(lifeline, interpreter.ACTOR, environment())
+        return interpreter.spawn(lifeline, interpreter.ACTOR, copy_environment())
 
 
 def _with_lifeline(launch: Callable[[socket.socket], ChildProcess], made: Made) -> ActorProcess:

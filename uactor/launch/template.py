@@ -26,7 +26,7 @@ from uactor.launch.fingerprint import Fingerprint, fingerprint
 from uactor.launch.import_path import absolute, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.grpc_loader import environment
+from uactor.runtime.grpc_loader import copy_environment
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import descriptors_of
 
@@ -193,7 +193,7 @@ class Template:
 
     def _changes(self) -> tuple[list[bytes], dict[bytes, bytes]]:
         """Return which variables of the environment have gone since it began, and which are new."""
-        then, now = self._variables, environment()
+        then, now = self._variables, copy_environment()
         gone = [name for name in then if name not in now]
         return gone, {name: value for name, value in now.items() if then.get(name) != value}
 
@@ -284,7 +284,7 @@ class Templates:
         """Return a template for what this thread starts now, or None where none can be."""
         if not template_server.is_possible():
             return None
-        variables = environment()
+        variables = copy_environment()
         wanted = fingerprint(variables)
         with self._choosing:
             current = self._current

@@ -96,7 +96,7 @@ def serve(control: socket.socket) -> socket.socket:
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
     frames.send(control, READY + modules)
     _let_go()
-    fork_hooks.blank = True
+    fork_hooks.is_blank = True
     lifeline = None
     while lifeline is None:
         with _accepted(control) as connection:
@@ -206,7 +206,7 @@ def _begin(
     descriptors: list[int], gone: list[bytes], new: dict[bytes, bytes], streams: list[int]
 ) -> socket.socket:
     """Be a process like one that a fresh interpreter begins; return the lifeline."""
-    fork_hooks.blank = False
+    fork_hooks.is_blank = False
     try:
         lifeline, directory, *targets = descriptors
         os.fchdir(directory)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from uactor.core.futures import FailedCall, Items, ResultBuffer
 from uactor.core.interfaces import NO_HANDLE, BurstHandle, BurstReceiver, CallHandle
 from uactor.runtime.deferred import deferred
-from uactor.runtime.limits import checked_count
+from uactor.runtime.limits import validate_count
 from uactor.runtime.system_errors import is_interruption
 
 T = TypeVar('T')
@@ -28,7 +28,7 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
     def __init__(self, give_up: Callable[[], None]) -> None:
         self._pid = os.getpid()
         self._closed = False
-        deferred.when_gone(self, give_up)
+        deferred.submit_when_gone(self, give_up)
 
     def close(self) -> None:
         """Give up what is left, without waiting for that."""
@@ -148,7 +148,7 @@ class Results(_Iteration[T]):
         window: int | None,
     ) -> None:
         if window is not None:
-            window = checked_count(window, 'a window of calls')
+            window = validate_count(window, 'a window of calls')
         self._submit = submit
         self._arguments = arguments
         self._adapts = window is None

@@ -29,7 +29,7 @@ from uactor import _wire
 from uactor.core.futures import CallFuture, Items, LoopFuture
 from uactor.core.interfaces import ClientCall
 from uactor.proxies.iteration import Results, Stream
-from uactor.runtime.limits import checked_count, time_limit
+from uactor.runtime.limits import validate_count, validate_timeout
 
 if TYPE_CHECKING:
     from uactor.core.interfaces import BurstHandle, BurstReceiver, CallHandle
@@ -58,8 +58,8 @@ class Options:
         :raises TypeError: when the timeout is no number, or the window no whole one.
         :raises ValueError: when there is no such window, or the timeout is NaN.
         """
-        object.__setattr__(self, 'timeout', time_limit(self.timeout, 'the timeout of a call'))
-        object.__setattr__(self, 'window', checked_count(self.window, 'a window of items'))
+        object.__setattr__(self, 'timeout', validate_timeout(self.timeout, 'the timeout of a call'))
+        object.__setattr__(self, 'window', validate_count(self.window, 'a window of items'))
 
 
 _USUAL = Options()

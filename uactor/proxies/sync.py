@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from uactor.proxies.base import BaseProxy, ProxyMethod, arranged, exposing
-from uactor.runtime.limits import time_limit
+from uactor.runtime.limits import validate_timeout
 
 
 @exposing()
@@ -73,7 +73,7 @@ class ConditionProxy(AcquirerProxy):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until ``predicate``, which runs in this process, is true; return its result."""
-        timeout = time_limit(timeout)
+        timeout = validate_timeout(timeout)
         end = None if timeout is None else monotonic() + timeout
         result = predicate()
         while not result:

@@ -18,21 +18,21 @@ _CORE = 36
 _yield: Callable[[], None] = getattr(os, 'sched_yield', lambda: None)
 
 
-def spare() -> int:
+def count_spare_cores() -> int:
     """Return how many cores this process may use beside the one that it runs on."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0)) - 1
     return (os.cpu_count() or 1) - 1
 
 
-def make_way() -> float:
+def yield_core() -> float:
     """Let another thread run on this core, if one wants to; return how long, in seconds."""
     before = perf_counter()
     _yield()
     return perf_counter() - before
 
 
-def move_away() -> None:
+def move_to_idle_core() -> None:
     """Go to another core, if one is idle: for a thread that is not the only one on its core.
 
     A system leaves two threads on one core for a hundred milliseconds when either of them wants to
@@ -41,10 +41,10 @@ def move_away() -> None:
     if not hasattr(os, 'sched_setaffinity'):
         return
     try:
-        if _running() > (os.cpu_count() or 1):
+        if _count_runnable_threads() > (os.cpu_count() or 1):
             return  # no core is idle, for all that is known
         allowed = os.sched_getaffinity(0)  # of this thread
-        others = allowed - {_core()}
+        others = allowed - {_current_core()}
         if others:
             os.sched_setaffinity(0, others)  # it goes at once
             os.sched_setaffinity(0, allowed)
@@ -52,16 +52,16 @@ def move_away() -> None:
         log.debug('the ends of a lane stay on one core: %s', error)
 
 
-def _running() -> int:
+def _count_runnable_threads() -> int:
     """Return how many threads of the system run or want to."""
-    return int(_told(_LOAD).split()[3].partition(b'/')[0])
+    return int(_read_system_file(_LOAD).split()[3].partition(b'/')[0])
 
 
-def _core() -> int:
-    return int(_told(_STATE).rpartition(b')')[2].split()[_CORE])
+def _current_core() -> int:
+    return int(_read_system_file(_STATE).rpartition(b')')[2].split()[_CORE])
 
 
-def _told(path: str) -> bytes:
+def _read_system_file(path: str) -> bytes:
     """Return what the system tells there, in a third of the time that a file object takes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -1,8 +1,7 @@
-"""The one thread that does what finalizers must not: send.
+"""Run work that finalizers must not do themselves, on one thread of this process.
 
-A finalizer may run at any point of any thread, also inside gRPC's own locks, and
-so it only appends to a queue that is safe to re-enter. The reaper sends what has
-been queued, in batches.
+A finalizer may run at any point of any thread, also inside gRPC's own locks. So it must not send:
+it appends a job to a queue that is safe to re-enter. One thread runs the queued jobs, in batches.
 """
 
 from __future__ import annotations
@@ -15,18 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 from uactor.runtime.locks import locked
-from uactor.runtime.threads import ServiceThread, attempt
+from uactor.runtime.threads import OnDemandThread, attempt
 
-_BATCH = 0.01
-"""How long releases are gathered before they are sent, in seconds. A call that goes to
-the same actor meanwhile takes them along."""
+_BATCH_S = 0.01
+"""How long the thread gathers jobs before it runs them. A call that goes to the same actor
+meanwhile takes the releases along, and spares the thread a message."""
 
 
 class _End(weakref.ref[Any]):
-    """Has the reaper do a job once an object is gone.
+    """Submits a job once an object is gone.
 
-    A callback in C queues it, since a signal handler could raise in one in Python. In a forked
-    child it goes to the queue of the parent's reaper, where nobody looks: the job is the parent's.
+    The callback is C code alone: a signal handler could raise in a callback in Python. In a forked
+    child the callback appends to the queue of the parent's thread, which nobody reads there: the
+    job is the parent's.
     """
 
     __slots__ = ('_job',)
@@ -36,9 +36,9 @@ class _End(weakref.ref[Any]):
     _job: Callable[[], None]
 
     def __call__(self) -> None:
-        """Do the job, on the reaper's thread."""
+        """Run the job, on the thread of the queue."""
         _ends.discard(self)
-        deferred.closed()
+        deferred.remove_user()
         self._job()
 
 
@@ -46,10 +46,12 @@ _ends: set[_End] = set()
 
 
 class DeferredWork:
-    """Runs queued jobs on a thread of its own, which lives while there is something open.
+    """Runs submitted jobs on a thread of its own, which lives while it has users.
 
-    :ivar later: queues a job, by C code alone: a callback of a weak reference, for one.
+    :ivar submit: queues a job. C code alone: safe in finalizers and as a weak reference's callback.
     """
+
+    submit: Callable[[Callable[[], object]], None]
 
     def __init__(self) -> None:
         self.reset()
@@ -57,57 +59,53 @@ class DeferredWork:
     def reset(self) -> None:
         """Start afresh, in a process that was forked."""
         self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self.later = self._jobs.put
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._open = 0
-        self._thread = ServiceThread('uactor-reaper', self._step)
+        self.submit = self._jobs.put
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that has it
+        self._users = 0
+        self._thread = OnDemandThread('uactor-deferred', self._step)
 
-    def put(self, job: Callable[[], None]) -> None:
-        """Queue a job. Safe in finalizers."""
-        self._jobs.put(job)
+    def submit_when_gone(self, item: object, job: Callable[[], None]) -> None:
+        """Run a job once ``item`` is garbage. The job must not refer to it.
 
-    def when_gone(self, item: object, job: Callable[[], None]) -> None:
-        """Do a job once nobody has ``item`` any more. The job doesn't refer to it.
-
-        :raises ResourceError: when there is no thread to be had.
+        :raises ResourceError: when the process can start no more threads.
         """
-        end = _End(item, self.later)
+        end = _End(item, self.submit)
         end._job = job
-        self.opened()
+        self.add_user()
         _ends.add(end)
 
     @locked
-    def opened(self) -> None:
-        """Keep the thread alive until :meth:`closed` has been called as often.
+    def add_user(self) -> None:
+        """Keep the thread alive until :meth:`remove_user` has been called as often.
 
-        :raises ResourceError: when there is no thread to be had; nothing is open then.
+        :raises ResourceError: when the process can start no more threads. No user is added then.
         """
-        self._thread.ensure()
-        self._open += 1
+        self._thread.ensure_running()
+        self._users += 1
 
-    def closed(self) -> None:
-        """Let the thread end when nothing is left open."""
-        self._count_closed()
-        self._jobs.put(lambda: None)
+    def remove_user(self) -> None:
+        """Let the thread end if this was its last user."""
+        self._decrement_users()
+        self.submit(lambda: None)  # wakes the thread, which looks at the count
 
     @locked
-    def _count_closed(self) -> None:
-        self._open -= 1
+    def _decrement_users(self) -> None:
+        self._users -= 1
 
     def _step(self) -> bool:
-        """Wait for jobs, and do them; return whether something is open still."""
+        """Wait for jobs and run them; return whether users are left."""
         job = self._jobs.get()
-        time.sleep(_BATCH)
+        time.sleep(_BATCH_S)
         attempt('a queued release', job)
-        del job  # and what it holds, while this thread waits for the next
+        del job  # and what it refers to, while this thread waits for the next
         while not self._jobs.empty():
             attempt('a queued release', self._jobs.get())
         with self._lock:
-            if self._open or not self._jobs.empty():
+            if self._users or not self._jobs.empty():
                 return True
-            self._thread.rest()
+            self._thread.mark_finished()
             return False
 
 
 deferred = DeferredWork()
-"""The reaper of this process."""
+"""The deferred work of this process."""

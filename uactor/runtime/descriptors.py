@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.locks import free, is_owned, locked
+from uactor.runtime.locks import is_owned, locked, release_fully
 from uactor.runtime.system_errors import is_own
 
 _COUNT = 2
@@ -71,7 +71,7 @@ class Reserve:
                     self._open_missing()
         except BaseException:
             if not outer:
-                free(self._lock)
+                release_fully(self._lock)
             raise
 
 

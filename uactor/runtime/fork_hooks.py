@@ -12,20 +12,22 @@ from uactor.runtime.threads import report
 # Logging is imported first: the holder of a lock may log.
 log = logging.getLogger('uactor.runtime')
 
-Call = Callable[[], object]
+ForkHook = Callable[[], object]
 
-_before: list[Call] = []
-_in_parent: list[Call] = []
-_in_child: list[Call] = []
+_before: list[ForkHook] = []
+_in_parent: list[ForkHook] = []
+_in_child: list[ForkHook] = []
 
-blank = False
+is_blank = False
 """Whether this process has begun nothing yet of which a child would have to know.
 
 A template has not. What is called there changes memory that it would share with its children."""
 
 
 def at_fork(
-    before: Call | None = None, in_parent: Call | None = None, in_child: Call | None = None
+    before: ForkHook | None = None,
+    in_parent: ForkHook | None = None,
+    in_child: ForkHook | None = None,
 ) -> None:
     """Have calls made at forks, like :func:`os.register_at_fork`; where there are none, never.
 
@@ -41,8 +43,8 @@ def at_fork(
         _in_child.append(in_child)
 
 
-def _make(calls: list[Call]) -> None:
-    if blank:
+def _run_hooks(calls: list[ForkHook]) -> None:
+    if is_blank:
         return
     for call in tuple(calls):
         try:
@@ -53,7 +55,7 @@ def _make(calls: list[Call]) -> None:
 
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(
-        before=functools.partial(_make, _before),
-        after_in_parent=functools.partial(_make, _in_parent),
-        after_in_child=functools.partial(_make, _in_child),
+        before=functools.partial(_run_hooks, _before),
+        after_in_parent=functools.partial(_run_hooks, _in_parent),
+        after_in_child=functools.partial(_run_hooks, _in_child),
     )

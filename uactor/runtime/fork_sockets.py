@@ -24,16 +24,16 @@ def disconnect(chosen: Callable[[socket.socket], bool]) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for entry in os.listdir(_DESCRIPTORS):
         with contextlib.suppress(OSError):  # no socket, not connected, or closed by now
-            if _is(int(entry), chosen):
+            if _is_chosen(int(entry), chosen):
                 os.dup2(null, int(entry), inheritable=False)
     os.close(null)
 
 
-def _is(descriptor: int, chosen: Callable[[socket.socket], bool]) -> bool:
+def _is_chosen(descriptor: int, chosen: Callable[[socket.socket], bool]) -> bool:
     with socket.socket(fileno=os.dup(descriptor)) as probe:
         return chosen(probe)
 
 
-def plain(name: Any) -> Any:
+def strip_ipv6_scope(name: Any) -> Any:
     """Return what ``getsockname()`` or ``getpeername()`` says without the scope of IPv6."""
     return name[:2] if isinstance(name, tuple) else name

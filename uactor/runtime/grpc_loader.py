@@ -29,14 +29,14 @@ def load_grpc() -> ModuleType:
         return grpc
 
 
-def load_all() -> None:
+def load_grpc_server() -> None:
     """Import also what gRPC imports when a server is made."""
     load_grpc()
     for name in ('grpc._interceptor', 'grpc._server'):
         importlib.import_module(name)
 
 
-def environment() -> dict[bytes, bytes]:
+def copy_environment() -> dict[bytes, bytes]:
     """Return the environment of this process, without what is there while gRPC is loaded."""
     with _loading:
         return dict(os.environb)

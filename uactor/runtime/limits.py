@@ -6,17 +6,17 @@ import math
 import operator
 from typing import Any, Protocol
 
-LONGEST_S = 1e9
+MAX_WAIT_S = 1e9
 """The longest time that is kept, 31 years: what is longer counts as any time. All systems can wait
 as long, and add it to their clocks."""
 
-_MOST_DURATION_S = 315_576_000_000
-"""The most seconds that a ``google.protobuf.ProtoDuration`` may have, by its definition."""
+_MAX_DURATION_S = 315_576_000_000
+"""The most seconds that a ``google.protobuf.Duration`` may have, by its definition."""
 
-_NANOS = 1_000_000_000
+_NANOS_PER_S = 1_000_000_000
 
 
-def checked_count(value: Any, what: str) -> int:
+def validate_count(value: Any, what: str) -> int:
     """Return a whole number, 1 or more.
 
     :param what: what it is, as an error says it.
@@ -32,7 +32,7 @@ def checked_count(value: Any, what: str) -> int:
 
 
 class ProtoDuration(Protocol):
-    """A ``google.protobuf.ProtoDuration``."""
+    """A ``google.protobuf.Duration``."""
 
     @property
     def seconds(self) -> int:
@@ -45,8 +45,8 @@ class ProtoDuration(Protocol):
         ...
 
 
-def checked_seconds(value: Any, what: str = 'a timeout') -> float:
-    """Return a number of seconds; infinity when it is longer than :data:`LONGEST_S`.
+def validate_seconds(value: Any, what: str = 'a timeout') -> float:
+    """Return a number of seconds; infinity when it is longer than :data:`MAX_WAIT_S`.
 
     Negative ones become 0: a time that has passed.
 
@@ -64,13 +64,13 @@ def checked_seconds(value: Any, what: str = 'a timeout') -> float:
         seconds = math.inf if value > 0 else 0.0
     if math.isnan(seconds):
         raise ValueError(f'{what} is a number of seconds, or None, not {value!r}')
-    return math.inf if seconds > LONGEST_S else max(seconds, 0.0)
+    return math.inf if seconds > MAX_WAIT_S else max(seconds, 0.0)
 
 
-def time_limit(value: Any, what: str = 'a timeout') -> float | None:
+def validate_timeout(value: Any, what: str = 'a timeout') -> float | None:
     """Return a time limit in seconds, or None for any time.
 
-    Any time is also what infinity says, and what is longer than :data:`LONGEST_S`.
+    Any time is also what infinity says, and what is longer than :data:`MAX_WAIT_S`.
 
     :param what: what it is, as an error says it.
     :raises TypeError: when it is no number.
@@ -78,32 +78,32 @@ def time_limit(value: Any, what: str = 'a timeout') -> float | None:
     """
     if value is None:
         return None
-    seconds = checked_seconds(value, what)
+    seconds = validate_seconds(value, what)
     return None if seconds == math.inf else seconds
 
 
-def seconds_of(duration: ProtoDuration) -> float:
+def duration_to_seconds(duration: ProtoDuration) -> float:
     """Return how many seconds a message of the wire says.
 
     :raises ValueError: when it is out of the range that its definition gives.
     """
     seconds, nanos = duration.seconds, duration.nanos
-    if abs(seconds) > _MOST_DURATION_S or abs(nanos) >= _NANOS:
+    if abs(seconds) > _MAX_DURATION_S or abs(nanos) >= _NANOS_PER_S:
         raise ValueError(f'a Duration of {seconds} s and {nanos} ns is out of range')
     if seconds * nanos < 0:
         raise ValueError(f'the {seconds} s and {nanos} ns of a Duration differ in sign')
-    return seconds + nanos / _NANOS
+    return seconds + nanos / _NANOS_PER_S
 
 
-def limit_of(duration: ProtoDuration) -> float | None:
-    """Return the time limit that a message of the wire says; see :func:`time_limit`.
+def duration_to_timeout(duration: ProtoDuration) -> float | None:
+    """Return the time limit that a message of the wire says; see :func:`validate_timeout`.
 
     :raises ValueError: when it is out of the range that its definition gives.
     """
-    return time_limit(seconds_of(duration))
+    return validate_timeout(duration_to_seconds(duration))
 
 
-def waitable(value: Any) -> Any:
+def clamp_timeout(value: Any) -> Any:
     """Return a timeout for :mod:`threading`, which fails for those that are too long.
 
     What is no number is left for it to refuse.
@@ -114,4 +114,4 @@ def waitable(value: Any) -> Any:
         return value
     if value != value:
         raise ValueError('a timeout is a number of seconds, or None, not nan')
-    return value if -LONGEST_S <= value <= LONGEST_S else math.copysign(LONGEST_S, value)
+    return value if -MAX_WAIT_S <= value <= MAX_WAIT_S else math.copysign(MAX_WAIT_S, value)

@@ -21,7 +21,7 @@ S = TypeVar('S')
 T = TypeVar('T')
 
 
-class Owned(Protocol):
+class OwnedLock(Protocol):
     """A lock that knows its owner: an ``RLock``, or a ``Condition`` with one."""
 
     def release(self) -> None:
@@ -29,13 +29,13 @@ class Owned(Protocol):
         ...
 
 
-def is_owned(lock: Owned) -> bool:
+def is_owned(lock: OwnedLock) -> bool:
     """Return whether this thread has a lock."""
     owned: bool = lock._is_owned()  # type: ignore[attr-defined]  # as threading.Condition does
     return owned
 
 
-def free(lock: Owned) -> None:
+def release_fully(lock: OwnedLock) -> None:
     """Release a lock as often as this thread has acquired it.
 
     For an ``except`` block. In a ``finally`` block, which runs without an exception too, one may
@@ -57,7 +57,7 @@ def locked(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P]
                 return method(self, *args, **kwargs)
         except BaseException:
             if not outer:
-                free(lock)
+                release_fully(lock)
             raise
 
     return with_lock
@@ -96,7 +96,7 @@ class Latch:
         self._waiting.append(waiter)
         try:
             if not self._is_set:  # else set() may have seen no waiter
-                waiter.acquire(timeout=_bounded(timeout))
+                waiter.acquire(timeout=_lock_timeout(timeout))
         finally:
             if not self._is_set:
                 self._forget(waiter)
@@ -109,7 +109,7 @@ class Latch:
             return
 
 
-def _bounded(timeout: float | None) -> float:
+def _lock_timeout(timeout: float | None) -> float:
     """Return a timeout as locks take it: -1 for none, and no longer than they can wait."""
     return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
@@ -122,10 +122,12 @@ def start_thread(make: Callable[[], threading.Thread]) -> None:
 
     :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
     """
-    uninterrupted(lambda: make().start())
+    run_uninterrupted(lambda: make().start())
 
 
-def uninterrupted(do: Callable[[], object], if_left: Callable[[], object] = lambda: None) -> None:
+def run_uninterrupted(
+    do: Callable[[], object], if_left: Callable[[], object] = lambda: None
+) -> None:
     """Do what no signal handler may interrupt: for the main thread, another one does it.
 
     What a handler raises meanwhile goes through, and it is done nevertheless.

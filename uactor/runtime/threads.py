@@ -93,11 +93,11 @@ def _run(
             attempt(f'to tell of the end of {name}', failed, error)
 
 
-class ServiceThread:
+class OnDemandThread:
     """A daemon thread that does one step after the other while there is something to do.
 
     A step that raises is logged, and the next one is done. Its owner has a lock, under which it
-    calls :meth:`ensure`, and :meth:`rest` before its step returns False.
+    calls :meth:`ensure_running`, and :meth:`mark_finished` before its step returns False.
 
     :param step: does one thing, or waits for it; returns False when there is nothing left to do.
     """
@@ -108,11 +108,11 @@ class ServiceThread:
         self._runs = False
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether there is a thread."""
         return self._runs
 
-    def ensure(self) -> None:
+    def ensure_running(self) -> None:
         """Start the thread if there is none.
 
         :raises ResourceError: when there is no thread to be had.
@@ -121,7 +121,7 @@ class ServiceThread:
             start_daemon(self.name, self._run)
             self._runs = True  # only now: an interrupt may come before it has started
 
-    def rest(self) -> None:
+    def mark_finished(self) -> None:
         """Note that the step that is being done is the last one."""
         self._runs = False
 

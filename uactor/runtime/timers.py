@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.limits import LONGEST_S
+from uactor.runtime.limits import MAX_WAIT_S
 from uactor.runtime.locks import locked
-from uactor.runtime.threads import ServiceThread, attempt
+from uactor.runtime.threads import OnDemandThread, attempt
 
 _IDLE = 5.0
 """How long the thread stays without a deadline, in seconds."""
@@ -60,7 +60,7 @@ class Timers:
         self._numbers = itertools.count()
         self._heap: list[tuple[float, int, Timer]] = []
         self._dead = 0
-        self._thread = ServiceThread('uactor-timers', self._step)
+        self._thread = OnDemandThread('uactor-timers', self._step)
 
     def at(self, when: float, call: Callable[[], object]) -> Timer:
         """Make ``call``, which must not block, at ``when``, or soon if that has passed.
@@ -76,7 +76,7 @@ class Timers:
 
     @locked
     def _add(self, timer: Timer) -> None:
-        self._thread.ensure()
+        self._thread.ensure_running()
         heapq.heappush(self._heap, (timer.when, next(self._numbers), timer))
         if self._heap[0][2] is timer:
             self._changed.notify()
@@ -104,8 +104,8 @@ class Timers:
                 left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE
                 if self._heap and left <= 0:
                     return heapq.heappop(self._heap)[2]
-                if not self._changed.wait(min(left, LONGEST_S)) and not self._heap:
-                    self._thread.rest()
+                if not self._changed.wait(min(left, MAX_WAIT_S)) and not self._heap:
+                    self._thread.mark_finished()
                     return None
 
 

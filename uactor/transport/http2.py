@@ -20,7 +20,7 @@ from socket import SocketType
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from uactor.runtime.locks import free, is_owned
+from uactor.runtime.locks import is_owned, release_fully
 from uactor.runtime.system_errors import is_own
 from uactor.transport.buffers import Buffer
 from uactor.transport.hpack import HeaderError, decode, encode
@@ -188,7 +188,7 @@ class Http2Call:
             self._send_long(message)
         except BaseException:
             if not outer:
-                free(self._sending)
+                release_fully(self._sending)
             raise
 
     def _send_long(self, message: bytes) -> None:
@@ -228,7 +228,7 @@ class Http2Call:
                 else:
                     self._unstuck.get()
             except BaseException:
-                free(self._receiving)
+                release_fully(self._receiving)
                 raise
         self._is_stuck = False
 
@@ -278,7 +278,7 @@ class Http2Call:
                     self._take_in()
                 return self._messages.popleft()
         except BaseException:
-            free(self._receiving)
+            release_fully(self._receiving)
             raise
         finally:
             self._note_free()
@@ -295,7 +295,7 @@ class Http2Call:
                 self._take_in()
             self._receiving.release()
         except BaseException:
-            free(self._receiving)
+            release_fully(self._receiving)
             raise
         finally:
             self._note_free()

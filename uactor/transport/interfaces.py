@@ -86,7 +86,7 @@ class _Closer(weakref.ref[Any]):
         """Close the socket, on the reaper's thread."""
         self._socket.close()
         _closers.discard(self)
-        deferred.closed()
+        deferred.remove_user()
 
 
 _closers: set[_Closer] = set()
@@ -94,9 +94,9 @@ _closers: set[_Closer] = set()
 
 def close_with(stream: object, sock: SocketType) -> None:
     """Have a socket closed when a stream is gone."""
-    closer = _Closer(stream, deferred.later)
+    closer = _Closer(stream, deferred.submit)
     closer._socket = sock
-    deferred.opened()
+    deferred.add_user()
     _closers.add(closer)
 
 

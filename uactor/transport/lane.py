@@ -129,7 +129,7 @@ class Lane:
         self._rest = b''
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
-        self._spare = cpu.spare()
+        self._spare = cpu.count_spare_cores()
         self._worth = int(calls)  # of looking: it is looked while this is positive
         self._soon = 0  # how many messages in a row came soon after going to sleep
         self._late = False  # whether the latest one that was looked for was not there soon
@@ -491,14 +491,14 @@ class Lane:
 
     def _make_way(self) -> None:
         """Let others run on this core; leave it if that is the other end, as it seems."""
-        taken_up = cpu.make_way()
+        taken_up = cpu.yield_core()
         self._squeezed = taken_up > _SQUEEZED
         if not _SQUEEZED < taken_up < _TAKEN_UP:
             self._in_a_row = 0
             return
         self._in_a_row += 1
         if self._moves and self._in_a_row % _OFTEN == _SOON:
-            cpu.move_away()
+            cpu.move_to_idle_core()
 
     @property
     def is_unread(self) -> bool:

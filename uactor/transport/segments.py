@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import ParamSpec, Protocol, TypeVar
 
-from uactor.runtime.locks import free, is_owned
-from uactor.runtime.threads import ServiceThread
+from uactor.runtime.locks import is_owned, release_fully
+from uactor.runtime.threads import OnDemandThread
 from uactor.runtime.weakrefs import WeakBag, descriptors_of
 
 log = logging.getLogger('uactor.transport')
@@ -109,7 +109,7 @@ def frees_pool(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except BaseException:
             if not outer:
-                free(pool.lock)
+                release_fully(pool.lock)
             raise
 
     return freeing
@@ -134,7 +134,7 @@ class Pool:
         self.lock = threading.RLock()
         self._idle: list[Segment] = []
         self._channels: WeakBag[SegmentLender] = WeakBag()
-        self._thread = ServiceThread('uactor-memory', self._watch)
+        self._thread = OnDemandThread('uactor-memory', self._watch)
 
     @frees_pool
     def join(self, channel: SegmentLender) -> None:
@@ -170,7 +170,7 @@ class Pool:
     @property
     def is_watched(self) -> bool:
         """Whether a thread sees to what is idle."""
-        return self._thread.runs
+        return self._thread.is_running
 
     def _gather(self) -> int:
         """Take back what the other ends are done with, and return how many they are not."""
@@ -185,7 +185,7 @@ class Pool:
     def watch(self) -> None:
         """See to it that what is idle is freed after a while."""
         try:
-            self._thread.ensure()
+            self._thread.ensure_running()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('idle memory is kept: %s', error)
 
@@ -196,7 +196,7 @@ class Pool:
             oldest = time.monotonic() - _IDLE
             self._idle = [known for known in self._idle if known.since > oldest]
             if not lent and not self._idle:
-                self._thread.rest()
+                self._thread.mark_finished()
                 return False
         return True
 

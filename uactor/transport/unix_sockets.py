@@ -18,7 +18,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 
-from uactor.core.addresses import behind
+from uactor.core.addresses import server_path
 from uactor.errors import AddressError
 
 log = logging.getLogger('uactor.host')
@@ -66,7 +66,7 @@ def serve_at(path: str, serve: Callable[[str], bool], *others: str) -> bool:
     :param others: names that have to be free, too.
     :raises AddressError: when another process has the name.
     """
-    made = behind(path)
+    made = server_path(path)
     directory = os.path.dirname(made)
     with _alone(path, _PATIENCE_S):
         if not _is_own(path):

@@ -11,7 +11,7 @@ from types import CoroutineType
 from typing import Any, TypeVar
 
 from uactor.host.cancellation import CancelToken, Interrupted
-from uactor.runtime.threads import ServiceThread
+from uactor.runtime.threads import OnDemandThread
 
 T = TypeVar('T')
 
@@ -30,7 +30,7 @@ class Loop:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
                 try:
-                    ServiceThread('uactor-loop', lambda: _run(loop)).ensure()
+                    OnDemandThread('uactor-loop', lambda: _run(loop)).ensure_running()
                 except BaseException:  # no thread to be had
                     loop.close()
                     raise

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from uactor.runtime.threads import ServiceThread, attempt, start_daemon
+from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 
 log = logging.getLogger('uactor.host')
 
@@ -45,7 +45,7 @@ class Workers:
         self._count = 0
         self._idle = 0
         self._begun = 0
-        self._watch = ServiceThread('uactor-watch', self._grow)
+        self._watch = OnDemandThread('uactor-watch', self._grow)
 
     def put(self, job: Job) -> None:
         """Have a job run, after those that came before.
@@ -97,7 +97,7 @@ class Workers:
     def _note_behind(self) -> None:
         self._behind.notify()
         try:
-            self._watch.ensure()
+            self._watch.ensure_running()
         except RuntimeError as error:  # the worker that there is may come back
             log.warning('calls may have to wait: %s', error)
 
@@ -107,7 +107,7 @@ class Workers:
         with self._behind:
             while True:
                 if not self._jobs and not self._behind.wait(_IDLE) and not self._jobs:
-                    self._watch.rest()
+                    self._watch.mark_finished()
                     return False
                 begun, computed = self._begun, time.process_time()
                 self._behind.release()

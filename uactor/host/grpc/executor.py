@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from uactor.runtime.threads import ServiceThread, attempt, start_daemon
+from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 
 T = TypeVar('T')
 
@@ -37,7 +37,7 @@ class ThreadPerCall(Executor):
         self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._idle: list[queue.SimpleQueue[Work]] = []
         self._changing_idle = threading.Lock()
-        ServiceThread('uactor-reserve', self._be_reserve).ensure()
+        OnDemandThread('uactor-reserve', self._be_reserve).ensure_running()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn`` on a thread that is idle or new, or else on the reserve."""

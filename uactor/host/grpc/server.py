@@ -20,9 +20,9 @@ from uactor.core.addresses import (
     Address,
     host_port,
     is_loopback,
-    resolved,
-    socket_path,
+    resolve_host,
     target,
+    to_socket_path,
     with_port,
 )
 from uactor.errors import AddressError
@@ -63,8 +63,8 @@ class GrpcServer:
         self._has_typed = True
         self._ends = False
         self._stopped = False
-        address = resolved(settings.address)
-        path = socket_path(target(address))
+        address = resolve_host(settings.address)
+        path = to_socket_path(target(address))
         self.porch = OnDemandListener(path, self.serve_at) if late and path is not None else None
         if self.porch is None:
             self._server = self._made()
@@ -165,7 +165,7 @@ class GrpcServer:
 def _bind(server: grpc.Server, address: Address, insecure: bool) -> Address:
     """Listen at an address and return it, with the port that it got."""
     name = target(address)
-    path = socket_path(name)
+    path = to_socket_path(name)
     if path is not None:
 
         def listen(made: str) -> bool:

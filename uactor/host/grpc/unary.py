@@ -14,7 +14,7 @@ from uactor.host.grpc import status
 from uactor.host.grpc.executor import is_reserve
 from uactor.host.holders import ANONYMOUS
 from uactor.host.refusal import NO_THREADS
-from uactor.runtime.limits import time_limit
+from uactor.runtime.limits import validate_timeout
 
 if TYPE_CHECKING:
     from uactor.host.process import HostProcess
@@ -67,7 +67,7 @@ class _Rpc(AbstractContextManager[Caller]):
         context, caller = self._context, self._caller
         if is_reserve():
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
-        caller.asks(self._path, time_limit(context.time_remaining()))
+        caller.asks(self._path, validate_timeout(context.time_remaining()))
         self._clients.unary(caller)
         if not context.add_callback(caller.interrupt.fire):
             caller.interrupt.fire()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from uactor.errors import ThreadOwnedError
 from uactor.host.cancellation import WAITABLE, CancelToken, Interrupted
-from uactor.runtime.limits import waitable
+from uactor.runtime.limits import clamp_timeout
 
 if TYPE_CHECKING:
     from uactor.host.callers import Caller
@@ -154,9 +154,9 @@ def _with_waitable(
     if method == 'get' and isinstance(primitive, _QUEUES):
         place = 1
     if 'timeout' in kwargs:
-        return args, {**kwargs, 'timeout': waitable(kwargs['timeout'])}
+        return args, {**kwargs, 'timeout': clamp_timeout(kwargs['timeout'])}
     if len(args) > place:
-        args = (*args[:place], waitable(args[place]), *args[place + 1 :])
+        args = (*args[:place], clamp_timeout(args[place]), *args[place + 1 :])
     return args, kwargs
 
 

@@ -23,8 +23,8 @@ from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleH
 from uactor.host.cancellation import make_interruptible
 from uactor.host.holders import ANONYMOUS, LOCAL, Holder, clients_among, of_lease
 from uactor.host.objects.primitives import PRIMITIVES
-from uactor.runtime.limits import LONGEST_S, checked_seconds
-from uactor.runtime.threads import ServiceThread
+from uactor.runtime.limits import MAX_WAIT_S, validate_seconds
+from uactor.runtime.threads import OnDemandThread
 
 log = logging.getLogger('uactor.host')
 
@@ -84,10 +84,10 @@ class ObjectTable:
         self._by_identity: dict[int, Entry] = {}
         self.leases: dict[str, _Lease] = {}
         self._expiry = threading.Condition(self._lock)
-        self._sweeper = ServiceThread('uactor-leases', self._sweep)
+        self._sweeper = OnDemandThread('uactor-leases', self._sweep)
         self._late: collections.deque[str] = collections.deque()
         self._late_wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._releaser = ServiceThread('uactor-releases', self._release_queued)
+        self._releaser = OnDemandThread('uactor-releases', self._release_queued)
 
     @property
     def actor_id(self) -> str:
@@ -223,7 +223,7 @@ class ObjectTable:
         """Be ready for :meth:`release_later`."""
         with self._lock:
             try:
-                self._releaser.ensure()
+                self._releaser.ensure_running()
             except RuntimeError as error:
                 log.debug('holds are taken back when the next object is shared: %s', error)
 
@@ -272,10 +272,10 @@ class ObjectTable:
                 lease.expires = time.monotonic() + lease.seconds
 
     def _begin_lease(self, lease_id: str, ids: tuple[str, ...], seconds: float) -> None:
-        seconds = min(checked_seconds(seconds, 'a lease'), LONGEST_S)
+        seconds = min(validate_seconds(seconds, 'a lease'), MAX_WAIT_S)
         with self._lock:
             self.leases[lease_id] = _Lease(ids, seconds, time.monotonic() + seconds)
-            self._sweeper.ensure()
+            self._sweeper.ensure_running()
             self._expiry.notify()
 
     def _end_lease(self, lease_id: str) -> list[Entry | None]:
@@ -297,7 +297,7 @@ class ObjectTable:
             expired = [key for key, lease in self.leases.items() if lease.expires <= now]
             gone = [self._end_lease(key) for key in expired]
             if not self.leases:
-                self._sweeper.rest()
+                self._sweeper.mark_finished()
                 return False
             earliest = min(lease.expires for lease in self.leases.values())
             if not gone:

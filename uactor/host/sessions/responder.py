@@ -10,7 +10,7 @@ from uactor.host.arguments import InvalidArgument, field
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
 from uactor.host.requests import NO_KEYWORDS
-from uactor.runtime.limits import limit_of
+from uactor.runtime.limits import duration_to_timeout
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def begin_call(caller: Caller, context: pb.CallContext | None) -> None:
     caller.asks(() if context is None else context.path)
     if context is not None and context.HasField('timeout'):
         with field('context.timeout'):
-            timeout = limit_of(context.timeout)
+            timeout = duration_to_timeout(context.timeout)
         caller.asks(context.path, timeout)
 
 
