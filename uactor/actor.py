@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host
 from uactor.core.addresses import Address, Token
-from uactor.core.futures import in_thread
+from uactor.core.futures import run_in_thread
 from uactor.errors import STATUS_CODES
 from uactor.launch import module_starts
 from uactor.manager import ActorManager, connected
@@ -168,7 +168,7 @@ class Actor:
         if module_starts.current_site() is not None:
             # Another thread can't pickle a class whose module this one is about to import.
             return cls(*args, **kwargs)
-        return await in_thread(lambda: cls(*args, **kwargs))
+        return await run_in_thread(lambda: cls(*args, **kwargs))
 
     if TYPE_CHECKING:
 

@@ -64,7 +64,7 @@ def prepare() -> None:
     start_guard.enter(Phase.TEMPLATE)
     load_grpc_server()
     descriptors()
-    auth.proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
+    auth.compute_proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
     write_lines()
 
 

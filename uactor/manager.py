@@ -16,7 +16,7 @@ from uactor.codec import failures, pickling, transfer
 from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host, interfaces
 from uactor.core.addresses import Address, Token, target
-from uactor.core.auth import family_key, keyring
+from uactor.core.auth import get_family_key, keyring
 from uactor.core.interfaces import SharedObject
 from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
 from uactor.launch import module_starts, start_guard
@@ -270,7 +270,7 @@ class ActorManager:
         settings = {
             **self._options.for_host(),
             'address': self._address if directory is None else f'unix:{directory}/s',
-            'authkey': family_key() if authkey is None else authkey,
+            'authkey': get_family_key() if authkey is None else authkey,
             'owner': '' if current_host.host is None else current_host.host.connection.actor.target,
         }
         modules = module_starts.lineage(module_starts.current_site())
@@ -300,7 +300,7 @@ class ActorManager:
         else:
             self._link = connections.get(name, transport, patience, greets)
             if aliases:
-                keyring.add(name, family_key(), aliases)
+                keyring.add(name, get_family_key(), aliases)
 
     @property
     def connection(self) -> interfaces.Connection:
@@ -451,7 +451,7 @@ def connected(
     aliases = [target(alias) for alias in capture]
     manager._open(aliases, patience, greets=timeout is not None)
     if authkey is None:
-        keyring.add(name, family_key())  # the user has named it: its handles are no strangers'
+        keyring.add(name, get_family_key())  # the user has named it: its handles are no strangers'
     _connected[manager_class, name] = manager
     return manager
 
@@ -487,7 +487,7 @@ def is_known(address: Address, handle: str = '') -> bool:
     the keyring, under any name.
     """
     name, here = keyring.resolve(target(address)), current_host.host
-    if here is not None and (here.serves(name) or name == here.owner):
+    if here is not None and (here.is_own_address(name) or name == here.owner):
         return True
     if keyring.knows(name) or owner_of(name) is not None or connections.reaches(name):
         return True

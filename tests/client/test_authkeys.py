@@ -231,7 +231,7 @@ def test_another_program_is_of_another_family(stranger: Any) -> None:
     given = (
         pickle.dumps(stranger.share('list', [1])),
         stranger.connection_address,
-        auth.family_key(),
+        auth.get_family_key(),
     )
     done = subprocess.run(
         [sys.executable, '-c', PROGRAM],
@@ -255,7 +255,7 @@ def test_wrong_key_refused_connection_and_dead_actor_are_different_errors(strang
     items, gone = actor.share('list', []), actor.connection_address
     actor.shutdown()
     with pytest.raises(uactor.ActorUnreachableError, match='is the actor running') as refused:
-        Shop.connect(gone, auth.family_key())
+        Shop.connect(gone, auth.get_family_key())
     assert not isinstance(refused.value, (uactor.ActorDiedError, uactor.AuthkeyError))
     with pytest.raises(uactor.ActorDiedError, match='has ended') as died:
         items.append(1)
@@ -278,10 +278,10 @@ def test_the_key_of_an_actor_that_has_ended_is_forgotten() -> None:
     actor = Keyed()
     address = actor._token.target
     assert auth.keyring.knows(address)
-    assert auth.keyring.candidates(address) == (KEY, auth.family_key())
+    assert auth.keyring.candidates(address) == (KEY, auth.get_family_key())
     actor.shutdown()
     assert not auth.keyring.knows(address)
-    assert auth.keyring.candidates(address) == (auth.family_key(),)
+    assert auth.keyring.candidates(address) == (auth.get_family_key(),)
 
 
 def test_an_argument_whose_actor_has_died_says_so(stranger: Any) -> None:
@@ -357,7 +357,7 @@ FORMS: list[Callable[[bytes], bytes]] = [
 def shows_a_key(data: bytes | str) -> bool:
     """Tell whether text or bytes have one of this process's keys in them, however encoded."""
     data = data if isinstance(data, bytes) else data.encode('utf-8', 'surrogateescape')
-    return any(form(key) in data for key in (KEY, auth.family_key()) for form in FORMS)
+    return any(form(key) in data for key in (KEY, auth.get_family_key()) for form in FORMS)
 
 
 def test_the_search_finds_keys() -> None:

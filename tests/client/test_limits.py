@@ -21,7 +21,7 @@ import uactor
 from tests.support import Actor, rpc
 from tests.support.bench import Bench
 from tests.support.programs import ROOT
-from uactor.core.addresses import host_port, to_socket_path
+from uactor.core.addresses import split_host_port, to_socket_path
 from uactor.runtime import limits
 from uactor.runtime.timers import timers
 from uactor.v1 import actor_pb2 as pb
@@ -391,7 +391,7 @@ def text(value: str | bytes) -> str:
 def connected(address: str) -> socket.socket:
     path = to_socket_path(address)
     if path is None:
-        return socket.create_connection(host_port(address), 20)
+        return socket.create_connection(split_host_port(address), 20)
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(20)
     sock.connect(path)

@@ -432,9 +432,9 @@ def test_connections_are_accepted_after_one_that_can_not_be_served() -> None:
     with Faulty() as bench:
         bench.fail()  # type: ignore[attr-defined]
         with pytest.raises(End), contextlib.closing(LaneDoor(lane_of(bench))) as door:
-            Session(door).enter(key=auth.family_key())
+            Session(door).enter(key=auth.get_family_key())
         with contextlib.closing(LaneDoor(lane_of(bench))) as door:
-            Session(door).enter(key=auth.family_key()).leave()
+            Session(door).enter(key=auth.get_family_key()).leave()
         assert on_another_thread(lambda: bench.echo(5)) == 5
 
 

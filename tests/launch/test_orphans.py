@@ -157,12 +157,12 @@ def test_a_coroutine_that_waits_fails_in_the_child(bench: Any, way: str) -> None
 
 
 def test_a_coroutine_that_waits_for_a_thread_fails_in_the_child() -> None:
-    from uactor.core.futures import in_thread
+    from uactor.core.futures import run_in_thread
 
     loop, gate = asyncio.new_event_loop(), threading.Event()
 
     async def call() -> Any:
-        return await in_thread(gate.wait)
+        return await run_in_thread(gate.wait)
 
     task = loop.create_task(call())
     loop.run_until_complete(asyncio.sleep(0.01))

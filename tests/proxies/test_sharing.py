@@ -115,7 +115,7 @@ def handles(actor: Any) -> dict[str, tuple[int, int]]:
         actor._token.target, [('grpc.default_authority', 'localhost')]
     ) as channel:
         stub = actor_pb2_grpc.ActorServiceStub(channel)
-        metadata = uactor.call_metadata(auth.family_key())
+        metadata = uactor.call_metadata(auth.get_family_key())
         listed = stub.ListHandles(pb.ListHandlesRequest(), metadata=metadata).handles
     return {info.handle.id: (info.holds, info.clients) for info in listed}
 

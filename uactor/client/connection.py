@@ -23,7 +23,7 @@ from uactor.codec.arguments import decode_plain, encode_arguments, plain_argumen
 from uactor.codec.definitions import Definitions, UnknownDefinitionError
 from uactor.core import current_call
 from uactor.core.addresses import Token
-from uactor.core.auth import family_key
+from uactor.core.auth import get_family_key
 from uactor.core.futures import CallFuture, IndexedReceiver
 from uactor.core.interfaces import (
     NO_HANDLE,
@@ -72,7 +72,7 @@ def _opened(
     other_way = functools.partial(GrpcTransport, address) if isinstance(by, LaneTransport) else None
     link = Link(address, keys, serializer, by, other_way)
     try:
-        return link, link.session(patience, current_call.sooner(None))
+        return link, link.session(patience, current_call.limit_to_call(None))
     except BaseException:
         deferred.submit(link.close)
         raise
@@ -139,7 +139,7 @@ class ClientConnection:
     @property
     def has_family_key(self) -> bool:
         """Whether the actor has proved that it knows the key of this process family."""
-        return self._link.key == family_key()
+        return self._link.key == get_family_key()
 
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows, if that is stricter."""
@@ -175,15 +175,15 @@ class ClientConnection:
         kwargs: Mapping[str, Any],
         resolve: Resolve,
         timeout: float | None = None,
-        owned: bool = False,
+        on_own_thread: bool = False,
     ) -> Any:
         """Call a method; see :class:`uactor.core.interfaces.Connection`."""
         outer = current_call.current()
         if outer is not None:
-            timeout = current_call.sooner(timeout)
-        if timeout is not None and not owned:
+            timeout = current_call.limit_to_call(timeout)
+        if timeout is not None and not on_own_thread:
             call = ClientCall(handle, method, args, kwargs, resolve, timeout)
-            return CallFuture.of(self.submit, call).wait()
+            return CallFuture.start(self.submit, call).wait()
         link = self._link
         if timeout is not None:
             return self._call_owned(ClientCall(handle, method, args, kwargs, resolve, timeout))
@@ -259,7 +259,7 @@ class ClientConnection:
         burst = self._submitted_plain(call, arguments, receiver)
         if burst is None:
             tickets = [
-                self._submitted(call.using(args), IndexedReceiver(receiver, index), held=True)
+                self._submitted(call.with_args(args), IndexedReceiver(receiver, index), held=True)
                 for index, args in enumerate(arguments)
             ]
             burst = CallHandles(tickets)
@@ -271,7 +271,10 @@ class ClientConnection:
     ) -> BurstHandle | None:
         """Make calls by one request, if all of them can be."""
         terms = self._link.terms
-        if current_call.sooner(call.timeout) is not None or current_call.current() is not None:
+        if (
+            current_call.limit_to_call(call.timeout) is not None
+            or current_call.current() is not None
+        ):
             return None
         if terms.serializer == 'native' or terms.limit or self._link.pending:
             return None
@@ -310,7 +313,7 @@ class ClientConnection:
         self, call: ClientCall, pipeline: ClientPipeline, pending: PendingCall
     ) -> tuple[Encoded, float | None]:
         """Return what encodes a call, and how long it is waited for, in seconds."""
-        timeout = current_call.sooner(call.timeout)
+        timeout = current_call.limit_to_call(call.timeout)
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_told(call, timeout), 'no')
         outer = current_call.current() if call.waits else None
@@ -402,7 +405,7 @@ class ClientConnection:
         self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
     ) -> Any:
         """Read an attribute; see :class:`uactor.core.interfaces.Connection`."""
-        timeout = current_call.sooner(timeout)
+        timeout = current_call.limit_to_call(timeout)
         if timeout is not None:
             get = pb.GetAttributeRequest(handle=handle, name=name)
             request = pb.SessionRequest(get_attribute=get)
@@ -429,7 +432,7 @@ class ClientConnection:
         self, handle: str, name: str, value: Any, timeout: float | None = None
     ) -> None:
         """Write an attribute; see :class:`uactor.core.interfaces.Connection`."""
-        timeout = current_call.sooner(timeout)
+        timeout = current_call.limit_to_call(timeout)
         if timeout is not None:
             put = pb.SetAttributeRequest(handle=handle, name=name)
             call = ClientCall(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
@@ -455,7 +458,7 @@ class ClientConnection:
         timeout: float | None = None,
     ) -> Any:
         """Make a new object; see :class:`uactor.core.interfaces.Connection`."""
-        timeout = current_call.sooner(timeout)
+        timeout = current_call.limit_to_call(timeout)
         if timeout is not None:
             made = pb.SessionRequest(create_handle=pb.CreateHandleRequest(typeid=typeid))
             call = ClientCall('', f'making a {typeid}', args, kwargs, resolve, timeout)
@@ -490,7 +493,7 @@ class ClientConnection:
                 message.accept_pickle = self._link.terms.serializer != 'native'
             _put_context(message, timeout, current_call.current())
             encoded = self._ready(request, pending, defining)
-            future.ticket = pending
+            future.call_handle = pending
             pending.expire_at(expires, _told(call, timeout))
             pipeline.submit(encoded, pending)
         except BaseException:
@@ -622,7 +625,7 @@ class ClientConnection:
     def retain(self, handle: str, lease: str = '') -> None:
         """Take a hold; see :class:`uactor.core.interfaces.Connection`."""
         retain = pb.RetainHandleRequest(handles=[handle], lease_id=lease)
-        self._hold(retain, current_call.sooner(None))
+        self._hold(retain, current_call.limit_to_call(None))
         self._link.adopt(handle)
 
     def adopt(self, handle: str) -> None:
@@ -657,7 +660,7 @@ class ClientConnection:
         :param seconds: how long the host may take, if the call that runs does not say less.
         """
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
-        return self._hold(retain, current_call.sooner(seconds)).lease_id
+        return self._hold(retain, current_call.limit_to_call(seconds)).lease_id
 
     def _hold(self, retain: pb.RetainHandleRequest, left: float | None) -> pb.RetainHandleResponse:
         """Take holds, as long as that is waited for."""

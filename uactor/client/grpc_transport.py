@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from uactor.client.keepalive import idle_streams
 from uactor.codec import messages
 from uactor.codec.fastpath import NUMBERED
-from uactor.core.addresses import host_port, server_path, to_socket_path
+from uactor.core.addresses import server_path, split_host_port, to_socket_path
 from uactor.errors import AuthkeyError, SerializationError, VersionError
 from uactor.runtime.fork_sockets import disconnect, strip_ipv6_scope
 from uactor.runtime.limits import MAX_WAIT_S
@@ -135,7 +135,7 @@ class GrpcTransport:
 
         :raises OSError: why the last one doesn't.
         """
-        host, port = host_port(self._address)
+        host, port = split_host_port(self._address)
         # Bytes: the codec for names replaces what a signal handler raises in it.
         name = host.encode() if host.isascii() else host
         *others, last = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)

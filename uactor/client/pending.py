@@ -66,7 +66,7 @@ class RequestSender(Protocol):
         """Take back the large data of a request that is not sent."""
         ...
 
-    def hurry(self) -> None:
+    def flush_now(self) -> None:
         """Send what has gathered before this returns."""
         ...
 
@@ -149,9 +149,9 @@ class PendingCall:
         credit = pb.StreamCredit(request_id=self.number, items=items)
         self._pipeline.post(pb.SessionRequest(credit=credit))
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """See :class:`uactor.core.interfaces.CallHandle`."""
-        self._pipeline.hurry()
+        self._pipeline.flush_now()
 
     def recall_lent(self) -> None:
         """Take back the large data of a request that is not made."""
@@ -246,7 +246,7 @@ class CallBurst:
         )
         return pb.SessionRequest(id=number, call_all=call).SerializeToString()
 
-    def give_up(self, first: int) -> None:
+    def cancel_from(self, first: int) -> None:
         """See :class:`uactor.core.interfaces.BurstHandle`."""
         if not first and self._pipeline.recall(self):
             return

@@ -138,7 +138,7 @@ class ClientPipeline:
             release_fully(self._sending)
             raise
 
-    def hurry(self) -> None:
+    def flush_now(self) -> None:
         """Send what has gathered before this returns, if it surely finds room at the other end."""
         session = self.session
         small = self._asked - self._answered <= _SMALL

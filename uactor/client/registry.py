@@ -60,7 +60,7 @@ class Connections:
         :raises AuthkeyError: when no known authkey fits.
         :raises ActorUnreachableError: when nothing listens there.
         """
-        if current_host.host is not None and current_host.host.serves(address):
+        if current_host.host is not None and current_host.host.is_own_address(address):
             return current_host.host.connection
         address = keyring.resolve(address)
         known = self._known.get(address)
@@ -77,7 +77,7 @@ class Connections:
 
         An actor may go by other names elsewhere: behind a forwarded port, or a host's alias.
         """
-        if current_host.host is not None and current_host.host.owns(handle):
+        if current_host.host is not None and current_host.host.has_object(handle):
             return current_host.host.connection.actor.target
         known = (connection for connection in self.all() if connection.owns(handle))
         return next((connection.address for connection in known if connection.reusable), None)
@@ -101,7 +101,7 @@ class Connections:
         :param transport: one of :data:`TRANSPORTS`.
         :param patience: how long the actor may take to answer, in seconds; None for any time.
         """
-        if current_host.host is not None and current_host.host.serves(address):
+        if current_host.host is not None and current_host.host.is_own_address(address):
             return current_host.host.connection
         serializer = self._serializer(address)
         connection = ClientConnection(address, (authkey,), serializer, transport, patience)

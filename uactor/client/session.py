@@ -124,7 +124,7 @@ class ClientSession:
     # --- handshake -------------------------------------------------------------------------
 
     def _open(self, authkey: bytes, client_id: str) -> None:
-        nonce = auth.new_nonce()
+        nonce = auth.create_nonce()
         hello = pb.Hello(
             protocol_version=PROTOCOL_VERSION,
             python_version=pickling.PYTHON_VERSION,
@@ -137,7 +137,7 @@ class ClientSession:
             definitions=True,
         )
         welcome = self.request(pb.SessionRequest(hello=hello), opening=True).welcome
-        if not auth.is_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
+        if not auth.is_valid_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
             raise AuthkeyError(f'the actor at {self._address} has another authkey')
         if welcome.protocol_version != PROTOCOL_VERSION:
             raise VersionError(
@@ -145,7 +145,7 @@ class ClientSession:
                 f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
             )
         self.stream.proved()
-        proof = auth.proof(authkey, 'client', welcome.nonce, nonce)
+        proof = auth.compute_proof(authkey, 'client', welcome.nonce, nonce)
         try:
             self.stream.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
         except StreamEnd as end:

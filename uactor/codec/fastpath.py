@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from uactor.transport.segments import LARGE
-from uactor.transport.varint import varint
+from uactor.transport.varint import encode_varint
 from uactor.v1 import actor_pb2 as pb
 
 MOST = LARGE
@@ -55,7 +55,7 @@ def _numbered(number: int) -> bytes:
         return bytes((_ID, number & 127 | 128, number >> 7))
     if number < 1 << 21:
         return bytes((_ID, number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
-    return NUMBERED + varint.__wrapped__(number)
+    return NUMBERED + encode_varint.__wrapped__(number)
 
 
 class _Unusual(Exception):
@@ -215,7 +215,7 @@ def request(number: int, part: bytes, arguments: bytes | None) -> bytes:
     size = len(arguments) + len(part)
     if size < _SHORT and number < _SHORT:
         return b''.join((_NUMBERED[number], _CALLS[size], arguments, part))
-    return b'%b*%b%b%b' % (_numbered(number), varint(size), arguments, part)
+    return b'%b*%b%b%b' % (_numbered(number), encode_varint(size), arguments, part)
 
 
 def scalars(values: Sequence[Any]) -> bytes | None:
@@ -240,8 +240,8 @@ def scalars(values: Sequence[Any]) -> bytes | None:
 
 def pickled(arguments: bytes) -> bytes:
     """Return what a request has of arguments that are pickled."""
-    size = varint(len(arguments))
-    return b'*%b\n%b%b' % (varint(1 + len(size) + len(arguments)), size, arguments)
+    size = encode_varint(len(arguments))
+    return b'*%b\n%b%b' % (encode_varint(1 + len(size) + len(arguments)), size, arguments)
 
 
 Arguments = tuple[Any, ...] | bytes | memoryview
@@ -381,7 +381,7 @@ def result(number: int, value: Any) -> bytes | None:
     if kind is int:
         if not -1 << 63 <= value < 1 << 63:
             return None
-        body = b'\x18' + varint.__wrapped__(value % (1 << 64))
+        body = b'\x18' + encode_varint.__wrapped__(value % (1 << 64))
     elif kind is str or kind is bytes:
         if len(value) >= MOST:
             return None
@@ -389,10 +389,10 @@ def result(number: int, value: Any) -> bytes | None:
             data = value.encode() if kind is str else value
         except UnicodeEncodeError:  # lone surrogates
             return None
-        body = (b'*' if kind is str else b'2') + varint(len(data)) + data
+        body = (b'*' if kind is str else b'2') + encode_varint(len(data)) + data
     else:
         return None
-    return b'%b\x1a%b%b' % (_numbered(number), varint(len(body)), body)
+    return b'%b\x1a%b%b' % (_numbered(number), encode_varint(len(body)), body)
 
 
 def item(number: int, value: Any) -> bytes | None:

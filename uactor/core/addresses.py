@@ -37,20 +37,20 @@ def target(address: Address) -> str:
     :raises AddressError: when it is none.
     """
     if isinstance(address, tuple):
-        return _tcp_target(*_host_port(address))
+        return _join_host_port(*_split_host_port(address))
     if not isinstance(address, str) or not address:
         raise AddressError(f'{address!r} is not an address; {_FORMS}')
     if address.startswith('unix:'):
         return 'unix:' + _validate_path(address[len('unix:') :])
     if address.startswith('/'):
         return 'unix:' + _validate_path(address)
-    return _tcp_target(*_host_port(address))
+    return _join_host_port(*_split_host_port(address))
 
 
 _FORMS = "give 'unix:/path', 'host:port' or ('host', port)"
 
 
-def _host_port(address: str | tuple[object, ...]) -> tuple[str, int]:
+def _split_host_port(address: str | tuple[object, ...]) -> tuple[str, int]:
     parts = address.rpartition(':')[::2] if isinstance(address, str) else address
     try:
         host, port = parts
@@ -62,7 +62,7 @@ def _host_port(address: str | tuple[object, ...]) -> tuple[str, int]:
     return host.strip('[]'), number
 
 
-def _tcp_target(host: str, port: int) -> str:
+def _join_host_port(host: str, port: int) -> str:
     return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
 
 
@@ -93,9 +93,9 @@ def server_path(path: str) -> str:
     return f'{path}g/s'
 
 
-def host_port(address: str) -> tuple[str, int]:
+def split_host_port(address: str) -> tuple[str, int]:
     """Return host and port of a TCP target."""
-    return _host_port(address)
+    return _split_host_port(address)
 
 
 def resolve_host(address: Address) -> Address:
@@ -106,7 +106,7 @@ def resolve_host(address: Address) -> Address:
     name = target(address)
     if to_socket_path(name) is not None:
         return name
-    host, port = host_port(name)
+    host, port = split_host_port(name)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -115,7 +115,7 @@ def resolve_host(address: Address) -> Address:
         raise AddressError(f'cannot look up the host of {address!r}: {error}') from error
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     numeric = str(found[0][4][0])
-    return (numeric, port) if isinstance(address, tuple) else _tcp_target(numeric, port)
+    return (numeric, port) if isinstance(address, tuple) else _join_host_port(numeric, port)
 
 
 def peer_names(address: str) -> frozenset[Any]:
@@ -124,7 +124,7 @@ def peer_names(address: str) -> frozenset[Any]:
     if path is not None:
         return frozenset([path, server_path(path)])
     try:
-        found = socket.getaddrinfo(*host_port(address), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(*split_host_port(address), type=socket.SOCK_STREAM)
     except OSError as error:  # whoever connects will find out
         if not is_own(error, socket.getaddrinfo):
             raise
@@ -132,15 +132,15 @@ def peer_names(address: str) -> frozenset[Any]:
     return frozenset(info[4][:2] for info in found)
 
 
-def with_port(address: Address, port: int) -> Address:
+def replace_port(address: Address, port: int) -> Address:
     """Return a TCP address with another port, in the form that it came in."""
-    host, _ = host_port(target(address))
-    return (host, port) if isinstance(address, tuple) else _tcp_target(host, port)
+    host, _ = split_host_port(target(address))
+    return (host, port) if isinstance(address, tuple) else _join_host_port(host, port)
 
 
 def is_loopback(address: str) -> bool:
     """Tell whether a resolved target stays on this machine."""
     if to_socket_path(address) is not None:
         return True
-    host, _ = host_port(address)
+    host, _ = split_host_port(address)
     return host == 'localhost' or host == '::1' or host.startswith('127.')

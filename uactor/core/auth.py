@@ -20,7 +20,7 @@ METADATA_KEY = 'authorization'
 _SCHEME = 'Bearer '
 
 
-def family_key() -> bytes:
+def get_family_key() -> bytes:
     """Return the authkey that all processes of this multiprocessing family share."""
     return bytes(multiprocessing.current_process().authkey)
 
@@ -46,12 +46,12 @@ def is_authorized(metadata: Sequence[tuple[str, str | bytes]], authkey: bytes) -
     return hmac.compare_digest(given.rstrip('=').encode(), expected.encode())
 
 
-def new_nonce() -> bytes:
+def create_nonce() -> bytes:
     """Return fresh random bytes for a challenge."""
     return os.urandom(16)
 
 
-def proof(authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bytes:
+def compute_proof(authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bytes:
     """Return the proof that ``role`` ('host' or 'client') knows ``authkey``.
 
     :param theirs: the nonce that the other side chose.
@@ -60,9 +60,9 @@ def proof(authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bytes:
     return hmac.digest(authkey, b'uactor/1 ' + role.encode() + theirs + ours, 'sha256')
 
 
-def is_proof(given: bytes, authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bool:
+def is_valid_proof(given: bytes, authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bool:
     """Tell in constant time whether ``given`` is the other side's proof."""
-    return hmac.compare_digest(given, proof(authkey, role, theirs, ours))
+    return hmac.compare_digest(given, compute_proof(authkey, role, theirs, ours))
 
 
 class Keyring:
@@ -95,7 +95,7 @@ class Keyring:
     def candidates(self, address: str) -> tuple[bytes, ...]:
         """Return the keys to try at ``address``: its own one first, then the family's."""
         known = self._keys.get(address)
-        family = family_key()
+        family = get_family_key()
         return (family,) if known in (None, family) else (known, family)
 
     def __repr__(self) -> str:

@@ -80,7 +80,7 @@ class CurrentCall:
 _process = ''
 
 
-def identify(process: str) -> None:
+def set_process_name(process: str) -> None:
     """Have the calls of this actor process begin with its name."""
     global _process
     _process = process
@@ -119,7 +119,7 @@ def current_call() -> CurrentCall:
     return call
 
 
-def sooner(timeout: float | None) -> float | None:
+def limit_to_call(timeout: float | None) -> float | None:
     """Return ``timeout``, or what is left of the current call's if that is less, in seconds."""
     call = current()
     left = None if call is None else call.deadline

@@ -44,16 +44,16 @@ class CallFuture(concurrent.futures.Future[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ticket: CallHandle = NO_HANDLE
+        self.call_handle: CallHandle = NO_HANDLE
         self._uncancelled = [True]
 
     @classmethod
-    def of(
+    def start(
         cls, submit: Callable[[ClientCall, Receiver], CallHandle], call: ClientCall
     ) -> CallFuture[Any]:
         """Have a call made, and return the future of its result."""
         future: CallFuture[Any] = CallFuture()
-        future.ticket = submit(call, future)
+        future.call_handle = submit(call, future)
         return future
 
     def cancel(self) -> bool:
@@ -73,8 +73,8 @@ class CallFuture(concurrent.futures.Future[T]):
         except IndexError:  # it has been cancelled before
             return True
         self.set_running_or_notify_cancel()
-        self.ticket.cancel()
-        self.ticket.hurry()
+        self.call_handle.cancel()
+        self.call_handle.flush()
         return True
 
     def receive(self, value: T) -> None:
@@ -175,7 +175,7 @@ class CallFuture(concurrent.futures.Future[T]):
 
 # --- asyncio -------------------------------------------------------------------------------------
 
-_AT_ONCE = 500
+_MAX_CALLBACKS_AT_ONCE = 500
 """How many results an event loop takes before it has a look at other things."""
 
 
@@ -207,7 +207,7 @@ class _LoopCallbacks:
 
     def _deliver(self) -> None:
         self._woken = False
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_CALLBACKS_AT_ONCE):
             try:
                 letter = self._letters.popleft()
             except IndexError:
@@ -218,14 +218,14 @@ class _LoopCallbacks:
             self._wake()
 
 
-_posts: WeakKeys[asyncio.AbstractEventLoop, _LoopCallbacks] = WeakKeys()
+_callbacks: WeakKeys[asyncio.AbstractEventLoop, _LoopCallbacks] = WeakKeys()
 
 
-def _post(loop: asyncio.AbstractEventLoop) -> _LoopCallbacks:
+def _callbacks_of(loop: asyncio.AbstractEventLoop) -> _LoopCallbacks:
     """Return what takes letters for a loop. On its thread."""
-    post = _posts.get(loop)
+    post = _callbacks.get(loop)
     if post is None:
-        post = _posts[loop] = _LoopCallbacks(loop)
+        post = _callbacks[loop] = _LoopCallbacks(loop)
     return post
 
 
@@ -238,9 +238,9 @@ def disown(receiver: Receiver, error: BaseException) -> None:
 
 
 def _after_fork_in_child() -> None:
-    for post in _posts.values():
+    for post in _callbacks.values():
         post.forget_waking()
-    for receiver in tuple(_in_threads):
+    for receiver in tuple(_awaiting_threads):
         receiver.fail(ForkedError())
 
 
@@ -255,7 +255,7 @@ class LoopFuture:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self._future: asyncio.Future[Any] = loop.create_future()
-        self._post = _post(loop)
+        self._post = _callbacks_of(loop)
 
     def receive(self, value: Any) -> None:
         """Take the result. See :class:`uactor.core.interfaces.Receiver`."""
@@ -271,7 +271,7 @@ class LoopFuture:
         elif error is None:
             self._future.set_result(value)
         elif isinstance(error, (StopIteration, asyncio.CancelledError)):
-            self._future.set_exception(_unraisable(error))
+            self._future.set_exception(_wrap_unraisable(error))
         else:
             self._future.set_exception(error)
 
@@ -284,14 +284,14 @@ class LoopFuture:
                 ticket.cancel()
 
 
-def _unraisable(error: BaseException) -> BaseException:
+def _wrap_unraisable(error: BaseException) -> BaseException:
     """Return an error for one that a coroutine can't raise."""
     told = RuntimeError(f'the method raised {type(error).__name__}')
     told.__cause__ = error
     return told
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+async def run_in_thread(function: Callable[[], T]) -> T:
     """Await what a blocking function returns.
 
     On a thread of its own: those of the loop's executor are few, and may all be blocked.
@@ -307,23 +307,23 @@ async def in_thread(function: Callable[[], T]) -> T:
         else:
             receiver.receive(result)
 
-    _in_threads.add(receiver)
+    _awaiting_threads.add(receiver)
     try:
         start_daemon('uactor-aio', run)
         result: T = await receiver.wait(NO_HANDLE)
     finally:
-        _in_threads.discard(receiver)
+        _awaiting_threads.discard(receiver)
     return result
 
 
-_in_threads: set[LoopFuture] = set()
+_awaiting_threads: set[LoopFuture] = set()
 """Who waits for a thread."""
 
 
 # --- streams -------------------------------------------------------------------------------------
 
 
-class Items:
+class StreamBuffer:
     """Receives the items of a stream, and hands them out to one consumer.
 
     The consumer grants new ones when half of those granted have been handed out.
@@ -332,15 +332,15 @@ class Items:
     """
 
     def __init__(self, window: int) -> None:
-        self.ticket: CallHandle = NO_HANDLE
+        self.call_handle: CallHandle = NO_HANDLE
         self._window = window
         self._taken = 0
         self._items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
         self._notify: Callable[[], None] | None = None
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Give up what has not come."""
-        ticket, self.ticket = self.ticket, NO_HANDLE
+        ticket, self.call_handle = self.call_handle, NO_HANDLE
         ticket.cancel()
 
     # --- of the sender
@@ -374,7 +374,7 @@ class Items:
         return more, value
 
     def _grant(self, items: int) -> None:
-        self.ticket.grant(items)
+        self.call_handle.grant(items)
 
     def next(self) -> tuple[bool, Any]:
         """Wait for the next item, or the end: then False, and the error or None."""
@@ -384,7 +384,7 @@ class Items:
         """Await the next item, or the end: then False, and the error or None."""
         if self._items.empty():
             loop = asyncio.get_running_loop()
-            post, arrived = _post(loop), asyncio.Event()
+            post, arrived = _callbacks_of(loop), asyncio.Event()
             self._notify = lambda: post.put(arrived.set)
             try:
                 while self._items.empty():
@@ -421,7 +421,7 @@ class ResultBuffer:
         self.ready = 0
         self._outcomes: list[Any] = [_MISSING] * count
         self._awaited = -1
-        self._notify: Callable[[], None] = _nothing
+        self._notify: Callable[[], None] = _notify_nobody
 
     # --- of the sender
 
@@ -458,7 +458,7 @@ class ResultBuffer:
 
     async def await_for(self, index: int) -> None:
         """Await that a call is done."""
-        post, arrived = _post(asyncio.get_running_loop()), asyncio.Event()
+        post, arrived = _callbacks_of(asyncio.get_running_loop()), asyncio.Event()
         self._expect(index, lambda: post.put(arrived.set))
         if self._outcomes[index] is _MISSING:
             await arrived.wait()
@@ -484,5 +484,5 @@ class IndexedReceiver:
         self._outcomes.fail(self._index, error)
 
 
-def _nothing() -> None:
+def _notify_nobody() -> None:
     """Wake nobody."""

@@ -62,7 +62,7 @@ class ClientCall:
         self.waits = waits
         self.window = window
 
-    def using(self, args: Sequence[Any]) -> ClientCall:
+    def with_args(self, args: Sequence[Any]) -> ClientCall:
         """Return the same call with other arguments."""
         call = copy.copy(self)
         call.args = args
@@ -123,7 +123,7 @@ class CallHandle(Protocol):
         """Let the host send more items of a stream."""
         ...
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Have sent what the host is to know. Not for finalizers."""
         ...
 
@@ -135,7 +135,7 @@ class _NoHandle:
     def grant(self, items: int) -> None:
         """Do nothing."""
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Do nothing: there is nothing to know."""
 
 
@@ -145,7 +145,7 @@ NO_HANDLE: CallHandle = _NoHandle()
 class BurstHandle(Protocol):
     """Calls that have been made together."""
 
-    def give_up(self, first: int) -> None:
+    def cancel_from(self, first: int) -> None:
         """Have the host give up the calls from such an index on. Safe in finalizers."""
         ...
 
@@ -156,7 +156,7 @@ class CallHandles:
     def __init__(self, tickets: Sequence[CallHandle]) -> None:
         self._tickets = tickets
 
-    def give_up(self, first: int) -> None:
+    def cancel_from(self, first: int) -> None:
         """See :class:`BurstHandle`."""
         for ticket in self._tickets[first:]:
             ticket.cancel()
@@ -189,12 +189,12 @@ class Connection(Protocol):
         kwargs: Mapping[str, Any],
         resolve: Resolve,
         timeout: float | None = None,
-        owned: bool = False,
+        on_own_thread: bool = False,
     ) -> Any:
         """Call a method and return its result, handles made into proxies by ``resolve``.
 
         :param timeout: how long it is waited for, in seconds; None for any time.
-        :param owned: whether it has to run on the host thread that belongs to this one.
+        :param on_own_thread: whether it has to run on the host thread that belongs to this one.
         :raises DeadlineError: when that takes too long.
         """
         ...
@@ -296,14 +296,14 @@ class Host(Protocol):
         """Put an object into the table; held once by this process."""
         ...
 
-    def known(self, handle: str) -> SharedObject:
+    def share_again(self, handle: str) -> SharedObject:
         """Return an object that is in the table already; held once more by this process."""
         ...
 
-    def serves(self, address: str) -> bool:
+    def is_own_address(self, address: str) -> bool:
         """Tell whether ``address`` is one of this process's own."""
         ...
 
-    def owns(self, handle: str) -> bool:
+    def has_object(self, handle: str) -> bool:
         """Tell whether ``handle`` is of this process, by whatever address it came."""
         ...

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uactor.codec import pickling, transfer
 from uactor.core import interfaces
 from uactor.core.addresses import Token
-from uactor.core.current_call import sooner
+from uactor.core.current_call import limit_to_call
 from uactor.core.futures import CallFuture, IndexedReceiver, disown
 from uactor.core.interfaces import (
     BurstHandle,
@@ -87,15 +87,15 @@ class LoopbackConnection:
         kwargs: Mapping[str, Any],
         resolve: Resolve,
         timeout: float | None = None,
-        owned: bool = False,
+        on_own_thread: bool = False,
     ) -> Any:
         """Call a method on this very thread, or on another one when that is not waited for."""
         outside = self._elsewhere()
         if outside is not None:
-            return outside.call(handle, method, args, kwargs, resolve, timeout, owned)
-        if timeout is not None and not owned:
-            call = ClientCall(handle, method, args, kwargs, resolve, sooner(timeout))
-            return CallFuture.of(self.submit, call).wait()
+            return outside.call(handle, method, args, kwargs, resolve, timeout, on_own_thread)
+        if timeout is not None and not on_own_thread:
+            call = ClientCall(handle, method, args, kwargs, resolve, limit_to_call(timeout))
+            return CallFuture.start(self.submit, call).wait()
         result, typeid = self._host.dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _COPIES:
             return pickling.loads(pickling.dumps(result))
@@ -143,9 +143,9 @@ class LoopbackConnection:
         """Return the result of ``begin``: of this thread, or of another when it is limited."""
         if timeout is None:
             return self.resolved(*begin(self._caller), resolve)
-        call = ClientCall('', '', (), {}, resolve, sooner(timeout))
+        call = ClientCall('', '', (), {}, resolve, limit_to_call(timeout))
         submit = lambda call, receiver: self._submitted(call, receiver, begin)  # noqa: E731
-        return CallFuture.of(submit, call).wait()
+        return CallFuture.start(submit, call).wait()
 
     def submit_all(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
@@ -155,7 +155,7 @@ class LoopbackConnection:
         if outside is not None:
             return outside.submit_all(call, arguments, receiver)
         tickets = [
-            self.submit(call.using(args), IndexedReceiver(receiver, index))
+            self.submit(call.with_args(args), IndexedReceiver(receiver, index))
             for index, args in enumerate(arguments)
         ]
         return CallHandles(tickets)
@@ -299,7 +299,7 @@ class _Submitted:
     def grant(self, items: int) -> None:
         self._credit.release(items)
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Do nothing: the call knows."""
 
     def run(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor.core import current_call, current_host, interfaces
-from uactor.core.addresses import host_port, is_loopback, peer_names, target, to_socket_path
+from uactor.core.addresses import is_loopback, peer_names, split_host_port, target, to_socket_path
 from uactor.errors import ProxyError
 from uactor.host.callers import Clients
 from uactor.host.execution.dispatcher import Dispatcher
@@ -84,7 +84,7 @@ class HostProcess:
     def start(self) -> None:
         """Accept connections, and be this process's host."""
         current_host.host = self
-        current_call.identify(self.table.incarnation)
+        current_call.set_process_name(self.table.incarnation)
         self._front.start()
         if self.lanes is not None:
             self.lanes.start(self._front.porch)
@@ -105,11 +105,11 @@ class HostProcess:
 
     # --- what the rest of uactor needs -------------------------------------------------------
 
-    def serves(self, address: str) -> bool:
+    def is_own_address(self, address: str) -> bool:
         """Tell whether ``address`` is this process's own."""
         return address == self.target
 
-    def owns(self, handle: str) -> bool:
+    def has_object(self, handle: str) -> bool:
         """Tell whether ``handle`` is of this process, by whatever address it came."""
         return handle.partition('.')[0] == self.table.incarnation
 
@@ -122,7 +122,7 @@ class HostProcess:
             )
         return share_in(self, value, typeid)
 
-    def known(self, handle: str) -> interfaces.SharedObject:
+    def share_again(self, handle: str) -> interfaces.SharedObject:
         """Return an object that is shared already, held once more by this process."""
         entry = self.table.get(handle)
         return share_in(self, entry.object, entry.typeid)
@@ -211,7 +211,7 @@ def _disconnect_child(name: str) -> None:
     It would keep the connections of an actor that was killed open, and its callers waiting.
     """
     path = to_socket_path(name)
-    own = {*peer_names(name), path_of(path)} if path is not None else {host_port(name)}
+    own = {*peer_names(name), path_of(path)} if path is not None else {split_host_port(name)}
     anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ANYWHERE}
 
     def is_own(sock: socket.socket) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from uactor import _wire
 from uactor.codec import failures
 from uactor.core.addresses import Address
-from uactor.core.futures import in_thread
+from uactor.core.futures import run_in_thread
 from uactor.errors import ActorDiedError, SerializationError
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.remote_method import RemoteMember
@@ -58,7 +58,7 @@ class ActorProxy(BaseProxy):
 
     async def __aenter__(self) -> Any:
         """Do what :meth:`__enter__` does, without blocking the event loop."""
-        return await in_thread(self.__enter__)
+        return await run_in_thread(self.__enter__)
 
     async def __aexit__(
         self,
@@ -67,7 +67,7 @@ class ActorProxy(BaseProxy):
         traceback: types.TracebackType | None,
     ) -> bool:
         """Do what :meth:`__exit__` does, without blocking the event loop."""
-        return await in_thread(lambda: self.__exit__(exc_type, exc_value, traceback))
+        return await run_in_thread(lambda: self.__exit__(exc_type, exc_value, traceback))
 
     def _run_hooks(self, error: BaseException | None) -> bool:
         swallow = bool(self._leave(error))

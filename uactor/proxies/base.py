@@ -183,8 +183,8 @@ def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = Acto
     :param manager_class: has the proxy classes for objects of other actors.
     """
     here = current_host.host
-    if here is not None and (not handle.address or here.owns(handle.id)):
-        shared = here.known(handle.id)
+    if here is not None and (not handle.address or here.has_object(handle.id)):
+        shared = here.share_again(handle.id)
         return _inside(here, shared)
     token = Token(handle.typeid, handle.address, handle.id)
     return proxy_of_other(manager_class, token, handle.methods, _trust_in_callers())
@@ -276,8 +276,8 @@ def _rebuild_stranger(
     if isinstance(manager_class, bytes):
         manager_class = pickling.loads(manager_class)
     here = current_host.host
-    if here is not None and here.owns(ident):
-        return _inside(here, here.known(ident))
+    if here is not None and here.has_object(ident):
+        return _inside(here, here.share_again(ident))
     trust = Trust(serializer, is_family)
     return proxy_of_other(manager_class, Token(typeid, address, ident), methods, trust)
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-from uactor.core.futures import FailedCall, Items, ResultBuffer
+from uactor.core.futures import FailedCall, ResultBuffer, StreamBuffer
 from uactor.core.interfaces import NO_HANDLE, BurstHandle, BurstReceiver, CallHandle
 from uactor.runtime.deferred import deferred
 from uactor.runtime.limits import validate_count
@@ -66,18 +66,18 @@ class Stream(_Iteration[T]):
     leaving; leaving the loop does, too, once nobody has the stream any more.
     """
 
-    def __init__(self, submit: Callable[[Items], CallHandle], window: int) -> None:
-        self._items = Items(window)
-        self._submit: Callable[[Items], CallHandle] | None = submit
-        super().__init__(self._items.give_up)
+    def __init__(self, submit: Callable[[StreamBuffer], CallHandle], window: int) -> None:
+        self._items = StreamBuffer(window)
+        self._submit: Callable[[StreamBuffer], CallHandle] | None = submit
+        super().__init__(self._items.cancel)
 
     def _cancel(self) -> None:
-        self._items.give_up()
+        self._items.cancel()
 
     def _begin(self) -> None:
         submit, self._submit = self._submit, None
         if submit is not None and not self._closed:
-            self._items.ticket = submit(self._items)
+            self._items.call_handle = submit(self._items)
 
     def _unpacked(self, more: bool, value: Any) -> Any:
         """Return an item, or raise what stands at the end.
@@ -87,7 +87,7 @@ class Stream(_Iteration[T]):
         if more:
             return value
         self._closed = True
-        self._items.ticket = NO_HANDLE
+        self._items.call_handle = NO_HANDLE
         if value is None:
             raise StopIteration
         try:
@@ -285,4 +285,4 @@ _NONE = ResultBuffer(0)
 def _give_up(bursts: collections.deque[ResultBuffer]) -> None:
     """Give up those calls of bursts that have not been answered."""
     while bursts:
-        bursts.popleft().burst.give_up(0)
+        bursts.popleft().burst.cancel_from(0)

@@ -26,7 +26,7 @@ from typing import (
 )
 
 from uactor import _wire
-from uactor.core.futures import CallFuture, Items, LoopFuture
+from uactor.core.futures import CallFuture, LoopFuture, StreamBuffer
 from uactor.core.interfaces import ClientCall
 from uactor.proxies.iteration import Results, Stream
 from uactor.runtime.limits import validate_count, validate_timeout
@@ -106,7 +106,7 @@ class RemoteMethod(Generic[P, C, R, T]):
         """
         call = self._call(args, kwargs)
         call.waits = False
-        return CallFuture.of(self._proxy._connection.submit, call)
+        return CallFuture.start(self._proxy._connection.submit, call)
 
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it and await its result; cancelling the task gives the call up."""
@@ -145,7 +145,7 @@ class RemoteMethod(Generic[P, C, R, T]):
         that return any other iterable. Leaving the loop closes the generator in the actor.
         """
 
-        def submit(items: Items) -> CallHandle:
+        def submit(items: StreamBuffer) -> CallHandle:
             return self._proxy._connection.submit(call, items)
 
         call = self._call(args, kwargs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-from uactor.transport.varint import varint
+from uactor.transport.varint import encode_varint
 
 _INDEXED, _ADDED, _RESIZED = 0x80, 0x40, 0x20
 """How fields begin that the table has, that are for the table, and what changes its size. Others
@@ -52,7 +52,7 @@ def _string(data: bytes) -> bytes:
 
 
 def _integer(number: int) -> bytes:
-    return bytes([number]) if number < 127 else b'\x7f' + varint(number - 127)
+    return bytes([number]) if number < 127 else b'\x7f' + encode_varint(number - 127)
 
 
 def decode(block: bytes) -> dict[str, str]:

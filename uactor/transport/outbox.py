@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from uactor.runtime.system_errors import is_own
-from uactor.transport.varint import varint
+from uactor.transport.varint import encode_varint
 
 _TOGETHER = 1 << 16
 _MOST = 128
@@ -96,7 +96,7 @@ def coalesce(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator
     :param field: number of the field in which a message has those that follow it.
     :param limit: most bytes that a message may have; -1 for any number.
     """
-    tag = varint(field << 3 | _IN_BYTES)
+    tag = encode_varint(field << 3 | _IN_BYTES)
     largest = _TOGETHER if limit < 0 else min(_TOGETHER, limit - _MOST * _ENVELOPE)
     first = messages.get()
     while first is not None:
@@ -110,7 +110,7 @@ def coalesce(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator
             size += len(following)
             if size > largest:
                 break
-            parts += tag, varint(len(following)), following
+            parts += tag, encode_varint(len(following)), following
             following = messages.get()
         yield b''.join(parts)
         first = following

@@ -6,7 +6,7 @@ import functools
 
 
 @functools.lru_cache(maxsize=1024)
-def varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
     """Return a number in Protobuf's form."""
     encoded = bytearray()
     while number > 127:

@@ -18,12 +18,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from uactor.core.addresses import (
     Address,
-    host_port,
     is_loopback,
+    replace_port,
     resolve_host,
+    split_host_port,
     target,
     to_socket_path,
-    with_port,
 )
 from uactor.errors import AddressError
 from uactor.host.grpc.executor import ThreadPerCall
@@ -179,7 +179,7 @@ def _bind(server: grpc.Server, address: Address, insecure: bool) -> Address:
             "clear; listen on 'localhost', or accept that with _options_ = {'insecure': True}"
         )
     _check_free(name)
-    return with_port(address, _add_port(server, name))
+    return replace_port(address, _add_port(server, name))
 
 
 def _add_port(server: grpc.Server, name: str) -> int:
@@ -194,7 +194,7 @@ def _add_port(server: grpc.Server, name: str) -> int:
 
 def _check_free(name: str) -> None:
     """Find out what stands against listening: gRPC says it on standard error only."""
-    host, port = host_port(name)
+    host, port = split_host_port(name)
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

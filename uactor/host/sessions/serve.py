@@ -59,7 +59,7 @@ def serve(
     first = read(message, door)
     if first.WhichOneof('kind') != 'hello':
         door.refuse(VersionError('a session begins with Hello'))
-    hello, nonce = first.hello, auth.new_nonce()
+    hello, nonce = first.hello, auth.create_nonce()
     if hello.protocol_version != PROTOCOL_VERSION:
         door.refuse(
             VersionError(
@@ -77,7 +77,7 @@ def serve(
         message = next(messages, None)
         second = read(message, door) if message is not None else pb.SessionRequest()
         given = second.proof.proof
-        if not auth.is_proof(given, host.authkey, 'client', nonce, hello.nonce):
+        if not auth.is_valid_proof(given, host.authkey, 'client', nonce, hello.nonce):
             door.refuse(AuthkeyError('wrong or missing authkey'))
         more = [request.SerializeToString() for request in second.more]  # came together with it
         messages = itertools.chain(more, messages)
@@ -109,7 +109,7 @@ def _welcome(host: HostProcess, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
         protocol_version=PROTOCOL_VERSION,
         python_version=pickling.PYTHON_VERSION,
         cloudpickle_version=cloudpickle.__version__,
-        proof=auth.proof(host.authkey, 'host', hello.nonce, nonce),
+        proof=auth.compute_proof(host.authkey, 'host', hello.nonce, nonce),
         nonce=nonce,
         actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
         serializer=host.exchange.serializer,
