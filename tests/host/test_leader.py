@@ -26,7 +26,7 @@ STEPS = [
     *(('leader.py', name) for name in ('follow', 'take_back', 'is_of_this_thread', 'end', 'state')),
     *(('pipeline.py', name) for name in ('_spread', '_read', '_read_as', '_take_arrived', 'run')),
     *(('pipeline.py', name) for name in ('_is_free', '_take_burst', '_run_burst', '_run_some')),
-    ('pipelined.py', 'run_on'),
+    ('bursts.py', 'run_on'),
 ]
 """The functions whose lines are steps."""
 
@@ -148,7 +148,7 @@ class Session:
         self.scheduler = scheduler
         self.wire = Wire(scheduler, messages)
         self.pipeline = pipeline = HostPipeline(
-            Caller('client', 'client', checked=True),
+            Caller('client', 'client', validated=True),
             Responder(host, True),
             host,
             pb.SessionRequest.FromString,

@@ -66,15 +66,15 @@ def test_all_objects_are_held_or_none() -> None:
 def test_a_call_that_is_given_up_in_its_turn_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     mailbox = Mailbox(1)
     calls = [CurrentCall(name, CancelToken()) for name in ('first', 'second', 'third')]
-    interrupt = CancelToken()
+    cancel_token = CancelToken()
     assert mailbox.enter(calls[0], lambda: None)
 
     def come_and_give_up(waiter: Waiter, timeout: float | None) -> None:
         mailbox.leave(calls[0])  # upon which it is the turn of the second
-        interrupt.fire('cancelled')
+        cancel_token.cancel('cancelled')
 
     monkeypatch.setattr(Waiter, 'wait', come_and_give_up)
-    with pytest.raises(Interrupted), mailbox.turn(calls[1], interrupt):
+    with pytest.raises(Interrupted), mailbox.turn(calls[1], cancel_token):
         pytest.fail('a call runs for which nobody waits')
     assert mailbox.enter(calls[2], lambda: None)
 
@@ -84,10 +84,10 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
 ) -> None:
     mailbox = Mailbox(1)
     first, second, third = (CurrentCall(name, CancelToken()) for name in ('1', '2', '3'))
-    interrupt = CancelToken()
+    cancel_token = CancelToken()
     assert mailbox.enter(first, lambda: None)
-    monkeypatch.setattr(Waiter, 'wait', lambda waiter, timeout: interrupt.fire('cancelled'))
-    with pytest.raises(Interrupted), mailbox.turn(second, interrupt):
+    monkeypatch.setattr(Waiter, 'wait', lambda waiter, timeout: cancel_token.cancel('cancelled'))
+    with pytest.raises(Interrupted), mailbox.turn(second, cancel_token):
         pytest.fail('a call runs for which nobody waits')
     mailbox.leave(first)
     assert mailbox.enter(third, lambda: None)
@@ -99,7 +99,7 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
     gone, waits, got = CancelToken(), threading.Event(), threading.Event()
 
     def wait_for_it() -> None:
-        with CancelToken().on_this_thread(), condition:
+        with CancelToken().bind_to_thread(), condition:
             if condition.wait(20):
                 got.set()
 
@@ -115,10 +115,10 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
         assert waits.wait(20)
         with condition:
             condition.notify()
-        gone.fire()
+        gone.cancel()
 
     monkeypatch.setattr(cancellation.Waiter, 'wait', wait)
-    with gone.on_this_thread(), condition, pytest.raises(Interrupted):
+    with gone.bind_to_thread(), condition, pytest.raises(Interrupted):
         condition.wait()
     other.join(20)
     assert got.is_set()

@@ -15,7 +15,7 @@ T = TypeVar('T')
 class Cancellable(Protocol):
     """Tells whether anybody waits for a call."""
 
-    fired: bool
+    is_cancelled: bool
 
 
 class CurrentCall:
@@ -25,19 +25,19 @@ class CurrentCall:
         that of the client process.
     """
 
-    __slots__ = ('_interrupt', '_path', 'caller', 'expires', 'runs')
+    __slots__ = ('_cancel_token', '_path', 'caller', 'expires', 'runs')
 
     def __init__(
         self,
         caller: str,
-        interrupt: Cancellable,
+        cancel_token: Cancellable,
         path: tuple[str, ...] = (),
         expires: float | None = None,
     ) -> None:
         self.caller = path[-1].partition(' ')[2] if path else caller
         self.expires = expires
         self.runs: tuple[type, str] | None = None
-        self._interrupt = interrupt
+        self._cancel_token = cancel_token
         self._path = path
 
     @property
@@ -56,7 +56,7 @@ class CurrentCall:
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: a long method may stop then."""
-        return self._interrupt.fired
+        return self._cancel_token.is_cancelled
 
     @property
     def path(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Who talks to this actor process: client processes and their sessions."""
+"""The callers of this actor process: client processes and their sessions."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ from uactor.transport.shm_buffers import Carrier
 
 log = logging.getLogger('uactor.host')
 
-GRACE = 1.0
-"""How long a client process may be without any session before it is taken for dead,
-in seconds: a broken channel may come back."""
+GRACE_S = 1.0
+"""How long a client process may be without a session before it counts as dead, in seconds.
+
+A broken connection may come back.
+"""
 
 _NOTHING = contextlib.nullcontext()
 
 
 class Caller:
-    """On whose behalf a call runs: a session, and in it a call.
+    """The identity and state of a caller: its session, and the call that it runs.
 
-    :ivar holder: its client process; has its holds.
-    :ivar name: of the client process, for whoever asks who calls.
-    :ivar checked: whether its arguments fit the signature of what it calls, or Python says so
-        when they do not.
-    :ivar owns_thread: whether all its calls run on one thread.
-    :ivar owner: to whom taken locks belong: the caller that stands for the session.
-    :ivar interrupt: ends its waits.
-    :ivar undo: puts back what the call that is running has taken.
-    :ivar taken: puts back what the last call of the session has taken, until the next one comes.
-    :ivar memory: what large data travels by, beside the messages; None when it is in them.
-    :ivar definitions: what the session remembers; None when nothing.
+    :ivar holder: the client process, which has the holds.
+    :ivar name: name of the client process, as methods see it.
+    :ivar validated: whether arguments need no check against the signature: they fit it, or Python
+        raises when they do not.
+    :ivar owns_thread: whether all calls of the session run on one thread.
+    :ivar owner: the caller of the session, which owns the locks that its calls acquire.
+    :ivar cancel_token: ends the waits of the call.
+    :ivar undo: puts back what the running call has taken.
+    :ivar last_undo: puts back what the last call of the session has taken, until the next call.
+    :ivar memory: carries large data beside the messages; None when the messages contain it.
+    :ivar definitions: the definitions that the session remembers; None when it remembers none.
     :ivar stage: how far the call has come.
-    :ivar call: what the method can know of the call.
+    :ivar call: what the method can know about the call.
     """
 
-    # What most callers begin with.
+    # Class attributes: most callers never set them.
     undo: Callable[[], None] | None = None
-    taken: Callable[[], None] | None = None
+    last_undo: Callable[[], None] | None = None
     memory: Carrier | None = None
     definitions: Definitions | None = None
     stage: Stage = 'asked'
@@ -59,46 +61,50 @@ class Caller:
         self,
         holder: Holder = ANONYMOUS,
         name: str = '',
-        checked: bool = False,
+        validated: bool = False,
         owns_thread: bool = False,
     ) -> None:
         self.holder = holder
         self.name = name
-        self.checked = checked
+        self.validated = validated
         self.owns_thread = owns_thread
         self.owner = self
-        self.interrupt = CancelToken()
+        self.cancel_token = CancelToken()
 
-    def asks(self, path: Sequence[str] = (), timeout: float | None = None) -> None:
+    def begin_call(self, path: Sequence[str] = (), timeout: float | None = None) -> None:
         """Begin another call.
 
-        :param path: the calls of actors that wait for it.
-        :param timeout: how long it is waited for, in seconds.
+        :param path: the calls of other actors that wait for this one.
+        :param timeout: how long the caller waits, in seconds.
         """
         expires = None
         if timeout is not None:
             expires = time.monotonic() + timeout
             if timeout <= 0:
-                self.interrupt.fire('deadline')
+                self.cancel_token.cancel('deadline')
         self.stage = 'asked'
-        self.call = CurrentCall(self.name, self.interrupt, tuple(path) if path else (), expires)
+        self.call = CurrentCall(self.name, self.cancel_token, tuple(path) if path else (), expires)
 
-    def part(self) -> Caller:
-        """Return a caller for one call of the session, which can be given up by itself."""
-        part = Caller(self.holder, self.name, self.checked, self.owns_thread)
-        part.owner = self
-        part.memory, part.definitions = self.memory, self.definitions
-        return part
+    def derive(self) -> Caller:
+        """Return a caller for one call of the session, which can be cancelled by itself."""
+        derived = Caller(self.holder, self.name, self.validated, self.owns_thread)
+        derived.owner = self
+        derived.memory, derived.definitions = self.memory, self.definitions
+        return derived
 
     @contextlib.contextmanager
-    def limited(self) -> Iterator[None]:
-        """Give the call up at its deadline, if it has one, or with the session."""
+    def enforce_deadline(self) -> Iterator[None]:
+        """Cancel the call at its deadline, if it has one, or with the session."""
         expires = self.call.expires if self.call is not None else None
-        with self.owner.interrupt.wakes(self.interrupt) if self.owner is not self else _NOTHING:
+        with (
+            self.owner.cancel_token.wake_on_cancel(self.cancel_token)
+            if self.owner is not self
+            else _NOTHING
+        ):
             if expires is None:
                 yield
                 return
-            timer = timers.at(expires, lambda: self.interrupt.fire('deadline'))
+            timer = timers.at(expires, lambda: self.cancel_token.cancel('deadline'))
             try:
                 yield
             finally:
@@ -106,56 +112,56 @@ class Caller:
 
     @property
     def executed(self) -> Executed:
-        """Whether the call has run, as far as the actor's own code goes."""
+        """Whether the actor's own code has run for the call."""
         return 'no' if self.stage == 'asked' else 'yes'
 
     @property
     def is_waiting(self) -> bool:
-        """Whether somebody waits for the result, and nothing may have to be put back for it."""
-        return self.undo is None and not self.interrupt.fired
+        """Whether the caller still waits, and the call has taken nothing that has to go back."""
+        return self.undo is None and not self.cancel_token.is_cancelled
 
-    def given_up(self) -> BaseException:
-        """Return the error that says why nobody waits for the call any more.
+    def cancel_error(self) -> BaseException:
+        """Return the error that says why the call has been cancelled.
 
-        :raises Interrupted: when there is nobody to be told.
+        :raises Interrupted: when the client has gone, and no error can reach it.
         """
-        if self.interrupt.reason == 'deadline':
+        if self.cancel_token.reason == 'deadline':
             name = self.call.name if self.call is not None else ''
-            told = f'{name or "the call"} has not ended by its deadline'
-            return DeadlineError(told, self.executed)
-        if self.interrupt.reason == 'cancelled':
+            message = f'{name or "the call"} has not ended by its deadline'
+            return DeadlineError(message, self.executed)
+        if self.cancel_token.reason == 'cancelled':
             return CancelledError()
         raise Interrupted
 
     def confirm(self) -> None:
-        """Take back what the call has taken out of a queue, if the client has gone meanwhile.
+        """Put back what the call has taken out of a queue, if it has been cancelled since.
 
-        :raises Interrupted: when it has.
+        :raises Interrupted: when the call has been cancelled.
         """
         undo, self.undo = self.undo, None
-        if self.interrupt.fired:
+        if self.cancel_token.is_cancelled:
             if undo is not None:
                 undo()
             raise Interrupted
         if undo is not None:
-            self.took(undo)
+            self.record_undo(undo)
 
-    def took(self, give_back: Callable[[], None]) -> None:
-        """Note what the call has taken, whose answer may be lost with the client's interest."""
-        if self.owns_thread:  # else the next call doesn't tell that this one's answer has come
-            self.owner.taken = give_back
+    def record_undo(self, undo: Callable[[], None]) -> None:
+        """Record how to put back what the call has taken, in case its response is lost."""
+        if self.owns_thread:  # else the next call does not show that this response has arrived
+            self.owner.last_undo = undo
 
-    def give_back(self) -> None:
-        """Put back what the last call has taken: its answer got lost."""
-        taken, self.taken = self.taken, None
-        if taken is not None:
-            taken()
+    def undo_last_call(self) -> None:
+        """Put back what the last call has taken, because its response was lost."""
+        undo, self.last_undo = self.last_undo, None
+        if undo is not None:
+            undo()
 
 
 class Clients:
     """The client processes with their sessions.
 
-    :param forget: what to do for a client process that has ended.
+    :param forget: drops what a client process holds, once it has ended.
     """
 
     def __init__(self, forget: Callable[[Holder], None]) -> None:
@@ -167,34 +173,38 @@ class Clients:
         self._last_arrival: dict[Holder, int] = {}
         self._last_loss: dict[Holder, float] = {}  # when it lost a session, by time.monotonic()
 
-    def joined(self, caller: Caller) -> None:
-        """Note a new session."""
+    def add_session(self, caller: Caller) -> None:
+        """Record a new session."""
         with self._lock:
             self._sessions.setdefault(caller.holder, set()).add(caller)
             self._last_arrival[caller.holder] = next(self._arrivals)
 
-    def left(self, caller: Caller, polite: bool, process_ends: bool) -> None:
-        """Note the end of a session; forget its client when that has ended."""
+    def remove_session(self, caller: Caller, polite: bool, process_ends: bool) -> None:
+        """Record the end of a session, and forget its client when that has ended.
+
+        :param polite: whether the client has said goodbye.
+        :param process_ends: whether the client process has said that it ends.
+        """
         holder = caller.holder
         with self._lock:
             sessions = self._sessions.get(holder, set())
             sessions.discard(caller)
-            alone = not sessions
+            is_last = not sessions
             now = time.monotonic()
             if not polite:
                 self._last_loss[holder] = now
-            # A thread that has lost its session, to a signal handler for one, is about to return.
-            leaves = polite and now - self._last_loss.get(holder, -GRACE) >= GRACE
+            # A thread that lost its session, to a signal handler for example, is about to return.
+            leaves = polite and now - self._last_loss.get(holder, -GRACE_S) >= GRACE_S
             leaves = leaves or process_ends
-            if alone and leaves:
+            if is_last and leaves:
                 self._drop(holder)
             arrival = self._last_arrival.get(holder)
-        if alone and leaves:
+        if is_last and leaves:
             self._forget(holder)
-        elif alone:
+        elif is_last:
             give_up = functools.partial(self._give_up, holder, arrival)
             try:
-                timers.at(time.monotonic() + GRACE, functools.partial(_apart, give_up))
+                timers.at(time.monotonic() + GRACE_S, functools.partial(_start_drop, give_up))
             except RuntimeError as error:
                 log.warning('what a client process held is dropped at once: %s', error)
                 give_up()
@@ -212,29 +222,30 @@ class Clients:
         self._last_arrival.pop(holder, None)
         self._last_loss.pop(holder, None)
 
-    def interrupt_all(self) -> None:
-        """End all waits."""
+    def cancel_all(self) -> None:
+        """Cancel all calls."""
         with self._lock:
             callers = [caller for sessions in self._sessions.values() for caller in sessions]
             callers += self._unary
         for caller in callers:
-            caller.interrupt.fire()
+            caller.cancel_token.cancel()
 
-    def unary(self, caller: Caller) -> None:
-        """Note a call outside sessions."""
+    def add_unary(self, caller: Caller) -> None:
+        """Record a call outside sessions."""
         with self._lock:
             self._unary.add(caller)
 
-    def unary_done(self, caller: Caller) -> None:
-        """Note its end."""
+    def remove_unary(self, caller: Caller) -> None:
+        """Record the end of a call outside sessions."""
         with self._lock:
             self._unary.discard(caller)
 
 
-def _apart(drop: Callable[[], None]) -> None:
-    """Drop what a client has held on a thread of its own: finalizers may be the user's, and block.
+def _start_drop(drop: Callable[[], None]) -> None:
+    """Drop what a client has held, on a thread of its own.
 
-    Deadlines are kept meanwhile. Without a thread it is done here.
+    Finalizers may be the user's, and block the thread that keeps deadlines. When no thread can be
+    started, the drop runs here.
     """
     try:
         start_daemon('uactor-vanished', drop)

@@ -1,12 +1,14 @@
-"""Waits that end when the client they are for has gone.
+"""Waits that end when their client has gone.
 
-A host thread that blocks in ``queue.get()`` for a client that was killed would
-take the next item for nobody. So the conditions inside the primitives that an
-actor shares (Event, Condition, Semaphore, Barrier, the queues, results of pools)
-wait on a waiter that the session can wake; locks implemented in C, which have no
-condition inside, are tried in slices.
+Problem: a host thread that blocks in ``queue.get()`` for a client that was killed would take the
+next item for no receiver.
 
-Only calls into shared primitives are interrupted, never the actor's own methods.
+Mechanism: the primitives that an actor shares (Event, Condition, Semaphore, Barrier, queues,
+results of pools) have conditions inside. These wait on a :class:`Waiter` that a
+:class:`CancelToken` can wake. Locks implemented in C have no condition inside, and are tried in
+slices of time.
+
+Invariant: only calls into shared primitives are interrupted, never the actor's own methods.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar('T')
 
-_SLICE = 0.25
-"""How long a C lock is waited for before looking whether the client is still there, in seconds."""
+_SLICE_S = 0.25
+"""How long a thread waits for a C lock before it checks for cancellation, in seconds."""
 
 _SYNC = (threading.Condition, threading.Event, threading.Semaphore, threading.Barrier)
 WAITABLE: tuple[type, ...] = (
@@ -34,27 +36,27 @@ WAITABLE: tuple[type, ...] = (
     multiprocessing.pool.IMapIterator,
     Future,
 )
-"""What blocks in conditions of its own."""
+"""Types that block in conditions of their own."""
 
 
 Reason = Literal['gone', 'cancelled', 'deadline']
-"""Why nobody waits for a call any more: its client has gone, or has given it up."""
+"""Why a call is cancelled: its client has gone, or has cancelled it, or its deadline has passed."""
 
 
 class Interrupted(BaseException):
-    """Nobody waits for what this thread does."""
+    """The call that this thread runs has been cancelled."""
 
 
 class Wakeable(Protocol):
-    """What an interrupt wakes."""
+    """Something that waits, and can be woken when its call is cancelled."""
 
     def wake(self) -> None:
-        """Wake it. Any thread may."""
+        """End the wait. Any thread may call this."""
         ...
 
 
 class Waiter:
-    """Stands in a condition's line of waiters; released by ``notify`` or by an interrupt."""
+    """A place in a condition's line of waiters, released by ``notify`` or by cancellation."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +65,10 @@ class Waiter:
         self.notified = False
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until it is woken, or for so many seconds."""
+        """Wait until woken.
+
+        :param timeout: for so many seconds at most; None for any time.
+        """
         self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
 
     def wake(self) -> None:
@@ -73,7 +78,7 @@ class Waiter:
                 self._lock.release()
 
     def release(self) -> None:
-        """Do what :meth:`threading.Condition.notify` expects of a waiter's lock."""
+        """Wake the waiter on behalf of :meth:`threading.Condition.notify`, which calls this."""
         self.notified = True
         self.wake()
 
@@ -81,41 +86,41 @@ class Waiter:
 class CancelToken:
     """Ends the waits of a session, or of one call.
 
-    :ivar fired: whether it has.
-    :ivar reason: and why.
+    :ivar is_cancelled: whether the session or call has been cancelled.
+    :ivar reason: why it has been cancelled.
     """
 
-    # There is one for each call of a pipelined session, and few are ever fired or waited by.
-    _lock = threading.Lock()  # of all: it is held for moments
+    # Class attributes: each call of a pipelined session has a token, and few are ever cancelled.
+    _lock = threading.Lock()  # shared by all tokens, and held for moments only
     _wakeable: frozenset[Wakeable] = frozenset()
-    fired = False
+    is_cancelled = False
     reason: Reason = 'gone'
 
-    def fire(self, reason: Reason = 'gone') -> None:
-        """End the waits that are under way, and all that follow. Any thread may."""
+    def cancel(self, reason: Reason = 'gone') -> None:
+        """End the current waits and all later ones. Any thread may call this."""
         with self._lock:
-            if not self.fired:
-                self.fired, self.reason = True, reason
+            if not self.is_cancelled:
+                self.is_cancelled, self.reason = True, reason
             wakeable = self._wakeable
         for waiter in wakeable:
             waiter.wake()
 
     def wake(self) -> None:
-        """Fire, because another one does: see :class:`Wakeable`."""
-        self.fire()
+        """Cancel, because another token is cancelled; see :class:`Wakeable`."""
+        self.cancel()
 
-    def check(self) -> None:
-        """Raise :class:`Interrupted` if nobody waits any more."""
-        if self.fired:
+    def raise_if_cancelled(self) -> None:
+        """Raise :class:`Interrupted` if the token has been cancelled."""
+        if self.is_cancelled:
             raise Interrupted
 
     @contextlib.contextmanager
-    def wakes(self, waiter: Wakeable) -> Iterator[None]:
-        """Let :meth:`fire` wake ``waiter`` meanwhile."""
+    def wake_on_cancel(self, waiter: Wakeable) -> Iterator[None]:
+        """Wake ``waiter`` when the token is cancelled inside this context."""
         with self._lock:
             self._wakeable |= {waiter}
-            fired = self.fired
-        if fired:
+            is_cancelled = self.is_cancelled
+        if is_cancelled:
             waiter.wake()
         try:
             yield
@@ -123,41 +128,41 @@ class CancelToken:
             with self._lock:
                 self._wakeable -= {waiter}
 
-    def on_this_thread(self) -> _OnThisThread:
-        """Return a context in which the waits of this thread are interruptible."""
-        return _OnThisThread(self)
+    def bind_to_thread(self) -> _ThreadBinding:
+        """Return a context in which this token interrupts the waits of this thread."""
+        return _ThreadBinding(self)
 
-    def sliced(self, wait: Callable[[float], T], timeout: float | None) -> T:
-        """Call ``wait(seconds)`` until its result is true or time is up."""
+    def wait_in_slices(self, wait: Callable[[float], T], timeout: float | None) -> T:
+        """Call ``wait(seconds)`` until its result is true or the timeout has passed."""
         end = None if timeout is None or timeout < 0 else time.monotonic() + timeout
         while True:
-            self.check()
-            left = _SLICE if end is None else max(0.0, min(_SLICE, end - time.monotonic()))
+            self.raise_if_cancelled()
+            left = _SLICE_S if end is None else max(0.0, min(_SLICE_S, end - time.monotonic()))
             result = wait(left)
             if result or (end is not None and time.monotonic() >= end):
                 return result
 
 
 class _Current(threading.local):
-    interrupt: CancelToken | None = None
+    cancel_token: CancelToken | None = None
 
 
 _current = _Current()
 
 
-class _OnThisThread:
-    """See :meth:`CancelToken.on_this_thread`. A generator would take four times as long."""
+class _ThreadBinding:
+    """See :meth:`CancelToken.bind_to_thread`. A generator would take four times as long."""
 
-    __slots__ = ('_interrupt', '_previous')
+    __slots__ = ('_cancel_token', '_previous')
 
-    def __init__(self, interrupt: CancelToken) -> None:
-        self._interrupt = interrupt
+    def __init__(self, cancel_token: CancelToken) -> None:
+        self._cancel_token = cancel_token
 
     def __enter__(self) -> None:
-        self._previous, _current.interrupt = _current.interrupt, self._interrupt
+        self._previous, _current.cancel_token = _current.cancel_token, self._cancel_token
 
     def __exit__(self, *exception: object) -> None:
-        _current.interrupt = self._previous
+        _current.cancel_token = self._previous
 
 
 def _wait(condition: Any, timeout: float | None = None) -> bool:
@@ -166,8 +171,8 @@ def _wait(condition: Any, timeout: float | None = None) -> bool:
     Uses what subclasses of Condition may override: ``_is_owned``, ``_release_save`` and
     ``_acquire_restore``.
     """
-    interrupt = _current.interrupt
-    if interrupt is None:
+    cancel_token = _current.cancel_token
+    if cancel_token is None:
         return threading.Condition.wait(condition, timeout)
     if not condition._is_owned():
         raise RuntimeError('cannot wait on un-acquired lock')
@@ -175,21 +180,21 @@ def _wait(condition: Any, timeout: float | None = None) -> bool:
     condition._waiters.append(waiter)
     state = condition._release_save()
     try:
-        with interrupt.wakes(waiter):
+        with cancel_token.wake_on_cancel(waiter):
             waiter.wait(timeout)
     finally:
         condition._acquire_restore(state)
         with contextlib.suppress(ValueError):  # notify has taken it out
             condition._waiters.remove(waiter)
-    if interrupt.fired:
+    if cancel_token.is_cancelled:
         if waiter.notified:
-            condition.notify()  # it was meant for somebody who can use it
+            condition.notify()  # for another waiter, which can use it
         raise Interrupted
     return waiter.notified
 
 
 def make_interruptible(primitive: Any) -> None:
-    """Let sessions interrupt waits inside ``primitive``, if it is one that waits."""
+    """Make the waits inside ``primitive`` end on cancellation, if it is a primitive that waits."""
     if isinstance(primitive, threading.Condition):
         primitive.wait = types.MethodType(_wait, primitive)  # type: ignore[method-assign]
     elif isinstance(primitive, WAITABLE):

@@ -55,7 +55,7 @@ class LoopbackConnection:
         self._pid = os.getpid()
         self._outside: interfaces.Connection | None = None
         self._holds: set[Hold] = set()
-        self._caller = Caller(LOCAL, checked=True, owns_thread=True)
+        self._caller = Caller(LOCAL, validated=True, owns_thread=True)
         self._workers = Workers()
         self._under_way: set[_Submitted] = set()
         at_fork(in_child=self._disown)
@@ -115,7 +115,7 @@ class LoopbackConnection:
         self, call: ClientCall, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
     ) -> _Submitted:
         """Run ``begin`` on another thread of this process."""
-        caller = Caller(LOCAL, checked=True)
+        caller = Caller(LOCAL, validated=True)
         submitted = _Submitted(self, call, receiver, caller, begin, self._under_way.discard)
         context = contextvars.copy_context()
         if call.timeout is not None:
@@ -283,14 +283,14 @@ class _Submitted:
         self._credit = threading.Semaphore(call.window)
 
     def cancel(self) -> None:
-        self._caller.interrupt.fire('cancelled')
+        self._caller.cancel_token.cancel('cancelled')
         self._credit.release()
 
     def expire(self) -> None:
         """Be given up at the deadline. Nothing happens when it has ended."""
-        self._caller.interrupt.fire('deadline')
+        self._caller.cancel_token.cancel('deadline')
         self._credit.release()
-        self._receiver.fail(self._caller.given_up())
+        self._receiver.fail(self._caller.cancel_error())
 
     def disown(self) -> None:
         """End in a forked child: the call is the parent's."""
@@ -310,14 +310,14 @@ class _Submitted:
 
     def _run(self) -> None:
         try:
-            self._caller.interrupt.check()
+            self._caller.cancel_token.raise_if_cancelled()
             result, typeid = self._begin(self._caller)
             if self._call.window:
                 self._send(result)
             else:
                 self._receiver.receive(self._inside.resolved(result, typeid, self._call.resolve))
         except Interrupted:
-            self._receiver.fail(self._caller.given_up())
+            self._receiver.fail(self._caller.cancel_error())
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._receiver.fail(error)
 
@@ -331,7 +331,7 @@ class _Submitted:
         try:
             while True:
                 self._credit.acquire()
-                self._caller.interrupt.check()
+                self._caller.cancel_token.raise_if_cancelled()
                 try:
                     item = next(items)
                 except StopIteration:

@@ -186,7 +186,7 @@ class HostProcess:
         """
         self._front.announce_end()
         self.dispatcher.gate.close()
-        self.clients.interrupt_all()
+        self.clients.cancel_all()
         if not self.dispatcher.gate.wait_idle(GRACE):
             log.warning('ending while calls are running')
         if self.lanes is not None:

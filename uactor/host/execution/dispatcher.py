@@ -98,7 +98,7 @@ class Dispatcher:
         if entry.is_primitive:
             result = primitives.call(shared, method, args, kwargs, caller, self._locks)
             caller.stage = 'done'
-        elif not caller.checked or (call is not None and current() is not call):
+        elif not caller.validated or (call is not None and current() is not call):
             result = self._begun(caller, getattr(shared, method), args, kwargs)
         else:  # as _begun() does, in one piece: the steps between take a twentieth of a call
             caller.stage = 'running'
@@ -116,7 +116,7 @@ class Dispatcher:
         entry, call = self._table.find(handle or self._table.actor_id), caller.call
         if entry is None or entry.is_primitive or method in entry.method_to_typeid:
             return None
-        if method not in entry.exposed or not caller.checked or call is None:
+        if method not in entry.exposed or not caller.validated or call is None:
             return None
         call.runs = type(entry.object), method
         return entry.object
@@ -146,7 +146,7 @@ class Dispatcher:
         if mailbox is None or caller.call is None:
             return NO_TURN
         self.note(caller.call, handle, method)
-        return mailbox.turn(caller.call, caller.interrupt)
+        return mailbox.turn(caller.call, caller.cancel_token)
 
     def run(
         self,
@@ -169,7 +169,7 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        if not caller.checked:
+        if not caller.validated:
             arguments.check(function, args, kwargs)
         caller.stage = 'running'
         result = run_in(caller.call, function, *args, **kwargs)
@@ -181,7 +181,7 @@ class Dispatcher:
         """Return a result, after running it if it is a coroutine."""
         if not is_unfinished(result):
             return result
-        finished = run_in(caller.call, self.loop.finished, result, caller.interrupt)
+        finished = run_in(caller.call, self.loop.finished, result, caller.cancel_token)
         caller.stage = 'done'
         return finished
 
@@ -195,7 +195,7 @@ class Dispatcher:
                 caller.stage = 'running'
                 with self.turn(caller, handle, method):
                     item = run_in(caller.call, next, items, _END)
-                caller.interrupt.check()
+                caller.cancel_token.raise_if_cancelled()
                 caller.stage = 'done'
                 if item is _END:
                     return

@@ -56,7 +56,7 @@ class Loop:
         loop.call_soon_threadsafe(begin)
         return lambda: _cancel(loop, tasks)
 
-    def wait(self, coroutine: Coroutine[Any, Any, T], interrupt: CancelToken) -> T:
+    def wait(self, coroutine: Coroutine[Any, Any, T], cancel_token: CancelToken) -> T:
         """Run a coroutine and return its result.
 
         :raises Interrupted: when nobody waits for it any more; it has been cancelled then.
@@ -67,9 +67,9 @@ class Loop:
             raise RuntimeError('a blocking call would stop the event loop; await its .aio(…)')
         ended: queue.SimpleQueue[asyncio.Task[T]] = queue.SimpleQueue()
         cancel = self.start(coroutine, ended.put)
-        with interrupt.wakes(_Cancelling(cancel)):
+        with cancel_token.wake_on_cancel(_Cancelling(cancel)):
             task = ended.get()
-        if task.cancelled() and interrupt.fired:
+        if task.cancelled() and cancel_token.is_cancelled:
             raise Interrupted
         return task.result()
 
@@ -79,13 +79,13 @@ class Loop:
         except RuntimeError:  # there is none on this thread
             return False
 
-    def finished(self, result: Any, interrupt: CancelToken) -> Any:
+    def finished(self, result: Any, cancel_token: CancelToken) -> Any:
         """Return what comes of a result that :func:`is_unfinished`.
 
         An asynchronous iterator becomes one of the usual kind, which runs it here.
         """
         if isinstance(result, CoroutineType):
-            return self.wait(result, interrupt)
+            return self.wait(result, cancel_token)
         return Steps(self, result)
 
 

@@ -69,16 +69,16 @@ class Mailbox:
         go()
 
     @contextmanager
-    def turn(self, call: CurrentCall, interrupt: CancelToken) -> Iterator[None]:
+    def turn(self, call: CurrentCall, cancel_token: CancelToken) -> Iterator[None]:
         """Wait for the turn of a call, on this thread.
 
         :raises Interrupted: when nobody waits for the call any more.
         """
         waiter = Waiter()
         if not self.enter(call, waiter.wake):
-            with interrupt.wakes(waiter):
+            with cancel_token.wake_on_cancel(waiter):
                 waiter.wait(None)
-            if interrupt.fired:
+            if cancel_token.is_cancelled:
                 if not self.withdraw(call):
                     self.leave(call)
                 raise Interrupted

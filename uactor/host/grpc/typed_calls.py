@@ -89,7 +89,7 @@ class _Calls:
     def __init__(self, host: HostProcess, service: str) -> None:
         self._exchange = host.exchange
         self._dispatcher = host.dispatcher
-        self._rpc = of_service(host, service, checked=True)
+        self._rpc = of_service(host, service, validated=True)
 
     def unary(self, method: ServiceMethod, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Run an RPC without streams."""

@@ -33,13 +33,13 @@ class Rpc(Protocol):
         ...
 
 
-def of_service(host: HostProcess, service: str, checked: bool = False) -> Rpc:
+def of_service(host: HostProcess, service: str, validated: bool = False) -> Rpc:
     """Return what makes the contexts for RPCs of a service.
 
     :param checked: whether arguments are known to fit what is called.
     """
     telling = status.Telling(service, host.errors, tracebacks=host.is_local)
-    return lambda context, path=(): _Rpc(host, telling, context, checked, path)
+    return lambda context, path=(): _Rpc(host, telling, context, validated, path)
 
 
 class _Rpc(AbstractContextManager[Caller]):
@@ -53,28 +53,28 @@ class _Rpc(AbstractContextManager[Caller]):
         host: HostProcess,
         telling: status.Telling,
         context: grpc.ServicerContext,
-        checked: bool,
+        validated: bool,
         path: Sequence[str],
     ) -> None:
         self._clients = host.clients
         self._gate = host.dispatcher.gate
         self._telling = telling
         self._context = context
-        self._caller = Caller(ANONYMOUS, context.peer(), checked)
+        self._caller = Caller(ANONYMOUS, context.peer(), validated)
         self._path = path
 
     def __enter__(self) -> Caller:
         context, caller = self._context, self._caller
         if is_reserve():
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
-        caller.asks(self._path, validate_timeout(context.time_remaining()))
-        self._clients.unary(caller)
-        if not context.add_callback(caller.interrupt.fire):
-            caller.interrupt.fire()
+        caller.begin_call(self._path, validate_timeout(context.time_remaining()))
+        self._clients.add_unary(caller)
+        if not context.add_callback(caller.cancel_token.cancel):
+            caller.cancel_token.cancel()
         try:
             self._gate.__enter__()
         except BaseException as error:
-            self._clients.unary_done(caller)
+            self._clients.remove_unary(caller)
             self._fail(error)
         return caller
 
@@ -85,7 +85,7 @@ class _Rpc(AbstractContextManager[Caller]):
         trace: TracebackType | None,
     ) -> None:
         self._gate.__exit__(kind, error, trace)
-        self._clients.unary_done(self._caller)
+        self._clients.remove_unary(self._caller)
         if error is not None:
             self._fail(error)
 

@@ -58,14 +58,14 @@ class Locks:
         self._mutex = threading.Lock()
         self._taken: collections.deque[_Taken] = collections.deque()
 
-    def took(self, lock: Any, caller: Caller) -> Callable[[], None]:
+    def record_acquire(self, lock: Any, caller: Caller) -> Callable[[], None]:
         """Note that ``caller`` has acquired ``lock``; return what releases it, if it still has."""
         made = _Taken(lock, caller)
         with self._mutex:
             self._taken.append(made)
         return lambda: self._release(lambda taken: taken is made)
 
-    def gave(self, lock: Any, caller: Caller, count: int) -> None:
+    def record_release(self, lock: Any, caller: Caller, count: int) -> None:
         """Note that ``caller`` has released ``lock``, which another one may have acquired.
 
         :param count: how many times.
@@ -127,13 +127,13 @@ def call(
     if args or kwargs:
         args, kwargs = _with_waitable(primitive, method, args, kwargs)
     caller.stage = 'running'
-    with caller.interrupt.on_this_thread():
+    with caller.cancel_token.bind_to_thread():
         if isinstance(primitive, _LOCKS):
             if method in _TAKES:
                 return _take(primitive, method, args, kwargs, caller, locks)
             result = function(*args, **kwargs)
             if method in _GIVES:
-                locks.gave(primitive, caller.owner, _times(method, args, kwargs))
+                locks.record_release(primitive, caller.owner, _times(method, args, kwargs))
             return result
         if isinstance(primitive, _QUEUES) and method in _GETS:
             return _get(primitive, method, args, kwargs, caller)
@@ -184,17 +184,17 @@ def _take(
 ) -> bool:
     if method == '__enter__':
         args, kwargs = (), {}
-    taken = _acquire(lock, caller.interrupt, *args, **kwargs)
+    taken = _acquire(lock, caller.cancel_token, *args, **kwargs)
     if taken:
-        if caller.interrupt.fired:
+        if caller.cancel_token.is_cancelled:
             lock.release()
             raise Interrupted
-        caller.took(locks.took(lock, caller.owner))
+        caller.record_undo(locks.record_acquire(lock, caller.owner))
     return taken
 
 
 def _acquire(
-    lock: Any, interrupt: CancelToken, blocking: bool = True, timeout: float | None = None
+    lock: Any, cancel_token: CancelToken, blocking: bool = True, timeout: float | None = None
 ) -> bool:
     inner = getattr(lock, '_lock', None) if isinstance(lock, threading.Condition) else lock
     waits_in_condition = not isinstance(inner, _C_LOCKS)
@@ -203,14 +203,14 @@ def _acquire(
     if timeout is not None and timeout < 0 and timeout != -1:
         raise ValueError('timeout value must be a non-negative number')
     attempt: Callable[[float], bool] = functools.partial(lock.acquire, True)
-    return interrupt.sliced(attempt, timeout)
+    return cancel_token.wait_in_slices(attempt, timeout)
 
 
 def _get(
     source: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], caller: Caller
 ) -> Any:
     if isinstance(source, queue.SimpleQueue) and method == 'get':
-        item = _simple_get(source, caller.interrupt, *args, **kwargs)
+        item = _simple_get(source, caller.cancel_token, *args, **kwargs)
     else:
         item = getattr(source, method)(*args, **kwargs)
     caller.undo = functools.partial(_put_back, source, item)
@@ -219,7 +219,7 @@ def _get(
 
 def _simple_get(
     source: queue.SimpleQueue[Any],
-    interrupt: CancelToken,
+    cancel_token: CancelToken,
     block: bool = True,
     timeout: float | None = None,
 ) -> Any:
@@ -234,7 +234,7 @@ def _simple_get(
         except queue.Empty:
             return []
 
-    found = interrupt.sliced(attempt, timeout)
+    found = cancel_token.wait_in_slices(attempt, timeout)
     if not found:
         raise queue.Empty
     return found[0]

@@ -85,7 +85,7 @@ class BurstCall(PlainCall):
         :param lead: this thread has it, and draws calls; while each runs, it is on offer. It is
             when this returns, too.
         """
-        pipeline, caller, interrupt = self._pipeline, self.caller, self.caller.interrupt
+        pipeline, caller, cancel_token = self._pipeline, self.caller, self.caller.cancel_token
         calls, answers, dispatcher = pipeline.calls, pipeline.answers, pipeline.host.dispatcher
         begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
         burst, handle, method = self._burst, self._handle, self._method
@@ -98,8 +98,8 @@ class BurstCall(PlainCall):
             offer(number)
             try:
                 if cancelled and number in cancelled:
-                    interrupt.fire('cancelled')
-                if interrupt.fired or gate.closed or isinstance(arguments, Exception):
+                    cancel_token.cancel('cancelled')
+                if cancel_token.is_cancelled or gate.closed or isinstance(arguments, Exception):
                     raise self._refusal(arguments, gate)
                 if shared is not None:
                     caller.stage = 'running'
@@ -111,7 +111,7 @@ class BurstCall(PlainCall):
                 self._fail(error)
                 return
             is_brief = type(result) in brief or answers.is_brief(result)
-            if typeid or interrupt.fired or caller.undo or not is_brief:
+            if typeid or cancel_token.is_cancelled or caller.undo or not is_brief:
                 self._over = gate.count()
                 self._go_on(result, typeid)
                 return
@@ -139,7 +139,7 @@ class BurstCall(PlainCall):
     def _refusal(self, arguments: Any, gate: Gate) -> BaseException:
         """Return why a call does not run."""
         self.caller.stage = 'asked'
-        if self.caller.interrupt.fired:
+        if self.caller.cancel_token.is_cancelled:
             return Interrupted()
         return gate.refusal() if gate.closed else arguments
 

@@ -42,7 +42,7 @@ class HostCall:
         self._number = request.id
         self._handle: str = getattr(getattr(request, kind), 'handle', '')
         self._pickles = accepts_pickle(request)
-        self.caller = pipeline.caller.part()
+        self.caller = pipeline.caller.derive()
         try:
             begin_call(self.caller, context_of(request, kind))
         except InvalidArgument as error:
@@ -89,7 +89,7 @@ class HostCall:
 
     def give_up(self, reason: Reason) -> None:
         """Let it end, since nobody waits for it. Any thread may."""
-        self.caller.interrupt.fire(reason)
+        self.caller.cancel_token.cancel(reason)
         self._abandon_once()
         dispatcher = self._pipeline.host.dispatcher
         if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
@@ -186,7 +186,7 @@ class MethodCall(HostCall):
             if turn != self._turns:
                 return
             self._abandon = abandon
-        if self.caller.interrupt.fired:
+        if self.caller.cancel_token.is_cancelled:
             self._abandon_once()
 
     def _abandon_once(self) -> None:
@@ -199,7 +199,7 @@ class MethodCall(HostCall):
         """See :class:`HostCall`."""
         dispatcher = self._pipeline.host.dispatcher
         try:
-            self.caller.interrupt.check()
+            self.caller.cancel_token.raise_if_cancelled()
             self._over = dispatcher.gate.enter()
             result, typeid = self._dispatched()
         except BaseException as error:  # also SystemExit: it is the caller's to see
@@ -219,7 +219,7 @@ class MethodCall(HostCall):
             self._finish(result, typeid)
         else:
             loop = self._pipeline.host.dispatcher.loop
-            self._finish(loop.finished(result, self.caller.interrupt), typeid)
+            self._finish(loop.finished(result, self.caller.cancel_token), typeid)
 
     def _await(self, coroutine: Any, finish: Callable[[Any], None]) -> None:
         """Go on when a coroutine has ended, without a thread that waits for it."""
@@ -241,7 +241,7 @@ class MethodCall(HostCall):
         self._turned()
         try:
             if task.cancelled():
-                self.caller.interrupt.check()
+                self.caller.cancel_token.raise_if_cancelled()
             value = task.result()
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._fail(error)
@@ -295,8 +295,8 @@ class PlainCall(MethodCall):
         self._pipeline = pipeline
         self._number, self._handle, self._method = number, handle, method
         self._arguments: Any = arguments
-        self.caller = pipeline.caller.part()
-        self.caller.asks()
+        self.caller = pipeline.caller.derive()
+        self.caller.begin_call()
 
     def enter(self) -> None:
         """See :class:`HostCall`."""
@@ -310,7 +310,7 @@ class PlainCall(MethodCall):
         pipeline, caller = self._pipeline, self.caller
         host = pipeline.host
         try:
-            caller.interrupt.check()
+            caller.cancel_token.raise_if_cancelled()
             self._over = host.dispatcher.gate.enter()
             result, typeid = host.exchange.run(
                 *(caller, self._handle, self._method, self._arguments), host.dispatcher.begin

@@ -108,7 +108,7 @@ class HostPipeline:
     def serve(self, messages: Iterator[bytes]) -> Iterator[bytes | pb.SessionResponse]:
         """Yield responses until the client leaves or goes; on another thread, take requests."""
         self._messages = messages
-        with self.caller.interrupt.wakes(self):
+        with self.caller.cancel_token.wake_on_cancel(self):
             self._start_reading()
             try:
                 while self._responses.wait():

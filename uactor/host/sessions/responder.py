@@ -150,7 +150,7 @@ class Responder:
         response = pb.SessionResponse()
         response.id = request.id
         try:
-            caller.interrupt.check()  # its deadline may have passed before it came
+            caller.cancel_token.raise_if_cancelled()  # its deadline may have passed before it came
             with self._gate:
                 if kind == 'call':
                     call = self._host.exchange.call
@@ -218,7 +218,7 @@ class Responder:
         :param pickles: whether the client accepts them.
         :raises Interrupted: when there is nobody to be told of it.
         """
-        told = caller.given_up() if isinstance(error, Interrupted) else error
+        told = caller.cancel_error() if isinstance(error, Interrupted) else error
         response.failure.CopyFrom(self._failure(caller, told, pickles))
         BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
 
@@ -245,11 +245,11 @@ def begin_call(caller: Caller, context: pb.CallContext | None) -> None:
 
     :raises InvalidArgument: when the context says no time; the call has begun without one.
     """
-    caller.asks(() if context is None else context.path)
+    caller.begin_call(() if context is None else context.path)
     if context is not None and context.HasField('timeout'):
         with field('context.timeout'):
             timeout = duration_to_timeout(context.timeout)
-        caller.asks(context.path, timeout)
+        caller.begin_call(context.path, timeout)
 
 
 def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:

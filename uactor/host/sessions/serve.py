@@ -83,10 +83,10 @@ def serve(
         messages = itertools.chain(more, messages)
     door.opened()
     holder = holders.of_client(hello.client_id)
-    caller = Caller(holder, hello.name, checked=True, owns_thread=not hello.pipelined)
+    caller = Caller(holder, hello.name, validated=True, owns_thread=not hello.pipelined)
     caller.memory = door.memory if welcome.memory else None
     caller.definitions = pickling.new_definitions() if welcome.definitions else None
-    host.clients.joined(caller)
+    host.clients.add_session(caller)
     reads = functools.partial(read, door=door)
     session: HostPipeline | _HostSession
     if hello.pipelined:
@@ -94,14 +94,14 @@ def serve(
     else:
         session = _HostSession(caller, answering, host, reads)
     try:
-        door.on_end(caller.interrupt.fire)
+        door.on_end(caller.cancel_token.cancel)
         yield from session.serve(messages)
     except Interrupted:
         pass  # the client has gone, or the actor is ending
     finally:
         # Interrupted waits have taken their locks back, on this thread that owns them.
         host.locks.release_thread_owned(caller)
-        host.clients.left(caller, session.polite, session.process_ends)
+        host.clients.remove_session(caller, session.polite, session.process_ends)
 
 
 def _welcome(host: HostProcess, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
@@ -131,20 +131,20 @@ class _HostSession:
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[pb.SessionResponse | bytes]:
         caller, answering = self._caller, self._answers
-        caller.asks()
+        caller.begin_call()
         running.set(caller.call)
         number = 0
         try:
             for message in messages:
                 call = answering.read_usual(message)
                 if call is not None:
-                    caller.taken = None
+                    caller.last_undo = None
                     if self._unsure is not None:
                         self._note_arrival()
                     number, handle, method, arguments = call  # faster than with a star
                     response = answering.call(caller, number, handle, method, arguments)
                 elif (attribute := answering.read_attribute(message)) is not None:
-                    caller.taken = None
+                    caller.last_undo = None
                     if self._unsure is not None:
                         self._note_arrival()
                     response = answering.attribute(caller, *attribute)
@@ -152,9 +152,9 @@ class _HostSession:
                     request = self._read(message)
                     kind = self._take(request)
                     if kind == 'cancel' and request.cancel.request_id == number:
-                        caller.give_back()
+                        caller.undo_last_call()
                         return
-                    caller.taken = None
+                    caller.last_undo = None
                     if kind == 'goodbye':
                         return
                     if kind is None or kind == 'proof':
@@ -167,10 +167,10 @@ class _HostSession:
                 # The next call begins while the client is busy with this answer.
                 if not isinstance(response, bytes):
                     self._note_sent(response)
-                caller.asks()
+                caller.begin_call()
                 running.set(caller.call)
         except (GeneratorExit, Interrupted):  # the client has gone before it had the answer
-            caller.give_back()
+            caller.undo_last_call()
             raise
         finally:
             if current() is caller.call:  # else this is not the thread that has served
@@ -181,8 +181,8 @@ class _HostSession:
         definitions = self._caller.definitions
         if definitions is not None and definitions.unsure:
             self._unsure = response
-        if self._caller.taken is not None and response.ByteSize() > _MOST_KEPT:
-            self._caller.taken = None
+        if self._caller.last_undo is not None and response.ByteSize() > _MOST_KEPT:
+            self._caller.last_undo = None
 
     def _note_arrival(self) -> None:
         """Know that the client has got the last response: it asks for more."""
@@ -211,10 +211,10 @@ class _HostSession:
         self, request: pb.SessionRequest, kind: str, context: pb.CallContext
     ) -> pb.SessionResponse:
         """Answer a request that its caller does not wait for for ever."""
-        caller = self._caller.part()
+        caller = self._caller.derive()
         try:
             responder.begin_call(caller, context)
         except InvalidArgument as error:
             return self._answers.refused(caller, request, error)
-        with caller.limited():
+        with caller.enforce_deadline():
             return self._answers.answer(caller, request, kind)

@@ -42,7 +42,7 @@ class StreamCall(MethodCall):
 
     def _wait(self) -> bool:
         """Wait for credit, if there is none, without a thread; tell whether it does."""
-        if self._credit or self.caller.interrupt.fired:
+        if self._credit or self.caller.cancel_token.is_cancelled:
             return False
         self._leave_turn()  # before another thread may take the next one
         turn = self._turned()
@@ -85,7 +85,7 @@ class StreamCall(MethodCall):
             if self._wait():
                 return
             try:
-                self.caller.interrupt.check()
+                self.caller.cancel_token.raise_if_cancelled()
                 item = run_in(self.caller.call, next, self._items, _END)
                 if item is _END:
                     self._close(None)
