@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-unix test-grpc test-tcp test-polyglot full soak bench docs corpus
+.PHONY: help demo quick test test-unix test-grpc test-tcp test-polyglot full soak bench docs corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -30,6 +30,9 @@ help:  ## List the targets
 
 demo: $(VENV)/.project  ## Show what uactor does, in under a minute
 	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python examples/demo.py
+
+quick: $(VENV)/.dev  ## Run the tests that start no process, in less than a minute; ARGS='-k name' goes to pytest
+	$(BIN)/python -m pytest --numprocesses=2 -m 'quick and not processes' $(ARGS)
 
 test: $(TRANSPORTS:%=test-%) test-polyglot  ## Run the tests over each transport; ARGS='-k name' goes to pytest
 

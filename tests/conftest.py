@@ -6,7 +6,9 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -27,9 +29,37 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+STARTS_A_PROCESS = frozenset(['os.fork', 'os.forkpty', 'os.posix_spawn', 'os.system'])
+_is_quick = False
+
+
+def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if _is_quick and (event in STARTS_A_PROCESS or event == 'subprocess.Popen'):
+        raise RuntimeError(f'a test that is marked quick starts a process ({event})')
+
+
+def _refuse_start(*arguments: object, **options: object) -> NoReturn:
+    raise RuntimeError('a test that is marked quick starts an actor')
+
+
+sys.addaudithook(_refuse_processes)
+
+
 @pytest.fixture(autouse=True)
-def no_actor_is_left_behind() -> Iterator[None]:
-    """Check after each test that all processes that it started have ended."""
+def no_actor_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check after each test that all processes that it started have ended.
+
+    A quick test can start none.
+    """
+    global _is_quick
+    marks = {mark.name for mark in request.node.iter_markers()}
+    _is_quick = 'quick' in marks and 'processes' not in marks
+    if _is_quick:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr('uactor.manager.start', _refuse_start)
+            yield
+        _is_quick = False
+        return
     before = {process.pid for process in descendants()}
     yield
     brake.check()

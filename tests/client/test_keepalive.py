@@ -15,6 +15,8 @@ from uactor.client import keepalive
 from uactor.client.grpc_transport import GrpcStream
 from uactor.client.keepalive import IdleStreams
 
+pytestmark = pytest.mark.quick
+
 
 class Told:
     """Counts how often it is told of an end."""

@@ -27,7 +27,10 @@ from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
-pytestmark = [pytest.mark.pythons('tracebacks and exception groups'), pytest.mark.oldest_python]
+pytestmark = [
+    pytest.mark.pythons('tracebacks and exception groups'),
+    pytest.mark.oldest_python,
+]
 
 # --- exceptions of users --------------------------------------------------------------------
 

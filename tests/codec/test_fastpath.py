@@ -15,6 +15,8 @@ from uactor.codec import fastpath, values
 from uactor.transport.outbox import Outbox, coalesce
 from uactor.v1 import actor_pb2 as pb
 
+pytestmark = pytest.mark.quick
+
 _EDGES = [edge for bits in (7, 14, 21, 22, 28, 35) for edge in (2**bits - 1, 2**bits)]
 numbers = st.integers(1, 2**21 - 1) | st.sampled_from(_EDGES)
 small = st.integers(0, 2**14 - 1)

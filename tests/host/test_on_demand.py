@@ -23,7 +23,9 @@ from uactor.core.addresses import server_path, to_socket_path
 from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.v1 import actor_pb2 as pb
 
-pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane')
+pytestmark = [
+    pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane'),
+]
 
 
 class House(Actor):

@@ -22,6 +22,8 @@ from uactor.host.objects.table import ObjectTable
 from uactor.host.sessions.pipeline import HostPipeline
 from uactor.v1 import actor_pb2 as pb
 
+pytestmark = pytest.mark.quick
+
 
 def table() -> ObjectTable:
     """Return a table that exposes one method of each object."""

@@ -11,9 +11,12 @@ import pytest
 
 from uactor.runtime import cpu
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, 'sched_setaffinity'), reason='programs have no say in where threads run'
-)
+pytestmark = [
+    pytest.mark.quick,
+    pytest.mark.skipif(
+        not hasattr(os, 'sched_setaffinity'), reason='programs have no say in where threads run'
+    ),
+]
 
 
 def in_a_thread(work: Callable[[], object]) -> None:

@@ -15,6 +15,8 @@ import pytest
 from uactor.codec import pickling
 from uactor.runtime.system_errors import is_interruption, is_own
 
+pytestmark = pytest.mark.quick
+
 
 class LateError(TimeoutError):
     """What a handler raises. The real ones have all sorts of error numbers."""

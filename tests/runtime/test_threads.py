@@ -6,8 +6,12 @@ import gc
 import threading
 import weakref
 
+import pytest
+
 from tests.support import eventually
 from uactor.host.grpc.executor import ThreadPerCall, retire
+
+pytestmark = pytest.mark.quick
 
 
 class Argument:

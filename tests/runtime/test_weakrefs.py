@@ -10,6 +10,8 @@ import pytest
 
 from uactor.runtime.weakrefs import WeakBag, WeakKeys, WeakValues, descriptors_of
 
+pytestmark = pytest.mark.quick
+
 
 class Thing:
     """Can be referred to weakly."""

@@ -18,6 +18,8 @@ from uactor.service.contract.breaks import breaks
 from uactor.service.contract.lock import Lock
 from uactor.service.mapping.markers import Int32, renamed_from
 
+pytestmark = pytest.mark.quick
+
 
 def change(old: Callable[..., Any], new: Callable[..., Any]) -> list[str]:
     first = locked(made(call=old))

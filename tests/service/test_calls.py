@@ -15,6 +15,8 @@ from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.schema import schema_of
 from uactor.v1 import actor_pb2 as pb
 
+pytestmark = pytest.mark.quick
+
 
 def with_defaults(
     self: Any,

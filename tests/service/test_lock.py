@@ -25,6 +25,8 @@ from uactor.service.mapping.markers import LARGEST_NUMBER, field, renamed_from
 from uactor.service.mapping.members import plan_of
 from uactor.service.schema import schema_of, schema_text
 
+pytestmark = pytest.mark.quick
+
 EMPTY = Lock()
 
 

@@ -24,6 +24,8 @@ from tests.service.support import echo, from_json, unmapped
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.mapping import markers
 
+pytestmark = pytest.mark.quick
+
 T = TypeVar('T')
 NOON = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc)
 

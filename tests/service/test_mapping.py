@@ -37,6 +37,8 @@ from tests.service.models import (
 from tests.service.support import back, echo, from_json, sent, there, to_json
 from uactor.service.mapping import markers
 
+pytestmark = pytest.mark.quick
+
 UTC = datetime.timezone.utc
 NOON = datetime.datetime(2024, 2, 29, 12, 0, 0, 5, tzinfo=UTC)
 UUID = uuid.UUID('12345678-1234-5678-1234-567812345678')

@@ -19,6 +19,8 @@ from tests.service.support import Actor, from_json, needs_3_12, schema, sent
 from uactor.service.mapping.markers import field
 from uactor.service.schema import schema_of
 
+pytestmark = pytest.mark.quick
+
 if TYPE_CHECKING:
     from somewhere import Unknown
 

@@ -14,6 +14,8 @@ from tests.service.support import back, echo, from_json, schema, sent, there, to
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.mapping.markers import UInt64
 
+pytestmark = pytest.mark.quick
+
 T = TypeVar('T')
 
 

@@ -25,6 +25,8 @@ from uactor.service.contract.lock import Lock
 from uactor.service.mapping.markers import BigInt, UInt64, renamed_from
 from uactor.service.schema import schema_of
 
+pytestmark = pytest.mark.quick
+
 INTS = st.integers(-(2**63), 2**63 - 1)
 AWARE = st.datetimes(
     min_value=datetime.datetime(2, 1, 1),

@@ -19,6 +19,8 @@ from uactor.service.contract.proto_text import proto_text
 from uactor.service.naming import camel, pascal, snake, upper
 from uactor.service.schema import schema_of, schema_text
 
+pytestmark = pytest.mark.quick
+
 
 class HTTPStatus2xx(enum.Enum):
     OKAndMore = 1

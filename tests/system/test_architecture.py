@@ -13,6 +13,8 @@ import pytest
 
 import uactor
 
+pytestmark = pytest.mark.quick
+
 PACKAGE = Path(uactor.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if 'v1' not in path.parts)
 ANY = frozenset(['*'])
@@ -122,6 +124,7 @@ def test_what_runs_user_code_knows_no_grpc(room: str) -> None:
         assert not [name for name in names if re.match(r'grpc|uactor\.host\.grpc', name)]
 
 
+@pytest.mark.processes
 def test_importing_uactor_does_not_load_grpc() -> None:
     code = 'import sys, uactor; print([name for name in sys.modules if name.startswith("grpc")])'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from tests.support import Actor, eventually
 from uactor.transport import baton as module
 from uactor.transport.baton import Turns
 
-pytestmark = [pytest.mark.pythons('locks')]
+pytestmark = [pytest.mark.quick, pytest.mark.pythons('locks')]
 
 ONE, OTHER, THIRD = 1, 2, 3
 
@@ -239,6 +239,7 @@ class Echo(Actor):
         return self.barrier.wait(30)
 
 
+@pytest.mark.processes
 def test_calls_of_many_threads_bring_each_its_own_result() -> None:
     with Echo() as actor, ThreadPoolExecutor(8) as pool:
 
@@ -249,12 +250,14 @@ def test_calls_of_many_threads_bring_each_its_own_result() -> None:
     assert results == [[1000 * thread + number for number in range(300)] for thread in range(8)]
 
 
+@pytest.mark.processes
 def test_threads_whose_calls_take_time_wait_side_by_side() -> None:
     with Echo() as actor, ThreadPoolExecutor(8) as pool:
         list(pool.map(actor.echo, range(800)))
         assert sorted(pool.map(lambda _: actor.meet(), range(8))) == list(range(8))
 
 
+@pytest.mark.processes
 def test_the_end_of_an_actor_ends_the_turn_of_who_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, '_LONGEST', 60.0)
     with Echo() as actor, Echo() as other:
@@ -267,6 +270,7 @@ def test_the_end_of_an_actor_ends_the_turn_of_who_calls_it(monkeypatch: pytest.M
             assert pool.submit(other.echo, 7).result(30) == 7
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='there are no forks')
 def test_a_forked_child_has_turns_of_its_own() -> None:
     with Echo() as actor, ThreadPoolExecutor(2) as pool:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from uactor.transport.hpack import HeaderError, decode, encode
 
+pytestmark = pytest.mark.quick
+
 NAMES = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=300)
 VALUES = st.text(st.characters(max_codepoint=255), max_size=300)
 OWN = NAMES.map(lambda name: f'x-{name}')  # which the static table has not

@@ -34,6 +34,8 @@ from uactor.transport import http2
 from uactor.transport.http2 import CallEnd, End, Http2Call
 from uactor.transport.interfaces import StreamEnd
 
+pytestmark = pytest.mark.quick
+
 PATH = '/room.v1.Service/Talk'
 OK = [('grpc-status', '0')]
 BEGUN = [(':status', '200'), ('content-type', 'application/grpc')]
@@ -529,6 +531,7 @@ def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
             Http2Call(ours, PATH, 'somewhere', timeout=30)
 
 
+@pytest.mark.processes
 def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> None:
     code = f"""
         import signal, socket

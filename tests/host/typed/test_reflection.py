@@ -45,8 +45,12 @@ def test_grpcurl_describes_service_method_message_and_enum(grpcurl: Grpcurl) -> 
     assert '// Sells articles.' in service
     assert "//   untyped: parameter 'number': it has no annotation" in service
     assert '  // What the sign says.\n  rpc GetLabel (' in service
-    assert 'rpc Upload ( stream .tests.typed.shop.v1.UploadRequest ) returns ( stream' in service
-    assert 'rpc Add ( .tests.typed.shop.v1.AddRequest )' in described(grpcurl, f'{SERVICE}.Add')
+    assert (
+        'rpc Upload ( stream .tests.host.typed.shop.v1.UploadRequest ) returns ( stream' in service
+    )
+    assert 'rpc Add ( .tests.host.typed.shop.v1.AddRequest )' in described(
+        grpcurl, f'{SERVICE}.Add'
+    )
     request = described(grpcurl, f'{PACKAGE}.AddRequest')
     assert '  // how far.\n  optional int64 by = 1;' in request
     article = described(grpcurl, f'{PACKAGE}.Article')
