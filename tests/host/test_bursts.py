@@ -83,7 +83,7 @@ def actor() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ('count', 'size', 'coalesce'),
+    ('count', 'size', 'is_one_message'),
     [
         (1000, 1, True),
         (1000, 1000, True),
@@ -93,11 +93,11 @@ def actor() -> Iterator[Any]:
     ],
 )
 def test_small_arguments_of_many_calls_travel_as_one_pickle(
-    count: int, size: int, together: bool
+    count: int, size: int, is_one_message: bool
 ) -> None:
     arguments = [(f'{number:{size}}',) for number in range(count)]
     data = plain_bursts(arguments)
-    assert (data is not None) is together
+    assert (data is not None) is is_one_message
     if data is not None:
         assert pickle.loads(data) == arguments
 
