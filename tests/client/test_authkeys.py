@@ -370,7 +370,14 @@ def test_the_search_finds_keys() -> None:
 def look_inside() -> list[str]:
     """Return how the actor process shows what knows its key."""
     host: Any = current_host.host
-    known = (host, host.connection, host.exchange, host.actor_class.manager_class, auth.keyring)
+    known = (
+        host,
+        host.connection,
+        host.context,
+        host.context.requests,
+        host.actor_class.manager_class,
+        auth.keyring,
+    )
     return [*map(repr, known), repr(vars(host.connection)), repr(os.environ), repr(sys.argv)]
 
 

@@ -948,7 +948,7 @@ class Quiet(Actor):
     def serves_grpc(self) -> bool:
         """Tell whether gRPC's own thread for RPCs is there."""
         assert current_host.host is not None
-        server = current_host.host._front._server  # type: ignore[attr-defined]  # of the host itself
+        server = current_host.host._server._server  # type: ignore[attr-defined]  # of the host itself
         return server is not None
 
 

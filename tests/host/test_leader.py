@@ -46,14 +46,14 @@ class Noted:
 
 
 class ActorProcess:
-    """As much of :class:`uactor.host.process.Host` as calls need."""
+    """As much of :class:`uactor.host.context.HostContext` as calls need."""
 
     def __init__(self) -> None:
         self.instance = Noted()
         self.max_message_size = -1
         self.table = ObjectTable(lambda value, typeid: (frozenset(['note']), {}))
         self.dispatcher = Dispatcher(self.table, Locks())
-        self.exchange = RequestHandler(
+        self.requests = RequestHandler(
             *(self.dispatcher, self.table, 'unix:/none', str, 'cloudpickle'),
             *(lambda handle: handle, lambda typeid: object, tuple),
         )

@@ -21,6 +21,7 @@ from tests.support.rpc import KEYED, Client, call_request, dialled, failing
 from uactor.core import current_host
 from uactor.core.addresses import server_path, to_socket_path
 from uactor.host.grpc.on_demand import OnDemandListener
+from uactor.transport.unix_sockets import listening
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [
@@ -32,7 +33,7 @@ class House(Actor):
     """Knows who is in it."""
 
     def has_server(self) -> bool:
-        server = current_host.host._front._server  # type: ignore[union-attr]  # of the host itself
+        server = current_host.host._server._server  # type: ignore[union-attr]  # of the host itself
         return server is not None
 
     def on_the_porch(self) -> int:
@@ -138,9 +139,10 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
         return True
 
     answer = os.urandom(300_000)  # more than goes out while nobody reads
-    porch = OnDemandListener(str(tmp_path / 's'), serve)
+    path = str(tmp_path / 's')
+    porch = OnDemandListener(path, listening(path), serve)
     with socket.socket(socket.AF_UNIX) as client, contextlib.ExitStack() as stack:
-        client.connect(str(tmp_path / 's'))
+        client.connect(path)
         porch.receive(stack.enter_context(porch.listener.accept()[0]))
         eventually(lambda: servers)
         server = stack.enter_context(stack.enter_context(servers[0]).accept()[0])

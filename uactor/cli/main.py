@@ -368,7 +368,7 @@ def _announce(host: HostProcess, keyfile: Path) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for who reads along
     print(f'{type(host.instance).__qualname__} listens at {host.target}')
     command = f'-H "$({_this_command()} header {shlex.quote(str(keyfile))})"'
-    lines = examples.lines(host.instance, host.typed.schema(), host.target, command)
+    lines = examples.lines(host.instance, host.typed_service.schema(), host.target, command)
     sys.stdout.writelines(f'{line}\n' for line in lines)
 
 

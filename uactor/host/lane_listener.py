@@ -18,7 +18,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
@@ -31,6 +31,8 @@ from uactor.errors import (
     UActorException,
 )
 from uactor.host.admission import Strangers
+from uactor.host.context import HostContext
+from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.host.refusal import NO_THREADS, Refused
 from uactor.host.sessions.serve import serve
 from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
@@ -38,10 +40,6 @@ from uactor.transport import segments, shm_buffers, shm_slot
 from uactor.transport.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError, Take
 from uactor.transport.unix_sockets import listening
 from uactor.v1 import actor_pb2 as pb
-
-if TYPE_CHECKING:
-    from uactor.host.grpc.on_demand import OnDemandListener
-    from uactor.host.process import HostProcess
 
 log = logging.getLogger('uactor.host')
 
@@ -65,9 +63,9 @@ class LaneListener:
     :ivar path: of the socket.
     """
 
-    def __init__(self, host: HostProcess, path: str) -> None:
+    def __init__(self, context: HostContext, path: str) -> None:
         self.path = path
-        self._host = host
+        self._context = context
         self._doors: dict[int, _LaneEndpoint] = {}
         self._listener = listening(path)
         self._epoll = select.epoll()
@@ -134,7 +132,7 @@ class LaneListener:
 
     def _open(self, sock: socket.socket) -> None:
         """Have a thread of its own serve a client."""
-        door = _LaneEndpoint(sock, self._host.max_message_size)
+        door = _LaneEndpoint(sock, self._context.max_message_size)
         if _user_of(sock) != os.geteuid():
             door.end(AuthkeyError('the lane is for processes of one user'))
             return
@@ -160,7 +158,7 @@ class LaneListener:
             sock = listener.accept()[0]
             sock.setblocking(False)  # what it is told finds room
             if listener is self._listener:
-                _LaneEndpoint(sock, self._host.max_message_size).end(
+                _LaneEndpoint(sock, self._context.max_message_size).end(
                     ActorUnreachableError(_NO_FILES)
                 )
             sock.close()
@@ -169,7 +167,7 @@ class LaneListener:
 
     def _serve(self, door: _LaneEndpoint) -> None:
         try:
-            with contextlib.closing(serve(self._host, door.messages(), door)) as responses:
+            with contextlib.closing(serve(self._context, door.messages(), door)) as responses:
                 for response in responses:
                     door.send(response)
         except (LaneError, Refused) as error:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uactor.codec import pickling, transfer
 from uactor.core import interfaces
@@ -30,13 +30,12 @@ from uactor.core.interfaces import (
 from uactor.errors import ForkedError
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
+from uactor.host.context import HostContext
 from uactor.host.execution.workers import Workers
 from uactor.host.holders import LOCAL
+from uactor.host.typeids import Typeids
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.timers import timers
-
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
 
 _COPIES = '#GETVALUE'
 
@@ -49,8 +48,16 @@ class LoopbackConnection:
     :param dial: connects to an actor process by its address.
     """
 
-    def __init__(self, host: HostProcess, dial: Callable[[str], interfaces.Connection]) -> None:
-        self._host = host
+    def __init__(
+        self,
+        context: HostContext,
+        typeids: Typeids,
+        dial: Callable[[str], interfaces.Connection],
+    ) -> None:
+        self._table = context.table
+        self._dispatcher = context.dispatcher
+        self._requests = context.requests
+        self._typeids = typeids
         self._dial = dial
         self._pid = os.getpid()
         self._outside: interfaces.Connection | None = None
@@ -59,12 +66,12 @@ class LoopbackConnection:
         self._workers = Workers()
         self._under_way: set[_Submitted] = set()
         at_fork(in_child=self._disown)
-        self.actor = Token('actor', host.target, host.table.actor_id)
+        self.actor = Token('actor', context.target, context.table.actor_id)
 
     @property
     def serializer(self) -> str:
         """How values travel to and from this actor, by any other way."""
-        return self._host.exchange.serializer
+        return self._requests.serializer
 
     @property
     def has_family_key(self) -> bool:
@@ -76,7 +83,7 @@ class LoopbackConnection:
         if os.getpid() == self._pid:
             return None
         if self._outside is None:
-            self._outside = self._dial(self._host.target)
+            self._outside = self._dial(self.actor.target)
         return self._outside
 
     def call(
@@ -96,7 +103,7 @@ class LoopbackConnection:
         if timeout is not None and not on_own_thread:
             call = ClientCall(handle, method, args, kwargs, resolve, limit_to_call(timeout))
             return CallFuture.start(self.submit, call).wait()
-        result, typeid = self._host.dispatcher.call(self._caller, handle, method, args, kwargs)
+        result, typeid = self._dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _COPIES:
             return pickling.loads(pickling.dumps(result))
         return self.resolved(result, typeid, resolve)
@@ -109,7 +116,7 @@ class LoopbackConnection:
         return self._submitted(call, receiver, functools.partial(self._begin, call))
 
     def _begin(self, call: ClientCall, caller: Caller) -> tuple[Any, str]:
-        return self._host.dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
+        return self._dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
 
     def _submitted(
         self, call: ClientCall, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
@@ -169,7 +176,7 @@ class LoopbackConnection:
             return outside.get_attribute(handle, name, resolve, timeout)
 
         def get(caller: Caller) -> tuple[Any, str]:
-            return self._host.dispatcher.get_attribute(caller, handle, name)
+            return self._dispatcher.get_attribute(caller, handle, name)
 
         return self._within(timeout, resolve, get)
 
@@ -183,7 +190,7 @@ class LoopbackConnection:
             return
 
         def set_(caller: Caller) -> tuple[Any, str]:
-            self._host.dispatcher.set_attribute(caller, handle, name, value)
+            self._dispatcher.set_attribute(caller, handle, name, value)
             return None, ''
 
         self._within(timeout, lambda shared: shared, set_)
@@ -200,10 +207,10 @@ class LoopbackConnection:
         outside = self._elsewhere()
         if outside is not None:
             return outside.create(typeid, args, kwargs, resolve, timeout)
-        factory = self._host.factory(typeid)
+        factory = self._typeids.factory(typeid)
 
         def make(caller: Caller) -> tuple[Any, str]:
-            return self._host.dispatcher.run(caller, factory, args, kwargs), typeid
+            return self._dispatcher.run(caller, factory, args, kwargs), typeid
 
         return self._within(timeout, resolve, make)
 
@@ -211,7 +218,31 @@ class LoopbackConnection:
         """Return a result as its caller gets it: the object itself, or a proxy."""
         if not typeid or isinstance(getattr(value, '_token', None), Token):
             return value
-        return resolve(self._host.share(value, typeid))
+        return resolve(self.share(value, typeid))
+
+    def share(self, value: Any, typeid: str) -> SharedObject:
+        """Put an object into the table, held by this process.
+
+        :raises ProxyError: when no proxy is registered with the typeid.
+        """
+        self._typeids.require(typeid)
+        return self._held(value, typeid)
+
+    def share_again(self, handle: str) -> SharedObject:
+        """Return an object that is shared already, held once more by this process."""
+        entry = self._table.get(handle)
+        return self._held(entry.object, entry.typeid)
+
+    def _held(self, value: Any, typeid: str) -> SharedObject:
+        self._table.expect_releases()
+        if typeid == 'actor':
+            entry = self._requests.actor_entry(value)
+            entry.holds[LOCAL] += 1
+        else:
+            entry = self._table.share(value, typeid, LOCAL)
+        token = Token(entry.typeid, self.actor.target, entry.id)
+        methods = tuple(sorted(entry.exposed)) if entry.typeid == 'auto' else ()
+        return SharedObject(token, methods)
 
     def retain(self, handle: str, lease: str = '') -> None:
         """Take a hold."""
@@ -219,8 +250,8 @@ class LoopbackConnection:
         if outside is not None:
             outside.retain(handle, lease)
         else:
-            self._host.table.expect_releases()
-            self._host.table.retain([handle], LOCAL, lease)
+            self._table.expect_releases()
+            self._table.retain([handle], LOCAL, lease)
 
     def adopt(self, handle: str) -> None:
         """Do nothing: holds inside are counted by the table."""
@@ -238,7 +269,7 @@ class LoopbackConnection:
     def _release(self, hold: Hold) -> None:
         self._holds.discard(hold)
         if os.getpid() == self._pid:
-            self._host.table.release_later(hold.handle)
+            self._table.release_later(hold.handle)
 
     def lease(self, handle: str) -> None:
         """Have an object held for a while, for whoever gets a handle of it."""
@@ -246,7 +277,7 @@ class LoopbackConnection:
         if outside is not None:
             outside.lease(handle)
         else:
-            self._host.table.lease([handle])
+            self._table.lease([handle])
 
     def claim(self, handle: str) -> str:
         """Have the receiver's hold granted with the message, or take a lease."""
@@ -255,7 +286,7 @@ class LoopbackConnection:
             return outside.claim(handle)
         passage = transfer.current_transfer()
         if passage is None:
-            return self._host.table.lease([handle])
+            return self._table.lease([handle])
         if passage.grants is None:
             return ''
         passage.grants.append(handle)
@@ -341,16 +372,3 @@ class _Submitted:
             close = getattr(items, 'close', None)
             if close is not None:
                 close()
-
-
-def share_in(host: HostProcess, value: Any, typeid: str) -> SharedObject:
-    """Put an object into the host's table, held by this process."""
-    host.table.expect_releases()
-    if typeid == 'actor':
-        entry = host.exchange.actor_entry(value)
-        entry.holds[LOCAL] += 1
-    else:
-        entry = host.table.share(value, typeid, LOCAL)
-    token = Token(entry.typeid, host.target, entry.id)
-    methods = tuple(sorted(entry.exposed)) if entry.typeid == 'auto' else ()
-    return SharedObject(token, methods)

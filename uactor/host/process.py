@@ -6,23 +6,25 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uactor.core import current_call, current_host, interfaces
 from uactor.core.addresses import is_loopback, peer_names, split_host_port, target, to_socket_path
-from uactor.errors import ProxyError
 from uactor.host.callers import Clients
+from uactor.host.context import HostContext
 from uactor.host.execution.dispatcher import Dispatcher
-from uactor.host.grpc.server import GrpcServer
+from uactor.host.grpc.health import ServerEvent, ServerStatus
+from uactor.host.grpc.server import GrpcServer, bind
 from uactor.host.grpc.typed_service import TypedService
 from uactor.host.holders import Holder
 from uactor.host.lane_listener import POSSIBLE, LaneListener
-from uactor.host.loopback import LoopbackConnection, share_in
+from uactor.host.loopback import LoopbackConnection
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
 from uactor.host.requests import RequestHandler
 from uactor.host.settings import HostDependencies, Settings
+from uactor.host.typeids import Typeids
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.fork_sockets import disconnect, strip_ipv6_scope
 from uactor.transport.lane import path_of
@@ -40,44 +42,69 @@ class HostProcess:
 
     :ivar address: where it listens, in the form in which the user gave it.
     :ivar target: the same as gRPC dials it.
+    :ivar connection: the way of this process to its own objects.
     """
 
     def __init__(
-        self, actor_class: Any, settings: Settings, surroundings: HostDependencies
+        self, actor_class: Any, settings: Settings, dependencies: HostDependencies
     ) -> None:
         self.actor_class = actor_class
         self.instance: Any = None
-        self.authkey = settings.authkey
         self.owner = settings.owner
         self.serializer = settings.serializer
-        self.max_message_size = settings.max_message_size
-        self._manager_class = actor_class.manager_class
-        self.table = ObjectTable(self._expose)
-        self.locks = Locks()
-        self.clients = Clients(self._forget_client)
-        self.dispatcher = Dispatcher(self.table, self.locks, settings.concurrency)
-        self.errors: Mapping[type[BaseException], str] = actor_class.manager_class._errors
-        self.is_local = is_loopback(target(settings.address))
-        self.typed = TypedService(actor_class, lambda: self._front.typed_service_fails())
-        has_lanes = settings.transport != 'grpc' and POSSIBLE
-        self._front = GrpcServer(self, settings, late=has_lanes)
-        self.address = self._front.address
-        self.target = target(self.address)
-        self.lanes = _lanes(self) if has_lanes else None
         self._stopping = False
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
-        self.exchange = RequestHandler(
-            self.dispatcher,
-            self.table,
-            self.target,
-            lambda: self.typed.name,
-            settings.serializer,
-            surroundings.resolve,
-            self.factory,
-            self._manager_class.typeids,
+        self._status = ServerStatus()
+        has_lanes = settings.transport != 'grpc' and POSSIBLE
+        bound = bind(settings, start_on_demand=has_lanes)
+        self.address = bound.address
+        self.target = target(bound.address)
+        typeids = Typeids(actor_class.manager_class)
+        self.context = self._create_context(settings, dependencies, typeids)
+        self.table = self.context.table
+        self.typed_service = self.context.typed_service
+        self._server = GrpcServer(self.context, settings, self._status, bound)
+        path = to_socket_path(self.target) if has_lanes else None
+        self._lanes = None if path is None else LaneListener(self.context, path_of(path))
+        self.connection = LoopbackConnection(self.context, typeids, dependencies.dial)
+
+    def _create_context(
+        self, settings: Settings, dependencies: HostDependencies, typeids: Typeids
+    ) -> HostContext:
+        """Build the parts that the doors share, in the order in which they need each other."""
+        table = ObjectTable(typeids.exposure)
+        locks = Locks()
+
+        def forget_client(client: Holder) -> None:
+            locks.release_all(client)
+            table.release_all(client)
+
+        dispatcher = Dispatcher(table, locks, settings.concurrency)
+        typed_service = TypedService(self.actor_class, self._status.announce_typed_failure)
+        return HostContext(
+            target=self.target,
+            authkey=settings.authkey,
+            max_message_size=settings.max_message_size,
+            callers=Clients(forget_client),
+            locks=locks,
+            table=table,
+            dispatcher=dispatcher,
+            requests=RequestHandler(
+                dispatcher,
+                table,
+                self.target,
+                lambda: typed_service.name,
+                settings.serializer,
+                dependencies.resolve,
+                typeids.factory,
+                typeids.names,
+            ),
+            typed_service=typed_service,
+            error_codes=self.actor_class.manager_class._errors,
+            shows_tracebacks=is_loopback(target(settings.address)),
+            request_stop=self.request_stop,
         )
-        self.connection = LoopbackConnection(self, surroundings.dial)
 
     # --- beginning ---------------------------------------------------------------------------
 
@@ -85,9 +112,9 @@ class HostProcess:
         """Accept connections, and be this process's host."""
         current_host.host = self
         current_call.set_process_name(self.table.incarnation)
-        self._front.start()
-        if self.lanes is not None:
-            self.lanes.start(self._front.porch)
+        self._server.start()
+        if self._lanes is not None:
+            self._lanes.start(self._server.on_demand)
         at_fork(in_child=lambda: _disconnect_child(self.target))
 
     def construct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -101,7 +128,7 @@ class HostProcess:
         finally:
             current_host.constructing = None
         self.table.set_actor(self.instance)
-        self._front.announce_ready()
+        self._status.advance(ServerEvent.CONSTRUCTED)
 
     # --- what the rest of uactor needs -------------------------------------------------------
 
@@ -115,50 +142,11 @@ class HostProcess:
 
     def share(self, value: Any, typeid: str) -> interfaces.SharedObject:
         """Put an object into the table, held by this process."""
-        if self._manager_class.registered(typeid) is None:
-            raise ProxyError(
-                f'no proxy is registered with typeid {typeid!r}; '
-                'add it to _proxies_, or choose one of manager_class.typeids()'
-            )
-        return share_in(self, value, typeid)
+        return self.connection.share(value, typeid)
 
     def share_again(self, handle: str) -> interfaces.SharedObject:
         """Return an object that is shared already, held once more by this process."""
-        entry = self.table.get(handle)
-        return share_in(self, entry.object, entry.typeid)
-
-    def factory(self, typeid: str) -> Callable[..., Any]:
-        """Return what makes a new object of a typeid.
-
-        :raises ProxyError: when there is nothing that does.
-        """
-        registered = self._manager_class.registered(typeid)
-        if registered is None or registered.callable is None:
-            known = self._manager_class.typeids()
-            possible = filter(lambda name: self._manager_class.registered(name).callable, known)
-            raise ProxyError(
-                f'cannot create a {typeid!r}; what can be created: {", ".join(sorted(possible))}'
-            )
-        made: Callable[..., Any] = registered.callable
-        return made
-
-    def _expose(self, value: Any, typeid: str) -> tuple[frozenset[str], Mapping[str, str]]:
-        registered = self._manager_class.registered(typeid)
-        if registered is None:
-            raise ProxyError(f'no proxy is registered with typeid {typeid!r}')
-        mapping: Mapping[str, str] = registered.method_to_typeid or {}
-        exposed = registered.exposed
-        if exposed is None:
-            exposed = [
-                name
-                for name in dir(value)
-                if not name.startswith('_') and callable(getattr(value, name, None))
-            ]
-        return frozenset([*exposed, *mapping]), mapping
-
-    def _forget_client(self, client: Holder) -> None:
-        self.locks.release_all(client)
-        self.table.release_all(client)
+        return self.connection.share_again(handle)
 
     # --- ending ------------------------------------------------------------------------------
 
@@ -184,25 +172,18 @@ class HostProcess:
         The streams that are open then end with the process: cancelling them would make gRPC
         write to the standard error of every client.
         """
-        self._front.announce_end()
-        self.dispatcher.gate.close()
-        self.clients.cancel_all()
-        if not self.dispatcher.gate.wait_idle(GRACE):
+        gate = self.context.dispatcher.gate
+        self._status.advance(ServerEvent.END)
+        gate.close()
+        self.context.callers.cancel_all()
+        if not gate.wait_idle(GRACE):
             log.warning('ending while calls are running')
-        if self.lanes is not None:
-            self.lanes.close()
-        self._front.stop(GRACE)
+        if self._lanes is not None:
+            self._lanes.close()
+        self._server.stop(GRACE)
 
 
 # --- addresses -----------------------------------------------------------------------------------
-
-
-def _lanes(host: HostProcess) -> LaneListener | None:
-    """Return the lanes beside the host's Unix socket, if it has one."""
-    path = to_socket_path(host.target)
-    if path is None:
-        return None
-    return LaneListener(host, path_of(path))
 
 
 def _disconnect_child(name: str) -> None:

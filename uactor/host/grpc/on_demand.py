@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from uactor.errors import AddressError
 from uactor.runtime.threads import start_daemon
-from uactor.transport.unix_sockets import listening, serve_at
+from uactor.transport.unix_sockets import serve_at
 
 log = logging.getLogger('uactor.host')
 
@@ -34,11 +34,12 @@ _DESCRIPTORS, _THREADS = 16, 16
 class OnDemandListener:
     """Listens at ``path`` in the place of a server.
 
+    :param listener: the socket that does.
     :param serve: makes the server, at a path, and tells whether it serves.
     :ivar listener: the socket.
     """
 
-    def __init__(self, path: str, serve: Callable[[str], bool]) -> None:
+    def __init__(self, path: str, listener: socket.socket, serve: Callable[[str], bool]) -> None:
         self._path = path
         self._serve = serve
         self._lock = threading.Lock()
@@ -46,7 +47,7 @@ class OnDemandListener:
         self._counting = threading.Lock()
         self._count = 0  # of the threads that let somebody in, and pass on what comes
         self._passing: dict[socket.socket, threading.Event] = {}
-        self.listener = listening(path)
+        self.listener = listener
 
     def receive(self, client: socket.socket) -> None:
         """Have the server made if there is none yet, and a client be served by it."""

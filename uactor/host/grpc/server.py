@@ -8,13 +8,12 @@ then, and gets the address; see :mod:`uactor.host.grpc.on_demand` for those who 
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 
 from uactor.core.addresses import (
     Address,
@@ -26,150 +25,141 @@ from uactor.core.addresses import (
     to_socket_path,
 )
 from uactor.errors import AddressError
+from uactor.host.context import HostContext
 from uactor.host.grpc.executor import ThreadPerCall
+from uactor.host.grpc.health import ServerEvent, ServerState, ServerStatus
 from uactor.host.grpc.on_demand import OnDemandListener
-from uactor.host.grpc.reflection import Reflection, descriptors, own_services
+from uactor.host.grpc.reflection import Reflection, descriptors
 from uactor.host.grpc.servicer import ActorServicer, Authorization
-from uactor.host.grpc.typed_service import TypedHandler
+from uactor.host.grpc.typed_handler import TypedHandler
+from uactor.host.settings import Settings
 from uactor.transport.lane import path_of
-from uactor.transport.unix_sockets import serve_at
+from uactor.transport.unix_sockets import listening, serve_at
 
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
-    from uactor.host.settings import Settings
-
-log = logging.getLogger('uactor.host')
-
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
 
-class GrpcServer:
-    """The gRPC server of a host.
+@dataclass(frozen=True)
+class BoundAddress:
+    """The address of an actor process, which nobody else can take any more.
 
-    :param late: whether it is made only when somebody comes, where that can be had.
-    :ivar address: where it listens, in the form in which the user gave it.
-    :ivar porch: where those who come to no server are received; None when there is one.
+    :ivar address: in the form in which the user gave it, with the port that it got.
+    :ivar server: the gRPC server that listens there, without services so far.
+    :ivar listener: the socket that listens there until a server is created.
     """
 
-    def __init__(self, host: HostProcess, settings: Settings, late: bool) -> None:
-        self._host = host
+    address: Address
+    server: grpc.Server | None = None
+    listener: socket.socket | None = None
+
+
+def bind(settings: Settings, start_on_demand: bool) -> BoundAddress:
+    """Take the address of an actor process.
+
+    :param start_on_demand: whether a server is created only when a client connects. It always
+        is at once where the address is no path.
+    :raises AddressError: when it cannot be had.
+    """
+    address = resolve_host(settings.address)
+    path = to_socket_path(target(address))
+    if start_on_demand and path is not None:
+        return BoundAddress(address, listener=listening(path))
+    server = _create_server(settings)
+    return BoundAddress(_listen(server, address, settings.insecure), server=server)
+
+
+class GrpcServer:
+    """The gRPC server of an actor process.
+
+    :ivar on_demand: receives the clients of a server that is not created yet; None when the server
+        is created from the beginning.
+    """
+
+    def __init__(
+        self, context: HostContext, settings: Settings, status: ServerStatus, bound: BoundAddress
+    ) -> None:
+        self._context = context
         self._settings = settings
-        self._lock = threading.RLock()  # what is made with it may find that something fails
-        self._server: grpc.Server | None = None
-        self._health: health.HealthServicer | None = None
-        self._is_ready = False
-        self._has_typed = True
-        self._ends = False
-        self._stopped = False
-        address = resolve_host(settings.address)
-        path = to_socket_path(target(address))
-        self.porch = OnDemandListener(path, self.serve_at) if late and path is not None else None
-        if self.porch is None:
-            self._server = self._made()
-            address = _bind(self._server, address, settings.insecure)
-        self.address = address
-
-    def _made(self) -> grpc.Server:
-        limit = self._settings.max_message_size
-        options = [(name, limit) for name in _MESSAGE_LIMITS]
-        options += [
-            ('grpc.so_reuseport', 0),  # two servers would silently share a port
-            ('grpc.http2.min_ping_interval_without_data_ms', 5_000),
-            ('grpc.http2.max_ping_strikes', 0),
-            ('grpc.keepalive_time_ms', 20_000),
-            ('grpc.keepalive_timeout_ms', 10_000),
-            ('grpc.http2.ping_timeout_ms', 10_000),
-            ('grpc.server_handshake_timeout_ms', 10_000),  # of those who connect and say nothing
-        ]
-        reflection = Reflection(descriptors(), self._host.typed.files)
-        self._health = health.HealthServicer()
-        self._tell()
-        server = grpc.server(
-            ThreadPerCall(),  # type: ignore[arg-type]  # any Executor will do
-            interceptors=[Authorization(self._settings.authkey)],
-            options=options,
-        )
-        ActorServicer(self._host).add_to(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        server.add_generic_rpc_handlers(reflection.handlers())
-        server.add_generic_rpc_handlers([TypedHandler(self._host)])
-        return server
-
-    def announce_ready(self) -> None:
-        """Let health checks know that the actor can be called."""
-        with self._lock:
-            self._is_ready = True
-            self._tell()
-
-    def typed_service_fails(self) -> None:
-        """Let health checks know that there is no typed service."""
-        with self._lock:
-            self._has_typed = False
-            if self._health is not None:
-                self._health.set(self._host.typed.name, _NOT_SERVING)
-
-    def _tell(self) -> None:
-        """Tell health checks how it is, if there is a server whom they can ask."""
-        if self._health is None:
-            return
-        status = _SERVING if self._is_ready else _NOT_SERVING
-        for service in ('', *own_services()):
-            self._health.set(service, status)
-        self._health.set(self._host.typed.name, status if self._has_typed else _NOT_SERVING)
-        if self._ends:
-            self._health.enter_graceful_shutdown()
+        self._status = status
+        self._lock = threading.Lock()  # of creating a server, and of stopping
+        self._server = bound.server
+        self.on_demand: OnDemandListener | None = None
+        if bound.listener is not None:
+            path = bound.listener.getsockname()
+            self.on_demand = OnDemandListener(path, bound.listener, self.serve_at)
 
     def start(self) -> None:
-        """Serve, unless that is left for when somebody comes."""
+        """Serve, unless the first client has the server created."""
         if self._server is not None:
+            self._add_services(self._server)
             self._server.start()
 
     def serve_at(self, path: str) -> bool:
-        """Make the server and serve; tell whether it does, and had not been asked to stop."""
+        """Create the server and serve at a path.
+
+        :returns: whether it serves; it does not when the process ends.
+        """
         with self._lock:
-            if self._stopped:
+            if self._status.state is ServerState.STOPPED:
                 return False
-            server = self._made()
+            server = _create_server(self._settings)
+            self._add_services(server)
             _add_port(server, f'unix:{path}')
             server.start()
             self._server = server
             return True
 
-    def announce_end(self) -> None:
-        """Let health checks know that the actor ends."""
-        with self._lock:
-            self._ends = True
-            if self._health is not None:
-                self._health.enter_graceful_shutdown()
+    def _add_services(self, server: grpc.Server) -> None:
+        context = self._context
+        servicer = health.HealthServicer()
+        self._status.report_to(servicer, context.typed_service.name)
+        reflection = Reflection(descriptors(), context.typed_service.files)
+        ActorServicer(context).add_to(server)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        server.add_generic_rpc_handlers(reflection.handlers())
+        server.add_generic_rpc_handlers([TypedHandler(context)])
 
-    def stop(self, grace: float) -> None:
-        """Refuse new calls, and end after a while.
-
-        :param grace: how long calls that are running may go on, in seconds.
-        """
+    def stop(self, grace_s: float) -> None:
+        """Refuse new calls, and let running ones end for a while."""
         with self._lock:
-            self._stopped = True
-        if self.porch is not None:
-            self.porch.close()
+            self._status.advance(ServerEvent.STOP)
+        if self.on_demand is not None:
+            self.on_demand.close()
         if self._server is not None:
-            self._server.stop(grace)  # not waited for: replies that are under way go out
-            if self.porch is not None:
-                self.porch.finish(grace)
+            self._server.stop(grace_s)  # not waited for: replies that are under way go out
+            if self.on_demand is not None:
+                self.on_demand.finish(grace_s)
+
+
+def _create_server(settings: Settings) -> grpc.Server:
+    options = [(name, settings.max_message_size) for name in _MESSAGE_LIMITS]
+    options += [
+        ('grpc.so_reuseport', 0),  # two servers would silently share a port
+        ('grpc.http2.min_ping_interval_without_data_ms', 5_000),
+        ('grpc.http2.max_ping_strikes', 0),
+        ('grpc.keepalive_time_ms', 20_000),
+        ('grpc.keepalive_timeout_ms', 10_000),
+        ('grpc.http2.ping_timeout_ms', 10_000),
+        ('grpc.server_handshake_timeout_ms', 10_000),  # of clients that connect and send nothing
+    ]
+    return grpc.server(
+        ThreadPerCall(),  # type: ignore[arg-type]  # any Executor will do
+        interceptors=[Authorization(settings.authkey)],
+        options=options,
+    )
 
 
 # --- addresses -----------------------------------------------------------------------------------
 
 
-def _bind(server: grpc.Server, address: Address, insecure: bool) -> Address:
+def _listen(server: grpc.Server, address: Address, insecure: bool) -> Address:
     """Listen at an address and return it, with the port that it got."""
     name = target(address)
     path = to_socket_path(name)
     if path is not None:
 
-        def listen(made: str) -> bool:
-            return bool(_add_port(server, f'unix:{made}'))
+        def listen(path: str) -> bool:
+            return bool(_add_port(server, f'unix:{path}'))
 
         serve_at(path, listen, path_of(path))  # an old lane beside would lead to another actor
         return name

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import message_factory
@@ -18,6 +18,7 @@ from uactor.core import auth
 from uactor.errors import AuthkeyError, SerializationError, UActorException, status_of
 from uactor.host.admission import Strangers
 from uactor.host.arguments import InvalidArgument
+from uactor.host.context import HostContext
 from uactor.host.grpc import unary
 from uactor.host.grpc.executor import is_reserve, retire
 from uactor.host.refusal import NO_THREADS, Refused
@@ -25,9 +26,6 @@ from uactor.host.sessions.serve import read, serve
 from uactor.transport.chunks import Chunks
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
-
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
 
 log = logging.getLogger('uactor.host')
 
@@ -77,7 +75,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name['ActorService']
 class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     """Turns RPCs into dispatcher calls."""
 
-    def __init__(self, host: HostProcess) -> None:
+    def __init__(self, host: HostContext) -> None:
         self._host = host
         self._rpc = unary.of_service(host, _SERVICE.full_name)
         self._strangers = Strangers()
@@ -122,28 +120,28 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         self, request: pb.DescribeRequest, context: grpc.ServicerContext
     ) -> pb.DescribeResponse:
         with self._rpc(context):
-            response = self._host.exchange.describe(request.handle)
+            response = self._host.requests.describe(request.handle)
             if response.handle.id == self._host.table.actor_id:
-                self._host.typed.describe(response)
+                self._host.typed_service.describe(response)
             return response
 
     def Call(self, request: pb.CallRequest, context: grpc.ServicerContext) -> pb.CallResponse:
         with self._rpc(context, request.context.path) as caller:
             response = pb.CallResponse()
-            self._host.exchange.call(caller, request, response.result)
+            self._host.requests.call(caller, request, response.result)
             return response
 
     def CallStream(
         self, request: pb.CallStreamRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.CallStreamResponse]:
-        exchange, call = self._host.exchange, request.call
+        requests, call = self._host.requests, request.call
         with self._rpc(context, call.context.path) as caller:
-            result, _ = exchange.dispatch(caller, call)
+            result, _ = requests.dispatch(caller, call)
             steps = self._host.dispatcher.steps(caller, call.handle, call.method, result)
             with contextlib.closing(steps) as items:
                 for item in items:
                     response = pb.CallStreamResponse()
-                    exchange.encode(caller, item, call.typeid, call.accept_pickle, response.item)
+                    requests.encode(caller, item, call.typeid, call.accept_pickle, response.item)
                     yield response
 
     def GetAttribute(
@@ -151,27 +149,27 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     ) -> pb.GetAttributeResponse:
         with self._rpc(context, request.context.path) as caller:
             response = pb.GetAttributeResponse()
-            self._host.exchange.get_attribute(caller, request, response.value)
+            self._host.requests.get_attribute(caller, request, response.value)
             return response
 
     def SetAttribute(
         self, request: pb.SetAttributeRequest, context: grpc.ServicerContext
     ) -> pb.SetAttributeResponse:
         with self._rpc(context, request.context.path) as caller:
-            self._host.exchange.set_attribute(caller, request)
+            self._host.requests.set_attribute(caller, request)
             return pb.SetAttributeResponse()
 
     def CreateHandle(
         self, request: pb.CreateHandleRequest, context: grpc.ServicerContext
     ) -> pb.CreateHandleResponse:
         with self._rpc(context, request.context.path) as caller:
-            return pb.CreateHandleResponse(handle=self._host.exchange.create(caller, request))
+            return pb.CreateHandleResponse(handle=self._host.requests.create(caller, request))
 
     def RetainHandle(
         self, request: pb.RetainHandleRequest, context: grpc.ServicerContext
     ) -> pb.RetainHandleResponse:
         with self._rpc(context) as caller:
-            return self._host.exchange.retain(caller, request)
+            return self._host.requests.retain(caller, request)
 
     def ReleaseHandle(
         self, request: pb.ReleaseHandleRequest, context: grpc.ServicerContext
@@ -188,7 +186,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         with self._rpc(context):
             response = pb.ListHandlesResponse()
             for entry, holds, clients in self._host.table.held():
-                handle = self._host.exchange.handle(entry, detailed=True)
+                handle = self._host.requests.handle(entry, detailed=True)
                 response.handles.add(handle=handle, holds=holds, clients=clients)
             return response
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -18,24 +18,23 @@ from uactor.core.addresses import Token
 from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
+from uactor.host.context import HostContext
 from uactor.host.grpc.unary import of_service
+from uactor.host.requests import RequestHandler
 from uactor.service.codecs.methods import Call, ServiceMethod
 from uactor.service.errors import ConversionError
 from uactor.service.schema import Schema
 from uactor.v1 import actor_pb2 as pb
 
-if TYPE_CHECKING:
-    from uactor.host.grpc.typed_service import Handlers
-    from uactor.host.process import HostProcess
-    from uactor.host.requests import RequestHandler
-
+Handlers = Mapping[str, Any]
+"""gRPC's handlers by the names of RPCs."""
 
 _NOTICE = 0.01
 """How long the end of a client's stream may be ahead of the news that it has gone, in seconds.
 gRPC tells of both by themselves, and can't say which an end is until then."""
 
 
-def handlers(host: HostProcess, schema: Schema) -> Handlers:
+def handlers(host: HostContext, schema: Schema) -> Handlers:
     """Return gRPC's handlers for the methods of a schema, by the names of the RPCs.
 
     They take and give bytes: gRPC has one status for all that it can't decode.
@@ -55,27 +54,27 @@ def handlers(host: HostProcess, schema: Schema) -> Handlers:
 class _Handles:
     """Makes and resolves the handles in one call."""
 
-    def __init__(self, exchange: RequestHandler, caller: Caller) -> None:
-        self._exchange = exchange
+    def __init__(self, requests: RequestHandler, caller: Caller) -> None:
+        self._requests = requests
         self._caller = caller
 
     def write_handle(self, value: object, typeid: str | None) -> pb.Handle:
         """Return a handle, held for the caller, as the generic door does."""
         if isinstance(getattr(value, '_token', None), Token):
-            return self._exchange.handle_of(self._caller, value)
+            return self._requests.handle_of(self._caller, value)
         if typeid is None:
             raise ConversionError(
                 f'a {type(value).__qualname__} is no proxy; make one with uactor.proxy()'
             )
-        return self._exchange.shared(self._caller, value, typeid, detailed=True)
+        return self._requests.shared(self._caller, value, typeid, detailed=True)
 
     def read_handle(self, handle: pb.Handle, hint: Any) -> object:
         """Return a proxy of what ``handle`` names: that of the actor class or proxy in ``hint``."""
         manager_class = getattr(hint, 'manager_class', None)
         if manager_class is None:
-            found, wanted = self._exchange.resolve(handle), hint
+            found, wanted = self._requests.resolve(handle), hint
         else:
-            found, wanted = self._exchange.resolve(handle, manager_class), hint.proxy_class
+            found, wanted = self._requests.resolve(handle, manager_class), hint.proxy_class
         if isinstance(found, wanted):
             return found
         raise ConversionError(
@@ -86,15 +85,15 @@ class _Handles:
 class _Calls:
     """Runs the RPCs of the typed service."""
 
-    def __init__(self, host: HostProcess, service: str) -> None:
-        self._exchange = host.exchange
+    def __init__(self, host: HostContext, service: str) -> None:
+        self._requests = host.requests
         self._dispatcher = host.dispatcher
         self._rpc = of_service(host, service, validated=True)
 
     def unary(self, method: ServiceMethod, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Run an RPC without streams."""
         with self._rpc(context) as caller:
-            handles = _Handles(self._exchange, caller)
+            handles = _Handles(self._requests, caller)
             try:
                 call = method.read_request(_parsed(method, data), handles)
             except ConversionError as error:
@@ -106,7 +105,7 @@ class _Calls:
     ) -> Iterator[bytes]:
         """Run an RPC with streams, of whichever side."""
         with self._rpc(context) as caller:
-            handles = _Handles(self._exchange, caller)
+            handles = _Handles(self._requests, caller)
             try:
                 call = _read_stream(method, _until_gone(requests, context), handles)
                 result = self._result(caller, method, call)

@@ -9,23 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.protobuf import descriptor_pb2
 
 from uactor.host.describe import typed_service
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
     from uactor.service.schema import Schema
 
 log = logging.getLogger('uactor.host')
-
-Handlers = Mapping[str, Any]
-"""gRPC's handlers by the names of RPCs."""
 
 
 class TypedService:
@@ -111,49 +106,3 @@ class TypedService:
         for attribute in response.attributes:
             attribute.get_rpc = rpcs.get((attribute.name, 'get'), '')
             attribute.set_rpc = rpcs.get((attribute.name, 'set'), '')
-
-
-class TypedHandler(grpc.GenericRpcHandler):
-    """Finds the handlers of the typed service."""
-
-    def __init__(self, host: HostProcess) -> None:
-        self._host = host
-        self._prefix = f'/{host.typed.name}/'
-        self._handlers: Handlers | None = None
-
-    def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of an RPC, or None when it is none of the typed service.
-
-        gRPC asks on the one thread on which all RPCs arrive. Until there are handlers it gets one
-        that makes them, on the thread of its RPC: annotations are the user's code.
-        """
-        path: str = handler_call_details.method
-        if not path.startswith(self._prefix) or not self._host.typed.name:
-            return None
-        rpc = path[len(self._prefix) :]
-        if self._handlers is not None:
-            return self._handlers.get(rpc)
-
-        def first(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            handler = self._made(context).get(rpc)
-            if handler is None:
-                context.abort(grpc.StatusCode.UNIMPLEMENTED, 'Method not found!')
-            elif handler.unary_unary is not None:
-                yield from (handler.unary_unary(request, context) for request in requests)
-            else:
-                yield from handler.stream_stream(requests, context)
-
-        return grpc.stream_stream_rpc_method_handler(first)
-
-    def _made(self, context: grpc.ServicerContext) -> Handlers:
-        schema = self._host.typed.schema()
-        if schema is None:
-            context.abort(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f'the typed service is not served: {self._host.typed.error}'[:1024],
-            )
-            raise AssertionError  # never reached: abort raises
-        from uactor.host.grpc.typed_calls import handlers
-
-        self._handlers = handlers(self._host, schema)
-        return self._handlers

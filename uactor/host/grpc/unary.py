@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import grpc
 
 from uactor.host.callers import Caller
+from uactor.host.context import HostContext
 from uactor.host.grpc import status
 from uactor.host.grpc.executor import is_reserve
 from uactor.host.holders import ANONYMOUS
 from uactor.host.refusal import NO_THREADS
 from uactor.runtime.limits import validate_timeout
-
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
 
 
 class Rpc(Protocol):
@@ -33,12 +31,12 @@ class Rpc(Protocol):
         ...
 
 
-def of_service(host: HostProcess, service: str, validated: bool = False) -> Rpc:
+def of_service(host: HostContext, service: str, validated: bool = False) -> Rpc:
     """Return what makes the contexts for RPCs of a service.
 
     :param checked: whether arguments are known to fit what is called.
     """
-    telling = status.Telling(service, host.errors, tracebacks=host.is_local)
+    telling = status.Telling(service, host.error_codes, tracebacks=host.shows_tracebacks)
     return lambda context, path=(): _Rpc(host, telling, context, validated, path)
 
 
@@ -50,13 +48,13 @@ class _Rpc(AbstractContextManager[Caller]):
 
     def __init__(
         self,
-        host: HostProcess,
+        host: HostContext,
         telling: status.Telling,
         context: grpc.ServicerContext,
         validated: bool,
         path: Sequence[str],
     ) -> None:
-        self._clients = host.clients
+        self._callers = host.callers
         self._gate = host.dispatcher.gate
         self._telling = telling
         self._context = context
@@ -68,13 +66,13 @@ class _Rpc(AbstractContextManager[Caller]):
         if is_reserve():
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
         caller.begin_call(self._path, validate_timeout(context.time_remaining()))
-        self._clients.add_unary(caller)
+        self._callers.add_unary(caller)
         if not context.add_callback(caller.cancel_token.cancel):
             caller.cancel_token.cancel()
         try:
             self._gate.__enter__()
         except BaseException as error:
-            self._clients.remove_unary(caller)
+            self._callers.remove_unary(caller)
             self._fail(error)
         return caller
 
@@ -85,7 +83,7 @@ class _Rpc(AbstractContextManager[Caller]):
         trace: TracebackType | None,
     ) -> None:
         self._gate.__exit__(kind, error, trace)
-        self._clients.remove_unary(self._caller)
+        self._callers.remove_unary(self._caller)
         if error is not None:
             self._fail(error)
 

@@ -14,15 +14,13 @@ import multiprocessing.synchronize
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uactor.errors import ThreadOwnedError
+from uactor.host.callers import Caller
 from uactor.host.cancellation import WAITABLE, CancelToken, Interrupted
+from uactor.host.holders import Holder
 from uactor.runtime.limits import clamp_timeout
-
-if TYPE_CHECKING:
-    from uactor.host.callers import Caller
-    from uactor.host.holders import Holder
 
 log = logging.getLogger('uactor.host')
 

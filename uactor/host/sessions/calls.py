@@ -210,7 +210,7 @@ class MethodCall(HostCall):
     def _dispatched(self) -> tuple[Any, str]:
         self._is_taken = True
         host = self._pipeline.host
-        return host.exchange.dispatch(self.caller, self._call, host.dispatcher.begin)
+        return host.requests.dispatch(self.caller, self._call, host.dispatcher.begin)
 
     def _go_on(self, result: Any, typeid: str) -> None:
         if isinstance(result, CoroutineType):
@@ -312,7 +312,7 @@ class PlainCall(MethodCall):
         try:
             caller.cancel_token.raise_if_cancelled()
             self._over = host.dispatcher.gate.enter()
-            result, typeid = host.exchange.run(
+            result, typeid = host.requests.run(
                 *(caller, self._handle, self._method, self._arguments), host.dispatcher.begin
             )
         except BaseException as error:  # also SystemExit: it is the caller's to see

@@ -13,13 +13,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uactor.codec import fastpath
 from uactor.codec.arguments import plain_pickle
 from uactor.codec.messages import definitions_in, memories
 from uactor.core.current_call import running
 from uactor.host.callers import Caller
+from uactor.host.context import HostContext
 from uactor.host.execution.watchdog import Watch
 from uactor.host.execution.workers import Job, Workers
 from uactor.host.refusal import Refused
@@ -31,9 +32,6 @@ from uactor.host.sessions.streams import KINDS, StreamCall
 from uactor.runtime.threads import start_daemon
 from uactor.transport.outbox import Outbox, coalesce
 from uactor.v1 import actor_pb2 as pb
-
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
 
 log = logging.getLogger('uactor.host')
 
@@ -75,7 +73,7 @@ class HostPipeline:
         self,
         caller: Caller,
         answers: Responder,
-        host: HostProcess,
+        host: HostContext,
         read: Read,
         send: Send | None = None,
         has_more: HasMore = _cannot_tell,
@@ -308,7 +306,7 @@ class HostPipeline:
     def _burst_of(self, request: pb.SessionRequest) -> HostBurst:
         asked = request.call_all
         try:
-            arguments: Iterable[Any] = self.host.exchange.arguments_of_all(asked)
+            arguments: Iterable[Any] = self.host.requests.arguments_of_all(asked)
         except Exception as error:  # each call is told; it takes a byte of the pickle at least
             told = min(asked.count, len(asked.arguments.data))
             arguments = itertools.repeat(error, told)
@@ -399,7 +397,7 @@ class HostPipeline:
         elif known:
             self._put_message(response)
         else:  # it has been answered at its deadline
-            self.host.exchange.take_back(self.caller, response)
+            self.host.requests.take_back(self.caller, response)
 
     def end_with_scalar(self, burst: HostBurst, number: int, result: Any) -> None:
         """Send the result of a call of a burst, together with those of others."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uactor.codec import failures, fastpath, messages, transfer, values
 from uactor.errors import SerializationError
 from uactor.host.arguments import InvalidArgument, field
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
+from uactor.host.context import HostContext
 from uactor.host.requests import NO_KEYWORDS
 from uactor.runtime.limits import duration_to_timeout
 from uactor.v1 import actor_pb2 as pb
-
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
-
 
 _IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
 """Requests that say what they are made in, and whether they take pickles."""
@@ -34,19 +31,19 @@ class Responder:
     :ivar brief: classes whose instances can go together with other results, whatever they are.
     """
 
-    def __init__(self, host: HostProcess, by_value: bool) -> None:
+    def __init__(self, host: HostContext, by_value: bool) -> None:
         self._host = host
-        self._run = host.exchange.run
+        self._run = host.requests.run
         self._leases = host.table.leases
         self._dispatcher = dispatcher = host.dispatcher
         self._gate = dispatcher.gate
         self._begin = dispatcher.call if dispatcher.has_mailbox else dispatcher.begin
         self._limit = host.max_message_size
         self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
-        pickles = host.exchange.pickles
+        pickles = host.requests.pickles
         self.read_usual = fastpath.Requests().read if pickles else _no_request
         self.read_attribute = fastpath.read_attribute if pickles else _no_request
-        self.by_value = by_value and host.exchange.serializer == 'cloudpickle'
+        self.by_value = by_value and host.requests.serializer == 'cloudpickle'
 
     def call(
         self, caller: Caller, number: int, handle: str, method: str, arguments: fastpath.Arguments
@@ -88,7 +85,7 @@ class Responder:
         """
         try:
             with self._gate:
-                value, typeid = self._host.exchange.attribute(caller, handle, name)
+                value, typeid = self._host.requests.attribute(caller, handle, name)
                 return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             return self._failed(caller, number, error)
@@ -131,7 +128,7 @@ class Responder:
     ) -> pb.SessionResponse:
         response = pb.SessionResponse(id=number)
         place = response.item if is_item else response.result
-        self._host.exchange.encode(caller, value, typeid, pickles, place, self.by_value)
+        self._host.requests.encode(caller, value, typeid, pickles, place, self.by_value)
         self.check_size(caller, response)
         return response
 
@@ -153,7 +150,7 @@ class Responder:
             caller.cancel_token.raise_if_cancelled()  # its deadline may have passed before it came
             with self._gate:
                 if kind == 'call':
-                    call = self._host.exchange.call
+                    call = self._host.requests.call
                     call(caller, request.call, response.result, self.by_value)
                 else:
                     self._fill(caller, request, kind, response)
@@ -180,7 +177,7 @@ class Responder:
     def _fill(
         self, caller: Caller, request: pb.SessionRequest, kind: str, response: pb.SessionResponse
     ) -> None:
-        exchange = self._host.exchange
+        exchange = self._host.requests
         if kind == 'get_attribute':
             get = request.get_attribute
             exchange.get_attribute(caller, get, response.result, self.by_value)
@@ -200,7 +197,7 @@ class Responder:
         :raises SerializationError: when it is one.
         """
         if 0 <= self._limit < (size := messages.size_of(response)):
-            self._host.exchange.take_back(caller, response)
+            self._host.requests.take_back(caller, response)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'
@@ -225,7 +222,7 @@ class Responder:
     def _failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
         if isinstance(error, InvalidArgument):
             error = error.reason
-        pickles = pickles and self._host.exchange.pickles
+        pickles = pickles and self._host.requests.pickles
         with transfer.transfer(granting=True) as passage:
             failure = failures.encode(error, caller.executed, pickles, self.by_value)
         failures.shorten(failure, self._limit)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
 
 import cloudpickle
 from google.protobuf.message import DecodeError
@@ -25,14 +24,12 @@ from uactor.host import holders
 from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
+from uactor.host.context import HostContext
 from uactor.host.sessions import responder
+from uactor.host.sessions.door import SessionEndpoint
 from uactor.host.sessions.pipeline import HostPipeline, Read
 from uactor.host.sessions.responder import Responder
 from uactor.v1 import actor_pb2 as pb
-
-if TYPE_CHECKING:
-    from uactor.host.process import HostProcess
-from uactor.host.sessions.door import SessionEndpoint
 
 _MOST_KEPT = 1 << 20
 """How large an item of a queue is kept until its taker surely has it, in bytes."""
@@ -47,7 +44,7 @@ def read(message: bytes, door: SessionEndpoint) -> pb.SessionRequest:
 
 
 def serve(
-    host: HostProcess, messages: Iterator[bytes], door: SessionEndpoint
+    host: HostContext, messages: Iterator[bytes], door: SessionEndpoint
 ) -> Generator[pb.SessionResponse | bytes, None, None]:
     """Serve a session until its client leaves or goes, upon which its ``messages`` end.
 
@@ -86,7 +83,7 @@ def serve(
     caller = Caller(holder, hello.name, validated=True, owns_thread=not hello.pipelined)
     caller.memory = door.memory if welcome.memory else None
     caller.definitions = pickling.new_definitions() if welcome.definitions else None
-    host.clients.add_session(caller)
+    host.callers.add_session(caller)
     reads = functools.partial(read, door=door)
     session: HostPipeline | _HostSession
     if hello.pipelined:
@@ -101,10 +98,10 @@ def serve(
     finally:
         # Interrupted waits have taken their locks back, on this thread that owns them.
         host.locks.release_thread_owned(caller)
-        host.clients.remove_session(caller, session.polite, session.process_ends)
+        host.callers.remove_session(caller, session.polite, session.process_ends)
 
 
-def _welcome(host: HostProcess, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
+def _welcome(host: HostContext, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
         python_version=pickling.PYTHON_VERSION,
@@ -112,7 +109,7 @@ def _welcome(host: HostProcess, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
         proof=auth.compute_proof(host.authkey, 'host', hello.nonce, nonce),
         nonce=nonce,
         actor=pb.Handle(id=host.table.actor_id, address=host.target, typeid='actor'),
-        serializer=host.exchange.serializer,
+        serializer=host.requests.serializer,
         max_message_size=max(0, host.max_message_size),
     )
 
@@ -120,7 +117,7 @@ def _welcome(host: HostProcess, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
 class _HostSession:
     """Takes the requests of one session, in order."""
 
-    def __init__(self, caller: Caller, answering: Responder, host: HostProcess, read: Read) -> None:
+    def __init__(self, caller: Caller, answering: Responder, host: HostContext, read: Read) -> None:
         self._caller = caller
         self._answers = answering
         self._table = host.table
