@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -17,6 +16,7 @@ from uactor.core import current_host, interfaces
 from uactor.core.addresses import Address, Token
 from uactor.errors import ProxyError, StaleHandleError
 from uactor.manager import ActorManager, Trust, manager_of, proxy_of_other, reach
+from uactor.proxies.lazy import create_lazy_proxy, resolve_proxy
 from uactor.proxies.remote_method import RemoteMember
 from uactor.v1 import actor_pb2 as pb
 
@@ -208,43 +208,33 @@ def _stranger(
 ) -> Any:
     """Make a proxy that reaches its actor when it is used, and not before.
 
-    Until then it is of a class of its own, derived from that of the proxy that it becomes. It has
-    no connection, holds nothing, and can be compared, shown, pickled and passed on.
+    Until then it can be compared, shown, pickled and passed on.
     """
     make: Any = manager_class.proxy_type(token.typeid)
     cls: type[BaseProxy] = make if isinstance(make, type) else _auto_type(token.typeid, methods)
     token = Token(token.typeid, token.target, token.id)
-    # A class with another base beside would differ in its layout: it could not be left again.
-    namespace = {
-        '__module__': cls.__module__,
-        '__qualname__': cls.__qualname__,
+    members = {
         '__getattr__': _get_reaching,
         '__reduce__': _reduce_stranger,
         '_lease': lambda self: None,  # the one that its sender has taken
     }
-    proxy: BaseProxy = object.__new__(type(cls.__name__, (cls,), namespace))
-    vars(proxy).update(_token=token, _id=token.id, _serializer=trust.serializer)
-    vars(proxy).update(_reaching=(manager_class, methods, trust), _using=threading.RLock())
-    return proxy
+    return create_lazy_proxy(
+        cls,
+        members,
+        lambda: reach(manager_class, token, methods, trust),
+        _token=token,
+        _id=token.id,
+        _serializer=trust.serializer,
+        _reaching=(manager_class, methods, trust),
+    )
 
 
 def _get_reaching(self: Any, name: str) -> Any:
     """Return an attribute of the proxy that a stranger's becomes: its connection for one."""
     if name.startswith('__') and name.endswith('__'):  # somebody tries what it can do
         raise AttributeError(name)
-    _become_known(self)
+    resolve_proxy(self)
     return getattr(self, name)
-
-
-def _become_known(proxy: Any) -> None:
-    state = vars(proxy)
-    with state['_using']:
-        if '_found' in state:  # another thread was faster
-            return
-        manager_class, methods, trust = state['_reaching']
-        found = reach(manager_class, state['_token'], methods, trust)
-        state.update(vars(found), _found=found)  # whose hold ends with it, and so with this one
-        proxy.__class__ = type(found)
 
 
 def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:

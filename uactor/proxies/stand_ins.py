@@ -10,7 +10,6 @@ import contextlib
 import functools
 import pickle
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from uactor.launch.module_starts import ImportStopped, Site, StartId, State
 from uactor.launch.start_guard import Phase
 from uactor.manager import ActorManager, manager_of
 from uactor.proxies.base import BaseProxy
+from uactor.proxies.lazy import create_lazy_proxy, resolve_proxy
 
 _START, _MODULE = b'S', b'M'
 """Questions to the owner: for the actor of a start, and for what a module has."""
@@ -43,7 +43,7 @@ _LATE = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
 def _get_late(self: Any, name: str) -> Any:
     """Be ``__getattr__`` of a stand-in."""
     if name in _LATE:
-        _become_proxy(self)
+        resolve_proxy(self)
         return getattr(self, name)
     raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
 
@@ -57,47 +57,38 @@ def _shut_down(self: Any) -> Any:
     """Be ``shutdown`` of a stand-in, which many modules have called at exit."""
     if start_guard.phase() is Phase.LEAVING:  # the module is the owner's, too, who sees to it
         return None
-    _become_proxy(self)
+    resolve_proxy(self)
     return self.shutdown()
 
 
 def stand_in(actor_class: Any, site: Site) -> Any:
     """Return what a start gives whose module is imported on behalf of this process's own."""
-    proxy_class = actor_class.proxy_class
-    # A class with another base beside would differ in its layout: it could not be left again.
-    namespace = {
-        '__module__': proxy_class.__module__,
-        '__qualname__': proxy_class.__qualname__,
-        '__getattr__': _get_late,
-        '__repr__': _describe,
-        'shutdown': _shut_down,
-    }
     start = module_starts.note(site, actor_class)
-    proxy: Any = object.__new__(type(proxy_class.__name__, (proxy_class,), namespace))
-    vars(proxy).update(_start=start.ident, _actor_class=actor_class, _using=threading.RLock())
+    members = {'__getattr__': _get_late, '__repr__': _describe, 'shutdown': _shut_down}
+    proxy = create_lazy_proxy(
+        actor_class.proxy_class,
+        members,
+        lambda: _find_proxy(start.ident, actor_class),
+        _start=start.ident,
+    )
     start.succeed(proxy)
     return proxy
 
 
-def _become_proxy(proxy: Any) -> None:
-    state = vars(proxy)
-    with state['_using']:
-        if '_token' in state:  # another thread was faster
-            return
-        ident: StartId = state['_start']
-        site = module_starts.current_site()
-        if site is not None and module_starts.is_on_behalf_of_a_start(site):
-            raise ImportStopped(f'line {site.line} of {site.module} uses {ident}')
-        found = _ask_for(ident)
-        token = Token('actor', found.address, found.handle)
-        actor_class = state['_actor_class']
-        manager = manager_of(actor_class.manager_class, token.address, token.id)
-        if manager.connection.actor.id != token.id:
-            raise StaleHandleError(f'another actor runs at {token.address} by now')
-        actor_class.proxy_class.__init__(
-            proxy, token, found.serializer, manager=manager, incref=False
-        )
-        proxy.__class__ = actor_class.proxy_class
+def _find_proxy(ident: StartId, actor_class: Any) -> BaseProxy:
+    """Return a proxy of the actor that the owner has started there."""
+    site = module_starts.current_site()
+    if site is not None and module_starts.is_on_behalf_of_a_start(site):
+        raise ImportStopped(f'line {site.line} of {site.module} uses {ident}')
+    found = _ask_for(ident)
+    token = Token('actor', found.address, found.handle)
+    manager = manager_of(actor_class.manager_class, token.address, token.id)
+    if manager.connection.actor.id != token.id:
+        raise StaleHandleError(f'another actor runs at {token.address} by now')
+    proxy: BaseProxy = actor_class.proxy_class(
+        token, found.serializer, manager=manager, incref=False
+    )
+    return proxy
 
 
 # --- what becomes of a start ---------------------------------------------------------------------
