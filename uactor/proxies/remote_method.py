@@ -16,9 +16,11 @@ from concurrent.futures import Future
 from typing import (
     TYPE_CHECKING,
     Any,
+    ClassVar,
     Concatenate,
     Generic,
     ParamSpec,
+    Protocol,
     SupportsIndex,
     TypeVar,
     cast,
@@ -32,8 +34,7 @@ from uactor.proxies.iteration import Results, Stream
 from uactor.runtime.limits import validate_count, validate_timeout
 
 if TYPE_CHECKING:
-    from uactor.core.interfaces import BurstHandle, BurstReceiver, CallHandle
-    from uactor.proxies.base import BaseProxy
+    from uactor.core.interfaces import BurstHandle, BurstReceiver, CallHandle, Connection
 
 P = ParamSpec('P')
 C = TypeVar('C')
@@ -65,6 +66,20 @@ class Options:
 _USUAL = Options()
 
 
+class RemoteObject(Protocol):
+    """What remote methods need of their proxy."""
+
+    _id: str
+    _manager: Any
+    _connection: Connection
+    _is_owned: ClassVar[bool]
+    _timeout: ClassVar[float | None]
+
+    def _callmethod(
+        self, methodname: str, args: Sequence[Any] = ..., kwds: Mapping[str, Any] = ...
+    ) -> Any: ...
+
+
 class RemoteMethod(Generic[P, C, R, T]):
     """A method of an object in an actor, as its proxy has it: call it, or one of its parts.
 
@@ -74,7 +89,7 @@ class RemoteMethod(Generic[P, C, R, T]):
 
     __slots__ = ('_member', '_options', '_proxy')
 
-    def __init__(self, proxy: BaseProxy, member: RemoteMember, options: Options | None) -> None:
+    def __init__(self, proxy: RemoteObject, member: RemoteMember, options: Options | None) -> None:
         self._proxy = proxy
         self._member = member
         self._options = options
@@ -180,7 +195,7 @@ class RemoteMethod(Generic[P, C, R, T]):
     # --- as a bound method ---------------------------------------------------------------------
 
     @property
-    def __self__(self) -> BaseProxy:
+    def __self__(self) -> RemoteObject:
         """The proxy."""
         return self._proxy
 
@@ -243,7 +258,7 @@ class RemoteMember:
             return self
         return RemoteMethod(proxy, self, None)
 
-    def __call__(self, proxy: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, proxy: RemoteObject, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method of a proxy, as in ``ListProxy.append(proxy, item)``."""
         return self.__get__(proxy)(*args, **kwargs)
 
