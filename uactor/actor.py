@@ -92,7 +92,7 @@ class Actor:
         start = None if site is None else module_starts.note(site, cls)
         try:
             manager = cls.manager_class(**options_of(cls))
-            manager.start(cls, args, kwargs)
+            manager.start(cls, args, kwargs, lineage=module_starts.lineage(site))
         except BaseException:
             if start is not None:
                 start.fail()

@@ -21,6 +21,7 @@ from uactor.core.interfaces import SharedObject
 from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
 from uactor.launch import module_starts, start_guard
 from uactor.launch.actor_process import ActorProcess, end_interrupted
+from uactor.launch.import_path import own_path
 from uactor.launch.inherited_state import capture
 from uactor.launch.log_targets import LogTargets
 from uactor.launch.start import private_directory, start
@@ -215,10 +216,16 @@ class ActorManager:
         return process if process is not None and process.owned else None
 
     def start(
-        self, actor_class: type, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        actor_class: type,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        lineage: Sequence[str] | None = None,
     ) -> None:
         """Start a process with an actor of ``actor_class`` in it.
 
+        :param lineage: the modules whose imports have led to this start; None to find out.
         :raises BaseException: whatever the constructor raises; no process is left then.
         :raises ActorStartError: when the process ends before its actor is constructed.
         :raises SerializationError: when class or arguments can't be sent.
@@ -228,7 +235,9 @@ class ActorManager:
         start_guard.check()
         log_targets = LogTargets()
         try:
-            self._start(actor_class, args, kwargs or {}, log_targets)
+            if lineage is None:
+                lineage = module_starts.lineage(module_starts.current_site())
+            self._start(actor_class, args, kwargs or {}, lineage, log_targets)
         except BaseException:  # also KeyboardInterrupt, at any moment
             end_interrupted(log_targets)
             raise
@@ -238,17 +247,18 @@ class ActorManager:
         actor_class: type,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
+        lineage: Sequence[str],
         log_targets: LogTargets,
     ) -> None:
         with transfer.transfer():
             actor = pickling.dumps((actor_class, tuple(args), dict(kwargs)))
         surroundings = capture(log_targets)
         directory = private_directory() if self._address is None else None
-        settings = self._settings(directory)
+        settings = self._settings(directory, lineage)
         messages = [pickle.dumps(surroundings), settings, actor]
         self._process, ready = start(
             actor_class.__qualname__,
-            surroundings.path,
+            own_path(),
             messages,
             directory,
             self._options.process_timeout_s,
@@ -265,7 +275,7 @@ class ActorManager:
         self._process.on_ending(lambda: connections.ending(address))
         self._process.on_exit(lambda: connections.lost(address))
 
-    def _settings(self, directory: str | None) -> bytes:
+    def _settings(self, directory: str | None, lineage: Sequence[str]) -> bytes:
         authkey = self._options.authkey
         settings = {
             **self._options.for_host(),
@@ -273,8 +283,7 @@ class ActorManager:
             'authkey': get_family_key() if authkey is None else authkey,
             'owner': '' if current_host.host is None else current_host.host.connection.actor.target,
         }
-        modules = module_starts.lineage(module_starts.current_site())
-        return pickle.dumps((directory, settings, modules))
+        return pickle.dumps((directory, settings, tuple(lineage)))
 
     def connect(self) -> None:
         """Connect to the actor at ``address``.

@@ -14,7 +14,7 @@ from typing import Any
 
 from uactor import errors
 from uactor.codec import pickling
-from uactor.launch.import_path import current_directory, own_path
+from uactor.launch.import_path import current_directory
 from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
 from uactor.launch.log_targets import LogTargets
 from uactor.runtime.system_errors import is_interruption
@@ -27,9 +27,8 @@ _PLAIN_PATTERNS = {type(None), str, re.Pattern}
 
 @dataclass(frozen=True)
 class InheritedState:
-    """Of the owner: import path, arguments, directory, warnings, logging, family key."""
+    """Of the owner: arguments, directory, warnings, logging, family key."""
 
-    path: list[str]
     argv: list[str]
     directory: str
     authkey: bytes = field(repr=False)
@@ -43,7 +42,6 @@ def capture(log_targets: LogTargets) -> InheritedState:
     :param log_targets: gets those handlers and loggers for which log records travel.
     """
     return InheritedState(
-        path=own_path(),
         argv=list(sys.argv),
         directory=current_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
@@ -57,7 +55,6 @@ def apply(surroundings: InheritedState) -> Callable[[], None]:
 
     :returns: what gives it once more what depends on modules, when those of the actor are imported.
     """
-    sys.path[:] = surroundings.path
     sys.argv[:] = surroundings.argv
     if surroundings.directory and surroundings.directory != current_directory():
         os.chdir(surroundings.directory)
