@@ -24,7 +24,13 @@ from uactor.core import auth
 from uactor.host.grpc.reflection import descriptors
 from uactor.host.process import HostProcess
 from uactor.host.settings import HostDependencies, Settings
-from uactor.launch import frames, module_starts, start_guard, template_server
+from uactor.launch import (
+    module_starts,
+    socket_pair,
+    standard_streams,
+    start_guard,
+    template_server,
+)
 from uactor.launch.import_path import ImportPath
 from uactor.launch.inherited_state import apply
 from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
@@ -75,19 +81,6 @@ def write_lines() -> None:
         out.reconfigure(line_buffering=True)
 
 
-def keep_standard_numbers() -> None:
-    """Have no socket take the place of a standard stream that is closed.
-
-    What the actor's own child processes write there would break it.
-    """
-    for number in range(3):
-        if not template_server.is_open(number):
-            opened = os.open(os.devnull, os.O_RDWR)
-            os.dup2(opened, number)
-            if opened != number:
-                os.close(opened)
-
-
 def be_template(sock: socket.socket) -> NoReturn:
     """Be the template at the other end of a socket pair, and an actor process in its forks."""
     prepare()
@@ -97,7 +90,7 @@ def be_template(sock: socket.socket) -> NoReturn:
 def main(sock: socket.socket) -> NoReturn:
     """Be the actor process at the other end of a lifeline."""
     sock.set_inheritable(False)
-    keep_standard_numbers()
+    standard_streams.reserve_closed()
     lifeline = Lifeline(sock)
     hold(lifeline)
     write_lines()
@@ -123,7 +116,7 @@ def _wait_for_stop(host: HostProcess) -> None:
 
 def _begin(lifeline: Lifeline) -> HostProcess | None:
     """Make the actor and tell the owner; return None when there is no actor."""
-    messages = [frames.receive(lifeline.socket) for _ in range(4)]
+    messages = [socket_pair.receive_message(lifeline.socket) for _ in range(4)]
     path, surroundings, settings, actor = messages
     if path is None or surroundings is None or settings is None or actor is None:
         return None  # the owner has ended

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from uactor.launch import frames
+from uactor.launch import socket_pair
 from uactor.launch.lifeline import (
     ANSWER,
     FAILED,
@@ -202,9 +202,9 @@ class ActorProcess:
         """
         try:
             for message in messages:
-                frames.send(self._lifeline, message)
+                socket_pair.send_message(self._lifeline, message)
         except (BrokenPipeError, ConnectionResetError) as error:
-            if not is_own(error, frames.send):
+            if not is_own(error, socket_pair.send_message):
                 raise
             log.debug('%s does not listen: %s', self.name, error)
         return self._answer.get()
@@ -316,7 +316,9 @@ class ActorProcess:
             report('what %s said could not be handled', self.name)
         if number:
             with contextlib.suppress(OSError), self._sending:  # it has ended meanwhile
-                self._lifeline.sendall(encode(ANSWER, number + (answer or b'')), frames.QUIETLY)
+                self._lifeline.sendall(
+                    encode(ANSWER, number + (answer or b'')), socket_pair.NO_SIGPIPE
+                )
 
     def _hang_up(self) -> None:
         with contextlib.suppress(OSError):  # a child that it has left behind may keep its end open

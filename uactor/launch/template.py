@@ -20,11 +20,12 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from uactor.launch import frames, interpreter, template_server
+from uactor.launch import interpreter, socket_pair, template_server
 from uactor.launch.actor_process import no_fork
 from uactor.launch.fingerprint import Fingerprint, fingerprint
 from uactor.launch.import_path import absolute, shadowed
 from uactor.launch.interpreter import UNKNOWN_STATUS
+from uactor.launch.standard_streams import is_inheritable
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.grpc_loader import copy_environment
 from uactor.runtime.system_errors import is_own
@@ -41,21 +42,15 @@ IMPORT_PATIENCE_S = 60.0
 _STANDARD_STREAMS = 1, 2
 
 _TALK = (
-    *(frames.send, frames.send_descriptors, frames.receive, frames.receive_exactly),
+    *(
+        socket_pair.send_message,
+        socket_pair.send_descriptors,
+        socket_pair.receive_message,
+        socket_pair.receive_exactly,
+    ),
     socket.recv_fds,
 )
 """What stands between a template's owner and the system calls by which they talk."""
-
-
-def _is_passed_on(number: int) -> bool:
-    """Tell whether a new program would have this file descriptor, as one of a closed stream hasn't.
-
-    The number of such a one has soon gone to something else, which is this process's own.
-    """
-    try:
-        return os.get_inheritable(number)
-    except OSError:
-        return False
 
 
 class TemplateDiedError(Exception):
@@ -113,7 +108,7 @@ class Template:
         self._retired = False
         self._is_silent = False
         self._modules: dict[str, str] = {}
-        stderr = None if _is_passed_on(2) else subprocess.DEVNULL
+        stderr = None if is_inheritable(2) else subprocess.DEVNULL
         try:
             with theirs:
                 self._process = interpreter.spawn(
@@ -136,7 +131,7 @@ class Template:
         """Have it import everything and return whether it can be forked then."""
         try:
             self._control.settimeout(IMPORT_PATIENCE_S)
-            reply = frames.receive(self._control)
+            reply = socket_pair.receive_message(self._control)
             self._control.settimeout(PATIENCE_S)
         except OSError as error:
             if not is_own(error, *_TALK):
@@ -171,13 +166,13 @@ class Template:
             raise
 
     def _fork(self, lifeline: socket.socket) -> Forked:
-        streams = [number for number in _STANDARD_STREAMS if _is_passed_on(number)]
+        streams = [number for number in _STANDARD_STREAMS if is_inheritable(number)]
         directory = os.open('.', os.O_PATH | os.O_DIRECTORY)
         try:
             with self._asked() as connection:
                 descriptors = [lifeline.fileno(), directory, *streams]
-                frames.send_descriptors(connection, template_server.FORK, descriptors)
-                frames.send(connection, marshal.dumps((*self._changes(), streams)))
+                socket_pair.send_descriptors(connection, template_server.FORK, descriptors)
+                socket_pair.send_message(connection, marshal.dumps((*self._changes(), streams)))
                 flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
                 data, received, *_ = socket.recv_fds(connection, template_server.PID.size, 1, flags)
         finally:
@@ -202,9 +197,9 @@ class Template:
         reply = None
         if not self._is_silent:  # else each of its actors would wait for it once more
             with contextlib.suppress(TemplateDiedError), self._asked() as connection:
-                connection.sendall(template_server.REAP, frames.QUIETLY)
-                frames.send(connection, template_server.PID.pack(pid))
-                reply = frames.receive(connection)
+                connection.sendall(template_server.REAP, socket_pair.NO_SIGPIPE)
+                socket_pair.send_message(connection, template_server.PID.pack(pid))
+                reply = socket_pair.receive_message(connection)
         self._one_less()
         status: int | None = None if reply is None else marshal.loads(reply)
         return UNKNOWN_STATUS if status is None else status
@@ -220,7 +215,7 @@ class Template:
             ours.settimeout(PATIENCE_S)
             try:
                 with theirs:
-                    frames.send_descriptors(self._control, b'.', [theirs.fileno()])
+                    socket_pair.send_descriptors(self._control, b'.', [theirs.fileno()])
             except BaseException as error:
                 ours.close()
                 if isinstance(error, OSError) and is_own(error, *_TALK):

@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 
-from uactor.launch import frames
+from uactor.launch import socket_pair, standard_streams
 from uactor.launch.import_path import own_modules
 from uactor.runtime import fork_hooks
 
@@ -62,15 +62,6 @@ def is_possible() -> bool:
     return os.path.isdir('/proc/thread-self')
 
 
-def is_open(descriptor: int) -> bool:
-    """Tell whether a file descriptor is open."""
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
-
-
 def serve(control: socket.socket) -> socket.socket:
     """Be the template of the process at the other end of ``control``, and end with it.
 
@@ -79,7 +70,7 @@ def serve(control: socket.socket) -> socket.socket:
     control.set_inheritable(False)
     obstacle = _obstacle(control)
     if obstacle:
-        frames.send(control, UNFIT + obstacle.encode())
+        socket_pair.send_message(control, UNFIT + obstacle.encode())
         os._exit(1)
     usual_name = _renamed(_NAME)
     statuses: dict[int, int] = {}
@@ -94,7 +85,7 @@ def serve(control: socket.socket) -> socket.socket:
     gc.collect()
     _fill_gaps()
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
-    frames.send(control, READY + modules)
+    socket_pair.send_message(control, READY + modules)
     _let_go()
     fork_hooks.is_blank = True
     lifeline = None
@@ -134,7 +125,9 @@ def _obstacle(control: socket.socket) -> str:
     threads = len(os.listdir('/proc/self/task'))
     if threads != 1:
         return f'{threads} threads begin with the interpreter'
-    opened = filter(is_open, map(int, os.listdir('/proc/self/fd')))  # but that of the list itself
+    opened = filter(
+        standard_streams.is_open, map(int, os.listdir('/proc/self/fd'))
+    )  # but that of the list itself
     if set(opened) != {0, 1, 2, control.fileno()}:
         return 'files are opened with the interpreter'
     return ''
@@ -163,12 +156,12 @@ def _answer(connection: socket.socket, statuses: dict[int, int]) -> socket.socke
     flags = socket.MSG_CMSG_CLOEXEC
     kind, descriptors, *_ = socket.recv_fds(connection, 1, _MAX_DESCRIPTORS, flags)
     try:
-        request = frames.receive(connection)
+        request = socket_pair.receive_message(connection)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the owner has given up
             if kind == REAP and request is not None:
                 _reap(statuses)
                 [pid] = PID.unpack(request)
-                frames.send(connection, marshal.dumps(statuses.pop(pid, None)))
+                socket_pair.send_message(connection, marshal.dumps(statuses.pop(pid, None)))
             elif kind == FORK and request is not None and _fork(connection, statuses):
                 return _begin(descriptors, *marshal.loads(request))
     finally:
@@ -221,16 +214,13 @@ def _begin(
 
 def _connect(streams: Mapping[int, int]) -> None:
     """Write to the standard streams of the owner, as far as they are open."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
     for number, name in (1, 'stdout'), (2, 'stderr'):
         if number in streams:
             os.dup2(streams[number], number)
-        else:
-            # To the program it is closed, but nothing else may take its number.
-            os.dup2(nowhere, number)
+        else:  # the program finds it closed, but nothing else takes its number
+            standard_streams.reserve([number])
             setattr(sys, name, None)
             setattr(sys, f'__{name}__', None)
-    os.close(nowhere)
 
 
 def _change_environment(gone: list[bytes], new: Mapping[bytes, bytes]) -> None:
