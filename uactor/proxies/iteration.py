@@ -261,22 +261,16 @@ class Results(_Iteration[T]):
 
     async def __anext__(self) -> T:
         try:
-            at = self._at
-            if at == self._until:
+            if self._at == self._until:
                 if not self._go_on():
                     raise StopAsyncIteration
                 if not self._outcomes.has(self._at):
                     await self._outcomes.await_for(self._at)
-                at = self._look_ahead()
-            self._at = at + 1
-            fetched: Any = self._outcomes.take(at)
-            if type(fetched) is FailedCall:
-                raise self._failure(fetched)
-            return fetched  # type: ignore[no-any-return]
+                self._look_ahead()
         except BaseException as error:  # also CancelledError
-            fetched = None  # a cycle with the traceback otherwise
             self._see_to(error)
             raise
+        return self.__next__()  # which need not wait
 
 
 _NONE = ResultBuffer(0)
