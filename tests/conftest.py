@@ -67,18 +67,19 @@ def no_actor_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     eventually(lambda: all(process.pid in before for process in descendants()))
 
 
-@pytest.fixture(params=LAUNCHERS)
-def launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to start an actor, one after the other; programs that a test runs follow."""
+def select_launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Start actors in the way that is the parameter, in programs that a test runs, too."""
     monkeypatch.setenv('UACTOR_LAUNCH', request.param)
     return str(request.param)
 
 
-@pytest.fixture(params=['template', pytest.param('interpreter', marks=pytest.mark.soak)])
-def usual_launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The usual way to start an actor; the other one in the long run."""
-    monkeypatch.setenv('UACTOR_LAUNCH', request.param)
-    return str(request.param)
+launcher = pytest.fixture(params=LAUNCHERS, name='launcher')(select_launcher)
+"""Both ways to start an actor, one after the other."""
+
+usual_launcher = pytest.fixture(
+    params=['template', pytest.param('interpreter', marks=pytest.mark.soak)], name='usual_launcher'
+)(select_launcher)
+"""The usual way to start an actor; the other one in the long run."""
 
 
 @pytest.fixture
