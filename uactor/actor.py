@@ -12,10 +12,10 @@ from uactor.core.addresses import Address, Token
 from uactor.core.futures import run_in_thread
 from uactor.errors import STATUS_CODES
 from uactor.launch import module_starts
-from uactor.manager import ActorManager, connected
+from uactor.manager import ActorManager, connect_to
 from uactor.proxies.actor import ActorProxy, is_generated, proxy_member
 from uactor.proxies.base import BaseProxy
-from uactor.proxies.stand_ins import stand_in
+from uactor.proxies.stand_ins import create_stand_in
 from uactor.proxies.standard import PROXIES
 from uactor.runtime.limits import validate_timeout
 
@@ -86,13 +86,13 @@ class Actor:
         if current_host.constructing is cls:  # in the actor process: make the instance itself
             current_host.constructing = None
             return super().__new__(cls)
-        site = module_starts.current_site()
+        site = module_starts.find_current_site()
         if site is not None and module_starts.is_on_behalf_of_a_start(site):
-            return cast('Self', stand_in(cls, site))
-        start = None if site is None else module_starts.note(site, cls)
+            return cast('Self', create_stand_in(cls, site))
+        start = None if site is None else module_starts.register_start(site, cls)
         try:
-            manager = cls.manager_class(**options_of(cls))
-            manager.start(cls, args, kwargs, lineage=module_starts.lineage(site))
+            manager = cls.manager_class(**read_options(cls))
+            manager.start(cls, args, kwargs, lineage=module_starts.get_lineage(site))
         except BaseException:
             if start is not None:
                 start.fail()
@@ -154,7 +154,7 @@ class Actor:
         :raises TypeError: when the timeout is no number.
         :raises ValueError: when there is no such transport, or the timeout is NaN.
         """
-        manager = connected(
+        manager = connect_to(
             cls.manager_class, address, authkey, serializer, capture, transport, timeout
         )
         return cast('Self', manager.actor())
@@ -165,7 +165,7 @@ class Actor:
 
         While a module is being imported, the loop waits for it all the same.
         """
-        if module_starts.current_site() is not None:
+        if module_starts.find_current_site() is not None:
             # Another thread can't pickle a class whose module this one is about to import.
             return cls(*args, **kwargs)
         return await run_in_thread(lambda: cls(*args, **kwargs))
@@ -189,12 +189,12 @@ class Actor:
 # --- reading a class -----------------------------------------------------------------------------
 
 
-def options_of(cls: type[Actor]) -> dict[str, Any]:
+def read_options(cls: type[Actor]) -> dict[str, Any]:
     """Return the ``_options_`` of a class, merged with those of its bases."""
-    return _merged(cls, '_options_')
+    return _merge_attribute(cls, '_options_')
 
 
-def _merged(cls: type, name: str) -> dict[Any, Any]:
+def _merge_attribute(cls: type, name: str) -> dict[Any, Any]:
     """Return a mapping attribute merged along the hierarchy, the most derived class last."""
     merged: dict[Any, Any] = {}
     for base in reversed(cls.__mro__):
@@ -202,7 +202,7 @@ def _merged(cls: type, name: str) -> dict[Any, Any]:
     return merged
 
 
-def _exposed_names(cls: type) -> Iterator[str]:
+def _list_exposed_names(cls: type) -> Iterator[str]:
     """Yield what each class of the hierarchy exposes: what it lists, or its public methods."""
     for base in reversed(cls.__mro__):
         listed = vars(base).get('_exposed_')
@@ -224,24 +224,26 @@ def _configure(cls: type[Actor]) -> None:
     """Give ``cls`` its manager and proxy classes."""
     mapping = {
         method: typeid
-        for method, typeid in _merged(cls, '_method_to_typeid_').items()
+        for method, typeid in _merge_attribute(cls, '_method_to_typeid_').items()
         if typeid is not None
     }
-    manager_class = _manager_class(cls)
+    manager_class = _create_manager_class(cls)
     for method, typeid in mapping.items():
-        if typeid not in _RESERVED and manager_class.registered(typeid) is None:
+        if typeid not in _RESERVED and manager_class.find_registration(typeid) is None:
             raise TypeError(
                 f'{cls.__qualname__}._method_to_typeid_: the typeid {typeid!r} of {method!r} '
                 'is not defined; add it to _proxies_'
             )
-    cls.proxy_class = _proxy_class(cls, tuple(dict.fromkeys(_exposed_names(cls))), mapping)
+    cls.proxy_class = _create_proxy_class(
+        cls, tuple(dict.fromkeys(_list_exposed_names(cls))), mapping
+    )
     manager_class.register('actor', proxytype=cls.proxy_class, create_method=False)
-    manager_class._errors = _declared_errors(cls)
+    manager_class._errors = _read_errors(cls)
     cls.manager_class = manager_class
 
 
-def _declared_errors(cls: type[Actor]) -> Mapping[type[BaseException], str]:
-    errors = _merged(cls, '_errors_')
+def _read_errors(cls: type[Actor]) -> Mapping[type[BaseException], str]:
+    errors = _merge_attribute(cls, '_errors_')
     for error, code in errors.items():
         if not isinstance(error, type) or not issubclass(error, BaseException):
             raise TypeError(f'{cls.__qualname__}._errors_: {error!r} is no class of exceptions')
@@ -253,7 +255,7 @@ def _declared_errors(cls: type[Actor]) -> Mapping[type[BaseException], str]:
     return errors
 
 
-def _proxy_class(
+def _create_proxy_class(
     cls: type[Actor], exposed: tuple[str, ...], mapping: Mapping[str, str]
 ) -> type[ActorProxy]:
     base = cls.proxy_class
@@ -265,7 +267,7 @@ def _proxy_class(
         _exposed_=exposed,
         _method_to_typeid_=mapping,
         _timeout=validate_timeout(
-            options_of(cls).get('timeout'), f"{cls.__qualname__}._options_['timeout']"
+            read_options(cls).get('timeout'), f"{cls.__qualname__}._options_['timeout']"
         ),
     )
     return type(f'{cls.__qualname__}.proxy_class', (base,), members)
@@ -282,7 +284,7 @@ def _is_taken(cls: type, name: str) -> bool:
     return False
 
 
-def _manager_class(cls: type[Actor]) -> type[ActorManager]:
+def _create_manager_class(cls: type[Actor]) -> type[ActorManager]:
     name = f'{cls.__qualname__}.manager_class'
     namespace = {'__module__': cls.__module__, '__qualname__': name}
     manager_class: type[ActorManager] = type(name, (cls.manager_class,), namespace)
@@ -292,7 +294,7 @@ def _manager_class(cls: type[Actor]) -> type[ActorManager]:
         for typeid, proxytype in (vars(base).get('_proxies_') or {}).items():
             if typeid in _RESERVED:
                 raise TypeError(f'{cls.__qualname__}._proxies_: the typeid {typeid!r} is reserved')
-            known = manager_class.registered(typeid)
+            known = manager_class.find_registration(typeid)
             if known is None or known.proxytype is not proxytype:
                 manager_class.register(typeid, proxytype=proxytype, create_method=False)
     return manager_class

@@ -32,12 +32,12 @@ from uactor.launch import (
     template_server,
 )
 from uactor.launch.import_path import ImportPath
-from uactor.launch.inherited_state import apply
-from uactor.launch.lifeline import FAILED, READY, Lifeline, hold
+from uactor.launch.inherited_state import apply_state
+from uactor.launch.lifeline import FAILED, READY, Lifeline, set_current
 from uactor.launch.log_channel import channel
 from uactor.launch.start_guard import Phase
 from uactor.proxies import stand_ins
-from uactor.proxies.base import proxy_for_handle
+from uactor.proxies.base import create_handle_proxy
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.grpc_loader import load_grpc_server
 from uactor.runtime.threads import start_daemon
@@ -45,7 +45,7 @@ from uactor.transport import unix_sockets
 
 log = logging.getLogger('uactor.host')
 
-_ORPHAN_TIMEOUT = 1.5
+_ORPHAN_TIMEOUT_S = 1.5
 """How long a process may take to end once its owner has, in seconds. An owner that is there
 has patience or not as its user wishes."""
 
@@ -56,53 +56,53 @@ _changing_files = threading.Lock()
 """Kept for ever by the thread that ends the process: nothing is made behind its back."""
 
 
-def make_host(actor_class: type, settings: Settings) -> HostProcess:
+def create_host(actor_class: type, settings: Settings) -> HostProcess:
     """Make the host of this process."""
     with _changing_files:
         host = HostProcess(
-            actor_class, settings, HostDependencies(connections.get, proxy_for_handle)
+            actor_class, settings, HostDependencies(connections.get, create_handle_proxy)
         )
     return host
 
 
-def prepare() -> None:
+def prepare_template() -> None:
     """Do beforehand what is the same in all actor processes, without starting anything."""
-    start_guard.enter(Phase.TEMPLATE)
+    start_guard.enter_phase(Phase.TEMPLATE)
     load_grpc_server()
     descriptors()
     auth.compute_proof(b'', 'host', b'', b'')  # the digest is looked up at its first use
-    write_lines()
+    enable_line_buffering()
 
 
-def write_lines() -> None:
+def enable_line_buffering() -> None:
     """Write each line to standard output at once. A daemon has none."""
     out: Any = sys.stdout
     if out is not None and not out.line_buffering:
         out.reconfigure(line_buffering=True)
 
 
-def be_template(sock: socket.socket) -> NoReturn:
+def run_template(sock: socket.socket) -> NoReturn:
     """Be the template at the other end of a socket pair, and an actor process in its forks."""
-    prepare()
-    main(template_server.serve(sock))
+    prepare_template()
+    run_actor_process(template_server.serve(sock))
 
 
-def main(sock: socket.socket) -> NoReturn:
+def run_actor_process(sock: socket.socket) -> NoReturn:
     """Be the actor process at the other end of a lifeline."""
     sock.set_inheritable(False)
     standard_streams.reserve_closed()
     lifeline = Lifeline(sock)
-    hold(lifeline)
-    write_lines()
-    host = _begin(lifeline)
+    set_current(lifeline)
+    enable_line_buffering()
+    host = _create_actor(lifeline)
     if host is None:
-        leave(1)
+        exit_process(1)
     _wait_for_stop(host)
     try:
-        end(host)
+        end_host(host)
     except RuntimeError:  # there are no threads left to be had
         log.warning('the actor process does not end in order', exc_info=True)
-    leave(0)
+    exit_process(0)
 
 
 def _wait_for_stop(host: HostProcess) -> None:
@@ -114,43 +114,49 @@ def _wait_for_stop(host: HostProcess) -> None:
             log.exception('a signal handler of the actor has failed; the actor goes on')
 
 
-def _begin(lifeline: Lifeline) -> HostProcess | None:
+def _create_actor(lifeline: Lifeline) -> HostProcess | None:
     """Make the actor and tell the owner; return None when there is no actor."""
     messages = [socket_pair.receive_message(lifeline.socket) for _ in range(4)]
     path, surroundings, settings, actor = messages
     if path is None or surroundings is None or settings is None or actor is None:
         return None  # the owner has ended
     constructed: list[HostProcess] = []
-    start_daemon('uactor-lifeline', _watch, lifeline, constructed, failed=lambda error: leave(1))
+    start_daemon(
+        'uactor-lifeline',
+        _watch_lifeline,
+        lifeline,
+        constructed,
+        failed=lambda error: exit_process(1),
+    )
     try:
-        module_starts.begin_loading(stand_ins.complete)
+        module_starts.begin_loading(stand_ins.complete_module)
         ImportPath.decode(path).apply()
         taken = pickle.loads(surroundings)
-        apply_again = apply(taken)
+        apply_again = apply_state(taken)
         _prefer_not_to_fork()
         directory, fields, modules = pickle.loads(settings)
         module_starts.set_lineage(modules)
         if directory is not None:
-            _make_private(directory)
+            _make_directory(directory)
         actor_class, args, kwargs = pickling.loads(actor)
         apply_again()
         multiprocessing.current_process().name = actor_class.__qualname__
         _never_fork()
-        host = make_host(actor_class, Settings(**fields))
+        host = create_host(actor_class, Settings(**fields))
         host.start()
         module_starts.end_loading()
         host.construct(args, kwargs)
         answer = READY, pickle.dumps((host.address, host.table.actor_id))
         constructed.append(host)
-        _take_signals(host)
+        _handle_signals(host)
     except BaseException as error:  # also SystemExit: the owner is waiting
         answer = FAILED, failures.encode(error).SerializeToString()
     with contextlib.suppress(OSError):  # the owner has ended
-        lifeline.tell(*answer)
+        lifeline.send(*answer)
     return constructed[0] if constructed else None
 
 
-def _take_signals(host: HostProcess) -> None:
+def _handle_signals(host: HostProcess) -> None:
     """End in order on SIGTERM and leave SIGHUP to the owner, unless the actor has other plans.
 
     A terminal that closes sends SIGHUP to owner and actors. An actor that dies of it leaves its
@@ -164,10 +170,10 @@ def _take_signals(host: HostProcess) -> None:
     for number in taken:
         signal.signal(number, handlers[number])
     if taken:
-        restore_in_children(dict.fromkeys(taken, signal.SIG_DFL))
+        restore_signals_in_children(dict.fromkeys(taken, signal.SIG_DFL))
 
 
-def restore_in_children(handlers: Mapping[int, Any]) -> None:
+def restore_signals_in_children(handlers: Mapping[int, Any]) -> None:
     """Have forked children handle signals as usual: end on SIGTERM at once.
 
     They are held back during a fork: Python forgets what reaches a child before it is ready.
@@ -201,10 +207,10 @@ def _prefer_not_to_fork() -> None:
     """
     default: Any = multiprocessing.context._default_context
     if multiprocessing.get_start_method(allow_none=True) is None:
-        default._default_context = multiprocessing.get_context(_start_method())
+        default._default_context = multiprocessing.get_context(_choose_start_method())
 
 
-def _start_method() -> str:
+def _choose_start_method() -> str:
     return 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
 
 
@@ -215,13 +221,13 @@ def _never_fork() -> None:
     default is what Python 3.14 has; an explicit ``get_context('fork')`` is the user's choice.
     """
     if multiprocessing.get_start_method() == 'fork':
-        multiprocessing.set_start_method(_start_method(), force=True)
+        multiprocessing.set_start_method(_choose_start_method(), force=True)
 
 
-def _watch(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> None:
+def _watch_lifeline(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> None:
     """End when the owner asks for it, or with it: its end of the lifeline closes, anyhow."""
     with contextlib.suppress(OSError):
-        lifeline.serve()
+        lifeline.deliver_answers()
     if constructed:
         constructed[0].request_stop()
         closed = select.poll()
@@ -230,19 +236,19 @@ def _watch(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> None:
         )  # shut down by an owner that is there, it is not closed yet
         closed.poll()
     with contextlib.suppress(RuntimeError):  # there are no threads left to be had
-        faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT, exit=True, file=2)  # needs no GIL
+        faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT_S, exit=True, file=2)  # needs no GIL
     if not constructed:  # a constructor can't be asked to stop
-        leave(1)
+        exit_process(1)
 
 
-def end(host: HostProcess) -> None:
+def end_host(host: HostProcess) -> None:
     """End the actor process in order."""
     host.stop()
     with _changing_files:
         _remove_files()
 
 
-def _make_private(directory: str) -> None:
+def _make_directory(directory: str) -> None:
     with _changing_files:
         os.mkdir(directory, 0o700)
         _directories.append(directory)
@@ -256,7 +262,7 @@ def _remove_files() -> None:
     _directories.clear()
 
 
-def leave(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """Run exit handlers, which end this process's own actors too, and exit.
 
     Without waiting for threads: those of gRPC and of blocked calls may never end.
@@ -265,7 +271,7 @@ def leave(status: int) -> NoReturn:
     if threading.current_thread() is threading.main_thread():
         _die_on_sigterm()  # from here on it is meant in earnest
     _remove_files()
-    start_guard.enter(Phase.LEAVING)
+    start_guard.enter_phase(Phase.LEAVING)
     try:
         atexit._run_exitfuncs()
         channel.finish()

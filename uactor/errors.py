@@ -282,7 +282,7 @@ STATUS_CODES = (
 """The names of all gRPC status codes but OK."""
 
 
-def status_of(
+def find_status(
     error: BaseException, stage: Stage, declared: Mapping[type[BaseException], str] = {}
 ) -> str:
     """Return the name of the gRPC status code for an error that ended a unary RPC.
@@ -302,14 +302,14 @@ def status_of(
     return next(code for cls, code in STATUS if isinstance(error, cls))
 
 
-def type_name(cls: type) -> str:
+def get_type_name(cls: type) -> str:
     """Return the name of ``cls`` with its module, unless it is a builtin."""
     if cls.__module__ == 'builtins':
         return cls.__qualname__
     return f'{cls.__module__}.{cls.__qualname__}'
 
 
-def text(error: BaseException) -> str:
+def get_text(error: BaseException) -> str:
     """Return the text of ``error``, also when its ``__str__`` raises."""
     try:
         return str(error)
@@ -317,7 +317,7 @@ def text(error: BaseException) -> str:
         return f'<str() of the exception raised {type(broken).__name__}>'
 
 
-_OF_PROXIES = (
+_RAISED_BY_PROXIES = (
     queue.Empty,
     queue.Full,
     concurrent.futures.CancelledError,
@@ -326,22 +326,22 @@ _OF_PROXIES = (
 )
 """What the methods of the standard proxies raise, beside builtins."""
 
-_KNOWN: dict[str, type[BaseException]] = {
-    type_name(cls): cls
-    for cls in (*vars(builtins).values(), *globals().values(), *_OF_PROXIES)
+_REBUILDABLE: dict[str, type[BaseException]] = {
+    get_type_name(cls): cls
+    for cls in (*vars(builtins).values(), *globals().values(), *_RAISED_BY_PROXIES)
     if isinstance(cls, type) and issubclass(cls, BaseException) and cls is not RemoteError
 }
 
 
-def rebuild(name: str, message: str, traceback: str) -> BaseException:
+def rebuild_exception(name: str, message: str, traceback: str) -> BaseException:
     """Return the exception that a failure without a pickle stands for.
 
     A builtin, one of ours, or one of the standard proxies, when its text alone makes it;
     else :class:`RemoteError`.
     """
-    cls = _KNOWN.get(name)
+    cls = _REBUILDABLE.get(name)
     if cls is not None:
-        for arguments in _arguments(cls, message):
+        for arguments in _guess_arguments(cls, message):
             try:
                 error = cls(*arguments)
             except TypeError:  # needs more than its text
@@ -351,16 +351,16 @@ def rebuild(name: str, message: str, traceback: str) -> BaseException:
     return RemoteError(name, message, traceback)
 
 
-def _arguments(cls: type[BaseException], message: str) -> Iterator[tuple[Any, ...]]:
+def _guess_arguments(cls: type[BaseException], message: str) -> Iterator[tuple[Any, ...]]:
     """Yield what ``cls`` may have been called with, if ``message`` is its text."""
     if not message:
         yield ()
     if issubclass(cls, (KeyError, SystemExit)):  # their text is the repr() of what they hold
-        yield (_literal(message),)
+        yield (_parse_literal(message),)
     yield (message,)
 
 
-def _literal(source: str) -> Any:
+def _parse_literal(source: str) -> Any:
     try:
         return ast.literal_eval(source)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -19,5 +19,8 @@ def freeze_support() -> None:
     from uactor import bootstrap
 
     kind, sock = begun
-    run = {interpreter.ACTOR: bootstrap.main, interpreter.TEMPLATE: bootstrap.be_template}
+    run = {
+        interpreter.ACTOR: bootstrap.run_actor_process,
+        interpreter.TEMPLATE: bootstrap.run_template,
+    }
     run[kind](sock)

@@ -20,11 +20,11 @@ from uactor.core.auth import get_family_key, keyring
 from uactor.core.interfaces import SharedObject
 from uactor.errors import ActorDiedError, AuthkeyError, ProxyError
 from uactor.launch import module_starts, start_guard
-from uactor.launch.actor_process import ActorProcess, end_interrupted
-from uactor.launch.import_path import own_path
-from uactor.launch.inherited_state import capture
+from uactor.launch.actor_process import ActorProcess, end_interrupted_start
+from uactor.launch.import_path import copy_own_path
+from uactor.launch.inherited_state import capture_state
 from uactor.launch.log_targets import LogTargets
-from uactor.launch.start import private_directory, start
+from uactor.launch.start import choose_private_directory, start
 from uactor.options import ActorOptions
 from uactor.runtime.deferred import deferred
 from uactor.runtime.limits import validate_timeout
@@ -36,7 +36,7 @@ T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True)
-class Registered:
+class Registration:
     """What a typeid stands for.
 
     :ivar callable: makes a new object of it, or None.
@@ -55,7 +55,7 @@ class Registered:
         return _wire.make_registration, fields
 
 
-_wire.implements(_wire.make_registration)(Registered)
+_wire.implements(_wire.make_registration)(Registration)
 
 
 class ActorManager:
@@ -86,9 +86,9 @@ class ActorManager:
         below 1, or a time that is NaN.
     """
 
-    _registry: ClassVar[dict[str, Registered]] = {}  # of the class's own: bases have theirs
+    _registry: ClassVar[dict[str, Registration]] = {}  # of the class's own: bases have theirs
     _errors: ClassVar[Mapping[type[BaseException], str]] = {}
-    _make_stranger: ClassVar[Callable[..., Any]]  # registered by uactor.proxies.base
+    _create_unreached: ClassVar[Callable[..., Any]]  # set by uactor.proxies.base
 
     def __init__(
         self,
@@ -131,20 +131,20 @@ class ActorManager:
         return tuple(dict.fromkeys(itertools.chain.from_iterable(registries)))
 
     @classmethod
-    def registered(cls, typeid: str) -> Registered | None:
+    def find_registration(cls, typeid: str) -> Registration | None:
         """Return what a typeid stands for, or None when it is not registered."""
         for base in cls.__mro__:
             registry = vars(base).get('_registry')
             if registry is not None and typeid in registry:
-                found: Registered = registry[typeid]
+                found: Registration = registry[typeid]
                 return found
         return None
 
     @classmethod
-    def proxy_type(cls, typeid: str) -> Callable[..., Any]:
+    def find_proxy_type(cls, typeid: str) -> Callable[..., Any]:
         """Return what makes the proxies of a typeid: of all public methods for an unknown one."""
-        registered = cls.registered(typeid)
-        return cls.proxy_type('auto') if registered is None else registered.proxytype
+        registered = cls.find_registration(typeid)
+        return cls.find_proxy_type('auto') if registered is None else registered.proxytype
 
     @classmethod
     def register(
@@ -167,9 +167,9 @@ class ActorManager:
         if '_registry' not in vars(cls):
             cls._registry = {}
         if proxytype is None:
-            proxytype = cls.proxy_type('auto')
+            proxytype = cls.find_proxy_type('auto')
         exposed = exposed or getattr(proxytype, '_exposed_', None)
-        cls._registry[typeid] = Registered(
+        cls._registry[typeid] = Registration(
             callable,
             None if exposed is None else tuple(exposed),
             method_to_typeid or getattr(proxytype, '_method_to_typeid_', None),
@@ -178,7 +178,9 @@ class ActorManager:
         if create_method and callable is not None:
 
             def create(self: ActorManager, /, *args: Any, **kwargs: Any) -> Any:
-                return self.connection.create(typeid, args, kwargs, self._proxy, self._time_limit())
+                return self.connection.create(
+                    typeid, args, kwargs, self.create_proxy, self._time_limit()
+                )
 
             create.__name__ = typeid
             create.__qualname__ = f'{cls.__qualname__}.{typeid}'
@@ -189,7 +191,7 @@ class ActorManager:
         """Return how long making an object is waited for: as long as calls of the actor."""
         if self._options.timeout is not None:
             return self._options.timeout
-        limit: float | None = getattr(self.proxy_type('actor'), '_timeout', None)
+        limit: float | None = getattr(self.find_proxy_type('actor'), '_timeout', None)
         return limit
 
     # --- the actor process -----------------------------------------------------------------------
@@ -213,7 +215,7 @@ class ActorManager:
     def process(self) -> ActorProcess | None:
         """The actor process, if this manager has started it."""
         process = self._process
-        return process if process is not None and process.owned else None
+        return process if process is not None and process.is_owned else None
 
     def start(
         self,
@@ -232,14 +234,14 @@ class ActorManager:
         """
         if self._process is not None or self._link is not None:
             raise ProxyError('this manager has an actor already')
-        start_guard.check()
+        start_guard.check_start()
         log_targets = LogTargets()
         try:
             if lineage is None:
-                lineage = module_starts.lineage(module_starts.current_site())
+                lineage = module_starts.get_lineage(module_starts.find_current_site())
             self._start(actor_class, args, kwargs or {}, lineage, log_targets)
         except BaseException:  # also KeyboardInterrupt, at any moment
-            end_interrupted(log_targets)
+            end_interrupted_start(log_targets)
             raise
 
     def _start(
@@ -252,17 +254,17 @@ class ActorManager:
     ) -> None:
         with transfer.transfer():
             actor = pickling.dumps((actor_class, tuple(args), dict(kwargs)))
-        surroundings = capture(log_targets)
-        directory = private_directory() if self._address is None else None
+        surroundings = capture_state(log_targets)
+        directory = choose_private_directory() if self._address is None else None
         settings = self._settings(directory, lineage)
         messages = [pickle.dumps(surroundings), settings, actor]
         self._process, ready = start(
             actor_class.__qualname__,
-            own_path(),
+            copy_own_path(),
             messages,
             directory,
             self._options.process_timeout_s,
-            _constructor_error,
+            _decode_failure,
             log_targets,
         )
         self._address, _ = pickle.loads(ready)
@@ -338,7 +340,7 @@ class ActorManager:
         process, timeout = self.process, self._options.shutdown_timeout
         if process is None or timeout is None:
             return hook()
-        with process.limited(timeout) as expired:
+        with process.end_after(timeout) as expired:
             try:
                 return hook()
             except ActorDiedError as error:
@@ -360,8 +362,8 @@ class ActorManager:
 
     def actor(self) -> Any:
         """Return a proxy of the actor."""
-        token = Token('actor', _known(self._address), self.connection.actor.id)
-        make = self.proxy_type('actor')
+        token = Token('actor', _require_address(self._address), self.connection.actor.id)
+        make = self.find_proxy_type('actor')
         return make(token, self.serializer, manager=self, incref=False)
 
     def view(self) -> ActorManager:
@@ -375,14 +377,14 @@ class ActorManager:
             self._view = weakref.ref(view)
         return view
 
-    def _proxy(self, shared: SharedObject) -> Any:
+    def create_proxy(self, shared: SharedObject) -> Any:
         """Make the proxy for a shared object that the actor has returned."""
         token = shared.token
         if token.target != self.connection.actor.target:
             trust = Trust(self.connection.serializer, self.connection.has_family_key)
-            return proxy_of_other(ActorManager, token, shared.methods, trust)
-        make = self.proxy_type(token.typeid)
-        token.address = _known(self._address)
+            return create_foreign_proxy(ActorManager, token, shared.methods, trust)
+        make = self.find_proxy_type(token.typeid)
+        token.address = _require_address(self._address)
         return make(
             token,
             self.serializer,
@@ -395,29 +397,29 @@ class ActorManager:
         return f'<{type(self).__name__} of the actor at {self._address!r}>'
 
 
-def _known(address: Address | None) -> Address:
+def _require_address(address: Address | None) -> Address:
     if address is None:
         raise ProxyError('the manager has no address yet')
     return address
 
 
-def _constructor_error(data: bytes) -> BaseException:
+def _decode_failure(data: bytes) -> BaseException:
     return failures.decode(pb.Failure.FromString(data), unpickle=True)
 
 
 # --- managers of this process --------------------------------------------------------------------
 
 _owners: WeakValues[str, ActorManager] = WeakValues()
-_connected: WeakValues[tuple[type, str], ActorManager] = WeakValues()
+_by_address: WeakValues[tuple[type, str], ActorManager] = WeakValues()
 
 
-def owner_of(address: str) -> ActorManager | None:
+def find_owner(address: str) -> ActorManager | None:
     """Return the manager of this process that has started the actor at ``address``."""
     owner = _owners.get(address)
     return owner if owner is not None and owner.process is not None else None
 
 
-def manager_of(
+def get_manager(
     manager_class: type[ActorManager], address: Address, handle: str = ''
 ) -> ActorManager:
     """Return a manager that knows the actor at ``address``, connected.
@@ -426,15 +428,15 @@ def manager_of(
     :raises AuthkeyError: when this process does not know the actor's authkey.
     """
     name = connections.reaching(handle) or keyring.resolve(target(address))
-    owner = owner_of(name)
+    owner = find_owner(name)
     if owner is not None:
         return owner.view()
-    known = _connected.get((manager_class, name))
+    known = _by_address.get((manager_class, name))
     if known is not None and _is_current(known, name):
         return known
     manager = manager_class(address if name == target(address) else name)
     manager.connect()
-    _connected[manager_class, name] = manager
+    _by_address[manager_class, name] = manager
     return manager
 
 
@@ -442,7 +444,7 @@ def _is_current(manager: ActorManager, name: str) -> bool:
     return manager.connection is connections.get(name)
 
 
-def connected(
+def connect_to(
     manager_class: type[ActorManager],
     address: Address,
     authkey: bytes | None,
@@ -455,21 +457,23 @@ def connected(
     name = target(address)
     patience = HANDSHAKE_S if timeout is None else validate_timeout(timeout)
     manager = manager_class(
-        address, authkey, serializer, parent=owner_of(name), transport=transport
+        address, authkey, serializer, parent=find_owner(name), transport=transport
     )
     aliases = [target(alias) for alias in capture]
     manager._open(aliases, patience, greets=timeout is not None)
     if authkey is None:
         keyring.add(name, get_family_key())  # the user has named it: its handles are no strangers'
-    _connected[manager_class, name] = manager
+    _by_address[manager_class, name] = manager
     return manager
 
 
-def proxy_of(manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()) -> Any:
+def _create_proxy(
+    manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()
+) -> Any:
     """Make the proxy for a token that came from elsewhere, and hold its object."""
-    manager = manager_of(manager_class, token.address, token.id)
-    make = manager.proxy_type(token.typeid)
-    token = Token(token.typeid, _known(manager.address), token.id)
+    manager = get_manager(manager_class, token.address, token.id)
+    make = manager.find_proxy_type(token.typeid)
+    token = Token(token.typeid, _require_address(manager.address), token.id)
     return make(token, manager.serializer, manager=manager, exposed=tuple(methods) or None)
 
 
@@ -498,12 +502,12 @@ def is_known(address: Address, handle: str = '') -> bool:
     name, here = keyring.resolve(target(address)), current_host.host
     if here is not None and (here.is_own_address(name) or name == here.owner):
         return True
-    if keyring.knows(name) or owner_of(name) is not None or connections.reaches(name):
+    if keyring.knows(name) or find_owner(name) is not None or connections.reaches(name):
         return True
     return connections.reaching(handle) is not None
 
 
-def proxy_of_other(
+def create_foreign_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
 ) -> Any:
     """Make the proxy for a native handle of another actor.
@@ -515,11 +519,11 @@ def proxy_of_other(
         here = current_host.host
         if here is not None and here.owner == token.target:
             connections.restrict(token.target, trust.serializer)
-        return proxy_of(manager_class, token, methods)
-    return ActorManager._make_stranger(manager_class, token, tuple(methods), trust)
+        return _create_proxy(manager_class, token, methods)
+    return ActorManager._create_unreached(manager_class, token, tuple(methods), trust)
 
 
-def reach(
+def create_reached_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
 ) -> Any:
     """Make the proxy for a handle that is used now.
@@ -533,4 +537,4 @@ def reach(
                 f'to that actor first: connect({token.target!r}, authkey)'
             )
         connections.restrict(token.target, trust.serializer)
-    return proxy_of(manager_class, token, methods)
+    return _create_proxy(manager_class, token, methods)

@@ -264,8 +264,8 @@ def test_map_draws_no_more_arguments_than_its_window(bench: Any) -> None:
 def test_map_has_more_calls_under_way_as_long_as_they_come_back_soon(
     bench: Any, monkeypatch: pytest.MonkeyPatch, soon: float, late: float, largest: int
 ) -> None:
-    monkeypatch.setattr(results_module, '_SOON', soon)
-    monkeypatch.setattr(results_module, '_LATE', late)
+    monkeypatch.setattr(results_module, '_FAST_S', soon)
+    monkeypatch.setattr(results_module, '_SLOW_S', late)
     drawn = itertools.count()
     under_way = []
     for fetched, result in enumerate(bench.echo.map(drawn)):
@@ -279,13 +279,13 @@ def test_map_has_more_calls_under_way_as_long_as_they_come_back_soon(
 def test_map_has_fewer_calls_under_way_once_they_are_late(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results_module, '_SOON', 60.0)
-    monkeypatch.setattr(results_module, '_LATE', 120.0)
+    monkeypatch.setattr(results_module, '_FAST_S', 60.0)
+    monkeypatch.setattr(results_module, '_SLOW_S', 120.0)
     drawn = itertools.count()
     results = bench.echo.map(drawn)
     assert [next(results) for _ in range(5000)] == [*range(5000)]
-    monkeypatch.setattr(results_module, '_SOON', 0.0)
-    monkeypatch.setattr(results_module, '_LATE', 0.0)
+    monkeypatch.setattr(results_module, '_FAST_S', 0.0)
+    monkeypatch.setattr(results_module, '_SLOW_S', 0.0)
     assert [next(results) for _ in range(5000)] == [*range(5000, 10_000)]
     assert next(drawn) - 10_000 <= 128
     results.close()

@@ -437,7 +437,7 @@ def test_a_size_has_to_be_said() -> None:
 
 @pytest.mark.parametrize('value', ['a', 1.5, True, 0])
 def test_what_is_no_window_is_refused_where_it_enters(value: Any) -> None:
-    from uactor.proxies.remote_method import Options
+    from uactor.proxies.remote_method import CallOptions
 
     with pytest.raises((TypeError, ValueError), match='a window of items is'):
-        Options(window=value)
+        CallOptions(window=value)

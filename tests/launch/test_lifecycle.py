@@ -271,7 +271,7 @@ def test_an_actor_whose_exit_hangs_is_ended_by_sigterm(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        actor_process, '_TERM_TIMEOUT', 30.0
+        actor_process, '_TERM_TIMEOUT_S', 30.0
     )  # it needs less, but on a busy machine
     caplog.set_level(logging.DEBUG, 'uactor')
     actor = Hanging(at_exit=True)
@@ -799,10 +799,10 @@ class _Ending:
         self._shutdown_timeout = 3.0
         self.told: list[float] = []
 
-    def ask_to_end(self) -> None:
+    def request_end(self) -> None:
         self.told.append(-1.0)
 
-    def _see_it_end(self, timeout: float) -> None:
+    def await_end(self, timeout: float) -> None:
         self.told.append(timeout)
         self._clock[0] += timeout
 

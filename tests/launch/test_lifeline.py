@@ -16,14 +16,14 @@ from tests.support import Actor
 from uactor.errors import ActorDiedError
 from uactor.launch import actor_process, lifeline
 from uactor.launch.actor_process import ActorProcess
-from uactor.launch.lifeline import MessageReader, encode
+from uactor.launch.lifeline import MessageReader, encode_message
 
 MESSAGES = [(b'a', b''), (b'b', b'x'), (b'c', b'y' * 300), (b'a', b'\0')]
 
 
 @pytest.mark.parametrize('size', [1, 2, 8, 9, 10, 11, 100, 1000])
 def test_messages_are_cut_out_of_bytes_however_they_come(size: int) -> None:
-    data = b''.join(itertools.starmap(encode, MESSAGES))
+    data = b''.join(itertools.starmap(encode_message, MESSAGES))
     reader = MessageReader()
     parts = [data[at : at + size] for at in range(0, len(data), size)]
     assert [found for part in parts for found in reader.feed(part)] == MESSAGES
@@ -34,17 +34,17 @@ class Talker(Actor):
 
     def tell(self, kind: bytes, *words: bytes) -> None:
         for word in words:
-            self._lifeline().tell(kind, word)
+            self._lifeline().send(kind, word)
 
     def ask(self, kind: bytes, word: bytes) -> bytes:
-        return self._lifeline().ask(kind, word)
+        return self._lifeline().request(kind, word)
 
     def pid(self) -> int:
         return os.getpid()
 
     @staticmethod
     def _lifeline() -> lifeline.Lifeline:
-        found = lifeline.current()
+        found = lifeline.get_current()
         assert found is not None
         return found
 
@@ -59,13 +59,13 @@ def told() -> queue.SimpleQueue[bytes]:
             raise SystemExit('on purpose')
         return word.upper()
 
-    actor_process.on_message(b't', lambda sender, word: found.put(word))
-    actor_process.on_question(b'q', answer)
+    actor_process.handle_messages(b't', lambda sender, word: found.put(word))
+    actor_process.handle_requests(b'q', answer)
     return found
 
 
 def test_an_ordinary_process_has_no_lifeline() -> None:
-    assert lifeline.current() is None
+    assert lifeline.get_current() is None
 
 
 def test_what_an_actor_tells_comes_in_its_order(told: queue.SimpleQueue[bytes]) -> None:
@@ -108,15 +108,15 @@ def test_a_handler_that_fails_leaves_those_after_it_alone(
 def test_a_question_ends_with_the_owner(told: queue.SimpleQueue[bytes]) -> None:
     ours, theirs = lifeline.socket.socketpair()
     line = lifeline.Lifeline(theirs)
-    server = threading.Thread(target=line.serve)
+    server = threading.Thread(target=line.deliver_answers)
     server.start()
     threading.Thread(target=lambda: (ours.recv(100), ours.close())).start()
     with theirs, pytest.raises(ActorDiedError) as raised:
-        line.ask(b'q', b'word')
+        line.request(b'q', b'word')
     server.join()
     assert raised.value.executed == 'no'
     with pytest.raises(ActorDiedError):
-        line.ask(b'q', b'word')
+        line.request(b'q', b'word')
 
 
 def end_by_signal(talker: Any) -> None:
@@ -133,7 +133,7 @@ def test_the_end_of_a_process_is_seen_while_a_handler_takes_its_time(
         begun.set()
         go_on.wait(30)
 
-    actor_process.on_message(b't', wait)
+    actor_process.handle_messages(b't', wait)
     talker = Talker()
     talker.tell(b't', b'word')
     assert begun.wait(10)

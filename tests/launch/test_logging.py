@@ -29,7 +29,7 @@ import pytest
 from tests.support import Actor, eventually
 from tests.support.programs import printed_by, run_python
 from uactor.launch.log_channel import MAX_RECORDS
-from uactor.launch.log_records import SentRecord, rebuild, to_send
+from uactor.launch.log_records import SentRecord, encode_record, rebuild_record
 from uactor.launch.log_setup import capture_logging
 from uactor.launch.log_targets import LogTargets
 
@@ -681,8 +681,8 @@ def travelled(*args: Any, **attributes: Any) -> logging.LogRecord:
     """Return what becomes of a record."""
     record = logging.LogRecord('name', logging.INFO, 'path', 7, args[0], args[1:], None)
     record.__dict__.update(attributes)
-    sent = to_send(record, SentRecord(0), logging.Formatter().formatException)
-    return rebuild(pickle.loads(pickle.dumps(sent)))
+    sent = encode_record(record, SentRecord(0), logging.Formatter().formatException)
+    return rebuild_record(pickle.loads(pickle.dumps(sent)))
 
 
 def test_plain_messages_and_arguments_travel_as_they_are() -> None:
@@ -745,10 +745,10 @@ class Braces(logging.LogRecord):
 
 def test_records_of_a_class_of_their_own_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     record = Braces('name', logging.INFO, 'path', 7, '{} {{', (1,), None)
-    sent = to_send(record, SentRecord(0), logging.Formatter().formatException)
-    assert rebuild(sent).getMessage() == '1 {'  # though there is no such factory here
+    sent = encode_record(record, SentRecord(0), logging.Formatter().formatException)
+    assert rebuild_record(sent).getMessage() == '1 {'  # though there is no such factory here
     monkeypatch.setattr(logging, '_logRecordFactory', Braces)
-    assert rebuild(sent).getMessage() == '1 {'
+    assert rebuild_record(sent).getMessage() == '1 {'
 
 
 def test_mutable_arguments_are_those_of_the_moment(collecting: Collecting) -> None:

@@ -534,7 +534,7 @@ def test_a_stopped_template_is_replaced_and_holds_nobody_up(
     template: psutil.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A debugger stops it, for one."""
-    monkeypatch.setattr(launch_template, 'PATIENCE_S', 0.5)
+    monkeypatch.setattr(launch_template, 'REPLY_TIMEOUT_S', 0.5)
     ended = Runner()
     with Runner() as actor:
         os.kill(template.pid, signal.SIGSTOP)

@@ -92,7 +92,7 @@ def test_a_manager_makes_objects_of_the_standard_typeids(workshop: Workshop, typ
 @pytest.mark.parametrize('typeid', ['actor', 'auto', 'AsyncResult', 'nothing'])
 def test_a_manager_makes_no_objects_of_other_typeids(workshop: Workshop, typeid: str) -> None:
     with pytest.raises(uactor.ProxyError):
-        workshop._manager.connection.create(typeid, (), {}, workshop._manager._proxy)
+        workshop._manager.connection.create(typeid, (), {}, workshop._manager.create_proxy)
 
 
 def test_what_a_constructor_raises_comes_back(workshop: Workshop) -> None:

@@ -222,13 +222,13 @@ def test_no_line_of_the_table_hides_a_later_one() -> None:
 @pytest.mark.parametrize('cls', PUBLIC, ids=lambda cls: cls.__name__)
 def test_every_error_has_a_status(cls: type[Exception]) -> None:
     error = cls(*ARGUMENTS.get(cls.__name__, ('what it says',)))
-    assert errors.status_of(error, 'asked') in grpc.StatusCode.__members__
+    assert errors.find_status(error, 'asked') in grpc.StatusCode.__members__
 
 
 def test_callers_may_retry_only_what_has_not_run() -> None:
     error = uactor.ActorDiedError('another actor', 'no')
-    assert errors.status_of(error, 'asked') == 'UNAVAILABLE'
-    assert errors.status_of(error, 'running') == 'UNKNOWN'
+    assert errors.find_status(error, 'asked') == 'UNAVAILABLE'
+    assert errors.find_status(error, 'running') == 'UNKNOWN'
 
 
 # --- from their text -----------------------------------------------------------------------------
@@ -254,7 +254,7 @@ TOLD = [
 
 @pytest.mark.parametrize('error', TOLD, ids=repr)
 def test_builtins_and_what_proxies_raise_come_back_from_their_text(error: BaseException) -> None:
-    rebuilt = errors.rebuild(errors.type_name(type(error)), str(error), 'Traceback …')
+    rebuilt = errors.rebuild_exception(errors.get_type_name(type(error)), str(error), 'Traceback …')
     assert type(rebuilt) is type(error)
     assert rebuilt.args == error.args
 
@@ -268,21 +268,21 @@ NOT_TOLD = [
 
 @pytest.mark.parametrize('error', NOT_TOLD, ids=lambda error: type(error).__name__)
 def test_others_are_told_as_remote_errors(error: BaseException) -> None:
-    name = errors.type_name(type(error))
-    rebuilt = errors.rebuild(name, str(error), 'Traceback …')
+    name = errors.get_type_name(type(error))
+    rebuilt = errors.rebuild_exception(name, str(error), 'Traceback …')
     assert isinstance(rebuilt, uactor.RemoteError)
     assert rebuilt.args == (name, str(error), 'Traceback …')
 
 
 @pytest.mark.parametrize('name', ['builtins', 'exec', 'int', 'os.system', 'uactor.errors.Literal'])
 def test_nothing_but_exceptions_is_made_from_a_name(name: str) -> None:
-    assert isinstance(errors.rebuild(name, 'true', ''), uactor.RemoteError)
+    assert isinstance(errors.rebuild_exception(name, 'true', ''), uactor.RemoteError)
 
 
 @pytest.mark.parametrize(
     'name', [name for name, kind in vars(builtins).items() if isinstance(kind, type)]
 )
 def test_every_builtin_is_rebuilt_with_its_text_or_told(name: str) -> None:
-    rebuilt = errors.rebuild(name, 'text', '')
+    rebuilt = errors.rebuild_exception(name, 'text', '')
     assert 'text' in str(rebuilt)
     assert type(rebuilt).__name__ in (getattr(builtins, name).__name__, 'RemoteError')

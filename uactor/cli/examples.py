@@ -16,7 +16,7 @@ from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.model import EnumPlan
 from uactor.service.schema import Schema
 
-_VALUES: dict[Any, dict[str, Any]] = {
+_EXAMPLE_VALUES: dict[Any, dict[str, Any]] = {
     bool: {'bool': True},
     int: {'int64': 3},
     float: {'double': 1.5},
@@ -27,26 +27,33 @@ _VALUES: dict[Any, dict[str, Any]] = {
 }
 """For an annotation, a value as JSON of ``uactor.v1.Value``."""
 
-_FIELDS: dict[str, Any] = {'bool': True, 'string': 'text', 'bytes': 'dGV4dA==', 'double': 1.5}
+_EXAMPLE_FIELDS: dict[str, Any] = {
+    'bool': True,
+    'string': 'text',
+    'bytes': 'dGV4dA==',
+    'double': 1.5,
+}
 """For a type of Protobuf, a value as JSON; all others are numbers."""
 
 
-def lines(instance: Actor, schema: Schema | None, target: str, header: str) -> Iterator[str]:
+def create_examples(
+    instance: Actor, schema: Schema | None, target: str, header: str
+) -> Iterator[str]:
     """Yield lines for the shell that call an actor: by its typed service, and by ActorService.
 
     :param schema: of its typed service, if it has one.
     :param target: where it listens.
     :param header: option of grpcurl that sends the authkey.
     """
-    typed = None if schema is None else _typed_example(schema)
+    typed = None if schema is None else _choose_typed_request(schema)
     if typed is not None:
-        yield _line(target, header, *typed)
-    request = _example_request(instance)
+        yield _format_line(target, header, *typed)
+    request = _choose_request(instance)
     rpc = 'uactor.v1.ActorService/' + ('Describe' if request is None else 'Call')
-    yield _line(target, header, request, rpc)
+    yield _format_line(target, header, request, rpc)
 
 
-def _line(target: str, header: str, request: Any, rpc: str) -> str:
+def _format_line(target: str, header: str, request: Any, rpc: str) -> str:
     path = to_socket_path(target)
     options = [] if request is None else ['-d', json.dumps(request)]
     return ' '.join(
@@ -61,10 +68,10 @@ def _line(target: str, header: str, request: Any, rpc: str) -> str:
 # --- the generic service -------------------------------------------------------------------------
 
 
-def _example_request(instance: Actor) -> dict[str, Any] | None:
+def _choose_request(instance: Actor) -> dict[str, Any] | None:
     """Return a request that calls a method; None when the class has none of its own."""
     candidates = [
-        _request(name, getattr(instance, name))
+        _create_request(name, getattr(instance, name))
         for name in type(instance).proxy_class._exposed_ or ()
         if not hasattr(Actor, name) and callable(getattr(type(instance), name, None))
     ]
@@ -72,22 +79,22 @@ def _example_request(instance: Actor) -> dict[str, Any] | None:
     return request
 
 
-def _request(name: str, method: Callable[..., Any]) -> tuple[dict[str, Any], int]:
+def _create_request(name: str, method: Callable[..., Any]) -> tuple[dict[str, Any], int]:
     """Return a request that calls ``method``, and how many of its arguments are a guess."""
     request: dict[str, Any] = {'method': name}
     guesses = 0
-    for parameter in _required(method):
-        annotation = _hints(method).get(parameter.name)
-        value = _VALUES.get(typing.get_origin(annotation) or annotation)
+    for parameter in _list_required(method):
+        annotation = _read_hints(method).get(parameter.name)
+        value = _EXAMPLE_VALUES.get(typing.get_origin(annotation) or annotation)
         guesses += value is None
         if parameter.kind is parameter.KEYWORD_ONLY:
-            request.setdefault('kwargs', {})[parameter.name] = value or _VALUES[int]
+            request.setdefault('kwargs', {})[parameter.name] = value or _EXAMPLE_VALUES[int]
         else:
-            request.setdefault('args', []).append(value or _VALUES[int])
+            request.setdefault('args', []).append(value or _EXAMPLE_VALUES[int])
     return request, guesses
 
 
-def _required(method: Callable[..., Any]) -> list[inspect.Parameter]:
+def _list_required(method: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         parameters = inspect.signature(method).parameters.values()
     except ValueError:  # implemented in C, without one
@@ -100,7 +107,7 @@ def _required(method: Callable[..., Any]) -> list[inspect.Parameter]:
     ]
 
 
-def _hints(method: Callable[..., Any]) -> dict[str, Any]:
+def _read_hints(method: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(method)
     except Exception:  # whatever the annotations are: they need not mean anything
@@ -110,10 +117,10 @@ def _hints(method: Callable[..., Any]) -> dict[str, Any]:
 # --- the typed service ---------------------------------------------------------------------------
 
 
-def _typed_example(schema: Schema) -> tuple[dict[str, Any], str] | None:
+def _choose_typed_request(schema: Schema) -> tuple[dict[str, Any], str] | None:
     """Return a request and an RPC; None when the class has no methods of its own in it."""
     candidates = [
-        (*_typed_request(method), f'{schema.service}/{method.rpc}')
+        (*_create_typed_request(method), f'{schema.service}/{method.rpc}')
         for method in schema.methods.values()
         if method.kind == 'call' and not method.client_streaming
     ]
@@ -123,7 +130,7 @@ def _typed_example(schema: Schema) -> tuple[dict[str, Any], str] | None:
     return request, rpc
 
 
-def _typed_request(method: ServiceMethod) -> tuple[dict[str, Any], int]:
+def _create_typed_request(method: ServiceMethod) -> tuple[dict[str, Any], int]:
     """Return a request for ``method``, and how many of its fields are a guess."""
     request: dict[str, Any] = {}
     guesses = 0
@@ -135,7 +142,7 @@ def _typed_request(method: ServiceMethod) -> tuple[dict[str, Any], int]:
         if isinstance(kind, EnumPlan):
             request[field.name] = kind.values[-1].name
         elif isinstance(kind, str):
-            request[field.name] = _FIELDS.get(kind, 3)
+            request[field.name] = _EXAMPLE_FIELDS.get(kind, 3)
         else:
             request[field.name] = {}
             guesses += 1

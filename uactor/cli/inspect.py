@@ -20,7 +20,7 @@ from uactor.runtime.grpc_loader import load_grpc
 from uactor.v1 import actor_pb2 as pb
 
 _ITERATOR = 'Iterator'
-_UNLIMITED = 10_000
+_UNLIMITED_WIDTH = 10_000
 
 
 class CallError(Exception):
@@ -28,7 +28,7 @@ class CallError(Exception):
 
 
 @contextlib.contextmanager
-def reach(address: str, authkey: bytes) -> Iterator[RunningActor]:
+def connect(address: str, authkey: bytes) -> Iterator[RunningActor]:
     """Connect to the actor at ``address``.
 
     :raises AddressError: when it is none.
@@ -67,48 +67,52 @@ class RunningActor:
 
     # --- what there is ---------------------------------------------------------------------------
 
-    def description(self) -> str:
+    def describe(self) -> str:
         """Return what it has, for people."""
         found: pb.DescribeResponse = self._rpc('Describe')
-        parts = [f'{_bold(found.class_name)} at {found.handle.address}']
+        parts = [f'{_format_bold(found.class_name)} at {found.handle.address}']
         parts += [f'  {line}'.rstrip() for line in found.doc.splitlines()]
         methods = [
-            [_signature(method), method.rpc, _first_line(method.doc)]
+            [_format_method(method), method.rpc, _cut_first_line(method.doc)]
             for method in found.methods
             if not method.name.startswith('__')
         ]
-        parts += _table('Methods', ['', 'typed', ''], methods)
+        parts += _format_table('Methods', ['', 'typed', ''], methods)
         attributes = [
-            [_annotated(each), ' '.join(filter(None, [each.get_rpc, each.set_rpc])), each.doc]
+            [
+                _format_attribute(each),
+                ' '.join(filter(None, [each.get_rpc, each.set_rpc])),
+                each.doc,
+            ]
             for each in found.attributes
         ]
-        parts += _table('Attributes', ['', 'typed', ''], attributes)
-        parts += self._handles('Handles')
-        parts += _typed_service(found.typed_service)
+        parts += _format_table('Attributes', ['', 'typed', ''], attributes)
+        parts += self._format_handles('Handles')
+        parts += _format_typed_service(found.typed_service)
         return '\n'.join(parts)
 
-    def description_as_json(self) -> str:
+    def describe_as_json(self) -> str:
         """Return the same as JSON: the answers to Describe and ListHandles."""
-        data = _as_dict(self._rpc('Describe')) | _as_dict(self._rpc('ListHandles'))
+        data = _convert_message(self._rpc('Describe')) | _convert_message(self._rpc('ListHandles'))
         return json.dumps(data, indent=2, ensure_ascii=False)
 
     def handles(self) -> str:
         """Return the objects that it shares, for people."""
-        return '\n'.join(self._handles(''))
+        return '\n'.join(self._format_handles(''))
 
-    def _handles(self, title: str) -> Iterator[str]:
+    def _format_handles(self, title: str) -> Iterator[str]:
         rows = [
             [
                 *(info.handle.id, info.handle.typeid, str(info.holds), str(info.clients)),
-                _first_line(info.handle.repr),
+                _cut_first_line(info.handle.repr),
             ]
             for info in self._rpc('ListHandles').handles
         ]
-        return _table(title, ['id', 'typeid', 'holds', 'clients', ''], rows)
+        return _format_table(title, ['id', 'typeid', 'holds', 'clients', ''], rows)
 
-    def handles_as_json(self) -> str:
+    def list_handles_as_json(self) -> str:
         """Return the same as JSON: the answer to ListHandles."""
-        return json.dumps(_as_dict(self._rpc('ListHandles')), indent=2, ensure_ascii=False)
+        return json.dumps(_convert_message(self._rpc('ListHandles')), indent=2, ensure_ascii=False)
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -121,44 +125,44 @@ class RunningActor:
         """
         described = self._rpc('Describe', handle=handle)
         if name in {attribute.name for attribute in described.attributes}:
-            yield from self._attribute(handle, name, args, kwargs)
+            yield from self._access_attribute(handle, name, args, kwargs)
             return
         request = {
-            'args': [_native(value) for value in args],
-            'kwargs': {key: _native(value) for key, value in kwargs.items()},
+            'args': [_encode(value) for value in args],
+            'kwargs': {key: _encode(value) for key, value in kwargs.items()},
         }
         result = self._rpc('Call', handle=handle, method=name, **request).result
         if result.WhichOneof('kind') != 'handle' or result.handle.typeid != _ITERATOR:
-            yield _json(result)
+            yield _format_value(result)
             return
         try:
-            yield from self._items(result.handle.id)
+            yield from self._iterate(result.handle.id)
         finally:
             self._rpc('ReleaseHandle', handles=[result.handle.id])
 
-    def _attribute(
+    def _access_attribute(
         self, handle: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Iterator[str]:
         if kwargs or len(args) > 1:
             raise CallError(f'{name!r} is an attribute: give one value, to set it, or none')
         if args:
-            self._rpc('SetAttribute', handle=handle, name=name, value=_native(args[0]))
+            self._rpc('SetAttribute', handle=handle, name=name, value=_encode(args[0]))
         else:
-            yield _json(self._rpc('GetAttribute', handle=handle, name=name).value)
+            yield _format_value(self._rpc('GetAttribute', handle=handle, name=name).value)
 
-    def _items(self, handle: str) -> Iterator[str]:
+    def _iterate(self, handle: str) -> Iterator[str]:
         grpc = load_grpc()
         while True:
             try:
                 item = self._rpc('Call', handle=handle, method='__next__').result
             except grpc.RpcError as error:
-                if _raised(error) == 'StopIteration':
+                if _read_exception_name(error) == 'StopIteration':
                     return
                 raise
-            yield _json(item)
+            yield _format_value(item)
 
 
-def _raised(error: Any) -> str:
+def _read_exception_name(error: Any) -> str:
     """Return the name of the exception that an RPC ended with; '' when there was none."""
     from google.rpc import error_details_pb2  # type: ignore[import-untyped]
     from grpc_status import rpc_status
@@ -172,7 +176,7 @@ def _raised(error: Any) -> str:
 # --- values --------------------------------------------------------------------------------------
 
 
-def _native(value: Any) -> pb.Value:
+def _encode(value: Any) -> pb.Value:
     if isinstance(value, pb.Handle):
         return pb.Value(handle=value)
     try:
@@ -181,79 +185,79 @@ def _native(value: Any) -> pb.Value:
         raise CallError(str(error)) from None
 
 
-def _json(value: pb.Value) -> str:
-    plain = values.decode(value, _shown_handle, unpickle=False)
-    return json.dumps(_keyed(plain), indent=2, ensure_ascii=False, default=_base64)
+def _format_value(value: pb.Value) -> str:
+    plain = values.decode(value, _describe_handle, unpickle=False)
+    return json.dumps(_convert_dicts(plain), indent=2, ensure_ascii=False, default=_encode_bytes)
 
 
-def _shown_handle(handle: pb.Handle) -> dict[str, str]:
+def _describe_handle(handle: pb.Handle) -> dict[str, str]:
     return {'handle': f'@{handle.id}', 'typeid': handle.typeid, 'repr': handle.repr}
 
 
-def _keyed(value: Any) -> Any:
+def _convert_dicts(value: Any) -> Any:
     """Return ``value`` with dicts that JSON has: others as lists of pairs."""
     if isinstance(value, list):
-        return [_keyed(item) for item in value]
+        return [_convert_dicts(item) for item in value]
     if not isinstance(value, dict):
         return value
     if all(isinstance(key, str) for key in value):
-        return {key: _keyed(item) for key, item in value.items()}
-    return [[_keyed(key), _keyed(item)] for key, item in value.items()]
+        return {key: _convert_dicts(item) for key, item in value.items()}
+    return [[_convert_dicts(key), _convert_dicts(item)] for key, item in value.items()]
 
 
-def _base64(value: Any) -> str:
+def _encode_bytes(value: Any) -> str:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def _as_dict(message: Any) -> dict[str, Any]:
+def _convert_message(message: Any) -> dict[str, Any]:
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
 # --- text ----------------------------------------------------------------------------------------
 
 
-def _signature(method: pb.Method) -> str:
+def _format_method(method: pb.Method) -> str:
     signature = f'{method.name}{method.signature or "(…)"}'
     return f'{signature}, a handle: {method.typeid}' if method.typeid else signature
 
 
-def _annotated(attribute: pb.Attribute) -> str:
+def _format_attribute(attribute: pb.Attribute) -> str:
     return f'{attribute.name}: {attribute.type}' if attribute.type else attribute.name
 
 
-def _typed_service(service: pb.TypedService) -> Iterator[str]:
+def _format_typed_service(service: pb.TypedService) -> Iterator[str]:
     if not service.name:
         return
-    yield from ('', _bold('Typed service'))
+    yield from ('', _format_bold('Typed service'))
     if service.error:
         yield f'  {service.name} is not served: {service.error}'
         return
     numbers = 'locked' if service.locked else 'not locked: they follow the declaration'
     yield f'  {service.name}, numbers {numbers}'
     rows = [[member.name, member.reason] for member in service.unmapped]
-    yield from _table('Not in the typed service', ['', ''], rows)
+    yield from _format_table('Not in the typed service', ['', ''], rows)
 
 
-def _first_line(text: str) -> str:
+def _cut_first_line(text: str) -> str:
     return text.partition('\n')[0]
 
 
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _format_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table, in columns, cut to the width of the terminal if there is one."""
     if not rows:
         return
     if title:
-        yield from ('', _bold(title))
+        yield from ('', _format_bold(title))
     if any(heads):
         rows = [heads, *rows]
     rows = [row for row in rows if any(row)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED_WIDTH
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         line = '  ' + '  '.join(cells).rstrip()
         yield line if len(line) <= width else f'{line[: width - 1]}…'
 
 
-def _bold(text: str) -> str:
+def _format_bold(text: str) -> str:
     return f'\x1b[1m{text}\x1b[0m' if sys.stdout is not None and sys.stdout.isatty() else text

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from uactor import __version__
-from uactor.actor import Actor, options_of
-from uactor.bootstrap import end, leave, make_host, restore_in_children
+from uactor.actor import Actor, read_options
+from uactor.bootstrap import create_host, end_host, exit_process, restore_signals_in_children
 from uactor.cli import examples, inspect
 from uactor.core import auth, current_host
 from uactor.errors import AddressError
 from uactor.host.process import HostProcess
 from uactor.host.settings import Settings
-from uactor.launch.start import private_directory
+from uactor.launch.start import choose_private_directory
 from uactor.options import ActorOptions
 from uactor.v1 import actor_pb2 as pb
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :param argv: its words; those of the command line if None.
     """
-    options = _parsed(list(sys.argv[1:] if argv is None else argv))
+    options = _parse(list(sys.argv[1:] if argv is None else argv))
     status = 0
     try:
         options.run(options)
@@ -61,19 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'uactor {options.command}: {error}', file=sys.stderr)
         status = error.status
     if current_host.host is not None:  # there are threads now that may never end
-        leave(status)
+        exit_process(status)
     return status
 
 
 # --- words ---------------------------------------------------------------------------------------
 
 
-def _parsed(words: list[str]) -> argparse.Namespace:
+def _parse(words: list[str]) -> argparse.Namespace:
     arguments: list[str] = []
     if '--' in words:  # argparse would take what follows for options when it begins with '-'
         position = words.index('--')
         words, arguments = words[:position], words[position + 1 :]
-    parser = _parser()
+    parser = _create_parser()
     options = parser.parse_args(words)
     if arguments and options.command not in ('serve', 'call'):
         parser.error('only serve and call take arguments after --')
@@ -81,7 +81,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def _create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='uactor', description='Actors served over gRPC.')
     parser.add_argument('--version', action='version', version=f'uactor {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -129,13 +129,17 @@ def _add_inspections(commands: Any) -> None:
         command.set_defaults(run=lambda options: _inspect(run, options))
         return command
 
-    describe = add('describe', _describe, 'tell what a running actor has', 'And what shares it.')
-    handles = add('handles', _handles, 'list the objects that an actor shares', 'With their holds.')
+    describe = add(
+        'describe', _print_description, 'tell what a running actor has', 'And what shares it.'
+    )
+    handles = add(
+        'handles', _print_handles, 'list the objects that an actor shares', 'With their holds.'
+    )
     for command in (describe, handles):
         command.add_argument('--json', action='store_true', help='print JSON')
     call = add(
         'call',
-        _call,
+        _print_call,
         'call a method of a running actor',
         'Or read an attribute, or write it. Each word after the method is a JSON value, '
         'name=JSON, or @ID for an object that the actor shares; after -- it may begin with -.',
@@ -147,22 +151,22 @@ def _add_inspections(commands: Any) -> None:
     )
 
 
-def _arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+def _parse_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     """Return the positional and keyword arguments that words of the command line give."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition('=')
         if not equals or not name.isidentifier():
-            args.append(_from_json(word))
+            args.append(_parse_json(word))
         elif name in kwargs:
             raise _CommandError(f'the argument {name!r} is given twice')
         else:
-            kwargs[name] = _from_json(text)
+            kwargs[name] = _parse_json(text)
     return args, kwargs
 
 
-def _from_json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     if text.startswith('@'):
         return pb.Handle(id=text[1:])
     try:
@@ -176,7 +180,7 @@ def _from_json(text: str) -> Any:
 # --- the class -----------------------------------------------------------------------------------
 
 
-def _actor_class(target: str) -> type[Actor]:
+def _find_actor_class(target: str) -> type[Actor]:
     """Return the class that ``MODULE:CLASS`` names; modules in the current directory count."""
     module_name, _, name = target.partition(':')
     if not module_name or not name:
@@ -184,7 +188,7 @@ def _actor_class(target: str) -> type[Actor]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        found = attrgetter(name)(_module(module_name))
+        found = attrgetter(name)(_import_module(module_name))
     except AttributeError:
         raise _CommandError(f'the module {module_name!r} has no {name!r}') from None
     if not isinstance(found, type) or not issubclass(found, Actor):
@@ -192,17 +196,17 @@ def _actor_class(target: str) -> type[Actor]:
     return found
 
 
-def _module(name: str) -> types.ModuleType:
+def _import_module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f'{name}.'.startswith(f'{missing}.'):
             raise _CommandError(f'there is no module {missing!r}') from None
-        raise _CommandError(f'cannot import {name!r}: {_told(error)}') from error
+        raise _CommandError(f'cannot import {name!r}: {_describe_error(error)}') from error
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Return an exception in one line, with the place in the user's code where it was raised."""
     text = ' '.join(''.join(traceback.format_exception_only(error)).split())
     frames = traceback.extract_tb(error.__traceback__)
@@ -248,7 +252,7 @@ def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
         if not authkey:
             raise _CommandError('which authkey? Give --authkey-file, or set UACTOR_AUTHKEY')
     try:
-        with inspect.reach(options.address, authkey) as actor:
+        with inspect.connect(options.address, authkey) as actor:
             run(actor, options)
     except AddressError as error:
         raise _CommandError(str(error)) from None
@@ -256,16 +260,16 @@ def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
         raise _CommandError(str(error), status=1) from None
 
 
-def _describe(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
-    print(actor.description_as_json() if options.json else actor.description())
+def _print_description(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
+    print(actor.describe_as_json() if options.json else actor.describe())
 
 
-def _handles(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
-    print(actor.handles_as_json() if options.json else actor.handles())
+def _print_handles(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
+    print(actor.list_handles_as_json() if options.json else actor.handles())
 
 
-def _call(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
-    args, kwargs = _arguments(options.arguments)
+def _print_call(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
+    args, kwargs = _parse_arguments(options.arguments)
     for text in actor.call(options.handle, options.method, args, kwargs):
         print(text, flush=True)
 
@@ -274,22 +278,22 @@ def _call(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    _on_signals(_stop_early)
+    _handle_signals(_stop_early)
     try:
-        actor_class = _actor_class(options.target)
-        args, kwargs = _arguments(options.arguments)
-        with _private_directory() as directory:
-            actor_options = _actor_options(actor_class)
-            keyfile = _keyfile(options.authkey_file, actor_options.authkey, directory)
-            settings = _settings(actor_options, options.address, keyfile, directory)
+        actor_class = _find_actor_class(options.target)
+        args, kwargs = _parse_arguments(options.arguments)
+        with _make_private_directory() as directory:
+            actor_options = _read_actor_options(actor_class)
+            keyfile = _provide_keyfile(options.authkey_file, actor_options.authkey, directory)
+            settings = _create_settings(actor_options, options.address, keyfile, directory)
             _serve_until_stopped(actor_class, settings, args, kwargs, keyfile)
     except _Stopped:
         return
 
 
 @contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    path = Path(private_directory())
+def _make_private_directory() -> Iterator[Path]:
+    path = Path(choose_private_directory())
     path.mkdir(0o700)
     try:
         yield path
@@ -297,14 +301,14 @@ def _private_directory() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _actor_options(actor_class: type[Actor]) -> ActorOptions:
+def _read_actor_options(actor_class: type[Actor]) -> ActorOptions:
     try:
-        return ActorOptions.select(options_of(actor_class))
+        return ActorOptions.select(read_options(actor_class))
     except (AddressError, TypeError, ValueError) as error:
         raise _CommandError(f'{actor_class.__qualname__}._options_: {error}') from error
 
 
-def _keyfile(path: str | None, authkey: bytes | None, directory: Path) -> Path:
+def _provide_keyfile(path: str | None, authkey: bytes | None, directory: Path) -> Path:
     """Return the file with the authkey; write one if the command line names none.
 
     :param path: the file that the command line names.
@@ -318,7 +322,7 @@ def _keyfile(path: str | None, authkey: bytes | None, directory: Path) -> Path:
     return created
 
 
-def _settings(
+def _create_settings(
     options: ActorOptions, address: str | None, keyfile: Path, directory: Path
 ) -> Settings:
     """Return how the actor is to be served: as the class says, but for the command line."""
@@ -337,29 +341,29 @@ def _serve_until_stopped(
     keyfile: Path,
 ) -> None:
     try:
-        host = make_host(actor_class, settings)
+        host = create_host(actor_class, settings)
     except AddressError as error:
         raise _CommandError(str(error)) from None
     # Whatever this actor starts is of its family: who may call it may call that.
     multiprocessing.current_process().authkey = settings.authkey
     multiprocessing.current_process().name = actor_class.__qualname__
-    restore_in_children({number: _SIGNALS[number] for number in _heeded()})
+    restore_signals_in_children({number: _SIGNALS[number] for number in _list_stop_signals()})
     try:
         host.start()
         _construct(host, args, kwargs)
-        _on_signals(host.request_stop)
+        _handle_signals(host.request_stop)
         _announce(host, keyfile)
         host.wait_for_stop()
     finally:
-        _on_signals(host.request_stop)
-        end(host)
+        _handle_signals(host.request_stop)
+        end_host(host)
 
 
 def _construct(host: HostProcess, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     try:
         host.construct(args, kwargs)
     except (Exception, SystemExit) as error:
-        raise _CommandError(_told(error), status=1) from error
+        raise _CommandError(_describe_error(error), status=1) from error
 
 
 def _announce(host: HostProcess, keyfile: Path) -> None:
@@ -367,8 +371,10 @@ def _announce(host: HostProcess, keyfile: Path) -> None:
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for who reads along
     print(f'{type(host.instance).__qualname__} listens at {host.target}')
-    command = f'-H "$({_this_command()} header {shlex.quote(str(keyfile))})"'
-    lines = examples.lines(host.instance, host.typed_service.schema(), host.target, command)
+    command = f'-H "$({_find_own_command()} header {shlex.quote(str(keyfile))})"'
+    lines = examples.create_examples(
+        host.instance, host.typed_service.schema(), host.target, command
+    )
     sys.stdout.writelines(f'{line}\n' for line in lines)
 
 
@@ -382,13 +388,13 @@ _SIGNALS: dict[int, Any] = {
 """What stops the command, and what it means to the processes that the actor forks."""
 
 
-def _heeded() -> list[int]:
+def _list_stop_signals() -> list[int]:
     """Return the signals that stop the command. Under nohup, SIGHUP stays ignored."""
     return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def _on_signals(action: Callable[[], object]) -> None:
-    for number in _heeded():
+def _handle_signals(action: Callable[[], object]) -> None:
+    for number in _list_stop_signals():
         signal.signal(number, lambda number, frame: action())
 
 
@@ -399,7 +405,7 @@ def _stop_early() -> NoReturn:
 # --- itself --------------------------------------------------------------------------------------
 
 
-def _this_command() -> str:
+def _find_own_command() -> str:
     """Return how this command is called in a shell."""
     script = Path(sys.argv[0]).absolute()
     if script.name == '__main__.py':

@@ -301,7 +301,7 @@ def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> lane.Take:
 
 
 _KINDS = {
-    errors.type_name(kind): kind
+    errors.get_type_name(kind): kind
     for kind in (AuthkeyError, VersionError, SerializationError, ActorUnreachableError)
 }
 """What a host refuses: what its failure without a number says."""

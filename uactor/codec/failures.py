@@ -84,7 +84,7 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
     """Return the exception that a failure tells of, with the remote traceback as cause."""
     name, text, trace = failure.type_name, failure.message, failure.traceback
     if not unpickle:
-        chain = [errors.rebuild(name, text, trace)]
+        chain = [errors.rebuild_exception(name, text, trace)]
     elif not failure.HasField('pickle'):
         chain = [RemoteError(name, text, trace)]
     else:
@@ -163,7 +163,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _name_and_text(error: BaseException) -> tuple[str, str]:
     if isinstance(error, RemoteError):  # from another actor: pass it on as it is
         return error.type_name, error.message
-    return errors.type_name(type(error)), errors.text(error)
+    return errors.get_type_name(type(error)), errors.get_text(error)
 
 
 def _formatted(error: BaseException) -> str:

@@ -248,7 +248,7 @@ def dump(
     except Exception as error:
         if is_interruption(error):
             raise
-        reason = errors.text(error)
+        reason = errors.get_text(error)
         raise SerializationError(f'cannot send {type_of(value)}: {reason}') from error
 
 
@@ -373,7 +373,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
             raise
         raise SerializationError(
             f'cannot rebuild a value that was sent here: {type(error).__name__}: '
-            f'{errors.text(error)}'
+            f'{errors.get_text(error)}'
         ) from error
 
 

@@ -241,7 +241,7 @@ class _LaneEndpoint:
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Send a failure that answers no request; it is the last message."""
-        name = errors.type_name(type(error))
+        name = errors.get_type_name(type(error))
         failure = pb.Failure(type_name=name, message=str(error), executed=pb.EXECUTED_NO)
         with contextlib.suppress(LaneError):  # it has gone before
             self.send(pb.SessionResponse(failure=failure))

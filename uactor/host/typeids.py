@@ -28,7 +28,7 @@ class Typeids:
 
         :raises ProxyError: when it is not.
         """
-        if self._manager_class.registered(typeid) is None:
+        if self._manager_class.find_registration(typeid) is None:
             raise ProxyError(
                 f'no proxy is registered with typeid {typeid!r}; '
                 'add it to _proxies_, or choose one of manager_class.typeids()'
@@ -39,7 +39,7 @@ class Typeids:
 
         :raises ProxyError: when clients cannot create such objects.
         """
-        registered = self._manager_class.registered(typeid)
+        registered = self._manager_class.find_registration(typeid)
         if registered is None or registered.callable is None:
             possible = sorted(name for name in self.names() if self._is_creatable(name))
             raise ProxyError(
@@ -49,7 +49,7 @@ class Typeids:
         return factory
 
     def _is_creatable(self, typeid: str) -> bool:
-        return bool(self._manager_class.registered(typeid).callable)
+        return bool(self._manager_class.find_registration(typeid).callable)
 
     def exposure(self, value: Any, typeid: str) -> tuple[frozenset[str], Mapping[str, str]]:
         """Return the names that an object exposes, and the typeids of its methods' results.
@@ -58,7 +58,7 @@ class Typeids:
 
         :raises ProxyError: when the typeid is not registered.
         """
-        registered = self._manager_class.registered(typeid)
+        registered = self._manager_class.find_registration(typeid)
         if registered is None:
             raise ProxyError(f'no proxy is registered with typeid {typeid!r}')
         mapping: Mapping[str, str] = registered.method_to_typeid or {}

@@ -22,8 +22,8 @@ from uactor.launch.lifeline import (
     FAILED,
     READY,
     MessageReader,
-    encode,
-    split_question,
+    encode_message,
+    split_request,
 )
 from uactor.launch.log_targets import LogTargets
 from uactor.runtime.deferred import deferred
@@ -36,7 +36,7 @@ from uactor.runtime.timers import timers
 
 log = logging.getLogger('uactor.launch')
 
-_TERM_TIMEOUT = 1.0
+_TERM_TIMEOUT_S = 1.0
 _HANDLING_TIMEOUT_S = 1.0
 """How long the end of a process waits, at least, for what it has told before, such as log records.
 It waits as long as the process itself may take to end, if that is more."""
@@ -51,7 +51,7 @@ _new_lifelines: set[socket.socket] = set()
 
 
 @contextlib.contextmanager
-def new_lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
+def open_lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Make a lifeline whose process is started meanwhile. Children that are forked close it."""
     with no_fork:
         pair = socket.socketpair()
@@ -66,10 +66,10 @@ Handler = Callable[['ActorProcess', bytes], 'bytes | None']
 """Takes what an actor process tells its owner, or what it asks, and then returns the answer."""
 
 _handlers: dict[bytes, Handler] = {}
-_QUESTIONS: set[bytes] = set()
+_REQUEST_KINDS: set[bytes] = set()
 
 
-def on_message(kind: bytes, handler: Handler) -> None:
+def handle_messages(kind: bytes, handler: Handler) -> None:
     """Have ``handler`` take the messages of a kind, those of one process in their order.
 
     It runs on a thread of that process. What it raises is logged.
@@ -77,13 +77,13 @@ def on_message(kind: bytes, handler: Handler) -> None:
     _handlers[kind] = handler
 
 
-def on_question(kind: bytes, handler: Handler) -> None:
-    """Have ``handler`` answer the questions of a kind; see :func:`on_message`.
+def handle_requests(kind: bytes, handler: Handler) -> None:
+    """Have ``handler`` answer the questions of a kind; see :func:`handle_messages`.
 
     What it raises is logged, and the answer is empty then.
     """
-    on_message(kind, handler)
-    _QUESTIONS.add(kind)
+    handle_messages(kind, handler)
+    _REQUEST_KINDS.add(kind)
 
 
 class ChildProcess(Protocol):
@@ -136,8 +136,8 @@ class ActorProcess:
         self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._answer: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
-        self._told: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
-        self._all_told: Latch | None = None  # at the end of the thread that handles messages
+        self._messages: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
+        self._all_handled: Latch | None = None  # at the end of the thread that handles messages
         self._on_exit: list[Callable[[], None]] = []
         self._on_ending: list[Callable[[], None]] = []
         deferred.add_user()
@@ -154,7 +154,7 @@ class ActorProcess:
         return self._process.pid
 
     @property
-    def owned(self) -> bool:
+    def is_owned(self) -> bool:
         """Whether this process has started it, and not its parent before a fork."""
         return os.getpid() == self._owner_pid
 
@@ -190,7 +190,7 @@ class ActorProcess:
         self.kill()
 
     def _signal(self, number: int) -> None:
-        if self.owned:
+        if self.is_owned:
             self._process.send_signal(number)  # unless it has ended
 
     # --- what it says --------------------------------------------------------------------------
@@ -214,12 +214,12 @@ class ActorProcess:
 
         Who waits in :meth:`join` goes on, whatever fails here.
         """
-        self._listen()
+        self._read_messages()
         exitcode = self._process.wait()
         with self._lock:
             self._exitcode = exitcode
             callbacks, self._on_exit = self._on_exit, []
-        attempt('to close a lifeline', self._hang_up)
+        attempt('to close a lifeline', self._close_lifeline)
         self._answer.put(None)
         if self._directory is not None:  # a killed process leaves its socket behind
             shutil.rmtree(self._directory, ignore_errors=True)
@@ -243,12 +243,12 @@ class ActorProcess:
 
     def _await_handling(self) -> bool:
         """Wait, but not for ever, until what the process has told is handled."""
-        if self._all_told is None:
+        if self._all_handled is None:
             return True
-        self._told.put(None)
-        return self._all_told.wait(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
+        self._messages.put(None)
+        return self._all_handled.wait(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
 
-    def _listen(self) -> None:
+    def _read_messages(self) -> None:
         """Take messages until the process has ended, or at least its end of the lifeline has.
 
         A child that the process has left behind may keep that end open. So the process itself is
@@ -264,51 +264,53 @@ class ActorProcess:
         while True:
             ready = [found for found, _ in poll.poll()]
             if descriptor in ready:
-                data = self._received()
+                data = self._receive()
                 if not data:
                     return
                 for kind, content in reader.feed(data):
-                    self._take(kind, content)
+                    self._dispatch(kind, content)
             elif ready:
                 return
 
-    def _received(self) -> bytes:
+    def _receive(self) -> bytes:
         try:
             return self._lifeline.recv(_READ_BYTES)
         except OSError:  # it had not read everything when it ended, or the start was interrupted
             return b''
 
-    def _take(self, kind: bytes, content: bytes) -> None:
+    def _dispatch(self, kind: bytes, content: bytes) -> None:
         if kind in (READY, FAILED):
             self._answer.put((kind, content))
             return
-        if self._all_told is None:
-            self._start_teller()
-        if self._all_told is None:
+        if self._all_handled is None:
+            self._start_handler_thread()
+        if self._all_handled is None:
             self._handle(kind, content)
         else:
-            self._told.put((kind, content))
+            self._messages.put((kind, content))
 
-    def _start_teller(self) -> None:
+    def _start_handler_thread(self) -> None:
         """Get a thread for what may take long, so that the end of the process is seen at once."""
         try:
-            start_daemon(f'uactor-told-{self.name}', self._handle_told, all_told := Latch())
-            self._all_told = all_told
+            start_daemon(
+                f'uactor-messages-{self.name}', self._handle_messages, all_handled := Latch()
+            )
+            self._all_handled = all_handled
         except RuntimeError as error:
             log.debug('what %s says is handled where it is received: %s', self.name, error)
 
-    def _handle_told(self, all_told: Latch) -> None:
+    def _handle_messages(self, all_handled: Latch) -> None:
         """Handle messages one after the other. Handlers may run code of the user."""
         try:
-            while (message := self._told.get()) is not None:
+            while (message := self._messages.get()) is not None:
                 self._handle(*message)
         finally:
-            all_told.set()
+            all_handled.set()
 
     def _handle(self, kind: bytes, content: bytes) -> None:
         number = b''
-        if kind in _QUESTIONS:
-            number, content = split_question(content)
+        if kind in _REQUEST_KINDS:
+            number, content = split_request(content)
         answer: bytes | None = b''
         try:
             answer = _handlers[kind](self, content)
@@ -317,10 +319,10 @@ class ActorProcess:
         if number:
             with contextlib.suppress(OSError), self._sending:  # it has ended meanwhile
                 self._lifeline.sendall(
-                    encode(ANSWER, number + (answer or b'')), socket_pair.NO_SIGPIPE
+                    encode_message(ANSWER, number + (answer or b'')), socket_pair.NO_SIGPIPE
                 )
 
-    def _hang_up(self) -> None:
+    def _close_lifeline(self) -> None:
         with contextlib.suppress(OSError):  # a child that it has left behind may keep its end open
             self._lifeline.shutdown(socket.SHUT_RDWR)
         with self._sending:
@@ -341,9 +343,9 @@ class ActorProcess:
         """Call ``callback`` before the process is asked to end. It must be safe in finalizers."""
         self._on_ending.append(callback)
 
-    def ask_to_end(self) -> None:
+    def request_end(self) -> None:
         """Close the lifeline, upon which the process ends in order. Safe in finalizers."""
-        if self.owned:
+        if self.is_owned:
             for callback in self._on_ending:
                 callback()
             try:
@@ -355,14 +357,15 @@ class ActorProcess:
 
     def end(self) -> None:
         """Have the process end: ask, wait, SIGTERM, SIGKILL."""
-        if self.owned and self.is_alive():
+        if self.is_owned and self.is_alive():
             log.debug('asking %s (pid %d) to end', self.name, self.pid)
-            self.ask_to_end()
-            self._see_it_end(self._shutdown_timeout)
+            self.request_end()
+            self.await_end(self._shutdown_timeout)
 
-    def _see_it_end(self, timeout: float) -> None:
+    def await_end(self, timeout: float) -> None:
+        """Wait for the end of the process; send SIGTERM and then SIGKILL when it is late."""
         self.join(timeout)
-        for number, patience in ((signal.SIGTERM, _TERM_TIMEOUT), (signal.SIGKILL, None)):
+        for number, patience in ((signal.SIGTERM, _TERM_TIMEOUT_S), (signal.SIGKILL, None)):
             if self._exitcode is not None:
                 self.join(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
                 return
@@ -371,7 +374,7 @@ class ActorProcess:
             self.join(patience)
 
     @contextlib.contextmanager
-    def limited(self, seconds: float) -> Iterator[threading.Event]:
+    def end_after(self, seconds: float) -> Iterator[threading.Event]:
         """Have the process end if the block takes longer than that; the event says so then."""
         expired = threading.Event()
 
@@ -393,7 +396,7 @@ class ActorProcess:
 
     def end_soon(self) -> None:
         """Have the process end without waiting for it."""
-        self.ask_to_end()
+        self.request_end()
         if self.is_alive():
             try:
                 start_daemon('uactor-end', self.end)
@@ -420,7 +423,7 @@ def abandon_lifeline(ours: socket.socket) -> None:
         ours.close()
 
 
-def end_interrupted(log_targets: LogTargets) -> None:
+def end_interrupted_start(log_targets: LogTargets) -> None:
     """End the process of a start that did not come to its end, if there is one.
 
     :param log_targets: those that were made for that start.
@@ -437,10 +440,10 @@ def end_all() -> None:
     remaining = list(_processes.values())
     for process in remaining:
         log.debug('asking %s (pid %d) to end', process.name, process.pid)
-        process.ask_to_end()
+        process.request_end()
     for process in remaining:
         passed = time.monotonic() - beginning
-        process._see_it_end(max(0.0, process._shutdown_timeout - passed))
+        process.await_end(max(0.0, process._shutdown_timeout - passed))
 
 
 def _after_fork_in_child() -> None:

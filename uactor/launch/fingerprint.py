@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from uactor.launch import interpreter
 
-_EARLY = (
+_EARLY_VARIABLES = (
     b'PYTHON',  # the interpreter
     b'LD_',  # the loader and the C library
     b'GLIBC_',
@@ -25,7 +25,7 @@ _EARLY = (
 )
 """How the names of variables begin that are read once, before an actor could set them."""
 
-_INHERITED = (
+_INHERITED_FIELDS = (
     *('Umask', 'Uid', 'Gid', 'Groups', 'NSpgid', 'NSsid', 'SigBlk', 'SigIgn', 'NoNewPrivs'),
     *('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'Seccomp', 'Cpus_allowed', 'Mems_allowed'),
 )
@@ -52,20 +52,20 @@ class Fingerprint:
     priority: int
 
 
-def fingerprint(environment: Mapping[bytes, bytes]) -> Fingerprint:
+def take_fingerprint(environment: Mapping[bytes, bytes]) -> Fingerprint:
     """Return the origin of a process that this thread starts, on Linux.
 
     :param environment: its environment.
     """
     with open('/proc/thread-self/status') as status, open('/proc/self/limits') as limits:
         return Fingerprint(
-            command=(sys.executable, *interpreter.flags()),
+            command=(sys.executable, *interpreter.get_flags()),
             variables=tuple(item for item in sorted(environment.items()) if _is_early(item[0])),
-            status=tuple(line for line in status if line.partition(':')[0] in _INHERITED),
+            status=tuple(line for line in status if line.partition(':')[0] in _INHERITED_FIELDS),
             limits=limits.read(),
             priority=os.getpriority(os.PRIO_PROCESS, 0),
         )
 
 
 def _is_early(name: bytes) -> bool:
-    return name.startswith(_EARLY)
+    return name.startswith(_EARLY_VARIABLES)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-_NEEDED = (
+_NEEDED_MODULES = (
     *('uactor', 'cloudpickle', 'grpc', 'google.protobuf', 'google.rpc', 'typing_extensions'),
     *('grpc_health', 'grpc_reflection', 'grpc_status'),
 )
@@ -48,13 +48,13 @@ class ImportPath:
         sys.path[:] = self.entries
         replaced = self.replaced
         if replaced is None:
-            replaced = shadowed(own_modules(), absolute(self.entries))
+            replaced = find_shadowed(list_own_modules(), make_absolute(self.entries))
         for name in replaced:
             for known in [known for known in sys.modules if f'{known}.'.startswith(f'{name}.')]:
                 del sys.modules[known]
 
 
-def current_directory() -> str:
+def find_current_directory() -> str:
     """Return the current directory; '' when it has been removed, with all that was in it."""
     try:
         return os.getcwd()
@@ -62,28 +62,28 @@ def current_directory() -> str:
         return ''
 
 
-_BEGUN_IN = current_directory()
+_FIRST_DIRECTORY = find_current_directory()
 
 
-def own_path() -> list[str]:
+def copy_own_path() -> list[str]:
     """Return the import path of this process, for one that it starts.
 
     An empty entry means the current directory. Where that is another one by now, the modules that
     this process has by that entry are found in the directory in which it began.
     """
     entries = [os.fspath(entry) for entry in sys.path]
-    if '' in entries and _BEGUN_IN not in ('', current_directory(), *entries):
-        entries.insert(entries.index('') + 1, _BEGUN_IN)
+    if '' in entries and _FIRST_DIRECTORY not in ('', find_current_directory(), *entries):
+        entries.insert(entries.index('') + 1, _FIRST_DIRECTORY)
     return entries
 
 
-def absolute(path: Sequence[str]) -> tuple[str, ...]:
+def make_absolute(path: Sequence[str]) -> tuple[str, ...]:
     """Return an import path with what its relative entries mean at this moment."""
-    directory = current_directory()
+    directory = find_current_directory()
     return tuple(os.path.join(directory, entry) for entry in path)
 
 
-def first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
+def plan_first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
     """Return what an interpreter with this environment removes from its import path, and adds.
 
     What is left is its own path, without what the user adds by ``PYTHONPATH``, or has in the
@@ -91,9 +91,9 @@ def first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
     needs, wherever they are.
     """
     added = os.fsdecode(variables.get(b'PYTHONPATH', b'')).split(os.pathsep)
-    removed = {'', *added, *map(os.path.normpath, absolute(added))}
+    removed = {'', *added, *map(os.path.normpath, make_absolute(added))}
     kept = filter(_is_standard, removed)  # the user may name it, too
-    return sorted(removed.difference(kept)), list(dict.fromkeys(_needed_directories()))
+    return sorted(removed.difference(kept)), list(dict.fromkeys(_find_needed_directories()))
 
 
 def _is_standard(entry: str) -> bool:
@@ -102,14 +102,14 @@ def _is_standard(entry: str) -> bool:
     return entry.endswith('.zip') or entry in (library, os.path.join(library, 'lib-dynload'))
 
 
-def _needed_directories() -> Iterator[str]:
-    for name in _NEEDED:
-        directory = _directory_of(name)
+def _find_needed_directories() -> Iterator[str]:
+    for name in _NEEDED_MODULES:
+        directory = _find_directory(name)
         if directory is not None:
             yield directory
 
 
-def _directory_of(name: str) -> str | None:
+def _find_directory(name: str) -> str | None:
     """Return the directory on the path that a module is in; None for none."""
     try:
         spec = importlib.util.find_spec(name)
@@ -121,10 +121,10 @@ def _directory_of(name: str) -> str | None:
     directory = spec.origin
     for _ in range(depth):
         directory = os.path.dirname(directory)
-    return os.path.normpath(absolute([directory])[0])
+    return os.path.normpath(make_absolute([directory])[0])
 
 
-def own_modules() -> dict[str, str]:
+def list_own_modules() -> dict[str, str]:
     """Return the files of the modules that this process has imported by their path."""
     found = {}
     for name, module in list(sys.modules.items()):
@@ -134,7 +134,7 @@ def own_modules() -> dict[str, str]:
     return found
 
 
-def shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]:
+def find_shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]:
     """Return those of ``modules`` that an import path leads to other files for.
 
     To look up all of them takes longer than to fork a process. So only those are looked up whose
@@ -144,7 +144,7 @@ def shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]
     :param path: absolute.
     """
     found = []
-    for name in sorted(_candidates(modules, path)):
+    for name in sorted(_find_candidates(modules, path)):
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.origin is None or not spec.has_location:
             continue  # of an import hook, or a namespace
@@ -153,8 +153,8 @@ def shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]
     return tuple(found)
 
 
-def _candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str]:
-    own = {_entry_of(origin) for origin in modules.values()}
+def _find_candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str]:
+    own = {_get_entry(origin) for origin in modules.values()}
     found: set[str] = set()
     for entry in path:
         if entry in own:
@@ -168,7 +168,7 @@ def _candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str]:
     return found.intersection(modules)
 
 
-def _entry_of(origin: str) -> str:
+def _get_entry(origin: str) -> str:
     """Return the directory on the path that a module has been found in."""
     directory, name = os.path.split(origin)
     return os.path.dirname(directory) if name.startswith('__init__.') else directory

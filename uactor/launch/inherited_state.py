@@ -14,7 +14,7 @@ from typing import Any
 
 from uactor import errors
 from uactor.codec import pickling
-from uactor.launch.import_path import current_directory
+from uactor.launch.import_path import find_current_directory
 from uactor.launch.log_setup import LogSetup, apply_logging, capture_logging
 from uactor.launch.log_targets import LogTargets
 from uactor.runtime.system_errors import is_interruption
@@ -36,63 +36,63 @@ class InheritedState:
     log_setup: LogSetup | None = None
 
 
-def capture(log_targets: LogTargets) -> InheritedState:
+def capture_state(log_targets: LogTargets) -> InheritedState:
     """Return the surroundings of this process.
 
     :param log_targets: gets those handlers and loggers for which log records travel.
     """
     return InheritedState(
         argv=list(sys.argv),
-        directory=current_directory(),
+        directory=find_current_directory(),
         authkey=bytes(multiprocessing.current_process().authkey),
-        filters=_filters(),
+        filters=_capture_filters(),
         log_setup=capture_logging(log_targets),
     )
 
 
-def apply(surroundings: InheritedState) -> Callable[[], None]:
+def apply_state(surroundings: InheritedState) -> Callable[[], None]:
     """Give this process the surroundings of another one.
 
     :returns: what gives it once more what depends on modules, when those of the actor are imported.
     """
     sys.argv[:] = surroundings.argv
-    if surroundings.directory and surroundings.directory != current_directory():
+    if surroundings.directory and surroundings.directory != find_current_directory():
         os.chdir(surroundings.directory)
     multiprocessing.current_process().authkey = surroundings.authkey
-    if _filters() != surroundings.filters:
-        _filter([], surroundings)
+    if _capture_filters() != surroundings.filters:
+        _set_filters([], surroundings)
     log_setup = surroundings.log_setup
     set_up_logging = apply_logging(log_setup) if log_setup is not None else lambda: None
 
     def apply_again() -> None:
-        _filter_again(surroundings)
+        _restore_filters(surroundings)
         set_up_logging()
 
     return apply_again
 
 
-def _filter_again(surroundings: InheritedState) -> None:
-    before = _filters()
+def _restore_filters(surroundings: InheritedState) -> None:
+    before = _capture_filters()
     if before == surroundings.filters:
         return
-    own = [_known(entry) for entry in before if entry not in surroundings.filters]
-    _filter([entry for entry in own if entry is not None], surroundings)
+    own = [_decode_filter(entry) for entry in before if entry not in surroundings.filters]
+    _set_filters([entry for entry in own if entry is not None], surroundings)
 
 
-def _filter(own: list[Any], surroundings: InheritedState) -> None:
+def _set_filters(own: list[Any], surroundings: InheritedState) -> None:
     """Filter warnings as the owner does, as far as their categories are imported here."""
-    taken = [entry for entry in map(_known, surroundings.filters) if entry is not None]
+    taken = [entry for entry in map(_decode_filter, surroundings.filters) if entry is not None]
     warnings.resetwarnings()  # also makes modules forget what they have warned of
     warnings.filters.extend([*own, *taken])  # type: ignore[attr-defined]  # it is a list
 
 
-def _filters() -> list[Any]:
+def _capture_filters() -> list[Any]:
     """Return the filters of warnings of this process, but for those that can't be pickled."""
-    named = map(_named, warnings.filters)
+    named = map(_encode_filter, warnings.filters)
     return [entry for entry in named if entry is not None]
 
 
-def _named(entry: Any) -> tuple[Any, ...] | bytes | None:
+def _encode_filter(entry: Any) -> tuple[Any, ...] | bytes | None:
     """Return a filter of warnings that names its category.
 
     Numpy adds some when it is imported. Taking their categories over would make every actor import
@@ -100,25 +100,25 @@ def _named(entry: Any) -> tuple[Any, ...] | bytes | None:
     """
     try:
         action, message, category, module, line = entry
-        if {type(message), type(module)} <= _PLAIN_PATTERNS and _is_named(category):
+        if {type(message), type(module)} <= _PLAIN_PATTERNS and _has_public_name(category):
             name = category.__module__, category.__qualname__
             return str(action), message, name, module, int(line)
         return pickling.dumps(tuple(entry))
     except Exception as error:  # programs put there what they like
         if is_interruption(error):
             raise
-        log.debug('actors do without a filter of warnings: %s', errors.text(error))
+        log.debug('actors do without a filter of warnings: %s', errors.get_text(error))
         return None
 
 
-def _is_named(category: type) -> bool:
+def _has_public_name(category: type) -> bool:
     return category.__module__ != '__main__' and '<locals>' not in category.__qualname__
 
 
-def _known(entry: Any) -> tuple[Any, ...] | None:
+def _decode_filter(entry: Any) -> tuple[Any, ...] | None:
     """Return a filter with its category; None when that is of a module that is not imported."""
     if isinstance(entry, bytes):
-        return _rebuilt(entry)
+        return _load_filter(entry)
     action, message, (module, name), *rest = entry
     found: Any = sys.modules.get(module)
     for part in name.split('.'):
@@ -126,7 +126,7 @@ def _known(entry: Any) -> tuple[Any, ...] | None:
     return (action, message, found, *rest) if isinstance(found, type) else None
 
 
-def _rebuilt(data: bytes) -> tuple[Any, ...] | None:
+def _load_filter(data: bytes) -> tuple[Any, ...] | None:
     try:
         entry: tuple[Any, ...] = pickling.loads(data)
     except errors.SerializationError as error:

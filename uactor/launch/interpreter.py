@@ -19,16 +19,16 @@ from typing import Any
 
 from uactor.errors import ActorStartError
 from uactor.launch import start_guard
-from uactor.launch.import_path import first_path
+from uactor.launch.import_path import plan_first_path
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import descriptors_of
 
 ACTOR, TEMPLATE = 'actor', 'template'
 """What an interpreter can be started as."""
 
-RUN = {
-    ACTOR: 'bootstrap.main(s)',
-    TEMPLATE: 'bootstrap.be_template(s)',
+ENTRY_POINTS = {
+    ACTOR: 'bootstrap.run_actor_process(s)',
+    TEMPLATE: 'bootstrap.run_template(s)',
 }
 """What it runs then."""
 
@@ -44,7 +44,7 @@ START_CODE = (
 A Ctrl-C in the terminal is for the owner, which ends its actors in order. It is not ignored, or
 the actor's own child processes would inherit that; it stays ignored if the owner ignores it."""
 
-_FIRST_FREE = 3
+_FIRST_FREE_NUMBER = 3
 """The first file descriptor that is none of a standard stream."""
 
 _FROZEN_WORD = '--uactor-process'
@@ -103,7 +103,7 @@ class Interpreter(subprocess.Popen[bytes]):
                 descriptors_of(self).append(self.descriptor)
 
 
-def flags() -> list[str]:
+def get_flags() -> list[str]:
     """Return the options that this interpreter was started with."""
     options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return options
@@ -122,7 +122,7 @@ _is_supported = False
 """Whether this program has shown that it can be run for uactor, by :func:`begin_frozen`."""
 
 
-def _command(descriptor: int, kind: str, variables: Mapping[bytes, bytes]) -> list[str]:
+def _create_command(descriptor: int, kind: str, variables: Mapping[bytes, bytes]) -> list[str]:
     if is_frozen():
         if not _is_supported:
             raise ActorStartError(
@@ -130,9 +130,9 @@ def _command(descriptor: int, kind: str, variables: Mapping[bytes, bytes]) -> li
                 'uactor.freeze_support() first in its main module'
             )
         return [sys.executable, _FROZEN_WORD, kind, str(descriptor)]
-    removed, added = first_path(variables)
-    code = START_CODE.format(removed=removed, added=added, fd=descriptor, run=RUN[kind])
-    return [sys.executable, *flags(), '-c', code]
+    removed, added = plan_first_path(variables)
+    code = START_CODE.format(removed=removed, added=added, fd=descriptor, run=ENTRY_POINTS[kind])
+    return [sys.executable, *get_flags(), '-c', code]
 
 
 def spawn(
@@ -145,7 +145,7 @@ def spawn(
     """Start an interpreter at the other end of a socket pair.
 
     :param end: what it is given of the pair.
-    :param kind: what it is to be, one of :data:`RUN`.
+    :param kind: what it is to be, one of :data:`ENTRY_POINTS`.
     :param variables: its environment.
     :param stdout: where standard output goes, unless to that of this process.
     :param stderr: the same for standard error.
@@ -155,13 +155,13 @@ def spawn(
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
     # Not with the number of a standard stream that is closed here.
-    given = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+    given = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_NUMBER)
     try:
         interpreter = Interpreter(
-            _command(given, kind, variables),
+            _create_command(given, kind, variables),
             stdin=subprocess.DEVNULL,
             pass_fds=(given,),
-            env={**variables, **start_guard.variables()},
+            env={**variables, **start_guard.create_variables()},
             stdout=stdout,
             stderr=stderr,
         )
@@ -178,7 +178,7 @@ def begin_frozen() -> tuple[str, socket.socket] | None:
     """
     global _is_supported
     _is_supported = True
-    if len(sys.argv) != 4 or sys.argv[1] != _FROZEN_WORD or sys.argv[2] not in RUN:
+    if len(sys.argv) != 4 or sys.argv[1] != _FROZEN_WORD or sys.argv[2] not in ENTRY_POINTS:
         return None
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)

@@ -47,12 +47,12 @@ class MessageReader:
             yield message[:1], message[1:]
 
 
-def encode(kind: bytes, data: bytes) -> bytes:
+def encode_message(kind: bytes, data: bytes) -> bytes:
     """Return a message as it is sent."""
     return _LENGTH.pack(1 + len(data)) + kind + data
 
 
-def split_question(data: bytes) -> tuple[bytes, bytes]:
+def split_request(data: bytes) -> tuple[bytes, bytes]:
     """Return the number of a question, in its wire form, and what is asked."""
     return data[: _NUMBER.size], data[_NUMBER.size :]
 
@@ -64,43 +64,43 @@ class Lifeline:
         self.socket = sock
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
-        self._asked: dict[int, queue.SimpleQueue[bytes | None]] = {}
+        self._waiting: dict[int, queue.SimpleQueue[bytes | None]] = {}
         self._ended = False
 
-    def tell(self, kind: bytes, data: bytes) -> None:
+    def send(self, kind: bytes, data: bytes) -> None:
         """Send a message to the owner.
 
         :raises OSError: when the owner has ended.
         """
         with self._sending:
-            self.socket.sendall(encode(kind, data))
+            self.socket.sendall(encode_message(kind, data))
 
-    def ask(self, kind: bytes, data: bytes) -> bytes:
+    def request(self, kind: bytes, data: bytes) -> bytes:
         """Ask the owner something and wait for the answer.
 
         :raises ActorDiedError: when the owner ends meanwhile, or has ended.
         """
         answer: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         number = next(self._numbers)
-        self._asked[number] = answer
+        self._waiting[number] = answer
         try:
             if self._ended:
-                raise _owner_has_ended()
-            self._send_question(kind, number, data)
+                raise _create_ended_error()
+            self._send_request(kind, number, data)
             found = answer.get()
         finally:
-            self._asked.pop(number, None)
+            self._waiting.pop(number, None)
         if found is None:
-            raise _owner_has_ended()
+            raise _create_ended_error()
         return found
 
-    def _send_question(self, kind: bytes, number: int, data: bytes) -> None:
+    def _send_request(self, kind: bytes, number: int, data: bytes) -> None:
         try:
-            self.tell(kind, _NUMBER.pack(number) + data)
+            self.send(kind, _NUMBER.pack(number) + data)
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise _owner_has_ended() from error
+            raise _create_ended_error() from error
 
-    def serve(self) -> None:
+    def deliver_answers(self) -> None:
         """Hand answers to those who have asked, until the owner shuts its end down."""
         reader = MessageReader()
         try:
@@ -110,31 +110,31 @@ class Lifeline:
                         self._hand_out(content)
         finally:
             self._ended = True
-            for answer in tuple(self._asked.values()):
+            for answer in tuple(self._waiting.values()):
                 answer.put(None)
 
     def _hand_out(self, content: bytes) -> None:
-        number, answer = split_question(content)
-        waiting = self._asked.get(_NUMBER.unpack(number)[0])
+        number, answer = split_request(content)
+        waiting = self._waiting.get(_NUMBER.unpack(number)[0])
         if waiting is not None:  # else the one who asked was interrupted
             waiting.put(answer)
 
 
-def _owner_has_ended() -> ActorDiedError:
+def _create_ended_error() -> ActorDiedError:
     return ActorDiedError('the owner of this actor has ended', 'no')
 
 
 _current: tuple[int, Lifeline] | None = None
 
 
-def current() -> Lifeline | None:
+def get_current() -> Lifeline | None:
     """Return the lifeline of this process, or None where it is no actor process."""
     if _current is None or _current[0] != os.getpid():
         return None
     return _current[1]
 
 
-def hold(lifeline: Lifeline) -> None:
+def set_current(lifeline: Lifeline) -> None:
     """Make ``lifeline`` the one of this process. A forked child closes its copy.
 
     Its copy would keep the lifeline open for the owner to see.

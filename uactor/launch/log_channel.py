@@ -22,7 +22,7 @@ from typing import NoReturn, Protocol
 from uactor.codec.pickling import loads
 from uactor.errors import ActorDiedError, ResourceError
 from uactor.launch import lifeline
-from uactor.launch.log_records import SentRecord, rebuild, to_send
+from uactor.launch.log_records import SentRecord, encode_record, rebuild_record
 from uactor.launch.log_targets import ARE_HANDLED, RECORDS
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.system_errors import is_interruption
@@ -71,7 +71,7 @@ class LogChannel:
     def send(self, sent: SentRecord) -> None:
         """Queue a record. Without an owner, write it to standard error."""
         data = pickle.dumps(sent)
-        if self._is_cut or lifeline.current() is None:
+        if self._is_cut or lifeline.get_current() is None:
             self._show([(sent.number, data)])
             return
         with self._changed:
@@ -81,7 +81,7 @@ class LogChannel:
                 return
             self._put(sent.number, data)
             if not self._is_begun:
-                self._begin()
+                self._start_thread()
             self._changed.notify_all()
 
     def _put(self, number: int, data: bytes) -> None:
@@ -110,7 +110,7 @@ class LogChannel:
 
     # --- the thread ------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _start_thread(self) -> None:
         try:
             start_daemon('uactor-log', self._run)
             self._is_begun = True
@@ -131,9 +131,9 @@ class LogChannel:
 
         :param is_patient: whether to wait until the owner has handled it.
         """
-        while self._take():
+        while self._take_batch():
             try:
-                if not self._is_sent(is_patient):
+                if not self._send_batch(is_patient):
                     self._is_cut = True
                     self._show(self._on_the_way)
             finally:
@@ -141,7 +141,7 @@ class LogChannel:
                     self._on_the_way = []
                     self._changed.notify_all()
 
-    def _take(self) -> bool:
+    def _take_batch(self) -> bool:
         """Take the records that are sent next out of the queue; return whether there are any."""
         size = 0
         with self._changed:
@@ -152,30 +152,30 @@ class LogChannel:
             self._bytes -= size
             lost, self._lost = self._lost, collections.Counter()
             for number, count in lost.items():  # all of them came after those that wait
-                self._put(number, pickle.dumps(_notice(number, count)))
+                self._put(number, pickle.dumps(_create_notice(number, count)))
             return bool(self._on_the_way)
 
-    def _is_sent(self, is_patient: bool) -> bool:
+    def _send_batch(self, is_patient: bool) -> bool:
         """Send what was taken; return whether the owner was there to take it."""
-        owner = lifeline.current()
+        owner = lifeline.get_current()
         if owner is None:
             return False
         try:
-            owner.tell(RECORDS, marshal.dumps([data for _, data in self._on_the_way]))
+            owner.send(RECORDS, marshal.dumps([data for _, data in self._on_the_way]))
         except OSError:
             return False
         if is_patient:
             try:
-                owner.ask(ARE_HANDLED, b'')
+                owner.request(ARE_HANDLED, b'')
             except ActorDiedError:
-                return _is_there(owner)
+                return _is_reading(owner)
         return True
 
     # --- without an owner ----------------------------------------------------------------------
 
     def _show(self, records: list[tuple[int, bytes]]) -> None:
         for number, data in records:
-            record = rebuild(pickle.loads(data))
+            record = rebuild_record(pickle.loads(data))
             try:
                 line = self._senders[number].show(record)
             except Exception:  # of a formatter of the user
@@ -190,19 +190,19 @@ def _write(text: str) -> None:
             sys.stderr.flush()
 
 
-def _is_there(owner: lifeline.Lifeline) -> bool:
+def _is_reading(owner: lifeline.Lifeline) -> bool:
     """Return whether the owner still reads: it answers no more once it has asked for the end."""
     try:
-        owner.tell(RECORDS, marshal.dumps([]))
+        owner.send(RECORDS, marshal.dumps([]))
     except OSError:
         return False
     return True
 
 
-def _notice(number: int, count: int) -> SentRecord:
+def _create_notice(number: int, count: int) -> SentRecord:
     message = f'{count} log records of this process were lost: its owner takes them too slowly'
     record = logging.LogRecord('uactor.launch', logging.WARNING, __file__, 0, message, (), None)
-    return to_send(record, SentRecord(number, is_notice=True), _DEFAULT.formatException)
+    return encode_record(record, SentRecord(number, is_notice=True), _DEFAULT.formatException)
 
 
 channel = LogChannel()
@@ -244,7 +244,7 @@ class OwnerHandler(logging.Handler):
         """Send the record to the owner's handler."""
         try:
             formatter = self._formatter() if self.formats_exceptions else _DEFAULT
-            channel.send(to_send(record, self._target, formatter.formatException))
+            channel.send(encode_record(record, self._target, formatter.formatException))
         except Exception as error:  # of formatting: logging reports it where the record is made
             if is_interruption(error):
                 raise
@@ -256,7 +256,7 @@ class OwnerHandler(logging.Handler):
 
     def show(self, record: logging.LogRecord) -> str:
         """See :class:`Sender`."""
-        return _withheld(record) if self._is_filtered else self._formatter().format(record)
+        return _describe_withheld(record) if self._is_filtered else self._formatter().format(record)
 
     def _formatter(self) -> logging.Formatter:
         """Return the formatter of the owner's handler, if it can be had here."""
@@ -284,7 +284,7 @@ class OwnerFilter:
     def filter(self, record: logging.LogRecord) -> bool:
         """Send the record to the owner's logger."""
         try:
-            channel.send(to_send(record, self._target, _DEFAULT.formatException))
+            channel.send(encode_record(record, self._target, _DEFAULT.formatException))
         except Exception as error:  # of formatting
             if is_interruption(error):
                 raise
@@ -293,10 +293,10 @@ class OwnerFilter:
 
     def show(self, record: logging.LogRecord) -> str:
         """See :class:`Sender`."""
-        return _withheld(record)
+        return _describe_withheld(record)
 
 
-def _withheld(record: logging.LogRecord) -> str:
+def _describe_withheld(record: logging.LogRecord) -> str:
     """Return what is said of a record that can't be filtered, and may hold what must not show."""
     return (
         f'a log record of level {record.levelname} by logger {record.name!r} '

@@ -22,10 +22,10 @@ _SCALARS = frozenset([type(None), bool, int, float, complex, str, bytes])
 _MAX_PICKLE_BYTES = 1 << 20
 """Of an attribute that is not plain. A larger one goes as a text, which is what handlers show."""
 
-_SAYING = frozenset(['msg', 'args'])
+_MESSAGE_ATTRIBUTES = frozenset(['msg', 'args'])
 """Attributes that the message is made of. Nothing but the message itself stands for them."""
 
-_OF_THE_PROCESS = frozenset(
+_ORIGIN_ATTRIBUTES = frozenset(
     [
         *('created', 'msecs', 'relativeCreated', 'exc_text', 'taskName'),
         *('thread', 'threadName', 'process', 'processName'),
@@ -61,7 +61,7 @@ class SentRecord:
 # --- the actor process ---------------------------------------------------------------------------
 
 
-def to_send(
+def encode_record(
     record: logging.LogRecord, target: SentRecord, format_exception: Callable[[Any], str]
 ) -> SentRecord:
     """Return a record as it travels. Later changes of what it holds don't show.
@@ -83,17 +83,17 @@ def to_send(
         if _is_plain(value):
             plain[name] = value
             continue
-        texts[name] = _text(value)
+        texts[name] = _format_repr(value)
         data = _pickle(value)
         if data is not None:
             pickled[name] = data
-    message = _message(record, target.is_raw)
-    if message is not None and _is_told(record, plain):
+    message = _format_message(record, target.is_raw)
+    if message is not None and _has_plain_message(record, plain):
         message = None
     return replace(target, plain=plain, pickled=pickled, texts=texts, message=message)
 
 
-def _message(record: logging.LogRecord, is_raw: bool) -> str | None:
+def _format_message(record: logging.LogRecord, is_raw: bool) -> str | None:
     """Return what a record says, or None where only the owner's factory would know."""
     try:
         return record.getMessage()
@@ -103,7 +103,7 @@ def _message(record: logging.LogRecord, is_raw: bool) -> str | None:
         raise
 
 
-def _is_told(record: logging.LogRecord, plain: dict[str, Any]) -> bool:
+def _has_plain_message(record: logging.LogRecord, plain: dict[str, Any]) -> bool:
     """Return whether any process makes the same text of message and arguments."""
     is_usual = type(record).getMessage is logging.LogRecord.getMessage
     return is_usual and 'msg' in plain and 'args' in plain
@@ -139,7 +139,7 @@ def _pickle(value: Any) -> bytes | None:
     return data if len(data) <= _MAX_PICKLE_BYTES else None
 
 
-def _text(value: Any) -> str:
+def _format_repr(value: Any) -> str:
     try:
         return repr(value)
     except Exception as error:
@@ -151,7 +151,7 @@ def _text(value: Any) -> str:
 # --- the owner -----------------------------------------------------------------------------------
 
 
-def rebuild(sent: SentRecord) -> logging.LogRecord:
+def rebuild_record(sent: SentRecord) -> logging.LogRecord:
     """Return the record that was sent, made by this process's factory of records."""
     attributes = {**sent.plain, **sent.texts}
     lost = set(sent.texts)
@@ -161,30 +161,32 @@ def rebuild(sent: SentRecord) -> logging.LogRecord:
             lost.discard(name)
         except SerializationError:
             lost.add(name)
-    if not lost.isdisjoint(_SAYING):
+    if not lost.isdisjoint(_MESSAGE_ATTRIBUTES):
         said = f'{attributes.get("msg")} {attributes.get("args")}'
         attributes.update(msg=said if sent.message is None else sent.message, args=None)
-    record = _made_raw(attributes) if sent.is_raw else _made(attributes)
-    return record if sent.message is None else _saying(sent.message, record)
+    record = _create_raw_record(attributes) if sent.is_raw else _create_record(attributes)
+    return record if sent.message is None else _ensure_message(sent.message, record)
 
 
-def _made(attributes: dict[str, Any]) -> logging.LogRecord:
-    record = _create(attributes, '', ())
+def _create_record(attributes: dict[str, Any]) -> logging.LogRecord:
+    record = _call_factory(attributes, '', ())
     record.__dict__.update(attributes)
     return record
 
 
-def _made_raw(attributes: dict[str, Any]) -> logging.LogRecord:
+def _create_raw_record(attributes: dict[str, Any]) -> logging.LogRecord:
     """Let the factory do what it would have done in the actor process."""
     args = attributes.get('args') or ()
-    record = _create(attributes, attributes.get('msg'), (args,) if type(args) is dict else args)
+    record = _call_factory(
+        attributes, attributes.get('msg'), (args,) if type(args) is dict else args
+    )
     for name, value in attributes.items():
-        if name in _OF_THE_PROCESS or name not in record.__dict__:
+        if name in _ORIGIN_ATTRIBUTES or name not in record.__dict__:
             setattr(record, name, value)
     return record
 
 
-def _create(attributes: dict[str, Any], msg: Any, args: Any) -> logging.LogRecord:
+def _call_factory(attributes: dict[str, Any], msg: Any, args: Any) -> logging.LogRecord:
     names = 'name', 'levelno', 'pathname', 'lineno'
     where = [attributes.get(name) for name in names]
     more = attributes.get('funcName'), attributes.get('stack_info')
@@ -195,19 +197,19 @@ def _create(attributes: dict[str, Any], msg: Any, args: Any) -> logging.LogRecor
     return record
 
 
-def _saying(message: str, record: logging.LogRecord) -> logging.LogRecord:
+def _ensure_message(message: str, record: logging.LogRecord) -> logging.LogRecord:
     """Return the record if it says ``message``, else one that does."""
-    if _says(record, message):
+    if _has_message(record, message):
         return record
     record.msg, record.args = message, None
-    if _says(record, message):
+    if _has_message(record, message):
         return record
     usual = logging.LogRecord('', 0, '', 0, '', (), None)  # a class of the user's formats otherwise
     usual.__dict__.update(record.__dict__)
     return usual
 
 
-def _says(record: logging.LogRecord, message: str) -> bool:
+def _has_message(record: logging.LogRecord, message: str) -> bool:
     try:
         return record.getMessage() == message
     except Exception:  # of arguments that were rebuilt otherwise

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeGuard
 
 from uactor.codec.pickling import NamelessPickler, loads, pickle_with
-from uactor.errors import text
+from uactor.errors import get_text
 from uactor.launch.log_channel import OwnerFilter, OwnerHandler
 from uactor.launch.log_targets import HandlerTarget, LoggerTarget, LogTargets
 from uactor.runtime.system_errors import is_interruption
@@ -52,11 +52,11 @@ _LEVEL_NAMES = {level: name for name, level in _LEVELS.items() if name not in ('
 
 _PICKLING_METHODS = '__getstate__', '__reduce__', '__reduce_ex__'
 
-_OF_HANDLERS = 'level', 'formatter', 'filters', 'lock', '_name'
+_LEFT_OUT = 'level', 'formatter', 'filters', 'lock', '_name'
 """Attributes of handlers that don't travel with them."""
 
 _LAST_RESORT = logging._StderrHandler  # type: ignore[attr-defined]
-_NONE = -1
+_NO_NUMBER = -1
 
 _STANDARD_STREAMS = {1: 'stdout', 2: 'stderr'}
 
@@ -128,10 +128,10 @@ class LogSetup:
     filters: tuple[bytes, ...] = ()
 
 
-_USUAL = LogSetup()
+_DEFAULT_SETUP = LogSetup()
 
-_NULL = HandlerSetup(
-    number=_NONE,
+_NULL_HANDLER = HandlerSetup(
+    number=_NO_NUMBER,
     name=None,
     level=logging.NOTSET,
     data=pickle.dumps((logging.NullHandler, {}, '')),
@@ -147,7 +147,7 @@ _NULL = HandlerSetup(
 # --- pickles -------------------------------------------------------------------------------------
 
 
-def _new_context_variable(name: str, *default: Any) -> contextvars.ContextVar[Any]:
+def _create_context_variable(name: str, *default: Any) -> contextvars.ContextVar[Any]:
     return contextvars.ContextVar(name, **dict(zip(['default'], default, strict=False)))
 
 
@@ -155,11 +155,11 @@ def _reduce_context_variable(variable: contextvars.ContextVar[Any]) -> tuple[Any
     try:
         default = contextvars.Context().run(variable.get)
     except LookupError:
-        return _new_context_variable, (variable.name,)
-    return _new_context_variable, (variable.name, default)
+        return _create_context_variable, (variable.name,)
+    return _create_context_variable, (variable.name, default)
 
 
-_STAND_INS: dict[Any, Any] = {
+_REDUCERS: dict[Any, Any] = {
     type(threading.Lock()): lambda lock: (threading.Lock, ()),
     type(threading.RLock()): lambda lock: (threading.RLock, ()),
     threading.local: lambda values: (threading.local, ()),
@@ -171,7 +171,7 @@ class _SetupPickler(NamelessPickler):
     """Pickles parts of a set-up: locks, and what belongs to threads, are made anew."""
 
     dispatch_table: ClassVar[Mapping[Any, Any]] = collections.ChainMap(
-        _STAND_INS, dict(NamelessPickler.dispatch_table)
+        _REDUCERS, dict(NamelessPickler.dispatch_table)
     )
 
 
@@ -186,7 +186,7 @@ def _pickle_if_possible(value: Any) -> bytes | None:
     except Exception as error:  # whatever reducers raise
         if is_interruption(error):
             raise
-        log.debug('actors do without %s: %s', type(value).__qualname__, text(error))
+        log.debug('actors do without %s: %s', type(value).__qualname__, get_text(error))
         return None
 
 
@@ -199,40 +199,40 @@ def capture_logging(targets: LogTargets) -> LogSetup | None:
     :param targets: gets those for whom records travel.
     """
     try:
-        setup = _captured(targets)
+        setup = _capture(targets)
     except Exception as error:  # of a logger or handler that is like no other
         if is_interruption(error):
             raise
         log.warning('actors do without the set-up of logging', exc_info=True)
         return None
-    return None if setup == _USUAL else setup
+    return None if setup == _DEFAULT_SETUP else setup
 
 
-def _captured(targets: LogTargets) -> LogSetup:
+def _capture(targets: LogTargets) -> LogSetup:
     default = logging.getLogRecordFactory() is logging.LogRecord
     factory = None if default else _pickle_if_possible(logging.getLogRecordFactory())
     is_raw = not default and factory is None
     tables = _Tables(targets, copies=not is_raw)
     logger_class = logging.getLoggerClass()
     return LogSetup(
-        disabled=_level(logging.Logger.manager.disable),
-        switches=_switches(),
-        level_names=_level_names(),
-        levels=_levels(),
-        formatter_defaults=_changed_formatter_defaults(),
+        disabled=_convert_level(logging.Logger.manager.disable),
+        switches=_find_switches(),
+        level_names=_find_level_names(),
+        levels=_find_levels(),
+        formatter_defaults=_pickle_formatter_defaults(),
         logger_class=None if logger_class is logging.Logger else _pickle_if_possible(logger_class),
         factory=factory,
         is_raw=is_raw,
-        captures_warnings=_captures_warnings(),
+        captures_warnings=_is_capturing_warnings(),
         has_multiprocessing=_has_multiprocessing(),
-        loggers=tuple(tables.add_logger(logger) for logger in _changed_loggers()),
-        last_resort=_captured_last_resort(tables),
+        loggers=tuple(tables.add_logger(logger) for logger in _find_changed_loggers()),
+        last_resort=_capture_last_resort(tables),
         handlers=tuple(tables.handlers),
         filters=tuple(tables.filters),
     )
 
 
-def _changed_loggers() -> Iterator[logging.Logger]:
+def _find_changed_loggers() -> Iterator[logging.Logger]:
     root = logging.getLogger()
     if root.level != logging.WARNING or root.handlers or root.filters or root.disabled:
         yield root
@@ -247,12 +247,12 @@ def _changed_loggers() -> Iterator[logging.Logger]:
             yield logger
 
 
-def _switches() -> dict[str, bool]:
+def _find_switches() -> dict[str, bool]:
     """Return which switches are turned."""
     return {name: False for name in _SWITCHES if not getattr(logging, name, True)}
 
 
-def _level_names() -> dict[int, str]:
+def _find_level_names() -> dict[int, str]:
     return {
         level: str(name)
         for level, name in tuple(logging._levelToName.items())
@@ -260,7 +260,7 @@ def _level_names() -> dict[int, str]:
     }
 
 
-def _levels() -> dict[str, int]:
+def _find_levels() -> dict[str, int]:
     return {
         str(name): level
         for name, level in tuple(logging._nameToLevel.items())
@@ -268,7 +268,7 @@ def _levels() -> dict[str, int]:
     }
 
 
-def _level(value: Any) -> int:
+def _convert_level(value: Any) -> int:
     """Return a level as a plain number: it may be of a class of the user."""
     try:
         return int(value)
@@ -276,7 +276,7 @@ def _level(value: Any) -> int:
         return logging.NOTSET
 
 
-def _changed_formatter_defaults() -> dict[str, bytes]:
+def _pickle_formatter_defaults() -> dict[str, bytes]:
     now = vars(logging.Formatter)
     changed = {
         name: _pickle_if_possible(now.get(name))
@@ -286,7 +286,7 @@ def _changed_formatter_defaults() -> dict[str, bytes]:
     return {name: data for name, data in changed.items() if data is not None}
 
 
-def _captures_warnings() -> bool:
+def _is_capturing_warnings() -> bool:
     return getattr(logging, '_warnings_showwarning', None) is not None
 
 
@@ -295,10 +295,10 @@ def _has_multiprocessing() -> bool:
     return getattr(multiprocessing.util, '_logger', None) is not None
 
 
-def _captured_last_resort(tables: _Tables) -> int | None:
+def _capture_last_resort(tables: _Tables) -> int | None:
     handler = logging.lastResort
     if handler is None:
-        return _NONE
+        return _NO_NUMBER
     if type(handler) is _LAST_RESORT and handler.level == logging.WARNING:
         return None
     return tables.add_handler(handler)
@@ -323,12 +323,12 @@ class _Tables:
         is_filtered = len(filters) < len(logger.filters)
         return LoggerSetup(
             name=str(logger.name),
-            level=_level(logger.level),
+            level=_convert_level(logger.level),
             propagate=bool(logger.propagate),
             disabled=bool(logger.disabled),
             handlers=tuple(map(self.add_handler, logger.handlers)),
             filters=None if is_filtered else filters,
-            number=self._targets.add(LoggerTarget(logger)) if logger.filters else _NONE,
+            number=self._targets.add(LoggerTarget(logger)) if logger.filters else _NO_NUMBER,
         )
 
     def add_handler(self, handler: logging.Handler) -> int:
@@ -336,12 +336,12 @@ class _Tables:
         place = self._places.get(id(handler))
         if place is None:
             place = self._places[id(handler)] = len(self.handlers)
-            self.handlers.append(self._handler_setup(handler))
+            self.handlers.append(self._describe_handler(handler))
         return place
 
-    def _handler_setup(self, handler: logging.Handler) -> HandlerSetup:
-        if _writes_nowhere(handler):
-            return _NULL
+    def _describe_handler(self, handler: logging.Handler) -> HandlerSetup:
+        if _has_no_effect(handler):
+            return _NULL_HANDLER
         all_filters = tuple(getattr(handler, 'filters', ()))
         decides = not (
             _has_method(handler, 'handle', logging.Handler.handle)
@@ -349,20 +349,20 @@ class _Tables:
         )
         filters = () if decides else self._add_filters(all_filters)
         formatter = getattr(handler, 'formatter', None)
-        formatter_data = _formatter_pickle(handler, formatter)
+        formatter_data = _pickle_formatter(handler, formatter)
         data, is_whole = None, False
         has_formatter = formatter is None or formatter_data is not None
         if self._copies and has_formatter and len(filters) == len(all_filters):
-            data, is_whole = _handler_pickle(handler)
+            data, is_whole = _pickle_handler(handler)
         name = getattr(handler, 'name', None)
         return HandlerSetup(
             number=self._targets.add(HandlerTarget(handler, all_filters, decides)),
             name=name if type(name) is str else None,
-            level=_level(getattr(handler, 'level', logging.NOTSET)),
+            level=_convert_level(getattr(handler, 'level', logging.NOTSET)),
             data=data,
             is_whole=is_whole,
             formatter=formatter_data,
-            formats_exceptions=_formats_exceptions(handler, formatter),
+            formats_exceptions=_has_own_exception_format(handler, formatter),
             filters=filters,
             is_filtered=decides or len(filters) < len(all_filters),
         )
@@ -393,28 +393,28 @@ def _has_method(handler: Any, name: str, function: Any) -> bool:
     return getattr(getattr(handler, name, None), '__func__', None) is function
 
 
-def _formatter_pickle(handler: Any, formatter: Any) -> bytes | None:
+def _pickle_formatter(handler: Any, formatter: Any) -> bytes | None:
     if formatter is None and isinstance(handler, OwnerHandler):
         return handler.formatter_pickle
     return None if formatter is None else _pickle_if_possible(formatter)
 
 
-def _formats_exceptions(handler: Any, formatter: Any) -> bool:
+def _has_own_exception_format(handler: Any, formatter: Any) -> bool:
     if formatter is None:
         return isinstance(handler, OwnerHandler) and handler.formats_exceptions
     usual = logging.Formatter.formatException
     return not _has_method(formatter, 'formatException', usual)
 
 
-def _handler_pickle(handler: logging.Handler) -> tuple[bytes | None, bool]:
+def _pickle_handler(handler: logging.Handler) -> tuple[bytes | None, bool]:
     """Return the pickle of a handler that works elsewhere, and whether it is all of it."""
-    if _says_how(handler):
+    if _has_own_pickling(handler):
         return _pickle_if_possible(handler), True
-    found = _copied_state(handler)
+    found = _copy_state(handler)
     return (None if found is None else _pickle_if_possible(found)), False
 
 
-def _says_how(handler: logging.Handler) -> bool:
+def _has_own_pickling(handler: logging.Handler) -> bool:
     """Return whether the class of a handler says how it is pickled: logging's own can't be."""
     for base in type(handler).__mro__:
         if base in (logging.Handler, object):
@@ -424,7 +424,7 @@ def _says_how(handler: logging.Handler) -> bool:
     return False
 
 
-def _writes_nowhere(handler: Any) -> bool:
+def _has_no_effect(handler: Any) -> bool:
     """Return whether a handler has no effect, so that its class needs not be imported."""
     if _has_method(handler, 'handle', logging.NullHandler.handle):
         return True
@@ -432,23 +432,23 @@ def _writes_nowhere(handler: Any) -> bool:
     return is_file and handler.baseFilename == os.devnull and not handler.filters
 
 
-def _copied_state(handler: logging.Handler) -> tuple[type, dict[str, Any], str] | None:
+def _copy_state(handler: logging.Handler) -> tuple[type, dict[str, Any], str] | None:
     """Return class, attributes and stream of a handler that works as well elsewhere, or None."""
-    state = {name: value for name, value in vars(handler).items() if name not in _OF_HANDLERS}
+    state = {name: value for name, value in vars(handler).items() if name not in _LEFT_OUT}
     if _has_method(handler, 'emit', logging.StreamHandler.emit):
         if 'stream' not in state:
             return type(handler), state, ''
-        stream = _standard_stream(state.pop('stream'))
+        stream = _find_standard_stream(state.pop('stream'))
         return (type(handler), state, stream) if stream else None
-    if _is_appended(handler):
+    if _is_appending(handler):
         return type(handler), {**state, 'stream': None}, ''
-    for emit, forgotten in _connecting():
+    for emit, forgotten in _list_connecting():
         if _has_method(handler, 'emit', emit):
             return type(handler), {**state, **forgotten}, ''
     return None
 
 
-def _standard_stream(stream: Any) -> str:
+def _find_standard_stream(stream: Any) -> str:
     """Return the name of the standard stream of all processes that this is, or ''.
 
     Another class of streams may also write elsewhere.
@@ -458,7 +458,7 @@ def _standard_stream(stream: Any) -> str:
     return _STANDARD_STREAMS.get(stream.fileno(), '')
 
 
-def _is_appended(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
+def _is_appending(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
     """Return whether a handler writes to the end of a file, wherever that is by then.
 
     In another mode, it would write over what another process has written meanwhile.
@@ -473,7 +473,7 @@ def _is_appended(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
     return is_usual and _has_method(handler, '_open', logging.FileHandler._open)
 
 
-def _connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
+def _list_connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield the `emit` of handlers that connect when they need to, and what they forget then."""
     handlers = sys.modules.get('logging.handlers')
     if handlers is None:  # nobody has such a one
@@ -562,7 +562,7 @@ class _Loader:
         try:
             apply(*args)
         except Exception as error:  # of code of the user that doesn't fit here
-            self._problems.append(f'{type(error).__name__}: {text(error)}')
+            self._problems.append(f'{type(error).__name__}: {get_text(error)}')
             return False
         return True
 
@@ -573,12 +573,14 @@ class _Loader:
 
     def set_last_resort(self, place: int) -> None:
         """Set the handler for records without one."""
-        logging.lastResort = None if place == _NONE else self.handler(place)
+        logging.lastResort = None if place == _NO_NUMBER else self.load_handler(place)
 
     def prepare(self, setup: LoggerSetup) -> None:
         """Make what a logger needs, by which modules may be imported."""
-        filters = self._logger_filters(setup)
-        self._prepared.append((setup, filters, [self.handler(place) for place in setup.handlers]))
+        filters = self._load_filters(setup)
+        self._prepared.append(
+            (setup, filters, [self.load_handler(place) for place in setup.handlers])
+        )
 
     def set_up(self) -> None:
         """Set up all loggers."""
@@ -594,34 +596,34 @@ class _Loader:
                 for handler in handlers:
                     logger.addHandler(handler)
 
-    def _logger_filters(self, setup: LoggerSetup) -> list[Any]:
+    def _load_filters(self, setup: LoggerSetup) -> list[Any]:
         if setup.filters is not None and not self.is_raw:
             with contextlib.suppress(Exception):  # of loading: the owner has them
-                return [self._filter(place) for place in setup.filters]
-        return [] if setup.number == _NONE else [OwnerFilter(setup.number, self.is_raw)]
+                return [self._load_filter(place) for place in setup.filters]
+        return [] if setup.number == _NO_NUMBER else [OwnerFilter(setup.number, self.is_raw)]
 
-    def _filter(self, place: int) -> Any:
+    def _load_filter(self, place: int) -> Any:
         if place not in self._filters:
             self._filters[place] = loads(self._setup.filters[place])
         return self._filters[place]
 
-    def handler(self, place: int) -> logging.Handler:
+    def load_handler(self, place: int) -> logging.Handler:
         """Return the handler at a place of the table."""
         if place not in self._handlers:
             setup = self._setup.handlers[place]
-            handler = self._handlers[place] = self._made(setup)
+            handler = self._handlers[place] = self._create_handler(setup)
             if setup.name is not None:
                 handler.set_name(setup.name)
         return self._handlers[place]
 
-    def _made(self, setup: HandlerSetup) -> logging.Handler:
-        is_usable = not self.is_raw or setup.number == _NONE
+    def _create_handler(self, setup: HandlerSetup) -> logging.Handler:
+        is_usable = not self.is_raw or setup.number == _NO_NUMBER
         if setup.data is not None and is_usable:
             try:
                 return self._copy(setup, setup.data)
             except Exception as error:  # of code of the user that doesn't fit here
-                log.debug('records go to a handler of the owner: %s', text(error))
-        return self._owner_handler(setup)
+                log.debug('records go to a handler of the owner: %s', get_text(error))
+        return self._create_owner_handler(setup)
 
     def _copy(self, setup: HandlerSetup, data: bytes) -> logging.Handler:
         if setup.is_whole:
@@ -629,18 +631,18 @@ class _Loader:
             if getattr(whole, 'lock', None) is None:
                 whole.createLock()
             return whole
-        handler = _rebuilt(*loads(data))
+        handler = _rebuild_handler(*loads(data))
         handler.level = setup.level
         handler.formatter = None if setup.formatter is None else loads(setup.formatter)
-        handler.filters = [self._filter(place) for place in setup.filters]
+        handler.filters = [self._load_filter(place) for place in setup.filters]
         return handler
 
-    def _owner_handler(self, setup: HandlerSetup) -> OwnerHandler:
+    def _create_owner_handler(self, setup: HandlerSetup) -> OwnerHandler:
         filters: list[Any] = []
         if not self.is_raw:
             with contextlib.suppress(Exception):  # of loading: the owner has them
                 for place in setup.filters:
-                    filters.append(self._filter(place))
+                    filters.append(self._load_filter(place))
         made = OwnerHandler(
             setup.number,
             setup.level,
@@ -654,7 +656,9 @@ class _Loader:
         return made
 
 
-def _rebuilt(cls: type[logging.Handler], state: dict[str, Any], stream: str) -> logging.Handler:
+def _rebuild_handler(
+    cls: type[logging.Handler], state: dict[str, Any], stream: str
+) -> logging.Handler:
     handler = cls.__new__(cls)
     logging.Handler.__init__(handler)
     vars(handler).update(state)

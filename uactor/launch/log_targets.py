@@ -13,7 +13,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 
-from uactor.launch.log_records import SentRecord, rebuild
+from uactor.launch.log_records import SentRecord, rebuild_record
 
 RECORDS = b'L'
 """Kind of a message with records: each a pickle, all in a list."""
@@ -84,7 +84,7 @@ class LogTargets:
         for data in marshal.loads(message):
             sent: SentRecord = pickle.loads(data)
             target = self._targets[sent.number]
-            record = rebuild(sent)
+            record = rebuild_record(sent)
             try:
                 target.handle(sent, record)
             except Exception:  # whatever filters and handlers of the user raise

@@ -60,7 +60,7 @@ class StartId:
         return f'the {self.actor_class} that line {self.line} of module {self.module} starts'
 
 
-class State(enum.Enum):
+class StartState(enum.Enum):
     """What has become of a start."""
 
     PENDING = enum.auto()
@@ -76,17 +76,17 @@ class Start:
 
     def __init__(self, ident: StartId) -> None:
         self.ident = ident
-        self.state = State.PENDING
-        self.found: Callable[[], Any] = lambda: None
+        self.state = StartState.PENDING
+        self.find_holder: Callable[[], Any] = lambda: None
 
     def succeed(self, holder: Any) -> None:
         """Note what leads to the actor; it is not kept alive by that."""
-        self.found = weakref.ref(holder)
-        self.state = State.STARTED
+        self.find_holder = weakref.ref(holder)
+        self.state = StartState.STARTED
 
     def fail(self) -> None:
         """Note that there is no actor."""
-        self.state = State.FAILED
+        self.state = StartState.FAILED
 
 
 class ImportStopped(BaseException):
@@ -101,13 +101,13 @@ _started_from: frozenset[str] = frozenset()
 """The modules whose imports have led to this actor process."""
 
 
-def current_site() -> Site | None:
+def find_current_site() -> Site | None:
     """Return where a module is being imported on this thread, or None."""
-    running = list(_module_frames(sys._getframe(1)))
+    running = list(_walk_module_frames(sys._getframe(1)))
     return Site(*running[0], tuple(name for name, _ in running)) if running else None
 
 
-def _module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
+def _walk_module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
     """Yield name and line of the modules whose code runs on a stack, the innermost first."""
     while frame is not None:
         if frame.f_code.co_name == '<module>':
@@ -120,12 +120,12 @@ def _module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
 
 def is_on_behalf_of_a_start(site: Site) -> bool:
     """Return whether a start there was made by the owner already, if it has the module."""
-    if start_guard.phase() is Phase.LOADING:
+    if start_guard.get_phase() is Phase.LOADING:
         return True
     return not _started_from.isdisjoint(site.importers)
 
 
-def note(site: Site, actor_class: type) -> Start:
+def register_start(site: Site, actor_class: type) -> Start:
     """Number a start that is about to be made."""
     spec = getattr(sys.modules.get(site.module), '__spec__', None)
     with _lock:
@@ -139,7 +139,7 @@ def note(site: Site, actor_class: type) -> Start:
         return start
 
 
-def find(ident: StartId) -> Start | None:
+def find_start(ident: StartId) -> Start | None:
     """Return the start of this process that another one's stand-in names."""
     with _lock:
         _, starts = _starts.get(ident.module, (None, []))
@@ -160,7 +160,7 @@ def is_being_imported(module: str) -> bool:
     return any(getattr(spec, '_initializing', False) for spec in specs)
 
 
-def lineage(site: Site | None) -> tuple[str, ...]:
+def get_lineage(site: Site | None) -> tuple[str, ...]:
     """Return the modules whose imports lead to a start there."""
     return tuple(_started_from.union(() if site is None else site.importers))
 
@@ -181,9 +181,9 @@ class _Finder:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """See :class:`importlib.abc.MetaPathFinder`."""
-        if start_guard.phase() is not Phase.LOADING and name not in _started_from:
+        if start_guard.get_phase() is not Phase.LOADING and name not in _started_from:
             return None
-        spec = self._found(name, path, target)
+        spec = self._find_by_others(name, path, target)
         loader = None if spec is None else spec.loader
         if isinstance(
             loader,
@@ -193,7 +193,7 @@ class _Finder:
             loader.exec_module = execute  # type: ignore[method-assign]  # of this one alone
         return spec
 
-    def _found(
+    def _find_by_others(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None
     ) -> importlib.machinery.ModuleSpec | None:
         for finder in sys.meta_path:
@@ -218,7 +218,7 @@ _finder: _Finder | None = None
 def begin_loading(complete: Complete) -> None:
     """Have what is imported from now on be imported on behalf of this process's start."""
     global _finder
-    start_guard.enter(Phase.LOADING)
+    start_guard.enter_phase(Phase.LOADING)
     _finder = _Finder(complete)
     sys.meta_path.insert(0, _finder)
 
@@ -232,7 +232,7 @@ def set_lineage(modules: Sequence[str]) -> None:
 def end_loading() -> None:
     """Have the actor's own code run from now on."""
     global _finder
-    start_guard.enter(Phase.RUNNING)
+    start_guard.enter_phase(Phase.RUNNING)
     if not _started_from and _finder is not None:
         sys.meta_path.remove(_finder)
         _finder = None

@@ -21,11 +21,11 @@ from uactor.launch.actor_process import (
     ChildProcess,
     abandon_lifeline,
     end_all,
-    end_interrupted,
-    new_lifeline,
+    end_interrupted_start,
+    handle_messages,
+    handle_requests,
     no_fork,
-    on_message,
-    on_question,
+    open_lifeline,
 )
 from uactor.launch.import_path import ImportPath
 from uactor.launch.lifeline import READY
@@ -36,11 +36,11 @@ from uactor.runtime.locks import run_uninterrupted
 
 log = logging.getLogger('uactor.launch')
 
-_CHOICE = 'UACTOR_LAUNCH'
+_LAUNCHER_VARIABLE = 'UACTOR_LAUNCH'
 _EXIT_PRIORITY = 20
 
 
-def private_directory() -> str:
+def choose_private_directory() -> str:
     """Return the path of a directory for the socket of one actor, short enough for that.
 
     The actor process makes it, and removes it with the socket: also when its owner has been
@@ -80,9 +80,9 @@ def start(
     :raises ActorStartError: when the process ends before its actor is constructed.
 
     What interrupts it, or the caller before it has the process, leaves that to
-    :func:`uactor.launch.actor_process.end_interrupted`.
+    :func:`uactor.launch.actor_process.end_interrupted_start`.
     """
-    _hook_exit()
+    _register_exit()
 
     def made(child: ChildProcess, lifeline: socket.socket) -> ActorProcess:
         return ActorProcess(child, lifeline, name, directory, shutdown_timeout, log_targets)
@@ -91,7 +91,8 @@ def start(
     # What interrupts subprocess as it starts a process loses that, and to look for modules hides
     # the errors of system calls.
     run_uninterrupted(
-        lambda: launched.append(_launch(path, made)), if_left=lambda: end_interrupted(log_targets)
+        lambda: launched.append(_launch(path, made)),
+        if_left=lambda: end_interrupted_start(log_targets),
     )
     [(process, replaced)] = launched
     answer = process.begin([ImportPath(tuple(path), replaced).encode(), *messages])
@@ -106,29 +107,31 @@ def start(
     raise decode_failure(answer[1])
 
 
-Made = Callable[[ChildProcess, socket.socket], ActorProcess]
+ProcessFactory = Callable[[ChildProcess, socket.socket], ActorProcess]
 
 
-def _launch(path: list[str], made: Made) -> tuple[ActorProcess, tuple[str, ...] | None]:
+def _launch(path: list[str], made: ProcessFactory) -> tuple[ActorProcess, tuple[str, ...] | None]:
     """Start a process in the way that is to be had.
 
     :returns: the process, and which of its modules ``path`` leads elsewhere for, if that is known.
     """
     for _ in range(2):
-        template = None if _by_interpreter() else templates.fitting()
+        template = None if _is_template_disabled() else templates.choose()
         if template is None:
             break
         try:
-            return _with_lifeline(template.fork, made), template.shadowed(path)
+            return _start_with_lifeline(template.fork, made), template.find_shadowed(path)
         except TemplateDiedError:  # another time with another lifeline: it may have forked
             templates.discard(template)
-    return _with_lifeline(_spawn, made), None
+    return _start_with_lifeline(_spawn, made), None
 
 
-def _by_interpreter() -> bool:
-    choice = os.environ.get(_CHOICE, 'template')
+def _is_template_disabled() -> bool:
+    choice = os.environ.get(_LAUNCHER_VARIABLE, 'template')
     if choice not in ('template', 'interpreter'):
-        raise ActorStartError(f"{_CHOICE} is {choice!r}; it can be 'template' or 'interpreter'")
+        raise ActorStartError(
+            f"{_LAUNCHER_VARIABLE} is {choice!r}; it can be 'template' or 'interpreter'"
+        )
     return choice == 'interpreter'
 
 
@@ -137,8 +140,10 @@ def _spawn(lifeline: socket.socket) -> ChildProcess:
         return interpreter.spawn(lifeline, interpreter.ACTOR, copy_environment())
 
 
-def _with_lifeline(launch: Callable[[socket.socket], ChildProcess], made: Made) -> ActorProcess:
-    with new_lifeline() as (ours, theirs):
+def _start_with_lifeline(
+    launch: Callable[[socket.socket], ChildProcess], made: ProcessFactory
+) -> ActorProcess:
+    with open_lifeline() as (ours, theirs):
         try:
             with theirs:
                 child = launch(theirs)
@@ -151,15 +156,15 @@ def _with_lifeline(launch: Callable[[socket.socket], ChildProcess], made: Made) 
 _hooked_pid = 0
 
 
-def _hook_exit() -> None:
+def _register_exit() -> None:
     """End this process's actors when it ends, also in a multiprocessing worker."""
     global _hooked_pid
     if _hooked_pid != os.getpid():
         _hooked_pid = os.getpid()
-        multiprocessing.util.Finalize(None, _end, exitpriority=_EXIT_PRIORITY)
+        multiprocessing.util.Finalize(None, _end_processes, exitpriority=_EXIT_PRIORITY)
 
 
-def _end() -> None:
+def _end_processes() -> None:
     end_all()
     templates.end_all()
 
@@ -168,9 +173,9 @@ def _handle_records(process: ActorProcess, message: bytes) -> None:
     process.log_targets.handle(message)
 
 
-def _say_that_records_are_handled(process: ActorProcess, question: bytes) -> bytes:
+def _confirm_handling(process: ActorProcess, question: bytes) -> bytes:
     return b''
 
 
-on_message(RECORDS, _handle_records)
-on_question(ARE_HANDLED, _say_that_records_are_handled)
+handle_messages(RECORDS, _handle_records)
+handle_requests(ARE_HANDLED, _confirm_handling)

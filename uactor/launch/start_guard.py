@@ -61,29 +61,29 @@ _import_threads: WeakBag[threading.Thread] = WeakBag()
 """Threads that modules have started while they were imported for this process's start."""
 
 
-def phase() -> Phase:
+def get_phase() -> Phase:
     """Return how far this process has come."""
     if _phase is Phase.ORDINARY and BEGINNING in os.environb:
         return Phase.BEGINNING
     return _phase
 
 
-def enter(following: Phase) -> None:
+def enter_phase(following: Phase) -> None:
     """Go on to the next phase.
 
     :raises RuntimeError: when this one does not lead there.
     """
     global _phase, _depth
-    if following not in _NEXT[phase()]:
-        raise RuntimeError(f'a process does not go from {phase().name} to {following.name}')
+    if following not in _NEXT[get_phase()]:
+        raise RuntimeError(f'a process does not go from {get_phase().name} to {following.name}')
     if following is Phase.RUNNING:
-        for thread in _foreign_threads():
+        for thread in _list_foreign_threads():
             _import_threads.add(thread)
-    _phase, _depth = following, depth()
+    _phase, _depth = following, get_depth()
     os.environb.pop(BEGINNING, None)
 
 
-def _foreign_threads() -> list[threading.Thread]:
+def _list_foreign_threads() -> list[threading.Thread]:
     return [
         thread
         for thread in threading.enumerate()
@@ -91,24 +91,24 @@ def _foreign_threads() -> list[threading.Thread]:
     ]
 
 
-def depth() -> int:
+def get_depth() -> int:
     """Return how many owners this process has above it."""
     given = os.environb.get(DEPTH, b'')  # which the user may have cleared
     return max(_depth, int(given) if given.isdigit() else 0)
 
 
-def variables() -> dict[bytes, bytes]:
+def create_variables() -> dict[bytes, bytes]:
     """Return what a process that this one starts has in its environment for the guard."""
-    return {DEPTH: b'%d' % (depth() + 1), BEGINNING: b'1'}
+    return {DEPTH: b'%d' % (get_depth() + 1), BEGINNING: b'1'}
 
 
-def check() -> None:
+def check_start() -> None:
     """Refuse to start an actor where that would multiply processes.
 
     :raises ActorStartError: in a process that is being started, on a thread that a module has
         started in its import for that, and at the largest depth.
     """
-    now = phase()
+    now = get_phase()
     if now is Phase.BEGINNING:
         raise ActorStartError(
             f'{sys.executable!r} was run to become an actor process, and starts an actor itself. '
@@ -125,7 +125,7 @@ def check() -> None:
             f'the thread {threading.current_thread().name!r} was started by a module that was '
             'imported to start this actor process; the one in the owner may start actors'
         )
-    if depth() >= MAX_DEPTH:
+    if get_depth() >= MAX_DEPTH:
         raise ActorStartError(
             f'actors start each other {MAX_DEPTH} deep, which is as deep as they may'
         )

@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from uactor.launch import interpreter, socket_pair, template_server
 from uactor.launch.actor_process import no_fork
-from uactor.launch.fingerprint import Fingerprint, fingerprint
-from uactor.launch.import_path import absolute, shadowed
+from uactor.launch.fingerprint import Fingerprint, take_fingerprint
+from uactor.launch.import_path import find_shadowed, make_absolute
 from uactor.launch.interpreter import UNKNOWN_STATUS
 from uactor.launch.standard_streams import is_inheritable
 from uactor.runtime.fork_hooks import at_fork
@@ -33,15 +33,15 @@ from uactor.runtime.weakrefs import descriptors_of
 
 log = logging.getLogger('uactor.launch')
 
-PATIENCE_S = 5.0
+REPLY_TIMEOUT_S = 5.0
 """How long a template may take to answer. It takes a millisecond, unless a debugger has stopped it;
 then another one takes its place."""
-IMPORT_PATIENCE_S = 60.0
+IMPORT_TIMEOUT_S = 60.0
 """How long it may take to import everything, which takes a fifth of a second."""
 
 _STANDARD_STREAMS = 1, 2
 
-_TALK = (
+_SOCKET_FUNCTIONS = (
     *(
         socket_pair.send_message,
         socket_pair.send_descriptors,
@@ -57,7 +57,7 @@ class TemplateDiedError(Exception):
     """The template has ended or does not answer, whether it has forked or not."""
 
 
-class Forked:
+class ForkedProcess:
     """An actor process that a template has forked: no child of this process.
 
     :ivar pid: its process id.
@@ -96,11 +96,11 @@ class Forked:
 class Template:
     """A template process, as its owner sees it.
 
-    :ivar origin: what all that it forks have in common.
+    :ivar fingerprint: what all that it forks have in common.
     """
 
     def __init__(self, fingerprint: Fingerprint, variables: Mapping[bytes, bytes]) -> None:
-        self.origin = fingerprint
+        self.fingerprint = fingerprint
         self._variables = variables
         self._control, theirs = socket.socketpair()
         self._lock = threading.RLock()
@@ -130,11 +130,11 @@ class Template:
     def prepare(self) -> bool:
         """Have it import everything and return whether it can be forked then."""
         try:
-            self._control.settimeout(IMPORT_PATIENCE_S)
+            self._control.settimeout(IMPORT_TIMEOUT_S)
             reply = socket_pair.receive_message(self._control)
-            self._control.settimeout(PATIENCE_S)
+            self._control.settimeout(REPLY_TIMEOUT_S)
         except OSError as error:
-            if not is_own(error, *_TALK):
+            if not is_own(error, *_SOCKET_FUNCTIONS):
                 raise
             log.debug('the template does not listen: %s', error)
             reply = None
@@ -146,11 +146,11 @@ class Template:
         log.warning('actors start without a template, which takes longer: %s', reason)
         return False
 
-    def shadowed(self, path: Sequence[str]) -> tuple[str, ...]:
+    def find_shadowed(self, path: Sequence[str]) -> tuple[str, ...]:
         """Return the names of its modules that an import path leads to other files for."""
-        return shadowed(self._modules, absolute(path))
+        return find_shadowed(self._modules, make_absolute(path))
 
-    def fork(self, lifeline: socket.socket) -> Forked:
+    def fork(self, lifeline: socket.socket) -> ForkedProcess:
         """Make an actor process.
 
         :param lifeline: what the process is given of its lifeline.
@@ -162,17 +162,19 @@ class Template:
         try:
             return self._fork(lifeline)
         except BaseException:
-            self._one_less()
+            self._forget_one()
             raise
 
-    def _fork(self, lifeline: socket.socket) -> Forked:
+    def _fork(self, lifeline: socket.socket) -> ForkedProcess:
         streams = [number for number in _STANDARD_STREAMS if is_inheritable(number)]
         directory = os.open('.', os.O_PATH | os.O_DIRECTORY)
         try:
-            with self._asked() as connection:
+            with self._connect() as connection:
                 descriptors = [lifeline.fileno(), directory, *streams]
                 socket_pair.send_descriptors(connection, template_server.FORK, descriptors)
-                socket_pair.send_message(connection, marshal.dumps((*self._changes(), streams)))
+                socket_pair.send_message(
+                    connection, marshal.dumps((*self._compare_environment(), streams))
+                )
                 flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
                 data, received, *_ = socket.recv_fds(connection, template_server.PID.size, 1, flags)
         finally:
@@ -184,9 +186,9 @@ class Template:
             raise OSError(-pid, f'cannot fork: {os.strerror(-pid)}')
         if not received:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return Forked(self, pid, received[0])
+        return ForkedProcess(self, pid, received[0])
 
-    def _changes(self) -> tuple[list[bytes], dict[bytes, bytes]]:
+    def _compare_environment(self) -> tuple[list[bytes], dict[bytes, bytes]]:
         """Return which variables of the environment have gone since it began, and which are new."""
         then, now = self._variables, copy_environment()
         gone = [name for name in then if name not in now]
@@ -196,44 +198,44 @@ class Template:
         """Return the exit status of a forked process that has ended."""
         reply = None
         if not self._is_silent:  # else each of its actors would wait for it once more
-            with contextlib.suppress(TemplateDiedError), self._asked() as connection:
+            with contextlib.suppress(TemplateDiedError), self._connect() as connection:
                 connection.sendall(template_server.REAP, socket_pair.NO_SIGPIPE)
                 socket_pair.send_message(connection, template_server.PID.pack(pid))
                 reply = socket_pair.receive_message(connection)
-        self._one_less()
+        self._forget_one()
         status: int | None = None if reply is None else marshal.loads(reply)
         return UNKNOWN_STATUS if status is None else status
 
     @contextlib.contextmanager
-    def _asked(self) -> Iterator[socket.socket]:
+    def _connect(self) -> Iterator[socket.socket]:
         """Talk with the template about one thing.
 
         :raises TemplateDiedError: when it does not answer.
         """
         with no_fork:  # a child would keep it open, and the end of the template unseen
             ours, theirs = socket.socketpair()
-            ours.settimeout(PATIENCE_S)
+            ours.settimeout(REPLY_TIMEOUT_S)
             try:
                 with theirs:
                     socket_pair.send_descriptors(self._control, b'.', [theirs.fileno()])
             except BaseException as error:
                 ours.close()
-                if isinstance(error, OSError) and is_own(error, *_TALK):
-                    raise self._given_up(error) from error
+                if isinstance(error, OSError) and is_own(error, *_SOCKET_FUNCTIONS):
+                    raise self._give_up(error) from error
                 raise
         with ours:
             try:
                 yield ours
             except OSError as error:
-                if not is_own(error, Template._fork, Template.reap, *_TALK):
+                if not is_own(error, Template._fork, Template.reap, *_SOCKET_FUNCTIONS):
                     raise
-                raise self._given_up(error) from error
+                raise self._give_up(error) from error
 
-    def _given_up(self, error: OSError) -> TemplateDiedError:
+    def _give_up(self, error: OSError) -> TemplateDiedError:
         self._is_silent = True
         return TemplateDiedError(str(error))
 
-    def _one_less(self) -> None:
+    def _forget_one(self) -> None:
         with self._lock:
             self._running -= 1
         self._end_when_idle()
@@ -257,7 +259,7 @@ class Template:
             self._process.wait()
         templates.forget(self)
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         """Be without it: it is the parent's, and would outlive it here."""
         self._control.close()
 
@@ -275,15 +277,15 @@ class Templates:
         self._all: set[Template] = set()
         self._unfit: Fingerprint | None = None
 
-    def fitting(self) -> Template | None:
+    def choose(self) -> Template | None:
         """Return a template for what this thread starts now, or None where none can be."""
         if not template_server.is_possible():
             return None
         variables = copy_environment()
-        wanted = fingerprint(variables)
+        wanted = take_fingerprint(variables)
         with self._choosing:
             current = self._current
-            if current is not None and current.origin != wanted:
+            if current is not None and current.fingerprint != wanted:
                 log.debug('the template has become unsuitable; another one takes its place')
                 self._current = None
                 current.retire()
@@ -331,7 +333,7 @@ class Templates:
     def after_fork_in_child(self) -> None:
         """Leave the templates of the parent to it."""
         for template in self._all:
-            template.let_go()
+            template.abandon()
         self.reset()
 
 

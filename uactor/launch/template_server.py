@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Mapping
 
 from uactor.launch import socket_pair, standard_streams
-from uactor.launch.import_path import own_modules
+from uactor.launch.import_path import list_own_modules
 from uactor.runtime import fork_hooks
 
 FORK, REAP = b'F', b'R'
@@ -31,17 +31,17 @@ PID = struct.Struct('!q')
 
 _NAME = b'uactor-template'
 _COMM = '/proc/self/comm'
-_LONGEST = 64
+_MAX_NAME_BYTES = 64
 _MAX_DESCRIPTORS = 4
 
-_SMALL = range(16, 513, 16)
+_SMALL_SIZES_BYTES = range(16, 513, 16)
 """The sizes of small objects in bytes, as CPython rounds them up."""
 
-_BYTES = sys.getsizeof(b'')
-_IN_ORDER = 8 << 10
+_EMPTY_BYTES_SIZE = sys.getsizeof(b'')
+_IN_ORDER_BYTES = 8 << 10
 """How many bytes one behind the other show that there are no gaps any more."""
 
-_MOST = 256 << 10
+_MAX_FILL_BYTES = 256 << 10
 """How many bytes are taken for each size at most, if they never come to lie like that."""
 
 _filling: list[object] = []
@@ -68,35 +68,37 @@ def serve(control: socket.socket) -> socket.socket:
     :returns: the lifeline, in each process that it forks; and nothing in itself.
     """
     control.set_inheritable(False)
-    obstacle = _obstacle(control)
+    obstacle = _find_obstacle(control)
     if obstacle:
         socket_pair.send_message(control, UNFIT + obstacle.encode())
         os._exit(1)
-    usual_name = _renamed(_NAME)
+    usual_name = _rename_process(_NAME)
     statuses: dict[int, int] = {}
     # Nobody asks for a child whose start was interrupted. The signal comes while this process waits
     # for requests, and at no other time. Where it is ignored, no status is to be had.
     usual_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-    usual_handlers = {signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: _reap(statuses))}
+    usual_handlers = {
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: _collect_statuses(statuses))
+    }
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner
         usual_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
-    modules = marshal.dumps(own_modules())
+    modules = marshal.dumps(list_own_modules())
     sys.path_importer_cache.clear()  # what was found in directories was found long ago
     gc.collect()
     _fill_gaps()
     gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
     socket_pair.send_message(control, READY + modules)
-    _let_go()
+    _release_files()
     fork_hooks.is_blank = True
     lifeline = None
     while lifeline is None:
-        with _accepted(control) as connection:
-            lifeline = _answer(connection, statuses)
+        with _accept(control) as connection:
+            lifeline = _handle_request(connection, statuses)
     control.close()
     for number, handler in usual_handlers.items():
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, usual_mask)
-    _renamed(usual_name)
+    _rename_process(usual_name)
     return lifeline
 
 
@@ -106,21 +108,21 @@ def _fill_gaps() -> None:
     A child would put its own there, some into each page; and a page of this process that it
     writes to takes memory of its own. What it makes now lies together, behind them all.
     """
-    for size in _SMALL:
-        in_order, made = 0, [_object_of(size)]
-        while in_order * size < _IN_ORDER and len(made) * size < _MOST:
-            made.append(_object_of(size))
+    for size in _SMALL_SIZES_BYTES:
+        in_order, made = 0, [_create_object(size)]
+        while in_order * size < _IN_ORDER_BYTES and len(made) * size < _MAX_FILL_BYTES:
+            made.append(_create_object(size))
             in_order = in_order + 1 if id(made[-1]) - id(made[-2]) == size else 0
         _filling.extend(made)
 
 
-def _object_of(size: int) -> object:
+def _create_object(size: int) -> object:
     if size <= 32:
         return object() if size == 16 else float(size)
-    return bytes(max(0, size - _BYTES))
+    return bytes(max(0, size - _EMPTY_BYTES_SIZE))
 
 
-def _obstacle(control: socket.socket) -> str:
+def _find_obstacle(control: socket.socket) -> str:
     """Return why this process is not to be forked, whatever it has done as an interpreter."""
     threads = len(os.listdir('/proc/self/task'))
     if threads != 1:
@@ -133,14 +135,14 @@ def _obstacle(control: socket.socket) -> str:
     return ''
 
 
-def _let_go() -> None:
+def _release_files() -> None:
     """Keep neither a directory busy nor the standard error of the owner open."""
     os.chdir('/')
     sys.stderr.flush()
     os.dup2(1, 2)  # which is /dev/null
 
 
-def _accepted(control: socket.socket) -> socket.socket:
+def _accept(control: socket.socket) -> socket.socket:
     while True:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         mark, descriptors, *_ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
@@ -151,7 +153,7 @@ def _accepted(control: socket.socket) -> socket.socket:
             os._exit(0)
 
 
-def _answer(connection: socket.socket, statuses: dict[int, int]) -> socket.socket | None:
+def _handle_request(connection: socket.socket, statuses: dict[int, int]) -> socket.socket | None:
     """Do what is asked; return the lifeline in the child of a fork."""
     flags = socket.MSG_CMSG_CLOEXEC
     kind, descriptors, *_ = socket.recv_fds(connection, 1, _MAX_DESCRIPTORS, flags)
@@ -159,18 +161,18 @@ def _answer(connection: socket.socket, statuses: dict[int, int]) -> socket.socke
         request = socket_pair.receive_message(connection)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the owner has given up
             if kind == REAP and request is not None:
-                _reap(statuses)
+                _collect_statuses(statuses)
                 [pid] = PID.unpack(request)
                 socket_pair.send_message(connection, marshal.dumps(statuses.pop(pid, None)))
             elif kind == FORK and request is not None and _fork(connection, statuses):
-                return _begin(descriptors, *marshal.loads(request))
+                return _become_actor_process(descriptors, *marshal.loads(request))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
     return None
 
 
-def _reap(statuses: dict[int, int]) -> None:
+def _collect_statuses(statuses: dict[int, int]) -> None:
     """Note how children have ended."""
     with contextlib.suppress(ChildProcessError):  # there are no more
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -195,7 +197,7 @@ def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
     return False
 
 
-def _begin(
+def _become_actor_process(
     descriptors: list[int], gone: list[bytes], new: dict[bytes, bytes], streams: list[int]
 ) -> socket.socket:
     """Be a process like one that a fresh interpreter begins; return the lifeline."""
@@ -203,7 +205,7 @@ def _begin(
     try:
         lifeline, directory, *targets = descriptors
         os.fchdir(directory)
-        _connect(dict(zip(streams, targets, strict=True)))
+        _connect_streams(dict(zip(streams, targets, strict=True)))
         _change_environment(gone, new)
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         return socket.socket(fileno=os.dup(lifeline))
@@ -212,7 +214,7 @@ def _begin(
         os._exit(1)
 
 
-def _connect(streams: Mapping[int, int]) -> None:
+def _connect_streams(streams: Mapping[int, int]) -> None:
     """Write to the standard streams of the owner, as far as they are open."""
     for number, name in (1, 'stdout'), (2, 'stderr'):
         if number in streams:
@@ -230,11 +232,11 @@ def _change_environment(gone: list[bytes], new: Mapping[bytes, bytes]) -> None:
         os.environb[name] = value
 
 
-def _renamed(name: bytes) -> bytes:
+def _rename_process(name: bytes) -> bytes:
     """Give this process a name, for those who list processes; return what it was."""
     comm = os.open(_COMM, os.O_RDWR)
     try:
-        usual = os.read(comm, _LONGEST)
+        usual = os.read(comm, _MAX_NAME_BYTES)
         os.write(comm, name)
     finally:
         os.close(comm)

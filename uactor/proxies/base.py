@@ -15,7 +15,13 @@ from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host, interfaces
 from uactor.core.addresses import Address, Token
 from uactor.errors import ProxyError, StaleHandleError
-from uactor.manager import ActorManager, Trust, manager_of, proxy_of_other, reach
+from uactor.manager import (
+    ActorManager,
+    Trust,
+    create_foreign_proxy,
+    create_reached_proxy,
+    get_manager,
+)
 from uactor.proxies.lazy import create_lazy_proxy, resolve_proxy
 from uactor.proxies.remote_method import RemoteMember
 from uactor.v1 import actor_pb2 as pb
@@ -58,7 +64,7 @@ class BaseProxy:
         self._id = token.id
         self._serializer = serializer
         if manager is None:
-            manager = manager_of(ActorManager, token.address, token.id)
+            manager = get_manager(ActorManager, token.address, token.id)
         self._manager = manager
         self._connection = connection = self._manager.connection
         if incref:
@@ -75,12 +81,14 @@ class BaseProxy:
         :raises NotExposedError: when the object does not expose the method.
         """
         return self._connection.call(
-            self._id, methodname, args, kwds, self._manager._proxy, None, self._is_owned
+            self._id, methodname, args, kwds, self._manager.create_proxy, None, self._is_owned
         )
 
     def _get_attribute(self, name: str) -> Any:
         """Read an attribute of the object."""
-        return self._connection.get_attribute(self._id, name, self._manager._proxy, self._timeout)
+        return self._connection.get_attribute(
+            self._id, name, self._manager.create_proxy, self._timeout
+        )
 
     def _set_attribute(self, name: str, value: Any) -> None:
         """Write an attribute of the object."""
@@ -103,7 +111,7 @@ class BaseProxy:
         passing = transfer.current_transfer()
         if passing is not None:
             passing.has_proxies = True
-        elif not all(map(_is_found, classes)):
+        elif not all(map(_is_importable, classes)):
             classes = pickling.dumps(classes)  # for picklers that know names only
         exposed = self._exposed_ if self._isauto else None
         return _wire.rebuild_proxy, (
@@ -136,7 +144,7 @@ class BaseProxy:
         return hash(self._id)
 
 
-def _is_found(cls: type | None) -> bool:
+def _is_importable(cls: type | None) -> bool:
     """Tell whether a pickle by name serves: also in ``__main__``, for multiprocessing."""
     if cls is None or importable(cls):
         return True
@@ -163,7 +171,7 @@ def _rebuild_proxy(
     :raises AuthkeyError: when this process does not know the actor's authkey.
     """
     manager_class, proxytype = pickling.loads(classes) if isinstance(classes, bytes) else classes
-    manager = manager_of(manager_class, address, ident)
+    manager = get_manager(manager_class, address, ident)
     connection = manager.connection
     if typeid == 'actor':
         if connection.actor.id != ident:
@@ -177,7 +185,7 @@ def _rebuild_proxy(
     return make(token, serializer, manager=manager, exposed=exposed, incref=False)
 
 
-def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = ActorManager) -> Any:
+def create_handle_proxy(handle: pb.Handle, manager_class: type[ActorManager] = ActorManager) -> Any:
     """Make the proxy for a native handle, and hold its object.
 
     :param manager_class: has the proxy classes for objects of other actors.
@@ -185,12 +193,12 @@ def proxy_for_handle(handle: pb.Handle, manager_class: type[ActorManager] = Acto
     here = current_host.host
     if here is not None and (not handle.address or here.has_object(handle.id)):
         shared = here.share_again(handle.id)
-        return _inside(here, shared)
+        return _create_own_proxy(here, shared)
     token = Token(handle.typeid, handle.address, handle.id)
-    return proxy_of_other(manager_class, token, handle.methods, _trust_in_callers())
+    return create_foreign_proxy(manager_class, token, handle.methods, _get_trust_in_callers())
 
 
-def _trust_in_callers() -> Trust:
+def _get_trust_in_callers() -> Trust:
     """Return how far this actor goes for a handle that a caller, who knows its key, has sent.
 
     A caller whose pickles it reads could run any code anyway. One whose pickles it does not read
@@ -203,25 +211,25 @@ def _trust_in_callers() -> Trust:
 # --- proxies of actors that this process doesn't know --------------------------------------------
 
 
-def _stranger(
+def _create_unreached_proxy(
     manager_class: type[ActorManager], token: Token, methods: tuple[str, ...], trust: Trust
 ) -> Any:
     """Make a proxy that reaches its actor when it is used, and not before.
 
     Until then it can be compared, shown, pickled and passed on.
     """
-    make: Any = manager_class.proxy_type(token.typeid)
-    cls: type[BaseProxy] = make if isinstance(make, type) else _auto_type(token.typeid, methods)
+    make: Any = manager_class.find_proxy_type(token.typeid)
+    cls: type[BaseProxy] = make if isinstance(make, type) else _get_auto_type(token.typeid, methods)
     token = Token(token.typeid, token.target, token.id)
     members = {
-        '__getattr__': _get_reaching,
-        '__reduce__': _reduce_stranger,
+        '__getattr__': _get_resolved,
+        '__reduce__': _reduce_unreached,
         '_lease': lambda self: None,  # the one that its sender has taken
     }
     return create_lazy_proxy(
         cls,
         members,
-        lambda: reach(manager_class, token, methods, trust),
+        lambda: create_reached_proxy(manager_class, token, methods, trust),
         _token=token,
         _id=token.id,
         _serializer=trust.serializer,
@@ -229,7 +237,7 @@ def _stranger(
     )
 
 
-def _get_reaching(self: Any, name: str) -> Any:
+def _get_resolved(self: Any, name: str) -> Any:
     """Return an attribute of the proxy that a stranger's becomes: its connection for one."""
     if name.startswith('__') and name.endswith('__'):  # somebody tries what it can do
         raise AttributeError(name)
@@ -237,14 +245,14 @@ def _get_reaching(self: Any, name: str) -> Any:
     return getattr(self, name)
 
 
-def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def _reduce_unreached(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Pickle as the handle that it is: its receiver trusts it no more than this process."""
     passing = transfer.current_transfer()
     if passing is not None:
         passing.has_proxies = True
     token, (manager_class, methods, trust) = self._token, vars(self)['_reaching']
     named: Any = manager_class
-    if passing is None and not _is_found(manager_class):
+    if passing is None and not _is_importable(manager_class):
         named = pickling.dumps(manager_class)  # for picklers that know names only
     return _wire.rebuild_unreached_proxy, (
         *(named, token.typeid, token.address, token.id, methods),
@@ -253,7 +261,7 @@ def _reduce_stranger(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ..
 
 
 @_wire.implements(_wire.rebuild_unreached_proxy)
-def _rebuild_stranger(
+def _rebuild_unreached_proxy(
     manager_class: Any,
     typeid: str,
     address: Address,
@@ -267,12 +275,12 @@ def _rebuild_stranger(
         manager_class = pickling.loads(manager_class)
     here = current_host.host
     if here is not None and here.has_object(ident):
-        return _inside(here, here.share_again(ident))
+        return _create_own_proxy(here, here.share_again(ident))
     trust = Trust(serializer, is_family)
-    return proxy_of_other(manager_class, Token(typeid, address, ident), methods, trust)
+    return create_foreign_proxy(manager_class, Token(typeid, address, ident), methods, trust)
 
 
-ActorManager._make_stranger = staticmethod(_stranger)
+ActorManager._create_unreached = staticmethod(_create_unreached_proxy)
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -290,7 +298,7 @@ def ProxyMethod(name: str) -> Any:  # the name that uActor documents
     return RemoteMember(name, method, is_plain=True)
 
 
-def arranged(arrange: Callable[..., tuple[Any, ...]]) -> Any:
+def arrange_arguments(arrange: Callable[..., tuple[Any, ...]]) -> Any:
     """Return a method, as a decorator, whose body returns the positional arguments to be sent."""
     name = arrange.__name__
 
@@ -301,19 +309,19 @@ def arranged(arrange: Callable[..., tuple[Any, ...]]) -> Any:
     return RemoteMember(name, method, lambda *args, **kwargs: (arrange(None, *args, **kwargs), {}))
 
 
-def exposing(*others: str) -> Callable[[type[P]], type[P]]:
+def expose(*others: str) -> Callable[[type[P]], type[P]]:
     """Return a class decorator that exposes what the methods of a proxy class call.
 
     :param others: further names that its methods use.
     """
 
-    def expose(cls: type[P]) -> type[P]:
+    def decorate(cls: type[P]) -> type[P]:
         members = (getattr(cls, name) for name in dir(cls) if name != '_exposed_')
         called = {member.name for member in members if isinstance(member, RemoteMember)}
         cls._exposed_ = tuple(sorted(called.union(others)))
         return cls
 
-    return expose
+    return decorate
 
 
 # --- proxies of any object -----------------------------------------------------------------------
@@ -332,10 +340,10 @@ def auto_proxy(
 ) -> BaseProxy:
     """Make a proxy that has whatever public methods its object has."""
     if manager is None:
-        manager = manager_of(ActorManager, token.address, token.id)
+        manager = get_manager(ActorManager, token.address, token.id)
     if not exposed:
-        exposed = manager.connection.call(token.id, '#METHODS', (), {}, manager._proxy)
-    cls = _auto_type(token.typeid, tuple(exposed or ()))
+        exposed = manager.connection.call(token.id, '#METHODS', (), {}, manager.create_proxy)
+    cls = _get_auto_type(token.typeid, tuple(exposed or ()))
     return cls(token, serializer, manager=manager, incref=incref)
 
 
@@ -350,7 +358,7 @@ def _is_free(name: str) -> bool:
     return name not in _HOOKS and not hasattr(BaseProxy, name)
 
 
-def _auto_type(typeid: str, names: tuple[str, ...]) -> type[BaseProxy]:
+def _get_auto_type(typeid: str, names: tuple[str, ...]) -> type[BaseProxy]:
     """Return the class of proxies with such methods."""
     key = typeid, names
     cls = _auto_types.get(key)
@@ -376,12 +384,12 @@ def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER
             'proxies can only be made inside an actor process; '
             'return uactor.proxy(…) from a method of the actor'
         )
-    return _inside(current_host.host, current_host.host.share(value, typeid))
+    return _create_own_proxy(current_host.host, current_host.host.share(value, typeid))
 
 
-def _inside(host: interfaces.Host, shared: interfaces.SharedObject) -> Any:
+def _create_own_proxy(host: interfaces.Host, shared: interfaces.SharedObject) -> Any:
     manager_class: type[ActorManager] = host.actor_class.manager_class
-    return manager_of(manager_class, shared.token.address)._proxy(shared)
+    return get_manager(manager_class, shared.token.address).create_proxy(shared)
 
 
 def typeid(proxy: Any) -> str:

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
-from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
+from uactor.proxies.base import BaseProxy, ProxyMethod, expose
 from uactor.proxies.remote_method import RemoteMember
 
 K = TypeVar('K')
@@ -22,53 +22,53 @@ V = TypeVar('V')
 T = TypeVar('T')
 P = TypeVar('P', bound=BaseProxy)
 
-_READ_AHEAD = 128
+_MAX_SLICE_ITEMS = 128
 
 
-def _plain(value: Any) -> Any:
+def _get_plain(value: Any) -> Any:
     """Return the value that a proxy stands for, or ``value`` itself."""
     return value._getvalue() if isinstance(value, BaseProxy) else value
 
 
-def _compared(compare: Callable[[Any, Any], bool]) -> Any:
+def _compare_by(compare: Callable[[Any, Any], bool]) -> Any:
     """Return an operator that compares by value."""
 
     def method(self: BaseProxy, other: Any) -> Any:
         if isinstance(other, BaseProxy) and other._id == self._id:
             other = ours = self._getvalue()
         else:
-            ours, other = self._getvalue(), _plain(other)
+            ours, other = self._getvalue(), _get_plain(other)
         return compare(ours, other)
 
     return method
 
 
-def _reflected(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], Any]:
+def _compute_reflected(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], Any]:
     """Return a binary operator, for the right-hand side, that computes a plain value."""
 
     def method(self: BaseProxy, other: Any) -> Any:
-        return compute(_plain(other), self._getvalue())
+        return compute(_get_plain(other), self._getvalue())
 
     return method
 
 
-def _binary(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], Any]:
+def _compute(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], Any]:
     """Return a binary operator that computes a plain value."""
 
     def method(self: BaseProxy, other: Any) -> Any:
-        return compute(self._getvalue(), _plain(other))
+        return compute(self._getvalue(), _get_plain(other))
 
     return method
 
 
-def _in_place(name: str, *accepted: type) -> Callable[[Any, Any], Any]:
+def _change_in_place(name: str, *accepted: type) -> Callable[[Any, Any], Any]:
     """Return an in-place operator: changes the object, and the proxy stays what it is.
 
     :param accepted: types of its right-hand side; none for whatever can be iterated over.
     """
 
     def method(self: Any, other: Any) -> Any:
-        other = _plain(other) if accepted else _gathered(other)
+        other = _get_plain(other) if accepted else _gather(other)
         if accepted and not isinstance(other, accepted):
             return NotImplemented
         self._callmethod(name, (other,))
@@ -77,26 +77,26 @@ def _in_place(name: str, *accepted: type) -> Callable[[Any, Any], Any]:
     return method
 
 
-def _gathered(value: Any) -> Any:
+def _gather(value: Any) -> Any:
     """Return what can be sent in place of an iterable."""
-    return list(value) if isinstance(value, collections.abc.Iterator) else _plain(value)
+    return list(value) if isinstance(value, collections.abc.Iterator) else _get_plain(value)
 
 
-def gathering(name: str) -> Any:
+def create_gathering_method(name: str) -> Any:
     """Return a method that calls ``name``, whose positional arguments are iterables."""
     call = ProxyMethod(name).function
 
     def gathered(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return tuple(map(_gathered, args)), kwargs
+        return tuple(map(_gather, args)), kwargs
 
     @functools.wraps(call)
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
-        return call(self, *map(_gathered, args), **kwargs)
+        return call(self, *map(_gather, args), **kwargs)
 
     return RemoteMember(name, method, gathered)
 
 
-def _is_a(abstract: Any) -> Callable[[type[P]], type[P]]:
+def _register_as(abstract: Any) -> Callable[[type[P]], type[P]]:
     """Return a class decorator that registers a proxy class with an abstract one."""
     return abstract.register  # type: ignore[no-any-return]  # ABCMeta.register returns the class
 
@@ -111,34 +111,34 @@ class _Sequence(BaseProxy, Generic[T]):
     append = ProxyMethod('append')
     clear = ProxyMethod('clear')
     count = ProxyMethod('count')
-    extend = gathering('extend')
+    extend = create_gathering_method('extend')
     index = ProxyMethod('index')
     insert = ProxyMethod('insert')
     pop = ProxyMethod('pop')
     remove = ProxyMethod('remove')
     reverse = ProxyMethod('reverse')
-    __add__ = _binary(operator.add)
-    __radd__ = _reflected(operator.add)
-    __mul__ = _binary(operator.mul)
-    __rmul__ = _binary(operator.mul)
-    __iadd__ = _in_place('extend')
-    __imul__ = _in_place('__imul__', object)
-    __eq__ = _compared(operator.eq)
-    __ne__ = _compared(operator.ne)
-    __lt__ = _compared(operator.lt)
-    __le__ = _compared(operator.le)
-    __gt__ = _compared(operator.gt)
-    __ge__ = _compared(operator.ge)
+    __add__ = _compute(operator.add)
+    __radd__ = _compute_reflected(operator.add)
+    __mul__ = _compute(operator.mul)
+    __rmul__ = _compute(operator.mul)
+    __iadd__ = _change_in_place('extend')
+    __imul__ = _change_in_place('__imul__', object)
+    __eq__ = _compare_by(operator.eq)
+    __ne__ = _compare_by(operator.ne)
+    __lt__ = _compare_by(operator.lt)
+    __le__ = _compare_by(operator.le)
+    __gt__ = _compare_by(operator.gt)
+    __ge__ = _compare_by(operator.ge)
     __hash__ = BaseProxy.__hash__
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Replace an item, or a slice."""
-        self._callmethod('__setitem__', (key, _gathered(value) if type(key) is slice else value))
+        self._callmethod('__setitem__', (key, _gather(value) if type(key) is slice else value))
 
     def __iter__(self) -> Iterator[T]:
         """Iterate over the items, read in slices, and over those that are added meanwhile."""
         start = 0
-        while items := self._callmethod('__getitem__', (slice(start, start + _READ_AHEAD),)):
+        while items := self._callmethod('__getitem__', (slice(start, start + _MAX_SLICE_ITEMS),)):
             yield from items
             start += len(items)
 
@@ -148,8 +148,8 @@ class _Sequence(BaseProxy, Generic[T]):
         return reversed(items)
 
 
-@_is_a(collections.abc.MutableSequence)
-@exposing('__imul__', '__reversed__', '__setitem__')
+@_register_as(collections.abc.MutableSequence)
+@expose('__imul__', '__reversed__', '__setitem__')
 class ListProxy(_Sequence[T]):
     """Stands for a :class:`list`."""
 
@@ -157,8 +157,8 @@ class ListProxy(_Sequence[T]):
     sort = ProxyMethod('sort')
 
 
-@_is_a(collections.abc.MutableSequence)
-@exposing('__imul__', '__setitem__', 'typecode', 'itemsize')
+@_register_as(collections.abc.MutableSequence)
+@expose('__imul__', '__setitem__', 'typecode', 'itemsize')
 class ArrayProxy(_Sequence[T]):
     """Stands for an :class:`array.array`, or an array of :mod:`ctypes`."""
 
@@ -172,7 +172,7 @@ class ArrayProxy(_Sequence[T]):
     tofile = ProxyMethod('tofile')
     tolist = ProxyMethod('tolist')
     tounicode = ProxyMethod('tounicode')
-    __iadd__ = _in_place('extend', array.array)
+    __iadd__ = _change_in_place('extend', array.array)
 
     @property
     def typecode(self) -> str:
@@ -185,8 +185,8 @@ class ArrayProxy(_Sequence[T]):
         return int(self._get_attribute('itemsize'))
 
 
-@_is_a(collections.abc.MutableMapping)
-@exposing('__iter__')
+@_register_as(collections.abc.MutableMapping)
+@expose('__iter__')
 class DictProxy(BaseProxy, Generic[K, V]):
     """Stands for a :class:`dict`, or any mapping."""
 
@@ -206,13 +206,13 @@ class DictProxy(BaseProxy, Generic[K, V]):
     pop = ProxyMethod('pop')
     popitem = ProxyMethod('popitem')
     setdefault = ProxyMethod('setdefault')
-    update = gathering('update')
+    update = create_gathering_method('update')
     values = ProxyMethod('values')
-    __or__ = _binary(operator.or_)
-    __ror__ = _reflected(operator.or_)
-    __ior__ = _in_place('update')
-    __eq__ = _compared(operator.eq)
-    __ne__ = _compared(operator.ne)
+    __or__ = _compute(operator.or_)
+    __ror__ = _compute_reflected(operator.or_)
+    __ior__ = _change_in_place('update')
+    __eq__ = _compare_by(operator.eq)
+    __ne__ = _compare_by(operator.ne)
     __hash__ = BaseProxy.__hash__
 
     def __iter__(self) -> Iterator[K]:
@@ -226,8 +226,8 @@ class DictProxy(BaseProxy, Generic[K, V]):
         return reversed(keys)
 
 
-@_is_a(collections.abc.MutableSet)
-@exposing()
+@_register_as(collections.abc.MutableSet)
+@expose()
 class SetProxy(BaseProxy, Generic[T]):
     """Stands for a :class:`set`."""
 
@@ -236,38 +236,38 @@ class SetProxy(BaseProxy, Generic[T]):
     add = ProxyMethod('add')
     clear = ProxyMethod('clear')
     copy = ProxyMethod('copy')
-    difference = gathering('difference')
-    difference_update = gathering('difference_update')
+    difference = create_gathering_method('difference')
+    difference_update = create_gathering_method('difference_update')
     discard = ProxyMethod('discard')
-    intersection = gathering('intersection')
-    intersection_update = gathering('intersection_update')
-    isdisjoint = gathering('isdisjoint')
-    issubset = gathering('issubset')
-    issuperset = gathering('issuperset')
+    intersection = create_gathering_method('intersection')
+    intersection_update = create_gathering_method('intersection_update')
+    isdisjoint = create_gathering_method('isdisjoint')
+    issubset = create_gathering_method('issubset')
+    issuperset = create_gathering_method('issuperset')
     pop = ProxyMethod('pop')
     remove = ProxyMethod('remove')
-    symmetric_difference = gathering('symmetric_difference')
-    symmetric_difference_update = gathering('symmetric_difference_update')
-    union = gathering('union')
-    update = gathering('update')
-    __and__ = _binary(operator.and_)
-    __rand__ = _reflected(operator.and_)
-    __or__ = _binary(operator.or_)
-    __ror__ = _reflected(operator.or_)
-    __sub__ = _binary(operator.sub)
-    __rsub__ = _reflected(operator.sub)
-    __xor__ = _binary(operator.xor)
-    __rxor__ = _reflected(operator.xor)
-    __iand__ = _in_place('intersection_update', set, frozenset)
-    __ior__ = _in_place('update', set, frozenset)
-    __isub__ = _in_place('difference_update', set, frozenset)
-    __ixor__ = _in_place('symmetric_difference_update', set, frozenset)
-    __eq__ = _compared(operator.eq)
-    __ne__ = _compared(operator.ne)
-    __lt__ = _compared(operator.lt)
-    __le__ = _compared(operator.le)
-    __gt__ = _compared(operator.gt)
-    __ge__ = _compared(operator.ge)
+    symmetric_difference = create_gathering_method('symmetric_difference')
+    symmetric_difference_update = create_gathering_method('symmetric_difference_update')
+    union = create_gathering_method('union')
+    update = create_gathering_method('update')
+    __and__ = _compute(operator.and_)
+    __rand__ = _compute_reflected(operator.and_)
+    __or__ = _compute(operator.or_)
+    __ror__ = _compute_reflected(operator.or_)
+    __sub__ = _compute(operator.sub)
+    __rsub__ = _compute_reflected(operator.sub)
+    __xor__ = _compute(operator.xor)
+    __rxor__ = _compute_reflected(operator.xor)
+    __iand__ = _change_in_place('intersection_update', set, frozenset)
+    __ior__ = _change_in_place('update', set, frozenset)
+    __isub__ = _change_in_place('difference_update', set, frozenset)
+    __ixor__ = _change_in_place('symmetric_difference_update', set, frozenset)
+    __eq__ = _compare_by(operator.eq)
+    __ne__ = _compare_by(operator.ne)
+    __lt__ = _compare_by(operator.lt)
+    __le__ = _compare_by(operator.le)
+    __gt__ = _compare_by(operator.gt)
+    __ge__ = _compare_by(operator.ge)
     __hash__ = BaseProxy.__hash__
 
     def __iter__(self) -> Iterator[T]:
@@ -275,7 +275,7 @@ class SetProxy(BaseProxy, Generic[T]):
         return iter(self._getvalue())
 
 
-@exposing('get', 'set', 'value')
+@expose('get', 'set', 'value')
 class ValueProxy(BaseProxy, Generic[T]):
     """Stands for a value holder such as :func:`multiprocessing.Value` makes."""
 
@@ -298,7 +298,7 @@ class ValueProxy(BaseProxy, Generic[T]):
         self.value = value
 
 
-@exposing('__getattribute__', '__setattr__', '__delattr__')
+@expose('__getattribute__', '__setattr__', '__delattr__')
 class NamespaceProxy(BaseProxy):
     """Stands for an object whose public attributes can be read, written and deleted."""
 
@@ -323,8 +323,8 @@ class NamespaceProxy(BaseProxy):
             self._callmethod('__delattr__', (name,))
 
 
-@_is_a(collections.abc.Iterator)
-@exposing()
+@_register_as(collections.abc.Iterator)
+@expose()
 class IteratorProxy(BaseProxy):
     """Stands for an iterator or generator."""
 

@@ -79,7 +79,7 @@ class Stream(_Iteration[T]):
         if submit is not None and not self._closed:
             self._items.call_handle = submit(self._items)
 
-    def _unpacked(self, more: bool, value: Any) -> Any:
+    def _unpack(self, more: bool, value: Any) -> Any:
         """Return an item, or raise what stands at the end.
 
         :raises StopIteration: when that is nothing.
@@ -100,7 +100,7 @@ class Stream(_Iteration[T]):
             self._begin()
             if self._closed:
                 raise StopIteration
-            item: T = self._unpacked(*self._items.next())
+            item: T = self._unpack(*self._items.next())
             return item
         except BaseException:  # also KeyboardInterrupt, which may have lost an item
             if not self._closed:
@@ -114,7 +114,7 @@ class Stream(_Iteration[T]):
                 raise StopAsyncIteration
             found = await self._items.anext()
             try:
-                item: T = self._unpacked(*found)
+                item: T = self._unpack(*found)
             except StopIteration:
                 raise StopAsyncIteration from None
             return item
@@ -124,10 +124,10 @@ class Stream(_Iteration[T]):
             raise
 
 
-_WINDOW = 128
-_LARGEST = 1024
+_FIRST_WINDOW = 128
+_MAX_WINDOW = 1024
 """How many calls may be under way, at first and at most, where nobody has said how many."""
-_SOON, _LATE = 1e-3, 4e-3
+_FAST_S, _SLOW_S = 1e-3, 4e-3
 """Results of half of them that have been fetched sooner make that more, later fewer, in seconds."""
 
 
@@ -152,11 +152,11 @@ class Results(_Iteration[T]):
         self._submit = submit
         self._arguments = arguments
         self._adapts = window is None
-        self._window = _WINDOW if window is None else window
-        self._outcomes = _NONE  # of the burst whose results are fetched
+        self._window = _FIRST_WINDOW if window is None else window
+        self._outcomes = _NO_RESULTS  # of the burst whose results are fetched
         # That one, and those that follow.
-        self._bursts: collections.deque[ResultBuffer] = collections.deque([_NONE])
-        super().__init__(functools.partial(_give_up, self._bursts))
+        self._bursts: collections.deque[ResultBuffer] = collections.deque([_NO_RESULTS])
+        super().__init__(functools.partial(_cancel_bursts, self._bursts))
         self._failed: BaseException | None = None  # what a call has raised, and not this
         self._at = 0  # the next one to be fetched
         self._until = 0  # so far there is nothing to be done but that
@@ -164,9 +164,9 @@ class Results(_Iteration[T]):
         self._left = 0  # those of all bursts
         self._error: Exception | None = None  # of the arguments
         self._called = perf_counter()
-        self._call_on()
+        self._submit_calls()
 
-    def _call_on(self) -> None:
+    def _submit_calls(self) -> None:
         """Make as many more calls as may be under way."""
         arguments: list[tuple[Any, ...]] = []
         if self._error is None:
@@ -186,16 +186,16 @@ class Results(_Iteration[T]):
         """Let more calls be under way, or fewer: a burst is to take about a millisecond."""
         now = perf_counter()
         took, self._called = now - self._called, now
-        if took < _SOON:
-            self._window = min(2 * self._window, _LARGEST)
-        elif took > _LATE:
-            self._window = max(self._window // 2, _WINDOW)
+        if took < _FAST_S:
+            self._window = min(2 * self._window, _MAX_WINDOW)
+        elif took > _SLOW_S:
+            self._window = max(self._window // 2, _FIRST_WINDOW)
 
     def _cancel(self) -> None:
-        self._outcomes, self._at, self._until = _NONE, 0, 0
-        _give_up(self._bursts)
+        self._outcomes, self._at, self._until = _NO_RESULTS, 0, 0
+        _cancel_bursts(self._bursts)
 
-    def _go_on(self) -> bool:
+    def _advance(self) -> bool:
         """Call on when it is time, and go to the next result; tell whether there is one.
 
         :raises Exception: when there are no more, but an error of the arguments.
@@ -206,7 +206,7 @@ class Results(_Iteration[T]):
         if 2 * self._left <= self._window:
             if self._adapts:
                 self._adapt()
-            self._call_on()
+            self._submit_calls()
         if self._at == self._outcomes.count and len(self._bursts) > 1:
             self._bursts.popleft()
             self._outcomes, self._at = self._bursts[0], 0
@@ -220,7 +220,7 @@ class Results(_Iteration[T]):
                 del error  # a cycle with its traceback otherwise
         return self._left > 0
 
-    def _look_ahead(self) -> int:
+    def _find_ready(self) -> int:
         """Note how many results can be fetched at once, of which one is there; return its place."""
         at, until = self._at, self._outcomes.ready
         before_calls = self._left - self._window // 2
@@ -229,12 +229,12 @@ class Results(_Iteration[T]):
         self._until = max(until, at + 1)
         return at
 
-    def _failure(self, failed: FailedCall) -> BaseException:
+    def _record_failure(self, failed: FailedCall) -> BaseException:
         """Return the error of a call, which does not end the iteration."""
         self._failed = failed.error
         return failed.error
 
-    def _see_to(self, error: BaseException) -> None:
+    def _close_after(self, error: BaseException) -> None:
         """Close after an error, unless a call has raised it: a result may be lost otherwise."""
         failed, self._failed = self._failed, None
         if error is not failed and not self._closed:
@@ -244,39 +244,39 @@ class Results(_Iteration[T]):
         try:
             at = self._at
             if at == self._until:
-                if not self._go_on():
+                if not self._advance():
                     raise StopIteration
                 if not self._outcomes.has(self._at):
                     self._outcomes.wait(self._at)
-                at = self._look_ahead()
+                at = self._find_ready()
             self._at = at + 1
             fetched: Any = self._outcomes.take(at)
             if type(fetched) is FailedCall:
-                raise self._failure(fetched)
+                raise self._record_failure(fetched)
             return fetched  # type: ignore[no-any-return]
         except BaseException as error:  # also KeyboardInterrupt
             fetched = None  # a cycle with the traceback otherwise
-            self._see_to(error)
+            self._close_after(error)
             raise
 
     async def __anext__(self) -> T:
         try:
             if self._at == self._until:
-                if not self._go_on():
+                if not self._advance():
                     raise StopAsyncIteration
                 if not self._outcomes.has(self._at):
                     await self._outcomes.await_for(self._at)
-                self._look_ahead()
+                self._find_ready()
         except BaseException as error:  # also CancelledError
-            self._see_to(error)
+            self._close_after(error)
             raise
         return self.__next__()  # which need not wait
 
 
-_NONE = ResultBuffer(0)
+_NO_RESULTS = ResultBuffer(0)
 
 
-def _give_up(bursts: collections.deque[ResultBuffer]) -> None:
+def _cancel_bursts(bursts: collections.deque[ResultBuffer]) -> None:
     """Give up those calls of bursts that have not been answered."""
     while bursts:
         bursts.popleft().burst.cancel_from(0)

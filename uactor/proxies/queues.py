@@ -6,11 +6,11 @@ import types
 from collections.abc import Mapping
 from typing import ClassVar
 
-from uactor.proxies.base import BaseProxy, ProxyMethod, exposing
-from uactor.proxies.containers import gathering
+from uactor.proxies.base import BaseProxy, ProxyMethod, expose
+from uactor.proxies.containers import create_gathering_method
 
 
-@exposing('maxsize')
+@expose('maxsize')
 class QueueProxy(BaseProxy):
     """Stands for a :class:`queue.Queue`, :class:`queue.LifoQueue` or the like."""
 
@@ -31,7 +31,7 @@ class QueueProxy(BaseProxy):
         return int(self._get_attribute('maxsize'))
 
 
-@exposing()
+@expose()
 class SimpleQueueProxy(BaseProxy):
     """Stands for a :class:`queue.SimpleQueue`."""
 
@@ -43,7 +43,7 @@ class SimpleQueueProxy(BaseProxy):
     qsize = ProxyMethod('qsize')
 
 
-@exposing()
+@expose()
 class AsyncResultProxy(BaseProxy):
     """Stands for a :class:`multiprocessing.pool.AsyncResult`."""
 
@@ -53,7 +53,7 @@ class AsyncResultProxy(BaseProxy):
     wait = ProxyMethod('wait')
 
 
-@exposing()
+@expose()
 class PoolProxy(BaseProxy):
     """Stands for a :class:`multiprocessing.pool.Pool` or ``ThreadPool``."""
 
@@ -68,13 +68,13 @@ class PoolProxy(BaseProxy):
     apply = ProxyMethod('apply')
     apply_async = ProxyMethod('apply_async')
     close = ProxyMethod('close')
-    imap = gathering('imap')
-    imap_unordered = gathering('imap_unordered')
+    imap = create_gathering_method('imap')
+    imap_unordered = create_gathering_method('imap_unordered')
     join = ProxyMethod('join')
-    map = gathering('map')
-    map_async = gathering('map_async')
-    starmap = gathering('starmap')
-    starmap_async = gathering('starmap_async')
+    map = create_gathering_method('map')
+    map_async = create_gathering_method('map_async')
+    starmap = create_gathering_method('starmap')
+    starmap_async = create_gathering_method('starmap_async')
     terminate = ProxyMethod('terminate')
 
     def __enter__(self) -> PoolProxy:

@@ -43,7 +43,7 @@ T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class CallOptions:
     """How calls are made.
 
     :ivar timeout: how long they are waited for, in seconds; None for any time.
@@ -63,7 +63,7 @@ class Options:
         object.__setattr__(self, 'window', validate_count(self.window, 'a window of items'))
 
 
-_USUAL = Options()
+_DEFAULT_OPTIONS = CallOptions()
 
 
 class RemoteObject(Protocol):
@@ -89,7 +89,9 @@ class RemoteMethod(Generic[P, C, R, T]):
 
     __slots__ = ('_member', '_options', '_proxy')
 
-    def __init__(self, proxy: RemoteObject, member: RemoteMember, options: Options | None) -> None:
+    def __init__(
+        self, proxy: RemoteObject, member: RemoteMember, options: CallOptions | None
+    ) -> None:
         self._proxy = proxy
         self._member = member
         self._options = options
@@ -164,11 +166,11 @@ class RemoteMethod(Generic[P, C, R, T]):
             return self._proxy._connection.submit(call, items)
 
         call = self._call(args, kwargs)
-        call.window = (self._options or _USUAL).window
+        call.window = (self._options or _DEFAULT_OPTIONS).window
         return Stream(submit, call.window)
 
     def options(
-        self, *, timeout: float | None = None, window: int = _USUAL.window
+        self, *, timeout: float | None = None, window: int = _DEFAULT_OPTIONS.window
     ) -> RemoteMethod[P, C, R, T]:
         """Return the same method, called in another way.
 
@@ -179,7 +181,7 @@ class RemoteMethod(Generic[P, C, R, T]):
         :raises TypeError: when the timeout is no number, or the window no whole one.
         :raises ValueError: when the timeout is NaN, or the window less than 1.
         """
-        return type(self)(self._proxy, self._member, Options(timeout, window))
+        return type(self)(self._proxy, self._member, CallOptions(timeout, window))
 
     def _call(self, args: Any, kwargs: Any) -> ClientCall:
         if self._member.arrange is not None:
@@ -189,7 +191,7 @@ class RemoteMethod(Generic[P, C, R, T]):
     def _call_with(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ClientCall:
         member, proxy = self._member, self._proxy
         timeout = proxy._timeout if self._options is None else self._options.timeout
-        resolve = proxy._manager._proxy
+        resolve = proxy._manager.create_proxy
         return ClientCall(proxy._id, member.name, args, kwargs, resolve, timeout, proxy=proxy)
 
     # --- as a bound method ---------------------------------------------------------------------

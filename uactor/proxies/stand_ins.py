@@ -27,44 +27,44 @@ from uactor.errors import (
     StaleHandleError,
 )
 from uactor.launch import actor_process, lifeline, module_starts, start_guard
-from uactor.launch.module_starts import ImportStopped, Site, StartId, State
+from uactor.launch.module_starts import ImportStopped, Site, StartId, StartState
 from uactor.launch.start_guard import Phase
-from uactor.manager import ActorManager, manager_of
+from uactor.manager import ActorManager, get_manager
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.lazy import create_lazy_proxy, resolve_proxy
 
 _START, _MODULE = b'S', b'M'
 """Questions to the owner: for the actor of a start, and for what a module has."""
 
-_LATE = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
+_RESOLVED_ATTRIBUTES = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
 """What a proxy has of its object, and a stand-in gets at its first use."""
 
 
-def _get_late(self: Any, name: str) -> Any:
+def _get_resolved(self: Any, name: str) -> Any:
     """Be ``__getattr__`` of a stand-in."""
-    if name in _LATE:
+    if name in _RESOLVED_ATTRIBUTES:
         resolve_proxy(self)
         return getattr(self, name)
     raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
 
 
-def _describe(self: Any) -> str:
+def _format_stand_in(self: Any) -> str:
     """Be ``__repr__`` of a stand-in."""
     return f'<{type(self).__name__} object, not used yet, for {vars(self)["_start"]}>'
 
 
 def _shut_down(self: Any) -> Any:
     """Be ``shutdown`` of a stand-in, which many modules have called at exit."""
-    if start_guard.phase() is Phase.LEAVING:  # the module is the owner's, too, who sees to it
+    if start_guard.get_phase() is Phase.LEAVING:  # the module is the owner's, too, who sees to it
         return None
     resolve_proxy(self)
     return self.shutdown()
 
 
-def stand_in(actor_class: Any, site: Site) -> Any:
+def create_stand_in(actor_class: Any, site: Site) -> Any:
     """Return what a start gives whose module is imported on behalf of this process's own."""
-    start = module_starts.note(site, actor_class)
-    members = {'__getattr__': _get_late, '__repr__': _describe, 'shutdown': _shut_down}
+    start = module_starts.register_start(site, actor_class)
+    members = {'__getattr__': _get_resolved, '__repr__': _format_stand_in, 'shutdown': _shut_down}
     proxy = create_lazy_proxy(
         actor_class.proxy_class,
         members,
@@ -77,12 +77,12 @@ def stand_in(actor_class: Any, site: Site) -> Any:
 
 def _find_proxy(ident: StartId, actor_class: Any) -> BaseProxy:
     """Return a proxy of the actor that the owner has started there."""
-    site = module_starts.current_site()
+    site = module_starts.find_current_site()
     if site is not None and module_starts.is_on_behalf_of_a_start(site):
         raise ImportStopped(f'line {site.line} of {site.module} uses {ident}')
-    found = _ask_for(ident)
+    found = _request_start(ident)
     token = Token('actor', found.address, found.handle)
-    manager = manager_of(actor_class.manager_class, token.address, token.id)
+    manager = get_manager(actor_class.manager_class, token.address, token.id)
     if manager.connection.actor.id != token.id:
         raise StaleHandleError(f'another actor runs at {token.address} by now')
     proxy: BaseProxy = actor_class.proxy_class(
@@ -95,7 +95,7 @@ def _find_proxy(ident: StartId, actor_class: Any) -> BaseProxy:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _StartReport:
     """What an owner knows of a start.
 
     It names no class. The owner may be in the middle of the import, on another thread, and would
@@ -111,12 +111,12 @@ class _Found:
     serializer: str = ''
 
 
-def _ask_for(ident: StartId) -> _Found:
-    own = lifeline.current()
+def _request_start(ident: StartId) -> _StartReport:
+    own = lifeline.get_current()
     if own is None:  # a forked child of an actor process
         raise ActorUnreachableError(f'{ident} is not known in a forked child')
-    answer = own.ask(_START, pickle.dumps(ident))
-    found: _Found = pickle.loads(answer) if answer else _Found('could not be looked up')
+    answer = own.request(_START, pickle.dumps(ident))
+    found: _StartReport = pickle.loads(answer) if answer else _StartReport('could not be looked up')
     if found.problem:
         raise ActorUnreachableError(
             f'{ident} {found.problem} in the process that has started this one; '
@@ -125,33 +125,33 @@ def _ask_for(ident: StartId) -> _Found:
     return found
 
 
-def _find_start(sender: object, data: bytes) -> bytes:
+def _handle_start(sender: object, data: bytes) -> bytes:
     """Answer an actor process that asks for the actor of a start."""
     ident: StartId = pickle.loads(data)
-    start = module_starts.find(ident)
-    own = lifeline.current()
+    start = module_starts.find_start(ident)
+    own = lifeline.get_current()
     if start is None and own is not None:
-        return own.ask(_START, data)
-    return pickle.dumps(_known_of(ident, start))
+        return own.request(_START, data)
+    return pickle.dumps(_report_start(ident, start))
 
 
-def _known_of(ident: StartId, start: module_starts.Start | None) -> _Found:
+def _report_start(ident: StartId, start: module_starts.Start | None) -> _StartReport:
     if ident.module not in sys.modules:
-        return _Found(f'is not there: {ident.module} has not been imported')
+        return _StartReport(f'is not there: {ident.module} has not been imported')
     if start is None:
-        return _Found(f'is not there: {ident.module} has started nothing like it')
-    if start.state is State.FAILED:
-        return _Found('has failed to start')
-    if start.state is State.PENDING:
-        return _Found('is still being started')
-    proxy = _proxy_of(start.found())
+        return _StartReport(f'is not there: {ident.module} has started nothing like it')
+    if start.state is StartState.FAILED:
+        return _StartReport('has failed to start')
+    if start.state is StartState.PENDING:
+        return _StartReport('is still being started')
+    proxy = _get_proxy(start.find_holder())
     if proxy is None:
-        return _Found('has ended')
+        return _StartReport('has ended')
     token = proxy._token
-    return _Found('', token.address, token.id, proxy._serializer)
+    return _StartReport('', token.address, token.id, proxy._serializer)
 
 
-def _proxy_of(holder: Any) -> BaseProxy | None:
+def _get_proxy(holder: Any) -> BaseProxy | None:
     """Return a proxy of what a start has led to, or None when that has ended."""
     if not isinstance(holder, ActorManager):
         return holder  # type: ignore[no-any-return]  # a stand-in, or None
@@ -163,7 +163,7 @@ def _proxy_of(holder: Any) -> BaseProxy | None:
 # --- modules whose import has stopped ------------------------------------------------------------
 
 
-def complete(module: types.ModuleType) -> None:
+def complete_module(module: types.ModuleType) -> None:
     """Give a module what its owner's has beyond it, now and when it is asked for."""
     here = vars(module)
 
@@ -192,12 +192,12 @@ def _take_names(module: types.ModuleType, name: str) -> str:
 
     :returns: why that can't be had, if the owner has it.
     """
-    own = lifeline.current()
+    own = lifeline.get_current()
     if own is None:
         return ''
     here, problem = vars(module), ''
     lacking = [] if name else list(here)
-    answer = own.ask(_MODULE, pickle.dumps((module.__name__, name, lacking)))
+    answer = own.request(_MODULE, pickle.dumps((module.__name__, name, lacking)))
     found: Mapping[str, bytes | str] = pickle.loads(answer) if answer else {}
     for key, data in found.items():
         if key in here:  # another one has needed it
@@ -206,13 +206,13 @@ def _take_names(module: types.ModuleType, name: str) -> str:
             problem = data
             continue
         try:
-            here.setdefault(key, _at_home(pickling.loads(data), module))
+            here.setdefault(key, _rebind(pickling.loads(data), module))
         except (SerializationError, ActorDiedError) as error:  # it is not here, then
             problem = str(error)
     return problem
 
 
-def _at_home(value: Any, module: types.ModuleType) -> Any:
+def _rebind(value: Any, module: types.ModuleType) -> Any:
     """Return a function of the module as one that uses the module's own globals."""
     if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
         return value
@@ -226,21 +226,21 @@ def _at_home(value: Any, module: types.ModuleType) -> Any:
     return made
 
 
-def _send_names(sender: object, data: bytes) -> bytes:
+def _handle_names(sender: object, data: bytes) -> bytes:
     """Answer an actor process that asks for what a module of this one has."""
     module_name, wanted, lacking = pickle.loads(data)
     module = sys.modules.get(module_name)
-    own = lifeline.current()
+    own = lifeline.get_current()
     if module is None:
-        return b'' if own is None else own.ask(_MODULE, data)
+        return b'' if own is None else own.request(_MODULE, data)
     names = [wanted] if wanted else [name for name in vars(module) if name not in lacking]
     found: dict[str, bytes | str] = {}
     for name in names:
         if name in vars(module) and not name.startswith('__'):
             try:
-                found[name] = _dumped(name, vars(module)[name], module)
+                found[name] = _pickle_name(name, vars(module)[name], module)
             except Exception as error:  # not all can be sent, and reducers are the user's
-                found[name] = errors.text(error)
+                found[name] = errors.get_text(error)
     return pickle.dumps(found)
 
 
@@ -281,17 +281,17 @@ class _UnfinishedPickler(pickling.ValuePickler):
         return module == self._module or module_starts.is_being_imported(module)
 
 
-def _dumped(name: str, value: Any, module: types.ModuleType) -> bytes:
+def _pickle_name(name: str, value: Any, module: types.ModuleType) -> bytes:
     """Pickle what a module has under a name.
 
     :raises Exception: whatever keeps it from being pickled.
     """
-    with _by_value(module), transfer.transfer():
+    with _pickle_by_value(module), transfer.transfer():
         return pickling.pickle_with(functools.partial(_UnfinishedPickler, module, name), value)
 
 
 @contextlib.contextmanager
-def _by_value(module: types.ModuleType) -> Iterator[None]:
+def _pickle_by_value(module: types.ModuleType) -> Iterator[None]:
     if module.__name__ in cloudpickle.list_registry_pickle_by_value():  # the user's own wish
         yield
         return
@@ -303,8 +303,8 @@ def _by_value(module: types.ModuleType) -> Iterator[None]:
 
 
 _HANDLERS: Mapping[bytes, Callable[[object, bytes], bytes]] = {
-    _START: _find_start,
-    _MODULE: _send_names,
+    _START: _handle_start,
+    _MODULE: _handle_names,
 }
 for _kind, _handler in _HANDLERS.items():
-    actor_process.on_question(_kind, _handler)
+    actor_process.handle_requests(_kind, _handler)

@@ -10,7 +10,7 @@ import multiprocessing.pool
 import queue
 import threading
 
-from uactor.manager import ActorManager, Registered
+from uactor.manager import ActorManager, Registration
 from uactor.proxies import containers, queues, sync
 from uactor.proxies.base import BaseProxy, auto_proxy
 
@@ -38,7 +38,7 @@ STANDARD = {
     'AsyncResult': (None, queues.AsyncResultProxy),
 }
 
-ActorManager._registry['auto'] = Registered(None, None, None, auto_proxy)
+ActorManager._registry['auto'] = Registration(None, None, None, auto_proxy)
 for _typeid, (_callable, _proxytype) in STANDARD.items():
     ActorManager.register(_typeid, _callable, _proxytype)
 

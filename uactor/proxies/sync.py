@@ -12,11 +12,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
 
-from uactor.proxies.base import BaseProxy, ProxyMethod, arranged, exposing
+from uactor.proxies.base import BaseProxy, ProxyMethod, arrange_arguments, expose
 from uactor.runtime.limits import validate_timeout
 
 
-@exposing()
+@expose()
 class AcquirerProxy(BaseProxy):
     """Stands for a lock or semaphore."""
 
@@ -25,7 +25,7 @@ class AcquirerProxy(BaseProxy):
     locked = ProxyMethod('locked')
     release = ProxyMethod('release')
 
-    @arranged
+    @arrange_arguments
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> tuple[Any, ...]:
         """Acquire it; tell whether that succeeded.
 
@@ -55,18 +55,18 @@ class AcquirerProxy(BaseProxy):
                 raise
 
 
-@exposing()
+@expose()
 class ConditionProxy(AcquirerProxy):
     """Stands for a :class:`threading.Condition`."""
 
     notify_all = ProxyMethod('notify_all')
 
-    @arranged
+    @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait until notified; tell whether that came in time."""
         return (timeout,)
 
-    @arranged
+    @arrange_arguments
     def notify(self, n: int = 1) -> tuple[Any, ...]:
         """Wake ``n`` of those who wait."""
         return (n,)
@@ -85,7 +85,7 @@ class ConditionProxy(AcquirerProxy):
         return result
 
 
-@exposing()
+@expose()
 class EventProxy(BaseProxy):
     """Stands for a :class:`threading.Event`."""
 
@@ -93,20 +93,20 @@ class EventProxy(BaseProxy):
     set = ProxyMethod('set')
     clear = ProxyMethod('clear')
 
-    @arranged
+    @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait until it is set; tell whether it was in time."""
         return (timeout,)
 
 
-@exposing('parties', 'n_waiting', 'broken')
+@expose('parties', 'n_waiting', 'broken')
 class BarrierProxy(BaseProxy):
     """Stands for a :class:`threading.Barrier`."""
 
     abort = ProxyMethod('abort')
     reset = ProxyMethod('reset')
 
-    @arranged
+    @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait until all parties have come; return which of them this one is."""
         return (timeout,)

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from uactor.codec.fastpath import NUMBERED
 from uactor.codec.messages import memories
 from uactor.core import auth
-from uactor.errors import AuthkeyError, SerializationError, UActorException, status_of
+from uactor.errors import AuthkeyError, SerializationError, UActorException, find_status
 from uactor.host.admission import Strangers
 from uactor.host.arguments import InvalidArgument
 from uactor.host.context import HostContext
@@ -275,7 +275,7 @@ class _GrpcEndpoint:
 
     def refuse(self, error: UActorException) -> NoReturn:
         """Abort the RPC with the status of ``error``."""
-        code = getattr(grpc.StatusCode, status_of(error, 'asked'))
+        code = getattr(grpc.StatusCode, find_status(error, 'asked'))
         with contextlib.suppress(Exception):  # abort() raises one, for gRPC itself
             self._context.abort(code, str(error))
         raise Refused(str(error)) from error

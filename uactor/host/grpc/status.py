@@ -74,7 +74,7 @@ def _told(
         return error.reason, 'INVALID_ARGUMENT', caller.executed
     if isinstance(error, Interrupted):  # or the client has gone, and hears nothing
         return ActorDiedError('the actor ended while the call was waiting'), 'ABORTED', 'maybe'
-    return error, errors.status_of(error, caller.stage, declared), caller.executed
+    return error, errors.find_status(error, caller.stage, declared), caller.executed
 
 
 def _add(status: status_pb2.Status, detail: message.Message) -> None:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, get_args, get_origin
 
-from uactor.errors import text
+from uactor.errors import get_text
 from uactor.service.codecs.fields import MapField, RepeatedField
 from uactor.service.codecs.methods import RESULT, ServiceMethod
 from uactor.service.codecs.part import MessagePlan, Part, check_names
@@ -80,7 +80,7 @@ class _Planner:
             self.unmapped[name] = str(error)
         except Exception as error:  # annotations hold whatever users put there
             log.warning('cannot tell the types of %s', name, exc_info=True)
-            self.unmapped[name] = f'{type(error).__name__}: {text(error)}'
+            self.unmapped[name] = f'{type(error).__name__}: {get_text(error)}'
 
     def _member(self, name: str) -> Any:
         return inspect.getattr_static(self._cls, name, None)
