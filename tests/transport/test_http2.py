@@ -31,7 +31,9 @@ from hyperframe import frame as frames
 from tests.support import eventually
 from uactor.client.grpc_transport import GrpcTransport
 from uactor.transport import http2
-from uactor.transport.http2 import CallEnd, End, Http2Call
+from uactor.transport.hpack import encode
+from uactor.transport.http2 import Http2Call
+from uactor.transport.http2_stream import CallEnd, End, Http2Stream
 from uactor.transport.interfaces import StreamEnd
 
 pytestmark = pytest.mark.quick
@@ -146,11 +148,17 @@ class Peer:
         self.callers.close()
 
 
+def begin(sock: socket.socket, timeout: float = 30, **options: int) -> Http2Call:
+    return Http2Call(sock, Http2Stream(PATH, 'somewhere', **options), timeout)
+
+
 @contextlib.contextmanager
-def talking(settings: Mapping[SettingCodes, int] | None = None) -> Iterator[tuple[Http2Call, Peer]]:
-    """A call that has begun, and who is called."""
+def talking(
+    settings: Mapping[SettingCodes, int] | None = None, **options: int
+) -> Iterator[tuple[Http2Call, Peer]]:
+    """A call that has begun, and its peer."""
     with contextlib.closing(Peer(settings)) as peer:
-        call = Http2Call(peer.callers, PATH, 'somewhere', timeout=30)
+        call = begin(peer.callers, **options)
         peer.begin()
         yield call, peer
 
@@ -217,7 +225,7 @@ def test_messages_of_any_size_go_both_ways(call_and_peer: Any, size: int) -> Non
 def test_messages_come_in_whatever_pieces(
     monkeypatch: pytest.MonkeyPatch, read: int, piece: int
 ) -> None:
-    monkeypatch.setattr(http2, '_READ', read)
+    monkeypatch.setattr(http2, 'READ_BYTES', read)
     messages = [b'', b'one', b'', b'another' * 40, b'x']
     with talking() as (call, peer):
         for message in messages:
@@ -275,15 +283,17 @@ def test_no_more_is_sent_than_the_other_end_takes_once_it_takes_less(
     with talking(much) as (call, peer):
         eventually(lambda: peer.saw(SettingsAcknowledged))  # else that is taken for the next one's
 
+        window = call._stream.window
+
         def take_less() -> None:
             peer.do(lambda h2: h2.update_settings({setting: less}))
-            while less not in (call._first_window, call._largest_frame):
+            while less not in (window.initial_bytes, window.max_frame_bytes):
                 call.attend(10)
 
         def nothing() -> None: ...
 
-        lock: Any = Preceded(call._sending, *[nothing] * (times - 1), take_less)
-        call._sending = lock
+        lock: Any = Preceded(call._lock, *[nothing] * (times - 1), take_less)
+        call._lock = lock
         messages = [bytes(size), bytes(size)]
         for message in messages:
             call.send(message)
@@ -298,7 +308,7 @@ def test_who_may_not_send_takes_note_of_what_lets_it_while_another_thread_receiv
         receiver.start()
         eventually(lambda: not call.attend())
         thread, ends = sending(call, b'x' * 200_000)
-        eventually(lambda: call._is_stuck)
+        eventually(lambda: call._is_sender_waiting)
         peer.be_generous()
         thread.join()
         assert not ends
@@ -315,7 +325,7 @@ def test_who_may_not_send_goes_on_where_a_thread_stops_receiving() -> None:
         receiver.start()
         eventually(lambda: not call.attend())
         thread, ends = sending(call, b'x' * 200_000)
-        eventually(lambda: call._is_stuck)
+        eventually(lambda: call._is_sender_waiting)
         peer.send(b'heard')
         receiver.join()
         peer.be_generous()
@@ -327,16 +337,15 @@ def test_what_comes_while_nothing_may_be_sent_is_not_lost() -> None:
     with talking() as (call, peer):
         peer.generous = False
         thread, _ = sending(call, b'x' * 200_000)
-        eventually(lambda: call._is_stuck)
+        eventually(lambda: call._is_sender_waiting)
         peer.send(b'heard')
         peer.be_generous()
         thread.join()
         assert call.receive() == b'heard'
 
 
-def test_the_other_end_may_send_on_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, '_WINDOW', 100_000)
-    with talking() as (call, peer):
+def test_the_other_end_may_send_on_and_on() -> None:
+    with talking(window_bytes=100_000) as (call, peer):
         for _ in range(20):
             eventually(peer.may_send)
             peer.send(b'x' * 30_000)
@@ -352,8 +361,8 @@ def test_the_other_end_may_send_on_and_on(monkeypatch: pytest.MonkeyPatch) -> No
         (OK, End(0, '')),
         ([('grpc-status', '16'), ('grpc-message', 'no key')], End(16, 'no key')),
         ([('grpc-message', '100%25 %E2%82%AC'), ('grpc-status', '5')], End(5, '100% €')),
-        ([('x', 'y')], End(2, 'who answers speaks no gRPC (HTTP status None)')),
-        ([('grpc-status', 'bad')], End(2, 'who answers speaks no gRPC (HTTP status None)')),
+        ([('x', 'y')], End(2, 'the other end speaks no gRPC (HTTP status None)')),
+        ([('grpc-status', 'bad')], End(2, 'the other end speaks no gRPC (HTTP status None)')),
     ],
 )
 def test_a_call_ends_with_its_status_after_all_messages(
@@ -374,12 +383,12 @@ def test_a_call_ends_with_its_status_after_all_messages(
     ('fields', 'end'),
     [
         ([*BEGUN, ('grpc-status', '9'), ('grpc-message', 'too old')], End(9, 'too old')),
-        ([(':status', '503')], End(2, 'who answers speaks no gRPC (HTTP status 503)')),
+        ([(':status', '503')], End(2, 'the other end speaks no gRPC (HTTP status 503)')),
     ],
 )
 def test_a_call_may_end_without_having_begun(fields: list[tuple[str, str]], end: End) -> None:
     with contextlib.closing(Peer()) as peer:
-        call = Http2Call(peer.callers, PATH, 'somewhere', timeout=30)
+        call = begin(peer.callers)
         eventually(lambda: peer.request)
         peer.end(fields)
         assert end_of(call) == end
@@ -387,16 +396,16 @@ def test_a_call_may_end_without_having_begun(fields: list[tuple[str, str]], end:
 
 def test_an_http_error_with_a_body_ends_the_call() -> None:
     with contextlib.closing(Peer()) as peer:
-        call = Http2Call(peer.callers, PATH, 'somewhere', timeout=30)
+        call = begin(peer.callers)
         eventually(lambda: peer.request)
         peer.do(lambda h2: h2.send_headers(1, [(':status', '404')]))
         peer.data(b'there is no such page')
-        assert end_of(call) == End(2, 'who answers speaks no gRPC (HTTP status 404)')
+        assert end_of(call) == End(2, 'the other end speaks no gRPC (HTTP status 404)')
 
 
 def test_headers_may_come_in_pieces(call_and_peer: Any) -> None:
     call, peer = call_and_peer
-    block = http2.encode([('grpc-status', '3'), ('grpc-message', 'long ' * 10)])
+    block = encode([('grpc-status', '3'), ('grpc-message', 'long ' * 10)])
     first = frames.HeadersFrame(1, block[:10], flags=['END_STREAM', 'PADDED', 'PRIORITY'])
     first.pad_length = 7
     last = frames.ContinuationFrame(1, block[20:], flags=['END_HEADERS'])
@@ -462,7 +471,7 @@ def test_who_may_not_send_is_told_of_the_end(call_and_peer: Any, receives: bool)
         receiver.start()
         eventually(lambda: not call.attend())
     thread, ends = sending(call, b'x' * 200_000)
-    eventually(lambda: call._is_stuck)
+    eventually(lambda: call._is_sender_waiting)
     peer.end([('grpc-status', '8'), ('grpc-message', 'too large')])
     thread.join()
     assert [end.end for end in ends] == [End(8, 'too large', unread=True)]
@@ -528,18 +537,19 @@ def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
     with ours, theirs:
         theirs.sendall(said)
         with pytest.raises(CallEnd, match='speaks no HTTP/2'):
-            Http2Call(ours, PATH, 'somewhere', timeout=30)
+            begin(ours)
 
 
 @pytest.mark.processes
 def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> None:
     code = f"""
         import signal, socket
-        from uactor.transport.http2 import CallEnd, GrpcCall
+        from uactor.transport.http2 import Http2Call
+        from uactor.transport.http2_stream import CallEnd, Http2Stream
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         ours, theirs = socket.socketpair()
         theirs.sendall({frames.SettingsFrame().serialize()!r})
-        call = GrpcCall(ours, {PATH!r}, 'somewhere', timeout=30)
+        call = Http2Call(ours, Http2Stream({PATH!r}, 'somewhere'), timeout=30)
         theirs.close()
         try:
             call.send(b'x')
@@ -553,7 +563,7 @@ def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> 
 def test_who_says_nothing_is_not_waited_for() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(CallEnd, match='timed out'):
-        Http2Call(ours, PATH, 'somewhere', timeout=0.05)
+        begin(ours, timeout=0.05)
 
 
 class Padding(frames.DataFrame):

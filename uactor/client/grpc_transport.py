@@ -23,7 +23,8 @@ from uactor.runtime.locks import Latch
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import WeakBag
 from uactor.transport.chunks import Chunks
-from uactor.transport.http2 import CallEnd, End, Http2Call
+from uactor.transport.http2 import Http2Call
+from uactor.transport.http2_stream import CallEnd, End, Http2Stream
 from uactor.transport.interfaces import (
     StreamEnd,
     close_with,
@@ -92,7 +93,7 @@ class GrpcTransport:
             sock = self._connected(made, left)
             self._note_peer(sock)
             authority = 'localhost' if self._path is not None else self._address
-            call = Http2Call(sock, _SESSION, authority, left())
+            call = Http2Call(sock, Http2Stream(_SESSION, authority), left())
             stream = GrpcStream(call, on_end, is_remote=self._path is None)
             close_with(stream, sock)
         except BaseException as error:
@@ -200,7 +201,7 @@ class GrpcStream:
         self._done = Latch()
         self.ended = False
         self.memory = Chunks()
-        self._call.limit = HANDSHAKE_LIMIT
+        self._call.limit_messages(HANDSHAKE_LIMIT)
         self._is_trusted = False
 
     def is_open(self) -> bool:
@@ -209,7 +210,7 @@ class GrpcStream:
 
     def proved(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._call.limit = -1
+        self._call.limit_messages(-1)
         self._is_trusted = True
 
     def share(self, limit: int) -> None:
