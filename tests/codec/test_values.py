@@ -564,7 +564,7 @@ def test_nothing_travels_by_value_between_python_versions(from_another_python: A
 
 
 def test_another_protocol_is_refused(echo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('uactor.client.session.PROTOCOL_VERSION', 2)
+    monkeypatch.setattr('uactor.client.handshake.PROTOCOL_VERSION', 2)
     with pytest.raises(uactor.VersionError, match='speaks protocol 1, not 2'):
         in_new_thread(lambda: echo.echo(1))
     monkeypatch.undo()

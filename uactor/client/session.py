@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import sys
 import threading
 from typing import Any
 
-import cloudpickle
-
-from uactor._wire import PROTOCOL_VERSION
+from uactor.client.handshake import ClientHandshake
 from uactor.client.timeouts import HANDSHAKE_S, Patience, Unanswered
 from uactor.codec import fastpath, messages, pickling, values
-from uactor.core import auth, current_host
+from uactor.core import current_host
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -101,7 +98,7 @@ class ClientSession:
         answering = Patience(stream.cancel, patience)
         try:
             with answering:
-                self._open(authkey, client_id)
+                self._shake_hands(ClientHandshake(address, authkey, client_id))
             if answering.expired:
                 raise Unanswered
         except BaseException as error:
@@ -123,31 +120,13 @@ class ClientSession:
 
     # --- handshake -------------------------------------------------------------------------
 
-    def _open(self, authkey: bytes, client_id: str) -> None:
-        nonce = auth.create_nonce()
-        hello = pb.Hello(
-            protocol_version=PROTOCOL_VERSION,
-            python_version=pickling.PYTHON_VERSION,
-            cloudpickle_version=cloudpickle.__version__,
-            client_id=client_id,
-            nonce=nonce,
-            pipelined=self._pipelined,
-            name=f'{multiprocessing.current_process().name} ({os.getpid()})',
-            memory=self.stream.memory is not None,
-            definitions=True,
-        )
-        welcome = self.request(pb.SessionRequest(hello=hello), opening=True).welcome
-        if not auth.is_valid_proof(welcome.proof, authkey, 'host', nonce, welcome.nonce):
-            raise AuthkeyError(f'the actor at {self._address} has another authkey')
-        if welcome.protocol_version != PROTOCOL_VERSION:
-            raise VersionError(
-                f'the actor at {self._address} speaks protocol {welcome.protocol_version}, '
-                f'this process {PROTOCOL_VERSION}; use the same version of uactor on both sides'
-            )
+    def _shake_hands(self, handshake: ClientHandshake) -> None:
+        hello = handshake.hello(self._pipelined, self.stream.memory is not None)
+        welcome = self.request(hello, opening=True).welcome
+        proof = handshake.proof(welcome)
         self.stream.proved()
-        proof = auth.compute_proof(authkey, 'client', welcome.nonce, nonce)
         try:
-            self.stream.send(pb.SessionRequest(proof=pb.Proof(proof=proof)))
+            self.stream.send(proof)
         except StreamEnd as end:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
