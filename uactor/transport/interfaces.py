@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import socket
 import struct
 import time
-import weakref
 from collections.abc import Callable
 from socket import SocketType
-from typing import Any, Protocol
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -71,39 +71,30 @@ def make_socket(family: int, into: list[SocketType]) -> SocketType:
     return into[-1]
 
 
-class _Closer(weakref.ref[Any]):
-    """Has the reaper close a socket once nobody has its stream any more.
-
-    Sooner, another thread might be using the descriptor. The interpreter runs C code alone at that
-    moment: a signal handler could raise in a finalizer in Python, and nobody would hear of it.
-    """
-
-    __slots__ = ('_socket',)
-
-    _socket: SocketType
-
-    def __call__(self) -> None:
-        """Close the socket, on the reaper's thread."""
-        self._socket.close()
-        _closers.discard(self)
-        deferred.remove_user()
-
-
-_closers: set[_Closer] = set()
+_sockets: set[SocketType] = set()
+"""The sockets of the streams of this process, and in a forked child those of its parent."""
 
 
 def close_with(stream: object, sock: SocketType) -> None:
-    """Have a socket closed when a stream is gone."""
-    closer = _Closer(stream, deferred.submit)
-    closer._socket = sock
-    deferred.add_user()
-    _closers.add(closer)
+    """Close a socket once nobody has its stream any more.
+
+    Sooner, another thread might be using the descriptor.
+
+    :raises ResourceError: when there is no thread to be had that closes it.
+    """
+    deferred.submit_when_gone(stream, functools.partial(_close, sock))
+    _sockets.add(sock)
+
+
+def _close(sock: SocketType) -> None:
+    sock.close()
+    _sockets.discard(sock)
 
 
 def detach_sockets() -> None:
     """Leave the descriptors of all streams to the system, which closes them: the process ends."""
-    for closer in tuple(_closers):
-        closer._socket.detach()
+    for sock in tuple(_sockets):
+        sock.detach()
 
 
 _SHORTEST_S = 1e-3
