@@ -188,7 +188,7 @@ class ClientConnection:
         if timeout is not None:
             return self._call_owned(ClientCall(handle, method, args, kwargs, resolve, timeout))
         session = link.session()
-        usually = outer is None and not link.pending
+        usually = outer is None and not link.holds.pending
         if usually and session.serializer != 'native':  # as most calls do, without further ado
             plain = None if kwargs else fastpath.scalars(args)
             if plain is None:
@@ -276,7 +276,7 @@ class ClientConnection:
             or current_call.current() is not None
         ):
             return None
-        if terms.serializer == 'native' or terms.limit or self._link.pending:
+        if terms.serializer == 'native' or terms.limit or self._link.holds.pending:
             return None
         data = plain_bursts(arguments)
         if data is None:
@@ -324,7 +324,7 @@ class ClientConnection:
             return request.open_stream.call if call.window else request.call
 
         usually = timeout is None and outer is None and not call.window and not terms.limit
-        usually = usually and terms.serializer != 'native' and not self._link.pending
+        usually = usually and terms.serializer != 'native' and not self._link.holds.pending
         plain = _plain(call.args, call.kwargs) if usually else None
         defining = RequestDefinitions(pipeline)
         if plain is None:
@@ -362,8 +362,8 @@ class ClientConnection:
         check_size(request, terms.limit, self.address)
         if defining.known is not None and defining.known.unsure:
             pending.defines = messages.definitions_in(request)
-        if self._link.pending:
-            request.releases.extend(self._link.drain())
+        if self._link.holds.pending:
+            request.releases.extend(self._link.holds.drain())
 
         def encoded(number: int) -> bytes | pb.SessionRequest:
             request.id = number
@@ -388,7 +388,7 @@ class ClientConnection:
                 return getattr(response.result, form)  # as most do, without further ado
         unpickle = self._link.terms.serializer != 'native'
         if kind == 'failure':
-            with self._link.granting(response.failure.pickle.granted):
+            with self._link.holds.granting(response.failure.pickle.granted):
                 raise failures.decode(response.failure, unpickle)
         if kind == 'results':
             return decode_plain(response.results, unpickle)
@@ -416,7 +416,7 @@ class ClientConnection:
         if (
             session.serializer != 'native'
             and current_call.current() is None
-            and not self._link.pending
+            and not self._link.holds.pending
         ):
             answer = session.call(fastpath.attribute(handle, name), None)
             return self._answered(answer, session, resolve)
@@ -568,7 +568,7 @@ class ClientConnection:
             if handle.address != self.address and not self.owns(handle.id):
                 token = Token(handle.typeid, handle.address, handle.id)
                 return resolve(SharedObject(token, tuple(handle.methods)))
-            self._link.take_granted(handle.id)
+            self._link.holds.take_granted(handle.id)
             token = Token(handle.typeid, self.address, handle.id)
             return resolve(SharedObject(token, tuple(handle.methods)))
 
@@ -576,7 +576,7 @@ class ClientConnection:
         try:
             if not granted:
                 return values.decode(result, resolved, unpickle, memory, definitions)
-            with self._link.granting(granted):
+            with self._link.holds.granting(granted):
                 return values.decode(result, resolved, unpickle, memory, definitions)
         except SerializationError as error:
             if not is_interruption(error):
@@ -598,7 +598,7 @@ class ClientConnection:
         :param seconds: how long the host may take; None for any time.
         """
         link = self._link
-        if link.pending:
+        if link.holds.pending:
             response = self._ask_releasing(link, session, request, seconds)
         else:
             response = session.request_within(request, seconds)
@@ -612,12 +612,12 @@ class ClientConnection:
     def _ask_releasing(
         link: Link, session: ClientSession, request: pb.SessionRequest, seconds: float | None
     ) -> pb.SessionResponse:
-        released = link.drain()
+        released = link.holds.drain()
         request.releases.extend(released)
         try:
             return session.request_within(request, seconds)
         except SerializationError:  # too large to be sent
-            link.give_back(released)
+            link.holds.give_back(released)
             raise
 
     # --- holds -----------------------------------------------------------------------------
@@ -626,16 +626,16 @@ class ClientConnection:
         """Take a hold; see :class:`uactor.core.interfaces.Connection`."""
         retain = pb.RetainHandleRequest(handles=[handle], lease_id=lease)
         self._hold(retain, current_call.limit_to_call(None))
-        self._link.adopt(handle)
+        self._link.holds.add(handle)
 
     def adopt(self, handle: str) -> None:
         """Have the hold that came along; see :class:`uactor.core.interfaces.Connection`."""
-        if not self._link.take_granted(handle):  # it came by another connection
+        if not self._link.holds.take_granted(handle):  # it came by another connection
             self.retain(handle)
 
     def hold(self, proxy: object, handle: str) -> None:
         """Give a hold up when ``proxy`` is gone; see :class:`Connection`."""
-        self._link.hold(proxy, handle)
+        self._link.holds.release_with(proxy, handle)
 
     def claim(self, handle: str) -> str:
         """Take a lease, unless this process keeps the object alive until it is received."""
@@ -647,7 +647,7 @@ class ClientConnection:
         lease = passage.leases.get(handle)
         if lease is None:
             lease = passage.leases[handle] = self._lease([handle])
-            passage.undo.append(functools.partial(self._link.release, lease))
+            passage.undo.append(functools.partial(self._link.holds.release, lease))
         return lease
 
     def lease(self, handle: str) -> None:
@@ -677,7 +677,7 @@ class ClientConnection:
     def before_fork(self) -> bool:
         """Lease what this process holds for the child that is about to be; tell if it could."""
         link = self._link
-        handles = link.holdings()
+        handles = link.holds.handles()
         self._fork_lease = None
         if handles and (link.connected or link.inherited is not None):
             try:
@@ -691,7 +691,7 @@ class ClientConnection:
         if self._fork_lease is None:
             return lambda: None
         lease, _ = self._fork_lease
-        return functools.partial(self._link.release, lease)
+        return functools.partial(self._link.holds.release, lease)
 
     def after_fork(self) -> None:
         """Leave the parent's streams alone and get own ones, in the child."""
@@ -702,9 +702,8 @@ class ClientConnection:
         self._link = link = Link(self.address, self._keys, parents.serializer, transport, way)
         link.actor = parents.actor
         link.terms = parents.terms
-        link.held = parents.held
         link.inherited = self._fork_lease
-        link.take_proxies_of(parents)
+        link.holds.inherit(parents.holds)
         link.close_after(self)
 
 

@@ -6,7 +6,6 @@ a forked child.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import logging
@@ -17,15 +16,16 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
+from uactor.client.holds import Holds
+from uactor.client.link_state import LinkEvent, LinkLife, LinkState
 from uactor.client.pipeline import ClientPipeline
 from uactor.client.session import ClientSession, is_ending, leave_with_process, nobody, note_end
 from uactor.client.timeouts import HANDSHAKE_S, Unanswered
 from uactor.codec import failures, values
-from uactor.core.interfaces import Hold
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -102,21 +102,6 @@ class _ThreadEnd(weakref.ref[_OfThread]):
             link.retire(self._session)
 
 
-class _Waker(weakref.ref[Any]):
-    """Has the reaper send what a proxy that is gone has held, unless a call takes it along."""
-
-    __slots__ = ('_link',)
-    __hash__ = object.__hash__
-
-    _link: weakref.ref[Link]
-
-    def __call__(self) -> None:
-        """Send the releases, on the reaper's thread."""
-        link = self._link()
-        if link is not None and link.pending:
-            link.send_releases()
-
-
 class _ConnectionEnd(weakref.ref[Any]):
     """Has the reaper close the link of a connection that nobody uses any more."""
 
@@ -134,16 +119,21 @@ class _ConnectionEnd(weakref.ref[Any]):
 _connection_ends: dict[Link, _ConnectionEnd] = {}
 
 
-def _session_ended(link: weakref.ref[Link]) -> None:
+def _note_session_end(link: weakref.ref[Link]) -> None:
     found = link()
     if found is not None:
-        found.session_ended()
+        found.note_session_end()
+
+
+def _send_releases(link: weakref.ref[Link]) -> None:
+    found = link()
+    if found is not None:
+        found.send_releases()
 
 
 class _ThreadSessions(threading.local):
     # Of the class: finalizers, which may call, may also interrupt an __init__.
     known: tuple[_OfThread, ...] = ()
-    granted: collections.Counter[str] | None = None
 
 
 _links: WeakBag[Link] = WeakBag()
@@ -184,24 +174,19 @@ class Link:
         # What the host counts holds by: anew in a forked child, and for each connection, so
         # that the holds of one that is closed are told from those of its successor.
         self._client_id = secrets.token_hex(16)
-        self.held: collections.Counter[str] = collections.Counter()
         self.actor: pb.Handle | None = None
         self.inherited: tuple[str, list[str]] | None = None
         self._keys = tuple(keys)
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self.pending: collections.deque[str | Hold] = collections.deque()
-        self._wakers: dict[Hold, _Waker] = {}  # of all proxies
-        self._self: weakref.ref[Link] = weakref.ref(self)
-        self._note_end = functools.partial(_session_ended, self._self)  # streams may outlive this
+        this = weakref.ref(self)  # streams and proxies may outlive it
+        self.holds = Holds(functools.partial(_send_releases, this))
+        self._note_end = functools.partial(_note_session_end, this)
         self._ends: set[_ThreadEnd] = set()
         self._local = _ThreadSessions()
         self._sessions: set[ClientSession] = set()
         self._pipeline: ClientPipeline | None = None
-        self._returning = False
-        self._ending = False
-        self._closed = False
-        self._shut = False
-        self._begun = False
+        self._life = LinkLife()
+        self._is_registered = False  # the thread for deferred work lives for this, too
         _links.add(self)
 
     def close_after(self, connection: object) -> None:
@@ -322,7 +307,7 @@ class Link:
         try:
             return self._opened(*args)
         except ActorDiedError as error:
-            if self.other_way is None or self._shut or is_interruption(error):
+            if self.other_way is None or self._is_closed or is_interruption(error):
                 raise
             log.debug('%s is tried by another way: %s', self.address, error)
             other_way, self.other_way = self.other_way, None
@@ -337,7 +322,7 @@ class Link:
         seconds: float | None,
         made: list[ClientSession],
     ) -> ClientSession:
-        self._begin()
+        self._register()
 
         def left() -> float | None:
             return None if seconds is None else beginning + seconds - time.monotonic()
@@ -372,15 +357,20 @@ class Link:
         self._keys = (key,)
         return session
 
+    @property
+    def _is_closed(self) -> bool:
+        return self._life.state is LinkState.CLOSED
+
     @locked
-    def _begin(self) -> None:
-        if self._shut:
+    def _register(self) -> None:
+        """Close this link when the process ends, before its first session is opened."""
+        if self._is_closed:
             leave_with_process()
             raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
-        if not self._begun:
+        if not self._is_registered:
             _hook_exit()
             deferred.add_user()
-            self._begun = True
+            self._is_registered = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
         """Return what it means that nobody answers: to those who knew the actor, its end."""
@@ -437,30 +427,28 @@ class Link:
             self._sessions.discard(session)
         session.say_goodbye()
 
-    def session_ended(self) -> None:
-        """Take note that a session has ended."""
-        if not self._closed:
+    def note_session_end(self) -> None:
+        """Come back if the session that has ended was the last one, and is needed."""
+        if self._life.state not in (LinkState.LEFT, LinkState.CLOSED):
             deferred.submit(self._stay)
 
     def _stay(self) -> None:
-        """See to it that the host does not take this process for dead.
+        """Keep the host from taking this process for dead.
 
         A call that a KeyboardInterrupt has ended takes its session along, and that may have been
         the only one.
         """
-        if self.held and not self.connected:
+        if not self.holds.is_empty and not self.connected:
             self._return()
 
     def _return(self) -> None:
         """Open a session that no thread has, on a thread of its own: the host may not answer."""
-        with self._lock:
-            if self._returning or self._ending or self._closed or is_ending():
-                return
-            self._returning = True
+        if is_ending() or not self._life.advance(LinkEvent.RETURN):
+            return
         try:
             start_daemon('uactor-return', self._open_spare)
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
-            self._returning = False
+            self._life.advance(LinkEvent.RETURNED)
             log.debug('this process will not come back to %s: %s', self.address, error)
 
     def _open_spare(self) -> None:
@@ -468,18 +456,18 @@ class Link:
             self.open(patience=None)  # an actor that was stopped takes this process in afterwards
         except (UActorException, RuntimeError) as error:  # the interpreter may be ending
             log.debug('what is held at %s is lost: %s', self.address, error)
-            self.drain()
+            self.holds.drain()
         finally:
-            self._returning = False
+            self._life.advance(LinkEvent.RETURNED)
         self.send_releases()
 
     def expect_end(self) -> None:
         """Do not come back once the sessions have ended: this process ends the actor."""
-        self._ending = True
+        self._life.advance(LinkEvent.EXPECT_END)
 
     def abandon(self) -> None:
         """Break all sessions off: the actor process is known to have ended."""
-        self._closed = True
+        self._life.advance(LinkEvent.LEAVE)
         for session in tuple(self._sessions):
             session.abandon()
 
@@ -490,11 +478,9 @@ class Link:
 
     def say_goodbye(self, process_ends: bool = False) -> None:
         """Close all sessions, without waiting for that."""
-        if self._closed:
-            return
-        self._closed = True
-        for session in tuple(self._sessions):
-            session.say_goodbye(process_ends)
+        if self._life.advance(LinkEvent.LEAVE):
+            for session in tuple(self._sessions):
+                session.say_goodbye(process_ends)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
         """Say goodbye, and wait until the host has taken note."""
@@ -503,117 +489,31 @@ class Link:
         for session in tuple(self._sessions):
             session.wait_closed(max(0.0, deadline - time.monotonic()))
         with self._lock:
-            self._shut = True
-            begun, self._begun = self._begun, False
-        if begun:
+            self._life.advance(LinkEvent.CLOSE)
+            was_registered, self._is_registered = self._is_registered, False
+        if was_registered:
             deferred.remove_user()
 
-    # --- holds -----------------------------------------------------------------------------
-
-    @locked
-    def adopt(self, handle: str) -> None:
-        """Count a hold."""
-        self.held[handle] += 1
-
-    def hold(self, proxy: object, handle: str) -> None:
-        """Give a hold up when ``proxy`` is gone.
-
-        C code alone queues that at that moment: a signal handler could raise in a finalizer in
-        Python, and nobody would hear of it.
-        """
-        hold, waker = Hold(proxy, self.pending.append), _Waker(proxy, deferred.submit)
-        hold.handle, waker._link = handle, self._self
-        self._wakers[hold] = waker
-
-    def take_proxies_of(self, parents: Link) -> None:
-        """Hold what the proxies of a parent's link hold, in a forked child."""
-        for hold in tuple(parents._wakers):
-            proxy = hold()
-            if proxy is not None:
-                self.hold(proxy, hold.handle)
-
-    @contextlib.contextmanager
-    def granting(self, handles: Iterable[str]) -> Iterator[None]:
-        """Hold what comes with a message, whose proxies are made meanwhile, on this thread.
-
-        Holds for which no proxy came to be are given up.
-        """
-        outer, granted = self._local.granted, collections.Counter(handles)
-        try:
-            self._local.granted = granted
-            yield
-        finally:
-            self._local.granted = outer
-            for handle in granted.elements():
-                self.adopt(handle)
-                self.release(handle)
-
-    def take_granted(self, handle: str) -> bool:
-        """Have a hold out of those that come with a message; tell if there is one."""
-        granted = self._local.granted
-        if not granted or not granted[handle]:
-            return False
-        granted[handle] -= 1
-        self.adopt(handle)
-        return True
-
-    def release(self, handle: str) -> None:
-        """Queue a release. Safe in finalizers."""
-        self.pending.append(handle)
-        deferred.submit(self.send_releases)
-
-    @locked
-    def drain(self) -> list[str]:
-        """Take the queued releases, to send them."""
-        released: list[str] = []
-        while self.pending:
-            try:
-                queued = self.pending.popleft()
-            except IndexError:  # another thread has taken the last one
-                break
-            if isinstance(queued, Hold):
-                del self._wakers[queued]
-            released.append(_handle_of(queued))
-        self.held.subtract(released)
-        for handle in released:
-            if self.held[handle] <= 0:
-                del self.held[handle]
-        return released
-
-    def give_back(self, released: Sequence[str]) -> None:
-        """Queue releases once more that could not be sent."""
-        for handle in released:
-            self.adopt(handle)
-            self.release(handle)
+    # --- releases --------------------------------------------------------------------------
 
     def send_releases(self) -> None:
         """Send the queued releases by a session that has nothing else to do."""
+        if not self.holds.pending:
+            return
         idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
         session = next(idle, None)
         if session is None:
-            if self.pending:
-                self._return()
+            self._return()
             return
-        released = self.drain()
+        released = self.holds.drain()
         if released and not session.offer(pb.SessionRequest(releases=released)):
-            self.give_back(released)  # a call has begun
-
-    @locked
-    def holdings(self) -> list[str]:
-        """Return the ids of what this process holds, each once per hold."""
-        held = self.held.copy()
-        held.subtract(map(_handle_of, tuple(self.pending)))
-        return list(held.elements())
-
-
-def _handle_of(queued: str | Hold) -> str:
-    return queued if isinstance(queued, str) else queued.handle
+            self.holds.give_back(released)  # a call has begun
 
 
 def checked(link: Link, session: ClientSession, response: pb.SessionResponse) -> pb.SessionResponse:
     """Return the response, or raise the failure if it is one."""
     if response.HasField('failure'):
-        with link.granting(response.failure.pickle.granted):
+        with link.holds.granting(response.failure.pickle.granted):
             error = failures.decode(response.failure, session.serializer != 'native')
         if isinstance(error, ActorDiedError):
             leave_with_process()
