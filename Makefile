@@ -8,6 +8,7 @@ TRANSPORTS ?= unix grpc tcp
 WORKERS ?= 4
 
 PROTO_VENV := .venv-proto
+DOCS_VENV := .venv-docs
 # Modules are compiled when they are first imported, and most of them never are.
 INSTALL := pip install --quiet --no-compile
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo quick test test-unix test-grpc test-tcp test-polyglot full soak bench docs corpus
+.PHONY: help demo quick test test-unix test-grpc test-tcp test-polyglot full soak bench docs docs-site docs-browser corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -63,6 +64,12 @@ bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, 
 docs: $(VENV)/.dev tools  ## Refresh what the documents show: examples, output, transcripts
 	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python tools/docs.py
 
+docs-site: $(DOCS_VENV)/.stamp  ## Build the documentation site in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict $(ARGS)
+
+docs-browser: docs-site  ## Check the documentation site in Chromium, on a wide and on a narrow screen
+	$(DOCS_VENV)/bin/python tools/site_browser.py
+
 corpus: $(VENV)/.dev  ## Refresh what the tests expect of generated code; read the difference before you commit it
 	$(BIN)/python tools/corpus.py
 
@@ -103,6 +110,7 @@ lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requireme
 	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
 	$(UV_COMPILE) --group frozen -c requirements/dev.txt -o requirements/frozen.txt
 	$(UV_COMPILE) --group proto -o requirements/proto.txt
+	$(UV_COMPILE) --group docs -o requirements/docs.txt
 	$(UV_COMPILE) pyproject.toml --group build --group bench -o requirements/bench.txt
 	$(UV_COMPILE) --group bench-uactor -o requirements/bench-uactor.txt
 
@@ -138,6 +146,11 @@ $(VENV)/.frozen: requirements/frozen.txt $(VENV)/.dev
 	@touch $@
 
 $(PROTO_VENV)/.stamp: requirements/proto.txt
+	$(new-venv)
+	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(DOCS_VENV)/.stamp: requirements/docs.txt
 	$(new-venv)
 	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@

@@ -67,7 +67,7 @@ class DocumentError(Exception):
 def documents() -> list[Path]:
     return [
         ROOT / 'README.md',
-        *sorted((ROOT / 'docs').glob('*.md')),
+        *sorted((ROOT / 'docs').rglob('*.md')),
         *sorted((ROOT / 'examples').rglob('README.md')),
     ]
 

@@ -38,6 +38,11 @@ def section(name: str, heading: str) -> str:
     return rest.partition('\n## ')[0]
 
 
+def guide(page: str) -> str:
+    """Return the text of a page of the guide."""
+    return text_of(f'docs/guide/{page}.md')
+
+
 def rows(text: str) -> list[list[str]]:
     """Return the cells of the tables in a text, heads and rules left out."""
     lines = [line.strip('|').split('|') for line in text.splitlines() if line.startswith('| ')]
@@ -138,7 +143,7 @@ def test_every_document_is_reached_from_the_readme(path: Path) -> None:
 def test_every_public_error_has_its_cause_and_remedy_in_the_table() -> None:
     table = {
         name: bases
-        for row in rows(section('docs/guide.md', 'Errors'))
+        for row in rows(guide('errors'))
         for names, _, bases in [row[0].partition(' (')]
         for name in codes(names)
     }
@@ -155,7 +160,8 @@ def test_every_public_error_has_its_cause_and_remedy_in_the_table() -> None:
 
 
 def test_every_logger_and_level_is_in_the_table() -> None:
-    written = {(codes(row[0])[0], row[1]) for row in rows(section('docs/guide.md', 'Logging'))[1:]}
+    table = rows(section('docs/guide/logging.md', 'What uactor logs'))
+    written = {(codes(row[0])[0], row[1]) for row in table[1:]}
     assert written == set(logging_calls())
 
 
@@ -183,12 +189,12 @@ def logger_of(tree: ast.Module) -> str:
 
 
 def test_every_typeid_is_in_the_table() -> None:
-    written = {name for row in rows(section('docs/guide.md', 'Proxies')) for name in codes(row[0])}
+    written = {name for row in rows(guide('proxies')) for name in codes(row[0])}
     assert written == set(uactor.Actor.manager_class.typeids())
 
 
 def test_every_option_is_in_the_table() -> None:
-    written = {name for row in rows(section('docs/guide.md', 'Actors')) for name in codes(row[0])}
+    written = {name for row in rows(guide('actors')) for name in codes(row[0])}
     taken = set(inspect.signature(uactor.ActorManager).parameters) - {'parent'}
     assert taken <= written
     attributes = {name for name in vars(uactor.Actor) if re.fullmatch(r'_[a-z_]+[a-z]_', name)}
@@ -196,7 +202,7 @@ def test_every_option_is_in_the_table() -> None:
 
 
 def test_every_serializer_is_in_the_table() -> None:
-    written = {name for row in rows(section('docs/guide.md', 'Values')) for name in codes(row[0])}
+    written = {name for row in rows(guide('values')) for name in codes(row[0])}
     assert written == set(values.SERIALIZERS)
 
 
@@ -212,6 +218,11 @@ def test_every_rpc_is_in_the_table() -> None:
 
     written = {name for row in rows(section('docs/wire.md', 'Calls')) for name in codes(row[0])}
     assert written == set(actor_pb2.DESCRIPTOR.services_by_name['ActorService'].methods_by_name)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    documented = re.findall(r'^::: uactor\.(\w+)$', text_of('docs/reference.md'), re.MULTILINE)
+    assert sorted(documented) == sorted(set(uactor.__all__) - {'AuthKeyError'})
 
 
 def test_every_room_is_in_the_table() -> None:
