@@ -1,8 +1,8 @@
-"""The errors of uactor: one root, each error by its cause and its remedy.
+"""The errors of uactor: one root, and a class for each cause with its remedy.
 
-The names :class:`UActorException`, :class:`ProxyError` and :class:`AuthkeyError`
-are those of uActor 0.1.1. Where uActor let an error of :mod:`multiprocessing`
-through, ours derives from the builtin that a program would have caught there.
+The names :class:`UActorException`, :class:`ProxyError` and :class:`AuthkeyError` are those of uActor
+0.1.1. Where uActor raised an error of :mod:`multiprocessing`, the class here derives from the
+builtin that programs caught there.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Executed = Literal['no', 'yes', 'maybe']
 """Whether the method of a call that failed has run in the actor."""
 
 Stage = Literal['asked', 'running', 'done']
-"""How far a call has come: until the actor's code begins, in it, and after it."""
+"""How far a call has come: before the actor's code runs, while it runs, or after that."""
 
 
 class UActorException(Exception):
@@ -53,17 +53,17 @@ class UActorException(Exception):
 
 
 class ProxyError(UActorException):
-    """A proxy was asked for something that proxies can't do.
+    """A proxy or manager is used in a way that it does not support.
 
-    For example :func:`uactor.proxy` outside an actor process, an unknown
-    typeid, or one object under two typeids.
+    For example, :func:`uactor.proxy` is called outside an actor process, a typeid is unknown, or
+    one object is shared under two typeids.
     """
 
 
 class AuthkeyError(ProxyError):
-    """The two sides do not know the same authkey.
+    """This process and the actor do not know the same authkey.
 
-    Connect to the actor first, with :meth:`uactor.Actor.connect` and its key.
+    Connect to the actor first, by :meth:`uactor.Actor.connect` with its key.
     """
 
 
@@ -72,21 +72,24 @@ AuthKeyError = AuthkeyError
 
 
 class HandleError(ProxyError):
-    """The handle names no object (any more), or one of an earlier actor process."""
+    """The handle names no object of the actor.
+
+    The object may have been freed, since no client held it, or an earlier actor process had it.
+    """
 
 
 class StaleHandleError(HandleError):
-    """The handle comes from an earlier actor process at the same address."""
+    """The handle belongs to an earlier actor process at the same address."""
 
 
 class NotExposedError(UActorException, AttributeError):
-    """The object has no such method or attribute, or does not expose it."""
+    """The object has no such method or attribute, or its class does not expose it."""
 
 
 class ThreadOwnedError(UActorException, RuntimeError):
-    """A lock that belongs to a thread was asked for where calls have no thread of their own.
+    """A call without a thread of its own has tried to acquire a lock that belongs to a thread.
 
-    Take an ``RLock`` or ``Condition`` by a plain call, not by a future or in asyncio. Outside
+    Acquire an ``RLock`` or ``Condition`` by a plain call, not by a future or in asyncio. Outside
     Python, open a ``Session`` that is not pipelined: its calls run on one thread.
     """
 
@@ -94,20 +97,21 @@ class ThreadOwnedError(UActorException, RuntimeError):
 class ActorUnreachableError(UActorException, ConnectionRefusedError):
     """Nothing answers at the actor's address, or the actor does not exist yet.
 
-    What accepts connections there and does not answer may be an actor that has been stopped.
+    If connections are accepted there without an answer, the actor may be stopped, by a debugger for
+    example.
     """
 
-    _refuses = False  # whether an actor has answered, and lets nobody in
+    _refuses = False  # whether an actor has answered that it accepts no session
 
 
 class ActorDiedError(UActorException, BrokenPipeError, EOFError):
     """The actor has ended.
 
-    A :class:`BrokenPipeError` and an :class:`EOFError`, since these are what
-    :mod:`multiprocessing.managers` raises then.
+    It is a :class:`BrokenPipeError` and an :class:`EOFError`, because
+    :mod:`multiprocessing.managers` raises these when a process has ended.
 
-    :ivar executed: whether the method may have run: ``'no'`` when it certainly did not,
-        ``'yes'`` when it has come upon the end of another actor, else ``'maybe'``.
+    :ivar executed: whether the method may have run: ``'no'`` if it certainly has not, ``'yes'`` if
+        it has run and another actor has ended meanwhile, and ``'maybe'`` otherwise.
     """
 
     def __init__(self, message: str = 'the actor has ended', executed: Executed = 'maybe') -> None:
@@ -116,21 +120,21 @@ class ActorDiedError(UActorException, BrokenPipeError, EOFError):
 
 
 class ConnectionLostError(ActorDiedError):
-    """The connection to an actor on another machine was lost without a word from the actor.
+    """The connection to an actor on another machine broke off.
 
-    The network may have been cut, or the actor may have ended: nothing is known of it. An
-    :class:`ActorDiedError`, so that programs that handle its end handle this, too. The next call
-    connects anew.
+    The network may have failed, or the actor may have ended: this process can't know. It is an
+    :class:`ActorDiedError`, so that programs which handle the end of an actor handle this, too. The
+    next call connects again.
     """
 
 
 class DeadlineError(UActorException, TimeoutError):
-    """The caller of a method has waited as long as it wanted to.
+    """The call's timeout has expired.
 
-    Raise the ``timeout``, of the call or of the class, or look at
-    :func:`uactor.current_call` in the method, to end it in time.
+    Raise the ``timeout`` of the call or of the class. A method that takes long can look at
+    :func:`uactor.current_call` to end in time.
 
-    :ivar executed: whether the method may have run: ``'no'`` when it certainly did not, and never
+    :ivar executed: whether the method may have run: ``'no'`` if it certainly has not and never
         will.
     """
 
@@ -142,17 +146,17 @@ class DeadlineError(UActorException, TimeoutError):
 
 
 class DeadlockError(UActorException, RuntimeError):
-    """A call of an actor with a ``concurrency`` would have to wait for a call that waits for it.
+    """Calls of actors with a ``concurrency`` would wait for each other forever.
 
-    The text shows the calls that wait for each other. Raise the ``concurrency``, or don't wait: a
-    future need not be waited for in the method that makes the call.
+    The message shows these calls. Raise the ``concurrency``, or let the method that makes the call
+    not wait for it: it can return while a future is pending.
     """
 
 
 class ForkedError(UActorException, RuntimeError):
-    """The call was under way when this process was forked: its parent gets the result.
+    """The call was in progress when this process was forked: the parent gets the result.
 
-    Make the call anew, if it may run twice. The callbacks of a future are the parent's, too.
+    Make the call again, if it may run twice. Callbacks of a future run in the parent, too.
 
     :ivar executed: whether the method may have run.
     """
@@ -175,11 +179,11 @@ class AddressError(UActorException, OSError):
 
 
 class ResourceError(UActorException, RuntimeError):
-    """This process has no thread left, or no memory, with which to make a call.
+    """This process can start no more threads, or has no memory for a call.
 
-    Raise its limits (``ulimit -u``, ``pids.max``), or make fewer calls at a time.
+    Raise its limits (``ulimit -u``, ``pids.max``), or make fewer calls at the same time.
 
-    :ivar executed: whether the method may have run: ``'no'`` when it certainly did not.
+    :ivar executed: whether the method may have run: ``'no'`` if it certainly has not.
     """
 
     def __init__(
@@ -190,26 +194,26 @@ class ResourceError(UActorException, RuntimeError):
 
 
 class SerializationError(UActorException, pickle.PicklingError, TypeError):
-    """A value can't travel between processes.
+    """A value can't be sent to another process.
 
-    Return it through a proxy, or give its class a way to be pickled.
+    Return it as a proxy, or make its class picklable.
 
-    :ivar executed: whether the method has run: ``'yes'`` when it was the result that can't
-        travel, ``'no'`` when it was an argument.
+    :ivar executed: whether the method has run: ``'yes'`` if its result can't be sent, ``'no'`` if
+        an argument can't.
     """
 
     executed: Executed = 'no'
 
 
 class VersionError(UActorException):
-    """The two sides speak different protocol or Python versions."""
+    """Client and actor have different versions of the protocol or of Python."""
 
 
 class RemoteError(UActorException):
-    """An exception of the actor that can't be rebuilt in this process.
+    """The actor has raised an exception that can't be rebuilt in this process.
 
-    :ivar type_name: name of its class, with the module unless it is a builtin.
-    :ivar message: its text.
+    :ivar type_name: name of the exception's class, with the module unless it is a builtin.
+    :ivar message: text of the exception.
     :ivar traceback: the formatted traceback in the actor.
     """
 
@@ -225,9 +229,9 @@ class RemoteError(UActorException):
 
 
 class RemoteTraceback(UActorException):
-    """Cause of every exception that comes from an actor: where it was raised there.
+    """The cause of an exception from an actor: shows where it was raised there.
 
-    Modelled on the class of that name in :mod:`multiprocessing.pool`.
+    It is modelled on the class of the same name in :mod:`multiprocessing.pool`.
 
     :ivar traceback: the formatted traceback in the actor.
     """
@@ -237,7 +241,7 @@ class RemoteTraceback(UActorException):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        """Return the traceback, set off from the local one."""
+        """Return the traceback, in quotes that separate it from the local one."""
         return f'\n"""\n{self.traceback}"""'
 
 
@@ -257,8 +261,8 @@ STATUS: tuple[tuple[type[BaseException], str], ...] = (
     (ActorDiedError, 'UNAVAILABLE'),
     (BaseException, 'INTERNAL'),
 )
-"""The gRPC status of a unary RPC that was refused: that of the first class that the error
-belongs to."""
+"""The gRPC status of a unary RPC that is refused. The first class that the error belongs to
+decides."""
 
 
 STATUS_CODES = (
@@ -279,18 +283,18 @@ STATUS_CODES = (
     'DATA_LOSS',
     'UNAUTHENTICATED',
 )
-"""The names of all gRPC status codes but OK."""
+"""The names of all gRPC status codes except OK."""
 
 
 def find_status(
     error: BaseException, stage: Stage, declared: Mapping[type[BaseException], str] = {}
 ) -> str:
-    """Return the name of the gRPC status code for an error that ended a unary RPC.
+    """Return the name of the gRPC status code for an error that has ended a unary RPC.
 
-    :param stage: where it was raised. An error of ours that the actor's own code raises, about
-        another actor, says nothing of this call: callers may retry what is UNAVAILABLE.
-    :param declared: codes that the actor's class declares for what its own code raises. That of
-        the class nearest to the error's own holds.
+    :param stage: how far the call had come. Callers may retry a call that is UNAVAILABLE, so an
+        error that the actor's own code raises, about another actor, must not say that.
+    :param declared: codes that the actor's class declares for exceptions of its own code. The
+        nearest base of the error's class decides.
     """
     if stage == 'running':
         for cls in type(error).__mro__:
@@ -298,7 +302,7 @@ def find_status(
                 return declared[cls]
         return 'UNIMPLEMENTED' if isinstance(error, NotImplementedError) else 'UNKNOWN'
     if stage == 'done':
-        return 'INTERNAL'  # the result does not fit
+        return 'INTERNAL'  # the result can't be encoded
     return next(code for cls, code in STATUS if isinstance(error, cls))
 
 
@@ -310,10 +314,10 @@ def get_type_name(cls: type) -> str:
 
 
 def get_text(error: BaseException) -> str:
-    """Return the text of ``error``, also when its ``__str__`` raises."""
+    """Return the text of ``error``, even if its ``__str__`` raises."""
     try:
         return str(error)
-    except BaseException as broken:  # SystemExit too: somebody is waiting for the text
+    except BaseException as broken:  # also SystemExit: the caller waits for the text
         return f'<str() of the exception raised {type(broken).__name__}>'
 
 
@@ -324,7 +328,7 @@ _RAISED_BY_PROXIES = (
     threading.BrokenBarrierError,
     multiprocessing.TimeoutError,
 )
-"""What the methods of the standard proxies raise, beside builtins."""
+"""Exceptions that methods of the standard proxies raise, beside builtins."""
 
 _REBUILDABLE: dict[str, type[BaseException]] = {
     get_type_name(cls): cls
@@ -334,17 +338,17 @@ _REBUILDABLE: dict[str, type[BaseException]] = {
 
 
 def rebuild_exception(name: str, message: str, traceback: str) -> BaseException:
-    """Return the exception that a failure without a pickle stands for.
+    """Return the exception for a failure that has no pickle.
 
-    A builtin, one of ours, or one of the standard proxies, when its text alone makes it;
-    else :class:`RemoteError`.
+    It is a builtin, an error of uactor or one of the standard proxies, if its class can be called
+    with the text alone. Otherwise it is a :class:`RemoteError`.
     """
     cls = _REBUILDABLE.get(name)
     if cls is not None:
         for arguments in _guess_arguments(cls, message):
             try:
                 error = cls(*arguments)
-            except TypeError:  # needs more than its text
+            except TypeError:  # the class takes more than a text
                 break
             if str(error) == message:
                 return error
@@ -352,10 +356,10 @@ def rebuild_exception(name: str, message: str, traceback: str) -> BaseException:
 
 
 def _guess_arguments(cls: type[BaseException], message: str) -> Iterator[tuple[Any, ...]]:
-    """Yield what ``cls`` may have been called with, if ``message`` is its text."""
+    """Yield arguments for ``cls`` that may result in the text ``message``."""
     if not message:
         yield ()
-    if issubclass(cls, (KeyError, SystemExit)):  # their text is the repr() of what they hold
+    if issubclass(cls, (KeyError, SystemExit)):  # their text is the repr() of their argument
         yield (_parse_literal(message),)
     yield (message,)
 
