@@ -1,4 +1,4 @@
-"""Actors: what users subclass, and how the configuration of a class is read."""
+"""The class that users derive actors from, and how the configuration of a class is read."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _RESERVED = ('actor', 'auto')
 class Actor:
     """A class whose instance lives in a process of its own.
 
-    Instantiating a derived class starts a process, makes the instance there, and returns a
+    Instantiating a derived class starts a process, creates the instance there, and returns a
     proxy of it. The process ends when its last proxy in the owner process has gone, when it is
     shut down, and with its owner.
 
-    :cvar manager_class: base of the manager class that is made for each actor class.
-    :cvar proxy_class: base of the proxy class that is made for each actor class.
+    :cvar manager_class: base of the manager class that is created for each actor class.
+    :cvar proxy_class: base of the proxy class that is created for each actor class.
     :cvar _options_: arguments of :class:`uactor.ActorManager`: ``address``, ``authkey``,
         ``serializer``, ``shutdown_timeout``, ``max_message_size``, ``insecure``,
         ``transport``, ``concurrency``, ``timeout``.
     :cvar _exposed_: methods and attributes that the proxy has; None for all public methods.
-    :cvar _proxies_: proxy classes by typeid, beside the standard ones.
+    :cvar _proxies_: proxy classes by typeid, in addition to the standard ones.
     :cvar _method_to_typeid_: methods and properties whose result is returned as a proxy.
-    :cvar _errors_: names of gRPC status codes by exception classes: what callers outside Python
-        are told when a method raises one, instead of ``UNKNOWN``.
+    :cvar _errors_: names of gRPC status codes by exception classes. Callers outside Python get
+        that status when a method raises one, instead of ``UNKNOWN``.
     :cvar _package_: the Protobuf package of the typed service, without its version; None for
         that of the module.
 
@@ -58,17 +58,18 @@ class Actor:
     _errors_: ClassVar[Mapping[type[BaseException], str]] = {}
     _package_: ClassVar[str | None] = None
 
-    if TYPE_CHECKING:  # what the proxy has, and so whoever instantiates the class
+    if TYPE_CHECKING:  # attributes of the proxy, which instantiating returns
         _manager: ActorManager
         _token: Token
         connection_address: Address
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the class's own manager and proxy classes.
+        """Create the manager and proxy classes of an actor class.
 
-        :raises TypeError: for a reserved typeid, or one that is not defined; for what is no
-            exception class or no status code in ``_errors_``; for a timeout that is no number.
-        :raises ValueError: for a timeout that is NaN.
+        :raises TypeError: if a typeid is reserved or not defined, if ``_errors_`` has a key that is
+            not an exception class or a value that is not a status code, or if the timeout is not a
+            number.
+        :raises ValueError: if the timeout is NaN.
         """
         super().__init_subclass__(**kwargs)
         _configure(cls)
@@ -76,14 +77,15 @@ class Actor:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Start a process with an actor in it and return its proxy.
 
-        :raises BaseException: whatever the constructor raises in the actor process.
-        :raises ActorStartError: when the process ends before the actor is constructed, and where
-            a start would multiply processes.
+        :raises BaseException: what the constructor raises in the actor process.
+        :raises ActorStartError: if the process ends before the actor is constructed, or if a start
+            would multiply processes.
 
-        In a module that an actor process imports to find a class, nothing is started: the result
-        stands for the actor that the owner has started there (:mod:`uactor.launch.module_starts`).
+        An actor process imports modules to find a class. An instantiation there starts nothing: it
+        returns a stand-in for the actor that the owner has started
+        (:mod:`uactor.launch.module_starts`).
         """
-        if current_host.constructing is cls:  # in the actor process: make the instance itself
+        if current_host.constructing is cls:  # in the actor process: create the instance itself
             current_host.constructing = None
             return super().__new__(cls)
         site = module_starts.find_current_site()
@@ -105,7 +107,7 @@ class Actor:
         """Initialize the actor. Runs once, in the main thread of the actor process."""
 
     def __enter__(self) -> Self:
-        """Enter the context: runs in the actor, and the caller gets a proxy of it."""
+        """Enter the context. This runs in the actor; the caller gets a proxy of the result."""
         return self
 
     def __exit__(
@@ -114,18 +116,18 @@ class Actor:
         exc_value: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> bool | None:
-        """Leave the context: runs in the actor; something true swallows the exception.
+        """Leave the context. This runs in the actor; a true result swallows the exception.
 
         :param exc_value: the exception of the block, as far as it can be sent.
-        :param traceback: always None; tracebacks don't travel.
+        :param traceback: always None, since tracebacks can't be sent.
         """
         return None
 
     def shutdown(self) -> None:
-        """Prepare for the end, or for whatever a remote ``shutdown()`` shall mean.
+        """Prepare for the end.
 
-        Runs in the actor when a proxy's ``shutdown`` is called, and when the owner leaves the
-        context, after ``__exit__``.
+        This runs in the actor when ``shutdown`` of a proxy is called, and when the owner leaves the
+        context, after ``__exit__``. Derived classes may give it another meaning.
         """
 
     @classmethod
@@ -140,19 +142,20 @@ class Actor:
     ) -> Self:
         """Return a proxy of the running actor at ``address``.
 
-        :param authkey: the actor's authkey; None for that of the process family, or the one
-            that this process knows for ``address`` already.
-        :param serializer: how values travel, if it is stricter than the actor's own: with
-            ``'native'`` nothing that the actor sends is ever unpickled in this process.
+        :param authkey: the actor's authkey; None for the key that this process knows for
+            ``address``, or else that of the process family.
+        :param serializer: how values travel, if that is stricter than the actor's own serializer.
+            With ``'native'`` this process unpickles nothing that the actor sends.
         :param capture: further addresses under which proxies of the same actor may appear.
-        :param transport: ``'grpc'`` not to use the lane of an actor on this machine.
+        :param transport: ``'grpc'`` to avoid the local lane of an actor on this machine.
         :param timeout: how long the actor may take to answer, in seconds; None for 20, infinity for
-            any time. Where this process is connected to it already, it is asked only if there is
-            a timeout.
-        :raises AuthkeyError: when the actor has another authkey.
-        :raises ActorUnreachableError: when nothing listens there, or does not answer in time.
-        :raises TypeError: when the timeout is no number.
-        :raises ValueError: when there is no such transport, or the timeout is NaN.
+            any time. If this process is connected to the actor already, it waits for an answer only
+            if a timeout is given.
+        :raises AuthkeyError: if the actor has another authkey.
+        :raises ActorUnreachableError: if nothing listens there, or the actor does not answer in
+            time.
+        :raises TypeError: if the timeout is not a number.
+        :raises ValueError: if the transport is unknown, or the timeout is NaN.
         """
         manager = connect_to(
             cls.manager_class, address, authkey, serializer, capture, transport, timeout
@@ -161,12 +164,12 @@ class Actor:
 
     @classmethod
     async def aio(cls, *args: Any, **kwargs: Any) -> Self:
-        """Do what instantiating the class does, without blocking the event loop.
+        """Instantiate the class without blocking the event loop.
 
-        While a module is being imported, the loop waits for it all the same.
+        While a module is being imported, the event loop does block.
         """
         if module_starts.find_current_site() is not None:
-            # Another thread can't pickle a class whose module this one is about to import.
+            # Another thread can't pickle a class whose module this thread is importing.
             return cls(*args, **kwargs)
         return await run_in_thread(lambda: cls(*args, **kwargs))
 
@@ -203,7 +206,10 @@ def _merge_attribute(cls: type, name: str) -> dict[Any, Any]:
 
 
 def _list_exposed_names(cls: type) -> Iterator[str]:
-    """Yield what each class of the hierarchy exposes: what it lists, or its public methods."""
+    """Yield the names that each class of the hierarchy exposes.
+
+    These are the names in its ``_exposed_``, or its public methods.
+    """
     for base in reversed(cls.__mro__):
         listed = vars(base).get('_exposed_')
         if listed is None:
@@ -221,7 +227,7 @@ _NOT_METHODS = ('manager_class', 'proxy_class')
 
 
 def _configure(cls: type[Actor]) -> None:
-    """Give ``cls`` its manager and proxy classes."""
+    """Create the manager and proxy classes of ``cls``."""
     mapping = {
         method: typeid
         for method, typeid in _merge_attribute(cls, '_method_to_typeid_').items()
@@ -274,9 +280,9 @@ def _create_proxy_class(
 
 
 def _is_taken(cls: type, name: str) -> bool:
-    """Tell whether a class has under a name what is not generated.
+    """Return whether a class has a member of that name which is not generated.
 
-    Not by getattr(), which finds ``__call__`` and ``mro`` in the class of a class.
+    It does not use getattr(), which would find ``__call__`` and ``mro`` in the metaclass.
     """
     for base in cls.__mro__:
         if name in vars(base):
@@ -289,7 +295,7 @@ def _create_manager_class(cls: type[Actor]) -> type[ActorManager]:
     namespace = {'__module__': cls.__module__, '__qualname__': name}
     manager_class: type[ActorManager] = type(name, (cls.manager_class,), namespace)
     for base in reversed(cls.__mro__):
-        if base is Actor:  # all managers know the standard ones
+        if base is Actor:  # every manager has the standard typeids
             continue
         for typeid, proxytype in (vars(base).get('_proxies_') or {}).items():
             if typeid in _RESERVED:

@@ -1,4 +1,4 @@
-"""Managers: what knows an actor process, starts or reaches it, and makes its proxies."""
+"""Managers, which start an actor process or connect to one, and create its proxies."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ T = TypeVar('T')
 
 @dataclasses.dataclass(frozen=True)
 class Registration:
-    """What a typeid stands for.
+    """The objects and proxies that a typeid names.
 
-    :ivar callable: makes a new object of it, or None.
-    :ivar exposed: names that may be used from outside; None for all public methods.
-    :ivar method_to_typeid: methods whose result is a proxy, and of which kind.
-    :ivar proxytype: makes the proxy.
+    :ivar callable: creates a new object; None if the typeid has no way to.
+    :ivar exposed: names that callers may use; None for all public methods.
+    :ivar method_to_typeid: methods whose result is returned as a proxy, with its typeid.
+    :ivar proxytype: creates the proxy.
     """
 
     callable: Callable[..., Any] | None
@@ -59,34 +59,35 @@ _wire.implements(_wire.make_registration)(Registration)
 
 
 class ActorManager:
-    """Knows one actor process: its own, or one that it is connected to.
+    """Starts one actor process, or connects to one.
 
-    Mirrors :class:`multiprocessing.managers.BaseManager` as uActor uses it. Normally made by
-    :class:`uactor.Actor`, with its ``_options_``.
+    It mirrors :class:`multiprocessing.managers.BaseManager` as uActor uses it. Programs rarely
+    create one: :class:`uactor.Actor` does, with the ``_options_`` of the class.
 
-    :param address: where the actor listens or shall listen: ``'unix:/path'``, ``'host:port'``
+    :param address: where the actor listens or is to listen: ``'unix:/path'``, ``'host:port'``
         or ``('host', port)``; None for a Unix socket in a private directory.
-    :param authkey: secret that callers must know; None for that of the process family.
+    :param authkey: the secret that callers must know; None for that of the process family.
     :param serializer: ``'cloudpickle'``, ``'pickle'`` or ``'native'``.
-    :param parent: manager of the process that owns the actor, kept alive by this one.
-    :param shutdown_timeout: how long the process may take to end in order, and its ``__exit__``
-        and ``shutdown`` methods before that, in seconds; None for 5 and for any time, infinity for
-        any time.
-    :param max_message_size: largest message that the actor takes, in bytes; -1 for any.
-    :param insecure: whether listening beyond this machine without TLS is accepted.
-    :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or a connection
-        that does not use it.
-    :param concurrency: how many of the actor's methods may run at a time, in the order in which
-        the calls came; 1 for one after the other, None for any number.
-    :param timeout: how long calls of the actor's methods are waited for, in seconds, unless they
-        say otherwise; None for any time. The proxies of the class know it.
-    :raises AddressError: when ``address`` is none.
-    :raises TypeError: when a time is no number, or a size or count no whole one.
-    :raises ValueError: when there is no such serializer or transport, for a ``concurrency`` or size
-        below 1, or a time that is NaN.
+    :param parent: the manager that owns the actor process; this one keeps it alive.
+    :param shutdown_timeout: how long the process may take to end in order, in seconds, and its
+        ``__exit__`` and ``shutdown`` methods before that. Infinity sets no limit. None gives the
+        process 5 seconds, and the methods any time.
+    :param max_message_size: size of the largest message that the actor accepts, in bytes; -1 for
+        no limit.
+    :param insecure: whether the actor may listen beyond this machine without TLS.
+    :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or for a
+        connection that does not use it.
+    :param concurrency: how many methods of the actor run at the same time, in the order in which
+        the calls arrive; None for any number.
+    :param timeout: how long a call of the actor's methods may take, in seconds, unless the call
+        has a timeout of its own; None for any time. The proxies of the class apply it.
+    :raises AddressError: if ``address`` is not an address.
+    :raises TypeError: if a time is not a number, or a size or count not an integer.
+    :raises ValueError: if the serializer or transport is unknown, a ``concurrency`` or size is
+        below 1, or a time is NaN.
     """
 
-    _registry: ClassVar[dict[str, Registration]] = {}  # of the class's own: bases have theirs
+    _registry: ClassVar[dict[str, Registration]] = {}  # of this class alone; each base has its own
     _errors: ClassVar[Mapping[type[BaseException], str]] = {}
     _create_unreached: ClassVar[Callable[..., Any]]  # set by uactor.proxies.base
 
@@ -126,13 +127,13 @@ class ActorManager:
 
     @classmethod
     def typeids(cls) -> tuple[str, ...]:
-        """Return the typeids of all registered proxies."""
+        """Return all typeids that are registered."""
         registries = (vars(base).get('_registry', ()) for base in reversed(cls.__mro__))
         return tuple(dict.fromkeys(itertools.chain.from_iterable(registries)))
 
     @classmethod
     def find_registration(cls, typeid: str) -> Registration | None:
-        """Return what a typeid stands for, or None when it is not registered."""
+        """Return the registration of a typeid, or None without one."""
         for base in cls.__mro__:
             registry = vars(base).get('_registry')
             if registry is not None and typeid in registry:
@@ -142,7 +143,10 @@ class ActorManager:
 
     @classmethod
     def find_proxy_type(cls, typeid: str) -> Callable[..., Any]:
-        """Return what makes the proxies of a typeid: of all public methods for an unknown one."""
+        """Return the callable that creates the proxies of a typeid.
+
+        Proxies of an unknown typeid have all public methods of their object.
+        """
         registered = cls.find_registration(typeid)
         return cls.find_proxy_type('auto') if registered is None else registered.proxytype
 
@@ -158,11 +162,13 @@ class ActorManager:
     ) -> None:
         """Register a typeid, as :meth:`multiprocessing.managers.BaseManager.register` does.
 
-        :param callable: makes a new object of it in the actor process.
-        :param proxytype: makes the proxy; None for one of all public methods.
-        :param exposed: names that may be used from outside; default: what ``proxytype`` says.
-        :param method_to_typeid: methods whose result is a proxy; default: as ``proxytype`` says.
-        :param create_method: whether the manager gets a method of that name that makes one.
+        :param callable: creates a new object in the actor process.
+        :param proxytype: creates the proxy; None for a proxy with all public methods.
+        :param exposed: names that callers may use; by default those that ``proxytype`` declares.
+        :param method_to_typeid: methods whose result is returned as a proxy; by default those that
+            ``proxytype`` declares.
+        :param create_method: whether the manager gets a method of that name, which creates an
+            object.
         """
         if '_registry' not in vars(cls):
             cls._registry = {}
@@ -184,11 +190,11 @@ class ActorManager:
 
             create.__name__ = typeid
             create.__qualname__ = f'{cls.__qualname__}.{typeid}'
-            create.__doc__ = f'Make a new {typeid} in the actor process and return its proxy.'
+            create.__doc__ = f'Create a new {typeid} in the actor process and return its proxy.'
             setattr(cls, typeid, create)
 
     def _time_limit(self) -> float | None:
-        """Return how long making an object is waited for: as long as calls of the actor."""
+        """Return the time limit for creating an object: that of the actor's calls."""
         if self._options.timeout is not None:
             return self._options.timeout
         limit: float | None = getattr(self.find_proxy_type('actor'), '_timeout', None)
@@ -198,7 +204,7 @@ class ActorManager:
 
     @property
     def timeout(self) -> float | None:
-        """How long calls of the actor's methods are waited for, in seconds; None for any time."""
+        """How long a call may take, in seconds; None for any time."""
         return self._options.timeout
 
     @property
@@ -213,7 +219,7 @@ class ActorManager:
 
     @property
     def process(self) -> ActorProcess | None:
-        """The actor process, if this manager has started it."""
+        """The actor process, if this manager has started it, else None."""
         process = self._process
         return process if process is not None and process.is_owned else None
 
@@ -227,10 +233,10 @@ class ActorManager:
     ) -> None:
         """Start a process with an actor of ``actor_class`` in it.
 
-        :param lineage: the modules whose imports have led to this start; None to find out.
-        :raises BaseException: whatever the constructor raises; no process is left then.
-        :raises ActorStartError: when the process ends before its actor is constructed.
-        :raises SerializationError: when class or arguments can't be sent.
+        :param lineage: the modules whose imports have led to this start; None to find them.
+        :raises BaseException: what the constructor raises; no process is left then.
+        :raises ActorStartError: if the process ends before its actor is constructed.
+        :raises SerializationError: if the class or the arguments can't be sent.
         """
         if self._process is not None or self._link is not None:
             raise ProxyError('this manager has an actor already')
@@ -290,8 +296,8 @@ class ActorManager:
     def connect(self) -> None:
         """Connect to the actor at ``address``.
 
-        :raises AuthkeyError: when the actor has another authkey.
-        :raises ActorUnreachableError: when nothing listens there.
+        :raises AuthkeyError: if the actor has another authkey.
+        :raises ActorUnreachableError: if nothing listens there.
         """
         if self._address is None:
             raise ProxyError('a manager without an address has nothing to connect to')
@@ -317,14 +323,14 @@ class ActorManager:
     def connection(self) -> interfaces.Connection:
         """The connection to the actor.
 
-        :raises ProxyError: when the manager has neither started nor connected.
+        :raises ProxyError: if the manager has neither started an actor nor connected to one.
         """
         if self._link is None:
             raise ProxyError('the manager is not connected; call connect() first')
         return self._link
 
     def shutdown(self) -> None:
-        """End the actor process, if this manager has started it, and wait for its end."""
+        """End the actor process that this manager has started, and wait for it."""
         if self._process is None or self.process is None:
             return
         self._shut_down = True
@@ -333,9 +339,10 @@ class ActorManager:
             keyring.forget(target(self._address))
 
     def run_hook(self, hook: Callable[[], T]) -> T | None:
-        """Call ``hook``, which runs in the actor; end the process if that takes too long.
+        """Call ``hook``, and end the actor process when it takes too long.
 
-        Without a ``shutdown_timeout`` it may take any time, as in uActor.
+        The hook calls a method of the actor. Without a ``shutdown_timeout`` it may take any time,
+        as in uActor.
         """
         process, timeout = self.process, self._options.shutdown_timeout
         if process is None or timeout is None:
@@ -354,7 +361,7 @@ class ActorManager:
         return self._shut_down
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the actor process has ended, if this manager has started it."""
+        """Wait until the actor process that this manager has started has ended."""
         if self._process is not None:
             self._process.join(timeout)
 
@@ -367,7 +374,10 @@ class ActorManager:
         return make(token, self.serializer, manager=self, incref=False)
 
     def view(self) -> ActorManager:
-        """Return what proxies that come from the actor hold on to: keeps, but does not own it."""
+        """Return the manager for proxies that the actor returns.
+
+        It keeps this manager alive, and owns no process.
+        """
         if self._process is None:
             return self
         view = self._view() if self._view is not None else None
@@ -378,7 +388,7 @@ class ActorManager:
         return view
 
     def create_proxy(self, shared: SharedObject) -> Any:
-        """Make the proxy for a shared object that the actor has returned."""
+        """Create the proxy of a shared object that the actor has returned."""
         token = shared.token
         if token.target != self.connection.actor.target:
             trust = Trust(self.connection.serializer, self.connection.has_family_key)
@@ -424,8 +434,8 @@ def get_manager(
 ) -> ActorManager:
     """Return a manager that knows the actor at ``address``, connected.
 
-    :param handle: an object of the actor, which tells it whatever its address.
-    :raises AuthkeyError: when this process does not know the actor's authkey.
+    :param handle: an object of the actor, by which the actor is known under any address.
+    :raises AuthkeyError: if this process does not know the actor's authkey.
     """
     name = connections.reaching(handle) or keyring.resolve(target(address))
     owner = find_owner(name)
@@ -462,7 +472,9 @@ def connect_to(
     aliases = [target(alias) for alias in capture]
     manager._open(aliases, patience, greets=timeout is not None)
     if authkey is None:
-        keyring.add(name, get_family_key())  # the user has named it: its handles are no strangers'
+        keyring.add(
+            name, get_family_key()
+        )  # the user has named the actor, so its handles are trusted
     _by_address[manager_class, name] = manager
     return manager
 
@@ -470,7 +482,7 @@ def connect_to(
 def _create_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()
 ) -> Any:
-    """Make the proxy for a token that came from elsewhere, and hold its object."""
+    """Create the proxy for a token from another process, and hold its object."""
     manager = get_manager(manager_class, token.address, token.id)
     make = manager.find_proxy_type(token.typeid)
     token = Token(token.typeid, _require_address(manager.address), token.id)
@@ -482,11 +494,11 @@ def _create_proxy(
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """How far this process goes for a handle of an actor that it doesn't know.
+    """How far this process trusts a handle of an actor that it doesn't know.
 
     :ivar serializer: how values may travel to and from that actor.
-    :ivar is_family: whether an actor that has proved to know the family's key has given the handle
-        out. Only then is the family's key used.
+    :ivar is_family: whether the handle came from an actor that has proved to know the family's
+        key. Only then is that key used.
     """
 
     serializer: str
@@ -494,10 +506,10 @@ class Trust:
 
 
 def is_known(address: Address, handle: str = '') -> bool:
-    """Return whether this process knows an address, whoever names it.
+    """Return whether this process knows an address, under any name.
 
-    It is the process's own, its owner's, of an actor that it has started or is connected to, or in
-    the keyring, under any name.
+    It knows its own, that of its owner, those of actors that it has started or is connected to, and
+    those in its keyring.
     """
     name, here = keyring.resolve(target(address)), current_host.host
     if here is not None and (here.is_own_address(name) or name == here.owner):
@@ -510,10 +522,10 @@ def is_known(address: Address, handle: str = '') -> bool:
 def create_foreign_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
 ) -> Any:
-    """Make the proxy for a native handle of another actor.
+    """Create the proxy for a native handle of another actor.
 
-    It holds its object at once where this process knows the address. Anybody may write any address
-    into a handle; so all others are reached when they are used, and not before.
+    If this process knows the address, the proxy holds its object at once. Any client can write any
+    address into a handle, so other addresses are connected to at the first use only.
     """
     if is_known(token.address, token.id):
         here = current_host.host
@@ -526,9 +538,9 @@ def create_foreign_proxy(
 def create_reached_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
 ) -> Any:
-    """Make the proxy for a handle that is used now.
+    """Create the proxy for a handle that is used for the first time.
 
-    :raises AuthkeyError: when this process knows no authkey for its address.
+    :raises AuthkeyError: if this process knows no authkey for its address.
     """
     if not is_known(token.address, token.id):
         if not trust.is_family:

@@ -34,10 +34,10 @@ class ActorOptions:
     def __post_init__(self) -> None:
         """Validate each option, and normalize times and counts.
 
-        :raises AddressError: for an ``address`` that is none.
-        :raises TypeError: for a time that is no number, or a size or count that is no whole one.
-        :raises ValueError: for an unknown serializer or transport, a ``concurrency`` or size below
-            1, or a time that is NaN.
+        :raises AddressError: if ``address`` is not an address.
+        :raises TypeError: if a time is not a number, or a size or count not an integer.
+        :raises ValueError: if the serializer or transport is unknown, a ``concurrency`` or size is
+            below 1, or a time is NaN.
         """
         if self.address is not None:
             target(self.address)
@@ -61,17 +61,17 @@ class ActorOptions:
 
     @classmethod
     def select(cls, options: Mapping[str, Any]) -> ActorOptions:
-        """Return the options of a class, without those that its own manager class adds."""
+        """Return the options of a class, except those that its manager class adds."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in options.items() if name in names})
 
     @property
     def process_timeout_s(self) -> float:
-        """How long the process may take to end in order, in seconds; may be infinity."""
+        """How long the process may take to end, in seconds; may be infinity."""
         if self.shutdown_timeout is None:
             return _DEFAULT_SHUTDOWN_TIMEOUT_S
         return self.shutdown_timeout
 
     def for_host(self) -> dict[str, Any]:
-        """Return the options that the settings of the host contain under the same names."""
+        """Return the options that the settings of the host contain, too."""
         return {name: getattr(self, name) for name in _HOST_FIELDS}
