@@ -1,8 +1,8 @@
 """The errors of uactor: one root, and a class for each cause with its remedy.
 
-The names :class:`UActorException`, :class:`ProxyError` and :class:`AuthkeyError` are those of uActor
-0.1.1. Where uActor raised an error of :mod:`multiprocessing`, the class here derives from the
-builtin that programs caught there.
+The names :class:`UActorException`, :class:`ProxyError` and :class:`AuthkeyError` are those of
+uActor 0.1.1. Where uActor raised an error of :mod:`multiprocessing`, the class here derives from
+the builtin that programs caught there.
 """
 
 from __future__ import annotations

@@ -474,7 +474,7 @@ def connect_to(
     if authkey is None:
         keyring.add(
             name, get_family_key()
-        )  # the user has named the actor, so its handles are trusted
+        )  # the user has named it: its handles are trusted
     _by_address[manager_class, name] = manager
     return manager
 
