@@ -13,7 +13,7 @@ from uactor.core.futures import run_in_thread
 from uactor.errors import STATUS_CODES
 from uactor.launch import module_starts
 from uactor.manager import ActorManager, connect_to
-from uactor.proxies.actor import ActorProxy, is_generated, proxy_member
+from uactor.proxies.actor import ActorProxy, is_generated, create_member
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.stand_ins import create_stand_in
 from uactor.proxies.standard import PROXIES
@@ -265,7 +265,7 @@ def _create_proxy_class(
     cls: type[Actor], exposed: tuple[str, ...], mapping: Mapping[str, str]
 ) -> type[ActorProxy]:
     base = cls.proxy_class
-    members = {name: proxy_member(cls, name) for name in exposed if not _is_taken(base, name)}
+    members = {name: create_member(cls, name) for name in exposed if not _is_taken(base, name)}
     members.update(
         __module__=cls.__module__,
         __qualname__=f'{cls.__qualname__}.proxy_class',

@@ -472,9 +472,7 @@ def connect_to(
     aliases = [target(alias) for alias in capture]
     manager._open(aliases, patience, greets=timeout is not None)
     if authkey is None:
-        keyring.add(
-            name, get_family_key()
-        )  # the user has named it: its handles are trusted
+        keyring.add(name, get_family_key())  # the user has named it: its handles are trusted
     _by_address[manager_class, name] = manager
     return manager
 

@@ -1,1 +1,1 @@
-"""What stands for an object that lives in an actor process."""
+"""Proxies, which represent objects that live in an actor process."""

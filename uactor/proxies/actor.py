@@ -21,7 +21,7 @@ log = logging.getLogger('uactor.client')
 
 
 class ActorProxy(BaseProxy):
-    """Stands for an actor; base of the ``proxy_class`` of every actor class."""
+    """A proxy of an actor; base of the ``proxy_class`` of every actor class."""
 
     @property
     def connection_address(self) -> Address:
@@ -40,10 +40,10 @@ class ActorProxy(BaseProxy):
     ) -> bool:
         """Call :meth:`uactor.Actor.__exit__` in the actor, and then end it.
 
-        Ends it only through the proxy that instantiating the class returned: that of the owner.
-        The exception of the block reaches the caller unchanged, unless the actor's ``__exit__``
-        returns something true. An actor that died meanwhile adds no error of its own; one that
-        was shut down in the block can't be left, which is a :class:`BrokenPipeError` as in uActor.
+        Only the proxy of the owner, which instantiating the class has returned, ends the actor. The
+        exception of the block reaches the caller unchanged, unless the actor's ``__exit__`` returns
+        a true value. If the actor has died meanwhile, that adds no error. If the block has shut the
+        actor down, leaving it raises a :class:`BrokenPipeError`, as in uActor.
         """
         try:
             swallow = bool(self._manager.run_hook(lambda: self._run_hooks(exc_value)))
@@ -57,7 +57,7 @@ class ActorProxy(BaseProxy):
         return swallow
 
     async def __aenter__(self) -> Any:
-        """Do what :meth:`__enter__` does, without blocking the event loop."""
+        """Enter as :meth:`__enter__` does, without blocking the event loop."""
         return await run_in_thread(self.__enter__)
 
     async def __aexit__(
@@ -66,7 +66,7 @@ class ActorProxy(BaseProxy):
         exc_value: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> bool:
-        """Do what :meth:`__exit__` does, without blocking the event loop."""
+        """Leave as :meth:`__exit__` does, without blocking the event loop."""
         return await run_in_thread(lambda: self.__exit__(exc_type, exc_value, traceback))
 
     def _run_hooks(self, error: BaseException | None) -> bool:
@@ -76,7 +76,7 @@ class ActorProxy(BaseProxy):
         return swallow
 
     def _leave(self, error: BaseException | None) -> Any:
-        """Call ``__exit__`` in the actor, with as much of the exception as can be sent."""
+        """Call ``__exit__`` in the actor with what can be sent of the exception."""
         *forms, plainest = failures.forms(error)
         for form in forms:
             try:
@@ -95,8 +95,8 @@ class ActorProxy(BaseProxy):
             manager.shutdown()
 
 
-def proxy_member(actor_class: type, name: str) -> Any:
-    """Return what ``actor_class.proxy_class`` has under ``name``: a method or a property."""
+def create_member(actor_class: type, name: str) -> Any:
+    """Return the method or property of a proxy class for a member of its actor class."""
     member = getattr(actor_class, name, None)
     if callable(member):
         return _ActorMember(name, member)
@@ -111,7 +111,7 @@ class _ActorMember(RemoteMember):
             return self._callmethod(name, args, kwargs)
 
         functools.update_wrapper(method, member)
-        del method.__wrapped__  # type: ignore[attr-defined]  # would be pickled along
+        del method.__wrapped__  # type: ignore[attr-defined]  # pickles would include it
         method.__name__ = name
         super().__init__(name, method, is_plain=True)
         self._arguments = name, member
@@ -142,5 +142,5 @@ _wire.implements(_wire.make_remote_attribute)(AttributeProxy)
 
 
 def is_generated(member: Any) -> bool:
-    """Tell whether :func:`proxy_member` has made ``member``."""
+    """Return whether :func:`create_member` has created ``member``."""
     return isinstance(member, (AttributeProxy, _ActorMember))

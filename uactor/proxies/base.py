@@ -1,4 +1,4 @@
-"""Proxies: what stands for an object that lives in an actor process."""
+"""Proxies of objects in other processes: their base class, and how they are created and pickled."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ P = TypeVar('P', bound='BaseProxy')
 class BaseProxy:
     """Base of all proxies; derive from it for proxies of your own.
 
-    Modelled on :class:`multiprocessing.managers.BaseProxy`. A method of a derived class calls
+    It is modelled on :class:`multiprocessing.managers.BaseProxy`. A method of a derived class calls
     its object by :meth:`_callmethod`, or is a :func:`ProxyMethod`. Proxies can be pickled and
     sent anywhere: the receiver reaches the same object.
 
-    :cvar _exposed_: names that may be used from outside; None for all public methods.
-    :cvar _method_to_typeid_: methods whose result is a proxy, and of which kind.
+    :cvar _exposed_: names that callers may use; None for all public methods.
+    :cvar _method_to_typeid_: methods whose result is returned as a proxy, with its typeid.
     """
 
     _exposed_: ClassVar[tuple[str, ...] | None] = None
     _method_to_typeid_: ClassVar[Mapping[str, str] | None] = None
     _isauto: ClassVar[bool] = False
     _is_owned: ClassVar[bool] = False  # calls need a host thread that belongs to their thread
-    _timeout: ClassVar[float | None] = None  # of methods, unless a call says otherwise
+    _timeout: ClassVar[float | None] = None  # of methods, unless a call has its own
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class BaseProxy:
         incref: bool = True,
         manager_owned: bool = False,
     ) -> None:
-        """Make a proxy. uactor does; user code gets proxies from actors.
+        """Create a proxy. Programs don't: they get proxies from actors.
 
-        :param incref: whether to take a hold on the object, or it has been given already.
+        :param incref: whether to take a hold on the object; False if this process has one for it.
         """
         self._token = token
         self._id = token.id
@@ -76,9 +76,9 @@ class BaseProxy:
     ) -> Any:
         """Call a method of the object and return its result.
 
-        :raises BaseException: whatever the method raises, with the remote traceback as cause.
-        :raises ActorDiedError: when the actor ends meanwhile, or has ended.
-        :raises NotExposedError: when the object does not expose the method.
+        :raises BaseException: what the method raises, with the remote traceback as cause.
+        :raises ActorDiedError: if the actor has ended, or ends meanwhile.
+        :raises NotExposedError: if the object does not expose the method.
         """
         return self._connection.call(
             self._id, methodname, args, kwds, self._manager.create_proxy, None, self._is_owned
@@ -95,7 +95,7 @@ class BaseProxy:
         self._connection.set_attribute(self._id, name, value, self._timeout)
 
     def _lease(self) -> None:
-        """Have the object held for a while, for whoever gets a handle of it."""
+        """Lease the object for the receiver of a handle."""
         self._connection.lease(self._id)
 
     def _getvalue(self) -> Any:
@@ -103,7 +103,7 @@ class BaseProxy:
         return self._callmethod('#GETVALUE')
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Pickle as what names the object; see :func:`_rebuild_proxy`."""
+        """Pickle the names of actor and object; see :func:`_rebuild_proxy`."""
         token = self._token
         claim = '' if token.typeid == 'actor' else self._connection.claim(token.id)
         proxytype = None if self._isauto else type(self)
@@ -131,11 +131,11 @@ class BaseProxy:
         return f'<{type(self).__name__} object, typeid {self._token.typeid!r} at {id(self):#x}>'
 
     def __str__(self) -> str:
-        """Return repr() of the object itself, as multiprocessing does."""
+        """Return the repr() of the object itself, as multiprocessing does."""
         return str(self._callmethod('__repr__'))
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether both stand for the same object."""
+        """Return whether both are proxies of the same object."""
         if not isinstance(other, BaseProxy):
             return NotImplemented
         return self._id == other._id
@@ -145,7 +145,10 @@ class BaseProxy:
 
 
 def _is_importable(cls: type | None) -> bool:
-    """Tell whether a pickle by name serves: also in ``__main__``, for multiprocessing."""
+    """Return whether a class can be pickled by its name.
+
+    A class of ``__main__`` can be, too: multiprocessing imports the main module again.
+    """
     if cls is None or importable(cls):
         return True
     module = inspect.getmodule(cls)
@@ -165,10 +168,10 @@ def _rebuild_proxy(
     exposed: tuple[str, ...] | None,
     claim: str,
 ) -> Any:
-    """Make a proxy from its pickle, and hold its object.
+    """Create a proxy from its pickle, and hold its object.
 
-    :param claim: what entitles to the hold: granted with the message, a lease, or nothing.
-    :raises AuthkeyError: when this process does not know the actor's authkey.
+    :param claim: the hold that the pickle brings: granted with the message, a lease, or none.
+    :raises AuthkeyError: if this process does not know the actor's authkey.
     """
     manager_class, proxytype = pickling.loads(classes) if isinstance(classes, bytes) else classes
     manager = get_manager(manager_class, address, ident)
@@ -186,9 +189,9 @@ def _rebuild_proxy(
 
 
 def create_handle_proxy(handle: pb.Handle, manager_class: type[ActorManager] = ActorManager) -> Any:
-    """Make the proxy for a native handle, and hold its object.
+    """Create the proxy for a native handle, and hold its object.
 
-    :param manager_class: has the proxy classes for objects of other actors.
+    :param manager_class: the manager class with the proxy classes for objects of other actors.
     """
     here = current_host.host
     if here is not None and (not handle.address or here.has_object(handle.id)):
@@ -199,10 +202,10 @@ def create_handle_proxy(handle: pb.Handle, manager_class: type[ActorManager] = A
 
 
 def _get_trust_in_callers() -> Trust:
-    """Return how far this actor goes for a handle that a caller, who knows its key, has sent.
+    """Return how far this actor trusts the handles that its callers send.
 
-    A caller whose pickles it reads could run any code anyway. One whose pickles it does not read
-    must not have its code run by way of an actor that only the caller knows.
+    All callers know its key. If the actor reads pickles of its callers, they can run any code here
+    anyway. If it does not, a handle must not lead it to an actor whose pickles run such code.
     """
     serializer = 'native' if current_host.host is None else current_host.host.serializer
     return Trust(serializer, is_family=serializer != 'native')
@@ -214,7 +217,7 @@ def _get_trust_in_callers() -> Trust:
 def _create_unreached_proxy(
     manager_class: type[ActorManager], token: Token, methods: tuple[str, ...], trust: Trust
 ) -> Any:
-    """Make a proxy that reaches its actor when it is used, and not before.
+    """Create a proxy that connects to its actor at its first use.
 
     Until then it can be compared, shown, pickled and passed on.
     """
@@ -224,7 +227,7 @@ def _create_unreached_proxy(
     members = {
         '__getattr__': _get_resolved,
         '__reduce__': _reduce_unreached,
-        '_lease': lambda self: None,  # the one that its sender has taken
+        '_lease': lambda self: None,  # its sender has taken one
     }
     return create_lazy_proxy(
         cls,
@@ -238,15 +241,15 @@ def _create_unreached_proxy(
 
 
 def _get_resolved(self: Any, name: str) -> Any:
-    """Return an attribute of the proxy that a stranger's becomes: its connection for one."""
-    if name.startswith('__') and name.endswith('__'):  # somebody tries what it can do
+    """Return an attribute of the reached proxy, such as its connection."""
+    if name.startswith('__') and name.endswith('__'):  # Python looks for a protocol
         raise AttributeError(name)
     resolve_proxy(self)
     return getattr(self, name)
 
 
 def _reduce_unreached(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Pickle as the handle that it is: its receiver trusts it no more than this process."""
+    """Pickle the handle, which its receiver trusts as far as this process does."""
     passing = transfer.current_transfer()
     if passing is not None:
         passing.has_proxies = True
@@ -270,7 +273,7 @@ def _rebuild_unreached_proxy(
     serializer: str,
     is_family: bool,
 ) -> Any:
-    """Make a proxy from the pickle of one whose actor its sender didn't know."""
+    """Create a proxy from the pickle of a proxy that had not reached its actor."""
     if isinstance(manager_class, bytes):
         manager_class = pickling.loads(manager_class)
     here = current_host.host
@@ -288,7 +291,7 @@ ActorManager._create_unreached = staticmethod(_create_unreached_proxy)
 
 @_wire.implements(_wire.make_proxy_method)
 def ProxyMethod(name: str) -> Any:  # the name that uActor documents
-    """Return a method, for the body of a proxy class, that calls ``name`` of the object."""
+    """Return a method of a proxy class that calls ``name`` of the object."""
 
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
         return self._callmethod(name, args, kwargs)
@@ -299,7 +302,7 @@ def ProxyMethod(name: str) -> Any:  # the name that uActor documents
 
 
 def arrange_arguments(arrange: Callable[..., tuple[Any, ...]]) -> Any:
-    """Return a method, as a decorator, whose body returns the positional arguments to be sent."""
+    """Return a remote method; the decorated function returns its positional arguments."""
     name = arrange.__name__
 
     @functools.wraps(arrange)
@@ -310,7 +313,7 @@ def arrange_arguments(arrange: Callable[..., tuple[Any, ...]]) -> Any:
 
 
 def expose(*others: str) -> Callable[[type[P]], type[P]]:
-    """Return a class decorator that exposes what the methods of a proxy class call.
+    """Return a class decorator that exposes the names which a proxy class calls.
 
     :param others: further names that its methods use.
     """
@@ -338,7 +341,7 @@ def auto_proxy(
     incref: bool = True,
     manager_owned: bool = False,
 ) -> BaseProxy:
-    """Make a proxy that has whatever public methods its object has."""
+    """Create a proxy with all public methods of its object."""
     if manager is None:
         manager = get_manager(ActorManager, token.address, token.id)
     if not exposed:
@@ -350,16 +353,16 @@ def auto_proxy(
 _HOOKS = frozenset(
     ['__del__', '__getattr__', '__set_name__', '__slots__', '__weakref__', '__dict__']
 )
-"""Names by which Python itself would call an object, or read its class, unasked."""
+"""Names that Python itself calls on an object, or reads of its class."""
 
 
 def _is_free(name: str) -> bool:
-    """Return whether a proxy may have a method of that name, which another process has chosen."""
+    """Return whether a proxy may have a method of a name that another process has chosen."""
     return name not in _HOOKS and not hasattr(BaseProxy, name)
 
 
 def _get_auto_type(typeid: str, names: tuple[str, ...]) -> type[BaseProxy]:
-    """Return the class of proxies with such methods."""
+    """Return the class of proxies with these methods."""
     key = typeid, names
     cls = _auto_types.get(key)
     if cls is None:
@@ -373,11 +376,11 @@ def _get_auto_type(typeid: str, names: tuple[str, ...]) -> type[BaseProxy]:
 
 
 def proxy(value: Any, typeid: str = 'auto', serializer: str = DEFAULT_SERIALIZER) -> Any:
-    """Return a proxy of ``value``, to be returned or sent from within an actor.
+    """Return a proxy of ``value``, which the actor can return or send.
 
-    :param typeid: kind of proxy; one of the class's ``manager_class.typeids()``.
-    :raises ProxyError: outside an actor process, for an unknown typeid, for an object that
-        has another kind of proxy already, and for ``'actor'`` with anything but the actor.
+    :param typeid: kind of the proxy; one of ``manager_class.typeids()`` of the actor class.
+    :raises ProxyError: outside an actor process, for an unknown typeid, for an object that is
+        shared under another typeid, and for ``'actor'`` if ``value`` is not the actor.
     """
     if current_host.host is None:
         raise ProxyError(
@@ -395,8 +398,8 @@ def _create_own_proxy(host: interfaces.Host, shared: interfaces.SharedObject) ->
 def typeid(proxy: Any) -> str:
     """Return the typeid of a proxy.
 
-    :raises ValueError: when ``proxy`` is none.
-    :raises ProxyError: when it has lost its token.
+    :raises ValueError: if ``proxy`` is not a proxy.
+    :raises ProxyError: if it has no token.
     """
     token = getattr(proxy, '_token', None)
     if isinstance(token, Token):

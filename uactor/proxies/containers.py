@@ -1,8 +1,8 @@
 """Proxies of lists, dicts, sets, arrays, values and namespaces.
 
-Each has the methods and operators of what it stands for. Iteration reads ahead:
-a list in slices, a dict or set as the copy of its keys at the start. What a
-method iterates over is gathered before it is sent: iterators can't travel.
+Each has the methods and operators of its object. Iteration reads ahead: a list in slices, a dict
+or set as a copy of its keys at the start. Iterators among the arguments of a method are turned
+into lists, since an iterator can't be sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_SLICE_ITEMS = 128
 
 
 def _get_plain(value: Any) -> Any:
-    """Return the value that a proxy stands for, or ``value`` itself."""
+    """Return a copy of a proxy's object, or ``value`` itself."""
     return value._getvalue() if isinstance(value, BaseProxy) else value
 
 
@@ -44,7 +44,7 @@ def _compare_by(compare: Callable[[Any, Any], bool]) -> Any:
 
 
 def _compute_reflected(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], Any]:
-    """Return a binary operator, for the right-hand side, that computes a plain value."""
+    """Return a reflected binary operator that computes a plain value."""
 
     def method(self: BaseProxy, other: Any) -> Any:
         return compute(_get_plain(other), self._getvalue())
@@ -62,9 +62,9 @@ def _compute(compute: Callable[[Any, Any], Any]) -> Callable[[BaseProxy, Any], A
 
 
 def _change_in_place(name: str, *accepted: type) -> Callable[[Any, Any], Any]:
-    """Return an in-place operator: changes the object, and the proxy stays what it is.
+    """Return an in-place operator that changes the object and returns the proxy.
 
-    :param accepted: types of its right-hand side; none for whatever can be iterated over.
+    :param accepted: types of its right-hand side; if there are none, it takes any iterable.
     """
 
     def method(self: Any, other: Any) -> Any:
@@ -78,7 +78,7 @@ def _change_in_place(name: str, *accepted: type) -> Callable[[Any, Any], Any]:
 
 
 def _gather(value: Any) -> Any:
-    """Return what can be sent in place of an iterable."""
+    """Return an iterable in a form that can be sent."""
     return list(value) if isinstance(value, collections.abc.Iterator) else _get_plain(value)
 
 
@@ -102,7 +102,7 @@ def _register_as(abstract: Any) -> Callable[[type[P]], type[P]]:
 
 
 class _Sequence(BaseProxy, Generic[T]):
-    """What lists and arrays have in common."""
+    """Methods that lists and arrays have in common."""
 
     __contains__ = ProxyMethod('__contains__')
     __delitem__ = ProxyMethod('__delitem__')
@@ -136,7 +136,7 @@ class _Sequence(BaseProxy, Generic[T]):
         self._callmethod('__setitem__', (key, _gather(value) if type(key) is slice else value))
 
     def __iter__(self) -> Iterator[T]:
-        """Iterate over the items, read in slices, and over those that are added meanwhile."""
+        """Iterate over the items, with those that are added meanwhile; read them in slices."""
         start = 0
         while items := self._callmethod('__getitem__', (slice(start, start + _MAX_SLICE_ITEMS),)):
             yield from items
@@ -151,7 +151,7 @@ class _Sequence(BaseProxy, Generic[T]):
 @_register_as(collections.abc.MutableSequence)
 @expose('__imul__', '__reversed__', '__setitem__')
 class ListProxy(_Sequence[T]):
-    """Stands for a :class:`list`."""
+    """A proxy of a :class:`list`."""
 
     copy = ProxyMethod('copy')
     sort = ProxyMethod('sort')
@@ -160,7 +160,7 @@ class ListProxy(_Sequence[T]):
 @_register_as(collections.abc.MutableSequence)
 @expose('__imul__', '__setitem__', 'typecode', 'itemsize')
 class ArrayProxy(_Sequence[T]):
-    """Stands for an :class:`array.array`, or an array of :mod:`ctypes`."""
+    """A proxy of an :class:`array.array`, or an array of :mod:`ctypes`."""
 
     buffer_info = ProxyMethod('buffer_info')
     byteswap = ProxyMethod('byteswap')
@@ -188,7 +188,7 @@ class ArrayProxy(_Sequence[T]):
 @_register_as(collections.abc.MutableMapping)
 @expose('__iter__')
 class DictProxy(BaseProxy, Generic[K, V]):
-    """Stands for a :class:`dict`, or any mapping."""
+    """A proxy of a :class:`dict`, or any mapping."""
 
     _method_to_typeid_: ClassVar[Mapping[str, str] | None] = {'__iter__': 'Iterator'}
 
@@ -229,7 +229,7 @@ class DictProxy(BaseProxy, Generic[K, V]):
 @_register_as(collections.abc.MutableSet)
 @expose()
 class SetProxy(BaseProxy, Generic[T]):
-    """Stands for a :class:`set`."""
+    """A proxy of a :class:`set`."""
 
     __contains__ = ProxyMethod('__contains__')
     __len__ = ProxyMethod('__len__')
@@ -277,7 +277,7 @@ class SetProxy(BaseProxy, Generic[T]):
 
 @expose('get', 'set', 'value')
 class ValueProxy(BaseProxy, Generic[T]):
-    """Stands for a value holder such as :func:`multiprocessing.Value` makes."""
+    """A proxy of a value holder such as :func:`multiprocessing.Value` makes."""
 
     @property
     def value(self) -> T:
@@ -300,7 +300,7 @@ class ValueProxy(BaseProxy, Generic[T]):
 
 @expose('__getattribute__', '__setattr__', '__delattr__')
 class NamespaceProxy(BaseProxy):
-    """Stands for an object whose public attributes can be read, written and deleted."""
+    """A proxy of an object whose public attributes can be read, written and deleted."""
 
     def __getattr__(self, name: str) -> Any:
         """Read an attribute."""
@@ -326,7 +326,7 @@ class NamespaceProxy(BaseProxy):
 @_register_as(collections.abc.Iterator)
 @expose()
 class IteratorProxy(BaseProxy):
-    """Stands for an iterator or generator."""
+    """A proxy of an iterator or generator."""
 
     __next__ = ProxyMethod('__next__')
     next = ProxyMethod('next')

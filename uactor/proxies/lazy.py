@@ -1,7 +1,7 @@
 """Proxies that reach their object at their first use.
 
-Until then such a proxy is of a class of its own, which is derived from that of the proxy that it
-becomes. It has no connection and holds nothing.
+Until then the proxy has a class of its own, derived from the class that it gets later. It has no
+connection and holds nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 def create_lazy_proxy(
     proxy_class: Any, members: Mapping[str, Any], resolve: Callable[[], Any], **state: Any
 ) -> Any:
-    """Create a proxy that :func:`resolve_proxy` turns into the one that ``resolve`` returns.
+    """Create a proxy that :func:`resolve_proxy` turns into a real one.
 
     :param members: what its class overrides until then.
-    :param resolve: returns the proxy; called once, unless it raises.
+    :param resolve: returns the real proxy; called once, unless it raises.
     :param state: attributes that the lazy proxy has from the beginning.
     """
     # A second base class would change the layout, and the class could not be left again.

@@ -12,7 +12,7 @@ from uactor.proxies.containers import create_gathering_method
 
 @expose('maxsize')
 class QueueProxy(BaseProxy):
-    """Stands for a :class:`queue.Queue`, :class:`queue.LifoQueue` or the like."""
+    """A proxy of a :class:`queue.Queue`, :class:`queue.LifoQueue` or the like."""
 
     empty = ProxyMethod('empty')
     full = ProxyMethod('full')
@@ -33,7 +33,7 @@ class QueueProxy(BaseProxy):
 
 @expose()
 class SimpleQueueProxy(BaseProxy):
-    """Stands for a :class:`queue.SimpleQueue`."""
+    """A proxy of a :class:`queue.SimpleQueue`."""
 
     empty = ProxyMethod('empty')
     get = ProxyMethod('get')
@@ -45,7 +45,7 @@ class SimpleQueueProxy(BaseProxy):
 
 @expose()
 class AsyncResultProxy(BaseProxy):
-    """Stands for a :class:`multiprocessing.pool.AsyncResult`."""
+    """A proxy of a :class:`multiprocessing.pool.AsyncResult`."""
 
     get = ProxyMethod('get')
     ready = ProxyMethod('ready')
@@ -55,7 +55,7 @@ class AsyncResultProxy(BaseProxy):
 
 @expose()
 class PoolProxy(BaseProxy):
-    """Stands for a :class:`multiprocessing.pool.Pool` or ``ThreadPool``."""
+    """A proxy of a :class:`multiprocessing.pool.Pool` or ``ThreadPool``."""
 
     _method_to_typeid_: ClassVar[Mapping[str, str] | None] = {
         'apply_async': 'AsyncResult',

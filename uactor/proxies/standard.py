@@ -1,6 +1,6 @@
-"""The standard typeids: which proxy stands for what, and what a new one is made of.
+"""The standard typeids, each with the class of its objects and that of their proxies.
 
-Those of :class:`multiprocessing.managers.SyncManager`, and more queues and a set.
+They are those of :class:`multiprocessing.managers.SyncManager`, more queues, and a set.
 """
 
 from __future__ import annotations

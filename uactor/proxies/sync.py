@@ -1,8 +1,7 @@
 """Proxies of synchronization primitives.
 
-The calls of one client thread all run on one thread of the actor process, so that
-locks which belong to a thread work through proxies as they do without. What a
-client holds is released when it dies.
+All calls of a client thread run on one thread of the actor process, so locks that belong to a
+thread work through proxies as they do without. When a client dies, its locks are released.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from uactor.runtime.limits import validate_timeout
 
 @expose()
 class AcquirerProxy(BaseProxy):
-    """Stands for a lock or semaphore."""
+    """A proxy of a lock or semaphore."""
 
     _is_owned: ClassVar[bool] = True
 
@@ -27,7 +26,7 @@ class AcquirerProxy(BaseProxy):
 
     @arrange_arguments
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> tuple[Any, ...]:
-        """Acquire it; tell whether that succeeded.
+        """Acquire it and return whether that succeeded.
 
         :param timeout: how long to wait at most, in seconds.
         """
@@ -45,8 +44,8 @@ class AcquirerProxy(BaseProxy):
     ) -> None:
         """Release it.
 
-        A lock that belongs to a thread has been released already when an interrupt has ended a
-        call in the block, and with it this thread's session; that must not mask the interrupt.
+        An interrupt in the block may have ended a call, and with it the session of this thread,
+        which has released locks of the thread. The error about that must not hide the interrupt.
         """
         try:
             self._callmethod('release')
@@ -57,22 +56,22 @@ class AcquirerProxy(BaseProxy):
 
 @expose()
 class ConditionProxy(AcquirerProxy):
-    """Stands for a :class:`threading.Condition`."""
+    """A proxy of a :class:`threading.Condition`."""
 
     notify_all = ProxyMethod('notify_all')
 
     @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
-        """Wait until notified; tell whether that came in time."""
+        """Wait until notified and return whether that came in time."""
         return (timeout,)
 
     @arrange_arguments
     def notify(self, n: int = 1) -> tuple[Any, ...]:
-        """Wake ``n`` of those who wait."""
+        """Wake up to ``n`` waiting callers."""
         return (n,)
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until ``predicate``, which runs in this process, is true; return its result."""
+        """Wait until ``predicate`` is true and return its result. It runs in this process."""
         timeout = validate_timeout(timeout)
         end = None if timeout is None else monotonic() + timeout
         result = predicate()
@@ -87,7 +86,7 @@ class ConditionProxy(AcquirerProxy):
 
 @expose()
 class EventProxy(BaseProxy):
-    """Stands for a :class:`threading.Event`."""
+    """A proxy of a :class:`threading.Event`."""
 
     is_set = ProxyMethod('is_set')
     set = ProxyMethod('set')
@@ -95,30 +94,30 @@ class EventProxy(BaseProxy):
 
     @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
-        """Wait until it is set; tell whether it was in time."""
+        """Wait until it is set and return whether that was in time."""
         return (timeout,)
 
 
 @expose('parties', 'n_waiting', 'broken')
 class BarrierProxy(BaseProxy):
-    """Stands for a :class:`threading.Barrier`."""
+    """A proxy of a :class:`threading.Barrier`."""
 
     abort = ProxyMethod('abort')
     reset = ProxyMethod('reset')
 
     @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
-        """Wait until all parties have come; return which of them this one is."""
+        """Wait until all parties have arrived and return the number of this one."""
         return (timeout,)
 
     @property
     def parties(self) -> int:
-        """How many have to come."""
+        """How many parties have to arrive."""
         return int(self._get_attribute('parties'))
 
     @property
     def n_waiting(self) -> int:
-        """How many have come."""
+        """How many parties are waiting."""
         return int(self._get_attribute('n_waiting'))
 
     @property
