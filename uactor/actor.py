@@ -13,7 +13,7 @@ from uactor.core.futures import run_in_thread
 from uactor.errors import STATUS_CODES
 from uactor.launch import module_starts
 from uactor.manager import ActorManager, connect_to
-from uactor.proxies.actor import ActorProxy, is_generated, create_member
+from uactor.proxies.actor import ActorProxy, create_member, is_generated
 from uactor.proxies.base import BaseProxy
 from uactor.proxies.stand_ins import create_stand_in
 from uactor.proxies.standard import PROXIES

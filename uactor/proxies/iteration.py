@@ -1,4 +1,4 @@
-"""What one iterates over: the results of many calls, or the items of one."""
+"""Iterations over the results of many calls, or over the items of one call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar('T')
 
 
 class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
-    """Iterates in threads and in coroutines, and gives up what is left when it is left.
+    """An iteration for threads and coroutines, which cancels its calls when it is closed.
 
-    :param give_up: gives up what is left. It doesn't refer to the iteration.
+    :param give_up: cancels the calls. It must not refer to the iteration.
     """
 
     def __init__(self, give_up: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
         deferred.submit_when_gone(self, give_up)
 
     def close(self) -> None:
-        """Give up what is left, without waiting for that."""
+        """Cancel the calls without waiting for their end."""
         self._closed = True
         if os.getpid() == self._pid:
             self._cancel()
@@ -40,7 +40,7 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
         raise NotImplementedError
 
     async def aclose(self) -> None:
-        """Give up what is left, without waiting for that."""
+        """Cancel the calls without waiting for their end."""
         self.close()
 
     def __enter__(self) -> Any:
@@ -62,8 +62,8 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
 class Stream(_Iteration[T]):
     """The items of a generator in an actor, as it yields them.
 
-    It is called when the first item is asked for. A context manager that closes the generator on
-    leaving; leaving the loop does, too, once nobody has the stream any more.
+    The first item is what makes the call. As a context manager, the stream closes the generator on
+    leaving. Leaving the loop does, too, once the program has no reference to the stream.
     """
 
     def __init__(self, submit: Callable[[StreamBuffer], CallHandle], window: int) -> None:
@@ -80,9 +80,9 @@ class Stream(_Iteration[T]):
             self._items.call_handle = submit(self._items)
 
     def _unpack(self, more: bool, value: Any) -> Any:
-        """Return an item, or raise what stands at the end.
+        """Return an item, or raise the exception that ends the stream.
 
-        :raises StopIteration: when that is nothing.
+        :raises StopIteration: if the stream ends without one.
         """
         if more:
             return value
@@ -102,7 +102,7 @@ class Stream(_Iteration[T]):
                 raise StopIteration
             item: T = self._unpack(*self._items.next())
             return item
-        except BaseException:  # also KeyboardInterrupt, which may have lost an item
+        except BaseException:  # also KeyboardInterrupt: an item may be lost
             if not self._closed:
                 self.close()
             raise
@@ -126,19 +126,20 @@ class Stream(_Iteration[T]):
 
 _FIRST_WINDOW = 128
 _MAX_WINDOW = 1024
-"""How many calls may be under way, at first and at most, where nobody has said how many."""
+"""How many calls may be in progress, at first and at most, if the program sets no window."""
 _FAST_S, _SLOW_S = 1e-3, 4e-3
-"""Results of half of them that have been fetched sooner make that more, later fewer, in seconds."""
+"""The window grows if half of its results are fetched faster, and shrinks if it takes longer."""
 
 
 class Results(_Iteration[T]):
-    """The results of calls, in their order; so many at a time.
+    """The results of calls, in their order, with a window of calls in progress.
 
-    Calls are made in bursts, of half of that: they travel together.
+    The calls are made in bursts of half a window, which travel together.
 
-    :param submit: makes calls with such arguments.
-    :param arguments: of the calls, drawn as the results are fetched.
-    :param window: how many calls are under way, or done and not fetched; None for as many as pay.
+    :param submit: makes a burst of calls with these arguments.
+    :param arguments: the arguments of the calls, taken while the results are fetched.
+    :param window: how many calls are in progress, or done and not fetched; None to adapt it to
+        their duration.
     """
 
     def __init__(
@@ -154,25 +155,27 @@ class Results(_Iteration[T]):
         self._adapts = window is None
         self._window = _FIRST_WINDOW if window is None else window
         self._outcomes = _NO_RESULTS  # of the burst whose results are fetched
-        # That one, and those that follow.
+        # Of that burst and all later ones.
         self._bursts: collections.deque[ResultBuffer] = collections.deque([_NO_RESULTS])
         super().__init__(functools.partial(_cancel_bursts, self._bursts))
-        self._failed: BaseException | None = None  # what a call has raised, and not this
-        self._at = 0  # the next one to be fetched
-        self._until = 0  # so far there is nothing to be done but that
-        self._since = 0  # from here on what has been fetched has not been counted
-        self._left = 0  # those of all bursts
-        self._error: Exception | None = None  # of the arguments
+        self._failed: BaseException | None = (
+            None  # the exception of a call, as opposed to one of the iteration
+        )
+        self._at = 0  # place of the next result in its burst
+        self._until = 0  # up to here results can be fetched without further work
+        self._since = 0  # results from here on have been fetched, but not subtracted from _left
+        self._left = 0  # how many results of all bursts are still to be fetched
+        self._error: Exception | None = None  # raised by the iterator of the arguments
         self._called = perf_counter()
         self._submit_calls()
 
     def _submit_calls(self) -> None:
-        """Make as many more calls as may be under way."""
+        """Make as many calls as the window has room for."""
         arguments: list[tuple[Any, ...]] = []
         if self._error is None:
             try:
                 arguments += itertools.islice(self._arguments, self._window - self._left)
-            except Exception as error:  # it comes after the results of those before it
+            except Exception as error:  # raised after the results of the calls before it
                 if is_interruption(error):
                     raise
                 self._error = error
@@ -183,7 +186,7 @@ class Results(_Iteration[T]):
             outcomes.burst = self._submit(arguments, outcomes)
 
     def _adapt(self) -> None:
-        """Let more calls be under way, or fewer: a burst is to take about a millisecond."""
+        """Enlarge or shrink the window, so that a burst takes about a millisecond."""
         now = perf_counter()
         took, self._called = now - self._called, now
         if took < _FAST_S:
@@ -196,9 +199,9 @@ class Results(_Iteration[T]):
         _cancel_bursts(self._bursts)
 
     def _advance(self) -> bool:
-        """Call on when it is time, and go to the next result; tell whether there is one.
+        """Make further calls when due, and return whether there is another result.
 
-        :raises Exception: when there are no more, but an error of the arguments.
+        :raises Exception: the error of the arguments, when all results before it are fetched.
         """
         if self._closed:
             return False
@@ -221,7 +224,7 @@ class Results(_Iteration[T]):
         return self._left > 0
 
     def _find_ready(self) -> int:
-        """Note how many results can be fetched at once, of which one is there; return its place."""
+        """Record which results can be fetched without waiting; return the place of the first."""
         at, until = self._at, self._outcomes.ready
         before_calls = self._left - self._window // 2
         if before_calls > 0:
@@ -230,12 +233,15 @@ class Results(_Iteration[T]):
         return at
 
     def _record_failure(self, failed: FailedCall) -> BaseException:
-        """Return the error of a call, which does not end the iteration."""
+        """Record the error of a call, which does not end the iteration, and return it."""
         self._failed = failed.error
         return failed.error
 
     def _close_after(self, error: BaseException) -> None:
-        """Close after an error, unless a call has raised it: a result may be lost otherwise."""
+        """Close the iteration after an error, which may have lost a result.
+
+        The error of a call does not close it.
+        """
         failed, self._failed = self._failed, None
         if error is not failed and not self._closed:
             self.close()
@@ -277,6 +283,6 @@ _NO_RESULTS = ResultBuffer(0)
 
 
 def _cancel_bursts(bursts: collections.deque[ResultBuffer]) -> None:
-    """Give up those calls of bursts that have not been answered."""
+    """Cancel the calls of bursts that have no result yet."""
     while bursts:
         bursts.popleft().burst.cancel_from(0)

@@ -1,4 +1,4 @@
-"""Remote methods: what ``actor.add`` is, and the ways to call it."""
+"""Remote methods, such as ``actor.add``, and the ways to call them."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ T = TypeVar('T')
 
 @dataclasses.dataclass(frozen=True)
 class CallOptions:
-    """How calls are made.
+    """Options of a call.
 
-    :ivar timeout: how long they are waited for, in seconds; None for any time.
-    :ivar window: how many items of a stream may be on their way.
+    :ivar timeout: how long the call may take, in seconds; None for any time.
+    :ivar window: how many items of a stream may be in transit.
     """
 
     timeout: float | None = None
     window: int = 64
 
     def __post_init__(self) -> None:
-        """Check them.
+        """Validate the options.
 
-        :raises TypeError: when the timeout is no number, or the window no whole one.
-        :raises ValueError: when there is no such window, or the timeout is NaN.
+        :raises TypeError: if the timeout is not a number, or the window not an integer.
+        :raises ValueError: if the timeout is NaN, or the window is below 1.
         """
         object.__setattr__(self, 'timeout', validate_timeout(self.timeout, 'the timeout of a call'))
         object.__setattr__(self, 'window', validate_count(self.window, 'a window of items'))
@@ -67,7 +67,7 @@ _DEFAULT_OPTIONS = CallOptions()
 
 
 class RemoteObject(Protocol):
-    """What remote methods need of their proxy."""
+    """The part of a proxy that its remote methods use."""
 
     _id: str
     _manager: Any
@@ -81,10 +81,10 @@ class RemoteObject(Protocol):
 
 
 class RemoteMethod(Generic[P, C, R, T]):
-    """A method of an object in an actor, as its proxy has it: call it, or one of its parts.
+    """A method of an object in an actor, as its proxy has it.
 
-    Its type parameters are its arguments, and what it returns when it is called, what its future
-    and coroutine have as result, and what its stream has as items.
+    Its type parameters are its arguments, the result of a plain call, the result of its future and
+    coroutine, and the items of its stream.
     """
 
     __slots__ = ('_member', '_options', '_proxy')
@@ -97,11 +97,11 @@ class RemoteMethod(Generic[P, C, R, T]):
         self._options = options
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Call it and wait for its result.
+        """Call the method and wait for its result.
 
-        :raises BaseException: whatever the method raises, with the remote traceback as cause.
-        :raises ActorDiedError: when the actor ends meanwhile, or has ended.
-        :raises DeadlineError: when there is a timeout and it has passed.
+        :raises BaseException: what the method raises, with the remote traceback as cause.
+        :raises ActorDiedError: if the actor has ended, or ends meanwhile.
+        :raises DeadlineError: if the timeout of the call expires.
         """
         proxy, member = self._proxy, self._member
         if self._options is None and proxy._timeout is None:
@@ -116,17 +116,17 @@ class RemoteMethod(Generic[P, C, R, T]):
         return cast('C', result)
 
     def future(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Call it without waiting and return a future of its result.
+        """Call the method without waiting and return a future of its result.
 
-        Calls of one process begin in their order, and run at the same time where one waits. That
-        a future is cancelled is known at once; see :meth:`uactor.core.futures.CallFuture.cancel`.
+        The calls of a process begin in their order. While one blocks, others run. Cancelling the
+        future takes effect at once; see :meth:`uactor.core.futures.CallFuture.cancel`.
         """
         call = self._call(args, kwargs)
         call.waits = False
         return CallFuture.start(self._proxy._connection.submit, call)
 
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it and await its result; cancelling the task gives the call up."""
+        """Call the method and await its result; cancelling the task cancels the call."""
         receiver = LoopFuture()
         ticket = self._proxy._connection.submit(self._call(args, kwargs), receiver)
         return cast('R', await receiver.wait(ticket))
@@ -134,16 +134,16 @@ class RemoteMethod(Generic[P, C, R, T]):
     def map(
         self, iterable: Iterable[Any], /, *more: Iterable[Any], window: int | None = None
     ) -> Results[R]:
-        """Call it for each of the items, and iterate over the results in order.
+        """Call the method for each item and iterate over the results in order.
 
-        Both by ``for`` and by ``async for``. Where a call has failed, its exception is raised, and
-        the iteration can go on. Leaving it gives up what has been called for.
+        Iterate by ``for`` or by ``async for``. The exception of a call is raised in its place, and
+        the iteration can go on after it. Leaving the iteration cancels the calls in progress.
 
-        :param more: iterables of further arguments; the shortest one ends.
-        :param window: how many calls may be under way, or done and not fetched yet; None for 128,
-            and more, up to 1024, while they take microseconds.
-        :raises TypeError: when the window is no whole number.
-        :raises ValueError: when it is less than 1.
+        :param more: iterables of further arguments; the iteration ends with the shortest.
+        :param window: how many calls may be in progress, or done and not fetched. None begins with
+            128, and goes up to 1024 while calls take microseconds.
+        :raises TypeError: if the window is not an integer.
+        :raises ValueError: if the window is below 1.
         """
         call, arrange = self._call_with((), {}), self._member.arrange
 
@@ -156,10 +156,10 @@ class RemoteMethod(Generic[P, C, R, T]):
         return Results(submit, zip(iterable, *more, strict=False), window)
 
     def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> Stream[T]:
-        """Call it, and iterate over what it returns as that comes into being.
+        """Call the method and iterate over its items while it yields them.
 
-        Both by ``for`` and by ``async for``. For generators, asynchronous ones too, and methods
-        that return any other iterable. Leaving the loop closes the generator in the actor.
+        Iterate by ``for`` or by ``async for``. The method may be a generator, an asynchronous
+        generator, or return any other iterable. Leaving the loop closes the generator.
         """
 
         def submit(items: StreamBuffer) -> CallHandle:
@@ -172,14 +172,14 @@ class RemoteMethod(Generic[P, C, R, T]):
     def options(
         self, *, timeout: float | None = None, window: int = _DEFAULT_OPTIONS.window
     ) -> RemoteMethod[P, C, R, T]:
-        """Return the same method, called in another way.
+        """Return the same method with other options.
 
-        :param timeout: how long a call is waited for, in seconds; None or infinity for any time.
-            It is that of a stream as a whole. The method can see it, and calls that it makes take
-            it on.
-        :param window: how many items of a stream may be on their way.
-        :raises TypeError: when the timeout is no number, or the window no whole one.
-        :raises ValueError: when the timeout is NaN, or the window less than 1.
+        :param timeout: how long a call may take, in seconds; None or infinity for any time. A
+            stream has it as a whole. The method can read it, and the calls that the method makes
+            inherit it.
+        :param window: how many items of a stream may be in transit.
+        :raises TypeError: if the timeout is not a number, or the window not an integer.
+        :raises ValueError: if the timeout is NaN, or the window is below 1.
         """
         return type(self)(self._proxy, self._member, CallOptions(timeout, window))
 
@@ -229,16 +229,16 @@ class RemoteMethod(Generic[P, C, R, T]):
 
 
 Arrange = Callable[..., tuple[Sequence[Any], Mapping[str, Any]]]
-"""Makes of arguments, as a method of a proxy takes them, what is sent."""
+"""Turns the arguments of a proxy's method into those that are sent."""
 
 
 class RemoteMember:
-    """Has the instances of a proxy class have a :class:`RemoteMethod`.
+    """A descriptor that gives each proxy of a class a :class:`RemoteMethod`.
 
-    :ivar name: of the method that is called.
+    :ivar name: name of the method that is called.
     :ivar function: calls it by :meth:`BaseProxy._callmethod`; has name and documentation.
-    :ivar is_plain: whether that is all that ``function`` does.
-    :ivar arrange: does, for all other ways to call it, what ``function`` does with arguments.
+    :ivar is_plain: whether ``function`` does nothing else.
+    :ivar arrange: changes arguments as ``function`` does, for all other ways to call the method.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class RemoteMember:
         return self.__get__(proxy)(*args, **kwargs)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        """Pickle a method that a user's proxy class has by its name; see :mod:`pickle`."""
+        """Pickle a :func:`uactor.ProxyMethod` of a program's class by its name."""
         if type(self) is RemoteMember and self.is_plain:
             return _wire.make_proxy_method, (self.name,)
         return super().__reduce_ex__(protocol)
@@ -277,7 +277,7 @@ class RemoteMember:
 if TYPE_CHECKING:
 
     class DeclaredMethod(Generic[P, C, R, T]):
-        """What :func:`method` makes of a method, for type checkers."""
+        """The type of a method with the decorator :func:`method`."""
 
         @overload
         def __get__(self, instance: None, owner: Any) -> Callable[Concatenate[Any, P], C]: ...
@@ -301,9 +301,10 @@ def method(
 @overload
 def method(function: Callable[Concatenate[Any, P], R]) -> DeclaredMethod[P, R, R, Any]: ...
 def method(function: Any) -> Any:
-    """Have type checkers know the remote faces of a method, as ``actor.add.future(5)``.
+    """Declare the type of a remote method, for calls such as ``actor.add.future(5)``.
 
-    A decorator that changes nothing else: inside the actor the method is what it was, and outside
-    it is a :class:`RemoteMethod` with it or without. Calling it has the type that it declares.
+    This decorator informs type checkers and changes nothing else. Outside the actor, the method is
+    a :class:`RemoteMethod` with it or without it. A plain call has the type that the method
+    declares.
     """
     return function

@@ -1,7 +1,8 @@
-"""Stand-ins: proxies of actors that modules start, where their import must start nothing.
+"""Stand-ins for actors that modules start, in processes whose imports must start nothing.
 
-See :mod:`uactor.launch.module_starts`. An actor process asks its owner over the lifeline, which
-asks its own owner where it does not have the module either.
+:mod:`uactor.launch.module_starts` says why. At its first use, a stand-in requests the actor from
+the owner of this process, over the lifeline. An owner that has not imported the module passes the
+request on to its own owner.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from uactor.proxies.base import BaseProxy
 from uactor.proxies.lazy import create_lazy_proxy, resolve_proxy
 
 _START, _MODULE = b'S', b'M'
-"""Questions to the owner: for the actor of a start, and for what a module has."""
+"""Requests to the owner: for the actor of a start, and for the names of a module."""
 
 _RESOLVED_ATTRIBUTES = frozenset(['_token', '_id', '_serializer', '_manager', '_connection'])
-"""What a proxy has of its object, and a stand-in gets at its first use."""
+"""Attributes of a proxy that a stand-in gets at its first use."""
 
 
 def _get_resolved(self: Any, name: str) -> Any:
-    """Be ``__getattr__`` of a stand-in."""
+    """Return an attribute of a stand-in, as its ``__getattr__``."""
     if name in _RESOLVED_ATTRIBUTES:
         resolve_proxy(self)
         return getattr(self, name)
@@ -49,20 +50,20 @@ def _get_resolved(self: Any, name: str) -> Any:
 
 
 def _format_stand_in(self: Any) -> str:
-    """Be ``__repr__`` of a stand-in."""
+    """Return the repr() of a stand-in."""
     return f'<{type(self).__name__} object, not used yet, for {vars(self)["_start"]}>'
 
 
 def _shut_down(self: Any) -> Any:
-    """Be ``shutdown`` of a stand-in, which many modules have called at exit."""
-    if start_guard.get_phase() is Phase.LEAVING:  # the module is the owner's, too, who sees to it
+    """Shut the actor of a stand-in down, except at exit, where many modules call this."""
+    if start_guard.get_phase() is Phase.LEAVING:  # the owner has the module, too, and does it
         return None
     resolve_proxy(self)
     return self.shutdown()
 
 
 def create_stand_in(actor_class: Any, site: Site) -> Any:
-    """Return what a start gives whose module is imported on behalf of this process's own."""
+    """Return a stand-in for the actor that a module would start there."""
     start = module_starts.register_start(site, actor_class)
     members = {'__getattr__': _get_resolved, '__repr__': _format_stand_in, 'shutdown': _shut_down}
     proxy = create_lazy_proxy(
@@ -91,15 +92,15 @@ def _find_proxy(ident: StartId, actor_class: Any) -> BaseProxy:
     return proxy
 
 
-# --- what becomes of a start ---------------------------------------------------------------------
+# --- the actor of a start ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _StartReport:
-    """What an owner knows of a start.
+    """What an owner reports about a start.
 
-    It names no class. The owner may be in the middle of the import, on another thread, and would
-    wait for that to pickle a class of the module.
+    It contains no class. Another thread of the owner may be importing the module, and pickling a
+    class of the module would wait for that import.
 
     :ivar problem: why there is no actor, in words that follow the name of the start; '' if there
         is one.
@@ -126,7 +127,7 @@ def _request_start(ident: StartId) -> _StartReport:
 
 
 def _handle_start(sender: object, data: bytes) -> bytes:
-    """Answer an actor process that asks for the actor of a start."""
+    """Handle an actor process's request for the actor of a start."""
     ident: StartId = pickle.loads(data)
     start = module_starts.find_start(ident)
     own = lifeline.get_current()
@@ -152,7 +153,7 @@ def _report_start(ident: StartId, start: module_starts.Start | None) -> _StartRe
 
 
 def _get_proxy(holder: Any) -> BaseProxy | None:
-    """Return a proxy of what a start has led to, or None when that has ended."""
+    """Return a proxy of the actor of a start, or None when it has ended."""
     if not isinstance(holder, ActorManager):
         return holder  # type: ignore[no-any-return]  # a stand-in, or None
     if holder.process is None or not holder.process.is_alive():
@@ -164,7 +165,10 @@ def _get_proxy(holder: Any) -> BaseProxy | None:
 
 
 def complete_module(module: types.ModuleType) -> None:
-    """Give a module what its owner's has beyond it, now and when it is asked for."""
+    """Complete a module whose import has stopped with the names of the owner's module.
+
+    Names that the owner's module gets later are requested when they are used.
+    """
     here = vars(module)
 
     def get(name: str) -> Any:
@@ -183,14 +187,14 @@ def complete_module(module: types.ModuleType) -> None:
             'where it uses an actor, and the process that has started this one has none to send'
         )
 
-    here.setdefault('__getattr__', get)  # what is taken may name what is still to come
+    here.setdefault('__getattr__', get)  # loading a name may need a later one
     _take_names(module, '')
 
 
 def _take_names(module: types.ModuleType, name: str) -> str:
-    """Take what the owner's module has under ``name``, or all that this one lacks.
+    """Copy ``name`` from the owner's module, or all names that this module lacks.
 
-    :returns: why that can't be had, if the owner has it.
+    :returns: why a name of the owner's module can't be copied; '' otherwise.
     """
     own = lifeline.get_current()
     if own is None:
@@ -200,20 +204,20 @@ def _take_names(module: types.ModuleType, name: str) -> str:
     answer = own.request(_MODULE, pickle.dumps((module.__name__, name, lacking)))
     found: Mapping[str, bytes | str] = pickle.loads(answer) if answer else {}
     for key, data in found.items():
-        if key in here:  # another one has needed it
+        if key in here:  # loading another name has needed it
             continue
         if isinstance(data, str):
             problem = data
             continue
         try:
             here.setdefault(key, _rebind(pickling.loads(data), module))
-        except (SerializationError, ActorDiedError) as error:  # it is not here, then
+        except (SerializationError, ActorDiedError) as error:  # this module lacks it, then
             problem = str(error)
     return problem
 
 
 def _rebind(value: Any, module: types.ModuleType) -> Any:
-    """Return a function of the module as one that uses the module's own globals."""
+    """Return a function of the module with the globals of this process's module."""
     if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
         return value
     made = types.FunctionType(
@@ -227,7 +231,7 @@ def _rebind(value: Any, module: types.ModuleType) -> Any:
 
 
 def _handle_names(sender: object, data: bytes) -> bytes:
-    """Answer an actor process that asks for what a module of this one has."""
+    """Handle an actor process's request for the names of a module."""
     module_name, wanted, lacking = pickle.loads(data)
     module = sys.modules.get(module_name)
     own = lifeline.get_current()
@@ -239,19 +243,20 @@ def _handle_names(sender: object, data: bytes) -> bytes:
         if name in vars(module) and not name.startswith('__'):
             try:
                 found[name] = _pickle_name(name, vars(module)[name], module)
-            except Exception as error:  # not all can be sent, and reducers are the user's
+            except Exception as error:  # reducers are code of the program
                 found[name] = errors.get_text(error)
     return pickle.dumps(found)
 
 
 class _UnfinishedPickler(pickling.ValuePickler):
-    """Pickles what a module has while modules may be in the middle of their import.
+    """Pickles a value of a module while imports may be in progress.
 
-    To pickle by a name imports the module, and would wait for a thread that waits for the actor
-    that asks. So what only has a name there is looked up by the receiver.
+    Pickling by name imports the module. That would wait for an importing thread, which may wait
+    for the actor that has sent this request. So the receiver looks up what a module in progress
+    only has by name.
 
-    :param module: whose definitions go by value.
-    :param name: under which the module has the value.
+    :param module: the module whose definitions are pickled by value.
+    :param name: the name of the value in that module.
     """
 
     def __init__(self, module: types.ModuleType, name: str, *args: Any) -> None:
@@ -273,7 +278,7 @@ class _UnfinishedPickler(pickling.ValuePickler):
         module = pickle.whichmodule(obj, reduced)  # type: ignore[attr-defined]  # it has no stub
         if not self._is_unfinished(module):
             return NotImplemented
-        if (module, reduced) == (self._module, self._name):  # the one that is asked for
+        if (module, reduced) == (self._module, self._name):  # the requested value itself
             return object.__new__, (type(obj),), getattr(obj, '__dict__', None) or None
         return _wire.look_up, (module, reduced)
 
@@ -282,9 +287,9 @@ class _UnfinishedPickler(pickling.ValuePickler):
 
 
 def _pickle_name(name: str, value: Any, module: types.ModuleType) -> bytes:
-    """Pickle what a module has under a name.
+    """Pickle the value that a module has under a name.
 
-    :raises Exception: whatever keeps it from being pickled.
+    :raises Exception: the reason why it can't be pickled.
     """
     with _pickle_by_value(module), transfer.transfer():
         return pickling.pickle_with(functools.partial(_UnfinishedPickler, module, name), value)
@@ -292,7 +297,7 @@ def _pickle_name(name: str, value: Any, module: types.ModuleType) -> bytes:
 
 @contextlib.contextmanager
 def _pickle_by_value(module: types.ModuleType) -> Iterator[None]:
-    if module.__name__ in cloudpickle.list_registry_pickle_by_value():  # the user's own wish
+    if module.__name__ in cloudpickle.list_registry_pickle_by_value():  # as the program wants
         yield
         return
     cloudpickle.register_pickle_by_value(module)
