@@ -285,12 +285,12 @@ def test_strangers_take_a_bounded_part_of_the_actor_for_a_while(watched: Watched
     say: Sequence[Callable[[socket.socket], None]] = (silence, half_a_hello, a_hello)
     before = watched.used()
     with contextlib.ExitStack() as stack:
-        for number in range(2 * admission.MOST):
+        for number in range(2 * admission.MAX_UNPROVEN):
             door = stack.enter_context(socket.socket(socket.AF_UNIX))
             door.connect(lane_of(watched))
             say[number % 3](door)
-        eventually(lambda: watched.used()[0] > before[0] + admission.MOST // 2)
-        most = [count + admission.MOST + _SPARE for count in before]
+        eventually(lambda: watched.used()[0] > before[0] + admission.MAX_UNPROVEN // 2)
+        most = [count + admission.MAX_UNPROVEN + _SPARE for count in before]
         assert all(map(int.__le__, watched.used(), most))
         with watched.door('lane') as waiting:  # its turn comes
             session = Session(waiting).enter()

@@ -1,7 +1,7 @@
-"""Strangers: those who have connected, and have not proved yet that they know the authkey.
+"""Limits on clients that have not proved yet that they know the authkey.
 
-Each takes a thread and a descriptor of the actor. So only so many are let in at a time, and each
-has to prove itself soon, sooner when many are there. A client does in a millisecond.
+Such a client takes a thread and a descriptor of the actor. So their number is limited, and each
+must prove itself within seconds, sooner when there are many. A client of uactor needs one ms.
 """
 
 from __future__ import annotations
@@ -12,50 +12,53 @@ from collections.abc import Callable
 
 from uactor.runtime.timers import Timer, timers
 
-MOST = 256
-"""How many there are at a time on one door."""
-_CROWD = MOST // 2
-_PATIENCE_S, _PATIENCE_WITH_A_CROWD_S = 10.0, 2.0
-"""How long one may take to prove that it knows the key."""
+MAX_UNPROVEN = 256
+"""How many clients without a proof a listener admits at a time."""
+
+_MANY_UNPROVEN = MAX_UNPROVEN // 2
+_PROOF_TIMEOUT_S, _PROOF_TIMEOUT_IF_MANY_S = 10.0, 2.0
+"""How long a client may take for its proof; the latter once there are many."""
 
 
-class Strangers:
-    """The strangers at one door.
+class Admission:
+    """Admits clients to one listener, and ends those whose proof takes too long.
 
-    :param has_room: is called when there is room again for one more.
+    :param on_room: called when there is room again for one more client.
     """
 
-    def __init__(self, has_room: Callable[[], None] | None = None) -> None:
+    def __init__(self, on_room: Callable[[], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._timers: dict[object, Timer] = {}
-        self._has_room = has_room
+        self._on_room = on_room
 
-    def enter(self, stranger: object, end: Callable[[], None]) -> bool:
-        """Take note of a stranger; return whether there was room, and it may be let in.
+    def admit(self, client: object, end: Callable[[], None]) -> bool:
+        """Admit a client, if there is room, and start its time limit.
 
-        :param end: ends its connection. It is called when the stranger takes too long.
-        :raises RuntimeError: when the thread that watches the time can't be had.
+        :param end: ends the connection of a client whose proof takes too long.
+        :returns: whether there was room.
+        :raises RuntimeError: when the thread of the timers cannot be started.
         """
         with self._lock:
-            there = len(self._timers)
-            if there >= MOST:
+            count = len(self._timers)
+            if count >= MAX_UNPROVEN:
                 return False
-            patience = _PATIENCE_S if there < _CROWD else _PATIENCE_WITH_A_CROWD_S
-            self._timers[stranger] = timers.at(time.monotonic() + patience, end)
+            is_crowded = count >= _MANY_UNPROVEN
+            limit_s = _PROOF_TIMEOUT_IF_MANY_S if is_crowded else _PROOF_TIMEOUT_S
+            self._timers[client] = timers.at(time.monotonic() + limit_s, end)
             return True
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may be let in."""
-        return len(self._timers) < MOST
+        """Whether one more client can be admitted."""
+        return len(self._timers) < MAX_UNPROVEN
 
-    def leave(self, stranger: object) -> None:
-        """Take note that a stranger is none any more, or has gone."""
+    def remove(self, client: object) -> None:
+        """Forget a client that has proved itself, or has gone."""
         with self._lock:
-            timer = self._timers.pop(stranger, None)
-            made_room = len(self._timers) == MOST - 1
+            timer = self._timers.pop(client, None)
+            made_room = len(self._timers) == MAX_UNPROVEN - 1
         if timer is None:
             return
         timer.cancel()
-        if made_room and self._has_room is not None:
-            self._has_room()
+        if made_room and self._on_room is not None:
+            self._on_room()

@@ -1,7 +1,7 @@
-"""The door for Python callers on the same host: see :mod:`uactor.transport.lane`.
+"""Serve sessions of Python callers on the same machine; see :mod:`uactor.transport.lane`.
 
-One thread accepts, and sees clients go while their own threads are busy. Each
-connection is a session, and has a thread.
+Each connection is one session, on a thread of its own. One further thread accepts connections, and
+notices by ``epoll`` that a client has gone while the thread of its session is busy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from uactor.errors import (
     SerializationError,
     UActorException,
 )
-from uactor.host.admission import Strangers
+from uactor.host.admission import Admission
 from uactor.host.context import HostContext
 from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.host.refusal import NO_THREADS, Refused
@@ -44,13 +44,13 @@ from uactor.v1 import actor_pb2 as pb
 log = logging.getLogger('uactor.host')
 
 POSSIBLE = hasattr(select, 'epoll') and hasattr(socket, 'SO_PEERCRED')
-"""Whether this system can tell who connects, and many sockets' ends at no cost for each call."""
+"""Whether this system tells the user of a peer, and watches many sockets at no cost for a call."""
 
-_PAUSE = 0.01
-"""How long no connection is accepted after a failure that is not of one, in seconds."""
+_PAUSE_S = 0.01
+"""Pause after a failure that is not of one connection: the system reports it again at once."""
 
-_LOST = errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EBADF
-"""What accepting a connection fails with that is no more, or that a stopped listener had."""
+_CONNECTION_LOST = errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EBADF
+"""Errors of accept() for a connection that has gone, or a listener that is closed."""
 
 _NO_FILES = 'the actor process can open no more files (RLIMIT_NOFILE)'
 
@@ -60,58 +60,65 @@ _CREDENTIALS = struct.Struct('3i')  # pid, uid, gid
 class LaneListener:
     """Listens at ``path`` for sessions.
 
-    :ivar path: of the socket.
+    :ivar path: where the socket is.
     """
 
     def __init__(self, context: HostContext, path: str) -> None:
         self.path = path
         self._context = context
-        self._doors: dict[int, _LaneEndpoint] = {}
+        self._endpoints: dict[int, _LaneEndpoint] = {}  # by descriptor
         self._listener = listening(path)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
-        self._reserve = os.open(os.devnull, os.O_RDONLY)
-        self._strangers = Strangers(self._go_on_accepting)
+        self._spare_descriptor = os.open(os.devnull, os.O_RDONLY)
+        self._admission = Admission(self._resume_accepting)
 
-    def start(self, porch: OnDemandListener | None) -> None:
-        """Accept connections, also those that come to a porch."""
-        if porch is not None:
-            self._epoll.register(porch.listener, select.EPOLLIN)
-        OnDemandThread('uactor-lanes', functools.partial(self._watch, porch)).ensure_running()
+    def start(self, on_demand: OnDemandListener | None) -> None:
+        """Accept connections.
+
+        :param on_demand: whose connections are accepted, too, so that it needs no thread.
+        """
+        if on_demand is not None:
+            self._epoll.register(on_demand.listener, select.EPOLLIN)
+        step = functools.partial(self._handle_events, on_demand)
+        OnDemandThread('uactor-lanes', step).ensure_running()
 
     def close(self) -> None:
-        """Accept no more connections; those that there are go on."""
+        """Accept no more connections. Open ones go on."""
         self._epoll.unregister(self._listener)
         self._listener.close()
 
-    def _go_on_accepting(self) -> None:
-        """Accept connections again, which have waited for strangers to leave."""
-        with contextlib.suppress(OSError, ValueError):  # there will be no more of them
+    def _resume_accepting(self) -> None:
+        """Accept connections again, since there is room for clients without a proof."""
+        with contextlib.suppress(OSError, ValueError):  # the listener is closed
             self._epoll.modify(self._listener, select.EPOLLIN)
 
-    def _let_wait(self) -> None:
-        """Leave further connections with the system until there is room for their strangers."""
+    def _pause_accepting(self) -> None:
+        """Leave further connections with the system until there is room for them."""
         self._epoll.modify(self._listener, 0)
-        if self._strangers.has_room:  # the last one has left just now
-            self._go_on_accepting()
+        if self._admission.has_room:  # a client has gone just now
+            self._resume_accepting()
 
-    def _watch(self, porch: OnDemandListener | None) -> bool:
-        """Accept connections, and note the end of clients. A step of a thread that never ends."""
+    def _handle_events(self, on_demand: OnDemandListener | None) -> bool:
+        """Handle what has happened. A step of a thread that never ends."""
         events = self._epoll.poll()
-        done = [attempt('an event of the lanes', self._note, porch, found) for found, _ in events]
+        done = [
+            attempt('an event of the lanes', self._handle_event, on_demand, descriptor)
+            for descriptor, _ in events
+        ]
         if not all(done):
-            time.sleep(_PAUSE)  # it may be offered again at once
+            time.sleep(_PAUSE_S)
         return True
 
-    def _note(self, porch: OnDemandListener | None, descriptor: int) -> None:
-        door = self._doors.get(descriptor)
-        if porch is not None and descriptor == porch.listener.fileno():
-            self._accept(porch.listener, porch.receive)
-        elif door is None:
+    def _handle_event(self, on_demand: OnDemandListener | None, descriptor: int) -> None:
+        endpoint = self._endpoints.get(descriptor)
+        if on_demand is not None and descriptor == on_demand.listener.fileno():
+            self._accept(on_demand.listener, on_demand.receive)
+        elif endpoint is None:
             self._accept(self._listener, self._open)
-        elif not door.is_open():  # else the event was of one that had its number before
-            self._leave(door)
-            door.client_gone()
+        elif not endpoint.is_open():  # else the event is of an earlier owner of the descriptor
+            self._forget(endpoint)
+            endpoint.client_gone()
 
     def _accept(self, listener: socket.socket, receive: Callable[[socket.socket], None]) -> None:
         try:
@@ -119,9 +126,9 @@ class LaneListener:
         except OSError as error:
             log.debug('a connection is lost: %s', error)
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._turn_away(listener)
-            elif error.errno not in _LOST:
-                time.sleep(_PAUSE)  # no memory: the connection is offered again at once
+                self._reject(listener)
+            elif error.errno not in _CONNECTION_LOST:
+                time.sleep(_PAUSE_S)  # there is no memory
             return
         try:
             sock.setblocking(True)
@@ -131,68 +138,75 @@ class LaneListener:
             raise
 
     def _open(self, sock: socket.socket) -> None:
-        """Have a thread of its own serve a client."""
-        door = _LaneEndpoint(sock, self._context.max_message_size)
+        """Serve a client on a thread of its own."""
+        endpoint = _LaneEndpoint(sock, self._context.max_message_size)
         if _user_of(sock) != os.geteuid():
-            door.end(AuthkeyError('the lane is for processes of one user'))
+            endpoint.end(AuthkeyError('the lane is for processes of one user'))
             return
-        self._doors[door.descriptor] = door
+        self._endpoints[endpoint.descriptor] = endpoint
         self._epoll.register(sock, select.EPOLLRDHUP)
-        door.on_proof = functools.partial(self._strangers.leave, door)
+        endpoint.on_proof = functools.partial(self._admission.remove, endpoint)
         try:
-            self._strangers.enter(door, door.hang_up)
-            if not self._strangers.has_room:
-                self._let_wait()
-            start_daemon('uactor-lane', self._serve, door)
+            self._admission.admit(endpoint, endpoint.hang_up)
+            if not self._admission.has_room:
+                self._pause_accepting()
+            start_daemon('uactor-lane', self._serve, endpoint)
         except RuntimeError as error:
             log.warning('a session is refused: %s', error)
-            self._leave(door)
-            door.end(ActorUnreachableError(NO_THREADS))
+            self._forget(endpoint)
+            endpoint.end(ActorUnreachableError(NO_THREADS))
 
-    def _turn_away(self, listener: socket.socket) -> None:
-        """Close a connection for which there is no descriptor; it would be offered for ever."""
-        if self._reserve >= 0:
-            os.close(self._reserve)
-            self._reserve = -1
-        with contextlib.suppress(OSError):  # it has gone by itself
+    def _reject(self, listener: socket.socket) -> None:
+        """Close a connection for which there is no descriptor.
+
+        The system would report it for ever. A spare descriptor is given up to accept it.
+        """
+        if self._spare_descriptor >= 0:
+            os.close(self._spare_descriptor)
+            self._spare_descriptor = -1
+        with contextlib.suppress(OSError):  # the client has gone
             sock = listener.accept()[0]
-            sock.setblocking(False)  # what it is told finds room
+            sock.setblocking(False)  # there is room for the refusal
             if listener is self._listener:
                 _LaneEndpoint(sock, self._context.max_message_size).end(
                     ActorUnreachableError(_NO_FILES)
                 )
             sock.close()
-        with contextlib.suppress(OSError):  # another thread was faster: the next time
-            self._reserve = os.open(os.devnull, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # another thread has taken it: the next time
+            self._spare_descriptor = os.open(os.devnull, os.O_RDONLY)
 
-    def _serve(self, door: _LaneEndpoint) -> None:
+    def _serve(self, endpoint: _LaneEndpoint) -> None:
+        responses = serve(self._context, endpoint.messages(), endpoint)
         try:
-            with contextlib.closing(serve(self._context, door.messages(), door)) as responses:
+            with contextlib.closing(responses):
                 for response in responses:
-                    door.send(response)
+                    endpoint.send(response)
         except (LaneError, Refused) as error:
             log.debug('a session has ended: %s', error)
         finally:
-            self._leave(door)
-            door.close()
+            self._forget(endpoint)
+            endpoint.close()
 
-    def _leave(self, door: _LaneEndpoint) -> None:
-        """Watch a connection no longer: the number of its descriptor will be another one's."""
-        self._strangers.leave(door)
-        if self._doors.pop(door.descriptor, None) is not None:
-            with contextlib.suppress(OSError):  # closed, if another thread was faster
-                self._epoll.unregister(door.descriptor)
+    def _forget(self, endpoint: _LaneEndpoint) -> None:
+        """Stop watching a connection, before another one gets its descriptor."""
+        self._admission.remove(endpoint)
+        if self._endpoints.pop(endpoint.descriptor, None) is not None:
+            with contextlib.suppress(OSError):  # another thread has closed it
+                self._epoll.unregister(endpoint.descriptor)
 
 
 def _user_of(sock: socket.socket) -> int:
-    """Return the id of the user at the other end of a connection."""
+    """Return the id of the user whose process is the peer."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     user: int = _CREDENTIALS.unpack(credentials)[1]
     return user
 
 
 class _LaneEndpoint:
-    """A connection, as :class:`uactor.host.sessions.door.SessionEndpoint`."""
+    """One connection; a :class:`uactor.host.sessions.door.SessionEndpoint`.
+
+    :ivar on_proof: called when the client has proved that it knows the key.
+    """
 
     def __init__(self, sock: socket.socket, max_message_size: int) -> None:
         self.descriptor = sock.fileno()
@@ -200,13 +214,13 @@ class _LaneEndpoint:
         self._max_message_size = max_message_size
         self._lane = Lane(sock, HANDSHAKE_LIMIT, moves=True)
         self.memory = shm_buffers.ShmChannel() if segments.POSSIBLE else None
-        self._guard = threading.Lock()
-        self._gone = False
+        self._lock = threading.Lock()  # of the next two
+        self._is_gone = False
         self._on_end: Callable[[], None] | None = None
         self.on_proof: Callable[[], None] | None = None
 
     def messages(self) -> Iterator[bytes]:
-        """Yield what the client sends until it leaves or goes."""
+        """Yield the messages of the client until it says goodbye or goes."""
         while True:
             try:
                 message = self._lane.receive()
@@ -236,11 +250,11 @@ class _LaneEndpoint:
 
     def put(self, message: bytes | pb.SessionResponse) -> None:
         """See :class:`uactor.host.sessions.door.SessionEndpoint`."""
-        with contextlib.suppress(LaneError):  # the thread that reads finds that the client has gone
+        with contextlib.suppress(LaneError):  # the reading thread finds that the client has gone
             self.send(message)
 
     def refuse(self, error: UActorException) -> NoReturn:
-        """Send a failure that answers no request; it is the last message."""
+        """Send a failure that belongs to no request, as the last message."""
         name = errors.get_type_name(type(error))
         failure = pb.Failure(type_name=name, message=str(error), executed=pb.EXECUTED_NO)
         with contextlib.suppress(LaneError):  # it has gone before
@@ -248,7 +262,7 @@ class _LaneEndpoint:
         raise Refused(str(error))
 
     def opened(self) -> None:
-        """Receive what the actor takes, instead of what is enough for strangers."""
+        """Accept messages of any size that the actor accepts: the client has proved itself."""
         if self.on_proof is not None:
             self.on_proof()
         self._lane.limit = self._max_message_size
@@ -257,15 +271,15 @@ class _LaneEndpoint:
             self._lane.expect = self._expect
 
     def _expect(self, message: bytearray) -> Take:
-        """Return what takes the descriptors that come along with a message."""
+        """Return the function that takes the descriptors of a message."""
         channel: shm_buffers.ShmChannel = self.memory  # type: ignore[assignment]  # or none would come
         try:
             request = pb.SessionRequest.FromString(message)  # type: ignore[arg-type]  # as above
-        except DecodeError:  # whoever reads it will refuse it
+        except DecodeError:  # its reader will refuse it
             request = pb.SessionRequest()
         take = channel.expect(memories(request))
 
-        def take_board(number: int, descriptor: int | None, is_scarce: bool) -> None:
+        def take_slot(number: int, descriptor: int | None, is_scarce: bool) -> None:
             if number != shm_buffers.BOARD_SLOT or descriptor is None:
                 take(number, descriptor, is_scarce)
                 return
@@ -274,48 +288,48 @@ class _LaneEndpoint:
             finally:
                 os.close(descriptor)
 
-        return take_board
+        return take_slot
 
     def _share(self, descriptor: int) -> None:
-        """Have a board, unless there is one already."""
+        """Map the shared slot of the client, unless there is one already."""
         if self._lane.has_board:
             return
         try:
             self._lane.share(shm_buffers.foreign(descriptor, shm_slot.SIZE, mmap.MAP_SHARED), 1)
         except SerializationError as error:
-            log.debug('there will be no board: %s', error)
+            log.debug('there will be no shared slot: %s', error)
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called when the client has gone."""
-        with self._guard:
-            self._on_end, gone = callback, self._gone
-        if gone:
+        """Call ``callback`` when the client has gone, at once if it has."""
+        with self._lock:
+            self._on_end, is_gone = callback, self._is_gone
+        if is_gone:
             callback()
 
     def is_open(self) -> bool:
-        """Tell whether the client is there. The thread that accepts may ask."""
+        """Return whether the client is there. For the accepting thread, too."""
         return self._lane.is_open()
 
     def client_gone(self) -> None:
-        """Note that the client has gone."""
-        with self._guard:
-            self._gone, callback = True, self._on_end
+        """Record that the client has gone, and cancel its calls."""
+        with self._lock:
+            self._is_gone, callback = True, self._on_end
         if callback is not None:
             callback()
 
     def hang_up(self) -> None:
-        """End the connection, also for the thread that waits for a message."""
+        """End the connection, and wake the thread that waits for a message."""
         self._lane.hang_up()
 
     def end(self, error: UActorException) -> None:
-        """Refuse a client that gets no session."""
+        """Refuse a client, and close its connection."""
         with contextlib.suppress(LaneError, Refused):
             self.refuse(error)
         self.close()
 
     def close(self) -> None:
-        """Close the connection, and all that has come by it."""
-        with self._guard:
+        """Close the connection, and release the memory that came by it."""
+        with self._lock:
             self._on_end = self.on_proof = None
         if self.memory is not None:
             self.memory.close()

@@ -1,4 +1,7 @@
-"""Proxies of an actor's own objects, inside that actor: no wire, no copies."""
+"""The connection of an actor process to itself: no wire, and no copies.
+
+Proxies of an actor's own objects use it, inside that actor.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,17 @@ from uactor.host.typeids import Typeids
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.timers import timers
 
-_COPIES = '#GETVALUE'
+_GET_VALUE = '#GETVALUE'
+"""The method whose result is a copy of the object, as it is for other processes."""
+
+_Begin = Callable[[Caller], tuple[Any, str]]
+"""Runs a request for a caller; returns its result and typeid."""
 
 
 class LoopbackConnection:
-    """The way of this process to its own objects.
+    """Reaches the objects of this very process.
 
-    In a forked child the actor is another process, and is dialled like any other.
+    In a forked child the actor is another process. The child dials it as any other.
 
     :param dial: connects to an actor process by its address.
     """
@@ -60,11 +67,11 @@ class LoopbackConnection:
         self._typeids = typeids
         self._dial = dial
         self._pid = os.getpid()
-        self._outside: interfaces.Connection | None = None
+        self._remote: interfaces.Connection | None = None
         self._holds: set[Hold] = set()
         self._caller = Caller(LOCAL, validated=True, owns_thread=True)
         self._workers = Workers()
-        self._under_way: set[_Submitted] = set()
+        self._calls: set[_LoopbackCall] = set()
         at_fork(in_child=self._disown)
         self.actor = Token('actor', context.target, context.table.actor_id)
 
@@ -75,16 +82,16 @@ class LoopbackConnection:
 
     @property
     def has_family_key(self) -> bool:
-        """It is this process itself."""
+        """Whether the actor knows the key of this process family: it is this process itself."""
         return True
 
-    def _elsewhere(self) -> interfaces.Connection | None:
-        """Return how to reach the actor from a forked child, or None in the actor itself."""
+    def _remote_connection(self) -> interfaces.Connection | None:
+        """Return the connection to the actor in a forked child, and None in the actor itself."""
         if os.getpid() == self._pid:
             return None
-        if self._outside is None:
-            self._outside = self._dial(self.actor.target)
-        return self._outside
+        if self._remote is None:
+            self._remote = self._dial(self.actor.target)
+        return self._remote
 
     def call(
         self,
@@ -96,104 +103,98 @@ class LoopbackConnection:
         timeout: float | None = None,
         on_own_thread: bool = False,
     ) -> Any:
-        """Call a method on this very thread, or on another one when that is not waited for."""
-        outside = self._elsewhere()
-        if outside is not None:
-            return outside.call(handle, method, args, kwargs, resolve, timeout, on_own_thread)
+        """Call a method on this thread, or on another one if the call has a timeout."""
+        remote = self._remote_connection()
+        if remote is not None:
+            return remote.call(handle, method, args, kwargs, resolve, timeout, on_own_thread)
         if timeout is not None and not on_own_thread:
             call = ClientCall(handle, method, args, kwargs, resolve, limit_to_call(timeout))
             return CallFuture.start(self.submit, call).wait()
         result, typeid = self._dispatcher.call(self._caller, handle, method, args, kwargs)
-        if method == _COPIES:
+        if method == _GET_VALUE:
             return pickling.loads(pickling.dumps(result))
-        return self.resolved(result, typeid, resolve)
+        return self._resolve_result(result, typeid, resolve)
 
     def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
         """Call a method on another thread of this process."""
-        outside = self._elsewhere()
-        if outside is not None:
-            return outside.submit(call, receiver)
-        return self._submitted(call, receiver, functools.partial(self._begin, call))
+        remote = self._remote_connection()
+        if remote is not None:
+            return remote.submit(call, receiver)
+        return self._start(call, receiver, functools.partial(self._dispatch, call))
 
-    def _begin(self, call: ClientCall, caller: Caller) -> tuple[Any, str]:
+    def _dispatch(self, call: ClientCall, caller: Caller) -> tuple[Any, str]:
         return self._dispatcher.call(caller, call.handle, call.method, call.args, call.kwargs)
 
-    def _submitted(
-        self, call: ClientCall, receiver: Receiver, begin: Callable[[Caller], tuple[Any, str]]
-    ) -> _Submitted:
+    def _start(self, call: ClientCall, receiver: Receiver, begin: _Begin) -> _LoopbackCall:
         """Run ``begin`` on another thread of this process."""
         caller = Caller(LOCAL, validated=True)
-        submitted = _Submitted(self, call, receiver, caller, begin, self._under_way.discard)
+        resolve = functools.partial(self._resolve_result, resolve=call.resolve)
+        started = _LoopbackCall(call, receiver, caller, begin, resolve, self._calls.discard)
         context = contextvars.copy_context()
         if call.timeout is not None:
-            timers.at(time.monotonic() + call.timeout, submitted.expire)
-        self._under_way.add(submitted)
+            timers.at(time.monotonic() + call.timeout, started.expire)
+        self._calls.add(started)
         try:
-            self._workers.put(lambda: context.run(submitted.run))
+            self._workers.put(lambda: context.run(started.run))
         except BaseException:
-            self._under_way.discard(submitted)
+            self._calls.discard(started)
             raise
-        return submitted
+        return started
 
     def _disown(self) -> None:
-        """End the calls that are the parent's, in a forked child."""
-        for submitted in tuple(self._under_way):
-            submitted.disown()
-        self._under_way.clear()
+        """Fail the calls of the parent, in a forked child."""
+        for call in tuple(self._calls):
+            call.disown()
+        self._calls.clear()
 
-    def _within(
-        self,
-        timeout: float | None,
-        resolve: Resolve,
-        begin: Callable[[Caller], tuple[Any, str]],
-    ) -> Any:
-        """Return the result of ``begin``: of this thread, or of another when it is limited."""
+    def _run(self, timeout: float | None, resolve: Resolve, begin: _Begin) -> Any:
+        """Return the result of ``begin``, run on another thread if there is a timeout."""
         if timeout is None:
-            return self.resolved(*begin(self._caller), resolve)
+            return self._resolve_result(*begin(self._caller), resolve)
         call = ClientCall('', '', (), {}, resolve, limit_to_call(timeout))
-        submit = lambda call, receiver: self._submitted(call, receiver, begin)  # noqa: E731
+        submit = lambda call, receiver: self._start(call, receiver, begin)  # noqa: E731
         return CallFuture.start(submit, call).wait()
 
     def submit_all(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle:
         """Call a method on other threads of this process, in order."""
-        outside = self._elsewhere()
-        if outside is not None:
-            return outside.submit_all(call, arguments, receiver)
-        tickets = [
+        remote = self._remote_connection()
+        if remote is not None:
+            return remote.submit_all(call, arguments, receiver)
+        handles = [
             self.submit(call.with_args(args), IndexedReceiver(receiver, index))
             for index, args in enumerate(arguments)
         ]
-        return CallHandles(tickets)
+        return CallHandles(handles)
 
     def get_attribute(
         self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
     ) -> Any:
         """Read an attribute."""
-        outside = self._elsewhere()
-        if outside is not None:
-            return outside.get_attribute(handle, name, resolve, timeout)
+        remote = self._remote_connection()
+        if remote is not None:
+            return remote.get_attribute(handle, name, resolve, timeout)
 
         def get(caller: Caller) -> tuple[Any, str]:
             return self._dispatcher.get_attribute(caller, handle, name)
 
-        return self._within(timeout, resolve, get)
+        return self._run(timeout, resolve, get)
 
     def set_attribute(
         self, handle: str, name: str, value: Any, timeout: float | None = None
     ) -> None:
         """Write an attribute."""
-        outside = self._elsewhere()
-        if outside is not None:
-            outside.set_attribute(handle, name, value, timeout)
+        remote = self._remote_connection()
+        if remote is not None:
+            remote.set_attribute(handle, name, value, timeout)
             return
 
         def set_(caller: Caller) -> tuple[Any, str]:
             self._dispatcher.set_attribute(caller, handle, name, value)
             return None, ''
 
-        self._within(timeout, lambda shared: shared, set_)
+        self._run(timeout, lambda shared: shared, set_)
 
     def create(
         self,
@@ -203,19 +204,19 @@ class LoopbackConnection:
         resolve: Resolve,
         timeout: float | None = None,
     ) -> Any:
-        """Make a new object."""
-        outside = self._elsewhere()
-        if outside is not None:
-            return outside.create(typeid, args, kwargs, resolve, timeout)
+        """Create an object."""
+        remote = self._remote_connection()
+        if remote is not None:
+            return remote.create(typeid, args, kwargs, resolve, timeout)
         factory = self._typeids.factory(typeid)
 
-        def make(caller: Caller) -> tuple[Any, str]:
+        def create(caller: Caller) -> tuple[Any, str]:
             return self._dispatcher.run(caller, factory, args, kwargs), typeid
 
-        return self._within(timeout, resolve, make)
+        return self._run(timeout, resolve, create)
 
-    def resolved(self, value: Any, typeid: str, resolve: Resolve) -> Any:
-        """Return a result as its caller gets it: the object itself, or a proxy."""
+    def _resolve_result(self, value: Any, typeid: str, resolve: Resolve) -> Any:
+        """Return a result as the caller gets it: the object itself, or a proxy."""
         if not typeid or isinstance(getattr(value, '_token', None), Token):
             return value
         return resolve(self.share(value, typeid))
@@ -226,14 +227,14 @@ class LoopbackConnection:
         :raises ProxyError: when no proxy is registered with the typeid.
         """
         self._typeids.require(typeid)
-        return self._held(value, typeid)
+        return self._share(value, typeid)
 
     def share_again(self, handle: str) -> SharedObject:
         """Return an object that is shared already, held once more by this process."""
         entry = self._table.get(handle)
-        return self._held(entry.object, entry.typeid)
+        return self._share(entry.object, entry.typeid)
 
-    def _held(self, value: Any, typeid: str) -> SharedObject:
+    def _share(self, value: Any, typeid: str) -> SharedObject:
         self._table.expect_releases()
         if typeid == 'actor':
             entry = self._requests.actor_entry(value)
@@ -246,21 +247,24 @@ class LoopbackConnection:
 
     def retain(self, handle: str, lease: str = '') -> None:
         """Take a hold."""
-        outside = self._elsewhere()
-        if outside is not None:
-            outside.retain(handle, lease)
+        remote = self._remote_connection()
+        if remote is not None:
+            remote.retain(handle, lease)
         else:
             self._table.expect_releases()
             self._table.retain([handle], LOCAL, lease)
 
     def adopt(self, handle: str) -> None:
-        """Do nothing: holds inside are counted by the table."""
+        """Do nothing: the table has counted the hold already."""
 
     def hold(self, proxy: object, handle: str) -> None:
-        """Give a hold up, later, when ``proxy`` is gone: the table may be locked at that moment."""
-        outside = self._elsewhere()
-        if outside is not None:
-            outside.hold(proxy, handle)
+        """Queue the release of a hold for when ``proxy`` is gone.
+
+        The table may be locked at that moment.
+        """
+        remote = self._remote_connection()
+        if remote is not None:
+            remote.hold(proxy, handle)
             return
         hold = Hold(proxy, self._release)
         hold.handle = handle
@@ -272,41 +276,44 @@ class LoopbackConnection:
             self._table.release_later(hold.handle)
 
     def lease(self, handle: str) -> None:
-        """Have an object held for a while, for whoever gets a handle of it."""
-        outside = self._elsewhere()
-        if outside is not None:
-            outside.lease(handle)
+        """Hold an object for a while, for the receiver of its handle."""
+        remote = self._remote_connection()
+        if remote is not None:
+            remote.lease(handle)
         else:
             self._table.lease([handle])
 
     def claim(self, handle: str) -> str:
-        """Have the receiver's hold granted with the message, or take a lease."""
-        outside = self._elsewhere()
-        if outside is not None:
-            return outside.claim(handle)
-        passage = transfer.current_transfer()
-        if passage is None:
+        """Grant the receiver a hold with the message, or take a lease.
+
+        :returns: what the pickled proxy presents: the grant, the id of the lease, or ''.
+        """
+        remote = self._remote_connection()
+        if remote is not None:
+            return remote.claim(handle)
+        context = transfer.current_transfer()
+        if context is None:
             return self._table.lease([handle])
-        if passage.grants is None:
+        if context.grants is None:
             return ''
-        passage.grants.append(handle)
+        context.grants.append(handle)
         return transfer.GRANTED
 
 
-class _Submitted:
-    """A call that another thread of this process makes; a :class:`CallHandle`."""
+class _LoopbackCall:
+    """A call on another thread of this process; a :class:`CallHandle`."""
 
     def __init__(
         self,
-        inside: LoopbackConnection,
         call: ClientCall,
         receiver: Receiver,
         caller: Caller,
-        begin: Callable[[Caller], tuple[Any, str]],
-        ended: Callable[[_Submitted], None],
+        begin: _Begin,
+        resolve: Callable[[Any, str], Any],
+        on_end: Callable[[_LoopbackCall], None],
     ) -> None:
-        self._ended = ended
-        self._inside = inside
+        self._on_end = on_end
+        self._resolve = resolve
         self._begin = begin
         self._call = call
         self._receiver: Any = receiver
@@ -318,47 +325,48 @@ class _Submitted:
         self._credit.release()
 
     def expire(self) -> None:
-        """Be given up at the deadline. Nothing happens when it has ended."""
+        """Give the call up at its deadline, unless it has ended."""
         self._caller.cancel_token.cancel('deadline')
         self._credit.release()
         self._receiver.fail(self._caller.cancel_error())
 
     def disown(self) -> None:
-        """End in a forked child: the call is the parent's."""
+        """Fail in a forked child: the call is the parent's."""
         disown(self._receiver, ForkedError())
 
     def grant(self, items: int) -> None:
         self._credit.release(items)
 
     def flush(self) -> None:
-        """Do nothing: the call knows."""
+        """Do nothing: nothing is queued."""
 
     def run(self) -> None:
         try:
             self._run()
         finally:
-            self._ended(self)
+            self._on_end(self)
 
     def _run(self) -> None:
         try:
             self._caller.cancel_token.raise_if_cancelled()
             result, typeid = self._begin(self._caller)
             if self._call.window:
-                self._send(result)
+                self._send_items(result)
             else:
-                self._receiver.receive(self._inside.resolved(result, typeid, self._call.resolve))
+                self._receiver.receive(self._resolve(result, typeid))
         except Interrupted:
             self._receiver.fail(self._caller.cancel_error())
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._receiver.fail(error)
 
-    def _send(self, items: Any) -> None:
-        with contextlib.closing(self._items(iter(items))) as steps:
+    def _send_items(self, items: Any) -> None:
+        with contextlib.closing(self._granted_items(iter(items))) as steps:
             for item in steps:
                 self._receiver.item(item)
         self._receiver.receive(None)
 
-    def _items(self, items: Iterator[Any]) -> Generator[Any, None, None]:
+    def _granted_items(self, items: Iterator[Any]) -> Generator[Any, None, None]:
+        """Yield items, each once the receiver has granted it."""
         try:
             while True:
                 self._credit.acquire()

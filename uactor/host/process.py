@@ -1,4 +1,4 @@
-"""The actor process: its objects, its gRPC server, its beginning and its end."""
+"""The actor process: its parts, its beginning and its end."""
 
 from __future__ import annotations
 
@@ -31,18 +31,23 @@ from uactor.transport.lane import path_of
 
 log = logging.getLogger('uactor.host')
 
-GRACE = 1.0
-"""How long calls that are running may go on when the actor ends, in seconds."""
+_GRACE_S = 1.0
+"""How long running calls may go on when the actor ends."""
 
-_ANYWHERE = '0.0.0.0', '::'
+_ALL_INTERFACES = '0.0.0.0', '::'
 
 
 class HostProcess:
-    """An actor process.
+    """The host in an actor process.
 
+    :ivar actor_class: the class of the actor.
+    :ivar instance: the actor, once its constructor has returned.
+    :ivar owner: the address of the actor that has started this one; '' if no actor has.
+    :ivar serializer: the name of the encoding of values.
     :ivar address: where it listens, in the form in which the user gave it.
-    :ivar target: the same as gRPC dials it.
-    :ivar connection: the way of this process to its own objects.
+    :ivar target: the same, as gRPC dials it.
+    :ivar context: the parts that the doors share.
+    :ivar connection: reaches the objects of this process from within.
     """
 
     def __init__(
@@ -52,9 +57,9 @@ class HostProcess:
         self.instance: Any = None
         self.owner = settings.owner
         self.serializer = settings.serializer
-        self._stopping = False
-        self._woken, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
+        self._is_stop_requested = False
+        self._wakeup_reader, self._wakeup_writer = socket.socketpair()
+        self._wakeup_writer.setblocking(False)
         self._status = ServerStatus()
         has_lanes = settings.transport != 'grpc' and POSSIBLE
         bound = bind(settings, start_on_demand=has_lanes)
@@ -109,7 +114,7 @@ class HostProcess:
     # --- beginning ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Accept connections, and be this process's host."""
+        """Register as the host of this process, and accept connections."""
         current_host.host = self
         current_call.set_process_name(self.table.incarnation)
         self._server.start()
@@ -118,9 +123,9 @@ class HostProcess:
         at_fork(in_child=lambda: _disconnect_child(self.target))
 
     def construct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Make the actor, on this thread.
+        """Create the actor, on this thread.
 
-        :raises BaseException: whatever its constructor raises.
+        :raises BaseException: that of its constructor.
         """
         current_host.constructing = self.actor_class
         try:
@@ -133,67 +138,70 @@ class HostProcess:
     # --- what the rest of uactor needs -------------------------------------------------------
 
     def is_own_address(self, address: str) -> bool:
-        """Tell whether ``address`` is this process's own."""
+        """Return whether ``address`` is that of this process."""
         return address == self.target
 
     def has_object(self, handle: str) -> bool:
-        """Tell whether ``handle`` is of this process, by whatever address it came."""
+        """Return whether this process has created ``handle``, whatever address names it."""
         return handle.partition('.')[0] == self.table.incarnation
 
     def share(self, value: Any, typeid: str) -> interfaces.SharedObject:
-        """Put an object into the table, held by this process."""
+        """Put an object into the table, with a hold of this process."""
         return self.connection.share(value, typeid)
 
     def share_again(self, handle: str) -> interfaces.SharedObject:
-        """Return an object that is shared already, held once more by this process."""
+        """Take one more hold of this process on a shared object."""
         return self.connection.share_again(handle)
 
     # --- ending ------------------------------------------------------------------------------
 
     def request_stop(self) -> None:
-        """Have the actor process end. Any thread, and signal handlers, may."""
-        self._stopping = True
-        with contextlib.suppress(BlockingIOError):  # it is full, which wakes as well
-            self._waker.send(b'.')
+        """Ask the actor process to end. For any thread, and for signal handlers."""
+        self._is_stop_requested = True
+        with contextlib.suppress(
+            BlockingIOError
+        ):  # it is full, which wakes the main thread as well
+            self._wakeup_writer.send(b'.')
 
     def wait_for_stop(self) -> None:
         """Wait, on the main thread, until the actor process is asked to end.
 
-        On a socket that signals write to: the kernel may give a signal to another thread, which
-        interrupts no wait on this one, where its handler has to run.
+        The wait is on a socket that each signal writes to. The kernel may deliver a signal to
+        another thread, which interrupts no wait of the main thread, but only the main thread runs
+        handlers.
         """
-        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        while not self._stopping:
-            self._woken.recv(1024)
+        signal.set_wakeup_fd(self._wakeup_writer.fileno(), warn_on_full_buffer=False)
+        while not self._is_stop_requested:
+            self._wakeup_reader.recv(1024)
 
     def stop(self) -> None:
-        """Refuse new calls and let running ones end for a while.
+        """Refuse new calls, and wait a while for running ones.
 
-        The streams that are open then end with the process: cancelling them would make gRPC
-        write to the standard error of every client.
+        Streams that are open after that end with the process. To cancel them would make gRPC write
+        to the standard error of every client.
         """
         gate = self.context.dispatcher.gate
         self._status.advance(ServerEvent.END)
         gate.close()
         self.context.callers.cancel_all()
-        if not gate.wait_idle(GRACE):
+        if not gate.wait_idle(_GRACE_S):
             log.warning('ending while calls are running')
         if self._lanes is not None:
             self._lanes.close()
-        self._server.stop(GRACE)
+        self._server.stop(_GRACE_S)
 
 
 # --- addresses -----------------------------------------------------------------------------------
 
 
 def _disconnect_child(name: str) -> None:
-    """Let go of the server's sockets, in a forked child.
+    """Close the sockets of the server, in a forked child.
 
-    It would keep the connections of an actor that was killed open, and its callers waiting.
+    Otherwise the child would keep the connections of a killed actor open, and callers would wait.
     """
     path = to_socket_path(name)
     own = {*peer_names(name), path_of(path)} if path is not None else {split_host_port(name)}
-    anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ANYWHERE}
+    anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ALL_INTERFACES}
 
     def is_own(sock: socket.socket) -> bool:
         found = strip_ipv6_scope(sock.getsockname())

@@ -1,4 +1,4 @@
-"""How a session ends that its client has not deserved."""
+"""The end of sessions that the host refuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ NO_THREADS = 'the actor process can start no more threads'
 
 
 class Refused(Exception):
-    """The session has been ended, and the client been told why.
+    """The host has ended the session, and has told the client why.
 
-    What a client sends is no fault of the actor: it is not worth a word on standard error.
+    What a client sends is no fault of the actor, so nothing is written to standard error.
     """

@@ -19,7 +19,7 @@ from uactor.host.describe import actor_service_of, brief_repr, signature_text, t
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.event_loop import Steps
 from uactor.host.holders import ANONYMOUS
-from uactor.host.objects.table import LEASE, Entry, ObjectTable
+from uactor.host.objects.table import LEASE_S, Entry, ObjectTable
 from uactor.runtime.limits import MAX_WAIT_S, duration_to_seconds
 from uactor.v1 import actor_pb2 as pb
 
@@ -88,7 +88,7 @@ class RequestHandler:
         :param run: what runs it, if not the dispatcher's ``call``.
         """
         handle, asked = request.handle, request.typeid
-        self._table.use(handle)
+        self._table.renew_lease(handle)
         if request.HasField('arguments'):
             args, kwargs = unpickled(
                 request.arguments, self.pickles, caller.memory, caller.definitions
@@ -115,7 +115,7 @@ class RequestHandler:
 
         :param run: see :meth:`dispatch`.
         """
-        self._table.use(handle)
+        self._table.renew_lease(handle)
         if type(arguments) is tuple:
             args, kwargs = arguments, NO_KEYWORDS
         else:
@@ -152,12 +152,12 @@ class RequestHandler:
 
     def attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
         """Read an attribute; return its value and typeid, or ''."""
-        self._table.use(handle)
+        self._table.renew_lease(handle)
         return self._dispatcher.get_attribute(caller, handle, name)
 
     def set_attribute(self, caller: Caller, request: pb.SetAttributeRequest) -> None:
         """Write the attribute that a request names."""
-        self._table.use(request.handle)
+        self._table.renew_lease(request.handle)
         with field('value'):
             value = values.decode(
                 *(request.value, self.resolve, self.pickles), caller.memory, caller.definitions
@@ -243,7 +243,7 @@ class RequestHandler:
         """Return the handle that a proxy stands for, or one for what has no native form."""
         token = getattr(value, '_token', None)
         if not isinstance(token, Token):
-            known = self._table.of(value)
+            known = self._table.entry_of(value)
             natural = 'Iterator' if isinstance(value, Iterator) else 'auto'
             typeid = known.typeid if known is not None else natural
             return self.shared(caller, value, typeid, detailed=True)
@@ -256,7 +256,7 @@ class RequestHandler:
         )
 
     def shared(
-        self, caller: Caller, value: Any, typeid: str, detailed: bool, seconds: float = LEASE
+        self, caller: Caller, value: Any, typeid: str, detailed: bool, seconds: float = LEASE_S
     ) -> pb.Handle:
         """Return the handle of an object that is put into the table, and held for ``caller``."""
         if typeid == 'actor':
@@ -321,7 +321,7 @@ class RequestHandler:
 def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
     """Return how long a hold shall last, in seconds."""
     if not request.HasField('lease'):
-        return LEASE
+        return LEASE_S
     with field('lease'):
         seconds = duration_to_seconds(request.lease)
         if seconds <= 0:

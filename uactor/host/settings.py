@@ -1,4 +1,4 @@
-"""What an actor process is told at its start."""
+"""The settings and dependencies that an actor process gets at its start."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Settings:
     """How an actor process serves.
 
     :ivar address: where to listen, as the user wrote it.
-    :ivar authkey: what callers must know.
-    :ivar serializer: how values travel.
+    :ivar authkey: the key that callers must know.
+    :ivar serializer: the name of the encoding of values.
     :ivar max_message_size: largest message in bytes; -1 for no limit.
-    :ivar insecure: whether listening beyond this machine without TLS is accepted.
+    :ivar insecure: whether to listen beyond this machine without TLS.
     :ivar transport: ``'grpc'`` to offer no local lane.
-    :ivar concurrency: how many of the actor's methods run at a time; None for any number.
-    :ivar owner: where the actor listens that starts this one; '' when none does.
+    :ivar concurrency: how many of the actor's methods run at a time; None for no limit.
+    :ivar owner: the address of the actor that starts this one; '' if no actor does.
     """
 
     address: Address
@@ -40,10 +40,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class HostDependencies:
-    """What the host is given of the rooms that it does not import.
+    """The functions of rooms that the host does not import.
 
     :ivar dial: connects to an actor process by its address.
-    :ivar resolve: makes the proxy for a handle, by a manager class if one is given.
+    :ivar resolve: creates the proxy for a handle, with the proxy classes of a manager class if
+        one is given.
     """
 
     dial: Callable[[str], interfaces.Connection]

@@ -16,7 +16,7 @@ from uactor.codec.fastpath import NUMBERED
 from uactor.codec.messages import memories
 from uactor.core import auth
 from uactor.errors import AuthkeyError, SerializationError, UActorException, find_status
-from uactor.host.admission import Strangers
+from uactor.host.admission import Admission
 from uactor.host.arguments import InvalidArgument
 from uactor.host.context import HostContext
 from uactor.host.grpc import unary
@@ -78,7 +78,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     def __init__(self, host: HostContext) -> None:
         self._host = host
         self._rpc = unary.of_service(host, _SERVICE.full_name)
-        self._strangers = Strangers()
+        self._admission = Admission()
 
     def add_to(self, server: grpc.Server) -> None:
         """Have a server serve this.
@@ -185,7 +185,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
     ) -> pb.ListHandlesResponse:
         with self._rpc(context):
             response = pb.ListHandlesResponse()
-            for entry, holds, clients in self._host.table.held():
+            for entry, holds, clients in self._host.table.list_holds():
                 handle = self._host.requests.handle(entry, detailed=True)
                 response.handles.add(handle=handle, holds=holds, clients=clients)
             return response
@@ -197,14 +197,14 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_THREADS)
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
-        leave = functools.partial(self._strangers.leave, context)
+        leave = functools.partial(self._admission.remove, context)
         door = _GrpcEndpoint(context, authorized, self._host.max_message_size, leave)
         if not authorized:
 
             def end() -> None:
                 context.cancel()
 
-            if not self._strangers.enter(context, end):
+            if not self._admission.admit(context, end):
                 context.abort(grpc.StatusCode.UNAVAILABLE, _CROWDED)
             if not context.add_callback(leave):
                 leave()

@@ -1,1 +1,1 @@
-"""The objects that an actor process has for others."""
+"""The objects that an actor process shares with others."""

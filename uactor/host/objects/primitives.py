@@ -1,7 +1,8 @@
-"""Calls into shared primitives: who took which lock, and what was taken too late.
+"""Calls of shared locks, queues and other primitives.
 
-Locks that a client took through proxies are released when it dies; those that
-belong to a thread (RLock, Condition), when the session ends, on its very thread.
+A client that dies keeps no lock: those that it has acquired through proxies are released. A lock
+that belongs to a thread (RLock, Condition) is released when the session ends, on its thread. What a
+call has taken for a client that has gone meanwhile is put back.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ _THREAD_OWNED = (_RLOCK, threading.Condition, multiprocessing.synchronize.RLock)
 _LOCKS = (*_C_LOCKS, threading.Condition, threading.Semaphore)
 _QUEUES = (queue.Queue, queue.SimpleQueue)
 PRIMITIVES: tuple[type, ...] = (*_LOCKS, *_QUEUES, *WAITABLE)
-"""Types whose calls go through :func:`call`."""
+"""The types whose methods :func:`call` calls."""
 
-_TAKES = ('acquire', '__enter__')
-_GIVES = ('release', '__exit__')
-_GETS = ('get', 'get_nowait')
+_ACQUIRE_METHODS = ('acquire', '__enter__')
+_RELEASE_METHODS = ('release', '__exit__')
+_GET_METHODS = ('get', 'get_nowait')
 
 
 @dataclasses.dataclass
-class _Taken:
+class _Acquired:
     lock: Any
     caller: Caller
 
@@ -54,56 +55,61 @@ class Locks:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._taken: collections.deque[_Taken] = collections.deque()
+        self._acquired: collections.deque[_Acquired] = collections.deque()
 
     def record_acquire(self, lock: Any, caller: Caller) -> Callable[[], None]:
-        """Note that ``caller`` has acquired ``lock``; return what releases it, if it still has."""
-        made = _Taken(lock, caller)
+        """Record that ``caller`` has acquired ``lock``.
+
+        :returns: a function that releases it, unless ``caller`` has released it before.
+        """
+        record = _Acquired(lock, caller)
         with self._mutex:
-            self._taken.append(made)
-        return lambda: self._release(lambda taken: taken is made)
+            self._acquired.append(record)
+        return lambda: self._release(lambda acquired: acquired is record)
 
     def record_release(self, lock: Any, caller: Caller, count: int) -> None:
-        """Note that ``caller`` has released ``lock``, which another one may have acquired.
+        """Record that ``caller`` has released ``lock``, which another caller may have acquired.
 
         :param count: how many times.
         """
 
-        def distance(taken: _Taken) -> int:
-            if taken.caller is caller:
+        def distance(acquired: _Acquired) -> int:
+            if acquired.caller is caller:
                 return 0
-            return 1 if taken.caller.holder == caller.holder else 2
+            return 1 if acquired.caller.holder == caller.holder else 2
 
         with self._mutex:
-            candidates = [taken for taken in self._taken if taken.lock is lock]
-            # Of others the oldest one: by now the lock may have been acquired again.
+            candidates = [acquired for acquired in self._acquired if acquired.lock is lock]
+            # Of other callers the first one: the lock may have been acquired again by now.
             for found in sorted(candidates, key=distance)[:count]:
-                self._taken.remove(found)
+                self._acquired.remove(found)
 
     def release_thread_owned(self, caller: Caller) -> None:
-        """Release what belongs to the session's thread, on that thread, when it ends."""
+        """Release the locks of a session's thread, on that thread, when the session ends."""
         self._release(
-            lambda taken: taken.caller is caller and isinstance(taken.lock, _THREAD_OWNED)
+            lambda acquired: acquired.caller is caller and isinstance(acquired.lock, _THREAD_OWNED)
         )
 
     def release_all(self, holder: Holder) -> None:
-        """Release what a client process holds, when it has ended."""
+        """Release the locks of a client process that has ended."""
         self._release(
-            lambda taken: (
-                taken.caller.holder == holder and not isinstance(taken.lock, _THREAD_OWNED)
+            lambda acquired: (
+                acquired.caller.holder == holder and not isinstance(acquired.lock, _THREAD_OWNED)
             )
         )
 
-    def _release(self, chosen: Callable[[_Taken], bool]) -> None:
+    def _release(self, is_chosen: Callable[[_Acquired], bool]) -> None:
         with self._mutex:
-            released = [taken for taken in self._taken if chosen(taken)]
-            self._taken = collections.deque(
-                taken for taken in self._taken if all(taken is not gone for gone in released)
+            released = [acquired for acquired in self._acquired if is_chosen(acquired)]
+            self._acquired = collections.deque(
+                acquired
+                for acquired in self._acquired
+                if all(acquired is not gone for gone in released)
             )
-        for taken in released:
+        for acquired in released:
             try:
-                taken.lock.release()
-                log.info('released a %s of a client that has gone', type(taken.lock).__name__)
+                acquired.lock.release()
+                log.info('released a %s of a client that has gone', type(acquired.lock).__name__)
             except (RuntimeError, ValueError) as error:  # it has been released elsewhere
                 log.debug('a lock of a client that has gone was free already: %s', error)
 
@@ -118,61 +124,65 @@ def call(
 ) -> Any:
     """Call a method of a shared primitive for a client.
 
-    :raises Interrupted: when the client goes while the call waits; nothing is taken then.
+    :raises Interrupted: when the client goes while the call waits, which then takes nothing.
     """
     function = getattr(primitive, method)
     _check_owner(primitive, method, caller)
     if args or kwargs:
-        args, kwargs = _with_waitable(primitive, method, args, kwargs)
+        args, kwargs = _clamp_timeout_argument(primitive, method, args, kwargs)
     caller.stage = 'running'
     with caller.cancel_token.bind_to_thread():
         if isinstance(primitive, _LOCKS):
-            if method in _TAKES:
-                return _take(primitive, method, args, kwargs, caller, locks)
+            if method in _ACQUIRE_METHODS:
+                return _acquire_for(primitive, method, args, kwargs, caller, locks)
             result = function(*args, **kwargs)
-            if method in _GIVES:
-                locks.record_release(primitive, caller.owner, _times(method, args, kwargs))
+            if method in _RELEASE_METHODS:
+                locks.record_release(primitive, caller.owner, _release_count(method, args, kwargs))
             return result
-        if isinstance(primitive, _QUEUES) and method in _GETS:
+        if isinstance(primitive, _QUEUES) and method in _GET_METHODS:
             return _get(primitive, method, args, kwargs, caller)
         return function(*args, **kwargs)
 
 
 _TIMEOUTS = {'acquire': 1, 'wait': 0, 'put': 2, 'get': 0, 'next': 0, 'result': 0, 'exception': 0}
-"""Where methods have their timeout among positional arguments."""
+"""The index of the timeout among the positional arguments, by method."""
 
 
-def _with_waitable(
+def _clamp_timeout_argument(
     primitive: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the arguments with a timeout that this system can wait for, if there is one."""
-    place = _TIMEOUTS.get(method)
-    if place is None:
+    """Return the arguments with a timeout that this system can wait for, if they have one."""
+    index = _TIMEOUTS.get(method)
+    if index is None:
         return args, kwargs
     if method == 'get' and isinstance(primitive, _QUEUES):
-        place = 1
+        index = 1
     if 'timeout' in kwargs:
         return args, {**kwargs, 'timeout': clamp_timeout(kwargs['timeout'])}
-    if len(args) > place:
-        args = (*args[:place], clamp_timeout(args[place]), *args[place + 1 :])
+    if len(args) > index:
+        args = (*args[:index], clamp_timeout(args[index]), *args[index + 1 :])
     return args, kwargs
 
 
-def _times(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-    """Return how many times a method releases: a semaphore's as often as it is told."""
-    times: int = kwargs.get('n', args[0] if args else 1) if method == 'release' else 1
-    return times
+def _release_count(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Return how many times a method releases; that of a semaphore has an argument for it."""
+    count: int = kwargs.get('n', args[0] if args else 1) if method == 'release' else 1
+    return count
 
 
 def _check_owner(primitive: Any, method: str, caller: Caller) -> None:
-    if method in _TAKES and isinstance(primitive, _THREAD_OWNED) and not caller.owns_thread:
+    if (
+        method in _ACQUIRE_METHODS
+        and isinstance(primitive, _THREAD_OWNED)
+        and not caller.owns_thread
+    ):
         raise ThreadOwnedError(
             f'{method}() of a {type(primitive).__name__} needs a Session, and not a pipelined '
             'one: the lock belongs to a thread, and other calls have none of their own'
         )
 
 
-def _take(
+def _acquire_for(
     lock: Any,
     method: str,
     args: Sequence[Any],
@@ -182,13 +192,13 @@ def _take(
 ) -> bool:
     if method == '__enter__':
         args, kwargs = (), {}
-    taken = _acquire(lock, caller.cancel_token, *args, **kwargs)
-    if taken:
+    is_acquired = _acquire(lock, caller.cancel_token, *args, **kwargs)
+    if is_acquired:
         if caller.cancel_token.is_cancelled:
             lock.release()
             raise Interrupted
         caller.record_undo(locks.record_acquire(lock, caller.owner))
-    return taken
+    return is_acquired
 
 
 def _acquire(
@@ -239,7 +249,7 @@ def _simple_get(
 
 
 def _put_back(source: Any, item: Any) -> None:
-    """Put an item back where it was taken from, as far as the queue knows a front."""
+    """Put an item back to the front of its queue, if the queue has one."""
     if isinstance(source, queue.SimpleQueue):
         source.put(item)
         return

@@ -1,7 +1,7 @@
-"""The object table: what this actor process shares, and who holds it.
+"""The objects that an actor process shares, and their holders.
 
-An object lives in the table exactly as long as somebody holds it: a client
-process, this process itself (by a proxy of its own), or a lease.
+An object stays in the table as long as it has a holder: a client process, this process itself by a
+proxy of its own, or a lease.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ from uactor.runtime.threads import OnDemandThread
 
 log = logging.getLogger('uactor.host')
 
-LEASE = 600.0
-"""How long a lease lasts unless said otherwise, in seconds."""
+LEASE_S = 600.0
+"""How long a lease lasts unless its request says otherwise."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Entry:
     """An object in the table.
 
-    :ivar exposed: names of methods and attributes that may be used from outside.
-    :ivar method_to_typeid: methods whose result is shared, and as what.
-    :ivar is_primitive: whether calls go through :mod:`uactor.host.objects.primitives`.
+    :ivar exposed: the names of the methods and attributes that clients may use.
+    :ivar method_to_typeid: the typeids of results that are shared, by method.
+    :ivar holds: the number of holds, by holder.
+    :ivar permanent: whether it stays without a holder: it is the actor.
+    :ivar is_primitive: whether :mod:`uactor.host.objects.primitives` runs its methods.
     """
 
     id: str
@@ -66,10 +68,11 @@ class _Lease:
 class ObjectTable:
     """Objects by id.
 
-    :param expose: says for an object and a typeid what is exposed, and which of its methods
-        return what.
+    :param expose: returns the exposed names of an object with a typeid, and the typeids of the
+        results of its methods.
+    :ivar incarnation: the part of all ids that tells this actor process from others.
     :ivar find: as :meth:`get`, but returns None when there is no such object.
-    :ivar leases: by their ids, or those of the objects that nobody in particular holds.
+    :ivar leases: by their ids; those of anonymous holds by the ids of the objects.
     """
 
     def __init__(
@@ -85,17 +88,17 @@ class ObjectTable:
         self.leases: dict[str, _Lease] = {}
         self._expiry = threading.Condition(self._lock)
         self._sweeper = OnDemandThread('uactor-leases', self._sweep)
-        self._late: collections.deque[str] = collections.deque()
-        self._late_wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._releaser = OnDemandThread('uactor-releases', self._release_queued)
+        self._queued_releases: collections.deque[str] = collections.deque()
+        self._release_requests: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._releaser = OnDemandThread('uactor-releases', self._wait_for_releases)
 
     @property
     def actor_id(self) -> str:
-        """Id of the actor itself."""
+        """The id of the actor itself."""
         return f'{self.incarnation}.0'
 
     def set_actor(self, instance: Any) -> None:
-        """Enter the actor itself, for good."""
+        """Put the actor itself into the table, for good."""
         exposed, mapping = self._expose(instance, 'actor')
         entry = Entry(self.actor_id, instance, 'actor', exposed, mapping, permanent=True)
         with self._lock:
@@ -104,7 +107,7 @@ class ObjectTable:
     # --- looking up ------------------------------------------------------------------------
 
     def get(self, handle: str) -> Entry:
-        """Return the object that ``handle`` names; empty for the actor.
+        """Return the entry that ``handle`` names; '' names the actor.
 
         :raises ActorUnreachableError: for the actor while it is being constructed.
         :raises StaleHandleError: for a handle of an earlier actor process.
@@ -119,13 +122,13 @@ class ObjectTable:
             raise StaleHandleError(f'the handle {handle!r} is not of this actor process')
         raise HandleError(f'there is no object {handle!r}; its last holder has released it')
 
-    def of(self, value: Any) -> Entry | None:
-        """Return the entry of an object that is shared already."""
+    def entry_of(self, value: Any) -> Entry | None:
+        """Return the entry of an object, or None if it is not shared."""
         with self._lock:
             return self._by_identity.get(id(value))
 
-    def held(self) -> list[tuple[Entry, int, int]]:
-        """Return all entries, the actor first, each with its holds and how many clients hold it."""
+    def list_holds(self) -> list[tuple[Entry, int, int]]:
+        """Return all entries, the actor first, each with its numbers of holds and of clients."""
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: not entry.permanent)
             return [
@@ -138,12 +141,12 @@ class ObjectTable:
     # --- sharing and holding ---------------------------------------------------------------
 
     def share(self, value: Any, typeid: str, holder: Holder) -> Entry:
-        """Enter ``value``, or find it, and count a hold.
+        """Put ``value`` into the table if it is not there, and take a hold.
 
         :raises ProxyError: when it is shared under another typeid.
         """
         exposed, mapping = self._expose(value, typeid)  # before the lock: may run user code
-        self._release_late()
+        self._drain_releases()
         with self._lock:
             entry = self._by_identity.get(id(value))
             if entry is None:
@@ -160,7 +163,7 @@ class ObjectTable:
         return entry
 
     def retain(self, handles: Iterable[str], holder: Holder, lease_id: str = '') -> None:
-        """Count a hold on each, and use a lease up.
+        """Take a hold on each object, and use a lease up.
 
         :raises HandleError: when one of them is gone; then none is held.
         """
@@ -168,35 +171,35 @@ class ObjectTable:
             entries = [self.get(handle) for handle in handles]
             for entry in entries:
                 entry.holds[holder] += 1
-            if self._is_for_anybody(lease_id):
+            if self._is_transferable(lease_id):
                 gone = self._end_lease(lease_id)
-                del gone  # nothing: the new holds came first
+                del gone  # it is empty: the new holds came first
 
     def release(self, handles: Iterable[str], holder: Holder) -> None:
-        """Take holds back, and end leases, whose ids may be among the handles.
+        """Give up holds, and end leases, whose ids may be among the handles.
 
-        What nobody holds is forgotten. Unknown ids are passed over.
+        An object without a holder leaves the table. Unknown ids are ignored.
         """
         with self._lock:
-            # Objects die after the lock is let go: their finalizers may be the user's.
-            gone = [self._give_up(ident, holder) for ident in handles]
+            # Objects die after the lock is released: their finalizers may be the user's.
+            gone = [self._release(ident, holder) for ident in handles]
         del gone
 
-    def _give_up(self, ident: str, holder: Holder) -> list[Entry | None]:
-        if self._is_for_anybody(ident):
+    def _release(self, ident: str, holder: Holder) -> list[Entry | None]:
+        if self._is_transferable(ident):
             return self._end_lease(ident)
         return [self._drop(ident, holder, 1)]
 
-    def _is_for_anybody(self, lease_id: str) -> bool:
-        """Return whether this is a lease that belongs to whoever knows its id.
+    def _is_transferable(self, lease_id: str) -> bool:
+        """Return whether this is a lease that any client may use up that presents its id.
 
-        Not that of an anonymous hold, whose id is that of the object.
+        That of an anonymous hold is not. Its id is that of the object.
         """
         lease = self.leases.get(lease_id)
         return lease is not None and bool(lease.ids)
 
     def release_all(self, holder: Holder) -> None:
-        """Take all holds of ``holder`` back."""
+        """Give up all holds of ``holder``."""
         with self._lock:
             gone = [
                 self._drop(entry.id, holder, entry.holds[holder])
@@ -220,7 +223,7 @@ class ObjectTable:
         return entry
 
     def expect_releases(self) -> None:
-        """Be ready for :meth:`release_later`."""
+        """Start the thread that :meth:`release_later` wakes, before a finalizer needs it."""
         with self._lock:
             try:
                 self._releaser.ensure_running()
@@ -228,30 +231,31 @@ class ObjectTable:
                 log.debug('holds are taken back when the next object is shared: %s', error)
 
     def release_later(self, handle: str) -> None:
-        """Take a hold of this process back soon, or before the next object is shared.
+        """Queue the release of a hold of this process.
 
-        Safe in finalizers, which may run while the table is locked.
+        It is released soon, or before the next object is shared. Finalizers may call this: they may
+        run while the table is locked.
         """
-        self._late.append(handle)
-        self._late_wakeup.put(None)
+        self._queued_releases.append(handle)
+        self._release_requests.put(None)
 
-    def _release_queued(self) -> bool:
-        """Take holds back as finalizers ask for it. A step of a thread that never ends."""
-        self._late_wakeup.get()
-        self._release_late()
+    def _wait_for_releases(self) -> bool:
+        """Release holds as finalizers request it. A step of a thread that never ends."""
+        self._release_requests.get()
+        self._drain_releases()
         return True
 
-    def _release_late(self) -> None:
+    def _drain_releases(self) -> None:
         gone = []
         with self._lock:
-            while self._late:
-                gone.append(self._drop(self._late.popleft(), LOCAL, 1))
+            while self._queued_releases:
+                gone.append(self._drop(self._queued_releases.popleft(), LOCAL, 1))
         del gone
 
     # --- leases ----------------------------------------------------------------------------
 
-    def lease(self, handles: Iterable[str], seconds: float = LEASE) -> str:
-        """Hold the objects for whoever presents the returned id, for a while at most."""
+    def lease(self, handles: Iterable[str], seconds: float = LEASE_S) -> str:
+        """Hold objects for the client that presents the returned id, for a while at most."""
         lease_id = secrets.token_hex(8)
         ids = tuple(handles)
         self.retain(ids, of_lease(lease_id))
@@ -259,11 +263,11 @@ class ObjectTable:
         return lease_id
 
     def lease_anonymously(self, handle: str, seconds: float) -> None:
-        """Keep a hold of nobody in particular only until ``seconds`` after its last use."""
+        """Keep the anonymous holds of an object until ``seconds`` after its last use."""
         self._begin_lease(handle, (), seconds)
 
-    def use(self, handle: str) -> None:
-        """Renew the lease of an object that nobody in particular holds."""
+    def renew_lease(self, handle: str) -> None:
+        """Renew the lease of the anonymous holds of an object, if it has any."""
         if handle not in self.leases:
             return
         with self._lock:
@@ -291,7 +295,7 @@ class ObjectTable:
         return [self._drop(handle, of_lease(lease_id), 1) for handle in lease.ids]
 
     def _sweep(self) -> bool:
-        """End leases whose time is up. A step of a thread that lives while there are any."""
+        """End leases that have expired. A step of a thread that lives while there are leases."""
         with self._lock:
             now = time.monotonic()
             expired = [key for key, lease in self.leases.items() if lease.expires <= now]

@@ -315,7 +315,7 @@ class HostPipeline:
     def _take_burst(self, reader: Reader, burst: HostBurst) -> None:
         """Take the calls of a burst, as long as this thread has the lead."""
         self._burst = burst
-        self.host.table.use(burst.handle)
+        self.host.table.renew_lease(burst.handle)
         if self._is_free() and not self.host.dispatcher.has_mailbox:
             self._run_burst(reader, burst)
         else:
