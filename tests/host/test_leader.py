@@ -24,9 +24,10 @@ from uactor.v1 import actor_pb2 as pb
 
 STEPS = [
     *(('leader.py', name) for name in ('follow', 'take_back', 'is_of_this_thread', 'end', 'state')),
-    *(('pipeline.py', name) for name in ('_spread', '_read', '_read_as', '_take_arrived', 'run')),
-    *(('pipeline.py', name) for name in ('_is_free', '_take_burst', '_run_burst', '_run_some')),
-    ('bursts.py', 'run_on'),
+    *(('leader.py', name) for name in ('promote', 'can_run', 'run')),
+    *(('pipeline.py', name) for name in ('_read', '_read_as', '_run_arrived', 'run')),
+    *(('pipeline.py', name) for name in ('_is_free', '_enter_burst', '_run_burst', '_run_some')),
+    ('bursts.py', 'run'),
 ]
 """The functions whose lines are steps."""
 
@@ -157,31 +158,31 @@ class Session:
         self.workers = OneWorker(scheduler, lambda: self.over)
         changed: Any = pipeline
         changed._messages = self.wire
-        changed._gathering = Lock(scheduler)
+        changed.replies._gathering = Lock(scheduler)
         changed.workers = self.workers
-        changed._start_reading = self.start_reading
+        changed.leader.start_follower = self.start_follower
         changed.wake = self.end
-        changed._watch._watched = True  # as if: watch() of these tests does it
-        changed._look, changed._look_at = self.look, math.inf  # whatever the time is
+        changed.leader.watch._watched = True  # as if: watch() of these tests does it
+        changed._poll, changed._poll_at = self.poll, math.inf  # whatever the time is
         self.threads: Iterator[bool] = itertools.repeat(True)  # whether there is one to be had
 
-    def start_reading(self) -> None:
+    def start_follower(self) -> None:
         if not next(self.threads):
             raise RuntimeError("can't start new thread")
-        self.scheduler.start(self.pipeline._read)
+        self.scheduler.start(self.pipeline.leader.follow)
 
     def end(self) -> None:
         self.over = True
 
-    def look(self) -> None:
-        self.pipeline.is_look_due = False
+    def poll(self) -> None:
+        self.pipeline.is_poll_due = False
 
     def numbers(self) -> list[int]:
         """Return which calls have been answered, in that order."""
-        pipeline: Any = self.pipeline
-        pipeline._gather()
+        replies = self.pipeline.replies
+        replies.gather()
         found = []
-        for message in (*self.sent, *pipeline._gathered()):
+        for message in (*self.sent, *replies.messages()):
             for one in fastpath.parts(message, pb.SessionResponse.MORE_FIELD_NUMBER) or [message]:
                 result = fastpath.read_result(one)
                 if result is not None:
@@ -215,12 +216,12 @@ def run_session(
         for _ in range(tries):
             scheduler.wait(lambda: bool(actor.begun))
             try:
-                pipeline._spread()
+                pipeline.leader.promote()
             except RuntimeError:
                 continue
         session.wire.arrived += expected
 
-    scheduler.start(pipeline._read)
+    scheduler.start(pipeline.leader.follow)
     scheduler.start(watch)
     scheduler.start(session.workers.work)
     scheduler.run()

@@ -130,9 +130,7 @@ def test_what_a_result_holds_that_comes_too_late_is_taken_back() -> None:
     taken: list[tuple[Any, pb.SessionResponse]] = []
     pipeline: Any = object.__new__(HostPipeline)
     pipeline.calls, pipeline.caller = {}, Caller()
-    pipeline.host = SimpleNamespace(
-        exchange=SimpleNamespace(take_back=lambda *given: taken.append(given))
-    )
+    pipeline.requests = SimpleNamespace(take_back=lambda *given: taken.append(given))
     late = pb.SessionResponse(id=5, result=pb.Value(handle=pb.Handle(id='a.1')))
     pipeline.end(5, late)  # which has been answered at its deadline
     assert taken == [(pipeline.caller, late)]

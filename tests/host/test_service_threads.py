@@ -25,7 +25,7 @@ from uactor.client.fork_watch import ForkedChild
 from uactor.client.keepalive import IdleStreams
 from uactor.core import auth
 from uactor.host.cancellation import CancelToken
-from uactor.host.execution.event_loop import Loop
+from uactor.host.execution.event_loop import EventLoop
 from uactor.host.execution.watchdog import Watch
 from uactor.host.execution.workers import Workers
 from uactor.host.grpc.executor import ThreadPerCall
@@ -156,7 +156,7 @@ def test_an_event_loop_goes_on(error: type[BaseException]) -> None:
     async def stop() -> None:
         asyncio.get_running_loop().stop()
 
-    loop = Loop()
+    loop = EventLoop()
     for _ in range(3):
         with pytest.raises(error):
             loop.wait(fail(), CancelToken())

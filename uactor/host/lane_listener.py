@@ -203,7 +203,7 @@ def _user_of(sock: socket.socket) -> int:
 
 
 class _LaneEndpoint:
-    """One connection; a :class:`uactor.host.sessions.door.SessionEndpoint`.
+    """One connection; a :class:`uactor.host.sessions.endpoint.SessionEndpoint`.
 
     :ivar on_proof: called when the client has proved that it knows the key.
     """
@@ -232,7 +232,7 @@ class _LaneEndpoint:
             yield message  # type: ignore[misc]  # Protobuf takes bytearrays, too
 
     def has_more(self) -> bool:
-        """See :class:`uactor.host.sessions.door.SessionEndpoint`."""
+        """See :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
         return self._lane.has_more()
 
     def send(self, response: pb.SessionResponse | bytes) -> None:
@@ -249,7 +249,7 @@ class _LaneEndpoint:
             self._lane.send_with(response.SerializeToString(), passed)
 
     def put(self, message: bytes | pb.SessionResponse) -> None:
-        """See :class:`uactor.host.sessions.door.SessionEndpoint`."""
+        """See :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
         with contextlib.suppress(LaneError):  # the reading thread finds that the client has gone
             self.send(message)
 

@@ -15,7 +15,7 @@ from uactor.core.current_call import CurrentCall, current, run_in
 from uactor.errors import NotExposedError
 from uactor.host import arguments
 from uactor.host.callers import Caller
-from uactor.host.execution.event_loop import FINISHED, Loop, is_unfinished
+from uactor.host.execution.event_loop import FINISHED, EventLoop, is_unfinished
 from uactor.host.execution.gate import NO_TURN, Gate
 from uactor.host.execution.mailbox import Mailbox
 from uactor.host.holders import LOCAL
@@ -49,7 +49,7 @@ class Dispatcher:
         self._table = table
         self._locks = locks
         self._mailbox = None if concurrency is None else Mailbox(concurrency)
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.gate = Gate()
 
     @property
@@ -74,11 +74,11 @@ class Dispatcher:
         if self._mailbox is None:  # without a context, which takes time
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             if type(result) not in FINISHED:
-                result = self.finished(caller, result)
+                result = self.finish(caller, result)
             return result, typeid
         with self.turn(caller, handle, method):
             result, typeid = self.begin(caller, handle, method, args, kwargs)
-            return self.finished(caller, result), typeid
+            return self.finish(caller, result), typeid
 
     def begin(
         self,
@@ -160,7 +160,7 @@ class Dispatcher:
         :raises InvalidArgument: when it does not take such arguments, unless that has been checked.
         :raises BaseException: whatever the function raises.
         """
-        return self.finished(caller, self._begun(caller, function, args, kwargs))
+        return self.finish(caller, self._begun(caller, function, args, kwargs))
 
     def _begun(
         self,
@@ -177,11 +177,11 @@ class Dispatcher:
             caller.stage = 'done'
         return result
 
-    def finished(self, caller: Caller, result: Any) -> Any:
+    def finish(self, caller: Caller, result: Any) -> Any:
         """Return a result, after running it if it is a coroutine."""
         if not is_unfinished(result):
             return result
-        finished = run_in(caller.call, self.loop.finished, result, caller.cancel_token)
+        finished = run_in(caller.call, self.loop.finish, result, caller.cancel_token)
         caller.stage = 'done'
         return finished
 

@@ -223,7 +223,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
 
 class _GrpcEndpoint:
-    """The stream of a session, as :class:`uactor.host.sessions.door.SessionEndpoint`."""
+    """The stream of a session, as :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
 
     put = None
 

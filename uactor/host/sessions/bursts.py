@@ -1,152 +1,158 @@
-"""Calls that came as one burst."""
+"""Calls that have come as one burst, and whose results go back together.
+
+Problem: to create a call, to look its method up, and to send its result takes longer than most
+methods do. A ``map`` makes thousands of such calls.
+
+Mechanism: the calls of a burst have the method in common, so it is looked up once. The leader of
+the session runs them one after the other in a loop (:meth:`HostBurst.run`). One :class:`HostCall`
+stands for one after the other, and their results go into one list.
+
+Invariants: each call is a call of its own for everything that can happen to it. It is known by
+its number while it runs, can be cancelled, and is counted when the actor ends. As soon as a call
+does something unusual (it fails, returns a coroutine, or has to confirm what it has taken), its
+object stays with it, and the next calls get another one. The lead is on offer while a call runs.
+
+A call of a burst takes 0.6 µs of the actor; one that goes through :meth:`Dispatcher.begin` as
+others do takes half as much again, so plain methods are called here.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import Any, NoReturn, Protocol
 
-from uactor.codec import values as values
 from uactor.core.current_call import running
 from uactor.host.cancellation import Interrupted
-from uactor.host.execution.gate import Gate
 from uactor.host.requests import NO_KEYWORDS
-
-if TYPE_CHECKING:
-    from uactor.host.sessions.leader import Lead
-    from uactor.host.sessions.pipeline import HostPipeline
-from uactor.host.sessions.calls import PlainCall
+from uactor.host.sessions.calls import CallSession, CallState, HostCall, SingleReply
+from uactor.host.sessions.leader import Lead
+from uactor.host.sessions.replies import BurstResults, ReplyQueue
 
 
-class BurstReply:
-    """Results of calls of a burst, one after the other.
+class BurstSession(CallSession, Protocol):
+    """What a burst needs of the session that it has come by.
 
-    :ivar first: number of the first call.
-    :ivar values: of those that have not been sent.
-    :ivar ended: whether there will be no more.
+    :ivar calls: the calls that have not been answered, by number.
+    :ivar cancelled: numbers of requests that were cancelled before they became calls.
+    :ivar is_poll_due: whether the leader is to look for messages that have arrived.
     """
 
-    __slots__ = ('burst', 'ended', 'first', 'values')
+    calls: dict[int, HostCall]
+    cancelled: set[int]
+    is_poll_due: bool
 
-    def __init__(self, burst: HostBurst, first: int, *values: Any) -> None:
-        self.burst = burst
-        self.first = first
-        self.values = [*values]
-        self.ended = False
+    replies: ReplyQueue
 
-    def take(self) -> list[Any]:
-        """Take out those that are there. One thread at a time does, while another one adds some."""
-        taken = self.values[:]
-        del self.values[: len(taken)]
-        self.first += len(taken)
-        return taken
+    def end_with_scalar(self, burst: HostBurst, number: int, result: Any) -> None:
+        """End a request with a result that goes together with others."""
+        ...
 
 
-class HostBurst:
-    """Calls of one method that came together.
+class HostBurst(SingleReply):
+    """Calls of one method that have come together; also the reply of each of them.
 
-    :ivar calls: of those that have not begun, number and arguments, or why there are none. The
-        thread that has the lead draws from it.
-    :ivar left: whether there may be any.
-    """
-
-    __slots__ = ('calls', 'handle', 'left', 'method')
-
-    def __init__(self, handle: str, method: str, calls: enumerate[Any]) -> None:
-        self.handle = handle
-        self.method = method
-        self.calls = calls
-        self.left = True
-
-
-class BurstCall(PlainCall):
-    """A call of a burst, or one after the other; see :meth:`run_on`.
-
-    :param arguments: of the call, or why there are none.
+    :ivar calls: number and arguments of the calls that have not begun, or the error that their
+        arguments are. The thread that has the lead draws from it.
+    :ivar has_more: whether there may be any.
     """
 
     def __init__(
-        self, pipeline: HostPipeline, burst: HostBurst, number: int = 0, arguments: Any = ()
+        self, session: BurstSession, handle: str, method: str, calls: enumerate[Any]
     ) -> None:
-        super().__init__(pipeline, number, burst.handle, burst.method, arguments)
-        self._burst = burst
-        self._results: BurstReply | None = None
+        self._session = session
+        self.handle = handle
+        self.method = method
+        self.calls = calls
+        self.has_more = True
 
-    def run(self) -> None:
-        """See :class:`Call`."""
-        if isinstance(self._arguments, Exception):
-            self._fail(self._arguments)
-        else:
-            super().run()
+    def create_call(self, number: int = 0, arguments: Any = ()) -> HostCall:
+        """Create a call of the burst.
 
-    def run_on(self, lead: Lead) -> None:
-        """Be one call after the other, until one goes on, or fails, or another thread leads.
-
-        In one piece: there are many of them.
-
-        :param lead: this thread has it, and draws calls; while each runs, it is on offer. It is
-            when this returns, too.
+        :param arguments: its arguments, or the error that they are.
         """
-        pipeline, caller, cancel_token = self._pipeline, self.caller, self.caller.cancel_token
-        calls, answers, dispatcher = pipeline.calls, pipeline.answers, pipeline.host.dispatcher
-        begin, gate, brief = dispatcher.begin, dispatcher.gate, answers.brief
-        burst, handle, method = self._burst, self._handle, self._method
-        results, following, typeid = BurstReply(burst, -1), -1, ''
-        offer, take, cancelled = lead.offer, lead.take, pipeline.cancelled
+        call = HostCall.of_fast_request(self._session, number, self.handle, self.method, arguments)
+        call.reply = self
+        if isinstance(arguments, Exception):
+            call.operation = functools.partial(_raise, arguments)
+        return call
+
+    def finish(self, call: HostCall, result: Any, typeid: str) -> None:
+        """Send a result, together with others if that is possible."""
+        responder = call.session.responder
+        if typeid or not call.caller.is_waiting or not responder.is_brief(result):
+            super().finish(call, result, typeid)
+            return
+        call.release()
+        self._session.end_with_scalar(self, call.number, result)
+
+    def run(self, call: HostCall, lead: Lead) -> None:
+        """Run one call after the other, until one is unusual, or another thread leads.
+
+        In one piece, because it is the path of every call of a ``map``.
+
+        :param call: stands for one call after the other, and stays with an unusual one.
+        :param lead: belongs to this thread, which draws calls. It is on offer while each of them
+            runs, and when this returns.
+        """
+        session, caller, token = self._session, call.caller, call.caller.cancel_token
+        calls, responder, dispatcher = session.calls, session.responder, session.dispatcher
+        begin, gate, brief = dispatcher.begin, dispatcher.gate, responder.brief
+        handle, method, cancelled = self.handle, self.method, session.cancelled
+        results, following, typeid = BurstResults(self, -1), -1, ''
+        offer, take = lead.offer, lead.take
         running.set(caller.call)
         shared = dispatcher.plain(caller, handle, method)
-        for number, arguments in burst.calls:
-            self._number, calls[number] = number, self
-            offer(number)
-            try:
-                if cancelled and number in cancelled:
-                    cancel_token.cancel('cancelled')
-                if cancel_token.is_cancelled or gate.closed or isinstance(arguments, Exception):
-                    raise self._refusal(arguments, gate)
-                if shared is not None:
-                    caller.stage = 'running'
-                    result = getattr(shared, method)(*arguments)
-                else:
-                    caller.stage = 'asked'
-                    result, typeid = begin(caller, handle, method, arguments, NO_KEYWORDS)
-            except BaseException as error:  # also SystemExit: it is the caller's to see
-                self._fail(error)
-                return
-            is_brief = type(result) in brief or answers.is_brief(result)
-            if typeid or cancel_token.is_cancelled or caller.undo or not is_brief:
-                self._over = gate.count()
-                self._go_on(result, typeid)
-                return
-            if calls.pop(number, None) is not None:
-                if number != following:  # the first one, or another thread has had that before
-                    self.end_results()
-                    self._results = results = pipeline.results_from(burst, number)
-                results.values.append(result)
-                following = number + 1
-            try:
-                take()
-            except IndexError:  # another thread leads
-                return
-            if pipeline.is_look_due:
-                offer(0)
-                return
-        burst.left = False
-        offer(0)
+        call.state = CallState.RUNNING
+        try:
+            for number, arguments in self.calls:
+                call.number, calls[number] = number, call
+                offer(number)
+                try:
+                    if cancelled and number in cancelled:
+                        token.cancel('cancelled')
+                    if token.is_cancelled or gate.closed or isinstance(arguments, Exception):
+                        self._refuse(call, arguments)
+                    if shared is not None:
+                        caller.stage = 'running'
+                        result = getattr(shared, method)(*arguments)
+                    else:
+                        caller.stage = 'asked'
+                        result, typeid = begin(caller, handle, method, arguments, NO_KEYWORDS)
+                except BaseException as error:  # also SystemExit: the caller is to see it
+                    call.fail(error)
+                    return
+                is_brief = type(result) in brief or responder.is_brief(result)
+                if typeid or token.is_cancelled or caller.undo or not is_brief:
+                    call.count_in_gate()
+                    self.take(call, result, typeid)
+                    return
+                if calls.pop(number, None) is not None:
+                    if number != following:  # the first, or another thread has had the one before
+                        results.ended = True
+                        results = BurstResults(self, number)
+                        session.replies.add_results(results)
+                    results.values.append(result)
+                    following = number + 1
+                try:
+                    take()
+                except IndexError:  # another thread leads
+                    return
+                if session.is_poll_due:
+                    offer(0)
+                    return
+            self.has_more = False
+            offer(0)
+        finally:
+            results.ended = True
 
-    def end_results(self) -> None:
-        """Have no more results go with those that there are."""
-        if self._results is not None:
-            self._results.ended = True
+    def _refuse(self, call: HostCall, arguments: Any) -> NoReturn:
+        """Raise why a call does not run."""
+        call.caller.stage = 'asked'
+        gate = call.session.dispatcher.gate
+        if call.caller.cancel_token.is_cancelled:
+            raise Interrupted
+        raise gate.refusal() if gate.closed else arguments
 
-    def _refusal(self, arguments: Any, gate: Gate) -> BaseException:
-        """Return why a call does not run."""
-        self.caller.stage = 'asked'
-        if self.caller.cancel_token.is_cancelled:
-            return Interrupted()
-        return gate.refusal() if gate.closed else arguments
 
-    def _finish(self, result: Any, typeid: str) -> None:
-        pipeline = self._pipeline
-        if typeid or not self.caller.is_waiting or not pipeline.answers.is_brief(result):
-            super()._finish(result, typeid)
-            return
-        self._end()
-        pipeline.end_with_scalar(self._burst, self._number, result)
+def _raise(error: Exception) -> NoReturn:
+    raise error

@@ -1,324 +1,498 @@
-"""The calls of a pipelined session, from when they come until they are answered."""
+"""The calls of a pipelined session, from their arrival to their response.
+
+Problem: ten thousand calls may be under way, and most of them wait: for the mailbox of the actor,
+for a coroutine, or for credit to send items of a stream. A thread for each would be too many.
+
+Mechanism: a call that waits is *parked*. It has no thread, but a state that says what it waits for,
+the job to run afterwards, and a function that ends the wait when the call is cancelled. The thread
+that ends the wait takes the call out of that state, and queues its job:
+
+    NEW ────────┬──────────────> QUEUED ──> RUNNING ──┬──> ENDED
+                └─> IN_MAILBOX ──^ ^                  │
+                       ^           └─ AWAITING <──────┤
+                       │           └─ OUT_OF_CREDIT <─┤
+                       └──────────────────────────────┘
+
+Invariants: a call is parked before the thread that parks it starts what it waits for, so a wait
+can't end unnoticed. One thread takes it out of a wait, whichever comes first. A cancelled call
+ends its wait, and then finds out that it is cancelled.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from uactor.codec import messages
-from uactor.codec.fastpath import Arguments
+from uactor.codec import fastpath, messages
 from uactor.core.current_call import run_in
 from uactor.errors import ActorUnreachableError, UActorException
 from uactor.host.arguments import InvalidArgument
+from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted, Reason
-from uactor.host.execution.event_loop import FINISHED, is_unfinished
+from uactor.host.execution.dispatcher import Dispatcher
+from uactor.host.execution.event_loop import FINISHED, LoopTask, is_unfinished
 from uactor.host.refusal import NO_THREADS
-from uactor.host.sessions.responder import accepts_pickle, begin_call, context_of
+from uactor.host.requests import RequestHandler
+from uactor.host.sessions.responder import (
+    Responder,
+    accepts_pickle,
+    begin_in_context,
+    context_of,
+)
 from uactor.runtime.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 
-if TYPE_CHECKING:
-    from uactor.host.sessions.pipeline import HostPipeline
-
-
 log = logging.getLogger('uactor.host')
+
+Job = Callable[[], None]
+Operation = Callable[[], tuple[Any, str]]
+"""Does what a request asks for; returns the result, and the typeid to share it as, or ''."""
+
+
+class CallState(enum.Enum):
+    """Where a call is. :data:`TRANSITIONS` has the states that may follow."""
+
+    NEW = 'new'
+    """It has arrived."""
+    QUEUED = 'queued'
+    """A thread is about to run its next step."""
+    RUNNING = 'running'
+    """A thread runs a step of it."""
+    IN_MAILBOX = 'in mailbox'
+    """It is parked until the mailbox of the actor lets it run."""
+    AWAITING = 'awaiting'
+    """It is parked until its coroutine has ended."""
+    OUT_OF_CREDIT = 'out of credit'
+    """It is parked until the client lets it send more items."""
+    ENDED = 'ended'
+    """It does nothing any more."""
+
+
+TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
+    CallState.NEW: frozenset([CallState.QUEUED, CallState.IN_MAILBOX, CallState.ENDED]),
+    # A stream that has been granted credit waits for the mailbox again.
+    CallState.QUEUED: frozenset([CallState.RUNNING, CallState.IN_MAILBOX, CallState.ENDED]),
+    CallState.RUNNING: frozenset(
+        [
+            CallState.QUEUED,
+            CallState.IN_MAILBOX,
+            CallState.AWAITING,
+            CallState.OUT_OF_CREDIT,
+            CallState.ENDED,
+        ]
+    ),
+    CallState.IN_MAILBOX: frozenset([CallState.QUEUED, CallState.ENDED]),
+    CallState.AWAITING: frozenset([CallState.QUEUED, CallState.ENDED]),
+    CallState.OUT_OF_CREDIT: frozenset([CallState.QUEUED]),
+    CallState.ENDED: frozenset(),
+}
+
+_QUEUED, _RUNNING, _ENDED = CallState.QUEUED, CallState.RUNNING, CallState.ENDED
+
+
+class CallSession(Protocol):
+    """What a call needs of the pipelined session that it has come by."""
+
+    caller: Caller
+    dispatcher: Dispatcher
+    requests: RequestHandler
+    responder: Responder
+
+    def run(self, call: HostCall, job: Job) -> None:
+        """Run a job of a call, on this thread or another one.
+
+        :raises RuntimeError: when no thread can be started; the job does not run.
+        """
+        ...
+
+    def is_open(self, number: int) -> bool:
+        """Return whether a request has not been answered."""
+        ...
+
+    def send(self, number: int, response: pb.SessionResponse | bytes) -> None:
+        """Send a response that is not the last one of its request."""
+        ...
+
+    def end(self, number: int, response: pb.SessionResponse | bytes) -> None:
+        """Send the last response of a request."""
+        ...
+
+    def forget(self, number: int) -> None:
+        """End a request without a response."""
+        ...
+
+
+class Reply(Protocol):
+    """How the result of a call is sent: at once, with those of other calls, or as a stream."""
+
+    def take(self, call: HostCall, result: Any, typeid: str) -> None:
+        """Send the result of a call, or what comes of it. On the thread that has run the call."""
+        ...
+
+    def fail(self, call: HostCall, error: BaseException) -> None:
+        """Send an error as the last response of a call."""
+        ...
 
 
 class HostCall:
-    """A request of a pipelined session that is under way."""
+    """A request of a pipelined session that is under way.
 
+    :param operation: does what the request asks for.
+    :param method: the method that it runs; None for another request.
+    :param accepts_pickles: whether the client does.
+    :ivar number: number of the request.
+    """
+
+    lock = threading.Lock()  # shared by all calls, and held for moments only
+    # Class attributes: most calls never set them.
+    state = CallState.NEW
+    _unread: pb.SessionRequest | None = None  # large data beside it has not been looked at
     _invalid: InvalidArgument | None = None
     _timer: Timer | None = None
+    _job: Job | None = None  # runs after the wait of a parked call
+    _abandon: Job | None = None  # ends that wait
+    _leave_mailbox: Job | None = None
+    _leave_gate: Job | None = None
 
-    def __init__(self, pipeline: HostPipeline, request: pb.SessionRequest, kind: str) -> None:
-        self._pipeline = pipeline
-        self._request = request
-        self._kind = kind
-        self._number = request.id
-        self._handle: str = getattr(getattr(request, kind), 'handle', '')
-        self._pickles = accepts_pickle(request)
-        self.caller = pipeline.caller.derive()
+    def __init__(
+        self,
+        session: CallSession,
+        number: int,
+        caller: Caller,
+        operation: Operation,
+        reply: Reply,
+        handle: str,
+        method: str | None,
+        accepts_pickles: bool = True,
+    ) -> None:
+        self.session = session
+        self.number = number
+        self.caller = caller
+        self.reply = reply
+        self.accepts_pickles = accepts_pickles
+        self.operation = operation
+        self._handle = handle
+        self._method = method
+
+    @classmethod
+    def of_fast_request(
+        cls,
+        session: CallSession,
+        number: int,
+        handle: str,
+        method: str,
+        arguments: fastpath.Arguments,
+    ) -> HostCall:
+        """Create the call of a message on the fast path; see :mod:`uactor.codec.fastpath`."""
+        caller = session.caller.derive()
+        caller.begin_call()
+        requests, begin = session.requests, session.dispatcher.begin
+        operation = functools.partial(requests.run, caller, handle, method, arguments, begin)
+        return cls(session, number, caller, operation, SINGLE, handle, method)
+
+    @classmethod
+    def of_method(
+        cls, session: CallSession, request: pb.SessionRequest, kind: str, reply: Reply
+    ) -> HostCall:
+        """Create the call of a request that names a method."""
+        asked = request.open_stream.call if kind == 'open_stream' else request.call
+        caller = session.caller.derive()
+        operation = functools.partial(
+            session.requests.dispatch, caller, asked, session.dispatcher.begin
+        )
+        call = cls(
+            *(session, request.id, caller, operation, reply, asked.handle, asked.method),
+            accepts_pickles=asked.accept_pickle,
+        )
+        call._begin_request(request, kind)
+        return call
+
+    @classmethod
+    def of_other_request(
+        cls, session: CallSession, request: pb.SessionRequest, kind: str
+    ) -> HostCall:
+        """Create the call of a request that names no method."""
+        caller = session.caller.derive()
+        respond = session.responder.respond
+        handle: str = getattr(getattr(request, kind), 'handle', '')
+        call = cls(
+            *(session, request.id, caller, lambda: (respond(caller, request, kind), '')),
+            *(RESPONSE, handle, None, accepts_pickle(request)),
+        )
+        call._begin_request(request, kind)
+        return call
+
+    def _begin_request(self, request: pb.SessionRequest, kind: str) -> None:
+        self._unread = request
         try:
-            begin_call(self.caller, context_of(request, kind))
+            begin_in_context(self.caller, context_of(request, kind))
         except InvalidArgument as error:
             self._invalid = error
 
+    # --- running -----------------------------------------------------------------------------
+
     def enter(self) -> None:
-        """Have it run when it is its turn."""
+        """Run the call as soon as the actor lets it."""
         call = self.caller.call
         if self._invalid is not None:
-            self._fail(self._invalid)
+            self.fail(self._invalid)
             return
         if call is not None and call.expires is not None:
             try:
                 self._timer = timers.at(call.expires, lambda: self.give_up('deadline'))
             except RuntimeError:
-                self._fail(ActorUnreachableError(NO_THREADS))
+                self.fail(ActorUnreachableError(NO_THREADS))
                 return
-        self._begin()
-
-    def _begin(self) -> None:
-        self._queue(self.run)
-
-    def _queue(self, job: Callable[[], None]) -> None:
-        try:
-            self._pipeline.run(self, job)
-        except RuntimeError:
-            self._end()
-            HostCall._fail(self, ActorUnreachableError(NO_THREADS))
-
-    def _end(self) -> None:
-        """Note that it does not go on."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def run(self) -> None:
-        """Run, on a worker."""
-        try:
-            response = self._pipeline.answers.answer(self.caller, self._request, self._kind)
-        except Interrupted as error:
-            self._fail(error)
+        if self._method is not None and self.session.dispatcher.has_mailbox:
+            self.wait_for_mailbox(self.execute)
         else:
-            self._end()
-            self._pipeline.end(self._number, response)
+            self.queue(self.execute)
+
+    def execute(self) -> None:
+        """Do what the request asks for, and reply. Each call runs here, but those of bursts."""
+        self.state = _RUNNING
+        try:
+            self.caller.cancel_token.raise_if_cancelled()
+            self._leave_gate = self.session.dispatcher.gate.enter()
+            self._unread = None
+            result, typeid = self.operation()
+        except BaseException as error:  # also SystemExit: the caller is to see it
+            self.fail(error)
+        else:
+            self.reply.take(self, result, typeid)
+
+    def count_in_gate(self) -> None:
+        """Count the call as one that runs, even if the actor has begun to end."""
+        self._leave_gate = self.session.dispatcher.gate.count()
+
+    def queue(self, job: Job) -> None:
+        """Run the next step of the call."""
+        self.state = _QUEUED
+        try:
+            self.session.run(self, job)
+        except RuntimeError:
+            self.end_with_error(ActorUnreachableError(NO_THREADS))
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    def park(self, state: CallState, job: Job, abandon: Job | None) -> None:
+        """Let the call wait without a thread, until :meth:`resume` or :meth:`unpark`.
+
+        :param state: what it waits for.
+        :param job: runs afterwards.
+        :param abandon: ends the wait of a cancelled call; may be called at any time, and twice.
+        """
+        with self.lock:
+            self.state, self._job, self._abandon = state, job, abandon
+
+    def unpark(self, state: CallState) -> Job | None:
+        """End a wait, and return the job; None when another thread has ended the wait."""
+        with self.lock:
+            if self.state is not state:
+                return None
+            self.state, self._abandon = _QUEUED, None
+            job, self._job = self._job, None
+            return job
+
+    def resume(self, state: CallState) -> None:
+        """End a wait, and run the job of the call."""
+        job = self.unpark(state)
+        if job is not None:
+            self.queue(job)
 
     def give_up(self, reason: Reason) -> None:
-        """Let it end, since nobody waits for it. Any thread may."""
+        """Cancel the call. Any thread may call this."""
         self.caller.cancel_token.cancel(reason)
-        self._abandon_once()
-        dispatcher = self._pipeline.host.dispatcher
+        self.abandon_wait()
+        dispatcher = self.session.dispatcher
         if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
-            self._tell(Interrupted())
+            self._respond(Interrupted())
 
-    def _abandon_once(self) -> None:
-        """End a wait without a thread, if it is in one."""
+    def abandon_wait(self) -> None:
+        """End the wait of a parked call."""
+        abandon = self._abandon
+        if abandon is not None:
+            abandon()
+
+    def abandon_if_cancelled(self) -> None:
+        """End the wait of a call that was cancelled before it was parked."""
+        if self.caller.cancel_token.is_cancelled:
+            self.abandon_wait()
+
+    def wait_for_mailbox(self, job: Job) -> None:
+        """Run a job as soon as the actor may run one more of its methods."""
+        call, dispatcher = self.caller.call, self.session.dispatcher
+        try:
+            mailbox = dispatcher.mailbox(self.caller, self._handle, self._method or '')
+            if mailbox is None or call is None:
+                self.queue(job)
+                return
+            dispatcher.note(call, self._handle, self._method or '')
+
+            def go() -> None:
+                self._leave_mailbox = functools.partial(mailbox.leave, call)
+                self.resume(CallState.IN_MAILBOX)
+
+            def withdraw() -> None:
+                if mailbox.withdraw(call):
+                    self.resume(CallState.IN_MAILBOX)
+
+            self.park(CallState.IN_MAILBOX, job, withdraw)
+            if mailbox.enter(call, go):
+                go()
+            else:
+                self.abandon_if_cancelled()
+        except BaseException as error:  # a handle that is gone, or a deadlock
+            self.fail(error)
+
+    def leave_mailbox(self) -> None:
+        """Let the next call of the mailbox run."""
+        leave, self._leave_mailbox = self._leave_mailbox, None
+        if leave is not None:
+            leave()
+
+    def run_coroutine(self, coroutine: Any, finish: Callable[[Any], None]) -> None:
+        """Run a coroutine without a thread that waits for it.
+
+        :param finish: is called with its result.
+        """
+
+        def end(task: asyncio.Task[Any]) -> None:
+            self.state = _RUNNING
+            try:
+                if task.cancelled():
+                    self.caller.cancel_token.raise_if_cancelled()
+                value = task.result()
+            except BaseException as error:  # also SystemExit: the caller is to see it
+                self.fail(error)
+            else:
+                finish(value)
+
+        try:
+            self.start_task(coroutine, end, is_cancellable=True)
+        except BaseException as error:  # no thread can be started
+            self.fail(error)
+
+    def start_task(
+        self, coroutine: Any, end: Callable[[asyncio.Task[Any]], None], is_cancellable: bool
+    ) -> None:
+        """Park the call until a coroutine has ended, and then run ``end`` with its task.
+
+        :raises RuntimeError: when no thread can be started.
+        """
+        ended: list[asyncio.Task[Any]] = []
+
+        def done(task: asyncio.Task[Any]) -> None:
+            ended.append(task)
+            self.resume(CallState.AWAITING)
+
+        task = LoopTask(self.session.dispatcher.loop, coroutine, done)
+        self.park(
+            CallState.AWAITING, lambda: end(ended[0]), task.cancel if is_cancellable else None
+        )
+        run_in(self.caller.call, task.start)
+        self.abandon_if_cancelled()
+
+    # --- ending ------------------------------------------------------------------------------
+
+    def end(self, response: pb.SessionResponse | bytes) -> None:
+        """End the call with a response."""
+        self.release()
+        self.session.end(self.number, response)
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error, in the way of its reply."""
+        self.reply.fail(self, error)
+
+    def end_with_error(self, error: BaseException) -> None:
+        """End the call with an error as its response."""
+        unread, memory = self._unread, self.caller.memory
+        if unread is not None and memory is not None:
+            self._unread = None
+            memory.ignore(messages.memories(unread))
+        self.release()
+        self._respond(error)
 
     def break_off(self, error: BaseException) -> None:
-        """Answer a call that has not been answered because of an error in this module's own code.
+        """Answer a call that an error in this module's own code has kept from being answered.
 
         Such an error comes to a thread from outside (``PyThreadState_SetAsyncExc``), or from memory
         that has run out.
         """
         log.error('a call could not be answered', exc_info=error)
-        if self._number in self._pipeline.calls:
-            self._end()
-            told = f'the actor could not answer the call: {type(error).__name__}'
-            HostCall._fail(self, UActorException(told))
+        if self.session.is_open(self.number):
+            message = f'the actor could not answer the call: {type(error).__name__}'
+            self.end_with_error(UActorException(message))
 
-    def _fail(self, error: BaseException) -> None:
-        self._end()
-        self._tell(error)
+    def release(self) -> None:
+        """Give back what the call has of the actor: its place in the mailbox, and in the gate."""
+        self.state = _ENDED
+        if self._job is not None:
+            self._job = self._abandon = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._leave_mailbox is not None:
+            self.leave_mailbox()
+        leave_gate, self._leave_gate = self._leave_gate, None
+        if leave_gate is not None:
+            leave_gate()
 
-    def _tell(self, error: BaseException) -> None:
-        response = pb.SessionResponse(id=self._number)
+    def _respond(self, error: BaseException) -> None:
+        response = pb.SessionResponse(id=self.number)
         try:
-            self._pipeline.answers.fail(self.caller, self._pickles, response, error)
+            self.session.responder.fail(self.caller, self.accepts_pickles, response, error)
         except Interrupted:
-            self._pipeline.forget(self._number)
+            self.session.forget(self.number)
         else:
-            self._pipeline.end(self._number, response)
+            self.session.end(self.number, response)
 
 
-class MethodCall(HostCall):
-    """A call of a method: may wait for its turn, and for a coroutine, without a thread."""
+class SingleReply:
+    """Sends a result by itself, as the response of its call."""
 
-    _lock = threading.Lock()  # of all: it is held for moments
-    # Most calls need none of these.
-    _abandon: Callable[[], None] | None = None
-    _leave: Callable[[], None] | None = None
-    _over: Callable[[], None] | None = None
-    _turns = 0
-    _is_taken = False  # whether what has come beside the request has been looked at
+    def take(self, call: HostCall, result: Any, typeid: str) -> None:
+        """See :class:`Reply`."""
+        if type(result) in FINISHED:
+            self.finish(call, result, typeid)
+        elif type(result) is CoroutineType:
+            call.run_coroutine(result, lambda value: self.finish(call, value, typeid))
+        else:
+            if is_unfinished(result):
+                loop = call.session.dispatcher.loop
+                result = loop.finish(result, call.caller.cancel_token)
+            self.finish(call, result, typeid)
 
-    def __init__(self, pipeline: HostPipeline, request: pb.SessionRequest, kind: str) -> None:
-        super().__init__(pipeline, request, kind)
-        call = request.open_stream.call if kind == 'open_stream' else request.call
-        self._handle, self._method, self._call = call.handle, call.method, call
-
-    def _begin(self) -> None:
-        self._take_turn(self.run)
-
-    def _take_turn(self, job: Callable[[], None]) -> None:
-        """Have ``job`` run on a worker as soon as the actor may run one of its methods more."""
-        call, dispatcher = self.caller.call, self._pipeline.host.dispatcher
+    def finish(self, call: HostCall, result: Any, typeid: str) -> None:
+        """Send a result that needs the event loop no more."""
+        caller = call.caller
+        caller.stage = 'done'
         try:
-            mailbox = dispatcher.mailbox(self.caller, self._handle, self._method)
-            if mailbox is None or call is None:
-                self._queue(job)
-                return
-            dispatcher.note(call, self._handle, self._method)
-            turn = self._turned()
-
-            def go() -> None:
-                self._turned()
-                self._leave = functools.partial(mailbox.leave, call)
-                self._queue(job)
-
-            def withdraw() -> None:
-                if mailbox.withdraw(call):
-                    self._queue(job)  # which tells why
-
-            if mailbox.enter(call, go):
-                go()
-            else:
-                self._on_give_up(withdraw, turn)
-        except BaseException as error:  # a handle that is gone, or a deadlock
-            self._fail(error)
-
-    def _turned(self) -> int:
-        """Note that a wait begins or has ended, and return its number."""
-        with self._lock:
-            self._turns += 1
-            self._abandon = None
-            return self._turns
-
-    def _on_give_up(self, abandon: Callable[[], None], turn: int) -> None:
-        """Have ``abandon`` called if the call is given up.
-
-        :param turn: number of the wait that it ends. Another thread may have ended it by now.
-        """
-        with self._lock:
-            if turn != self._turns:
-                return
-            self._abandon = abandon
-        if self.caller.cancel_token.is_cancelled:
-            self._abandon_once()
-
-    def _abandon_once(self) -> None:
-        with self._lock:
-            abandon, self._abandon = self._abandon, None
-        if abandon is not None:
-            abandon()
-
-    def run(self) -> None:
-        """See :class:`HostCall`."""
-        dispatcher = self._pipeline.host.dispatcher
-        try:
-            self.caller.cancel_token.raise_if_cancelled()
-            self._over = dispatcher.gate.enter()
-            result, typeid = self._dispatched()
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            self._fail(error)
-        else:
-            self._go_on(result, typeid)
-
-    def _dispatched(self) -> tuple[Any, str]:
-        self._is_taken = True
-        host = self._pipeline.host
-        return host.requests.dispatch(self.caller, self._call, host.dispatcher.begin)
-
-    def _go_on(self, result: Any, typeid: str) -> None:
-        if isinstance(result, CoroutineType):
-            self._await(result, lambda value: self._finish(value, typeid))
-        elif not is_unfinished(result):
-            self._finish(result, typeid)
-        else:
-            loop = self._pipeline.host.dispatcher.loop
-            self._finish(loop.finished(result, self.caller.cancel_token), typeid)
-
-    def _await(self, coroutine: Any, finish: Callable[[Any], None]) -> None:
-        """Go on when a coroutine has ended, without a thread that waits for it."""
-        loop = self._pipeline.host.dispatcher.loop
-        turn = self._turned()
-
-        def done(task: asyncio.Task[Any]) -> None:
-            self._queue(lambda: self._awaited(task, finish))
-
-        try:
-            cancel = run_in(self.caller.call, loop.start, coroutine, done)
-        except BaseException as error:  # no thread to be had
-            coroutine.close()
-            self._fail(error)
-        else:
-            self._on_give_up(cancel, turn)
-
-    def _awaited(self, task: asyncio.Task[Any], finish: Callable[[Any], None]) -> None:
-        self._turned()
-        try:
-            if task.cancelled():
-                self.caller.cancel_token.raise_if_cancelled()
-            value = task.result()
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            self._fail(error)
-        else:
-            finish(value)
-
-    def _finish(self, result: Any, typeid: str) -> None:
-        self.caller.stage = 'done'
-        answers = self._pipeline.answers
-        try:
-            response = answers.encode(self.caller, self._number, result, typeid, self._pickles)
-        except BaseException as error:  # also SystemExit, of the user's __reduce__
-            self._fail(error)
-        else:
-            self._end()
-            self._pipeline.end(self._number, response)
-
-    def _fail(self, error: BaseException) -> None:
-        memory = self.caller.memory
-        if memory is not None and not self._is_taken:
-            memory.ignore(messages.memories(self._request))
-        super()._fail(error)
-
-    def _end(self) -> None:
-        super()._end()
-        self._leave_turn()
-        over, self._over = self._over, None
-        if over is not None:
-            over()
-
-    def _leave_turn(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-
-
-class PlainCall(MethodCall):
-    """A call by a usual message; see :mod:`uactor.codec.fastpath`."""
-
-    _pickles = True
-    _is_taken = True  # nothing comes beside it
-
-    def __init__(
-        self,
-        pipeline: HostPipeline,
-        number: int,
-        handle: str,
-        method: str,
-        arguments: Arguments,
-    ) -> None:
-        self._pipeline = pipeline
-        self._number, self._handle, self._method = number, handle, method
-        self._arguments: Any = arguments
-        self.caller = pipeline.caller.derive()
-        self.caller.begin_call()
-
-    def enter(self) -> None:
-        """See :class:`HostCall`."""
-        if self._pipeline.host.dispatcher.has_mailbox:
-            super().enter()
-        else:
-            self._queue(self.run)
-
-    def run(self) -> None:
-        """See :class:`HostCall`. In one piece, since most calls are like this."""
-        pipeline, caller = self._pipeline, self.caller
-        host = pipeline.host
-        try:
-            caller.cancel_token.raise_if_cancelled()
-            self._over = host.dispatcher.gate.enter()
-            result, typeid = host.requests.run(
-                *(caller, self._handle, self._method, self._arguments), host.dispatcher.begin
+            response = call.session.responder.encode(
+                caller, call.number, result, typeid, call.accepts_pickles
             )
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            self._fail(error)
+        except BaseException as error:  # also SystemExit, of the user's __reduce__
+            call.fail(error)
         else:
-            if type(result) in FINISHED:
-                self._finish(result, typeid)
-            else:
-                self._go_on(result, typeid)
+            call.end(response)
+
+    def fail(self, call: HostCall, error: BaseException) -> None:
+        """See :class:`Reply`."""
+        call.end_with_error(error)
+
+
+class ResponseReply(SingleReply):
+    """Sends the response that the operation of a call has made."""
+
+    def take(self, call: HostCall, result: Any, typeid: str) -> None:
+        """Send the response."""
+        call.end(result)
+
+
+SINGLE = SingleReply()
+RESPONSE = ResponseReply()

@@ -3,16 +3,17 @@
 Problem: the thread that reads also runs the calls, since handing each to another thread would cost
 more than a small call. A call that blocks must not keep the session from being read.
 
-Mechanism: the reading thread has the *lead*. It offers the lead for as long as it runs a call, and
-takes it back afterwards. When a call does not come back soon, another thread is started, a
-follower, which takes the lead if it is still on offer. To take it is one atomic operation, so it
-does not matter who comes first: whoever is late finds nothing, and leaves.
+Mechanism: the reading thread is the *leader*. It offers the lead for as long as it runs a call, and
+takes it back afterwards. When a call does not return soon, another thread is started, a follower,
+which takes the lead if it is still on offer. To take it is one atomic operation, so it does not
+matter which thread is first: the other one finds nothing, and does not read. For a second after
+that, workers run the calls, since more of them may block.
 
-Invariants: one thread at most has the lead. Only that one reads messages, and draws calls from
+Invariants: one thread at most has the lead. Only the leader reads messages, and draws calls from
 those that have come, so their order is kept. The lead is never lost: where no follower can be
-started, the offer stands until the call comes back.
+started, the offer stands until the call returns.
 
-Offer and return cost two calls of C functions, some 40 ns, in place of comparing thread idents.
+Offer and return cost two calls of C functions, some 40 ns.
 """
 
 from __future__ import annotations
@@ -20,18 +21,26 @@ from __future__ import annotations
 import collections
 import enum
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from uactor.host.execution.watchdog import Watch
+from uactor.runtime.threads import start_daemon
+
+_SPREAD_S = 1.0
+"""For how long workers run calls after one that did not return soon, in seconds."""
 
 
 class LeadState(enum.Enum):
-    """What may happen to a lead next is in :data:`TRANSITIONS`."""
+    """Where a lead is. :data:`TRANSITIONS` has the states that may follow."""
 
     OFFERED = 'offered'
-    """Nobody reads; the thread that comes first may."""
+    """No thread reads; the first one that comes may."""
     HELD = 'held'
     """One thread reads, or draws the next call."""
     ENDED = 'ended'
-    """There is nothing more to read."""
+    """The session has nothing more to read."""
 
 
 TRANSITIONS: Mapping[LeadState, frozenset[LeadState]] = {
@@ -59,9 +68,9 @@ class Reader:
 class Lead:
     """The right to read a session, of one thread at a time.
 
-    :ivar offer: offers the lead, for a call of such a number. For the thread that has it.
+    :ivar offer: offers the lead, during a call with this number. For the thread that has it.
     :ivar take: takes the lead; raises IndexError when it is not on offer.
-    :ivar reader: which thread had it last. Others may see that a moment late.
+    :ivar reader: the thread that had the lead last. Other threads may see that a moment late.
     """
 
     def __init__(self) -> None:
@@ -75,14 +84,14 @@ class Lead:
 
     @property
     def state(self) -> LeadState:
-        """What the lead is at this moment."""
+        """The state of the lead at this moment."""
         if self._offers:
             return LeadState.OFFERED
         return LeadState.ENDED if self._ended else LeadState.HELD
 
     @property
     def part(self) -> int:
-        """The number with which the lead is on offer; -1 when it is not."""
+        """The number that the lead is on offer with; -1 when it is not on offer."""
         try:
             return self._offers[0]
         except IndexError:
@@ -111,6 +120,69 @@ class Lead:
         return reader.thread == threading.get_ident() and reader.leads
 
     def end(self) -> None:
-        """Let nobody read any more. For the thread that has the lead."""
+        """End the reading of the session. For the thread that has the lead."""
         self._ended = True
         self._offers.clear()
+
+
+class LeaderFollowers:
+    """Lets one thread of a session read and run calls, and another take over when a call blocks.
+
+    :param read: reads the session, as long as the reader that it gets leads.
+    :param hand_over: lets another thread send the responses that there are.
+    :ivar watch: the context in which the leader runs calls.
+    """
+
+    def __init__(self, read: Callable[[Reader], None], hand_over: Callable[[], None]) -> None:
+        self._read = read
+        self._hand_over = hand_over
+        self.lead = Lead()
+        self.watch = Watch(self.promote, hand_over, lambda: self.lead.part)
+        self._spread_until = 0.0
+
+    def start_follower(self) -> None:
+        """Start a thread that reads if the lead is on offer.
+
+        :raises RuntimeError: when no thread can be started.
+        """
+        start_daemon('uactor-pipeline', self.follow)
+
+    def follow(self) -> None:
+        """Read the session on this thread, if the lead is on offer."""
+        reader = self.lead.follow()
+        if reader is not None:
+            self._read(reader)
+
+    def promote(self) -> None:
+        """Let another thread lead, because the leader is in a call that does not return soon.
+
+        :raises RuntimeError: when no thread can be started; then nothing has changed.
+        """
+        self._hand_over()
+        if self.lead.state is not LeadState.OFFERED:  # the call has returned
+            return
+        before, self._spread_until = self._spread_until, time.monotonic() + _SPREAD_S
+        try:
+            self.start_follower()
+        except RuntimeError:
+            self._spread_until = before
+            raise
+
+    def can_run(self) -> bool:
+        """Return whether this thread may run a call: it leads, and no call is under way."""
+        return (
+            self.lead.is_of_this_thread()
+            and not self.watch.has_job
+            and not (self._spread_until and self._spread_until > time.monotonic())
+        )
+
+    def run(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Run a function on this thread, which leads, and offer the lead meanwhile."""
+        lead = self.lead
+        reader = lead.reader
+        with self.watch:  # until the lead is taken back: no other thread offers it meanwhile
+            lead.offer(0)
+            function(*arguments)
+            leads = lead.take_back(reader)
+        if not leads:
+            self._hand_over()

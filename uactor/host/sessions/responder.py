@@ -26,13 +26,14 @@ class Responder:
     """Answers requests of one session.
 
     :param by_value: whether the client takes classes and functions by value.
-    :ivar read_usual: returns the usual call that a message is; None for any other one.
+    :ivar read_call: returns the usual call that a message is; None for any other one.
     :ivar read_attribute: returns the attribute that a usual message reads; None for any other one.
     :ivar brief: classes whose instances can go together with other results, whatever they are.
     """
 
     def __init__(self, host: HostContext, by_value: bool) -> None:
-        self._host = host
+        self._requests = host.requests
+        self._table = host.table
         self._run = host.requests.run
         self._leases = host.table.leases
         self._dispatcher = dispatcher = host.dispatcher
@@ -41,7 +42,7 @@ class Responder:
         self._limit = host.max_message_size
         self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
         pickles = host.requests.pickles
-        self.read_usual = fastpath.Requests().read if pickles else _no_request
+        self.read_call = fastpath.Requests().read if pickles else _no_request
         self.read_attribute = fastpath.read_attribute if pickles else _no_request
         self.by_value = by_value and host.requests.serializer == 'cloudpickle'
 
@@ -67,7 +68,7 @@ class Responder:
                     answer = fastpath.result(number, value)
                     if answer is not None:
                         return answer
-                value = self._dispatcher.finished(caller, value)
+                value = self._dispatcher.finish(caller, value)
                 return self._encode(caller, number, value, typeid, True)
             finally:
                 gate.running.pop()
@@ -85,7 +86,7 @@ class Responder:
         """
         try:
             with self._gate:
-                value, typeid = self._host.requests.attribute(caller, handle, name)
+                value, typeid = self._requests.attribute(caller, handle, name)
                 return self.encode(caller, number, value, typeid, True)
         except BaseException as error:  # also SystemExit: it is the caller's to see
             return self._failed(caller, number, error)
@@ -128,7 +129,7 @@ class Responder:
     ) -> pb.SessionResponse:
         response = pb.SessionResponse(id=number)
         place = response.item if is_item else response.result
-        self._host.requests.encode(caller, value, typeid, pickles, place, self.by_value)
+        self._requests.encode(caller, value, typeid, pickles, place, self.by_value)
         self.check_size(caller, response)
         return response
 
@@ -140,24 +141,27 @@ class Responder:
         return self._limit < 0 and kind in values.OF_ANY_LENGTH and len(value) <= _BRIEF
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        """Do what a request asks for and return the response.
+        """Run what a request asks for and return the response, whatever the outcome.
 
-        :raises Interrupted: when there is nobody to be told of it.
+        :raises Interrupted: when the client has gone, and no response can reach it.
         """
+        try:
+            caller.cancel_token.raise_if_cancelled()  # its deadline may have passed on the way
+            with self._gate:
+                return self.respond(caller, request, kind)
+        except BaseException as error:  # also SystemExit: the caller is to see it
+            return self.refused(caller, request, error)
+
+    def respond(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
+        """Run what a request asks for and return the response with its result."""
         response = pb.SessionResponse()
         response.id = request.id
-        try:
-            caller.cancel_token.raise_if_cancelled()  # its deadline may have passed before it came
-            with self._gate:
-                if kind == 'call':
-                    call = self._host.requests.call
-                    call(caller, request.call, response.result, self.by_value)
-                else:
-                    self._fill(caller, request, kind, response)
-                if self._limit >= 0:
-                    self.check_size(caller, response)
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            return self.refused(caller, request, error)
+        if kind == 'call':
+            self._requests.call(caller, request.call, response.result, self.by_value)
+        else:
+            self._fill(caller, request, kind, response)
+        if self._limit >= 0:
+            self.check_size(caller, response)
         return response
 
     def refused(
@@ -177,17 +181,17 @@ class Responder:
     def _fill(
         self, caller: Caller, request: pb.SessionRequest, kind: str, response: pb.SessionResponse
     ) -> None:
-        exchange = self._host.requests
+        requests = self._requests
         if kind == 'get_attribute':
             get = request.get_attribute
-            exchange.get_attribute(caller, get, response.result, self.by_value)
+            requests.get_attribute(caller, get, response.result, self.by_value)
         elif kind == 'set_attribute':
-            exchange.set_attribute(caller, request.set_attribute)
+            requests.set_attribute(caller, request.set_attribute)
             response.result.null = 0  # type: ignore[assignment]  # enum value as int
         elif kind == 'create_handle':
-            response.result.handle.CopyFrom(exchange.create(caller, request.create_handle))
+            response.result.handle.CopyFrom(requests.create(caller, request.create_handle))
         elif kind == 'retain_handle':
-            response.retained.CopyFrom(exchange.retain(caller, request.retain_handle))
+            response.retained.CopyFrom(requests.retain(caller, request.retain_handle))
         else:
             raise SerializationError(f'a session takes no {kind!r} here')
 
@@ -197,7 +201,7 @@ class Responder:
         :raises SerializationError: when it is one.
         """
         if 0 <= self._limit < (size := messages.size_of(response)):
-            self._host.requests.take_back(caller, response)
+            self._requests.take_back(caller, response)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {self._limit} at most '
                 '(its option max_message_size)'
@@ -222,12 +226,12 @@ class Responder:
     def _failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
         if isinstance(error, InvalidArgument):
             error = error.reason
-        pickles = pickles and self._host.requests.pickles
+        pickles = pickles and self._requests.pickles
         with transfer.transfer(granting=True) as passage:
             failure = failures.encode(error, caller.executed, pickles, self.by_value)
         failures.shorten(failure, self._limit)
         if passage.grants and failure.HasField('pickle'):
-            self._host.table.retain(passage.grants, caller.holder)
+            self._table.retain(passage.grants, caller.holder)
             failure.pickle.granted.extend(passage.grants)
         return failure
 
@@ -237,7 +241,7 @@ def _no_request(message: bytes) -> None:
     return None
 
 
-def begin_call(caller: Caller, context: pb.CallContext | None) -> None:
+def begin_in_context(caller: Caller, context: pb.CallContext | None) -> None:
     """Have a caller begin a call that is made in such a context, if any.
 
     :raises InvalidArgument: when the context says no time; the call has begun without one.

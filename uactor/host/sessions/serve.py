@@ -25,10 +25,9 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
 from uactor.host.context import HostContext
-from uactor.host.sessions import responder
-from uactor.host.sessions.door import SessionEndpoint
+from uactor.host.sessions.endpoint import SessionEndpoint
 from uactor.host.sessions.pipeline import HostPipeline, Read
-from uactor.host.sessions.responder import Responder
+from uactor.host.sessions.responder import Responder, begin_in_context, context_of
 from uactor.v1 import actor_pb2 as pb
 
 _MOST_KEPT = 1 << 20
@@ -65,10 +64,10 @@ def serve(
             )
         )
     by_value = pickling.travel_by_value(hello.python_version, hello.cloudpickle_version)
-    answering = Responder(host, by_value)
+    responder = Responder(host, by_value)
     welcome = _welcome(host, hello, nonce)
     welcome.memory = hello.memory and door.memory is not None
-    welcome.definitions = hello.definitions and answering.by_value
+    welcome.definitions = hello.definitions and responder.by_value
     yield pb.SessionResponse(id=first.id, welcome=welcome)
     if not door.authorized:
         message = next(messages, None)
@@ -87,9 +86,9 @@ def serve(
     reads = functools.partial(read, door=door)
     session: HostPipeline | _HostSession
     if hello.pipelined:
-        session = HostPipeline(caller, answering, host, reads, door.put, door.has_more)
+        session = HostPipeline(caller, responder, host, reads, door.put, door.has_more)
     else:
-        session = _HostSession(caller, answering, host, reads)
+        session = _HostSession(caller, responder, host, reads)
     try:
         door.on_end(caller.cancel_token.cancel)
         yield from session.serve(messages)
@@ -117,9 +116,9 @@ def _welcome(host: HostContext, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
 class _HostSession:
     """Takes the requests of one session, in order."""
 
-    def __init__(self, caller: Caller, answering: Responder, host: HostContext, read: Read) -> None:
+    def __init__(self, caller: Caller, responder: Responder, host: HostContext, read: Read) -> None:
         self._caller = caller
-        self._answers = answering
+        self._responder = responder
         self._table = host.table
         self._read = read
         self._unsure: pb.SessionResponse | None = None  # has what may not have arrived
@@ -127,24 +126,24 @@ class _HostSession:
         self.process_ends = False
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[pb.SessionResponse | bytes]:
-        caller, answering = self._caller, self._answers
+        caller, responder = self._caller, self._responder
         caller.begin_call()
         running.set(caller.call)
         number = 0
         try:
             for message in messages:
-                call = answering.read_usual(message)
+                call = responder.read_call(message)
                 if call is not None:
                     caller.last_undo = None
                     if self._unsure is not None:
                         self._note_arrival()
                     number, handle, method, arguments = call  # faster than with a star
-                    response = answering.call(caller, number, handle, method, arguments)
-                elif (attribute := answering.read_attribute(message)) is not None:
+                    response = responder.call(caller, number, handle, method, arguments)
+                elif (attribute := responder.read_attribute(message)) is not None:
                     caller.last_undo = None
                     if self._unsure is not None:
                         self._note_arrival()
-                    response = answering.attribute(caller, *attribute)
+                    response = responder.attribute(caller, *attribute)
                 else:
                     request = self._read(message)
                     kind = self._take(request)
@@ -197,12 +196,12 @@ class _HostSession:
         return kind
 
     def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        context = responder.context_of(request, kind)
+        context = context_of(request, kind)
         if context is not None:
             if context.HasField('timeout'):
                 return self._limited(request, kind, context)
-            responder.begin_call(self._caller, context)
-        return self._answers.answer(self._caller, request, kind)
+            begin_in_context(self._caller, context)
+        return self._responder.answer(self._caller, request, kind)
 
     def _limited(
         self, request: pb.SessionRequest, kind: str, context: pb.CallContext
@@ -210,8 +209,8 @@ class _HostSession:
         """Answer a request that its caller does not wait for for ever."""
         caller = self._caller.derive()
         try:
-            responder.begin_call(caller, context)
+            begin_in_context(caller, context)
         except InvalidArgument as error:
-            return self._answers.refused(caller, request, error)
+            return self._responder.refused(caller, request, error)
         with caller.enforce_deadline():
-            return self._answers.answer(caller, request, kind)
+            return self._responder.answer(caller, request, kind)

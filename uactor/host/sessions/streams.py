@@ -1,168 +1,169 @@
-"""Calls whose results are streams."""
+"""Replies that are streams: their items are sent as far as the client grants credit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections.abc import AsyncIterator
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uactor.core.current_call import run_in
 from uactor.host.cancellation import Interrupted
-from uactor.host.execution.event_loop import closing
+from uactor.host.execution.event_loop import close_iterator
+from uactor.host.sessions.calls import CallSession, CallState, HostCall
 from uactor.v1 import actor_pb2 as pb
 
-if TYPE_CHECKING:
-    from uactor.host.sessions.pipeline import HostPipeline
-from uactor.host.sessions.calls import HostCall, MethodCall
+_MAX_STEP_ITEMS = 64
+"""How many items a stream sends before other calls run on its thread."""
 
-_TURN = 64
-"""How many items a stream sends before other calls have their turn on its thread."""
+_END: Any = object()
 
 
-class StreamCall(MethodCall):
-    """A call whose result is iterated over, as far as the client has granted items."""
+class StreamReply:
+    """Sends the items of a result, one by one.
 
-    def __init__(self, pipeline: HostPipeline, request: pb.SessionRequest, kind: str) -> None:
-        super().__init__(pipeline, request, kind)
-        self._credit = request.open_stream.credit
-        self._waits = False
+    :param credit: how many items may be sent until the client grants more.
+    :param typeid: typeid to share each item as, or ''.
+    """
+
+    def __init__(self, credit: int, typeid: str) -> None:
+        self._credit = credit
+        self._typeid = typeid
         self._items: Any = None
-        self._asynchronous = False
-        self._typeid = ''
+        self._is_asynchronous = False
 
-    def grant(self, items: int) -> None:
-        """Let more items be sent."""
-        with self._lock:
-            self._credit += items
-            waited, self._waits = self._waits, False
-        if waited:
-            self._turned()
-            self._take_turn(self._step)
+    def take(self, call: HostCall, result: Any, typeid: str) -> None:
+        """See :class:`~uactor.host.sessions.calls.Reply`.
 
-    def _wait(self) -> bool:
-        """Wait for credit, if there is none, without a thread; tell whether it does."""
-        if self._credit or self.caller.cancel_token.is_cancelled:
-            return False
-        self._leave_turn()  # before another thread may take the next one
-        turn = self._turned()
-        with self._lock:
-            self._waits = not self._credit
-            waits = self._waits
-        if waits:
-            self._on_give_up(self._end_waiting, turn)
+        The typeid of the method is that of its result, and not of the items.
+        """
+        if isinstance(result, CoroutineType):
+            call.run_coroutine(result, lambda value: self.take(call, value, typeid))
+            return
+        self._is_asynchronous = isinstance(result, AsyncIterator)
+        try:
+            self._items = result if self._is_asynchronous else iter(result)
+        except BaseException as error:  # no iterable, or its __iter__ raises
+            self.fail(call, error)
         else:
-            self._take_turn(self._step)
+            self._step(call)
+
+    def fail(self, call: HostCall, error: BaseException) -> None:
+        """Close the iterator, if there is one, and end the call with an error."""
+        if self._items is None:
+            call.end_with_error(error)
+        else:
+            self._close(call, error)
+
+    # --- credit ------------------------------------------------------------------------------
+
+    def grant(self, call: HostCall, items: int) -> None:
+        """Allow more items to be sent."""
+        with call.lock:
+            self._credit += items
+        self._go_on_with_credit(call)
+
+    def _wait_for_credit(self, call: HostCall) -> bool:
+        """Park the call if it may send no item; return whether it is parked."""
+        if self._credit or call.caller.cancel_token.is_cancelled:
+            return False
+        call.leave_mailbox()  # before another thread may enter it for the next step
+        out = CallState.OUT_OF_CREDIT
+        call.park(out, functools.partial(self._step, call), functools.partial(call.resume, out))
+        if self._credit:
+            self._go_on_with_credit(call)
+        else:
+            call.abandon_if_cancelled()
         return True
 
-    def _end_waiting(self) -> None:
-        with self._lock:
-            waited, self._waits = self._waits, False
-        if waited:
-            self._queue(self._step)
+    def _go_on_with_credit(self, call: HostCall) -> None:
+        job = call.unpark(CallState.OUT_OF_CREDIT)
+        if job is not None:
+            call.wait_for_mailbox(job)
 
-    def _go_on(self, result: Any, typeid: str) -> None:
-        # What the call is to return is each item, not the iterator.
-        self._typeid = self._call.typeid
-        if isinstance(result, CoroutineType):
-            self._await(result, lambda value: self._go_on(value, typeid))
-            return
-        self._asynchronous = isinstance(result, AsyncIterator)
-        try:
-            self._items = result if self._asynchronous else iter(result)
-        except BaseException as error:  # it is no iterable, or its __iter__ raises
-            self._fail(error)
-        else:
-            self._step()
+    # --- items -------------------------------------------------------------------------------
 
-    def _step(self) -> None:
-        """Send items, in one turn of a worker or the next."""
-        self.caller.stage = 'running'
-        if self._asynchronous:
-            self._step_asynchronously()
+    def _step(self, call: HostCall) -> None:
+        """Send some items, and then let other calls run."""
+        call.state = CallState.RUNNING
+        call.caller.stage = 'running'
+        if self._wait_for_credit(call):
             return
-        for _ in range(_TURN):
-            if self._wait():
+        if self._is_asynchronous:
+            go_on = lambda ended: self._close(call, None) if ended else self._yield(call)  # noqa: E731
+            call.run_coroutine(self._send_granted(call), go_on)
+            return
+        for _ in range(_MAX_STEP_ITEMS):
+            if self._wait_for_credit(call):
                 return
             try:
-                self.caller.cancel_token.raise_if_cancelled()
-                item = run_in(self.caller.call, next, self._items, _END)
+                call.caller.cancel_token.raise_if_cancelled()
+                item = run_in(call.caller.call, next, self._items, _END)
                 if item is _END:
-                    self._close(None)
+                    self._close(call, None)
                     return
-                self._send(item)
-            except BaseException as error:  # also SystemExit: it is the caller's to see
-                self._close(error)
+                self._send(call, item)
+            except BaseException as error:  # also SystemExit: the caller is to see it
+                self._close(call, error)
                 return
-        self._again()
+        self._yield(call)
 
-    def _step_asynchronously(self) -> None:
-        if not self._wait():
-            self._await(self._some(), lambda ended: self._close(None) if ended else self._again())
+    def _yield(self, call: HostCall) -> None:
+        call.leave_mailbox()
+        call.wait_for_mailbox(functools.partial(self._step, call))
 
-    def _again(self) -> None:
-        self._leave_turn()
-        self._take_turn(self._step)
-
-    async def _some(self) -> bool:
-        """Send the items that are granted; tell whether there are no more. On the loop."""
+    async def _send_granted(self, call: HostCall) -> bool:
+        """Send the items that are granted; return whether there are no more. On the loop."""
         while self._credit:
             item = await anext(self._items, _END)
             if item is _END:
                 return True
-            self._send(item)
+            self._send(call, item)
         return False
 
-    def _send(self, item: Any) -> None:
-        with self._lock:
+    def _send(self, call: HostCall, item: Any) -> None:
+        with call.lock:
             self._credit -= 1
-        pipeline, number = self._pipeline, self._number
-        response = pipeline.answers.encode(
-            *(self.caller, number, item, self._typeid, self._pickles), is_item=True
+        response = call.session.responder.encode(
+            *(call.caller, call.number, item, self._typeid, call.accepts_pickles), is_item=True
         )
-        pipeline.send(number, response)
+        call.session.send(call.number, response)
 
-    def _close(self, error: BaseException | None) -> None:
-        """Close the iterator, and then end."""
-        if self._asynchronous:
-            loop = self._pipeline.host.dispatcher.loop
-            run_in(
-                self.caller.call,
-                loop.start,
-                closing(self._items),
-                lambda task: self._queue(lambda: self._closed(task, error)),
-            )
+    # --- the end -----------------------------------------------------------------------------
+
+    def _close(self, call: HostCall, error: BaseException | None) -> None:
+        """Close the iterator, and then end the call."""
+        if self._is_asynchronous:
+            end = functools.partial(self._end_closed, call, error)
+            call.start_task(close_iterator(self._items), end, is_cancellable=False)
             return
         try:
             close = getattr(self._items, 'close', None)
             if close is not None:
-                run_in(self.caller.call, close)
+                run_in(call.caller.call, close)
         except BaseException as broken:  # the generator's own, also SystemExit
             error = broken if error is None or isinstance(error, Interrupted) else error
-        self._ended(error)
+        self._end(call, error)
 
-    def _closed(self, task: asyncio.Task[None], error: BaseException | None) -> None:
+    def _end_closed(
+        self, call: HostCall, error: BaseException | None, task: asyncio.Task[None]
+    ) -> None:
+        call.state = CallState.RUNNING
         if error is None and not task.cancelled():
             error = task.exception()
-        self._ended(error)
+        self._end(call, error)
 
-    def _ended(self, error: BaseException | None) -> None:
+    def _end(self, call: HostCall, error: BaseException | None) -> None:
         if error is None:
-            self.caller.stage = 'done'
-            self._end()
-            ended = pb.SessionResponse(id=self._number, end=pb.StreamEnd())
-            self._pipeline.end(self._number, ended)
+            call.caller.stage = 'done'
+            call.end(pb.SessionResponse(id=call.number, end=pb.StreamEnd()))
         else:
-            super()._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        """Close what has been begun, before telling of an error."""
-        if self._items is None:
-            super()._fail(error)
-        else:
-            self._close(error)
+            call.end_with_error(error)
 
 
-_END: Any = object()
-KINDS: Mapping[str, type[HostCall]] = {'call': MethodCall, 'open_stream': StreamCall}
-"""Which call a request is, by its kind; others are a plain one."""
+def create_stream_call(session: CallSession, request: pb.SessionRequest) -> HostCall:
+    """Create the call of a request for a stream."""
+    asked = request.open_stream
+    reply = StreamReply(asked.credit, asked.call.typeid)
+    return HostCall.of_method(session, request, 'open_stream', reply)
