@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import uactor
 from tests.support import eventually
@@ -157,16 +159,16 @@ def test_a_client_that_is_killed_within_its_data_leaves_nothing(store: Any) -> N
     body = """
     import numpy as np
     from uactor.transport.chunks import Chunks
-    passed = Chunks.passed
+    cut_chunks = Chunks.cut_chunks
 
     def in_part(chunks, memories):
-        for number, chunk in enumerate(passed(chunks, memories)):
+        for number, chunk in enumerate(cut_chunks(chunks, memories)):
             if number == 50:
                 say('within')
                 listen()
             yield chunk
 
-    Chunks.passed = in_part
+    Chunks.cut_chunks = in_part
     given[0].keep(np.ones(300_000_000, np.uint8))
     """
     before = store.forget_peak()
@@ -203,6 +205,7 @@ def views(parts: Sequence[bytes]) -> list[memoryview]:
     return [memoryview(part) for part in parts]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     'parts',
     [[b'', b'x', b''], [b'x' * (1 << 20)], [b'a' * 3_000_000, b'', b'b' * 1_048_577]],
@@ -212,14 +215,56 @@ def test_parts_of_any_size_are_put_together(parts: list[bytes]) -> None:
     sender, receiver = Chunks(), Chunks()
     memory = sender.lend(views(parts))
     assert memory is not None
-    for chunk in sender.passed([memory]):
-        receiver.take(chunk)
+    for chunk in sender.cut_chunks([memory]):
+        receiver.receive(chunk)
     assert not sender.outgoing
     assert [bytes(part) for part in receiver.borrow(memory)] == parts
     with pytest.raises(SerializationError):
         receiver.borrow(memory)
 
 
+@pytest.mark.quick
+@given(st.lists(st.binary(max_size=5000), min_size=1, max_size=5), st.integers(1, 5000))
+def test_no_chunk_has_more_than_the_receiver_takes(parts: list[bytes], limit: int) -> None:
+    sender, receiver = Chunks(), Chunks()
+    sender.limit = envelope = 1 << 10
+    sender.limit += limit
+    receiver.limit = sum(map(len, parts))
+    memory = sender.lend(views(parts))
+    assert memory is not None
+    chunks = list(sender.cut_chunks([memory]))
+    assert all(0 < len(chunk.data) <= limit for chunk in chunks)
+    assert all(chunk.ByteSize() <= limit + envelope for chunk in chunks)
+    for chunk in chunks:
+        receiver.receive(chunk)
+    if any(parts):
+        assert [bytes(part) for part in receiver.borrow(memory)] == parts
+
+
+@pytest.mark.quick
+def test_writable_parts_are_sent_as_they_were_lent() -> None:
+    sender, receiver = Chunks(), Chunks()
+    changing = bytearray(b'before')
+    memory = sender.lend([memoryview(changing)])
+    assert memory is not None
+    changing[:] = b'behind'
+    for chunk in sender.cut_chunks([memory]):
+        receiver.receive(chunk)
+    assert receiver.borrow(memory) == [b'before']
+
+
+@pytest.mark.quick
+def test_parts_that_differ_from_their_description_are_refused() -> None:
+    sender, receiver = Chunks(), Chunks()
+    memory = sender.lend(views([b'one', b'other']))
+    assert memory is not None
+    for chunk in sender.cut_chunks([memory]):
+        receiver.receive(chunk)
+    with pytest.raises(SerializationError, match='has not come'):
+        receiver.borrow(pb.Memory(slot=memory.slot, sizes=[8]))
+
+
+@pytest.mark.quick
 @pytest.mark.parametrize(
     'chunk',
     [
@@ -234,17 +279,18 @@ def test_chunks_that_are_none_are_refused(chunk: pb.Chunk) -> None:
     receiver = Chunks()
     receiver.limit = 100
     with pytest.raises(SerializationError):
-        receiver.take(chunk)
+        receiver.receive(chunk)
 
 
+@pytest.mark.quick
 def test_what_is_not_sent_or_not_wanted_is_forgotten() -> None:
     sender, receiver = Chunks(), Chunks()
     one, other = sender.lend(views([b'one'])), sender.lend(views([b'other']))
     assert one is not None
     assert other is not None
     sender.recall([one])
-    for chunk in sender.passed([other]):
-        receiver.take(chunk)
+    for chunk in sender.cut_chunks([other]):
+        receiver.receive(chunk)
     receiver.ignore([other])
     assert not sender.outgoing
-    assert not receiver._arrived
+    assert not receiver._received

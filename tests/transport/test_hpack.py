@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uactor.transport.hpack import HeaderError, decode, encode
+from uactor.transport.hpack import HeaderError, decode_headers, encode_headers
 
 pytestmark = pytest.mark.quick
 
@@ -21,13 +21,13 @@ def test_what_others_encode_is_decoded(fields: dict[str, str], huffman: bool) ->
     encoder = hpack.Encoder()
     encoder.header_table_size = 0
     given = [(name.encode(), value.encode('latin-1')) for name, value in fields.items()]
-    assert decode(encoder.encode(given, huffman=huffman)) == fields
+    assert decode_headers(encoder.encode(given, huffman=huffman)) == fields
 
 
 @given(st.lists(st.tuples(NAMES, VALUES.map(lambda text: text.encode('ascii', 'ignore').decode()))))
 def test_others_decode_what_is_encoded(fields: list[tuple[str, str]]) -> None:
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
-    assert list(map(tuple, decoder.decode(encode(fields)))) == fields
+    assert list(map(tuple, decoder.decode(encode_headers(fields)))) == fields
 
 
 @pytest.mark.parametrize('status', ['200', '204', '404', '500', '503', '100'])
@@ -39,13 +39,13 @@ def test_a_status_is_found_by_its_place_in_the_table_or_by_its_name(
     encoder.header_table_size = 0
     given = [(':status', status), ('content-type', 'application/grpc'), ('grpc-status', '0')]
     block = encoder.encode(given, huffman=huffman)
-    assert decode(block) == {':status': status, 'grpc-status': '0'}
+    assert decode_headers(block) == {':status': status, 'grpc-status': '0'}
 
 
 @given(st.binary(max_size=100))
 def test_whatever_comes_is_decoded_or_refused(block: bytes) -> None:
     try:
-        decode(block)
+        decode_headers(block)
     except HeaderError:
         return
 
@@ -67,4 +67,4 @@ def test_whatever_comes_is_decoded_or_refused(block: bytes) -> None:
 )
 def test_what_is_no_header_block_is_refused(block: bytes, why: str) -> None:
     with pytest.raises(HeaderError, match=why):
-        decode(block)
+        decode_headers(block)

@@ -31,7 +31,7 @@ from hyperframe import frame as frames
 from tests.support import eventually
 from uactor.client.grpc_transport import GrpcTransport
 from uactor.transport import http2
-from uactor.transport.hpack import encode
+from uactor.transport.hpack import encode_headers
 from uactor.transport.http2 import Http2Call
 from uactor.transport.http2_stream import CallEnd, End, Http2Stream
 from uactor.transport.interfaces import StreamEnd
@@ -405,7 +405,7 @@ def test_an_http_error_with_a_body_ends_the_call() -> None:
 
 def test_headers_may_come_in_pieces(call_and_peer: Any) -> None:
     call, peer = call_and_peer
-    block = encode([('grpc-status', '3'), ('grpc-message', 'long ' * 10)])
+    block = encode_headers([('grpc-status', '3'), ('grpc-message', 'long ' * 10)])
     first = frames.HeadersFrame(1, block[:10], flags=['END_STREAM', 'PADDED', 'PRIORITY'])
     first.pad_length = 7
     last = frames.ContinuationFrame(1, block[20:], flags=['END_HEADERS'])
@@ -617,7 +617,7 @@ def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
 ) -> None:
     with socket.create_server(('localhost', 0)) as server:
         streams = GrpcTransport(f'localhost:{server.getsockname()[1]}')
-        connected = streams._connected
+        connected = streams._connect
 
         def reset(*given: Any) -> socket.SocketType:
             sock = connected(*given)
@@ -629,6 +629,6 @@ def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
             assert poll.poll(30_000)  # it has come here
             return sock
 
-        monkeypatch.setattr(streams, '_connected', reset)
+        monkeypatch.setattr(streams, '_connect', reset)
         with pytest.raises(StreamEnd):
             streams.open(lambda: None)

@@ -12,7 +12,7 @@ from hyperframe import frame as frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uactor.transport.hpack import encode
+from uactor.transport.hpack import encode_headers
 from uactor.transport.http2_frames import (
     ACK,
     CONNECTION,
@@ -63,8 +63,8 @@ GREETING, OPEN = StreamState.GREETING, StreamState.OPEN
 IN_DATA, IN_HEADERS, ENDED = StreamState.IN_DATA, StreamState.IN_HEADERS, StreamState.ENDED
 UNKNOWN = 0x77
 KINDS = [*FrameType, UNKNOWN]
-BEGUN = encode([(':status', '200'), ('content-type', 'application/grpc')])
-OK = encode([('grpc-status', '0')])
+BEGUN = encode_headers([(':status', '200'), ('content-type', 'application/grpc')])
+OK = encode_headers([('grpc-status', '0')])
 
 
 def prefixed(message: bytes) -> bytes:
@@ -84,7 +84,7 @@ def continuation(block: bytes, flags: int = 0) -> bytes:
 
 
 def trailers(**fields: str) -> bytes:
-    block = encode([(name.replace('_', '-'), value) for name, value in fields.items()])
+    block = encode_headers([(name.replace('_', '-'), value) for name, value in fields.items()])
     return headers(block, END_HEADERS | END_STREAM)
 
 
@@ -528,8 +528,8 @@ ENDS = {
     'no status': (trailers(x='y'), End(2, NO_GRPC.format(None))),
     'bad status': (trailers(grpc_status='bad'), End(2, NO_GRPC.format(None))),
     'endless status': (trailers(grpc_status='1' * 9000), End(2, NO_GRPC.format(None))),
-    'http error': (headers(encode([(':status', '503')])), End(2, NO_GRPC.format('503'))),
-    'empty http status': (headers(encode([(':status', '')])), End(2, NO_GRPC.format(''))),
+    'http error': (headers(encode_headers([(':status', '503')])), End(2, NO_GRPC.format('503'))),
+    'empty http status': (headers(encode_headers([(':status', '')])), End(2, NO_GRPC.format(''))),
     'refused': (reset(7), REFUSED),
     'cancelled': (reset(8), End(1, 'the stream was reset with code 8')),
     'too much': (reset(11), End(8, 'the stream was reset with code 11')),
@@ -569,7 +569,7 @@ def test_nothing_counts_after_the_end(name: str) -> None:
 @pytest.mark.parametrize('status', ['100', '103', '200', '299'])
 def test_headers_of_a_success_or_of_less_begin_the_call(status: str) -> None:
     stream = greeted()
-    assert stream.receive(headers(encode([(':status', status)]))) == []
+    assert stream.receive(headers(encode_headers([(':status', status)]))) == []
     assert stream.state is OPEN
 
 

@@ -465,8 +465,8 @@ def test_a_part_that_is_huge_is_put_together() -> None:
     parts = [memoryview(os.urandom(1 << 20) * 70), memoryview(b''), memoryview(b'x')]
     lent = sender.lend(parts)
     assert lent is not None
-    for chunk in sender.passed([lent]):
-        receiver.take(chunk)
+    for chunk in sender.cut_chunks([lent]):
+        receiver.receive(chunk)
     assert [bytes(part) for part in receiver.borrow(lent)] == [bytes(part) for part in parts]
 
 

@@ -1,4 +1,4 @@
-"""gRPC under sessions, each on a connection of its own: see :mod:`uactor.transport.http2`."""
+"""Sessions over gRPC, each by a connection of its own: see :mod:`uactor.transport.http2`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from socket import SocketType
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import WeakBag
 from uactor.transport.chunks import Chunks
 from uactor.transport.http2 import Http2Call
-from uactor.transport.http2_stream import CallEnd, End, Http2Stream
+from uactor.transport.http2_stream import CallEnd, End, Http2Stream, Status
 from uactor.transport.interfaces import (
     StreamEnd,
     close_with,
@@ -36,19 +36,22 @@ from uactor.transport.interfaces import (
 from uactor.transport.lane import HANDSHAKE_LIMIT, path_of
 from uactor.v1 import actor_pb2 as pb
 
-_KNOCKING = 2.0
-"""How long an actor may take to have its gRPC server answer, in seconds; a busy one is connected to
-anyhow."""
-_SHORTEST = 1e-3
-"""A timeout of nothing would mean not to wait, in seconds."""
+_SERVER_START_S = 2.0
+"""How long to wait for the gRPC server of an actor. A busy one is connected to anyway."""
+_MIN_TIMEOUT_S = 1e-3
+"""A timeout of 0 would make the socket non-blocking."""
 
-_SESSION = '/uactor.v1.ActorService/Session'
+_SESSION_METHOD = '/uactor.v1.ActorService/Session'
 
-_KINDS = {16: AuthkeyError, 9: VersionError, 8: SerializationError}
-"""What a status that ends a session says: UNAUTHENTICATED, FAILED_PRECONDITION and
-RESOURCE_EXHAUSTED. Others say that nobody is there."""
+_ERROR_BY_STATUS: Mapping[int, type[Exception]] = {
+    Status.UNAUTHENTICATED: AuthkeyError,
+    Status.FAILED_PRECONDITION: VersionError,
+    Status.RESOURCE_EXHAUSTED: SerializationError,
+}
+"""Our error for a status by which a host refuses a session. Any other means that there is no host.
+"""
 
-_OVER_TCP = {
+_TCP_OPTIONS = {
     'TCP_NODELAY': (socket.IPPROTO_TCP, 1),
     'SO_KEEPALIVE': (socket.SOL_SOCKET, 1),
     'TCP_KEEPIDLE': (socket.IPPROTO_TCP, 20),
@@ -56,12 +59,11 @@ _OVER_TCP = {
     'TCP_KEEPCNT': (socket.IPPROTO_TCP, 2),
     'TCP_USER_TIMEOUT': (socket.IPPROTO_TCP, 30_000),
 }
-"""Options, those that the system has: messages leave at once, and within half a minute it finds out
-about a peer that has vanished without a word."""
+"""Options of a TCP connection, of which a system may lack some. Messages leave at once. The system
+notices within half a minute that a peer has vanished."""
 
-
-_CONNECTING = make_socket, connect_unix, socket.getaddrinfo
-"""What stands between a connection and the system calls that open it."""
+_CONNECT_HELPERS = make_socket, connect_unix, socket.getaddrinfo
+"""Functions whose own system calls fail when a connection is opened: see :func:`is_own`."""
 
 
 class GrpcTransport:
@@ -74,7 +76,7 @@ class GrpcTransport:
             set() if self._path is None else {self._path, server_path(self._path)}
         )
         self._streams: WeakBag[GrpcStream] = WeakBag()
-        self._has_knocked = False
+        self._has_woken_server = False
 
     def open(
         self,
@@ -83,74 +85,77 @@ class GrpcTransport:
         seconds: float | None = None,
     ) -> GrpcStream:
         """See :class:`uactor.transport.interfaces.Transport`."""
-        end = time.monotonic() + (MAX_WAIT_S if seconds is None else seconds)
+        deadline = time.monotonic() + (MAX_WAIT_S if seconds is None else seconds)
 
-        def left() -> float:
-            return max(_SHORTEST, end - time.monotonic())
+        def seconds_left() -> float:
+            return max(_MIN_TIMEOUT_S, deadline - time.monotonic())
 
-        made: list[SocketType] = []
+        opened: list[SocketType] = []
         try:
-            sock = self._connected(made, left)
+            sock = self._connect(opened, seconds_left)
             self._note_peer(sock)
             authority = 'localhost' if self._path is not None else self._address
-            call = Http2Call(sock, Http2Stream(_SESSION, authority), left())
+            call = Http2Call(sock, Http2Stream(_SESSION_METHOD, authority), seconds_left())
             stream = GrpcStream(call, on_end, is_remote=self._path is None)
             close_with(stream, sock)
         except BaseException as error:
-            for sock in made:
+            for sock in opened:
                 sock.close()
             if isinstance(error, CallEnd):
                 raise _stream_end(error.end) from error
             raise
         self._streams.add(stream)
-        if not pipelined:  # else there is always a thread that receives
+        if not pipelined:  # else a thread always receives
             idle_streams.add(stream)
         return stream
 
-    def _connected(self, made: list[SocketType], left: Callable[[], float]) -> SocketType:
-        if self._path is not None and not self._has_knocked:
-            self._has_knocked = True
-            _knock(self._path, min(_KNOCKING, left()))
+    def _connect(self, opened: list[SocketType], seconds_left: Callable[[], float]) -> SocketType:
+        if self._path is not None and not self._has_woken_server:
+            self._has_woken_server = True
+            _wake_server(self._path, min(_SERVER_START_S, seconds_left()))
         try:
             if self._path is None:
-                sock = self._connected_over_tcp(made, left)
+                sock = self._connect_tcp(opened, seconds_left)
             else:
-                sock = make_socket(socket.AF_UNIX, made)
-                connect_unix(sock, self._path, left())
+                sock = make_socket(socket.AF_UNIX, opened)
+                connect_unix(sock, self._path, seconds_left())
         except OSError as error:
-            if not is_own(error, GrpcTransport._connected_over_tcp, *_CONNECTING):
+            if not is_own(error, GrpcTransport._connect_tcp, *_CONNECT_HELPERS):
                 raise
             raise unopened(error) from error
         return sock
 
     def _note_peer(self, sock: SocketType) -> None:
+        """Remember the peer's address, by which a forked child finds this connection."""
         try:
             self._peers.add(strip_ipv6_scope(sock.getpeername()))
-        except OSError as error:  # it has gone by now
+        except OSError as error:  # the peer has gone
             if not is_own(error):
                 raise
             raise StreamEnd(error.strerror or str(error)) from error
 
-    def _connected_over_tcp(self, made: list[SocketType], left: Callable[[], float]) -> SocketType:
-        """Connect to the first address of a host that answers.
+    def _connect_tcp(
+        self, opened: list[SocketType], seconds_left: Callable[[], float]
+    ) -> SocketType:
+        """Connect to the first reachable address of a host.
 
-        :raises OSError: why the last one doesn't.
+        :raises OSError: if none can be reached, that of the last one.
         """
         host, port = split_host_port(self._address)
         # Bytes: the codec for names replaces what a signal handler raises in it.
         name = host.encode() if host.isascii() else host
         *others, last = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         for family, _, _, _, address in (*others, last):
-            sock = make_socket(family, made)
+            sock = make_socket(family, opened)
             try:
-                sock.settimeout(left())
+                sock.settimeout(seconds_left())
                 sock.connect(address)
             except OSError as error:
                 if address == last[-1] or not is_own(error):
                     raise
-                made.pop().close()
+                opened.pop().close()
                 continue
-            for name, (level, value) in _OVER_TCP.items():
+            for name, (level, value) in _TCP_OPTIONS.items():
                 if hasattr(socket, name):
                     sock.setsockopt(level, getattr(socket, name), value)
             return sock
@@ -164,30 +169,30 @@ class GrpcTransport:
         return GrpcTransport(self._address)
 
 
-def _knock(path: str, seconds: float) -> None:
-    """Have the actor make its gRPC server, if it waits for somebody to come.
+def _wake_server(path: str, seconds: float) -> None:
+    """Make an actor start its gRPC server, if that starts on demand.
 
-    What comes before there is one gets passed on to it by threads of the actor: see
-    :mod:`uactor.host.grpc.on_demand`. Nothing should that stays for long.
+    Connections that come before the server runs are passed on to it by threads of the actor: see
+    :mod:`uactor.host.grpc.on_demand`. A connection that is kept had better not be one of them.
     """
     if not os.path.exists(path_of(path)):
         return
-    made: list[SocketType] = []
+    opened: list[SocketType] = []
     try:
-        visitor = make_socket(socket.AF_UNIX, made)
-        visitor.settimeout(seconds)
-        visitor.connect(path)
-        visitor.recv(1)  # a server begins every connection
-    except OSError as error:  # found out later
+        sock = make_socket(socket.AF_UNIX, opened)
+        sock.settimeout(seconds)
+        sock.connect(path)
+        sock.recv(1)  # a server sends first
+    except OSError as error:  # connecting again will meet it
         if not is_own(error, make_socket):
             raise
     finally:
-        for visitor in made:
-            visitor.close()
+        for sock in opened:
+            sock.close()
 
 
 class GrpcStream:
-    """A call, as :class:`uactor.transport.interfaces.SessionStream`."""
+    """A :class:`uactor.transport.interfaces.SessionStream` by a call of gRPC."""
 
     is_read_ahead = False
 
@@ -197,8 +202,8 @@ class GrpcStream:
         self._call = call
         self._is_remote = is_remote
         self._on_end = on_end
-        self._ending = threading.Lock()
-        self._done = Latch()
+        self._first_to_end = threading.Lock()  # never released
+        self._end_noted = Latch()
         self.ended = False
         self.memory = Chunks()
         self._call.limit_messages(HANDSHAKE_LIMIT)
@@ -222,7 +227,7 @@ class GrpcStream:
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         if self.memory.outgoing:
-            for chunk in self.memory.passed(messages.memories(request)):
+            for chunk in self.memory.cut_chunks(messages.memories(request)):
                 self.send_bytes(pb.SessionRequest(chunk=chunk).SerializeToString())
         self.send_bytes(request.SerializeToString())
 
@@ -250,7 +255,7 @@ class GrpcStream:
             while not message.startswith(NUMBERED):
                 if not self._is_trusted:
                     raise CallEnd(End(None, 'no number comes with the first message'))
-                self.memory.take(self.read(message).chunk)
+                self.memory.receive(self.read(message).chunk)
                 message = self._call.receive()
         except CallEnd as call_end:
             self._break_off(call_end)
@@ -279,22 +284,22 @@ class GrpcStream:
         deadline = time.monotonic() + timeout
         while not self.ended and (left := deadline - time.monotonic()) > 0:
             if not self.attend(left):
-                self._done.wait(left)
+                self._end_noted.wait(left)
 
     def send_last(self, message: bytes) -> None:
-        """Do nothing: what a gRPC server has not read when a stream is broken off, it drops."""
+        """Do nothing: a gRPC server drops what it has not read when a stream is broken off."""
 
     def cancel(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._end()
 
     def _end(self) -> None:
-        """Note the end, once."""
-        if self._ending.acquire(blocking=False):
+        """Note the end of the stream, on the first call only."""
+        if self._first_to_end.acquire(blocking=False):
             self.ended = True
             self._call.hang_up()
             self.memory.close()
-            self._done.set()
+            self._end_noted.set()
             self._on_end()
 
     def close(self) -> None:
@@ -315,10 +320,7 @@ class GrpcStream:
         return self._call.fileno()
 
     def attend(self, timeout: float = 0.0) -> bool:
-        """Act upon what has come, unless a thread is receiving; tell whether none was.
-
-        :param timeout: how long is waited for something, in seconds.
-        """
+        """See :meth:`uactor.transport.http2.Http2Call.attend`."""
         if not self._call.attend(timeout):
             return False
         if self._call.end is not None:
@@ -327,11 +329,11 @@ class GrpcStream:
 
 
 def _stream_end(end: End, is_remote: bool = False) -> StreamEnd:
-    """Return the end of a stream for that of a call.
+    """Return what the end of a call means for its stream.
 
-    A local connection ends without a word when the process at its other end does. One over a
-    network may also end for what is between.
+    A local connection ends without a status when the host process ends. A remote one may also end
+    because of the network.
     """
-    kind = None if end.status is None else _KINDS.get(end.status)
+    kind = None if end.status is None else _ERROR_BY_STATUS.get(end.status)
     lost = is_remote and end.status is None
     return StreamEnd(end.details or 'the stream ended', kind, end.unread, lost)

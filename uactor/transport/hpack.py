@@ -1,7 +1,7 @@
 """Header blocks of HTTP/2 (HPACK, RFC 7541), as far as one gRPC call needs them.
 
-Each block stands by itself: what is sent refers to no other one, and whoever answers has been told
-to keep no table of earlier ones (``SETTINGS_HEADER_TABLE_SIZE`` 0).
+Each block stands by itself. A block that is sent refers to no earlier one. The peer has been told
+to keep no table of earlier ones, either (``SETTINGS_HEADER_TABLE_SIZE`` 0).
 """
 
 from __future__ import annotations
@@ -11,62 +11,65 @@ from collections.abc import Iterable, Mapping
 
 from uactor.transport.varint import encode_varint
 
-_INDEXED, _ADDED, _RESIZED = 0x80, 0x40, 0x20
-"""How fields begin that the table has, that are for the table, and what changes its size. Others
-are not for the table."""
+_INDEXED, _ADDED_TO_TABLE, _RESIZING = 0x80, 0x40, 0x20
+"""How a field begins that the table has, a field for the table, and a new size of the table. All
+other fields are not for the table."""
 
 _HUFFMAN = 0x80
-"""Before a string: it is in Huffman's code."""
+"""Flag of a string that is in Huffman's code."""
 
 _STATUS = ':status'
-_STATUSES = {8: '200', 9: '204', 10: '206', 11: '304', 12: '400', 13: '404', 14: '500'}
-"""What the fields of the static table say that a response can tell something by."""
-_STATIC = 61
-"""How many fields it has."""
+_STATUS_BY_INDEX = {8: '200', 9: '204', 10: '206', 11: '304', 12: '400', 13: '404', 14: '500'}
+"""Those fields of the static table that say anything about a gRPC call."""
+_STATIC_FIELDS = 61
+"""How many fields the static table has."""
 
-_FIRST_LENGTH, _END = ord('a') - 5, 256
-_LENGTHS = (
+_LENGTH_LETTER_OFFSET, _END_OF_STRING = ord('a') - 5, 256
+_CODE_LENGTHS = (
     'isxxxxxxxtzxxzxxxxxxxxzxxxxxxxxxbffhibdgffdgdbbbaaabbbbbbbcdkbhf'
     'ibccccccccccccccccccccccdcdioijbkabababbbaccbbbabcbaabccccckgjix'
     'prpprrrsrssssststtrstssssqrsrsstrqprrssqsrrtqrssqqrqsrssprrrsrrs'
     'vvporsruvvvwwvtuoqvwwvwtqqvvxwwwptpqrqqsrruuttvsvwvvwwwwwxwwwwwv'
     'z'
 )
-"""How many bits each byte has in Huffman's code, and what ends it: from a for 5 to z for 30. That
-is all there is to know: codes of one length follow each other, and longer ones follow them."""
+"""How many bits each byte has in Huffman's code, and last its end: from a for 5 to z for 30.
+
+The code follows from that: codes of one length follow each other, and longer ones follow them.
+"""
 
 
 class HeaderError(Exception):
-    """A header block can't be read."""
+    """A header block violates HPACK."""
 
 
-def encode(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Return a header block that has such fields."""
+def encode_headers(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Encode the fields of a header block."""
     return b''.join(
-        b'\0' + _string(name.encode()) + _string(value.encode()) for name, value in fields
+        b'\0' + _encode_string(name.encode()) + _encode_string(value.encode())
+        for name, value in fields
     )
 
 
-def _string(data: bytes) -> bytes:
-    return _integer(len(data)) + data
+def _encode_string(data: bytes) -> bytes:
+    return _encode_integer(len(data)) + data
 
 
-def _integer(number: int) -> bytes:
+def _encode_integer(number: int) -> bytes:
     return bytes([number]) if number < 127 else b'\x7f' + encode_varint(number - 127)
 
 
-def decode(block: bytes) -> dict[str, str]:
-    """Return the fields of a header block, but for those whose name the static table has.
+def decode_headers(block: bytes) -> dict[str, str]:
+    """Decode a header block.
 
-    Of those there is the status.
+    Of the fields whose name is in the static table, only the status is returned.
 
-    :raises HeaderError: when it is none.
+    :raises HeaderError: if it is no header block.
     """
     reader = _Reader(block)
     fields = {}
     try:
-        while reader.more:
-            name, value = reader.field()
+        while reader.has_more:
+            name, value = reader.read_field()
             if name:
                 fields[name] = value
     except IndexError as error:
@@ -75,46 +78,43 @@ def decode(block: bytes) -> dict[str, str]:
 
 
 class _Reader:
-    """Reads a header block.
-
-    Of what goes beyond its end, IndexError tells.
-    """
+    """Reads a header block. Its methods raise IndexError if it ends too soon."""
 
     def __init__(self, block: bytes) -> None:
         self._block = block
         self._at = 0
 
     @property
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         return self._at < len(self._block)
 
-    def field(self) -> tuple[str, str]:
-        """Return name and value; no name for what tells nothing."""
+    def read_field(self) -> tuple[str, str]:
+        """Read a name and its value. The name is empty if the field says nothing."""
         first = self._block[self._at]
         if first & _INDEXED:
-            index = self._number(7)
-            _check(index)
-            return (_STATUS, _STATUSES[index]) if index in _STATUSES else ('', '')
-        if first & _ADDED:
-            index = self._number(6)
-        elif first & _RESIZED:
-            self._number(5)
+            index = self._read_number(7)
+            _validate_index(index)
+            return (_STATUS, _STATUS_BY_INDEX[index]) if index in _STATUS_BY_INDEX else ('', '')
+        if first & _ADDED_TO_TABLE:
+            index = self._read_number(6)
+        elif first & _RESIZING:
+            self._read_number(5)
             return '', ''
         else:
-            index = self._number(4)
+            index = self._read_number(4)
         if not index:
-            name = self._text()
+            name = self._read_text()
         else:
-            _check(index)
-            name = _STATUS if index in _STATUSES else ''
-        return name, self._text()
+            _validate_index(index)
+            name = _STATUS if index in _STATUS_BY_INDEX else ''
+        return name, self._read_text()
 
-    def _number(self, bits: int) -> int:
-        """Return the number in the last bits of a byte, or in those and the bytes that follow."""
-        most = (1 << bits) - 1
-        number = self._block[self._at] & most
+    def _read_number(self, bits: int) -> int:
+        """Read a number that begins in the last bits of a byte, and may go on behind it."""
+        prefix_max = (1 << bits) - 1
+        number = self._block[self._at] & prefix_max
         self._at += 1
-        if number < most:
+        if number < prefix_max:
             return number
         shift, byte = 0, 0x80
         while byte & 0x80:
@@ -126,26 +126,26 @@ class _Reader:
             shift += 7
         return number
 
-    def _text(self) -> str:
+    def _read_text(self) -> str:
         is_huffman = self._block[self._at] & _HUFFMAN
-        size = self._number(7)
+        size = self._read_number(7)
         data = self._block[self._at : self._at + size]
         if len(data) < size:
             raise HeaderError('a header block ends too soon')
         self._at += size
-        return (_from_huffman(data) if is_huffman else data).decode('latin-1')
+        return (_decode_huffman(data) if is_huffman else data).decode('latin-1')
 
 
-def _check(index: int) -> None:
-    if not 0 < index <= _STATIC:
+def _validate_index(index: int) -> None:
+    if not 0 < index <= _STATIC_FIELDS:
         raise HeaderError(f'a header block refers to field {index}, and there is none')
 
 
 @functools.cache
-def _codes() -> Mapping[tuple[int, int], int]:
-    """Return the bytes of Huffman's code by the length and value of theirs."""
+def _build_huffman_codes() -> Mapping[tuple[int, int], int]:
+    """Build the table of bytes by the length and the value of their code."""
     codes, code, length = {}, 0, 0
-    lengths = [ord(letter) - _FIRST_LENGTH for letter in _LENGTHS]
+    lengths = [ord(letter) - _LENGTH_LETTER_OFFSET for letter in _CODE_LENGTHS]
     for symbol in sorted(range(len(lengths)), key=lengths.__getitem__):
         code <<= lengths[symbol] - length
         length = lengths[symbol]
@@ -154,17 +154,17 @@ def _codes() -> Mapping[tuple[int, int], int]:
     return codes
 
 
-def _from_huffman(data: bytes) -> bytes:
-    codes, decoded, length, code = _codes(), bytearray(), 0, 0
+def _decode_huffman(data: bytes) -> bytes:
+    codes, decoded, length, code = _build_huffman_codes(), bytearray(), 0, 0
     for byte in data:
         for bit in range(7, -1, -1):
             length, code = length + 1, code << 1 | byte >> bit & 1
             symbol = codes.get((length, code))
-            if symbol == _END:
+            if symbol == _END_OF_STRING:
                 raise HeaderError('a string ends within its code')
             if symbol is not None:
                 decoded.append(symbol)
                 length = code = 0
-    if length > 7 or code != (1 << length) - 1:  # what fills the last byte are ones
+    if length > 7 or code != (1 << length) - 1:  # ones fill the last byte
         raise HeaderError('a string does not end with its code')
     return bytes(decoded)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from uactor.transport.buffers import Buffer
-from uactor.transport.hpack import HeaderError, decode, encode
+from uactor.transport.hpack import HeaderError, decode_headers, encode_headers
 from uactor.transport.http2_frames import (
     ACK,
     CONNECTION,
@@ -70,14 +70,16 @@ _PREFIX = struct.Struct('!BI')
 
 
 class Status(enum.IntEnum):
-    """Those statuses of gRPC by which a call ends when the peer sends none."""
+    """Those statuses of gRPC that mean something to a session, or end a call from this side."""
 
     CANCELLED = 1
     UNKNOWN = 2
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 _STATUS_BY_CODE: Mapping[int, Status] = {
@@ -396,7 +398,7 @@ class Http2Stream:
             PREFACE
             + build_settings(settings)
             + build_window_update(CONNECTION, more_bytes)
-            + build_frame(FrameType.HEADERS, END_HEADERS, STREAM, encode(fields))
+            + build_frame(FrameType.HEADERS, END_HEADERS, STREAM, encode_headers(fields))
         )
 
     def send(self, message: bytes) -> bytes:
@@ -558,7 +560,7 @@ class Http2Stream:
             raise _violation('a header block is too long')
         self._block += fragment
         if head.flags & END_HEADERS:
-            fields = decode(bytes(self._block))
+            fields = decode_headers(bytes(self._block))
             if self._ends_stream or not fields.get(':status', '200').startswith(('1', '2')):
                 raise CallEnd(_end_from(fields))
 

@@ -254,7 +254,7 @@ class _GrpcEndpoint:
                 self.refuse(AuthkeyError('wrong or missing authkey'))
             else:
                 try:
-                    self.memory.take(request.chunk)
+                    self.memory.receive(request.chunk)
                 except SerializationError as error:
                     self.refuse(error)
 
@@ -269,7 +269,7 @@ class _GrpcEndpoint:
                 yield response
                 continue
             if self.memory.outgoing:
-                for chunk in self.memory.passed(memories(response)):
+                for chunk in self.memory.cut_chunks(memories(response)):
                     yield pb.SessionResponse(chunk=chunk).SerializeToString()
             yield response.SerializeToString()
 
