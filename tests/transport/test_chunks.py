@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import uactor
@@ -224,6 +224,7 @@ def test_parts_of_any_size_are_put_together(parts: list[bytes]) -> None:
 
 
 @pytest.mark.quick
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=5000), min_size=1, max_size=5), st.integers(1, 5000))
 def test_no_chunk_has_more_than_the_receiver_takes(parts: list[bytes], limit: int) -> None:
     sender, receiver = Chunks(), Chunks()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uactor.transport.hpack import HeaderError, decode_headers, encode_headers
@@ -16,6 +16,7 @@ VALUES = st.text(st.characters(max_codepoint=255), max_size=300)
 OWN = NAMES.map(lambda name: f'x-{name}')  # which the static table has not
 
 
+@settings(deadline=None)
 @given(st.dictionaries(OWN, VALUES), st.booleans())
 def test_what_others_encode_is_decoded(fields: dict[str, str], huffman: bool) -> None:
     encoder = hpack.Encoder()
@@ -24,6 +25,7 @@ def test_what_others_encode_is_decoded(fields: dict[str, str], huffman: bool) ->
     assert decode_headers(encoder.encode(given, huffman=huffman)) == fields
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, VALUES.map(lambda text: text.encode('ascii', 'ignore').decode()))))
 def test_others_decode_what_is_encoded(fields: list[tuple[str, str]]) -> None:
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
@@ -42,6 +44,7 @@ def test_a_status_is_found_by_its_place_in_the_table_or_by_its_name(
     assert decode_headers(block) == {':status': status, 'grpc-status': '0'}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_whatever_comes_is_decoded_or_refused(block: bytes) -> None:
     try:

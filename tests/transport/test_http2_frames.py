@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hyperframe import frame as frames
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uactor.transport.http2_frames import (
@@ -43,6 +43,7 @@ OTHERS: Any = frames
 # --- building ------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, 0xFFFFFF), st.integers(0, 255), st.integers(0, 255), NUMBERS)
 def test_a_head_is_read_as_it_was_built(length: int, kind: int, flags: int, stream: int) -> None:
     head = build_head(length, kind, flags, stream)
@@ -55,6 +56,7 @@ def test_the_reserved_bit_of_a_head_is_ignored() -> None:
     assert read_head(build_head(0, 0, 0, 0xFFFFFFFF)).stream == MAX_31_BITS
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), NUMBERS)
 def test_data_is_built_as_others_build_it(content: bytes, stream: int) -> None:
     stream = max(1, stream)
@@ -64,6 +66,7 @@ def test_data_is_built_as_others_build_it(content: bytes, stream: int) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(Setting), st.integers(0, 0xFFFFFFFF)))
 def test_settings_are_built_as_others_build_them(settings: dict[Setting, int]) -> None:
     plain = {int(setting): value for setting, value in settings.items()}
@@ -72,6 +75,7 @@ def test_settings_are_built_as_others_build_them(settings: dict[Setting, int]) -
     assert read_settings(frame[HEAD_BYTES:]) == settings
 
 
+@settings(deadline=None)
 @given(st.integers(1, MAX_31_BITS), st.sampled_from([0, 1]))
 def test_windows_are_opened_as_others_open_them(more: int, stream: int) -> None:
     frame = build_window_update(stream, more)
@@ -93,6 +97,7 @@ def content_of(frame: frames.Frame) -> tuple[int, bytes]:
     return read_head(data).flags, data[HEAD_BYTES:]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100), st.integers(0, 255))
 def test_padding_is_stripped(content: bytes, pad: int) -> None:
     flags, padded = content_of(OTHERS.DataFrame(1, content, flags=['PADDED'], pad_length=pad))
@@ -100,6 +105,7 @@ def test_padding_is_stripped(content: bytes, pad: int) -> None:
     assert strip_padding(0, content) == content
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100), st.integers(0, 255), st.booleans(), st.booleans())
 def test_headers_are_read_without_padding_and_priority(
     block: bytes, pad: int, is_padded: bool, has_priority: bool
@@ -109,6 +115,7 @@ def test_headers_are_read_without_padding_and_priority(
     assert read_header_fragment(*content_of(frame)) == block
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.integers(0, 0xFFFFFFFF), st.text(max_size=50))
 def test_a_farewell_is_read(last: int, code: int, reason: str) -> None:
     frame = OTHERS.GoAwayFrame(
@@ -121,6 +128,7 @@ def test_a_farewell_that_is_no_text_is_read_nevertheless() -> None:
     assert read_goaway(bytes(8) + b'\xff!') == GoAway(0, 0, '\N{REPLACEMENT CHARACTER}!')
 
 
+@settings(deadline=None)
 @given(st.integers(0, 0xFFFFFFFF))
 def test_an_error_code_is_read(code: int) -> None:
     assert read_number(content_of(OTHERS.RstStreamFrame(1, error_code=code))[1]) == code

@@ -166,6 +166,7 @@ def test_no_frame_begins_within_data_or_after_the_end(state: StreamState, kind: 
     assert next_state(state, kind, 0) is None
 
 
+@settings(deadline=None)
 @given(st.sampled_from(StreamState), st.integers(0, 255), st.integers(0, 255))
 def test_whatever_comes_leads_to_a_state_or_is_refused(
     state: StreamState, kind: int, flags: int
@@ -260,6 +261,7 @@ def test_frames_may_be_split_anywhere(size: int, frame_size: int, pad: int) -> N
     assert stream.state is ENDED
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=6), st.data())
 def test_however_frames_are_split_the_events_are_the_same(
     messages: list[bytes], draw: st.DataObject
@@ -273,6 +275,7 @@ def test_however_frames_are_split_the_events_are_the_same(
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=3000), max_size=5), st.integers(1, 2000), st.integers(1, 1000))
 def test_what_is_received_directly_is_the_same(
     messages: list[bytes], frame_size: int, size: int
@@ -396,6 +399,7 @@ def contents(sent: Iterable[bytes]) -> bytes:
     return b''.join(frame[HEAD_BYTES:] for frame in sent)
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=2000),
     st.integers(1, 300),
@@ -642,7 +646,7 @@ def test_a_frame_that_is_too_long_is_refused_before_its_content_comes(kind: int)
     assert 'has 65537 bytes' in end_of(stream.receive(head)).details
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=10), st.booleans())
 def test_whatever_comes_is_read_or_ends_the_call(parts: list[bytes], is_greeted: bool) -> None:
     stream = greeted() if is_greeted else Http2Stream('/path', 'peer')
@@ -660,7 +664,7 @@ FRAMES = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(FRAMES, max_size=8), st.integers(1, 50))
 def test_whatever_frames_come_the_pieces_make_no_difference(
     given_frames: list[bytes], size: int
