@@ -117,8 +117,8 @@ def _wait_for_stop(host: HostProcess) -> None:
 def _create_actor(lifeline: Lifeline) -> HostProcess | None:
     """Make the actor and tell the owner; return None when there is no actor."""
     messages = [socket_pair.receive_message(lifeline.socket) for _ in range(4)]
-    path, surroundings, settings, actor = messages
-    if path is None or surroundings is None or settings is None or actor is None:
+    path, state, settings, actor = messages
+    if path is None or state is None or settings is None or actor is None:
         return None  # the owner has ended
     constructed: list[HostProcess] = []
     start_daemon(
@@ -131,7 +131,7 @@ def _create_actor(lifeline: Lifeline) -> HostProcess | None:
     try:
         module_starts.begin_loading(stand_ins.complete_module)
         ImportPath.decode(path).apply()
-        taken = pickle.loads(surroundings)
+        taken = pickle.loads(state)
         apply_again = apply_state(taken)
         _prefer_not_to_fork()
         directory, fields, modules = pickle.loads(settings)

@@ -260,10 +260,10 @@ class ActorManager:
     ) -> None:
         with transfer.transfer():
             actor = pickling.dumps((actor_class, tuple(args), dict(kwargs)))
-        surroundings = capture_state(log_targets)
+        state = capture_state(log_targets)
         directory = choose_private_directory() if self._address is None else None
         settings = self._settings(directory, lineage)
-        messages = [pickle.dumps(surroundings), settings, actor]
+        messages = [pickle.dumps(state), settings, actor]
         self._process, ready = start(
             actor_class.__qualname__,
             copy_own_path(),

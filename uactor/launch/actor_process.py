@@ -1,4 +1,4 @@
-"""A process that this one has started, as its owner sees it."""
+"""An actor process, as its owner sees it."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ log = logging.getLogger('uactor.launch')
 
 _TERM_TIMEOUT_S = 1.0
 _HANDLING_TIMEOUT_S = 1.0
-"""How long the end of a process waits, at least, for what it has told before, such as log records.
-It waits as long as the process itself may take to end, if that is more."""
+"""How long the owner waits at least, after the end of a process, until the messages of that process
+are handled, such as log records. If the process may take longer to end, so may this."""
 _READ_BYTES = 1 << 16
 
 no_fork = threading.RLock()
-"""Held while this process must not be forked. Nobody waits for another process meanwhile, but for
-a new program to begin: it may have been stopped, and forks would hang with it."""
+"""Held while this process must not be forked. A thread that holds it never waits for another
+process, except for a new program to begin: that process may be stopped, and forks would hang."""
 
 _new_lifelines: set[socket.socket] = set()
-"""Both ends of those that have no process yet. A forked child would keep them open."""
+"""Both ends of the lifelines without a process yet. A forked child would keep them open."""
 
 
 @contextlib.contextmanager
 def open_lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Make a lifeline whose process is started meanwhile. Children that are forked close it."""
+    """Open a lifeline while its process is started. Children that are forked meanwhile close it."""
     with no_fork:
         pair = socket.socketpair()
         _new_lifelines.update(pair)
@@ -63,40 +63,41 @@ def open_lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 Handler = Callable[['ActorProcess', bytes], 'bytes | None']
-"""Takes what an actor process tells its owner, or what it asks, and then returns the answer."""
+"""Handles a message of an actor process, or a request, to which it returns the answer."""
 
 _handlers: dict[bytes, Handler] = {}
 _REQUEST_KINDS: set[bytes] = set()
 
 
 def handle_messages(kind: bytes, handler: Handler) -> None:
-    """Have ``handler`` take the messages of a kind, those of one process in their order.
+    """Register the handler for a kind of messages.
 
-    It runs on a thread of that process. What it raises is logged.
+    It gets the messages of a process in their order, on a thread for that process. Its exceptions
+    are logged.
     """
     _handlers[kind] = handler
 
 
 def handle_requests(kind: bytes, handler: Handler) -> None:
-    """Have ``handler`` answer the questions of a kind; see :func:`handle_messages`.
+    """Register the handler for a kind of requests; see :func:`handle_messages`.
 
-    What it raises is logged, and the answer is empty then.
+    If it raises, the exception is logged, and the answer is empty.
     """
     handle_messages(kind, handler)
     _REQUEST_KINDS.add(kind)
 
 
 class ChildProcess(Protocol):
-    """A process that this one has started, by itself or through another one.
+    """A process that this one has started, directly or by a template.
 
-    :ivar descriptor: becomes readable when it has ended; None where the system has no such thing.
+    :ivar descriptor: becomes readable when the process ends; None if the system has no pidfds.
     """
 
     pid: int
     descriptor: int | None
 
     def wait(self) -> int:
-        """Wait until it has ended and return its exit status, negative for a signal."""
+        """Wait for its end and return its exit status, negative for a signal."""
         ...
 
     def send_signal(self, number: int, /) -> None:
@@ -107,10 +108,11 @@ class ChildProcess(Protocol):
 class ActorProcess:
     """An actor process, with the methods of :class:`multiprocessing.Process`.
 
-    :ivar name: what it is called, for people.
-    :ivar log_targets: for whom its log records are.
-    :param lifeline: the owner's end of the socket pair; its closing ends the process.
-    :param directory: private directory that it makes for its socket, removed when it has ended.
+    :ivar name: its name in log records.
+    :ivar log_targets: the handlers and loggers that get its log records.
+    :param lifeline: the owner's end of the socket pair; closing it ends the process.
+    :param directory: the private directory that it creates for its socket. It is removed when the
+        process has ended.
     :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
     """
 
@@ -155,7 +157,7 @@ class ActorProcess:
 
     @property
     def is_owned(self) -> bool:
-        """Whether this process has started it, and not its parent before a fork."""
+        """Whether this process has started it, as opposed to its parent before a fork."""
         return os.getpid() == self._owner_pid
 
     @property
@@ -164,20 +166,20 @@ class ActorProcess:
         return self._exitcode
 
     def is_alive(self) -> bool:
-        """Tell whether the process has not ended yet."""
+        """Return whether the process is alive."""
         return not self._exited.is_set()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended.
 
         :param timeout: how long at most, in seconds; None or infinity for any time.
-        :raises TypeError: when the timeout is no number.
-        :raises ValueError: when the timeout is NaN.
+        :raises TypeError: if the timeout is not a number.
+        :raises ValueError: if the timeout is NaN.
         """
         self._exited.wait(validate_timeout(timeout))
 
     def terminate(self) -> None:
-        """Send SIGTERM: the process ends in order."""
+        """Send SIGTERM, upon which the process ends in order."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -185,7 +187,7 @@ class ActorProcess:
         self._signal(signal.SIGKILL)
 
     def give_up(self) -> None:
-        """Kill the process because its start was interrupted; the log need not say so."""
+        """Kill the process because its start was interrupted, without a log record."""
         self._is_given_up = True
         self.kill()
 
@@ -193,12 +195,12 @@ class ActorProcess:
         if self.is_owned:
             self._process.send_signal(number)  # unless it has ended
 
-    # --- what it says --------------------------------------------------------------------------
+    # --- its messages --------------------------------------------------------------------------
 
     def begin(self, messages: Sequence[bytes]) -> tuple[bytes, bytes] | None:
-        """Send what the process is to be and return kind and data of its answer.
+        """Send the first messages and return kind and data of the answer.
 
-        None when it ends before it answers.
+        The answer is None when the process ends before it answers.
         """
         try:
             for message in messages:
@@ -206,13 +208,13 @@ class ActorProcess:
         except (BrokenPipeError, ConnectionResetError) as error:
             if not is_own(error, socket_pair.send_message):
                 raise
-            log.debug('%s does not listen: %s', self.name, error)
+            log.debug('%s does not read: %s', self.name, error)
         return self._answer.get()
 
     def _watch(self) -> bool:
-        """Take what the process says until it has ended, and let everybody know of that.
+        """Read messages until the process has ended, and then publish its end.
 
-        Who waits in :meth:`join` goes on, whatever fails here.
+        Threads in :meth:`join` wake up even if a step in here fails.
         """
         self._read_messages()
         exitcode = self._process.wait()
@@ -239,20 +241,20 @@ class ActorProcess:
         log.warning('%s was ended by signal %d', self.name, number)
 
     def _log_handling(self) -> None:
-        log.warning('%s has ended, and what it has told is still being handled', self.name)
+        log.warning('%s has ended, and its last messages are still being handled', self.name)
 
     def _await_handling(self) -> bool:
-        """Wait, but not for ever, until what the process has told is handled."""
+        """Wait for a limited time until the messages of the process are handled."""
         if self._all_handled is None:
             return True
         self._messages.put(None)
         return self._all_handled.wait(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
 
     def _read_messages(self) -> None:
-        """Take messages until the process has ended, or at least its end of the lifeline has.
+        """Read messages until the process ends or closes its end of the lifeline.
 
-        A child that the process has left behind may keep that end open. So the process itself is
-        watched too, where the system can do that.
+        A child that the process leaves behind may keep that end open. So this watches the process
+        itself, too, where the system has pidfds.
         """
         reader, poll = MessageReader(), select.poll()
         descriptor = self._lifeline.fileno()
@@ -275,7 +277,7 @@ class ActorProcess:
     def _receive(self) -> bytes:
         try:
             return self._lifeline.recv(_READ_BYTES)
-        except OSError:  # it had not read everything when it ended, or the start was interrupted
+        except OSError:  # it ended with data unread, or the start was interrupted
             return b''
 
     def _dispatch(self, kind: bytes, content: bytes) -> None:
@@ -290,17 +292,17 @@ class ActorProcess:
             self._messages.put((kind, content))
 
     def _start_handler_thread(self) -> None:
-        """Get a thread for what may take long, so that the end of the process is seen at once."""
+        """Start a thread for slow handlers, so that they don't hide the end of the process."""
         try:
             start_daemon(
                 f'uactor-messages-{self.name}', self._handle_messages, all_handled := Latch()
             )
             self._all_handled = all_handled
         except RuntimeError as error:
-            log.debug('what %s says is handled where it is received: %s', self.name, error)
+            log.debug('messages of %s are handled where they are read: %s', self.name, error)
 
     def _handle_messages(self, all_handled: Latch) -> None:
-        """Handle messages one after the other. Handlers may run code of the user."""
+        """Handle messages one after the other. Handlers may run code of the program."""
         try:
             while (message := self._messages.get()) is not None:
                 self._handle(*message)
@@ -314,8 +316,8 @@ class ActorProcess:
         answer: bytes | None = b''
         try:
             answer = _handlers[kind](self, content)
-        except BaseException:  # also SystemExit: it is not for this thread
-            report('what %s said could not be handled', self.name)
+        except BaseException:  # also SystemExit, which must not end this thread
+            report('a message of %s could not be handled', self.name)
         if number:
             with contextlib.suppress(OSError), self._sending:  # it has ended meanwhile
                 self._lifeline.sendall(
@@ -323,13 +325,13 @@ class ActorProcess:
                 )
 
     def _close_lifeline(self) -> None:
-        with contextlib.suppress(OSError):  # a child that it has left behind may keep its end open
+        with contextlib.suppress(OSError):  # a child that it leaves behind may keep its end open
             self._lifeline.shutdown(socket.SHUT_RDWR)
         with self._sending:
             self._lifeline.close()
 
     def on_exit(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when the process has ended, on the thread that finds out."""
+        """Call ``callback`` when the process has ended, on the thread that watches it."""
         if not self._await_exit(callback):
             callback()
 
@@ -340,7 +342,7 @@ class ActorProcess:
         return self._exitcode is None
 
     def on_ending(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` before the process is asked to end. It must be safe in finalizers."""
+        """Call ``callback`` before the end is requested. It must be safe in finalizers."""
         self._on_ending.append(callback)
 
     def request_end(self) -> None:
@@ -356,9 +358,9 @@ class ActorProcess:
                 log.debug('%s has ended already', self.name)
 
     def end(self) -> None:
-        """Have the process end: ask, wait, SIGTERM, SIGKILL."""
+        """End the process: request it, wait, send SIGTERM, send SIGKILL."""
         if self.is_owned and self.is_alive():
-            log.debug('asking %s (pid %d) to end', self.name, self.pid)
+            log.debug('requesting the end of %s (pid %d)', self.name, self.pid)
             self.request_end()
             self.await_end(self._shutdown_timeout)
 
@@ -375,7 +377,7 @@ class ActorProcess:
 
     @contextlib.contextmanager
     def end_after(self, seconds: float) -> Iterator[threading.Event]:
-        """Have the process end if the block takes longer than that; the event says so then."""
+        """End the process if the block takes longer, and set the event that is yielded."""
         expired = threading.Event()
 
         def end() -> None:
@@ -395,7 +397,7 @@ class ActorProcess:
             timer.cancel()
 
     def end_soon(self) -> None:
-        """Have the process end without waiting for it."""
+        """Request the end of the process without waiting for it."""
         self.request_end()
         if self.is_alive():
             try:
@@ -409,13 +411,13 @@ class ActorProcess:
 
 
 _processes: dict[int, ActorProcess] = {}
-"""The processes that this one has started and that have not ended."""
+"""The actor processes of this process that have not ended."""
 
 
 def abandon_lifeline(ours: socket.socket) -> None:
     """End a process whose start has failed, by its lifeline.
 
-    If it is being watched already, the thread that does closes the lifeline.
+    If a thread watches the process already, that thread closes the lifeline.
     """
     with contextlib.suppress(OSError):  # the other end has gone
         ours.shutdown(socket.SHUT_RDWR)
@@ -424,9 +426,9 @@ def abandon_lifeline(ours: socket.socket) -> None:
 
 
 def end_interrupted_start(log_targets: LogTargets) -> None:
-    """End the process of a start that did not come to its end, if there is one.
+    """End the process of a start that was interrupted, if there is one.
 
-    :param log_targets: those that were made for that start.
+    :param log_targets: the object that was created for that start.
     """
     for process in list(_processes.values()):
         if process.log_targets is log_targets:
@@ -435,11 +437,11 @@ def end_interrupted_start(log_targets: LogTargets) -> None:
 
 
 def end_all() -> None:
-    """End all processes that this one has started, at the same time."""
+    """End all actor processes of this process at the same time."""
     beginning = time.monotonic()
     remaining = list(_processes.values())
     for process in remaining:
-        log.debug('asking %s (pid %d) to end', process.name, process.pid)
+        log.debug('requesting the end of %s (pid %d)', process.name, process.pid)
         process.request_end()
     for process in remaining:
         passed = time.monotonic() - beginning
@@ -447,7 +449,7 @@ def end_all() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Close the lifelines: they are the parent's, and would outlive it here."""
+    """Close the lifelines of the parent, which would otherwise stay open after its end."""
     for process in _processes.values():
         process._lifeline.close()
     for end in _new_lifelines:

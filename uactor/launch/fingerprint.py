@@ -1,4 +1,4 @@
-"""What a process has from its very start, and what it could not take over later."""
+"""The traits of a process that are fixed when it starts, and can't be changed later."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _EARLY_VARIABLES = (
     b'GRPC_',
     b'PROTOCOL_BUFFERS_',
 )
-"""How the names of variables begin that are read once, before an actor could set them."""
+"""Prefixes of variables that are read once, before an actor could set them."""
 
 _INHERITED_FIELDS = (
     *('Umask', 'Uid', 'Gid', 'Groups', 'NSpgid', 'NSsid', 'SigBlk', 'SigIgn', 'NoNewPrivs'),
     *('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'Seccomp', 'Cpus_allowed', 'Mems_allowed'),
 )
-"""What a process inherits, as Linux calls it."""
+"""Names that Linux gives to what a process inherits."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a process that this one starts at this moment has for good.
+    """The fixed traits of a process that this one would start now.
 
-    A template that has another one is of no use.
+    A template with another fingerprint can't be used.
 
     :ivar command: interpreter and options.
-    :ivar variables: of the environment, those that are read early.
-    :ivar status: of the calling thread: user, signals that are ignored, and the like.
-    :ivar limits: of resources.
-    :ivar priority: of the calling thread, as ``nice`` has it.
+    :ivar variables: the variables of the environment that are read early.
+    :ivar status: status of the calling thread: user, ignored signals, and the like.
+    :ivar limits: limits of resources.
+    :ivar priority: priority of the calling thread, as ``nice`` shows it.
     """
 
     command: tuple[str, ...]
@@ -53,7 +53,7 @@ class Fingerprint:
 
 
 def take_fingerprint(environment: Mapping[bytes, bytes]) -> Fingerprint:
-    """Return the origin of a process that this thread starts, on Linux.
+    """Return the fingerprint of a process that this thread starts, on Linux.
 
     :param environment: its environment.
     """

@@ -1,8 +1,8 @@
-"""The import paths of a process that is started: first its own, and then that of its owner.
+"""The import paths of a new process: first a path of its own, and then that of its owner.
 
-What uactor needs is imported with nothing of the user's on the path. A file of his that has the
-name of a standard module would run before this process can guard itself, and stay in all actors
-that a template forks. Once the path is the owner's, such a file takes the place that it has there.
+The process imports uactor with no directory of the program on the path. A file of the program with
+the name of a standard module would otherwise run before the process can guard itself, and stay in
+all actors that a template forks. Under the owner's path, that file takes its usual place.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ _NEEDED_MODULES = (
     *('uactor', 'cloudpickle', 'grpc', 'google.protobuf', 'google.rpc', 'typing_extensions'),
     *('grpc_health', 'grpc_reflection', 'grpc_status'),
 )
-"""What templates import beside the standard library."""
+"""Modules that templates import, in addition to the standard library."""
 
 
 @dataclass(frozen=True)
 class ImportPath:
-    """The import path of an actor process, which has imported modules by another one before.
+    """The import path of an actor process that has used another path before.
 
-    :ivar entries: what is in it.
-    :ivar replaced: names of those modules that it leads to other files for; None if the process
-        has to find out.
+    :ivar entries: the entries of the path.
+    :ivar replaced: names of imported modules for which this path leads to other files; None if the
+        process has to find them.
     """
 
     entries: tuple[str, ...]
     replaced: tuple[str, ...] | None = None
 
     def encode(self) -> bytes:
-        """Return it as it is sent."""
+        """Return the path as bytes."""
         return marshal.dumps((self.entries, self.replaced))
 
     @classmethod
     def decode(cls, data: bytes) -> ImportPath:
-        """Return what :meth:`encode` has sent."""
+        """Return the path that :meth:`encode` has encoded."""
         return cls(*marshal.loads(data))
 
     def apply(self) -> None:
-        """Give it to this process: what is imported from now on is found by it."""
+        """Set the import path of this process, and forget modules that it replaces."""
         sys.path[:] = self.entries
         replaced = self.replaced
         if replaced is None:
@@ -55,7 +55,7 @@ class ImportPath:
 
 
 def find_current_directory() -> str:
-    """Return the current directory; '' when it has been removed, with all that was in it."""
+    """Return the current directory, or '' if it has been removed."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -66,10 +66,10 @@ _FIRST_DIRECTORY = find_current_directory()
 
 
 def copy_own_path() -> list[str]:
-    """Return the import path of this process, for one that it starts.
+    """Return the import path of this process, for a process that it starts.
 
-    An empty entry means the current directory. Where that is another one by now, the modules that
-    this process has by that entry are found in the directory in which it began.
+    An empty entry means the current directory. If this process has changed its directory, the
+    path also gets the first one, where modules have been found by the empty entry.
     """
     entries = [os.fspath(entry) for entry in sys.path]
     if '' in entries and _FIRST_DIRECTORY not in ('', find_current_directory(), *entries):
@@ -78,21 +78,20 @@ def copy_own_path() -> list[str]:
 
 
 def make_absolute(path: Sequence[str]) -> tuple[str, ...]:
-    """Return an import path with what its relative entries mean at this moment."""
+    """Return an import path with its relative entries made absolute."""
     directory = find_current_directory()
     return tuple(os.path.join(directory, entry) for entry in path)
 
 
 def plan_first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
-    """Return what an interpreter with this environment removes from its import path, and adds.
+    """Return the entries that a new interpreter removes from its path, and those that it adds.
 
-    What is left is its own path, without what the user adds by ``PYTHONPATH``, or has in the
-    current directory. At its end, behind the standard library, are the directories of what uactor
-    needs, wherever they are.
+    It removes the current directory and the entries of ``PYTHONPATH``. It adds the directories of
+    the modules that uactor needs, at the end, behind the standard library.
     """
     added = os.fsdecode(variables.get(b'PYTHONPATH', b'')).split(os.pathsep)
     removed = {'', *added, *map(os.path.normpath, make_absolute(added))}
-    kept = filter(_is_standard, removed)  # the user may name it, too
+    kept = filter(_is_standard, removed)  # PYTHONPATH may name it, too
     return sorted(removed.difference(kept)), list(dict.fromkeys(_find_needed_directories()))
 
 
@@ -110,10 +109,10 @@ def _find_needed_directories() -> Iterator[str]:
 
 
 def _find_directory(name: str) -> str | None:
-    """Return the directory on the path that a module is in; None for none."""
+    """Return the directory on the path that has a module, or None."""
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # not installed, or made by hand
+    except (ImportError, ValueError):  # not installed, or created by code
         return None
     if spec is None or spec.origin is None or not spec.has_location:
         return None
@@ -125,7 +124,7 @@ def _find_directory(name: str) -> str | None:
 
 
 def list_own_modules() -> dict[str, str]:
-    """Return the files of the modules that this process has imported by their path."""
+    """Return the files of the top-level modules that this process has imported."""
     found = {}
     for name, module in list(sys.modules.items()):
         spec = getattr(module, '__spec__', None)
@@ -135,10 +134,10 @@ def list_own_modules() -> dict[str, str]:
 
 
 def find_shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str, ...]:
-    """Return those of ``modules`` that an import path leads to other files for.
+    """Return the modules for which an import path leads to other files.
 
-    To look up all of them takes longer than to fork a process. So only those are looked up whose
-    names stand in directories that the modules do not come from.
+    Looking up all modules takes longer than forking a process. So this looks up only the names that
+    exist in directories from which none of the modules comes.
 
     :param modules: the files of modules by their names.
     :param path: absolute.
@@ -147,7 +146,7 @@ def find_shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str,
     for name in sorted(_find_candidates(modules, path)):
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.origin is None or not spec.has_location:
-            continue  # of an import hook, or a namespace
+            continue  # found by an import hook, or a namespace package
         if spec.origin != modules[name] and not _is_same(spec.origin, modules[name]):
             found.append(name)
     return tuple(found)
@@ -163,13 +162,13 @@ def _find_candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str
             found.update(name.partition('.')[0] for name in os.listdir(entry))
         except NotADirectoryError:  # an archive
             return set(modules)
-        except OSError:  # it is not there
+        except OSError:  # it does not exist
             continue
     return found.intersection(modules)
 
 
 def _get_entry(origin: str) -> str:
-    """Return the directory on the path that a module has been found in."""
+    """Return the entry of the path by which a module was found."""
     directory, name = os.path.split(origin)
     return os.path.dirname(directory) if name.startswith('__init__.') else directory
 

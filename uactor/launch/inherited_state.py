@@ -1,4 +1,4 @@
-"""What an actor process takes over from its owner, as a forked one would have it."""
+"""State that an actor process inherits from its owner, as a forked process would."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from uactor.runtime.system_errors import is_interruption
 log = logging.getLogger('uactor.launch')
 
 _PLAIN_PATTERNS = {type(None), str, re.Pattern}
-"""What messages and modules of filters are, unless a program puts there something else."""
+"""Types that messages and modules of filters have, unless a program sets others."""
 
 
 @dataclass(frozen=True)
 class InheritedState:
-    """Of the owner: arguments, directory, warnings, logging, family key."""
+    """Arguments, directory, warnings, logging and family key of the owner."""
 
     argv: list[str]
     directory: str
@@ -37,9 +37,9 @@ class InheritedState:
 
 
 def capture_state(log_targets: LogTargets) -> InheritedState:
-    """Return the surroundings of this process.
+    """Return the state that an actor process inherits from this process.
 
-    :param log_targets: gets those handlers and loggers for which log records travel.
+    :param log_targets: gets the handlers and loggers whose log records are sent to this process.
     """
     return InheritedState(
         argv=list(sys.argv),
@@ -50,53 +50,55 @@ def capture_state(log_targets: LogTargets) -> InheritedState:
     )
 
 
-def apply_state(surroundings: InheritedState) -> Callable[[], None]:
-    """Give this process the surroundings of another one.
+def apply_state(state: InheritedState) -> Callable[[], None]:
+    """Apply the state of the owner to this process.
 
-    :returns: what gives it once more what depends on modules, when those of the actor are imported.
+    :returns: a function that applies again what depends on modules, for when the modules of the
+        actor are imported.
     """
-    sys.argv[:] = surroundings.argv
-    if surroundings.directory and surroundings.directory != find_current_directory():
-        os.chdir(surroundings.directory)
-    multiprocessing.current_process().authkey = surroundings.authkey
-    if _capture_filters() != surroundings.filters:
-        _set_filters([], surroundings)
-    log_setup = surroundings.log_setup
+    sys.argv[:] = state.argv
+    if state.directory and state.directory != find_current_directory():
+        os.chdir(state.directory)
+    multiprocessing.current_process().authkey = state.authkey
+    if _capture_filters() != state.filters:
+        _set_filters([], state)
+    log_setup = state.log_setup
     set_up_logging = apply_logging(log_setup) if log_setup is not None else lambda: None
 
     def apply_again() -> None:
-        _restore_filters(surroundings)
+        _restore_filters(state)
         set_up_logging()
 
     return apply_again
 
 
-def _restore_filters(surroundings: InheritedState) -> None:
+def _restore_filters(state: InheritedState) -> None:
     before = _capture_filters()
-    if before == surroundings.filters:
+    if before == state.filters:
         return
-    own = [_decode_filter(entry) for entry in before if entry not in surroundings.filters]
-    _set_filters([entry for entry in own if entry is not None], surroundings)
+    own = [_decode_filter(entry) for entry in before if entry not in state.filters]
+    _set_filters([entry for entry in own if entry is not None], state)
 
 
-def _set_filters(own: list[Any], surroundings: InheritedState) -> None:
-    """Filter warnings as the owner does, as far as their categories are imported here."""
-    taken = [entry for entry in map(_decode_filter, surroundings.filters) if entry is not None]
-    warnings.resetwarnings()  # also makes modules forget what they have warned of
+def _set_filters(own: list[Any], state: InheritedState) -> None:
+    """Set the owner's filters of warnings whose categories are imported here."""
+    taken = [entry for entry in map(_decode_filter, state.filters) if entry is not None]
+    warnings.resetwarnings()  # also makes modules forget their warnings so far
     warnings.filters.extend([*own, *taken])  # type: ignore[attr-defined]  # it is a list
 
 
 def _capture_filters() -> list[Any]:
-    """Return the filters of warnings of this process, but for those that can't be pickled."""
+    """Return the filters of warnings of this process that can be pickled."""
     named = map(_encode_filter, warnings.filters)
     return [entry for entry in named if entry is not None]
 
 
 def _encode_filter(entry: Any) -> tuple[Any, ...] | bytes | None:
-    """Return a filter of warnings that names its category.
+    """Return a filter of warnings with the name of its category, or a pickle of it.
 
-    Numpy adds some when it is imported. Taking their categories over would make every actor import
-    it, too, which takes longer than all else. What has no name goes as a pickle.
+    Numpy adds filters when it is imported. Pickles of their categories would make every actor
+    import it, too, which takes longer than the rest of a start. Only a filter whose category has no
+    name is pickled.
     """
     try:
         action, message, category, module, line = entry
@@ -104,7 +106,7 @@ def _encode_filter(entry: Any) -> tuple[Any, ...] | bytes | None:
             name = category.__module__, category.__qualname__
             return str(action), message, name, module, int(line)
         return pickling.dumps(tuple(entry))
-    except Exception as error:  # programs put there what they like
+    except Exception as error:  # programs can set filters of any kind
         if is_interruption(error):
             raise
         log.debug('actors do without a filter of warnings: %s', errors.get_text(error))
@@ -116,7 +118,7 @@ def _has_public_name(category: type) -> bool:
 
 
 def _decode_filter(entry: Any) -> tuple[Any, ...] | None:
-    """Return a filter with its category; None when that is of a module that is not imported."""
+    """Return a filter with its category, or None if the module of that is not imported."""
     if isinstance(entry, bytes):
         return _load_filter(entry)
     action, message, (module, name), *rest = entry
