@@ -1,4 +1,4 @@
-"""What an actor process runs: where the rooms are put together."""
+"""The composition root: what an actor process and a template run."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ from uactor.transport import unix_sockets
 log = logging.getLogger('uactor.host')
 
 _ORPHAN_TIMEOUT_S = 1.5
-"""How long a process may take to end once its owner has, in seconds. An owner that is there
-has patience or not as its user wishes."""
+"""How long a process may take to end after the end of its owner. A living owner enforces its own
+``shutdown_timeout``."""
 
 _directories: list[str] = []
-"""The directories that this process has made for its sockets."""
+"""The directories that this process has created for its sockets."""
 
 _changing_files = threading.Lock()
-"""Kept for ever by the thread that ends the process: nothing is made behind its back."""
+"""Held forever by the thread that ends the process, so that other threads create no more files."""
 
 
 def create_host(actor_class: type, settings: Settings) -> HostProcess:
-    """Make the host of this process."""
+    """Create the host of this process."""
     with _changing_files:
         host = HostProcess(
             actor_class, settings, HostDependencies(connections.get, create_handle_proxy)
@@ -66,7 +66,7 @@ def create_host(actor_class: type, settings: Settings) -> HostProcess:
 
 
 def prepare_template() -> None:
-    """Do beforehand what is the same in all actor processes, without starting anything."""
+    """Do the work that all actor processes have in common, without starting anything."""
     start_guard.enter_phase(Phase.TEMPLATE)
     load_grpc_server()
     descriptors()
@@ -75,20 +75,26 @@ def prepare_template() -> None:
 
 
 def enable_line_buffering() -> None:
-    """Write each line to standard output at once. A daemon has none."""
+    """Flush standard output after each line. A daemon has no standard output."""
     out: Any = sys.stdout
     if out is not None and not out.line_buffering:
         out.reconfigure(line_buffering=True)
 
 
 def run_template(sock: socket.socket) -> NoReturn:
-    """Be the template at the other end of a socket pair, and an actor process in its forks."""
+    """Run a template, and in its forks an actor process.
+
+    :param sock: leads to the owner.
+    """
     prepare_template()
     run_actor_process(template_server.serve(sock))
 
 
 def run_actor_process(sock: socket.socket) -> NoReturn:
-    """Be the actor process at the other end of a lifeline."""
+    """Run an actor process.
+
+    :param sock: its end of the lifeline.
+    """
     sock.set_inheritable(False)
     standard_streams.reserve_closed()
     lifeline = Lifeline(sock)
@@ -100,13 +106,13 @@ def run_actor_process(sock: socket.socket) -> NoReturn:
     _wait_for_stop(host)
     try:
         end_host(host)
-    except RuntimeError:  # there are no threads left to be had
+    except RuntimeError:  # no threads left
         log.warning('the actor process does not end in order', exc_info=True)
     exit_process(0)
 
 
 def _wait_for_stop(host: HostProcess) -> None:
-    """Wait until the actor is to end, whatever signal handlers of its own raise meanwhile."""
+    """Wait for a request to end, whatever signal handlers of the actor raise."""
     while True:
         try:
             return host.wait_for_stop()
@@ -115,7 +121,7 @@ def _wait_for_stop(host: HostProcess) -> None:
 
 
 def _create_actor(lifeline: Lifeline) -> HostProcess | None:
-    """Make the actor and tell the owner; return None when there is no actor."""
+    """Create the actor and answer the owner; return None if there is no actor."""
     messages = [socket_pair.receive_message(lifeline.socket) for _ in range(4)]
     path, state, settings, actor = messages
     if path is None or state is None or settings is None or actor is None:
@@ -157,10 +163,10 @@ def _create_actor(lifeline: Lifeline) -> HostProcess | None:
 
 
 def _handle_signals(host: HostProcess) -> None:
-    """End in order on SIGTERM and leave SIGHUP to the owner, unless the actor has other plans.
+    """End in order on SIGTERM, and leave SIGHUP to the owner.
 
-    A terminal that closes sends SIGHUP to owner and actors. An actor that dies of it leaves its
-    socket behind.
+    Handlers that the actor has set stay. A terminal that closes sends SIGHUP to owner and actors,
+    and an actor that it killed would leave its socket behind.
     """
     handlers = {
         signal.SIGTERM: lambda number, frame: host.request_stop(),
@@ -174,11 +180,11 @@ def _handle_signals(host: HostProcess) -> None:
 
 
 def restore_signals_in_children(handlers: Mapping[int, Any]) -> None:
-    """Have forked children handle signals as usual: end on SIGTERM at once.
+    """Restore the default handlers of signals in forked children.
 
-    They are held back during a fork: Python forgets what reaches a child before it is ready.
+    Signals are blocked during a fork, since Python loses a signal that reaches a child too early.
 
-    :param handlers: the usual handler of each signal.
+    :param handlers: the default handler of each signal.
     """
     masks = threading.local()
 
@@ -201,9 +207,10 @@ def _die_on_sigterm() -> None:
 
 
 def _prefer_not_to_fork() -> None:
-    """Have multiprocessing not fork this process in what is imported now, if nobody says how.
+    """Set another default than fork for multiprocessing, while modules are imported.
 
-    Threads of uactor run already, and a child would keep the lifeline. A module may still choose.
+    Threads of uactor run already, and a child would keep the lifeline open. A module can still
+    choose another method.
     """
     default: Any = multiprocessing.context._default_context
     if multiprocessing.get_start_method(allow_none=True) is None:
@@ -215,17 +222,17 @@ def _choose_start_method() -> str:
 
 
 def _never_fork() -> None:
-    """Have multiprocessing start workers of this actor without forking it.
+    """Set another default than fork for multiprocessing in the actor.
 
-    A fork of a process that serves gRPC crashes or hangs the child in a third of the tries. The
-    default is what Python 3.14 has; an explicit ``get_context('fork')`` is the user's choice.
+    A fork of a process that serves gRPC crashes or hangs the child in a third of all cases. The
+    default is the one of Python 3.14. An explicit ``get_context('fork')`` still works.
     """
     if multiprocessing.get_start_method() == 'fork':
         multiprocessing.set_start_method(_choose_start_method(), force=True)
 
 
 def _watch_lifeline(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> None:
-    """End when the owner asks for it, or with it: its end of the lifeline closes, anyhow."""
+    """Wait until the owner closes its end of the lifeline, and end this process."""
     with contextlib.suppress(OSError):
         lifeline.deliver_answers()
     if constructed:
@@ -233,9 +240,9 @@ def _watch_lifeline(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> N
         closed = select.poll()
         closed.register(
             lifeline.socket, 0
-        )  # shut down by an owner that is there, it is not closed yet
+        )  # a living owner has shut it down, but not closed it yet
         closed.poll()
-    with contextlib.suppress(RuntimeError):  # there are no threads left to be had
+    with contextlib.suppress(RuntimeError):  # no threads left
         faulthandler.dump_traceback_later(_ORPHAN_TIMEOUT_S, exit=True, file=2)  # needs no GIL
     if not constructed:  # a constructor can't be asked to stop
         exit_process(1)
@@ -257,19 +264,19 @@ def _make_directory(directory: str) -> None:
 def _remove_files() -> None:
     unix_sockets.remove_own()
     for directory in reversed(_directories):
-        with contextlib.suppress(OSError):  # somebody else has removed it
+        with contextlib.suppress(OSError):  # it has been removed already
             os.rmdir(directory)
     _directories.clear()
 
 
 def exit_process(status: int) -> NoReturn:
-    """Run exit handlers, which end this process's own actors too, and exit.
+    """Run exit handlers, which also end this process's own actors, and exit.
 
-    Without waiting for threads: those of gRPC and of blocked calls may never end.
+    This waits for no thread: threads of gRPC and of blocked calls may never end.
     """
-    _changing_files.acquire()  # never got, if another thread does this already
+    _changing_files.acquire()  # blocks forever if another thread does this already
     if threading.current_thread() is threading.main_thread():
-        _die_on_sigterm()  # from here on it is meant in earnest
+        _die_on_sigterm()  # from here on it ends the process
     _remove_files()
     start_guard.enter_phase(Phase.LEAVING)
     try:

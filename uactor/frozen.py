@@ -6,12 +6,12 @@ from uactor.launch import interpreter
 
 
 def freeze_support() -> None:
-    """Become an actor process, if this frozen program was run for that.
+    """Become an actor process if this frozen program was run for that.
 
     PyInstaller, Nuitka and cx_Freeze make one executable of a program and its interpreter. To
-    start an actor, that is run once more. Call this first in the main module, before anything
-    else is done; it returns at once in the program itself, and never in an actor process. As
-    :func:`multiprocessing.freeze_support`, it does nothing where the program is not frozen.
+    start an actor, uactor runs the executable once more. Call this function first in the main
+    module. It returns at once in the program itself, and never in an actor process. Like
+    :func:`multiprocessing.freeze_support`, it does nothing in a program that is not frozen.
     """
     begun = interpreter.begin_frozen()
     if begun is None:

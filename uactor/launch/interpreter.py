@@ -1,7 +1,7 @@
-"""Starting a fresh interpreter, as an actor process or as the template of some.
+"""Start a fresh interpreter as an actor process or as a template.
 
-The user's process is never forked, and its main module is never imported again:
-the interpreter runs a few lines that take everything else from a socket.
+The program's process is never forked, and its main module is never imported again: the interpreter
+runs a few lines, which receive everything else through a socket.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import descriptors_of
 
 ACTOR, TEMPLATE = 'actor', 'template'
-"""What an interpreter can be started as."""
+"""The kinds of processes that an interpreter is started as."""
 
 ENTRY_POINTS = {
     ACTOR: 'bootstrap.run_actor_process(s)',
     TEMPLATE: 'bootstrap.run_template(s)',
 }
-"""What it runs then."""
+"""The function that each kind runs."""
 
 START_CODE = (
     'import sys;sys.path[:]=[e for e in sys.path if e not in {removed!r}]+{added!r};'
@@ -39,27 +39,28 @@ START_CODE = (
     'import socket;s=socket.socket(fileno={fd});'
     'from uactor import bootstrap;{run}'
 )
-"""What the interpreter runs: import uactor by a path of its own, and take all else from a socket.
+"""The code of the interpreter: import uactor by its own path, and read all else from a socket.
 
-A Ctrl-C in the terminal is for the owner, which ends its actors in order. It is not ignored, or
-the actor's own child processes would inherit that; it stays ignored if the owner ignores it."""
+A Ctrl-C in the terminal is for the owner, which ends its actors in order. The signal gets a
+handler, since child processes of the actor would inherit that it is ignored. It stays ignored if
+the owner ignores it."""
 
 _FIRST_FREE_NUMBER = 3
-"""The first file descriptor that is none of a standard stream."""
+"""The first file descriptor that does not belong to a standard stream."""
 
 _FROZEN_WORD = '--uactor-process'
 """The first argument of a frozen program that is run to be an actor process or a template."""
 
 
 UNKNOWN_STATUS = 255
-"""The exit status of a process of which nobody has learned it: it has outlived its template, or
-this process ignores SIGCHLD. multiprocessing has it for those that outlive their fork server."""
+"""The exit status of a process whose status is lost, because it has outlived its template, or this
+process ignores SIGCHLD. multiprocessing uses it for processes that outlive their fork server."""
 
 
 class Interpreter(subprocess.Popen[bytes]):
     """A fresh interpreter, as a child of this process.
 
-    :ivar descriptor: becomes readable when it has ended; None where the system has no such thing.
+    :ivar descriptor: becomes readable when the process ends; None if the system has no pidfds.
     """
 
     descriptor: int | None = None
@@ -69,9 +70,9 @@ class Interpreter(subprocess.Popen[bytes]):
         super().__init__(*args, **kwargs)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended and return its exit status, negative for a signal.
+        """Wait for its end and return its exit status, negative for a signal.
 
-        Where SIGCHLD is ignored nobody learns the status, which Popen takes for a zero.
+        The status is lost if SIGCHLD is ignored. Popen would return zero then.
         """
         with self._waiting:
             if self.returncode is None:
@@ -85,7 +86,10 @@ class Interpreter(subprocess.Popen[bytes]):
             return self.returncode
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal unless it has ended. Popen would take its status away before."""
+        """Send a signal unless the process has ended.
+
+        The method of Popen would collect the exit status first.
+        """
         try:
             if self.returncode is None and self.descriptor is not None:
                 signal.pidfd_send_signal(self.descriptor, sig)
@@ -96,9 +100,9 @@ class Interpreter(subprocess.Popen[bytes]):
                 raise
 
     def watch(self) -> None:
-        """Get a descriptor, if this system has them."""
+        """Open a pidfd of the process, if the system has them."""
         if hasattr(os, 'pidfd_open'):
-            with contextlib.suppress(OSError):  # Linux before 5.3, forbidden, or none is left
+            with contextlib.suppress(OSError):  # Linux before 5.3, forbidden, or no descriptor left
                 self.descriptor = os.pidfd_open(self.pid)
                 descriptors_of(self).append(self.descriptor)
 
@@ -110,7 +114,7 @@ def get_flags() -> list[str]:
 
 
 def is_frozen() -> bool:
-    """Return whether ``sys.executable`` is the program itself, and no Python interpreter.
+    """Return whether ``sys.executable`` is the program itself instead of an interpreter.
 
     PyInstaller and cx_Freeze set ``sys.frozen``, Nuitka has ``__compiled__`` in its modules.
     """
@@ -119,7 +123,7 @@ def is_frozen() -> bool:
 
 
 _is_supported = False
-"""Whether this program has shown that it can be run for uactor, by :func:`begin_frozen`."""
+"""Whether this program has called :func:`begin_frozen`, and so can be run for uactor."""
 
 
 def _create_command(descriptor: int, kind: str, variables: Mapping[bytes, bytes]) -> list[str]:
@@ -144,17 +148,17 @@ def spawn(
 ) -> Interpreter:
     """Start an interpreter at the other end of a socket pair.
 
-    :param end: what it is given of the pair.
-    :param kind: what it is to be, one of :data:`ENTRY_POINTS`.
+    :param end: the end of the pair that the interpreter gets.
+    :param kind: kind of the process, one of :data:`ENTRY_POINTS`.
     :param variables: its environment.
-    :param stdout: where standard output goes, unless to that of this process.
+    :param stdout: descriptor of its standard output; None for that of this process.
     :param stderr: the same for standard error.
-    :raises ActorStartError: when it isn't known where the interpreter is, and in a frozen program
-        without ``freeze_support()``.
+    :raises ActorStartError: if ``sys.executable`` is not set, or in a frozen program without
+        ``freeze_support()``.
     """
     if not sys.executable:
         raise ActorStartError('sys.executable is not set; actors need a Python interpreter')
-    # Not with the number of a standard stream that is closed here.
+    # The copy must not have the number of a standard stream that is closed here.
     given = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_NUMBER)
     try:
         interpreter = Interpreter(
@@ -172,9 +176,10 @@ def spawn(
 
 
 def begin_frozen() -> tuple[str, socket.socket] | None:
-    """Do what :data:`START_CODE` does, in a frozen program that is run for that.
+    """Begin a process of uactor, as :data:`START_CODE` does, in a frozen program.
 
-    :returns: what it is to be, and the socket that says more; None in any other program.
+    :returns: kind of the process, and the socket that leads to its owner; None if this program is
+        not run for uactor.
     """
     global _is_supported
     _is_supported = True

@@ -1,9 +1,10 @@
-"""The lifeline: what an owner and its actor process say to each other.
+"""The lifeline: a socket pair of an owner and its actor process, and the messages on it.
 
-They share a socket pair, and either side sees the other's end by the end of file. A message is its
-length in eight bytes, one byte for its kind, and data. The owner sends what the process is to be.
-The process answers once whether its actor came to be. After that the process may tell its owner
-something, or ask it a question, at any time; each question has a number, which its answer has too.
+Each side sees the end of the other by the end of file. A message is its length in eight bytes, one
+byte for its kind, and data. The owner first sends class, arguments and settings
+(:mod:`uactor.launch.socket_pair`). The process answers once whether its actor is constructed. After
+that the process may send messages and requests at any time. A request has a number, and its answer
+has the same.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from uactor.errors import ActorDiedError
 from uactor.runtime.fork_hooks import at_fork
 
 READY, FAILED = b'R', b'F'
-"""The answer of an actor process: its actor is constructed, or why it is not."""
+"""Kinds of the first answer of an actor process: its actor is constructed, or has failed."""
 ANSWER = b'A'
-"""What an owner sends back. Other kinds are those of the rooms that send them."""
+"""Kind of an owner's answer to a request. Modules that send other kinds define them."""
 
 _LENGTH = struct.Struct('!Q')
 _NUMBER = struct.Struct('!I')
@@ -30,13 +31,13 @@ _HEAD_BYTES = _LENGTH.size + 1
 
 
 class MessageReader:
-    """Cuts bytes into messages. It knows no socket."""
+    """Splits bytes into messages, without a socket."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Take bytes as they come and yield kind and data of each message that is complete."""
+        """Add bytes and yield kind and data of each complete message."""
         self._data += data
         while len(self._data) >= _HEAD_BYTES:
             end = _LENGTH.size + _LENGTH.unpack_from(self._data)[0]
@@ -48,17 +49,17 @@ class MessageReader:
 
 
 def encode_message(kind: bytes, data: bytes) -> bytes:
-    """Return a message as it is sent."""
+    """Return a message as bytes."""
     return _LENGTH.pack(1 + len(data)) + kind + data
 
 
 def split_request(data: bytes) -> tuple[bytes, bytes]:
-    """Return the number of a question, in its wire form, and what is asked."""
+    """Return the encoded number of a request, and its content."""
     return data[: _NUMBER.size], data[_NUMBER.size :]
 
 
 class Lifeline:
-    """The actor process's end. Threads may use it at the same time."""
+    """The actor process's end of the lifeline. Threads may use it at the same time."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -70,15 +71,15 @@ class Lifeline:
     def send(self, kind: bytes, data: bytes) -> None:
         """Send a message to the owner.
 
-        :raises OSError: when the owner has ended.
+        :raises OSError: if the owner has ended.
         """
         with self._sending:
             self.socket.sendall(encode_message(kind, data))
 
     def request(self, kind: bytes, data: bytes) -> bytes:
-        """Ask the owner something and wait for the answer.
+        """Send a request to the owner and wait for the answer.
 
-        :raises ActorDiedError: when the owner ends meanwhile, or has ended.
+        :raises ActorDiedError: if the owner has ended, or ends meanwhile.
         """
         answer: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         number = next(self._numbers)
@@ -101,7 +102,7 @@ class Lifeline:
             raise _create_ended_error() from error
 
     def deliver_answers(self) -> None:
-        """Hand answers to those who have asked, until the owner shuts its end down."""
+        """Deliver answers to waiting threads until the owner shuts its end down."""
         reader = MessageReader()
         try:
             while data := self.socket.recv(1 << 16):
@@ -116,7 +117,7 @@ class Lifeline:
     def _hand_out(self, content: bytes) -> None:
         number, answer = split_request(content)
         waiting = self._waiting.get(_NUMBER.unpack(number)[0])
-        if waiting is not None:  # else the one who asked was interrupted
+        if waiting is not None:  # else the thread was interrupted
             waiting.put(answer)
 
 
@@ -128,16 +129,16 @@ _current: tuple[int, Lifeline] | None = None
 
 
 def get_current() -> Lifeline | None:
-    """Return the lifeline of this process, or None where it is no actor process."""
+    """Return the lifeline of this process, or None if it is not an actor process."""
     if _current is None or _current[0] != os.getpid():
         return None
     return _current[1]
 
 
 def set_current(lifeline: Lifeline) -> None:
-    """Make ``lifeline`` the one of this process. A forked child closes its copy.
+    """Set the lifeline of this process, which forked children close.
 
-    Its copy would keep the lifeline open for the owner to see.
+    The copy of a child would keep the lifeline open, and the owner would not see its end.
     """
     global _current
     _current = os.getpid(), lifeline

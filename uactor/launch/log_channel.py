@@ -1,10 +1,10 @@
-"""Sends log records from an actor process to handlers of its owner.
+"""Send log records from an actor process to handlers of its owner.
 
-A thread that logs must not wait for another process. So it puts its record into a queue, and one
-thread, which begins with the first record, sends what is there. It sends on when the owner has
-handled that, so that records wait in this queue, which is bounded, and nowhere else. What finds
-the queue full is counted, and said as soon as there is room. Order is kept. Once the owner has
-ended, records go to standard error.
+A thread that logs must not wait for another process. So it puts its record into a queue. A sender
+thread, which starts with the first record, sends a batch, and the next one when the owner has
+handled it. So records wait in this queue, which is bounded, and nowhere else. Records that find
+the queue full are counted, and a notice with their number follows as soon as there is room. The
+order of records is kept. After the end of the owner, records go to standard error.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from uactor.runtime.threads import start_daemon
 
 MAX_RECORDS = 10_000
 MAX_BYTES = 64 << 20
-"""What the queue holds at most. A single larger record is let in when nothing else is there."""
+"""Limits of the queue. A single larger record enters when the queue is empty."""
 _MAX_BATCH_BYTES = 256 << 10
 _FLUSH_TIMEOUT_S = 3.0
-"""How long a flush waits for an owner that doesn't listen: less than a usual end may take."""
+"""How long a flush waits for an owner that doesn't read: less than the default time for an end."""
 
 _DEFAULT = logging.Formatter(logging.BASIC_FORMAT)
 
 
 class Sender(Protocol):
-    """What stands in this process for a handler or logger of the owner."""
+    """Represents a handler or logger of the owner in this process."""
 
     def show(self, record: logging.LogRecord) -> str:
-        """Return the line for standard error that stands for the record."""
+        """Return the line for standard error that shows the record."""
         ...
 
 
@@ -54,7 +54,7 @@ class LogChannel:
         self.reset()
 
     def reset(self) -> None:
-        """Start afresh, in a process that was forked: records that wait are the parent's."""
+        """Empty the queue in a forked process: its records belong to the parent."""
         # A finalizer or signal handler may log while its thread is here.
         self._changed = threading.Condition(threading.RLock())
         self._waiting: collections.deque[tuple[int, bytes]] = collections.deque()
@@ -65,11 +65,11 @@ class LogChannel:
         self._is_cut = False
 
     def register(self, number: int, sender: Sender) -> None:
-        """Know who shows the records with a number, once the owner doesn't."""
+        """Register the sender that shows records of this number after the owner's end."""
         self._senders[number] = sender
 
     def send(self, sent: SentRecord) -> None:
-        """Queue a record. Without an owner, write it to standard error."""
+        """Queue a record, or write it to standard error without an owner."""
         data = pickle.dumps(sent)
         if self._is_cut or lifeline.get_current() is None:
             self._show([(sent.number, data)])
@@ -89,7 +89,7 @@ class LogChannel:
         self._bytes += len(data)
 
     def flush(self, timeout: float = _FLUSH_TIMEOUT_S) -> bool:
-        """Wait until the owner has handled all records; return whether it has.
+        """Wait until the owner has handled all records and return whether it has.
 
         :param timeout: how long at most, in seconds.
         """
@@ -97,7 +97,7 @@ class LogChannel:
             return self._changed.wait_for(self._is_idle, timeout)
 
     def finish(self) -> None:
-        """Send what is queued, before the process ends, or write it to standard error."""
+        """Send the queued records before the process ends, or write them to standard error."""
         if not self.flush():
             self._is_cut = True
             with self._changed:
@@ -127,9 +127,9 @@ class LogChannel:
                 _write(traceback.format_exc())
 
     def _send_waiting(self, is_patient: bool = False) -> None:
-        """Send all that waits.
+        """Send all records that wait.
 
-        :param is_patient: whether to wait until the owner has handled it.
+        :param is_patient: whether to wait until the owner has handled them.
         """
         while self._take_batch():
             try:
@@ -142,7 +142,7 @@ class LogChannel:
                     self._changed.notify_all()
 
     def _take_batch(self) -> bool:
-        """Take the records that are sent next out of the queue; return whether there are any."""
+        """Take the next batch out of the queue and return whether there is one."""
         size = 0
         with self._changed:
             while self._waiting and size < _MAX_BATCH_BYTES:
@@ -151,12 +151,12 @@ class LogChannel:
                 self._on_the_way.append(taken)
             self._bytes -= size
             lost, self._lost = self._lost, collections.Counter()
-            for number, count in lost.items():  # all of them came after those that wait
+            for number, count in lost.items():  # these records came after those in the queue
                 self._put(number, pickle.dumps(_create_notice(number, count)))
             return bool(self._on_the_way)
 
     def _send_batch(self, is_patient: bool) -> bool:
-        """Send what was taken; return whether the owner was there to take it."""
+        """Send the batch and return whether the owner has received it."""
         owner = lifeline.get_current()
         if owner is None:
             return False
@@ -191,7 +191,7 @@ def _write(text: str) -> None:
 
 
 def _is_reading(owner: lifeline.Lifeline) -> bool:
-    """Return whether the owner still reads: it answers no more once it has asked for the end."""
+    """Return whether the owner still reads. It answers no request after it has closed its side."""
     try:
         owner.send(RECORDS, marshal.dumps([]))
     except OSError:
@@ -212,14 +212,14 @@ at_fork(in_child=channel.reset)
 
 
 class OwnerHandler(logging.Handler):
-    """Stands for a handler of the owner that can't be copied.
+    """Represents a handler of the owner that can't be copied.
 
-    :ivar formatter_pickle: of its formatter, until that is needed here.
-    :ivar formats_exceptions: whether the formatter does that in a way of its own.
-    :param number: of the owner's handler.
-    :param applied: how many of its filters this one has.
-    :param is_filtered: whether the owner applies more.
-    :param is_raw: whether records are made here without the owner's factory.
+    :ivar formatter_pickle: pickle of the owner's formatter, until it is needed here.
+    :ivar formats_exceptions: whether the formatter has its own way to format exceptions.
+    :param number: number of the owner's handler.
+    :param applied: how many filters of the owner's handler this handler has.
+    :param is_filtered: whether the owner applies further filters.
+    :param is_raw: whether this process creates records without the owner's factory.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class OwnerHandler(logging.Handler):
         try:
             formatter = self._formatter() if self.formats_exceptions else _DEFAULT
             channel.send(encode_record(record, self._target, formatter.formatException))
-        except Exception as error:  # of formatting: logging reports it where the record is made
+        except Exception as error:  # of formatting: logging reports it where the record is created
             if is_interruption(error):
                 raise
             self.handleError(record)
@@ -259,18 +259,18 @@ class OwnerHandler(logging.Handler):
         return _describe_withheld(record) if self._is_filtered else self._formatter().format(record)
 
     def _formatter(self) -> logging.Formatter:
-        """Return the formatter of the owner's handler, if it can be had here."""
+        """Return the formatter of the owner's handler, or the default if it can't be loaded."""
         if self.formatter is None and self.formatter_pickle is not None:
             data, self.formatter_pickle = self.formatter_pickle, None
-            with contextlib.suppress(Exception):  # the default does
+            with contextlib.suppress(Exception):  # the default takes its place
                 self.formatter = loads(data)
         return self.formatter or _DEFAULT
 
 
 class OwnerFilter:
-    """Stands for the filters of a logger of the owner, where they can't be copied.
+    """Represents filters of an owner's logger that can't be copied.
 
-    It passes no record. The owner's logger gets it, applies its filters, and does the rest.
+    It passes no record. The owner's logger gets each record and applies its filters.
     """
 
     def __init__(self, number: int, is_raw: bool) -> None:
@@ -278,7 +278,7 @@ class OwnerFilter:
         channel.register(number, self)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse: an actor of this one sends such records here."""
+        """Refuse to be pickled, so that actors of this process send their records here."""
         raise TypeError('the filters are those of the owner')
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -297,7 +297,7 @@ class OwnerFilter:
 
 
 def _describe_withheld(record: logging.LogRecord) -> str:
-    """Return what is said of a record that can't be filtered, and may hold what must not show."""
+    """Return a notice about a record that can't be filtered, and may contain secrets."""
     return (
         f'a log record of level {record.levelname} by logger {record.name!r} '
         f'({record.pathname}:{record.lineno}) is not shown: '

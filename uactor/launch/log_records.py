@@ -1,9 +1,9 @@
-"""Log records on their way from an actor process to its owner.
+"""Log records in transit from an actor process to its owner.
 
-A record may hold what can't be pickled, or can't be rebuilt in another process. So plain attributes
-travel as they are, and each other one as a pickle of its own, with a text that stands for it where
-the pickle can't be had or rebuilt. Message and arguments stay apart, for handlers that look at
-them, as long as the owner makes the same text of them.
+A record may contain values that can't be pickled, or can't be rebuilt in another process. So plain
+attributes travel as they are. Each other attribute travels as a pickle of its own, with a text that
+replaces it if the pickle can't be created or loaded. Message and arguments stay apart, for handlers
+that look at them, if the owner creates the same text from them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from uactor.runtime.system_errors import is_interruption
 
 _SCALARS = frozenset([type(None), bool, int, float, complex, str, bytes])
 _MAX_PICKLE_BYTES = 1 << 20
-"""Of an attribute that is not plain. A larger one goes as a text, which is what handlers show."""
+"""Largest pickle of an attribute. A larger one is replaced by its text, which handlers show."""
 
 _MESSAGE_ATTRIBUTES = frozenset(['msg', 'args'])
-"""Attributes that the message is made of. Nothing but the message itself stands for them."""
+"""Attributes that form the message. Only the message itself can replace them."""
 
 _ORIGIN_ATTRIBUTES = frozenset(
     [
@@ -31,21 +31,21 @@ _ORIGIN_ATTRIBUTES = frozenset(
         *('thread', 'threadName', 'process', 'processName'),
     ]
 )
-"""Attributes that say where and when a record was made, whoever makes the object."""
+"""Attributes that say where and when a record was created, which a new object must not change."""
 
 
 @dataclass(frozen=True)
 class SentRecord:
-    """A record as it travels.
+    """A record in transit.
 
-    :ivar number: of the handler or logger of the owner that it is for.
+    :ivar number: number of the owner's handler or logger that gets it.
     :ivar applied: how many of the handler's filters it has passed in the actor process.
     :ivar plain: attributes that are plain data.
     :ivar pickled: pickles of other attributes.
-    :ivar texts: what stands for these.
-    :ivar message: what the record says, where the attributes may not say the same.
-    :ivar is_raw: whether it was made without the owner's factory of records.
-    :ivar is_notice: whether it says that others were lost; it passes all filters.
+    :ivar texts: texts that replace pickled attributes which can't be loaded.
+    :ivar message: the message, if the attributes may not result in the same text.
+    :ivar is_raw: whether it was created without the owner's factory of records.
+    :ivar is_notice: whether it reports lost records; it passes all filters.
     """
 
     number: int
@@ -64,13 +64,13 @@ class SentRecord:
 def encode_record(
     record: logging.LogRecord, target: SentRecord, format_exception: Callable[[Any], str]
 ) -> SentRecord:
-    """Return a record as it travels. Later changes of what it holds don't show.
+    """Return a record for its transit, which later changes of its values don't affect.
 
-    :param target: says whom it is for.
+    :param target: has the number of its handler or logger.
     :raises Exception: what formatting the message raises.
     """
     attributes = dict(record.__dict__)
-    for name in ('message', 'asctime'):  # a formatter has left them
+    for name in ('message', 'asctime'):  # set by a formatter
         attributes.pop(name, None)
     if attributes.get('exc_info'):
         if not attributes.get('exc_text'):
@@ -94,7 +94,7 @@ def encode_record(
 
 
 def _format_message(record: logging.LogRecord, is_raw: bool) -> str | None:
-    """Return what a record says, or None where only the owner's factory would know."""
+    """Return the message of a record, or None if only the owner's factory can format it."""
     try:
         return record.getMessage()
     except Exception:
@@ -104,7 +104,7 @@ def _format_message(record: logging.LogRecord, is_raw: bool) -> str | None:
 
 
 def _has_plain_message(record: logging.LogRecord, plain: dict[str, Any]) -> bool:
-    """Return whether any process makes the same text of message and arguments."""
+    """Return whether any process creates the same text from message and arguments."""
     is_usual = type(record).getMessage is logging.LogRecord.getMessage
     return is_usual and 'msg' in plain and 'args' in plain
 
@@ -121,7 +121,7 @@ def _is_plain(value: Any) -> bool:
 
 
 class _RecordPickler(NamelessPickler):
-    """Pickles what a record holds. It asks no other process for leave."""
+    """Pickles values of a record without a request to another process."""
 
     def reducer_override(self, obj: Any) -> Any:
         if hasattr(type(obj), '_callmethod'):
@@ -152,7 +152,7 @@ def _format_repr(value: Any) -> str:
 
 
 def rebuild_record(sent: SentRecord) -> logging.LogRecord:
-    """Return the record that was sent, made by this process's factory of records."""
+    """Return the record that was sent, created by this process's factory of records."""
     attributes = {**sent.plain, **sent.texts}
     lost = set(sent.texts)
     for name, data in sent.pickled.items():
@@ -175,7 +175,7 @@ def _create_record(attributes: dict[str, Any]) -> logging.LogRecord:
 
 
 def _create_raw_record(attributes: dict[str, Any]) -> logging.LogRecord:
-    """Let the factory do what it would have done in the actor process."""
+    """Create a record by the owner's factory, as the actor process would have done."""
     args = attributes.get('args') or ()
     record = _call_factory(
         attributes, attributes.get('msg'), (args,) if type(args) is dict else args
@@ -192,13 +192,13 @@ def _call_factory(attributes: dict[str, Any], msg: Any, args: Any) -> logging.Lo
     more = attributes.get('funcName'), attributes.get('stack_info')
     try:
         record: logging.LogRecord = logging.getLogRecordFactory()(*where, msg, args, None, *more)
-    except Exception:  # whatever a factory raises; this one can't be asked on whose behalf it works
+    except Exception:  # what a factory raises, for whatever reason
         return logging.LogRecord(*where, msg, args, None, *more)  # type: ignore[arg-type, call-arg]
     return record
 
 
 def _ensure_message(message: str, record: logging.LogRecord) -> logging.LogRecord:
-    """Return the record if it says ``message``, else one that does."""
+    """Return the record, or another one if its message differs."""
     if _has_message(record, message):
         return record
     record.msg, record.args = message, None
@@ -212,5 +212,5 @@ def _ensure_message(message: str, record: logging.LogRecord) -> logging.LogRecor
 def _has_message(record: logging.LogRecord, message: str) -> bool:
     try:
         return record.getMessage() == message
-    except Exception:  # of arguments that were rebuilt otherwise
+    except Exception:  # of arguments that differ after their transit
         return False

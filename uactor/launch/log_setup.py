@@ -1,11 +1,10 @@
-"""What an actor process takes over of its owner's logging.
+"""Set up logging in an actor process as its owner has it.
 
-Levels, switches, filters, formatters, and copies of those handlers that work in another process as
-they do here: they write to a standard stream, a file or a socket by the standard library's own
-`emit`, or say themselves how they are pickled. Records for all other handlers travel to the owner:
-one that rotates files must be the only one to do so, and what a handler keeps in memory is to be
-found in the owner. Each part is pickled by itself, so that one that can't be keeps no other, and no
-actor, from coming to be.
+The process gets levels, switches, filters, formatters, and copies of the handlers that work as well
+in another process. These write to a standard stream, a file or a socket by `emit` of the standard
+library, or their class defines how they are pickled. Records for all other handlers travel to the
+owner: only one process may rotate a file, and a list in memory must fill in the owner. Each part is
+pickled by itself, so that a part that can't be pickled prevents no other part, and no actor.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ _LEVELS = {
     **{'INFO': 20, 'DEBUG': 10, 'NOTSET': 0},
 }
 _LEVEL_NAMES = {level: name for name, level in _LEVELS.items() if name not in ('FATAL', 'WARN')}
-"""What :mod:`logging` begins with."""
+"""The levels that :mod:`logging` begins with."""
 
 _PICKLING_METHODS = '__getstate__', '__reduce__', '__reduce_ex__'
 
 _LEFT_OUT = 'level', 'formatter', 'filters', 'lock', '_name'
-"""Attributes of handlers that don't travel with them."""
+"""Attributes that are left out of the pickles of handlers."""
 
 _LAST_RESORT = logging._StderrHandler  # type: ignore[attr-defined]
 _NO_NUMBER = -1
@@ -65,12 +64,12 @@ _STANDARD_STREAMS = {1: 'stdout', 2: 'stderr'}
 class HandlerSetup:
     """How a handler is set up.
 
-    :ivar number: that its records have where it isn't copied.
-    :ivar data: pickle of it, without formatter and filters; None where it isn't copied.
-    :ivar is_whole: whether the pickle has formatter and filters, and the level.
+    :ivar number: number for its records if it isn't copied.
+    :ivar data: pickle of the handler, without formatter and filters; None if it isn't copied.
+    :ivar is_whole: whether the pickle contains formatter, filters and level.
     :ivar formatter: pickle of its formatter, or None.
-    :ivar filters: those that can be copied, up to the first that can't.
-    :ivar is_filtered: whether it has others.
+    :ivar filters: places of its filters, up to the first that can't be copied.
+    :ivar is_filtered: whether it has further filters.
     """
 
     number: int
@@ -88,9 +87,9 @@ class HandlerSetup:
 class LoggerSetup:
     """How a logger is set up.
 
-    :ivar handlers: their places in the table of handlers.
-    :ivar filters: theirs in the table of filters; None where the owner has to apply them.
-    :ivar number: that its records have in that case.
+    :ivar handlers: places of its handlers in their table.
+    :ivar filters: places of its filters in their table; None if the owner has to apply them.
+    :ivar number: number for its records in that case.
     """
 
     name: str
@@ -106,10 +105,10 @@ class LoggerSetup:
 class LogSetup:
     """How logging is set up.
 
-    :ivar factory: pickle of the factory of records; None for the usual one.
-    :ivar is_raw: whether there is one that can't be pickled.
-    :ivar last_resort: place of the handler for records without one; -1 if there is none, None for
-        the usual one.
+    :ivar factory: pickle of the factory of records; None for the default.
+    :ivar is_raw: whether the factory can't be pickled.
+    :ivar last_resort: place of the handler for records without a handler; -1 for none, None for the
+        default.
     """
 
     disabled: int = logging.NOTSET
@@ -141,7 +140,7 @@ _NULL_HANDLER = HandlerSetup(
     filters=(),
     is_filtered=False,
 )
-"""For handlers without effect."""
+"""The set-up of handlers that have no effect."""
 
 
 # --- pickles -------------------------------------------------------------------------------------
@@ -168,7 +167,7 @@ _REDUCERS: dict[Any, Any] = {
 
 
 class _SetupPickler(NamelessPickler):
-    """Pickles parts of a set-up: locks, and what belongs to threads, are made anew."""
+    """Pickles parts of a set-up. Locks and thread-local data become new ones."""
 
     dispatch_table: ClassVar[Mapping[Any, Any]] = collections.ChainMap(
         _REDUCERS, dict(NamelessPickler.dispatch_table)
@@ -176,7 +175,7 @@ class _SetupPickler(NamelessPickler):
 
 
 def _pickle(value: Any) -> bytes:
-    """Pickle a part of the set-up; raise whatever keeps it from being pickled."""
+    """Pickle a part of the set-up, or raise the reason why that fails."""
     return pickle_with(_SetupPickler, value)
 
 
@@ -194,13 +193,13 @@ def _pickle_if_possible(value: Any) -> bytes | None:
 
 
 def capture_logging(targets: LogTargets) -> LogSetup | None:
-    """Return how logging is set up here; None where nobody has set it up.
+    """Return how logging is set up here, or None if the program has not set it up.
 
-    :param targets: gets those for whom records travel.
+    :param targets: gets the handlers and loggers to which records travel.
     """
     try:
         setup = _capture(targets)
-    except Exception as error:  # of a logger or handler that is like no other
+    except Exception as error:  # of an unusual logger or handler
         if is_interruption(error):
             raise
         log.warning('actors do without the set-up of logging', exc_info=True)
@@ -248,7 +247,7 @@ def _find_changed_loggers() -> Iterator[logging.Logger]:
 
 
 def _find_switches() -> dict[str, bool]:
-    """Return which switches are turned."""
+    """Return the switches that differ from their defaults."""
     return {name: False for name in _SWITCHES if not getattr(logging, name, True)}
 
 
@@ -269,10 +268,10 @@ def _find_levels() -> dict[str, int]:
 
 
 def _convert_level(value: Any) -> int:
-    """Return a level as a plain number: it may be of a class of the user."""
+    """Return a level as a plain number. The program may use a class of its own."""
     try:
         return int(value)
-    except (TypeError, ValueError):  # logging could not use it either
+    except (TypeError, ValueError):  # which logging can't use, either
         return logging.NOTSET
 
 
@@ -291,7 +290,7 @@ def _is_capturing_warnings() -> bool:
 
 
 def _has_multiprocessing() -> bool:
-    """Return whether multiprocessing logs, which it doesn't before it is asked for its logger."""
+    """Return whether multiprocessing logs, as it does once its logger is requested."""
     return getattr(multiprocessing.util, '_logger', None) is not None
 
 
@@ -305,9 +304,9 @@ def _capture_last_resort(tables: _Tables) -> int | None:
 
 
 class _Tables:
-    """Handlers and filters, each once.
+    """Tables of handlers and filters, with each object once.
 
-    :param copies: whether anything but the numbers of those for whom records travel is of use.
+    :param copies: whether handlers and filters are copied. If not, only their numbers are used.
     """
 
     def __init__(self, targets: LogTargets, copies: bool) -> None:
@@ -368,7 +367,7 @@ class _Tables:
         )
 
     def _add_filters(self, filters: Sequence[Any]) -> tuple[int, ...]:
-        """Return the places of filters in the table, up to the first that can't be copied."""
+        """Add filters up to the first that can't be copied, and return their places."""
         places = []
         for one in filters:
             place = self._add_filter(one) if self._copies else None
@@ -407,7 +406,10 @@ def _has_own_exception_format(handler: Any, formatter: Any) -> bool:
 
 
 def _pickle_handler(handler: logging.Handler) -> tuple[bytes | None, bool]:
-    """Return the pickle of a handler that works elsewhere, and whether it is all of it."""
+    """Return the pickle of a handler, or None, and whether it is complete.
+
+    It is None if the handler would not work in another process.
+    """
     if _has_own_pickling(handler):
         return _pickle_if_possible(handler), True
     found = _copy_state(handler)
@@ -415,7 +417,10 @@ def _pickle_handler(handler: logging.Handler) -> tuple[bytes | None, bool]:
 
 
 def _has_own_pickling(handler: logging.Handler) -> bool:
-    """Return whether the class of a handler says how it is pickled: logging's own can't be."""
+    """Return whether the class of a handler defines how it is pickled.
+
+    The classes of :mod:`logging` don't, and can't be pickled.
+    """
     for base in type(handler).__mro__:
         if base in (logging.Handler, object):
             return False
@@ -425,7 +430,7 @@ def _has_own_pickling(handler: logging.Handler) -> bool:
 
 
 def _has_no_effect(handler: Any) -> bool:
-    """Return whether a handler has no effect, so that its class needs not be imported."""
+    """Return whether a handler has no effect, so that its class need not be imported."""
     if _has_method(handler, 'handle', logging.NullHandler.handle):
         return True
     is_file = _has_method(handler, 'emit', logging.FileHandler.emit)
@@ -433,7 +438,10 @@ def _has_no_effect(handler: Any) -> bool:
 
 
 def _copy_state(handler: logging.Handler) -> tuple[type, dict[str, Any], str] | None:
-    """Return class, attributes and stream of a handler that works as well elsewhere, or None."""
+    """Return class, attributes and stream of a handler, or None.
+
+    It is None if the handler would not work in another process.
+    """
     state = {name: value for name, value in vars(handler).items() if name not in _LEFT_OUT}
     if _has_method(handler, 'emit', logging.StreamHandler.emit):
         if 'stream' not in state:
@@ -449,9 +457,9 @@ def _copy_state(handler: logging.Handler) -> tuple[type, dict[str, Any], str] | 
 
 
 def _find_standard_stream(stream: Any) -> str:
-    """Return the name of the standard stream of all processes that this is, or ''.
+    """Return 'stdout' or 'stderr' if a stream is that standard stream, else ''.
 
-    Another class of streams may also write elsewhere.
+    A stream of another class may also write to other places.
     """
     if type(stream) is not io.TextIOWrapper or stream.closed:
         return ''
@@ -459,9 +467,9 @@ def _find_standard_stream(stream: Any) -> str:
 
 
 def _is_appending(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
-    """Return whether a handler writes to the end of a file, wherever that is by then.
+    """Return whether a handler appends to a file.
 
-    In another mode, it would write over what another process has written meanwhile.
+    In another mode, it would overwrite what another process has written meanwhile.
     """
     if not isinstance(handler, logging.FileHandler) or 'a' not in handler.mode:
         return False
@@ -474,9 +482,9 @@ def _is_appending(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
 
 
 def _list_connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield the `emit` of handlers that connect when they need to, and what they forget then."""
+    """Yield `emit` of the handlers that connect on demand, and the state that a copy loses."""
     handlers = sys.modules.get('logging.handlers')
-    if handlers is None:  # nobody has such a one
+    if handlers is None:  # so there are none
         return
     yield handlers.SocketHandler.emit, {'sock': None, 'retryTime': None}
     if hasattr(handlers.SysLogHandler, 'createSocket'):  # from Python 3.11 on
@@ -489,10 +497,10 @@ def _list_connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def apply_logging(setup: LogSetup) -> Callable[[], None]:
-    """Set logging up as the owner has. Nothing that can't be had here keeps the actor away.
+    """Set up logging as the owner has it, except parts that can't be loaded here.
 
-    :returns: what sets up all loggers once more: a module that is imported, for a class of the
-        actor or of a filter, may set up logging itself, as it has done in the owner before.
+    :returns: a function that sets up all loggers again. A module that is imported for a class of
+        the actor or of a filter may set up logging itself, as it has done before in the owner.
     """
     loader = _Loader(setup)
     for apply in _apply_switches, _apply_levels, _apply_formatter_defaults:
@@ -517,7 +525,7 @@ def apply_logging(setup: LogSetup) -> Callable[[], None]:
 def _apply_switches(setup: LogSetup) -> None:
     for name, value in setup.switches.items():
         setattr(logging, name, value)
-    # It makes all loggers forget what they are enabled for, which takes time.
+    # It clears the caches of all loggers, which takes time.
     if logging.Logger.manager.disable != setup.disabled:
         logging.disable(setup.disabled)
 
@@ -543,10 +551,10 @@ def _set_factory(data: bytes) -> None:
 
 
 class _Loader:
-    """Makes handlers and filters, each once.
+    """Creates handlers and filters, each once.
 
-    :ivar is_raw: whether records lack what the owner's factory of records gives them, so that only
-        the owner can filter and format them.
+    :ivar is_raw: whether records lack attributes that the owner's factory sets. Then only the owner
+        can filter and format them.
     """
 
     def __init__(self, setup: LogSetup) -> None:
@@ -558,25 +566,25 @@ class _Loader:
         self._problems: list[str] = []
 
     def attempt(self, apply: Callable[..., object], *args: Any) -> bool:
-        """Do a part of it; return whether that could be done."""
+        """Apply a part of the set-up and return whether that succeeded."""
         try:
             apply(*args)
-        except Exception as error:  # of code of the user that doesn't fit here
+        except Exception as error:  # of code of the program that doesn't work here
             self._problems.append(f'{type(error).__name__}: {get_text(error)}')
             return False
         return True
 
     def report(self) -> None:
-        """Say what could not be done, now that there are handlers."""
+        """Log the parts that failed, now that there are handlers."""
         for problem in self._problems:
             log.warning('a part of the set-up of logging is not to be had here: %s', problem)
 
     def set_last_resort(self, place: int) -> None:
-        """Set the handler for records without one."""
+        """Set the handler for records without a handler."""
         logging.lastResort = None if place == _NO_NUMBER else self.load_handler(place)
 
     def prepare(self, setup: LoggerSetup) -> None:
-        """Make what a logger needs, by which modules may be imported."""
+        """Create filters and handlers of a logger, which may import modules."""
         filters = self._load_filters(setup)
         self._prepared.append(
             (setup, filters, [self.load_handler(place) for place in setup.handlers])
@@ -598,7 +606,7 @@ class _Loader:
 
     def _load_filters(self, setup: LoggerSetup) -> list[Any]:
         if setup.filters is not None and not self.is_raw:
-            with contextlib.suppress(Exception):  # of loading: the owner has them
+            with contextlib.suppress(Exception):  # of loading: the owner applies them
                 return [self._load_filter(place) for place in setup.filters]
         return [] if setup.number == _NO_NUMBER else [OwnerFilter(setup.number, self.is_raw)]
 
@@ -621,7 +629,7 @@ class _Loader:
         if setup.data is not None and is_usable:
             try:
                 return self._copy(setup, setup.data)
-            except Exception as error:  # of code of the user that doesn't fit here
+            except Exception as error:  # of code of the program that doesn't work here
                 log.debug('records go to a handler of the owner: %s', get_text(error))
         return self._create_owner_handler(setup)
 
@@ -640,7 +648,7 @@ class _Loader:
     def _create_owner_handler(self, setup: HandlerSetup) -> OwnerHandler:
         filters: list[Any] = []
         if not self.is_raw:
-            with contextlib.suppress(Exception):  # of loading: the owner has them
+            with contextlib.suppress(Exception):  # of loading: the owner applies them
                 for place in setup.filters:
                     filters.append(self._load_filter(place))
         made = OwnerHandler(

@@ -1,7 +1,7 @@
-"""What the owner does with the log records of its actor process.
+"""Handle the log records of an actor process, in its owner.
 
-The process has copies of those handlers and filters of its owner that work there as well. For each
-other one it sends its records, with a number that says whom they are for.
+The process has copies of those handlers and filters of its owner that work there, too. For all
+others it sends its records, with the number of the handler or logger.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ARE_HANDLED = b'H'
 class HandlerTarget:
     """A handler that can't be copied.
 
-    :ivar filters: what it had when the process was started.
-    :ivar decides: whether its class filters or handles records in a way of its own.
+    :ivar filters: its filters when the process was started.
+    :ivar decides: whether its class has its own way to filter or handle records.
     """
 
     handler: logging.Handler
@@ -34,7 +34,7 @@ class HandlerTarget:
     decides: bool
 
     def handle(self, sent: SentRecord, record: logging.LogRecord) -> None:
-        """Do what the handler would have done, but for the filters that were applied already."""
+        """Handle a record as the handler would, without the filters that it has passed."""
         if sent.is_notice:
             self._emit(record)
         elif self.decides:
@@ -43,7 +43,7 @@ class HandlerTarget:
             filterer = logging.Filterer()
             filterer.filters = list(self.filters[sent.applied :])  # type: ignore[arg-type]
             passed = filterer.filter(record)
-            if passed:  # from Python 3.12 on, filters may put another record in its place
+            if passed:  # from Python 3.12 on, filters may return another record
                 self._emit(passed if isinstance(passed, logging.LogRecord) else record)
 
     def _emit(self, record: logging.LogRecord) -> None:
@@ -56,12 +56,12 @@ class HandlerTarget:
 
 @dataclass(frozen=True)
 class LoggerTarget:
-    """A logger whose filters can't be copied: they stand before all handlers."""
+    """A logger with filters that can't be copied and apply before all its handlers."""
 
     logger: logging.Logger
 
     def handle(self, sent: SentRecord, record: logging.LogRecord) -> None:
-        """Have the logger handle the record as one of this process."""
+        """Handle the record by the logger, as a record of this process."""
         if sent.is_notice:
             self.logger.callHandlers(record)
         else:
@@ -69,7 +69,7 @@ class LoggerTarget:
 
 
 class LogTargets:
-    """For whom the records of one actor process are, by number."""
+    """The handlers and loggers that get the records of one actor process, by number."""
 
     def __init__(self) -> None:
         self._targets: list[HandlerTarget | LoggerTarget] = []
@@ -80,22 +80,22 @@ class LogTargets:
         return len(self._targets) - 1
 
     def handle(self, message: bytes) -> None:
-        """Handle the records of a message. What one raises does not concern the others."""
+        """Handle the records of a message. An exception of one does not affect the others."""
         for data in marshal.loads(message):
             sent: SentRecord = pickle.loads(data)
             target = self._targets[sent.number]
             record = rebuild_record(sent)
             try:
                 target.handle(sent, record)
-            except Exception:  # whatever filters and handlers of the user raise
+            except Exception:  # what filters and handlers of the program raise
                 _report(target, record)
 
 
 def _report(target: HandlerTarget | LoggerTarget, record: logging.LogRecord) -> None:
-    """Print what a handler has raised, as logging does: it may be the one to log that."""
+    """Print the exception of a handler, as logging does, since it may not be able to log."""
     handler = target.handler if isinstance(target, HandlerTarget) else logging.Handler()
     try:
         handler.handleError(record)
-    except Exception:  # some have a method of their own, which raises
+    except Exception:  # of a handler's own handleError()
         if sys.stderr is not None:
             traceback.print_exc()

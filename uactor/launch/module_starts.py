@@ -1,12 +1,12 @@
 """Actors that modules start while they are imported: ``cache = Cache()`` at module level.
 
-An actor process imports the module again, to find the class. It must not start another actor then.
-So both sides number the starts that a module makes, in their order. In the actor process such a
-start gives a stand-in, and its first use asks the owner for the actor of that number.
+An actor process imports the module again to find the class, and must not start another actor. So
+owner and actor process number the starts of a module in their order. In the actor process a start
+returns a stand-in. Its first use requests the actor of that number from the owner.
 
-At module level a stand-in can't be used. The owner's actor may wait for this very import, and what
-the owner has done with it is done. There the import ends instead, as it would be cut short by a
-fork, and the module gets what else it has from the owner (:class:`ImportStopped`).
+A stand-in can't be used at module level. The owner's actor may wait for this very import, and the
+owner has already run the code of the module. So the import ends where the module uses a stand-in
+(:class:`ImportStopped`), and the module gets its other names from the owner.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _MAINS = '__main__', '__mp_main__'
 
 @dataclass(frozen=True)
 class Site:
-    """Where the code of a module is that is being imported.
+    """A place in a module that is being imported.
 
-    :ivar module: its name.
+    :ivar module: name of the module.
     :ivar line: the line that runs.
-    :ivar importers: the modules that wait for it, and itself.
+    :ivar importers: the module, and the modules that wait for its import.
     """
 
     module: str
@@ -44,11 +44,11 @@ class Site:
 
 @dataclass(frozen=True)
 class StartId:
-    """Names a start that a module makes.
+    """The identity of a start that a module makes.
 
-    :ivar number: counts the starts of the module, from 0.
-    :ivar line: where it is made.
-    :ivar actor_class: name of the class that it starts.
+    :ivar number: number of the start in its module, from 0.
+    :ivar line: line of the start.
+    :ivar actor_class: name of the actor class.
     """
 
     module: str
@@ -61,7 +61,7 @@ class StartId:
 
 
 class StartState(enum.Enum):
-    """What has become of a start."""
+    """The state of a start."""
 
     PENDING = enum.auto()
     STARTED = enum.auto()
@@ -71,7 +71,7 @@ class StartState(enum.Enum):
 class Start:
     """A start that a module has made in this process.
 
-    :ivar found: returns the manager of the actor, or its stand-in; None when it has gone.
+    :ivar find_holder: returns the manager of the actor, or its stand-in, or None if it has gone.
     """
 
     def __init__(self, ident: StartId) -> None:
@@ -80,35 +80,35 @@ class Start:
         self.find_holder: Callable[[], Any] = lambda: None
 
     def succeed(self, holder: Any) -> None:
-        """Note what leads to the actor; it is not kept alive by that."""
+        """Record the manager or stand-in of the actor, without keeping it alive."""
         self.find_holder = weakref.ref(holder)
         self.state = StartState.STARTED
 
     def fail(self) -> None:
-        """Note that there is no actor."""
+        """Record that there is no actor."""
         self.state = StartState.FAILED
 
 
 class ImportStopped(BaseException):
-    """Ends the import of a module that uses a stand-in; see the module's docstring."""
+    """Ends the import of a module that uses a stand-in."""
 
 
 _lock = threading.RLock()
 _starts: dict[str, tuple[Any, list[Start]]] = {}
-"""Per module, its spec, which is another one when it is imported anew, and what it has started."""
+"""Per module, its spec and its starts. A module that is imported again has another spec."""
 
 _started_from: frozenset[str] = frozenset()
 """The modules whose imports have led to this actor process."""
 
 
 def find_current_site() -> Site | None:
-    """Return where a module is being imported on this thread, or None."""
+    """Return the place where this thread imports a module, or None."""
     running = list(_walk_module_frames(sys._getframe(1)))
     return Site(*running[0], tuple(name for name, _ in running)) if running else None
 
 
 def _walk_module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
-    """Yield name and line of the modules whose code runs on a stack, the innermost first."""
+    """Yield name and line of the modules whose code is on a stack, innermost first."""
     while frame is not None:
         if frame.f_code.co_name == '<module>':
             name = frame.f_globals.get('__name__')
@@ -119,14 +119,17 @@ def _walk_module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
 
 
 def is_on_behalf_of_a_start(site: Site) -> bool:
-    """Return whether a start there was made by the owner already, if it has the module."""
+    """Return whether the import at this place serves the start of this process.
+
+    The owner has made a start at this place already, if it has the module.
+    """
     if start_guard.get_phase() is Phase.LOADING:
         return True
     return not _started_from.isdisjoint(site.importers)
 
 
 def register_start(site: Site, actor_class: type) -> Start:
-    """Number a start that is about to be made."""
+    """Register a start that follows, under the next number of its module."""
     spec = getattr(sys.modules.get(site.module), '__spec__', None)
     with _lock:
         known, starts = _starts.get(site.module, (None, []))
@@ -140,7 +143,7 @@ def register_start(site: Site, actor_class: type) -> Start:
 
 
 def find_start(ident: StartId) -> Start | None:
-    """Return the start of this process that another one's stand-in names."""
+    """Return the start in this process that a stand-in of another process names."""
     with _lock:
         _, starts = _starts.get(ident.module, (None, []))
     if ident.number >= len(starts):
@@ -150,9 +153,9 @@ def find_start(ident: StartId) -> Start | None:
 
 
 def is_being_imported(module: str) -> bool:
-    """Return whether the import of a module, or of a package that it is in, has not ended yet.
+    """Return whether a module, or a package that contains it, is being imported.
 
-    To pickle something of it by name would wait for that.
+    Pickling a value of the module by name would wait for that import.
     """
     parts = module.split('.')
     names = ('.'.join(parts[:count]) for count in range(1, len(parts) + 1))
@@ -161,18 +164,18 @@ def is_being_imported(module: str) -> bool:
 
 
 def get_lineage(site: Site | None) -> tuple[str, ...]:
-    """Return the modules whose imports lead to a start there."""
+    """Return the modules whose imports lead to a start at this place."""
     return tuple(_started_from.union(() if site is None else site.importers))
 
 
 # --- imports that stop ---------------------------------------------------------------------------
 
 Complete = Callable[[ModuleType], None]
-"""Gives a module what it lacks since its import has stopped."""
+"""Completes a module whose import has stopped."""
 
 
 class _Finder:
-    """Lets imports of this process stop, as long as they are on behalf of its start."""
+    """A finder whose modules can stop their import, while imports serve this process's start."""
 
     def __init__(self, complete: Complete) -> None:
         self._complete = complete
@@ -205,7 +208,7 @@ class _Finder:
 
 
 def _execute(loader: Any, complete: Complete, module: ModuleType) -> None:
-    del loader.exec_module  # what stands in the place of the class's own
+    del loader.exec_module  # the override, for the method of the class
     try:
         loader.exec_module(module)
     except ImportStopped:
@@ -216,7 +219,7 @@ _finder: _Finder | None = None
 
 
 def begin_loading(complete: Complete) -> None:
-    """Have what is imported from now on be imported on behalf of this process's start."""
+    """Begin the phase in which imports serve the start of this process."""
     global _finder
     start_guard.enter_phase(Phase.LOADING)
     _finder = _Finder(complete)
@@ -224,13 +227,13 @@ def begin_loading(complete: Complete) -> None:
 
 
 def set_lineage(modules: Sequence[str]) -> None:
-    """Note the modules whose imports have led to this process."""
+    """Record the modules whose imports have led to this process."""
     global _started_from
     _started_from = frozenset(modules)
 
 
 def end_loading() -> None:
-    """Have the actor's own code run from now on."""
+    """End the phase of loading, before the code of the actor runs."""
     global _finder
     start_guard.enter_phase(Phase.RUNNING)
     if not _started_from and _finder is not None:

@@ -1,6 +1,6 @@
-"""Starting an actor process, one way or the other, and waiting for its actor.
+"""Start an actor process and wait for its actor.
 
-By a fork of the template process where that can be; by a fresh interpreter otherwise.
+The process is a fork of the template if that is possible, and a fresh interpreter otherwise.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _EXIT_PRIORITY = 20
 
 
 def choose_private_directory() -> str:
-    """Return the path of a directory for the socket of one actor, short enough for that.
+    """Return a path for the directory of an actor's socket, which must be short.
 
-    The actor process makes it, and removes it with the socket: also when its owner has been
-    killed meanwhile.
+    The actor process creates the directory and removes it with the socket, even if its owner has
+    been killed meanwhile.
 
-    :raises AddressError: when no temporary directory has a short path.
+    :raises AddressError: if no temporary directory has a path that is short enough.
     """
     if tempfile.tempdir is None:
-        run_uninterrupted(tempfile.gettempdir)  # which tries directories, and hides all errors
+        run_uninterrupted(tempfile.gettempdir)  # it tries directories and hides all errors
     for parent in dict.fromkeys((tempfile.gettempdir(), '/tmp')):
         if len(os.fsencode(parent)) + len('/uactor-12345678/s') <= MAX_PATH:
             return os.path.join(parent, f'uactor-{secrets.token_hex(4)}')
@@ -71,27 +71,27 @@ def start(
     """Start an actor process and wait until its actor is constructed.
 
     :param path: its import path.
-    :param messages: pickles of its surroundings, its settings, and its class with arguments.
-    :param directory: the private directory that it makes for its socket.
+    :param messages: pickles of its inherited state, its settings, and its class with arguments.
+    :param directory: the private directory that it creates for its socket.
     :param shutdown_timeout: how long it may take to end in order, in seconds; may be infinity.
-    :param decode_failure: makes the exception of the constructor.
+    :param decode_failure: decodes the exception of the constructor.
     :param log_targets: gets the log records of the process.
-    :returns: the process, and what it says of itself.
-    :raises ActorStartError: when the process ends before its actor is constructed.
+    :returns: the process, and the data of its first answer.
+    :raises ActorStartError: if the process ends before its actor is constructed.
 
-    What interrupts it, or the caller before it has the process, leaves that to
-    :func:`uactor.launch.actor_process.end_interrupted_start`.
+    An exception of a signal handler may leave a process behind, here or in the caller. The caller
+    ends it by :func:`uactor.launch.actor_process.end_interrupted_start`.
     """
     _register_exit()
 
-    def made(child: ChildProcess, lifeline: socket.socket) -> ActorProcess:
+    def create_process(child: ChildProcess, lifeline: socket.socket) -> ActorProcess:
         return ActorProcess(child, lifeline, name, directory, shutdown_timeout, log_targets)
 
     launched: list[tuple[ActorProcess, tuple[str, ...] | None]] = []
-    # What interrupts subprocess as it starts a process loses that, and to look for modules hides
-    # the errors of system calls.
+    # An interrupt in subprocess would lose the process, and the search for modules hides errors of
+    # system calls.
     run_uninterrupted(
-        lambda: launched.append(_launch(path, made)),
+        lambda: launched.append(_launch(path, create_process)),
         if_left=lambda: end_interrupted_start(log_targets),
     )
     [(process, replaced)] = launched
@@ -102,7 +102,7 @@ def start(
     if answer is None:
         raise ActorStartError(
             f'the process of {name} ended before its actor was constructed '
-            f'(exit code {process.exitcode}); what it said is on its standard error'
+            f'(exit code {process.exitcode}); its standard error shows why'
         )
     raise decode_failure(answer[1])
 
@@ -110,20 +110,22 @@ def start(
 ProcessFactory = Callable[[ChildProcess, socket.socket], ActorProcess]
 
 
-def _launch(path: list[str], made: ProcessFactory) -> tuple[ActorProcess, tuple[str, ...] | None]:
-    """Start a process in the way that is to be had.
+def _launch(
+    path: list[str], create_process: ProcessFactory
+) -> tuple[ActorProcess, tuple[str, ...] | None]:
+    """Start a process by a template, or by an interpreter if there is none.
 
-    :returns: the process, and which of its modules ``path`` leads elsewhere for, if that is known.
+    :returns: the process, and the names of its modules that ``path`` replaces, if they are known.
     """
     for _ in range(2):
         template = None if _is_template_disabled() else templates.choose()
         if template is None:
             break
         try:
-            return _start_with_lifeline(template.fork, made), template.find_shadowed(path)
-        except TemplateDiedError:  # another time with another lifeline: it may have forked
+            return _start_with_lifeline(template.fork, create_process), template.find_shadowed(path)
+        except TemplateDiedError:  # it may have forked: the next try takes another lifeline
             templates.discard(template)
-    return _start_with_lifeline(_spawn, made), None
+    return _start_with_lifeline(_spawn, create_process), None
 
 
 def _is_template_disabled() -> bool:
@@ -136,19 +138,19 @@ def _is_template_disabled() -> bool:
 
 
 def _spawn(lifeline: socket.socket) -> ChildProcess:
-    with no_fork:  # a child would keep the pipe by which subprocess learns of the new program
+    with no_fork:  # a child would keep the pipe by which subprocess sees the new program begin
         return interpreter.spawn(lifeline, interpreter.ACTOR, copy_environment())
 
 
 def _start_with_lifeline(
-    launch: Callable[[socket.socket], ChildProcess], made: ProcessFactory
+    launch: Callable[[socket.socket], ChildProcess], create_process: ProcessFactory
 ) -> ActorProcess:
     with open_lifeline() as (ours, theirs):
         try:
             with theirs:
                 child = launch(theirs)
-            return made(child, ours)
-        except BaseException:  # there are no more threads, or descriptors
+            return create_process(child, ours)
+        except BaseException:  # no more threads or descriptors
             abandon_lifeline(ours)
             raise
 

@@ -1,19 +1,19 @@
-"""Whether this process may start actors at this moment.
+"""Guard against starts that would multiply processes.
 
-Importing a module can start actors, and starting an actor imports modules. Unguarded, the two
+Importing a module can start actors, and starting an actor imports modules. Without a guard, the two
 multiply processes without end. So a process that is being started starts nothing itself:
 
-1. ``BEGINNING``: an interpreter runs, or a frozen program in its place, and uactor has not taken
-   over yet. What starts here is a ``sitecustomize``, or a program without ``freeze_support()``.
+1. ``BEGINNING``: an interpreter or a frozen program runs, and uactor is not imported yet. Only a
+   ``sitecustomize`` starts actors here, or a program without ``freeze_support()``.
 2. ``TEMPLATE``: the process imports what all actor processes need.
 3. ``LOADING``: an actor process unpickles its class and arguments. Modules that are imported for
    them get stand-ins for the actors that they start (see :mod:`uactor.launch.module_starts`).
 4. ``RUNNING``: the constructor and the methods of an actor may start actors.
 5. ``LEAVING``: the process runs its exit handlers.
 
-``ORDINARY`` is any other process. Beside that, each process knows how many actors its owners are
-deep in one another, in its environment, so that what it runs in turn knows it too. That number has
-a limit, which holds whatever else fails.
+``ORDINARY`` is any other process. In addition, the environment of each process has the number of
+its owners above one another, and programs that it runs inherit that. The number has a limit, which
+holds if all else fails.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from uactor.errors import ActorStartError
 from uactor.runtime.weakrefs import WeakBag
 
 MAX_DEPTH = 64
-"""How deep actors may start each other: more than any program needs, and few enough to bear."""
+"""How deep actors may start each other: more than any program needs, and few enough to be
+harmless."""
 
 DEPTH = b'UACTOR_DEPTH'
-"""Variable of the environment: how many owners this process has above it."""
+"""Variable of the environment with the number of owners above this process."""
 BEGINNING = b'UACTOR_BEGINNING'
-"""Variable of the environment of a process that is to become uactor's, until it has."""
+"""Variable of the environment of a process that uactor has started, until it imports uactor."""
 
 
 class Phase(enum.Enum):
-    """How far a process has come that uactor has started."""
+    """The phase of a process; the docstring of the module describes each."""
 
     ORDINARY = enum.auto()
     BEGINNING = enum.auto()
@@ -58,20 +59,20 @@ _NEXT = {
 _phase = Phase.ORDINARY
 _depth = 0
 _import_threads: WeakBag[threading.Thread] = WeakBag()
-"""Threads that modules have started while they were imported for this process's start."""
+"""Threads that modules have started during their import for this process's start."""
 
 
 def get_phase() -> Phase:
-    """Return how far this process has come."""
+    """Return the phase of this process."""
     if _phase is Phase.ORDINARY and BEGINNING in os.environb:
         return Phase.BEGINNING
     return _phase
 
 
 def enter_phase(following: Phase) -> None:
-    """Go on to the next phase.
+    """Go on to another phase.
 
-    :raises RuntimeError: when this one does not lead there.
+    :raises RuntimeError: if the current phase does not lead there.
     """
     global _phase, _depth
     if following not in _NEXT[get_phase()]:
@@ -92,21 +93,21 @@ def _list_foreign_threads() -> list[threading.Thread]:
 
 
 def get_depth() -> int:
-    """Return how many owners this process has above it."""
-    given = os.environb.get(DEPTH, b'')  # which the user may have cleared
+    """Return the number of owners above this process."""
+    given = os.environb.get(DEPTH, b'')  # which the program may have cleared
     return max(_depth, int(given) if given.isdigit() else 0)
 
 
 def create_variables() -> dict[bytes, bytes]:
-    """Return what a process that this one starts has in its environment for the guard."""
+    """Return the guard's variables for the environment of a new process."""
     return {DEPTH: b'%d' % (get_depth() + 1), BEGINNING: b'1'}
 
 
 def check_start() -> None:
-    """Refuse to start an actor where that would multiply processes.
+    """Raise an error if starting an actor would multiply processes.
 
     :raises ActorStartError: in a process that is being started, on a thread that a module has
-        started in its import for that, and at the largest depth.
+        started during its import for that, and at the largest depth.
     """
     now = get_phase()
     if now is Phase.BEGINNING:

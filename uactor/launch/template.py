@@ -1,9 +1,9 @@
 """Template processes: fresh interpreters that have imported everything and started nothing.
 
-Each fork of one is an actor process, in a tenth of the time that an interpreter takes to
-begin. The template has a single thread, and no gRPC channel or server, and so it can be
-forked. It answers one request after the other, each on a connection of its own that the
-owner sends it, and ends when its owner does.
+Each fork of a template is an actor process, and takes a tenth of the time of a fresh interpreter.
+The template can be forked since it has a single thread, and no gRPC channel or server. It handles
+one request after the other, each on a connection of its own that the owner sends. It ends with its
+owner.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from uactor.runtime.weakrefs import descriptors_of
 log = logging.getLogger('uactor.launch')
 
 REPLY_TIMEOUT_S = 5.0
-"""How long a template may take to answer. It takes a millisecond, unless a debugger has stopped it;
-then another one takes its place."""
+"""How long a template may take to answer. It takes a millisecond, unless a debugger has stopped it.
+Then another template replaces it."""
 IMPORT_TIMEOUT_S = 60.0
-"""How long it may take to import everything, which takes a fifth of a second."""
+"""How long a template may take to import everything. It takes a fifth of a second."""
 
 _STANDARD_STREAMS = 1, 2
 
@@ -50,18 +50,18 @@ _SOCKET_FUNCTIONS = (
     ),
     socket.recv_fds,
 )
-"""What stands between a template's owner and the system calls by which they talk."""
+"""The functions that make the system calls between a template and its owner."""
 
 
 class TemplateDiedError(Exception):
-    """The template has ended or does not answer, whether it has forked or not."""
+    """The template has ended or does not answer. It may have forked."""
 
 
 class ForkedProcess:
-    """An actor process that a template has forked: no child of this process.
+    """An actor process that a template has forked. It is not a child of this process.
 
     :ivar pid: its process id.
-    :ivar descriptor: refers to the process, also when its id has gone to another one.
+    :ivar descriptor: its pidfd, which refers to it even if another process gets its id.
     """
 
     def __init__(self, template: Template, pid: int, descriptor: int) -> None:
@@ -74,7 +74,7 @@ class ForkedProcess:
         self._descriptors.append(descriptor)
 
     def wait(self) -> int:
-        """Wait until the process has ended and return its exit status, negative for a signal."""
+        """Wait for its end and return its exit status, negative for a signal."""
         ended = select.poll()
         ended.register(self._pidfd, select.POLLIN)
         ended.poll()
@@ -96,7 +96,7 @@ class ForkedProcess:
 class Template:
     """A template process, as its owner sees it.
 
-    :ivar fingerprint: what all that it forks have in common.
+    :ivar fingerprint: the fixed traits of all its forks.
     """
 
     def __init__(self, fingerprint: Fingerprint, variables: Mapping[bytes, bytes]) -> None:
@@ -128,7 +128,7 @@ class Template:
         return self._process.pid
 
     def prepare(self) -> bool:
-        """Have it import everything and return whether it can be forked then."""
+        """Wait until the template has imported everything and return whether it can be forked."""
         try:
             self._control.settimeout(IMPORT_TIMEOUT_S)
             reply = socket_pair.receive_message(self._control)
@@ -136,7 +136,7 @@ class Template:
         except OSError as error:
             if not is_own(error, *_SOCKET_FUNCTIONS):
                 raise
-            log.debug('the template does not listen: %s', error)
+            log.debug('the template does not answer: %s', error)
             reply = None
         if reply is not None and reply[:1] == template_server.READY:
             self._modules = marshal.loads(reply[1:])
@@ -147,15 +147,15 @@ class Template:
         return False
 
     def find_shadowed(self, path: Sequence[str]) -> tuple[str, ...]:
-        """Return the names of its modules that an import path leads to other files for."""
+        """Return the names of its modules that an import path replaces."""
         return find_shadowed(self._modules, make_absolute(path))
 
     def fork(self, lifeline: socket.socket) -> ForkedProcess:
-        """Make an actor process.
+        """Fork an actor process.
 
-        :param lifeline: what the process is given of its lifeline.
-        :raises TemplateDiedError: when the template has ended.
-        :raises OSError: when there can be no more processes, or files.
+        :param lifeline: the end of the lifeline for the process.
+        :raises TemplateDiedError: if the template has ended or does not answer.
+        :raises OSError: if no more processes or files are available.
         """
         with self._lock:
             self._running += 1
@@ -189,7 +189,11 @@ class Template:
         return ForkedProcess(self, pid, received[0])
 
     def _compare_environment(self) -> tuple[list[bytes], dict[bytes, bytes]]:
-        """Return which variables of the environment have gone since it began, and which are new."""
+        """Return the variables of the environment that the template lacks or has too many of.
+
+        These are the names of the variables that have gone since it was started, and those that
+        are new or have changed.
+        """
         then, now = self._variables, copy_environment()
         gone = [name for name in then if name not in now]
         return gone, {name: value for name, value in now.items() if then.get(name) != value}
@@ -197,7 +201,7 @@ class Template:
     def reap(self, pid: int) -> int:
         """Return the exit status of a forked process that has ended."""
         reply = None
-        if not self._is_silent:  # else each of its actors would wait for it once more
+        if not self._is_silent:  # else each of its actors would wait for the timeout again
             with contextlib.suppress(TemplateDiedError), self._connect() as connection:
                 connection.sendall(template_server.REAP, socket_pair.NO_SIGPIPE)
                 socket_pair.send_message(connection, template_server.PID.pack(pid))
@@ -208,11 +212,11 @@ class Template:
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[socket.socket]:
-        """Talk with the template about one thing.
+        """Open a connection to the template for one request.
 
-        :raises TemplateDiedError: when it does not answer.
+        :raises TemplateDiedError: if the template does not answer.
         """
-        with no_fork:  # a child would keep it open, and the end of the template unseen
+        with no_fork:  # a child would keep it open, and hide the end of the template
             ours, theirs = socket.socketpair()
             ours.settimeout(REPLY_TIMEOUT_S)
             try:
@@ -241,7 +245,7 @@ class Template:
         self._end_when_idle()
 
     def retire(self) -> None:
-        """Fork no more, and end when all that were forked have ended."""
+        """Stop forking, and end when all forked processes have ended."""
         with self._lock:
             self._retired = True
         self._end_when_idle()
@@ -252,7 +256,7 @@ class Template:
                 self.end()
 
     def end(self) -> None:
-        """End it at once: it has nothing to lose."""
+        """Kill the template, which has nothing to lose."""
         with self._lock:
             self._control.close()
             self._process.kill()
@@ -260,25 +264,25 @@ class Template:
         templates.forget(self)
 
     def abandon(self) -> None:
-        """Be without it: it is the parent's, and would outlive it here."""
+        """Close the control socket of the parent's template, which this copy would keep alive."""
         self._control.close()
 
 
 class Templates:
-    """The templates of this process: the one in use, and those whose actors are still running."""
+    """The templates of this process: the current one, and those with running actors."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Start afresh, in a process that was forked."""
+        """Forget all templates, in a forked process."""
         self._choosing = threading.RLock()
         self._current: Template | None = None
         self._all: set[Template] = set()
         self._unfit: Fingerprint | None = None
 
     def choose(self) -> Template | None:
-        """Return a template for what this thread starts now, or None where none can be."""
+        """Return a template for the next start of this thread, or None if there can be none."""
         if not template_server.is_possible():
             return None
         variables = copy_environment()
@@ -286,7 +290,7 @@ class Templates:
         with self._choosing:
             current = self._current
             if current is not None and current.fingerprint != wanted:
-                log.debug('the template has become unsuitable; another one takes its place')
+                log.debug('the template has become unsuitable; another one replaces it')
                 self._current = None
                 current.retire()
             if self._current is None and wanted != self._unfit:
@@ -308,7 +312,7 @@ class Templates:
         return None
 
     def discard(self, template: Template) -> None:
-        """Use a template no more that does not answer."""
+        """Stop using a template that does not answer."""
         log.warning('the template (pid %d) does not answer', template.pid)
         with self._choosing:
             if self._current is template:
@@ -316,7 +320,7 @@ class Templates:
         template.retire()
 
     def forget(self, template: Template) -> None:
-        """Take note that a template has ended."""
+        """Remove a template that has ended."""
         self._all.discard(template)
 
     def end_all(self) -> None:
@@ -331,7 +335,7 @@ class Templates:
         return [template.pid for template in self._all]
 
     def after_fork_in_child(self) -> None:
-        """Leave the templates of the parent to it."""
+        """Abandon the templates of the parent."""
         for template in self._all:
             template.abandon()
         self.reset()

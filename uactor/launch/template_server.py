@@ -1,4 +1,4 @@
-"""What a template process does: fork actor processes, and tell how they have ended."""
+"""Serve as a template process: fork actor processes, and report their exit statuses."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from uactor.launch.import_path import list_own_modules
 from uactor.runtime import fork_hooks
 
 FORK, REAP = b'F', b'R'
-"""What can be asked of a template."""
+"""Kinds of requests to a template."""
 
 READY, UNFIT = b'R', b'U'
-"""How its first answer begins: before the files of its modules, or a reason why it can't be
-forked."""
+"""Kinds of the first message of a template: it has the files of its modules, or the reason why the
+template can't be forked."""
 
 PID = struct.Struct('!q')
-"""A process id, or an error number with a minus."""
+"""A process id, or a negated error number."""
 
 _NAME = b'uactor-template'
 _COMM = '/proc/self/comm'
@@ -39,19 +39,20 @@ _SMALL_SIZES_BYTES = range(16, 513, 16)
 
 _EMPTY_BYTES_SIZE = sys.getsizeof(b'')
 _IN_ORDER_BYTES = 8 << 10
-"""How many bytes one behind the other show that there are no gaps any more."""
+"""How many bytes of adjacent objects show that there are no gaps left."""
 
 _MAX_FILL_BYTES = 256 << 10
-"""How many bytes are taken for each size at most, if they never come to lie like that."""
+"""How many bytes are allocated for each size at most, if objects never become adjacent."""
 
 _filling: list[object] = []
 
 
 @functools.cache
 def is_possible() -> bool:
-    """Tell whether this system can have templates.
+    """Return whether this system can have templates.
 
-    It takes pidfds, by which a process that is nobody's child here can be awaited and signalled.
+    They need pidfds, by which a process can wait for another one that is not its child, and signal
+    it.
     """
     if not hasattr(os, 'pidfd_open') or not hasattr(signal, 'pidfd_send_signal'):
         return False
@@ -63,9 +64,9 @@ def is_possible() -> bool:
 
 
 def serve(control: socket.socket) -> socket.socket:
-    """Be the template of the process at the other end of ``control``, and end with it.
+    """Serve as the template of the process at the other end of ``control``, and end with it.
 
-    :returns: the lifeline, in each process that it forks; and nothing in itself.
+    :returns: the lifeline, in each process that this one forks. It never returns in this one.
     """
     control.set_inheritable(False)
     obstacle = _find_obstacle(control)
@@ -74,19 +75,20 @@ def serve(control: socket.socket) -> socket.socket:
         os._exit(1)
     usual_name = _rename_process(_NAME)
     statuses: dict[int, int] = {}
-    # Nobody asks for a child whose start was interrupted. The signal comes while this process waits
-    # for requests, and at no other time. Where it is ignored, no status is to be had.
+    # The owner never requests the status of a child whose start was interrupted, so SIGCHLD
+    # collects all. It is blocked except while this process waits for requests. If it is ignored,
+    # there are no statuses.
     usual_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     usual_handlers = {
         signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: _collect_statuses(statuses))
     }
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # as a Ctrl-C, it is for the owner
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # like a Ctrl-C, it is for the owner
         usual_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
     modules = marshal.dumps(list_own_modules())
-    sys.path_importer_cache.clear()  # what was found in directories was found long ago
+    sys.path_importer_cache.clear()  # it would be out of date in actors
     gc.collect()
     _fill_gaps()
-    gc.freeze()  # collections in children leave alone what is shared, and so it stays shared
+    gc.freeze()  # so collections in children write to no shared page
     socket_pair.send_message(control, READY + modules)
     _release_files()
     fork_hooks.is_blank = True
@@ -103,10 +105,10 @@ def serve(control: socket.socket) -> socket.socket:
 
 
 def _fill_gaps() -> None:
-    """Put something where small objects have been freed, as CPython allocates them.
+    """Allocate small objects in the gaps that freed objects have left.
 
-    A child would put its own there, some into each page; and a page of this process that it
-    writes to takes memory of its own. What it makes now lies together, behind them all.
+    A child would put its own objects into these gaps, some into each page, and each page that it
+    writes to takes memory of its own. With the gaps filled, the objects of a child lie together.
     """
     for size in _SMALL_SIZES_BYTES:
         in_order, made = 0, [_create_object(size)]
@@ -123,7 +125,7 @@ def _create_object(size: int) -> object:
 
 
 def _find_obstacle(control: socket.socket) -> str:
-    """Return why this process is not to be forked, whatever it has done as an interpreter."""
+    """Return why this process must not be forked, or '' if it may be."""
     threads = len(os.listdir('/proc/self/task'))
     if threads != 1:
         return f'{threads} threads begin with the interpreter'
@@ -136,7 +138,7 @@ def _find_obstacle(control: socket.socket) -> str:
 
 
 def _release_files() -> None:
-    """Keep neither a directory busy nor the standard error of the owner open."""
+    """Leave the current directory, and close the standard error of the owner."""
     os.chdir('/')
     sys.stderr.flush()
     os.dup2(1, 2)  # which is /dev/null
@@ -154,12 +156,12 @@ def _accept(control: socket.socket) -> socket.socket:
 
 
 def _handle_request(connection: socket.socket, statuses: dict[int, int]) -> socket.socket | None:
-    """Do what is asked; return the lifeline in the child of a fork."""
+    """Handle a request; return the lifeline in the child of a fork."""
     flags = socket.MSG_CMSG_CLOEXEC
     kind, descriptors, *_ = socket.recv_fds(connection, 1, _MAX_DESCRIPTORS, flags)
     try:
         request = socket_pair.receive_message(connection)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the owner has given up
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the owner has gone
             if kind == REAP and request is not None:
                 _collect_statuses(statuses)
                 [pid] = PID.unpack(request)
@@ -173,14 +175,14 @@ def _handle_request(connection: socket.socket, statuses: dict[int, int]) -> sock
 
 
 def _collect_statuses(statuses: dict[int, int]) -> None:
-    """Note how children have ended."""
-    with contextlib.suppress(ChildProcessError):  # there are no more
+    """Collect the statuses of children that have ended."""
+    with contextlib.suppress(ChildProcessError):  # there are no children
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             statuses[ended[0]] = os.waitstatus_to_exitcode(ended[1])
 
 
 def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
-    """Fork, and tell the owner; return whether this is the child."""
+    """Fork, send the process id to the owner, and return whether this is the child."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -188,7 +190,7 @@ def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
         return False
     if not pid:
         return True
-    statuses.pop(pid, None)  # of another process, long ago
+    statuses.pop(pid, None)  # of an earlier process with this id
     descriptor = os.pidfd_open(pid)
     try:
         socket.send_fds(connection, [PID.pack(pid)], [descriptor])
@@ -200,7 +202,7 @@ def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
 def _become_actor_process(
     descriptors: list[int], gone: list[bytes], new: dict[bytes, bytes], streams: list[int]
 ) -> socket.socket:
-    """Be a process like one that a fresh interpreter begins; return the lifeline."""
+    """Give a forked process the state of a fresh interpreter; return its lifeline."""
     fork_hooks.is_blank = False
     try:
         lifeline, directory, *targets = descriptors
@@ -215,7 +217,7 @@ def _become_actor_process(
 
 
 def _connect_streams(streams: Mapping[int, int]) -> None:
-    """Write to the standard streams of the owner, as far as they are open."""
+    """Connect standard output and error to those of the owner that are open."""
     for number, name in (1, 'stdout'), (2, 'stderr'):
         if number in streams:
             os.dup2(streams[number], number)
@@ -233,7 +235,7 @@ def _change_environment(gone: list[bytes], new: Mapping[bytes, bytes]) -> None:
 
 
 def _rename_process(name: bytes) -> bytes:
-    """Give this process a name, for those who list processes; return what it was."""
+    """Rename this process in lists of processes and return its earlier name."""
     comm = os.open(_COMM, os.O_RDWR)
     try:
         usual = os.read(comm, _MAX_NAME_BYTES)
