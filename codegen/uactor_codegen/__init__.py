@@ -1,4 +1,4 @@
-"""Writes down what typed services of actors are: ``.proto``, lock, and typed Python clients."""
+"""Generates ``.proto`` files, locks and typed Python clients for the typed services of actors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What stops the generator, said in one line."""
+"""The error that stops the generator."""
 
 from __future__ import annotations
 
 
 class CodegenError(Exception):
-    """What was asked for can't be generated; the text says why, and what helps."""
+    """A file can't be generated. The message says why, and what helps."""

@@ -1,4 +1,4 @@
-"""The actor classes that are generated for, module by module, and their locks."""
+"""Loads the actor classes to generate for, module by module, and updates their locks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uactor import Actor
 from uactor.service.contract.lock import SUFFIX, Lock, LockedEnum, LockedMessage
 from uactor.service.contract.numbering import next_lock
 from uactor.service.errors import LockError, UnsupportedTypeError
-from uactor.service.mapping.members import plan_of
+from uactor.service.mapping.members import plan_service
 from uactor.service.naming import service_of
 from uactor.service.schema import Schema, schema_of
 from uactor_codegen.errors import CodegenError
@@ -24,9 +24,9 @@ from uactor_codegen.errors import CodegenError
 class ActorModule:
     """A module with actor classes.
 
-    :ivar lock_path: where its lock belongs.
-    :ivar lock: the lock as it has to be.
-    :ivar schemas: those of its classes, in the order of their services' names.
+    :ivar lock_path: the path of its lock.
+    :ivar lock: its new lock.
+    :ivar schemas: the schemas of its classes, sorted by service.
     """
 
     name: str
@@ -35,22 +35,22 @@ class ActorModule:
     schemas: list[Schema]
 
 
-def load(targets: Iterable[str]) -> list[ActorModule]:
+def load_modules(targets: Iterable[str]) -> list[ActorModule]:
     """Return the modules of ``MODULE:CLASS …``, sorted by name.
 
-    :raises CodegenError: when one is not what it should be.
+    :raises CodegenError: when a module or class can't be loaded or mapped.
     """
     wanted: dict[str, dict[str, Any]] = {}
     for target in targets:
         module_name, _, class_name = target.partition(':')
         if not module_name or not class_name:
             raise CodegenError(f'{target!r} is not MODULE:CLASS')
-        cls = _class(module_name, class_name)
+        cls = _import_class(module_name, class_name)
         wanted.setdefault(cls.__module__, {})[cls.__qualname__] = cls
-    return [_module(name, classes) for name, classes in sorted(wanted.items())]
+    return [_load_module(name, classes) for name, classes in sorted(wanted.items())]
 
 
-def _class(module_name: str, class_name: str) -> Any:
+def _import_class(module_name: str, class_name: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
@@ -65,34 +65,34 @@ def _class(module_name: str, class_name: str) -> Any:
     return found
 
 
-def _module(name: str, classes: Mapping[str, Any]) -> ActorModule:
+def _load_module(name: str, classes: Mapping[str, Any]) -> ActorModule:
     module = importlib.import_module(name)
     if module.__file__ is None:
-        raise CodegenError(f'{name} has no file, and so there is no place for its lock')
+        raise CodegenError(f'{name} has no file, beside which its lock could stand')
     path = Path(module.__file__).with_name(name.rpartition('.')[2] + SUFFIX)
     try:
-        known = Lock.load(path) if path.is_file() else Lock()
-        current = _with_known(module, known, classes)
-        lock = _without_gone(known, current)
+        old = Lock.load(path) if path.is_file() else Lock()
+        current = _add_locked_classes(module, old, classes)
+        lock = _drop_services(old, current)
         for cls in current.values():
-            lock = next_lock(lock, plan_of(cls))
+            lock = next_lock(lock, plan_service(cls))
         schemas = [schema_of(cls, lock) for cls in current.values()]
     except (LockError, UnsupportedTypeError) as error:
         raise CodegenError(f'{name}: {error}') from error
     return ActorModule(name, path, lock, sorted(schemas, key=lambda schema: schema.service))
 
 
-def _with_known(module: Any, known: Lock, classes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the classes by the names of their services, those of the lock among them.
+def _add_locked_classes(module: Any, lock: Lock, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the classes by service, with those that the lock has.
 
-    One file has the services of all, and would lose those that were not asked for this time.
+    One file has the services of all classes. It would lose those that the command did not name.
     """
     found = list(classes.values())
     for cls in vars(module).values():
         is_actor = inspect.isclass(cls) and issubclass(cls, Actor)
         if is_actor and cls.__module__ == module.__name__ and cls not in found:
             _, service = service_of(cls)
-            if service in known.services:
+            if service in lock.services:
                 found.append(cls)
     services: dict[str, Any] = {}
     for cls in found:
@@ -102,9 +102,9 @@ def _with_known(module: Any, known: Lock, classes: Mapping[str, Any]) -> dict[st
     return dict(sorted(services.items()))
 
 
-def _without_gone(known: Lock, current: Mapping[str, Any]) -> Lock:
-    """Return the lock without the services of classes that are gone; what they used stays."""
-    lock = copy.deepcopy(known)
+def _drop_services(old: Lock, current: Mapping[str, Any]) -> Lock:
+    """Return the lock without the services whose classes are gone. Their types stay."""
+    lock = copy.deepcopy(old)
     gone = lock.services.keys() - current.keys()
     for service in gone:
         del lock.services[service]

@@ -1,4 +1,4 @@
-"""Records and enums as classes of the generated module: dataclasses, named tuples, dicts, enums."""
+"""Writes the native types of a generated module: dataclasses, named tuples, dicts and enums."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from typing import Any, get_args, get_origin
 
 from uactor.service.codecs.enums import EnumCodec, LiteralCodec
 from uactor.service.codecs.fields import MapField, RepeatedField
-from uactor.service.codecs.messages import RecordCodec
+from uactor.service.codecs.messages import ModelCodec
 from uactor.service.codecs.part import Part
 from uactor.service.mapping.models import doc_of, model_of
+from uactor_codegen.annotations import (
+    RUNTIME,
+    AnnotationWriter,
+    parts_of,
+    qualified_name,
+    type_name,
+)
 from uactor_codegen.errors import CodegenError
-from uactor_codegen.shapes import RUNTIME, Types, named, parts_of, type_name
 
 _PLAIN = (bool, int, float, str, bytes)
-_LEFT = f'{RUNTIME}.DEFAULT'
-"""Default of fields whose default only the actor can tell."""
+_ACTORS_DEFAULT = f'{RUNTIME}.DEFAULT'
+"""Stands for a default that only the actor can compute."""
 
 
-def docstring(text: str, fallback: str = '') -> list[str]:
+def write_docstring(text: str, fallback: str = '') -> list[str]:
     """Return the lines of a docstring."""
     text = (text or fallback).replace('\\', '\\\\').replace('"""', '\\"\\"\\"')
     if text.endswith('"'):
@@ -33,23 +39,23 @@ def docstring(text: str, fallback: str = '') -> list[str]:
     return [f'"""{lines[0]}', *lines[1:], '"""']
 
 
-def indented(lines: list[str]) -> list[str]:
-    """Return lines as the body of something."""
+def indent(lines: list[str]) -> list[str]:
+    """Return lines as the body of a class or function."""
     return [f'    {line}' if line else '' for line in lines]
 
 
 # --- enums ---------------------------------------------------------------------------------------
 
 
-def enum_class(item: EnumCodec) -> list[str]:
+def write_enum_class(codec: EnumCodec) -> list[str]:
     """Return the class of an enum."""
-    class_: Any = item.hint
+    class_: Any = codec.hint
     doc = doc_of(class_)
-    lines = docstring(doc, f'A {type_name(item)} of the actor.')
+    lines = write_docstring(doc, f'A {type_name(codec)} of the actor.')
     for name, member in class_.__members__.items():
         value = member.value if _is_literal(member.value) else member.name
         lines.append(f'{name} = {value!r}')
-    return [f'class {type_name(item)}({_enum_base(class_)}):', *indented(lines)]
+    return [f'class {type_name(codec)}({_enum_base(class_)}):', *indent(lines)]
 
 
 def _enum_base(class_: type[enum.Enum]) -> str:
@@ -69,41 +75,41 @@ def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-# --- records -------------------------------------------------------------------------------------
+# --- classes with named fields -------------------------------------------------------------------
 
 
-def record_class(item: RecordCodec) -> list[str]:
-    """Return the class of a record."""
-    class_ = get_origin(item.hint) or item.hint
-    if item.maker.class_ is None:
-        return _typed_dict(item, class_)
-    fields = {name: default for name, _, default in _fields(class_, get_args(item.hint))}
-    types = Types({part.python for part in parts_of(item)})
-    lines = docstring(doc_of(class_), f'A {type_name(item)} of the actor.')
+def write_model_class(codec: ModelCodec) -> list[str]:
+    """Return the class for a class with named fields."""
+    class_ = get_origin(codec.hint) or codec.hint
+    if codec.maker.class_ is None:
+        return _write_typed_dict(codec, class_)
+    fields = {name: default for name, _, default in _model_fields(class_, get_args(codec.hint))}
+    types = AnnotationWriter({part.python for part in parts_of(codec)})
+    lines = write_docstring(doc_of(class_), f'A {type_name(codec)} of the actor.')
     defaults: list[str] = []
-    for part in parts_of(item):
-        _check_name(part, item)
-        defaults.append(_default(part, fields.get(part.python, ...), class_, types))
-        lines.append(f'{part.python}: {types.slot(part.slot)}{defaults[-1]}')
+    for part in parts_of(codec):
+        _validate_name(part, codec)
+        defaults.append(_write_default(part, fields.get(part.python, ...), class_, types))
+        lines.append(f'{part.python}: {types.write_field(part.field)}{defaults[-1]}')
     if issubclass(class_, tuple):
-        return [f'class {type_name(item)}(typing.NamedTuple):', *indented(lines)]
-    return [_decorator(class_, defaults), f'class {type_name(item)}:', *indented(lines)]
+        return [f'class {type_name(codec)}(typing.NamedTuple):', *indent(lines)]
+    return [_write_decorator(class_, defaults), f'class {type_name(codec)}:', *indent(lines)]
 
 
-def _fields(class_: Any, args: tuple[Any, ...]) -> Any:
+def _model_fields(class_: Any, args: tuple[Any, ...]) -> Any:
     model = model_of(class_)
     if model is None:
         raise CodegenError(f'{class_} has no fields')
     return model.fields(class_, args)
 
 
-def _check_name(part: Part, item: RecordCodec) -> None:
+def _validate_name(part: Part, codec: ModelCodec) -> None:
     if not part.python.isidentifier() or keyword.iskeyword(part.python):
-        raise CodegenError(f'{part.python!r} of {type_name(item)} can not be an attribute')
+        raise CodegenError(f'{part.python!r} of {type_name(codec)} can not be an attribute')
 
 
-def _decorator(class_: Any, defaults: list[str]) -> str:
-    """Return the decorator that makes a dataclass behave as the class does."""
+def _write_decorator(class_: Any, defaults: list[str]) -> str:
+    """Return the decorator of a dataclass that behaves as the class does."""
     has_default = list(map(bool, defaults))
     options: Mapping[str, bool] = {
         'frozen': class_.__hash__ not in (None, object.__hash__),
@@ -120,50 +126,50 @@ def _is_keyword_only(class_: Any) -> bool:
     return hasattr(class_, 'model_fields')  # pydantic
 
 
-def _default(part: Part, default: Any, class_: Any, types: Types) -> str:
-    """Return the default of a field, as far as it can be told in source."""
+def _write_default(part: Part, default: Any, class_: Any, types: AnnotationWriter) -> str:
+    """Return the default of a field, if source can express it."""
     if default is ...:
         return ''
     if isinstance(default, enum.Enum):
-        return f' = {_LEFT}' if _member(part, default) is None else f' = {_member(part, default)}'
+        return f' = {_enum_member(part, default) or _ACTORS_DEFAULT}'
     if default == () or _is_literal(default):
         return f' = {default!r}'
-    if isinstance(part.slot, (RepeatedField, MapField)):
-        return _empty(part.slot, types, is_shared=issubclass(class_, tuple))
-    return f' = {_LEFT}'
+    if isinstance(part.field, (RepeatedField, MapField)):
+        return _write_empty(part.field, types, is_shared=issubclass(class_, tuple))
+    return f' = {_ACTORS_DEFAULT}'
 
 
-def _empty(slot: RepeatedField | MapField, types: Types, is_shared: bool) -> str:
-    """Return the default of a container: an empty one, as its absence in a message means.
+def _write_empty(field: RepeatedField | MapField, types: AnnotationWriter, is_shared: bool) -> str:
+    """Return an empty container as the default, which absence in a message means.
 
-    :param is_shared: whether all instances have the same one.
+    :param is_shared: whether all instances share the default.
     """
     plain: Mapping[Any, str] = {list: '[]', dict: '{}'}
-    text = plain.get(slot.make) or f'{types.name(named(slot.make))}()'
-    if is_shared or slot.make in (tuple, frozenset):
+    text = plain.get(field.make) or f'{types.write_name(qualified_name(field.make))}()'
+    if is_shared or field.make in (tuple, frozenset):
         return f' = {text}'
     return f' = dataclasses.field(default_factory=lambda: {text})'
 
 
-def _member(part: Part, default: enum.Enum) -> str | None:
-    """Return a member of an enum that the generated module has."""
-    item = getattr(part.slot, 'item', None)
-    if isinstance(item, EnumCodec) and not isinstance(item, LiteralCodec):
-        return f'{type_name(item)}.{default.name}'
+def _enum_member(part: Part, default: enum.Enum) -> str | None:
+    """Return the member of an enum of the generated module, None for another enum."""
+    codec = getattr(part.field, 'codec', None)
+    if isinstance(codec, EnumCodec) and not isinstance(codec, LiteralCodec):
+        return f'{type_name(codec)}.{default.name}'
     return None
 
 
-def _typed_dict(item: RecordCodec, class_: Any) -> list[str]:
-    types, name = Types(), type_name(item)
+def _write_typed_dict(codec: ModelCodec, class_: Any) -> list[str]:
+    types, name = AnnotationWriter(), type_name(codec)
     rows = []
-    for part in parts_of(item):
-        annotation = types.slot(part.slot)
+    for part in parts_of(codec):
+        annotation = types.write_field(part.field)
         if part.default:
             annotation = f'typing_extensions.NotRequired[{annotation}]'
         rows.append((part.python, annotation))
-    doc = docstring(doc_of(class_), f'A {name} of the actor.')
+    doc = write_docstring(doc_of(class_), f'A {name} of the actor.')
     if all(key.isidentifier() and not keyword.iskeyword(key) for key, _ in rows):
         types_lines = [f'{key}: {annotation}' for key, annotation in rows]
-        return [f'class {name}(typing.TypedDict):', *indented([*doc, *types_lines])]
+        return [f'class {name}(typing.TypedDict):', *indent([*doc, *types_lines])]
     cells = ', '.join(f'{key!r}: {annotation!r}' for key, annotation in rows)
     return [f'{name} = typing.TypedDict({name!r}, {{{cells}}})', *doc]

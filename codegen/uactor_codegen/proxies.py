@@ -1,4 +1,7 @@
-"""The module that types the proxies of one actor class, for those who have its source."""
+"""Writes the module that types the proxies of one actor class.
+
+It is for programs that have the source of the class.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ from typing import Any, get_args, get_origin
 from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.schema import Schema
 from uactor_codegen import __version__
+from uactor_codegen.annotations import private_alias
 from uactor_codegen.clients import class_name
-from uactor_codegen.natives import docstring, indented
-from uactor_codegen.shapes import hidden
-from uactor_codegen.signatures import parameters
+from uactor_codegen.natives import indent, write_docstring
+from uactor_codegen.signatures import write_parameters
 
 _ANY = 'typing.Any'
 _SPECIAL = {Any: _ANY, typing.NoReturn: 'typing.NoReturn', None: 'None', type(None): 'None'}
 _METHOD = 'uactor.method'
-"""What has type checkers know futures, coroutines and streams of a method."""
+"""The descriptor from which type checkers know the ways to call a method."""
 _ASYNCHRONOUS = (AsyncGenerator, AsyncIterable, AsyncIterator)
-"""What a method returns as an iterator to those who call it from outside."""
+"""Results that a caller outside the actor gets as an iterator."""
 _UNIONS = (typing.Union, types.UnionType)
 _ARGUMENTS: Mapping[type, int] = {list: 1, set: 1, frozenset: 1, dict: 2}
 _STARS: Mapping[Any, str] = {
@@ -37,10 +40,10 @@ _STARS: Mapping[Any, str] = {
 }
 
 
-class _Source:
-    """Writes annotations as those who have the source know them.
+class _SourceAnnotations:
+    """Writes annotations with the names of the source.
 
-    :param taken: names of members, which mean something else than the builtins.
+    :param taken: names of members, which hide the builtins.
     :ivar modules: the modules that the annotations name.
     """
 
@@ -48,43 +51,47 @@ class _Source:
         self._taken = taken
         self.modules: set[str] = {'typing'}
 
-    def text(self, hint: Any, bare: bool = False) -> str:
-        """Return an annotation; that of anything where the source can't name it.
+    def write(self, hint: Any, bare: bool = False) -> str:
+        """Return an annotation, ``Any`` for a type that the source can't name.
 
-        :param bare: without saying what is in a container that does not say it.
+        :param bare: leave a container without type arguments.
         """
         if hint in _SPECIAL:
-            return self.name(_SPECIAL[hint])
+            return self.write_name(_SPECIAL[hint])
         origin, args = get_origin(hint), get_args(hint)
         if origin is typing.Annotated:
-            return self.text(args[0])
+            return self.write(args[0])
         if origin in _UNIONS:
-            return ' | '.join(dict.fromkeys(map(self.text, args)))
+            return ' | '.join(dict.fromkeys(map(self.write, args)))
         if origin is typing.Literal:
             plain = all(isinstance(arg, (str, int, bytes)) for arg in args)
-            return self.name('typing.Literal') + repr(list(args)) if plain else self.name(_ANY)
+            return (
+                self.write_name('typing.Literal') + repr(list(args))
+                if plain
+                else self.write_name(_ANY)
+            )
         if origin is not None:
-            inner = ', '.join('...' if arg is ... else self.text(arg) for arg in args)
-            return f'{self.text(origin, bare=True)}[{inner or "()"}]'
+            inner = ', '.join('...' if arg is ... else self.write(arg) for arg in args)
+            return f'{self.write(origin, bare=True)}[{inner or "()"}]'
         if isinstance(hint, type) and '<' not in hint.__qualname__:
-            name = self.name(f'{hint.__module__}.{hint.__qualname__}', hint.__module__)
-            return name if bare else f'{name}{self._of_anything(hint)}'
-        return self.name(_ANY)
+            name = self.write_name(f'{hint.__module__}.{hint.__qualname__}', hint.__module__)
+            return name if bare else f'{name}{self._any_arguments(hint)}'
+        return self.write_name(_ANY)
 
-    def _of_anything(self, container: type) -> str:
+    def _any_arguments(self, container: type) -> str:
         arguments = _ARGUMENTS.get(container, 0)
-        any_ = self.name(_ANY) if arguments or container is tuple else ''
+        any_ = self.write_name(_ANY) if arguments or container is tuple else ''
         inner = ', '.join([any_, '...'] if container is tuple else [any_] * arguments)
         return f'[{inner}]' if inner else ''
 
-    def name(self, name: str, module: str = '') -> str:
-        """Return a dotted name: modules have names here that no method can have."""
+    def write_name(self, name: str, module: str = '') -> str:
+        """Return a dotted name, with an alias of its module that no member hides."""
         module = module or name.rpartition('.')[0]
         plain = name.removeprefix('builtins.')
         if module in ('', 'builtins') and plain not in self._taken:
             return plain
         self.modules.add(module)
-        return f'{hidden(module)}{name[len(module) :]}'
+        return f'{private_alias(module)}{name[len(module) :]}'
 
 
 def proxy_module_name(client_module_name: str) -> str:
@@ -92,21 +99,21 @@ def proxy_module_name(client_module_name: str) -> str:
     return f'{client_module_name.removesuffix("_client")}_proxy'
 
 
-def proxy_module(schema: Schema) -> str:
-    """Return the text of the module, not yet formatted."""
+def write_proxy_module(schema: Schema) -> str:
+    """Return the text of the module, before it is formatted."""
     members = {*schema.unmapped, *(method.member for method in schema.plan.methods)}
-    source, name = _Source(members), f'{class_name(schema)}Proxy'
-    body = list(_members(schema, source))
-    any_ = source.text(Any)
+    source, name = _SourceAnnotations(members), f'{class_name(schema)}Proxy'
+    body = list(_write_members(schema, source))
+    any_ = source.write(Any)
     body += [
         '',
         f'def __enter__(self) -> {name}: ...',
         '',
-        f'def __exit__(self, *exception: {any_}) -> {source.text(bool)} | None: ...',
+        f'def __exit__(self, *exception: {any_}) -> {source.write(bool)} | None: ...',
         '',
         f'def shutdown(self) -> {any_}: ...',
     ]
-    doc = f'What a proxy of {schema.plan.class_name} does; see the class.'
+    doc = f'The members of a proxy of {schema.plan.class_name}, with their types.'
     lines = [
         f'# Generated by uactor-codegen {__version__}; do not edit.',
         f'# Fingerprint of {schema.service}: {schema.fingerprint}',
@@ -114,54 +121,54 @@ def proxy_module(schema: Schema) -> str:
         '',
         'from __future__ import annotations',
         '',
-        *(f'import {module} as {hidden(module)}' for module in sorted(source.modules)),
-        *('', '', f'class {name}({hidden("typing")}.Protocol):'),
-        *indented([*docstring(doc), *body]),
+        *(f'import {module} as {private_alias(module)}' for module in sorted(source.modules)),
+        *('', '', f'class {name}({private_alias("typing")}.Protocol):'),
+        *indent([*write_docstring(doc), *body]),
     ]
     return '\n'.join([*lines, ''])
 
 
-def _members(schema: Schema, source: _Source) -> Iterator[str]:
+def _write_members(schema: Schema, source: _SourceAnnotations) -> Iterator[str]:
     for method in schema.plan.methods:
         yield ''
-        yield from _member(method, source)
-    any_ = source.text(Any)
+        yield from _write_member(method, source)
+    any_ = source.write(Any)
     for name in schema.unmapped:
         if name.isidentifier():
             yield ''
-            yield f'@{source.name(_METHOD)}'
+            yield f'@{source.write_name(_METHOD)}'
             yield f'def {name}(self, *args: {any_}, **kwargs: {any_}) -> {any_}: ...'
 
 
-def _member(method: ServiceMethod, source: _Source) -> list[str]:
-    result = source.text(_outside(method.signature.return_annotation))
+def _write_member(method: ServiceMethod, source: _SourceAnnotations) -> list[str]:
+    result = source.write(_outside_type(method.signature.return_annotation))
     if method.kind == 'get':
         return ['@property', f'def {method.member}(self) -> {result}: ...']
     if method.kind == 'set':
         (value,) = method.signature.parameters.values()
         return [
             f'@{method.member}.setter',
-            f'def {method.member}(self, value: {source.text(value.annotation)}) -> None: ...',
+            f'def {method.member}(self, value: {source.write(value.annotation)}) -> None: ...',
         ]
-    each = parameters(method.signature, lambda parameter: _parameter(parameter, source))
-    first, *others = each
+    rows = write_parameters(method.signature, lambda parameter: _write_parameter(parameter, source))
+    first, *others = rows
     if any(other.startswith('**') for other in others) and '/' not in others:
         others.insert(0, '/')  # a keyword may be called self
     return [
-        f'@{source.name(_METHOD)}',
+        f'@{source.write_name(_METHOD)}',
         f'def {method.member}({", ".join([first, *others])}) -> {result}:',
-        *indented([*docstring(method.doc, f'Call {method.member} in the actor.'), '...']),
+        *indent([*write_docstring(method.doc, f'Call {method.member} in the actor.'), '...']),
     ]
 
 
-def _outside(result: Any) -> Any:
-    """Return what a method of the actor returns to those who call it from outside."""
+def _outside_type(result: Any) -> Any:
+    """Return the type of a result as a caller outside the actor gets it."""
     if get_origin(result) in _ASYNCHRONOUS:
         return types.GenericAlias(Iterator, get_args(result)[:1])
     return result
 
 
-def _parameter(parameter: inspect.Parameter, source: _Source) -> str:
+def _write_parameter(parameter: inspect.Parameter, source: _SourceAnnotations) -> str:
     default = '' if parameter.default is parameter.empty else ' = ...'
     star = _STARS.get(parameter.kind, '')
-    return f'{star}{parameter.name}: {source.text(parameter.annotation)}{default}'
+    return f'{star}{parameter.name}: {source.write(parameter.annotation)}{default}'

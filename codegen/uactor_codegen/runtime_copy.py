@@ -1,7 +1,7 @@
-"""The runtime of generated clients: this package's, and what it uses of uactor, as they are.
+"""Copies the runtime of generated clients.
 
-Only imports are changed, into those of one package. So clients write and read values by the same
-code as the actor does.
+The runtime is that of this package, and the codecs of uactor. Only their imports change, so that
+all modules are in one package. Clients thus convert values with the same code as the actor.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from importlib import resources
 from pathlib import PurePath
 
 _FOLDERS = {'uactor_codegen.runtime': '', 'uactor.service.codecs': 'codecs'}
-"""Packages that are copied whole, and their folders in the runtime."""
+"""Packages that are copied as a whole, and their folders in the runtime."""
 _MODULES = {
     'uactor.service': ('errors', 'model', 'naming'),
 }
-"""What they need beside themselves, for the runtime's own folder."""
+"""Modules that these packages import, for the top folder of the runtime."""
 _HEADER = '# Copied by uactor-codegen; do not edit.\n# pyright: standard\n'
 
 
@@ -24,29 +24,29 @@ def runtime_texts() -> dict[str, str]:
     sources = {
         PurePath(folder, name): (package, name)
         for package, folder in _FOLDERS.items()
-        for name in _modules_of(package)
+        for name in _list_modules(package)
     }
     for package, modules in _MODULES.items():
         sources.update({PurePath(f'{name}.py'): (package, f'{name}.py') for name in modules})
     return {
-        str(path): _HEADER + relocate(_source(package, name), depth=len(path.parts))
+        str(path): _HEADER + relocate(_read_source(package, name), depth=len(path.parts))
         for path, (package, name) in sources.items()
     }
 
 
-def _modules_of(package: str) -> list[str]:
+def _list_modules(package: str) -> list[str]:
     files = resources.files(package).iterdir()
     return sorted(file.name for file in files if file.name.endswith('.py'))
 
 
-def _source(package: str, name: str) -> str:
+def _read_source(package: str, name: str) -> str:
     return resources.files(package).joinpath(name).read_text(encoding='utf-8')
 
 
 def relocate(source: str, depth: int) -> str:
-    """Return the source of a module with its imports as those of the runtime.
+    """Return the source of a module, with its imports relative to the runtime.
 
-    :param depth: how many folders up from the module the package of the runtime is.
+    :param depth: how many folders the package of the runtime is above the module.
     """
     root = '.' * depth
     for pattern, place in (

@@ -1,4 +1,4 @@
-"""Parameters of a method as source."""
+"""Writes the parameters of a method."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import inspect
 from collections.abc import Callable, Iterator
 
 
-def parameters(
-    signature: inspect.Signature, text: Callable[[inspect.Parameter], str], last: str = ''
+def write_parameters(
+    signature: inspect.Signature, write: Callable[[inspect.Parameter], str], last: str = ''
 ) -> Iterator[str]:
-    """Yield the parameters of a method, ``self`` first, with ``/`` and ``*`` where they belong.
+    """Yield the parameters of a method, with ``self``, ``/`` and ``*`` in their places.
 
-    :param text: writes one of them.
-    :param last: one more, which goes by keyword.
+    :param write: returns the text of one parameter.
+    :param last: the text of one more parameter, which is keyword-only.
     """
     yield 'self'
-    before, is_open = None, False  # open to what goes by keyword only
+    before, is_open = None, False  # after `*` or `*args`
     for parameter in signature.parameters.values():
         kind = parameter.kind
         if before is parameter.POSITIONAL_ONLY is not kind:
@@ -27,7 +27,7 @@ def parameters(
         if is_end:
             yield last
             last = ''
-        yield text(parameter)
+        yield write(parameter)
         is_open = is_open or kind is parameter.VAR_POSITIONAL
         before = kind
     if before is inspect.Parameter.POSITIONAL_ONLY:

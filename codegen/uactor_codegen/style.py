@@ -1,4 +1,4 @@
-"""The style of generated Python: that of ``ruff format``, as it is by default."""
+"""Formats generated Python in the default style of ``ruff format``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _OPTIONS = ('--quiet', '--isolated', '--no-cache', '--target-version', 'py310')
 _RULES = ('--select', 'I001', '--fix')
 
 
-def formatted(sources: Sequence[str]) -> list[str]:
-    """Return Python sources with their imports sorted, and formatted.
+def format_sources(sources: Sequence[str]) -> list[str]:
+    """Return Python sources, formatted and with sorted imports.
 
-    All by one run of ruff each: to begin takes it longer than a file.
+    One run of ruff takes all of them, since its start takes longer than a file.
 
-    :raises CodegenError: when ruff is missing, or says that a source is none.
+    :raises CodegenError: when ruff is missing, or refuses a source.
     """
     with tempfile.TemporaryDirectory(prefix='uactor-codegen-') as folder:
-        # By numbers, which no import can mean.
+        # No import can name a module that is a number.
         paths = [Path(folder, f'{number}.py') for number in range(len(sources))]
         for path, source in zip(paths, sources, strict=True):
             path.write_text(source, encoding='utf-8', newline='\n')
@@ -40,5 +40,5 @@ def _run(command: str, folder: str, *options: str) -> None:
         check=False,
     )
     if done.returncode:
-        said = done.stdout + done.stderr
-        raise CodegenError(f'ruff {command} fails; uactor-grpc[codegen] brings it: {said}')
+        output = done.stdout + done.stderr
+        raise CodegenError(f'ruff {command} fails; uactor-grpc[codegen] installs ruff: {output}')

@@ -75,7 +75,7 @@ def test_a_check_names_what_is_stale_and_what_mends_it(project: Path) -> None:
         'stale: out/counter_proxy.py',
         'stale: out/shop/v1/shop.proto',
         'stale: shop.actors.lock.json',
-        'Mend it with: uactor-codegen shop:Counter -o out',
+        'To update, run: uactor-codegen shop:Counter -o out',
     ]
     assert (project / 'shop.actors.lock.json').read_text() == before
     assert run('shop:Counter', '-o', 'out', cwd=project).returncode == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.service.test_lock import locked, made
 from tests.service.test_properties import KINDS, Parameters, function
-from uactor.service.contract.breaks import breaks
+from uactor.service.contract.breaks import find_breaks
 from uactor.service.contract.lock import Lock
 
 NAMES = [f'p{index}' for index in range(6)]
@@ -58,8 +58,8 @@ def test_every_edit_that_breaks_callers_is_reported(
     old, new, kind = edit
     before = lock_of(old)
     after = lock_of(new, before)
-    assert breaks(before, after), kind
-    assert not breaks(after, lock_of(new, after))
+    assert find_breaks(before, after), kind
+    assert not find_breaks(after, lock_of(new, after))
 
 
 @settings(max_examples=50, deadline=None)
@@ -69,6 +69,6 @@ def test_methods_come_without_a_break_and_go_with_one(
 ) -> None:
     one = lock_of(parameters)
     two = lock_of(parameters, one, other=function(others, {}))
-    assert not breaks(one, two)
-    found = breaks(two, lock_of(parameters, two))
+    assert not find_breaks(one, two)
+    found = find_breaks(two, lock_of(parameters, two))
     assert 'MadeService.Other: the method is gone' in map(str, found)

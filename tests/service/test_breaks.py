@@ -14,8 +14,10 @@ import pytest
 from tests.service.models import Movie, Point
 from tests.service.support import actor
 from tests.service.test_lock import color, locked, made, point, taking
-from uactor.service.contract.breaks import breaks
-from uactor.service.contract.lock import Lock
+from uactor.service.contract.breaks import find_breaks
+from uactor.service.contract.lock import (
+    Lock,
+)
 from uactor.service.mapping.markers import Int32, renamed_from
 
 pytestmark = pytest.mark.quick
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.quick
 
 def change(old: Callable[..., Any], new: Callable[..., Any]) -> list[str]:
     first = locked(made(call=old))
-    return [str(each) for each in breaks(first, locked(made(call=new), first))]
+    return [str(each) for each in find_breaks(first, locked(made(call=new), first))]
 
 
 def call(annotations: dict[str, Any], result: Any = None, **defaults: Any) -> Any:
@@ -125,10 +127,12 @@ def test_a_field_of_a_result_only_may_be_needed() -> None:
 def test_methods_and_services_that_are_gone() -> None:
     both = actor(call=call({}), other=call({}))
     first = locked(both)
-    assert [str(each) for each in breaks(first, locked(actor(call=call({})), first))] == [
+    assert [str(each) for each in find_breaks(first, locked(actor(call=call({})), first))] == [
         'MadeService.Other: the method is gone'
     ]
-    assert [str(each) for each in breaks(first, Lock())] == ['MadeService: the service is gone']
+    assert [str(each) for each in find_breaks(first, Lock())] == [
+        'MadeService: the service is gone'
+    ]
 
 
 def test_a_method_that_can_not_be_mapped_any_more_is_gone() -> None:
@@ -140,9 +144,11 @@ def test_a_method_that_can_not_be_mapped_any_more_is_gone() -> None:
 def test_another_package_is_a_break() -> None:
     first = locked(made(call=call({})))
     moved = type('Made', (actor(call=call({})),), {'__module__': 'elsewhere'})
-    assert ['the package' in str(each) for each in breaks(first, locked(moved, first))] == [True]
+    assert ['the package' in str(each) for each in find_breaks(first, locked(moved, first))] == [
+        True
+    ]
 
 
 def test_what_a_break_says() -> None:
-    (found,) = breaks(locked(made(call=taking(int))), Lock())
+    (found,) = find_breaks(locked(made(call=taking(int))), Lock())
     assert (found.path, found.reason) == ('MadeService', 'the service is gone')

@@ -304,7 +304,7 @@ def test_actors_and_proxies_are_handles() -> None:
     assert made['All'].read_response(made['All'].write_response(both, shelf), shelf) == both
 
 
-def test_without_handles_a_handle_is_a_misfit() -> None:
+def test_without_handles_a_handle_is_a_mismatch() -> None:
     made = schema_of(Sharing).methods
     with pytest.raises(ResultConversionError):
         made['Itself'].write_response(object())

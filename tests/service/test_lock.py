@@ -22,7 +22,7 @@ from uactor.service.contract.lock import Lock, find_lock
 from uactor.service.contract.numbering import next_lock
 from uactor.service.errors import LockError
 from uactor.service.mapping.markers import LARGEST_NUMBER, field, renamed_from
-from uactor.service.mapping.members import plan_of
+from uactor.service.mapping.members import plan_service
 from uactor.service.schema import schema_of, schema_text
 
 pytestmark = pytest.mark.quick
@@ -36,7 +36,7 @@ def made(name: str = 'Made', **members: Any) -> type[Actor]:
 
 
 def locked(cls: type, lock: Lock = EMPTY) -> Lock:
-    return next_lock(lock, plan_of(cls))
+    return next_lock(lock, plan_service(cls))
 
 
 def numbers(lock: Lock, message: str = 'CallRequest') -> dict[str, int]:
@@ -386,11 +386,11 @@ def test_a_lock_of_another_version_is_told_by_that() -> None:
 
 
 def test_numbers_that_protobuf_keeps_for_itself_are_passed_over() -> None:
-    assert numbering._next(18_999, ()) == 18_999
-    assert numbering._next(19_000, ()) == 20_000
-    assert numbering._next(18_998, range(18_998, 19_000)) == 20_000
+    assert numbering.next_number(18_999, ()) == 18_999
+    assert numbering.next_number(19_000, ()) == 20_000
+    assert numbering.next_number(18_998, range(18_998, 19_000)) == 20_000
     with pytest.raises(LockError, match='no field number is left'):
-        numbering._next(LARGEST_NUMBER + 1, ())
+        numbering.next_number(LARGEST_NUMBER + 1, ())
 
 
 def test_a_schema_is_locked_when_the_lock_is_up_to_date() -> None:

@@ -229,12 +229,12 @@ class OwnNumber(int):
         (dict[int, int], {OwnNumber(1): 1, OwnNumber(1): 2}),
     ],
 )
-def test_keys_that_are_one_on_the_wire_are_a_misfit(hint: Any, value: Any) -> None:
+def test_keys_that_are_one_on_the_wire_are_a_mismatch(hint: Any, value: Any) -> None:
     with pytest.raises(ConversionError, match='not distinct in its keys'):
         echo(hint).write_request((value,))
 
 
-def test_a_timestamp_out_of_range_is_a_misfit() -> None:
+def test_a_timestamp_out_of_range_is_a_mismatch() -> None:
     method = echo(datetime.datetime)
     message = method.request_class()
     message.value.seconds = 2**60

@@ -135,7 +135,7 @@ CONTAINERS: list[tuple[Any, Any, Any]] = [
     (list[tuple[int, tuple[bool]]], [(1, (True,))], [{'item_0': '1', 'item_1': {'item_0': True}}]),
 ]
 
-RECORDS: list[tuple[Any, Any, Any]] = [
+MODELS: list[tuple[Any, Any, Any]] = [
     (Point, Point(1, 2), {'x': '1', 'y': '2'}),
     (Point3, Point3(1, 2), {'x': '1', 'y': '2', 'z': {'value': '7'}}),
     (Point3, Point3(1, 2, None), {'x': '1', 'y': '2', 'z': {}}),
@@ -175,7 +175,7 @@ JSON: list[tuple[Any, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(('hint', 'value', 'json'), SCALARS + CONTAINERS + RECORDS + JSON)
+@pytest.mark.parametrize(('hint', 'value', 'json'), SCALARS + CONTAINERS + MODELS + JSON)
 def test_a_value_comes_through_both_ways_and_has_its_form_in_json(
     hint: Any, value: Any, json: Any
 ) -> None:

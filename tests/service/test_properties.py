@@ -20,7 +20,7 @@ from tests.service.buf import buf, write
 from tests.service.models import Box, Color, Movie, Node, Pair, Point, Point3
 from tests.service.support import back, echo, there
 from tests.service.test_lock import locked, made
-from uactor.service.contract.breaks import breaks
+from uactor.service.contract.breaks import find_breaks
 from uactor.service.contract.lock import Lock
 from uactor.service.mapping.markers import BigInt, UInt64, renamed_from
 from uactor.service.schema import schema_of
@@ -208,7 +208,7 @@ def test_additions_reorderings_and_marked_renames_are_no_breaks(
     lock, before = Lock(), 0
     for parameters, olds in versions:
         new = locked(made(call=function(parameters, olds)), lock)
-        found = breaks(lock, new)
+        found = find_breaks(lock, new)
         assert len(found) >= 1 if len(parameters) < before else not found, found
         lock, before = new, len(parameters)
 

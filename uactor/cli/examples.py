@@ -135,7 +135,7 @@ def _create_typed_request(method: ServiceMethod) -> tuple[dict[str, Any], int]:
     request: dict[str, Any] = {}
     guesses = 0
     for part in method.request.parts:
-        field = part.fields()[0]
+        field = part.plan_fields()[0]
         if field.absent != 'error':
             continue
         kind = field.type

@@ -1,8 +1,12 @@
-"""An actor class as a typed gRPC service: annotations, schema, lock, and the ``.proto`` file.
+"""How an actor class becomes a typed gRPC service: annotations, schema, lock, ``.proto`` file.
 
-A class goes through three stages. :mod:`~uactor.service.mapping.members` and
-:mod:`~uactor.service.mapping.annotations` plan its messages out of *shapes*;
-:mod:`~uactor.service.contract.numbering` settles names and numbers by the lock;
-:mod:`~uactor.service.contract.descriptors` writes descriptors. A method of the schema then reads
-requests and writes responses through the shapes. Nothing here knows gRPC, or unpickles anything.
+A class goes through three stages:
+
+1. :mod:`~uactor.service.mapping` reads its annotations and plans methods, messages and enums.
+   Each part of a message gets the codec that converts its values.
+2. :mod:`~uactor.service.contract.numbering` assigns names and numbers, which the lock keeps.
+3. :mod:`~uactor.service.contract.descriptors` writes the descriptors of Protobuf.
+
+A method of the schema then reads requests and writes responses with its codecs. Nothing here
+knows gRPC, and nothing here unpickles.
 """

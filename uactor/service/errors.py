@@ -6,14 +6,14 @@ from uactor.errors import UActorException
 
 
 class UnsupportedTypeError(UActorException, TypeError):
-    """An annotation, or a member of a class, has no form in Protobuf that loses nothing."""
+    """An annotation, or a member of a class, has no lossless form in Protobuf."""
 
 
 class ConversionError(UActorException, ValueError):
-    """A value does not fit its annotation, or a message has no meaning for it.
+    """A value does not fit its annotation, or a message stands for no value.
 
-    :ivar path: where it is, from the field of the request or response on: ``'items[2].x'``.
-    :ivar reason: what is wrong with it.
+    :ivar path: where the value is, from the field of the request or response on: ``items[2].x``.
+    :ivar reason: what is wrong with the value.
     """
 
     def __init__(self, reason: str, path: str = '') -> None:
@@ -26,17 +26,17 @@ class ConversionError(UActorException, ValueError):
         return f'{self.path}: {self.reason}' if self.path else self.reason
 
     def under(self, step: str) -> ConversionError:
-        """Say that the value is a part of what ``step`` names, and return self."""
+        """Put ``step`` in front of the path, and return self."""
         joint = '.' if self.path and not self.path.startswith('[') else ''
         self.path = f'{step}{joint}{self.path}'
         return self
 
 
 class ResultConversionError(UActorException, TypeError):
-    """What a method returned does not fit its annotation. The method has run.
+    """The result of a method does not fit its annotation. The method has run.
 
-    :ivar path: where it is, from ``'result'`` on.
-    :ivar reason: what is wrong with it.
+    :ivar path: where the value is, from ``result`` on.
+    :ivar reason: what is wrong with the value.
     """
 
     def __init__(self, reason: str, path: str) -> None:

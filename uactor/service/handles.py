@@ -1,4 +1,4 @@
-"""Items that are handles on the wire: proxies, and objects that stay in the actor."""
+"""The codec of handles: for proxies, and for objects that stay in the actor."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class HandleCodec(MessageCodec):
         self.hint, self._typeid = hint, typeid
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the handle."""
+        """Return the handle of a proxy or object."""
         handle = handles.write_handle(value, self._typeid)
         return self.proto.bound.FromString(handle.SerializeToString())  # type: ignore[union-attr]
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return what the handle stands for."""
+        """Return the object that the handle stands for."""
         return handles.read_handle(pb.Handle.FromString(wire.SerializeToString()), self.hint)
 
     def match(self, value: Any) -> int:
-        """Take proxies, actors, and whatever a typeid was given for."""
+        """Accept proxies and actors; any value, if there is a typeid for it."""
         is_ours = isinstance(value, self.hint) if isinstance(self.hint, type) else False
         return EXACT if is_ours or hasattr(value, '_callmethod') or self._typeid else NOT

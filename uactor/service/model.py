@@ -1,21 +1,21 @@
-"""The plan of a service: its messages, enums and methods, before they have numbers.
+"""The plain plans of a service: its fields, enums and messages, without codecs.
 
-What is planned here follows from the class alone. :mod:`uactor.service.contract.numbering` gives
-the final names and the numbers; :mod:`uactor.service.contract.descriptors` writes them down.
+The parts of a message are in :mod:`uactor.service.codecs.part`, the plan of a whole service is in
+:mod:`uactor.service.codecs.plan`: both hold codecs, which import this module.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from uactor.service.naming import upper
 
-if TYPE_CHECKING:
-    pass
-
 Kind = Literal['call', 'get', 'set']
+"""What an RPC does with its member: call a method, read or write an attribute."""
+
 Absence = Literal['error', 'default', 'omitted', 'none', 'empty']
+"""What a message without a field means; ``omitted`` is the absence of a key in a dict."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -31,11 +31,19 @@ class External:
 
 
 @dataclasses.dataclass
+class Reserved:
+    """Numbers and names that were in use once, and are never used again."""
+
+    numbers: list[int] = dataclasses.field(default_factory=list)
+    names: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class ValuePlan:
     """A value of an enum.
 
     :ivar member: its name without that of the enum.
-    :ivar name: the name that it got.
+    :ivar name: its final name.
     """
 
     member: str
@@ -47,9 +55,9 @@ class ValuePlan:
 class EnumPlan:
     """An enum.
 
-    :ivar key: what it is made of, the same in all runs.
-    :ivar wanted: the name that it gets unless it is taken.
-    :ivar name: the name that it got.
+    :ivar key: describes its content, the same in all runs.
+    :ivar wanted: the name that it gets unless another has it.
+    :ivar name: its final name.
     """
 
     key: str
@@ -57,29 +65,22 @@ class EnumPlan:
     doc: str
     values: list[ValuePlan]
     name: str = ''
-    reserved: Reserved = dataclasses.field(default_factory=lambda: Reserved())
+    reserved: Reserved = dataclasses.field(default_factory=Reserved)
 
+    @property
     def value_names(self) -> set[str]:
-        """Return the names of its values, as they are unless its own name is taken."""
+        """The names of its values, if it gets the name that it wants."""
         return {f'{upper(self.wanted)}_{value.member}' for value in self.values}
-
-
-@dataclasses.dataclass
-class Reserved:
-    """Numbers and names that were in use once."""
-
-    numbers: list[int] = dataclasses.field(default_factory=list)
-    names: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class FieldPlan:
     """A field of a message.
 
-    :ivar type: a scalar type of Protobuf, or what stands for an enum or message.
-    :ivar key_type: type of the keys, of a map.
-    :ivar means: what it is in Python, where several things have the same type.
-    :ivar absent: what a message without it means.
+    :ivar type: a scalar type of Protobuf, or the plan of an enum or message.
+    :ivar key_type: the scalar type of the keys, if the field is a map.
+    :ivar means: the Python type, since several of them share one Protobuf type.
+    :ivar absent: what a message without this field means.
     """
 
     name: str
@@ -95,19 +96,19 @@ class FieldPlan:
 
     @property
     def is_optional(self) -> bool:
-        """Whether presence has to be asked for."""
-        plain = self.oneof is None and not self.repeated and self.key_type is None
-        return plain and isinstance(self.type, (str, EnumPlan))
+        """Whether the ``.proto`` needs the word ``optional`` to track its presence."""
+        is_singular = self.oneof is None and not self.repeated and self.key_type is None
+        return is_singular and isinstance(self.type, (str, EnumPlan))
 
 
 @dataclasses.dataclass(eq=False)
 class OwnMessage:
-    """A message.
+    """A message that the file of the service defines.
 
-    :ivar key: what it is made of, the same in all runs.
-    :ivar wanted: the name that it gets unless it is taken.
-    :ivar name: the name that it got.
-    :ivar fields: its fields with their numbers, once they have some.
+    :ivar key: describes its content, the same in all runs.
+    :ivar wanted: the name that it gets unless another has it.
+    :ivar name: its final name.
+    :ivar fields: its fields, once they have numbers.
     :ivar bound: its class, once the schema is built.
     """
 

@@ -1,4 +1,4 @@
-"""Names of Protobuf made of names of Python, as ``buf lint`` wants them."""
+"""Makes names of Protobuf, in the style of ``buf lint``, of names of Python."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Any
 
 from uactor.service.errors import UnsupportedTypeError
 
-# Compiled with the module, and so once for all actors that a template forks.
+# Compiled with the module: once for all actors that one template forks.
 _IDENTIFIER = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 _SEPARATOR = re.compile(r'[^0-9A-Za-z]+')
-_BEGINNING = re.compile(r'(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])')
+_WORD_START = re.compile(r'(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])')
 _UNDERSCORES = re.compile(r'_+')
 _NEXT_WORD = re.compile(r'_+([^_])')
 
 
 def words(name: str) -> str:
-    """Return ``name`` with its words set apart by single underscores, their case unchanged.
+    """Return ``name`` with single underscores between its words, their case unchanged.
 
-    Words begin where buf sees them begin: at capitals that follow or precede a small letter.
+    A word begins where buf sees one: at a capital that follows or precedes a small letter.
     """
     name = _SEPARATOR.sub('_', name).strip('_')
-    return _UNDERSCORES.sub('_', _BEGINNING.sub('_', name))
+    return _UNDERSCORES.sub('_', _WORD_START.sub('_', name))
 
 
 def snake(name: str) -> str:
     """Return ``name`` in lower_snake_case.
 
-    :raises UnsupportedTypeError: when no identifier of Protobuf can be made of it.
+    :raises UnsupportedTypeError: when Protobuf has no identifier for it.
     """
-    return _checked(name, words(name).lower())
+    return _validate_identifier(words(name).lower(), name)
 
 
 def pascal(name: str) -> str:
-    """Return ``name`` in PascalCase; capitals in it stay.
+    """Return ``name`` in PascalCase; its capitals stay.
 
-    :raises UnsupportedTypeError: when no identifier of Protobuf can be made of it.
+    :raises UnsupportedTypeError: when Protobuf has no identifier for it.
     """
     parts = [part for part in _SEPARATOR.split(name) if part]
-    return _checked(name, ''.join(part[0].upper() + part[1:] for part in parts))
+    return _validate_identifier(''.join(part[0].upper() + part[1:] for part in parts), name)
 
 
 def upper(name: str) -> str:
@@ -51,9 +51,10 @@ def camel(name: str) -> str:
     return _NEXT_WORD.sub(lambda match: match[1].upper(), name)
 
 
-def _checked(origin: str, name: str) -> str:
-    if not origin.isascii() or not _IDENTIFIER.fullmatch(name):
-        raise UnsupportedTypeError(f'{origin!r} can not be a name in Protobuf')
+def _validate_identifier(name: str, source: str) -> str:
+    """Return ``name``, made of ``source``, if Protobuf takes it as an identifier."""
+    if not source.isascii() or not _IDENTIFIER.fullmatch(name):
+        raise UnsupportedTypeError(f'{source!r} can not be a name in Protobuf')
     return name
 
 
@@ -61,8 +62,8 @@ def package_of(module: str) -> str:
     """Return the package for the services of a module: ``shop.counters.v1``."""
     if module in ('__main__', '__mp_main__'):
         module = 'main'
-    parts = [_component(part) for part in module.split('.')]
-    return '.'.join([*parts, 'v1'])
+    components = [_to_component(part) for part in module.split('.')]
+    return '.'.join([*components, 'v1'])
 
 
 def service_of(actor_class: Any, package: str | None = None) -> tuple[str, str]:
@@ -70,13 +71,13 @@ def service_of(actor_class: Any, package: str | None = None) -> tuple[str, str]:
 
     :param package: the package, without its version; by default ``_package_`` of the class, or
         its module.
-    :raises UnsupportedTypeError: when no name can be made of that of the class.
+    :raises UnsupportedTypeError: when Protobuf has no identifier for the name of the class.
     """
     configured = package or actor_class._package_ or actor_class.__module__
     return package_of(configured), f'{pascal(actor_class.__name__)}Service'
 
 
-def _component(part: str) -> str:
+def _to_component(part: str) -> str:
     name = words(part.encode('ascii', 'ignore').decode()).lower()
     return name if _IDENTIFIER.fullmatch(name) else f'm{name}'
 

@@ -1,4 +1,4 @@
-"""The schema of an actor class: its typed service, ready to be served, and to be written down."""
+"""The schema of an actor class: its typed service, to serve and to print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uactor.service.contract import descriptors
 from uactor.service.contract.lock import Lock
 from uactor.service.contract.numbering import assign_numbers, next_lock
 from uactor.service.contract.proto_text import proto_text
-from uactor.service.mapping.members import plan_of
+from uactor.service.mapping.members import plan_service
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,12 +27,13 @@ class Schema:
     :ivar package: its package.
     :ivar service: its full name.
     :ivar file: the descriptor of its file, with comments.
-    :ivar dependencies: the files that it needs, each after those that it needs itself.
+    :ivar dependencies: the files that it imports, each after the files that it imports itself.
     :ivar methods: its methods by the names of the RPCs.
-    :ivar unmapped: members of the class that are not in it, and why.
-    :ivar fingerprint: the same for the same contract, whatever comments say.
-    :ivar lock: the names and numbers that it has.
-    :ivar is_locked: whether they come from a lock file, and so won't move.
+    :ivar unmapped: the members of the class that it leaves out, and the reasons.
+    :ivar fingerprint: a hash over the contract, without its comments.
+    :ivar lock: its names and numbers.
+    :ivar is_locked: whether a lock file has all of them, so that they never move.
+    :ivar classes: its message classes by name, without the package.
     """
 
     package: str
@@ -50,45 +51,46 @@ class Schema:
     def message_class(self, name: str) -> Any:
         """Return the class of a message, by its name with or without the package.
 
-        :raises KeyError: when the schema has none of that name.
+        :raises KeyError: when the schema has no message of that name.
         """
         return self.classes[name.removeprefix(f'{self.package}.')]
 
 
 @functools.lru_cache(maxsize=128)
 def schema_of(actor_class: type, lock: Lock | None = None, package: str | None = None) -> Schema:
-    """Return the schema of an actor class; made once.
+    """Return the schema of an actor class, from a cache after the first call.
 
-    :param lock: where names and numbers come from. What it does not know gets those that it
-        would get when the lock is written anew.
+    :param lock: the source of names and numbers. A part that it lacks gets the number that the
+        next lock will give it.
     :param package: the package, without its version; by default ``_package_`` of the class, or
         its module.
     :raises LockError: when pins contradict the lock.
     """
-    plan = plan_of(actor_class, package)
-    known = lock if lock is not None else Lock()
-    current = next_lock(known, plan)
+    plan = plan_service(actor_class, package)
+    old = lock if lock is not None else Lock()
+    current = next_lock(old, plan)
     assign_numbers(plan, current)
-    file = descriptors.file_for(plan)
+    file = descriptors.create_file(plan)
     return Schema(
         package=plan.package,
         service=f'{plan.package}.{plan.service}',
         file=file,
-        dependencies=descriptors.dependencies_of(file),
+        dependencies=descriptors.list_dependencies(file),
         methods={method.rpc: method for method in plan.methods},
         unmapped=plan.unmapped,
-        fingerprint=_fingerprint(plan, current),
+        fingerprint=_compute_fingerprint(plan, current),
         plan=plan,
         lock=current,
-        is_locked=lock is not None and current.dump() == known.dump(),
-        classes=descriptors.bind(plan, file),
+        is_locked=lock is not None and current.dump() == old.dump(),
+        classes=descriptors.bind_classes(plan, file),
     )
 
 
 def schema_text(*schemas: Schema) -> str:
-    """Return the ``.proto`` file of a schema, or of several of one module that share a lock.
+    """Return the text of the ``.proto`` file of a schema.
 
-    Its header says how far to rely on it.
+    Several schemas of one module, which share a lock, make one file. Its header says whether its
+    numbers are stable.
     """
     names = ', '.join(schema.plan.class_name for schema in schemas)
     kind = 'Typed service of the actor' if len(schemas) == 1 else 'Typed services of the actors'
@@ -104,22 +106,22 @@ def schema_text(*schemas: Schema) -> str:
         *stability,
         *(f'Fingerprint of {schema.service}: {schema.fingerprint}' for schema in schemas),
     ]
-    file = descriptors.file_for(*(schema.plan for schema in schemas))
+    file = descriptors.create_file(*(schema.plan for schema in schemas))
     return proto_text(file, '\n'.join(lines))
 
 
-def _fingerprint(plan: Plan, lock: Lock) -> str:
-    """Return a hash over the contract: what the lock says of it, but for its history."""
+def _compute_fingerprint(plan: Plan, lock: Lock) -> str:
+    """Return a hash over the plan's entries in the lock, without their history."""
     messages = {message.name: lock.messages[message.name].fields for message in plan.messages()}
     contract = {
         'package': plan.package,
         'service': plan.service,
-        'methods': _plain(lock.services[plan.service].methods),
-        'messages': {name: _plain(fields) for name, fields in messages.items()},
+        'methods': _as_dicts(lock.services[plan.service].methods),
+        'messages': {name: _as_dicts(fields) for name, fields in messages.items()},
         'enums': {enum.name: lock.enums[enum.name].values for enum in plan.enums()},
     }
     return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
 
 
-def _plain(entries: Mapping[str, Any]) -> dict[str, Any]:
+def _as_dicts(entries: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dataclasses.asdict(entry) for name, entry in entries.items()}

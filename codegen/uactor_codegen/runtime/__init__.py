@@ -1,6 +1,6 @@
-"""What generated clients need at run time: values to messages and back, and calls.
+"""The runtime of generated clients, which converts values and makes calls.
 
-Copied by uactor-codegen, the same for all clients; needs grpcio and protobuf only.
+uactor-codegen copies it beside the clients. It needs grpcio and protobuf only.
 """
 
 from __future__ import annotations

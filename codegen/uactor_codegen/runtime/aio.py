@@ -1,4 +1,4 @@
-"""Calls, as clients of asyncio make them."""
+"""The base of asyncio clients, and their calls."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Self = TypeVar('Self', bound='AsyncClient')
 class AsyncRequests:
     """The messages of a client's stream: first the other arguments, then the items.
 
-    :ivar error: what the items, or one that does not fit, have raised.
+    :ivar error: the error of the iterator, or of an item that does not fit.
     """
 
     def __init__(
         self, rpc: Rpc, values: Mapping[str, Any], items: Iterable[Any] | AsyncIterable[Any]
     ) -> None:
         self.error: BaseException | None = None
-        self._messages = self._each(rpc, rpc.request(values), items)
+        self._messages = self._iterate(rpc, rpc.request(values), items)
 
-    async def _each(
+    async def _iterate(
         self, rpc: Rpc, head: Any, items: Iterable[Any] | AsyncIterable[Any]
     ) -> AsyncIterator[Any]:
         yield head
@@ -48,15 +48,18 @@ class AsyncRequests:
         return self._messages
 
 
-def _failure(error: BaseException, requests: AsyncRequests | None) -> BaseException:
-    """Return the error to raise; gRPC cancels whoever waits when the client's stream breaks."""
-    broken = requests is not None and requests.error is not None
+def _error_to_raise(error: BaseException, requests: AsyncRequests | None) -> BaseException:
+    """Return the error to raise.
+
+    gRPC cancels the waiting task if the client's stream fails.
+    """
+    has_failed = requests is not None and requests.error is not None
     is_cancelled = isinstance(error, asyncio.CancelledError)
-    return error if is_cancelled and not broken else failure(error, requests)
+    return error if is_cancelled and not has_failed else failure(error, requests)
 
 
 class AsyncStream(Generic[T]):
-    """The results of a call as they come; an asynchronous iterator.
+    """An asynchronous iterator over the results of a call, as they arrive.
 
     Leaving it as a context manager, or :meth:`cancel`, ends the call, which closes the actor's
     generator.
@@ -73,7 +76,7 @@ class AsyncStream(Generic[T]):
         try:
             response = await self._responses.__anext__()
         except (grpc.RpcError, asyncio.CancelledError) as error:
-            raise _failure(error, self._requests) from None
+            raise _error_to_raise(error, self._requests) from None
         result: T = self._rpc.result(response)
         return result
 
@@ -94,11 +97,11 @@ class AsyncStream(Generic[T]):
 
 
 class AsyncClient:
-    """Base of the clients for asyncio; one belongs to one event loop.
+    """Base of the clients for asyncio; a client belongs to one event loop.
 
     :param target: an address as gRPC dials it, or an open channel, which is left open.
     :param authkey: the actor's authkey, which all calls need.
-    :param timeout: most seconds for each call that has no timeout of its own.
+    :param timeout: the timeout, in seconds, of each call that has none of its own.
     """
 
     _schema: Schema
@@ -136,26 +139,26 @@ class AsyncClient:
     def _start(
         self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
     ) -> tuple[Any, AsyncRequests | None]:
-        """Start a call; return it, and the messages that it streams, if there are any."""
+        """Start a call; return it, and the messages that it streams, if any."""
         requests = None if items is DEFAULT else AsyncRequests(rpc, values, items)
         request = rpc.request(values) if requests is None else requests
         timeout = self._timeout if timeout is None else time_limit(timeout)
-        made = rpc.callable(self._channel)
-        return made(request, timeout=timeout, metadata=self._metadata), requests
+        start = rpc.bind(self._channel)
+        return start(request, timeout=timeout, metadata=self._metadata), requests
 
     async def _call(
         self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
     ) -> Any:
         """Make a call with one response; return the result.
 
-        :param items: what is streamed, if anything is.
+        :param items: the items that the client streams, if any.
         """
         rpc = self._schema.rpcs[name]
         call, requests = self._start(rpc, timeout, values, items)
         try:
             response = await call
         except (grpc.RpcError, asyncio.CancelledError) as error:
-            raise _failure(error, requests) from None
+            raise _error_to_raise(error, requests) from None
         return rpc.result(response)
 
     def _stream(

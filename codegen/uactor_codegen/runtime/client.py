@@ -1,4 +1,4 @@
-"""Calls, as blocking clients make them."""
+"""The base of blocking clients, and their calls."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ OPTIONS = (('grpc.enable_http_proxy', 0), ('grpc.max_receive_message_length', -1
 
 
 def metadata_of(authkey: bytes | None) -> Metadata:
-    """Return what authenticates calls."""
+    """Return the metadata that authenticates calls."""
     if authkey is None:
         return ()
     token = base64.urlsafe_b64encode(authkey).decode('ascii').rstrip('=')
     return (('authorization', f'Bearer {token}'),)
 
 
-_LONGEST_S = 1e9
-"""More than these seconds, 31 years, mean any time: gRPC takes them for a time that has passed."""
+_MAX_TIMEOUT_S = 1e9
+"""A longer timeout, of more than 31 years, means none: gRPC takes it for one that has passed."""
 
 
 def time_limit(timeout: float | None) -> float | None:
-    """Return how long a call is waited for, in seconds, as gRPC takes it; None for any time.
+    """Return a timeout in seconds as gRPC takes it; None is no limit.
 
-    :raises TypeError: when it is no number.
-    :raises ValueError: when it is NaN.
+    :raises TypeError: when the timeout is no number.
+    :raises ValueError: when the timeout is NaN.
     """
     if timeout is None:
         return None
@@ -47,11 +47,13 @@ def time_limit(timeout: float | None) -> float | None:
     seconds = float(timeout)
     if seconds != seconds:
         raise ValueError('a timeout is a number of seconds, or None, not nan')
-    return None if seconds > _LONGEST_S else seconds
+    return None if seconds > _MAX_TIMEOUT_S else seconds
 
 
 def failure(error: Any, requests: Any = None) -> BaseException:
-    """Return the error to raise for one of gRPC's: that of the client's own stream before others.
+    """Return the error to raise for an error of gRPC.
+
+    An error of the client's own stream goes first: it is the cause.
 
     :param requests: the messages of that stream, if there is one.
     """
@@ -64,24 +66,24 @@ def failure(error: Any, requests: Any = None) -> BaseException:
 class Requests:
     """The messages of a client's stream: first the other arguments, then the items.
 
-    Where an item can't be had, or does not fit, the call is cancelled: an actor that was told
-    that the stream has ended would do half of what was asked for.
+    If the iterator of the items raises, or an item does not fit, the call is cancelled. An actor
+    that saw a regular end of the stream would work with half of the items.
 
-    :ivar error: what has been raised for an item.
+    :ivar error: the error of the iterator, or of an item that does not fit.
     """
 
     def __init__(self, rpc: Rpc, values: Mapping[str, Any], items: Iterable[Any]) -> None:
         self.error: BaseException | None = None
-        self._messages = self._each(rpc, rpc.request(values), items)
+        self._messages = self._iterate(rpc, rpc.request(values), items)
         self._call: Any = None
         self._has_call = threading.Event()
 
-    def belong_to(self, call: Any) -> None:
-        """Say which call these are the messages of."""
+    def attach(self, call: Any) -> None:
+        """Set the call that sends these messages."""
         self._call = call
         self._has_call.set()
 
-    def _each(self, rpc: Rpc, head: Any, items: Iterable[Any]) -> Iterator[Any]:
+    def _iterate(self, rpc: Rpc, head: Any, items: Iterable[Any]) -> Iterator[Any]:
         yield head
         try:
             for item in items:
@@ -96,7 +98,7 @@ class Requests:
 
 
 class Stream(Generic[T]):
-    """The results of a call as they come; an iterator.
+    """An iterator over the results of a call, as they arrive.
 
     Leaving it as a context manager, or :meth:`cancel`, ends the call, which closes the actor's
     generator.
@@ -133,28 +135,28 @@ class Stream(Generic[T]):
 
 
 class CallFuture(concurrent.futures.Future[T]):
-    """The result of a call, once it is there. Cancelling ends the call, running or not."""
+    """The future result of a call. Cancelling ends the call, even while it runs."""
 
     def __init__(self, rpc: Rpc, call: Any, requests: Requests | None) -> None:
         super().__init__()
         self._rpc, self._call, self._requests = rpc, call, requests
-        call.add_done_callback(self._settle)
+        call.add_done_callback(self._assign_result)
 
     def cancel(self) -> bool:
-        """End the call; tell whether that came in time."""
+        """End the call; return whether its result had not arrived yet."""
         is_cancelled = super().cancel()
         if is_cancelled:
             self._call.cancel()
         return is_cancelled
 
-    def _settle(self, call: Any) -> None:
+    def _assign_result(self, call: Any) -> None:
         if not self.set_running_or_notify_cancel():
             return
         try:
             result = self._rpc.result(call.result())
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
             self.set_exception(failure(error, self._requests))
-        except Exception as error:  # a response that stands for no value
+        except Exception as error:  # the response stands for no value
             self.set_exception(error)
         else:
             self.set_result(result)
@@ -165,24 +167,24 @@ def future(
 ) -> concurrent.futures.Future[T]:
     """Call a method of a blocking client without waiting for its result.
 
-    :param method: as the client has it: ``future(client.add, 5)``.
-    :raises TypeError: when its result is a stream, which does not wait anyway.
+    :param method: a bound method of the client: ``future(client.add, 5)``.
+    :raises TypeError: when its result is a stream: such a call never waits.
     """
     bound: Any = method
     client = getattr(bound, '__self__', None)
     if not isinstance(client, Client):
         raise TypeError(f'{method!r} is no method of a blocking client')
     started: list[CallFuture[Any]] = []
-    bound.__func__(client._without_waiting(started), *args, **kwargs)
+    bound.__func__(client._with_futures(started), *args, **kwargs)
     return cast('concurrent.futures.Future[T]', started[0])
 
 
 class Client:
-    """Base of the blocking clients; one may be shared by threads.
+    """Base of the blocking clients; threads may share a client.
 
     :param target: an address as gRPC dials it, or an open channel, which is left open.
     :param authkey: the actor's authkey, which all calls need.
-    :param timeout: most seconds for each call that has no timeout of its own.
+    :param timeout: the timeout, in seconds, of each call that has none of its own.
     """
 
     _schema: Schema
@@ -220,15 +222,15 @@ class Client:
     def _start(
         self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
     ) -> tuple[Any, Requests | None]:
-        """Start a call; return it, and the messages that it streams, if there are any."""
+        """Start a call; return it, and the messages that it streams, if any."""
         requests = None if items is DEFAULT else Requests(rpc, values, items)
         request = rpc.request(values) if requests is None else iter(requests)
         timeout = self._timeout if timeout is None else time_limit(timeout)
-        made = rpc.callable(self._channel)
-        start = made if rpc.server_streaming else made.future
+        callable_ = rpc.bind(self._channel)
+        start = callable_ if rpc.server_streaming else callable_.future
         call = start(request, timeout=timeout, metadata=self._metadata)
         if requests is not None:
-            requests.belong_to(call)
+            requests.attach(call)
         return call, requests
 
     def _call(
@@ -236,7 +238,7 @@ class Client:
     ) -> Any:
         """Make a call with one response; return the result.
 
-        :param items: what is streamed, if anything is.
+        :param items: the items that the client streams, if any.
         """
         rpc = self._schema.rpcs[name]
         call, requests = self._start(rpc, timeout, values, items)
@@ -245,7 +247,7 @@ class Client:
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
             raise failure(error, requests) from None
         finally:
-            call.cancel()  # when this thread is interrupted
+            call.cancel()  # if this thread has been interrupted
 
     def _stream(
         self, name: str, timeout: float | None, values: Mapping[str, Any], items: Any = DEFAULT
@@ -254,8 +256,8 @@ class Client:
         rpc = self._schema.rpcs[name]
         return Stream(rpc, *self._start(rpc, timeout, values, items))
 
-    def _without_waiting(self: Self, started: list[CallFuture[Any]]) -> Self:
-        """Return a client on the same channel whose calls go to ``started``; see :func:`future`."""
+    def _with_futures(self: Self, started: list[CallFuture[Any]]) -> Self:
+        """Return a client that appends its calls to ``started`` without waiting."""
 
         def call(name: str, timeout: float | None, values: Any, items: Any = DEFAULT) -> None:
             rpc = self._schema.rpcs[name]

@@ -1,4 +1,4 @@
-"""How an RPC has failed: the status, and the details that come with it."""
+"""Reads how an RPC has failed: the status and its details."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from uactor_codegen.runtime.root import UActorException
 _DETAILS = 'grpc-status-details-bin'
 _FieldType = descriptor_pb2.FieldDescriptorProto
 
-# What google.rpc says of errors, as far as actors use it: number and type of each field. It has a
-# pool of its own, so that it never clashes with what a program has already.
+# The messages of google.rpc that actors use, with the number and type of each field. They are in a
+# pool of their own, so that they never clash with the messages of the program.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     'Status': {'code': (1, 'int32'), 'message': (2, 'string'), 'details': (3, '*Any')},
     'ErrorInfo': {'reason': (1, 'string'), 'domain': (2, 'string'), 'metadata': (3, '*Entry')},
@@ -25,7 +25,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 }
 
 
-def _classes() -> dict[str, Any]:
+def _create_classes() -> dict[str, Any]:
     package = 'uactor.client.rpc'
     file = descriptor_pb2.FileDescriptorProto(name='rpc.proto', package=package, syntax='proto3')
     file.dependency.append(any_pb2.DESCRIPTOR.name)
@@ -52,7 +52,7 @@ def _classes() -> dict[str, Any]:
     }
 
 
-_CLASSES = _classes()
+_CLASSES = _create_classes()
 
 
 class ActorError(UActorException):
@@ -60,11 +60,11 @@ class ActorError(UActorException):
 
     :ivar code: gRPC's status code.
     :ivar message: what went wrong, in one line.
-    :ivar reason: name of the reason; '' when the actor did not tell, or was not reached.
-    :ivar executed: whether the method may have run: 'yes', 'no', 'maybe'; '' when nobody told.
-    :ivar py_type: class of the exception in the actor; '' when nobody told.
-    :ivar violations: fields of the request that were wrong, and how.
-    :ivar traceback: where in the actor it was raised, if the caller may see that.
+    :ivar reason: the name of the reason; '' if the actor sent none, or was not reached.
+    :ivar executed: whether the method has run: 'yes', 'no' or 'maybe'; '' if unknown.
+    :ivar py_type: the class of the exception in the actor; '' if unknown.
+    :ivar violations: the fields of the request that are wrong, and what is wrong with them.
+    :ivar traceback: the traceback in the actor, if the caller may see it.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, details: bytes = b'') -> None:
@@ -73,9 +73,9 @@ class ActorError(UActorException):
         self.reason = self.executed = self.py_type = self.traceback = ''
         self.violations: tuple[tuple[str, str], ...] = ()
         for packed in _CLASSES['Status'].FromString(details).details:
-            self._take(packed.type_url.rpartition('/')[2], packed.value)
+            self._add_detail(packed.type_url.rpartition('/')[2], packed.value)
 
-    def _take(self, name: str, data: bytes) -> None:
+    def _add_detail(self, name: str, data: bytes) -> None:
         if name == 'google.rpc.ErrorInfo':
             info = _CLASSES['ErrorInfo'].FromString(data)
             metadata = {entry.key: entry.value for entry in info.metadata}
@@ -95,9 +95,9 @@ class ActorError(UActorException):
 
 
 def error_of(code: grpc.StatusCode, text: str | None, trailers: Iterable[Any] | None) -> ActorError:
-    """Return the error that a status tells of.
+    """Return the error for a status.
 
-    :param trailers: trailing metadata, as pairs.
+    :param trailers: the trailing metadata, as pairs.
     """
     data = next((value for key, value in trailers or () if key == _DETAILS), b'')
     return ActorError(code, text or '', data)

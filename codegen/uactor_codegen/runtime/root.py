@@ -1,7 +1,7 @@
-"""Root of the errors."""
+"""The root of the errors."""
 
 from __future__ import annotations
 
 
 class UActorException(Exception):
-    """Something has gone wrong with an actor, or with a value for it."""
+    """A call of an actor has failed, or a value does not fit."""

@@ -49,7 +49,7 @@ with clients.FeedClient(address, authkey=authkey, timeout=0.2) as client:
 # A caller whose schema is another one: the parameter is missing.
 with clients.FeedClient(address, authkey=authkey) as client:
     rpc = client._schema.rpcs['Fail']
-    call = rpc.callable(client._channel)
+    call = rpc.bind(client._channel)
     try:
         call(rpc._request.bound(), metadata=client._metadata)
     except grpc.RpcError as raw:

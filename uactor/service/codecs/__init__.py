@@ -1,1 +1,4 @@
-"""Codecs: values of Python into messages of a typed service, and back."""
+"""Codecs, which convert Python values to messages of a typed service and back.
+
+Generated clients carry a copy of this folder, which therefore needs Protobuf only.
+"""

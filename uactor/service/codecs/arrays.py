@@ -1,11 +1,22 @@
-"""Arrays of numpy, where numpy is installed."""
+"""The codec of numpy's arrays.
+
+This module never imports numpy: an annotation that names an array has done so.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import Any, TypeVar
 
-from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, MessageCodec, misfit
+from uactor.service.codecs.base import (
+    EXACT,
+    NAMED,
+    NOT,
+    Codec,
+    Handles,
+    MessageCodec,
+    mismatch_error,
+)
 from uactor.service.codecs.wellknown import ExternalMessages
 from uactor.service.errors import ConversionError, UnsupportedTypeError
 
@@ -20,18 +31,18 @@ class ArrayCodec(MessageCodec):
         self.hint, self.dtype = hint, dtype
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the array's elements, in the order of C."""
+        """Return the elements of the array, in C order."""
         if not self.match(value):
             wanted = f' of {self.dtype.__name__}' if self.dtype else ''
-            raise misfit(value, f'an ndarray{wanted}')
-        dtype = self._plain(value.dtype)
+            raise mismatch_error(value, f'an ndarray{wanted}')
+        dtype = self._validate_dtype(value.dtype)
         return self.make(dtype=dtype.str, shape=value.shape, data=value.tobytes())
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return an array of its own, which can be written to."""
+        """Return a writable array with memory of its own."""
         numpy = sys.modules['numpy']
         try:
-            dtype = self._plain(numpy.dtype(wire.dtype))
+            dtype = self._validate_dtype(numpy.dtype(wire.dtype))
             if any(length < 0 for length in wire.shape):
                 raise ConversionError(f'{list(wire.shape)} is no shape')
             flat = numpy.frombuffer(wire.data, dtype) if wire.data else numpy.empty(0, dtype)
@@ -44,30 +55,32 @@ class ArrayCodec(MessageCodec):
             raise ConversionError(f'{dtype} is not {self.dtype.__name__}')
         return array
 
-    def _plain(self, dtype: Any) -> Any:
+    def _validate_dtype(self, dtype: Any) -> Any:
         if dtype.hasobject or dtype.fields is not None or dtype.str == '':
             raise ConversionError(f'elements of {dtype} have no form of their own on the wire')
         return dtype
 
     def match(self, value: Any) -> int:
-        """Take an array, when its elements are what they should be."""
+        """Accept an array whose elements have the right class."""
         is_array = type(value) is sys.modules['numpy'].ndarray
         if is_array and self.dtype is not None:
             return NAMED if issubclass(value.dtype.type, self.dtype) else NOT
         return EXACT if is_array else NOT
 
 
-def array(externals: ExternalMessages, hint: Any, args: tuple[Any, ...]) -> Codec | None:
-    """Return the item of an annotation that is numpy's, or None."""
+def create_array_codec(
+    externals: ExternalMessages, hint: Any, args: tuple[Any, ...]
+) -> Codec | None:
+    """Return the codec of an annotation if that is numpy's, else None."""
     numpy = sys.modules.get('numpy')
     origin = hint if not args else getattr(hint, '__origin__', None)
     if numpy is None or origin is not numpy.ndarray:
         return None
-    return ArrayCodec(externals, hint, _element(numpy, args))
+    return ArrayCodec(externals, hint, _element_class(numpy, args))
 
 
-def _element(numpy: Any, args: tuple[Any, ...]) -> Any:
-    """Return the class of an array's elements that ``NDArray[numpy.float64]`` names."""
+def _element_class(numpy: Any, args: tuple[Any, ...]) -> Any:
+    """Return the class of elements that ``NDArray[numpy.float64]`` names, or None."""
     inner: Any = getattr(args[1], '__args__', [Any])[0] if len(args) == 2 else Any
     if inner is Any or isinstance(inner, TypeVar):
         return None

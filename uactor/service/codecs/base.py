@@ -1,7 +1,7 @@
-"""Items: the shapes that can stand anywhere in a message.
+"""The base of all codecs: one Python value as one value of Protobuf.
 
-An item is one scalar, enum or message on the wire. What a field can hold beyond that (nothing,
-many, a map, one of several) is a slot: see :mod:`uactor.service.codecs.fields`.
+A codec converts one scalar, enum or message. A field can hold more than that: nothing, many
+values, a map, or one of several values: see :mod:`uactor.service.codecs.fields`.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from typing import Any, Protocol
 from uactor.service.errors import ConversionError
 from uactor.service.model import FieldType
 
-# How well a value fits a shape. In a union the best one takes it.
+# How well a value fits a codec. In a union the arm with the best fit takes the value.
 NOT, ANYTHING, CONVERTED, DERIVED, EXACT, NAMED = range(6)
 
 
 class Handles(Protocol):
-    """How whoever serves a call makes handles of objects, and finds what handles stand for."""
+    """Makes handles of objects, and finds objects by their handles, during one call."""
 
     def write_handle(self, value: object, typeid: str | None) -> Any:
         """Return a ``uactor.v1.Handle`` of ``value``; ``typeid`` is None for a proxy's own."""
         ...
 
     def read_handle(self, handle: Any, hint: Any) -> object:
-        """Return what ``handle`` stands for, where the annotation ``hint`` is.
+        """Return the object that ``handle`` stands for.
 
-        :raises ConversionError: when it is something else.
+        :param hint: the annotation that the object must fit.
+        :raises ConversionError: when it does not fit.
         """
         ...
 
 
 class NoHandles:
-    """Refuses handles: for schemas that need none."""
+    """Refuses handles, for schemas that have none."""
 
     def write_handle(self, value: object, typeid: str | None) -> Any:
-        """Refuse."""
+        """Refuse to make a handle."""
         raise ConversionError('handles have no meaning here')
 
     def read_handle(self, handle: Any, hint: Any) -> object:
-        """Refuse."""
+        """Refuse to read a handle."""
         raise ConversionError('handles have no meaning here')
 
 
@@ -48,14 +49,14 @@ NO_HANDLES = NoHandles()
 
 
 class Codec(abc.ABC):
-    """One value of Python as one value on the wire.
+    """Converts one Python value to one value of Protobuf, and back.
 
     :ivar hint: the annotation that it comes from.
     :ivar label: its name as an arm of a union, and in names of wrappers.
-    :ivar key: what it is made of, the same in all runs.
-    :ivar proto: what it is on the wire.
-    :ivar class_: the Python class that no other arm of a union can have beside it, if there is
-        one.
+    :ivar key: describes its content, the same in all runs.
+    :ivar proto: the scalar type, enum or message that it writes.
+    :ivar class_: the Python class of its values. No other arm of a union may have the same. None
+        if its values can be told apart otherwise.
     """
 
     hint: Any
@@ -66,38 +67,38 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return what stands for ``value`` on the wire.
+        """Return the value of Protobuf for ``value``.
 
-        :raises ConversionError: when it does not fit.
+        :raises ConversionError: when ``value`` does not fit.
         """
 
     @abc.abstractmethod
     def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return the value that ``wire`` stands for.
+        """Return the Python value that ``wire`` stands for.
 
-        :raises ConversionError: when there is none.
+        :raises ConversionError: when it stands for none.
         """
 
     @abc.abstractmethod
     def match(self, value: Any) -> int:
-        """Tell how well ``value`` fits, :data:`NOT` to :data:`NAMED`."""
+        """Return how well ``value`` fits, from :data:`NOT` to :data:`NAMED`."""
 
 
-def misfit(value: Any, expected: str) -> ConversionError:
-    """Return the error for a value that is something else."""
+def mismatch_error(value: Any, expected: str) -> ConversionError:
+    """Return the error for a value that is not as expected."""
     return ConversionError(f'{reprlib.repr(value)} ({type(value).__qualname__}) is not {expected}')
 
 
-def by_class(value: Any, class_: type) -> int:
-    """Tell how well ``value`` fits a class."""
+def match_class(value: Any, class_: type) -> int:
+    """Return how well ``value`` fits a class."""
     if type(value) is class_:
         return EXACT
     return DERIVED if isinstance(value, class_) else NOT
 
 
 class MessageCodec(Codec):
-    """A value that is a message; helper for those that are."""
+    """Base of the codecs that write a message."""
 
     def make(self, **fields: Any) -> Any:
-        """Return a message."""
+        """Return a message with these fields."""
         return self.proto.bound(**fields)  # type: ignore[union-attr]  # is bound by now

@@ -20,7 +20,7 @@ CONTAINERS: dict[Any, tuple[str, tuple[type, ...], Any]] = {
     abc.Set: ('set', (abc.Set,), frozenset),
     abc.MutableSet: ('set', (abc.MutableSet,), set),
 }
-"""Kind, classes that are taken, and what makes one of its items, by annotation."""
+"""By annotation: the kind, the accepted classes, and the constructor that takes the elements."""
 
 MAPPINGS: dict[Any, tuple[str, type, Any]] = {
     dict: ('dict', dict, dict),
@@ -29,4 +29,4 @@ MAPPINGS: dict[Any, tuple[str, type, Any]] = {
     collections.OrderedDict: ('ordered_dict', collections.OrderedDict, collections.OrderedDict),
     collections.Counter: ('counter', collections.Counter, collections.Counter),
 }
-"""Kind, class that is taken, and what makes one of its entries, by annotation."""
+"""By annotation: the kind, the accepted class, and the constructor that takes the entries."""

@@ -1,4 +1,4 @@
-"""Items that are enums on the wire. Values are restored by name."""
+"""Codecs of enums: Enum classes, and Literals of strings. Values are restored by name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from uactor.service.codecs.base import NAMED, NOT, Codec, Handles, misfit
+from uactor.service.codecs.base import NAMED, NOT, Codec, Handles, mismatch_error
 from uactor.service.errors import ConversionError, UnsupportedTypeError
 from uactor.service.model import EnumPlan, ValuePlan
 from uactor.service.naming import upper
 
 
 class EnumCodec(Codec):
-    """A member of an Enum class, and base of what else is an enum on the wire.
+    """A member of an Enum class, and the base of other enum codecs.
 
-    :ivar members: the values in Python, in the order of those of the plan but its zero.
+    :ivar members: the values in Python, in the order of the plan's values after its zero.
     """
 
     def __init__(self, hint: Any, label: str, plan: EnumPlan, members: Sequence[Any]) -> None:
@@ -30,21 +30,23 @@ class EnumCodec(Codec):
         if isinstance(plan, EnumPlan):
             numbers = [value.number for value in plan.values[1:]]
             self._by_number = dict(zip(numbers, self.members, strict=True))
-            self._numbers = {self._id(member): number for number, member in self._by_number.items()}
+            self._numbers = {
+                self._member_id(member): number for number, member in self._by_number.items()
+            }
 
-    def _id(self, member: enum.Enum) -> str:
+    def _member_id(self, member: enum.Enum) -> str:
         return member.name
 
     def pack(self, value: Any, handles: Handles) -> int:
         """Return the number of the member."""
         if not self.match(value):
-            raise misfit(value, f'one of {self.label}')
+            raise mismatch_error(value, f'one of {self.label}')
         if not self._numbers:
             self._bind()
-        return self._numbers[self._id(value)]
+        return self._numbers[self._member_id(value)]
 
     def unpack(self, wire: int, handles: Handles) -> Any:
-        """Return the member; a number of none is a misfit."""
+        """Return the member with this number; refuse a number without a member."""
         if not self._by_number:
             self._bind()
         try:
@@ -53,7 +55,7 @@ class EnumCodec(Codec):
             raise ConversionError(f'{wire} is no value of {self.label}') from None
 
     def match(self, value: Any) -> int:
-        """Take the members."""
+        """Accept the members."""
         return NAMED if isinstance(value, self.hint) else NOT
 
 
@@ -63,18 +65,18 @@ class LiteralCodec(EnumCodec):
     def __init__(self, label: str, plan: EnumPlan, values: Sequence[str]) -> None:
         super().__init__(str, label, plan, values)
 
-    def _id(self, member: str) -> str:  # type: ignore[override]  # here members are str
+    def _member_id(self, member: str) -> str:  # type: ignore[override]  # here members are str
         return member
 
     def match(self, value: Any) -> int:
-        """Take the strings; in a union before any str."""
+        """Accept the strings, with a better fit than any ``str`` in a union."""
         return NAMED if type(value) is str and value in self.members else NOT
 
 
-def enum_plan(key: str, name: str, doc: str, members: list[str]) -> EnumPlan:
+def plan_enum(key: str, name: str, doc: str, members: list[str]) -> EnumPlan:
     """Return the plan of an enum.
 
-    :raises UnsupportedTypeError: when its members can't have names of their own in Protobuf.
+    :raises UnsupportedTypeError: when its members can't have distinct names in Protobuf.
     """
     values = [ValuePlan('UNSPECIFIED')]
     for member in members:
@@ -89,14 +91,17 @@ def enum_plan(key: str, name: str, doc: str, members: list[str]) -> EnumPlan:
     return EnumPlan(key, name, doc, values)
 
 
-def check_values(plan: EnumPlan, items: Iterable[Codec]) -> None:
-    """Refuse an enum whose values another has too: those of all enums share one scope.
+def validate_values(plan: EnumPlan, codecs: Iterable[Codec]) -> None:
+    """Refuse an enum that shares a value name with another.
 
-    :raises UnsupportedTypeError: when there is such a one among ``items``.
+    All enums of a file share one scope for the names of their values.
+
+    :param codecs: the codecs of the schema so far.
+    :raises UnsupportedTypeError: when an enum among them has a value of the same name.
     """
-    for item in items:
-        other = item.proto
+    for codec in codecs:
+        other = codec.proto
         if isinstance(other, EnumPlan) and other.wanted != plan.wanted:
-            both = other.value_names() & plan.value_names()
+            both = other.value_names & plan.value_names
             if both:
                 raise UnsupportedTypeError(f'{other.key} has a value called {both.pop()} too')

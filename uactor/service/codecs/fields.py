@@ -1,7 +1,7 @@
-"""Slots: what a field, or the fields of a oneof, can hold.
+"""What a field of a message, or the fields of a oneof, can hold.
 
-A slot holds one item, none or one, many, a map, or one of several. Whatever is more than an item
-and has to stand where only items can is wrapped in a message of its own.
+A field holds one value, an optional value, many values, a map, or one of several values. Where
+only a single value is possible, anything more gets a wrapper: a message of its own.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Iterable, MutableMapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, misfit
+from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, mismatch_error
 from uactor.service.errors import ConversionError
 from uactor.service.model import Absence, FieldPlan
 
 Wire = MutableMapping[str, Any]
-"""Fields of a message in the making, by name."""
+"""The fields of a message under construction, by name."""
 
 
 class Missing:
@@ -27,141 +27,143 @@ class Missing:
 
 
 NOTHING = Missing()
-"""What stands for no value at all."""
+"""Stands for the absence of a value."""
 
 
 class Field(abc.ABC):
-    """What a value of Python is in a message, where it has fields of its own.
+    """Reads and writes one Python value as one or more fields of a message.
 
     :ivar label: its name as an arm of a union, and in names of wrappers.
-    :ivar key: what it is made of, the same in all runs.
-    :ivar absent: the value that no field at all stands for; :data:`NOTHING` if there is none.
-    :ivar inner: name of the field, when it is wrapped.
+    :ivar key: describes its content, the same in all runs.
+    :ivar absent: the value that a message without the field stands for; :data:`NOTHING` if
+        there is none.
+    :ivar inner_name: the name of the field in a wrapper.
     """
 
     label: str
     key: str
     absent: Any = NOTHING
-    inner = 'value'
+    inner_name = 'value'
 
     @abc.abstractmethod
-    def fields(self, name: str) -> list[FieldPlan]:
-        """Return the fields, without numbers."""
+    def plan_fields(self, name: str) -> list[FieldPlan]:
+        """Return the plans of the fields, without numbers."""
 
     @abc.abstractmethod
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Put ``value`` into a message.
+        """Write ``value`` into a message.
 
-        :raises ConversionError: when it does not fit.
+        :raises ConversionError: when ``value`` does not fit.
         """
 
     @abc.abstractmethod
     def read(self, name: str, message: Any, handles: Handles) -> Any:
         """Return the value; :data:`NOTHING` when the message has none of the fields.
 
-        :raises ConversionError: when what it has stands for no value; its path begins with the
+        :raises ConversionError: when the fields stand for no value; its path begins with the
             field.
         """
 
     @abc.abstractmethod
     def match(self, value: Any) -> int:
-        """Tell how well ``value`` fits."""
+        """Return how well ``value`` fits."""
 
-    def empty(self) -> Any:
-        """Return the value that no field at all stands for."""
+    def absent_value(self) -> Any:
+        """Return the value that a message without the field stands for."""
         return self.absent
 
 
 class SingleField(Field):
-    """An item."""
+    """A value that must be there."""
 
     _absence: Absence = 'error'
 
-    def __init__(self, item: Codec) -> None:
-        self.item = item
-        self.label, self.key = item.label, item.key
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.label, self.key = codec.label, codec.key
 
-    def fields(self, name: str) -> list[FieldPlan]:
-        """Return one field."""
-        return [FieldPlan(name, self.item.proto, self.item.label, self._absence)]
+    def plan_fields(self, name: str) -> list[FieldPlan]:
+        """Return the plan of one field."""
+        return [FieldPlan(name, self.codec.proto, self.codec.label, self._absence)]
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Write the item."""
-        wire[name] = self.item.pack(value, handles)
+        """Write the value."""
+        wire[name] = self.codec.pack(value, handles)
 
     def read(self, name: str, message: Any, handles: Handles) -> Any:
-        """Read the item, if it is there."""
+        """Read the value, if the message has it."""
         if not message.HasField(name):
             return NOTHING
         try:
-            return self.item.unpack(getattr(message, name), handles)
+            return self.codec.unpack(getattr(message, name), handles)
         except ConversionError as error:
             raise error.under(name) from None
 
     def match(self, value: Any) -> int:
-        """Let the item tell."""
-        return self.item.match(value)
+        """Return how well the codec fits."""
+        return self.codec.match(value)
 
 
 class OptionalField(SingleField):
-    """An item or None."""
+    """A value or None."""
 
     absent = None
     _absence = 'none'
 
-    def __init__(self, item: Codec) -> None:
-        super().__init__(item)
-        self.label, self.key = f'optional_{item.label}', f'optional {item.key}'
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(codec)
+        self.label, self.key = f'optional_{codec.label}', f'optional {codec.key}'
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Write the item, unless it is None."""
+        """Write the value, unless it is None."""
         if value is not None:
             super().write(name, value, wire, handles)
 
     def match(self, value: Any) -> int:
-        """Take None too."""
+        """Accept None too."""
         return EXACT if value is None else super().match(value)
 
 
 class RepeatedField(Field):
-    """Items in a container.
+    """The elements of a container.
 
-    :ivar kind: name of what it is.
-    :ivar accepts: classes of what is taken.
-    :ivar make: makes one of its items.
+    :ivar codec: the codec of each element.
+    :ivar kind: the name of the kind of container.
+    :ivar accepts: the classes of containers that it accepts.
+    :ivar make: makes the container of a list of elements.
     """
 
-    inner = 'items'
+    inner_name = 'items'
 
     def __init__(
-        self, item: Codec, kind: str, accepts: tuple[type, ...], make: Callable[[Any], Any]
+        self, codec: Codec, kind: str, accepts: tuple[type, ...], make: Callable[[Any], Any]
     ) -> None:
-        self.item = item
-        self.label, self.key = f'{item.label}_{kind}', f'{kind} of {item.key}'
+        self.codec = codec
+        self.label, self.key = f'{codec.label}_{kind}', f'{kind} of {codec.key}'
         self.kind, self.accepts, self.make = kind, accepts, make
         self.absent = make(())
 
-    def empty(self) -> Any:
-        """Return a new one, since the caller may change it."""
+    def absent_value(self) -> Any:
+        """Return a new empty container, since the caller may change it."""
         return self.make(())
 
-    def fields(self, name: str) -> list[FieldPlan]:
-        """Return one repeated field."""
-        return [FieldPlan(name, self.item.proto, self.item.label, 'empty', repeated=True)]
+    def plan_fields(self, name: str) -> list[FieldPlan]:
+        """Return the plan of one repeated field."""
+        return [FieldPlan(name, self.codec.proto, self.codec.label, 'empty', repeated=True)]
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Write the items in their order; those of a set sorted, if they can be."""
-        if not self._takes(value):
-            raise misfit(value, f'a {self.kind}')
-        pack, items = self.item.pack, []
-        for index, item in enumerate(self._ordered(value)):
+        """Write the elements in their order; a set sorted, if its elements can be."""
+        if not self._is_accepted(value):
+            raise mismatch_error(value, f'a {self.kind}')
+        pack, elements = self.codec.pack, []
+        for index, element in enumerate(self._iterate(value)):
             try:
-                items.append(pack(item, handles))
+                elements.append(pack(element, handles))
             except ConversionError as error:
                 raise error.under(f'[{index}]') from None
-        wire[name] = items
+        wire[name] = elements
 
-    def _ordered(self, value: Any) -> Iterable[Any]:
+    def _iterate(self, value: Any) -> Iterable[Any]:
         if isinstance(value, AbstractSet):
             try:
                 return sorted(value)
@@ -170,120 +172,133 @@ class RepeatedField(Field):
         return value  # type: ignore[no-any-return]  # it is iterable
 
     def read(self, name: str, message: Any, handles: Handles) -> Any:
-        """Read the items, if there are any."""
-        unpack, items = self.item.unpack, []
+        """Read the elements, if the message has any."""
+        unpack, elements = self.codec.unpack, []
         for index, wire in enumerate(getattr(message, name)):
             try:
-                items.append(unpack(wire, handles))
+                elements.append(unpack(wire, handles))
             except ConversionError as error:
                 raise error.under(f'[{index}]').under(name) from None
-        return self._made(name, items) if items else NOTHING
+        return self._create(name, elements) if elements else NOTHING
 
-    def _made(self, name: str, items: list[Any]) -> Any:
+    def _create(self, name: str, elements: list[Any]) -> Any:
         try:
-            return self.make(items)
-        except TypeError as error:  # what a set can't hold
+            return self.make(elements)
+        except TypeError as error:  # an element of a set is not hashable
             raise ConversionError(str(error), name) from error
 
-    def _takes(self, value: Any) -> bool:
+    def _is_accepted(self, value: Any) -> bool:
         is_text = isinstance(value, (str, bytes, bytearray))
         return isinstance(value, self.accepts) and not is_text
 
     def match(self, value: Any) -> int:
-        """Go by the class, and by the items."""
-        if not self._takes(value):
+        """Return the fit of the class, or that of the worst element."""
+        if not self._is_accepted(value):
             return NOT
-        return min((self.item.match(item) for item in value), default=EXACT)
+        return min((self.codec.match(element) for element in value), default=EXACT)
 
 
 class MapField(Field):
-    """A dict whose keys Protobuf's maps can have."""
+    """A dict whose keys Protobuf's maps can have.
 
-    absent = {}  # noqa: RUF012  # see empty()
-    inner = 'entries'
+    :ivar key_codec: the codec of the keys.
+    :ivar value_codec: the codec of the values.
+    """
+
+    absent = {}  # noqa: RUF012  # see absent_value()
+    inner_name = 'entries'
 
     def __init__(
-        self, key: Codec, item: Codec, kind: str, accepts: type[Any], make: Callable[[Any], Any]
+        self,
+        key_codec: Codec,
+        value_codec: Codec,
+        kind: str,
+        accepts: type[Any],
+        make: Callable[[Any], Any],
     ) -> None:
-        self.keys, self.item = key, item
-        self.label = f'{key.label}_{item.label}_{kind}'
-        self.key = f'{kind} of {key.key} to {item.key}'
+        self.key_codec, self.value_codec = key_codec, value_codec
+        self.label = f'{key_codec.label}_{value_codec.label}_{kind}'
+        self.key = f'{kind} of {key_codec.key} to {value_codec.key}'
         self.kind, self.accepts, self.make = kind, accepts, make
 
-    def empty(self) -> Any:
-        """Return a new one, since the caller may change it."""
+    def absent_value(self) -> Any:
+        """Return a new empty dict, since the caller may change it."""
         return self.make(())
 
-    def fields(self, name: str) -> list[FieldPlan]:
-        """Return one map field."""
-        means = f'{self.keys.label} to {self.item.label}'
-        key_type = str(self.keys.proto)
-        return [FieldPlan(name, self.item.proto, means, 'empty', key_type=key_type)]
+    def plan_fields(self, name: str) -> list[FieldPlan]:
+        """Return the plan of one map field."""
+        means = f'{self.key_codec.label} to {self.value_codec.label}'
+        key_type = str(self.key_codec.proto)
+        return [FieldPlan(name, self.value_codec.proto, means, 'empty', key_type=key_type)]
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Write the entries."""
+        """Write the entries; refuse keys that become one on the wire."""
         if not isinstance(value, self.accepts):
-            raise misfit(value, f'a {self.kind}')
+            raise mismatch_error(value, f'a {self.kind}')
         entries = {}
         for key, item in value.items():
             try:
-                entries[self.keys.pack(key, handles)] = self.item.pack(item, handles)
+                entries[self.key_codec.pack(key, handles)] = self.value_codec.pack(item, handles)
             except ConversionError as error:
                 raise error.under(f'[{key!r}]') from None
         if len(entries) != len(value):
-            raise misfit(value, 'distinct in its keys once they are written')
+            raise mismatch_error(value, 'distinct in its keys once they are written')
         wire[name] = entries
 
     def read(self, name: str, message: Any, handles: Handles) -> Any:
-        """Read the entries, if there are any."""
+        """Read the entries, if the message has any."""
         entries = {}
         for key, wire in getattr(message, name).items():
             try:
-                entries[self.keys.unpack(key, handles)] = self.item.unpack(wire, handles)
+                entries[self.key_codec.unpack(key, handles)] = self.value_codec.unpack(
+                    wire, handles
+                )
             except ConversionError as error:
                 raise error.under(f'[{key!r}]').under(name) from None
         return self.make(entries) if entries else NOTHING
 
     def match(self, value: Any) -> int:
-        """Go by the class, and by keys and values."""
+        """Return the fit of the class, or that of the worst key or value."""
         if not isinstance(value, self.accepts):
             return NOT
-        parts = ((self.keys.match(key), self.item.match(item)) for key, item in value.items())
-        return min((fit for pair in parts for fit in pair), default=EXACT)
+        pairs = (
+            (self.key_codec.match(key), self.value_codec.match(item)) for key, item in value.items()
+        )
+        return min((fit for pair in pairs for fit in pair), default=EXACT)
 
 
 class PairsField(RepeatedField):
-    """A dict as repeated entries: for keys that maps can't have, and where the order counts."""
+    """A dict as repeated entries: its keys fit no map, or its order counts."""
 
-    inner = 'entries'
+    inner_name = 'entries'
 
     def __init__(
-        self, entry: Codec, kind: str, accepts: type[Any], make: Callable[[Any], Any]
+        self, codec: Codec, kind: str, accepts: type[Any], make: Callable[[Any], Any]
     ) -> None:
-        super().__init__(entry, kind, (accepts,), make)
-        self.label = f'{entry.label.removesuffix("_entry")}_{kind}'
+        super().__init__(codec, kind, (accepts,), make)
+        self.label = f'{codec.label.removesuffix("_entry")}_{kind}'
 
-    def _ordered(self, value: Any) -> Iterable[Any]:
+    def _iterate(self, value: Any) -> Iterable[Any]:
         return value.items()  # type: ignore[no-any-return]
 
-    def _made(self, name: str, items: list[Any]) -> Any:
-        made = super()._made(name, items)
-        if len(made) != len(items):
+    def _create(self, name: str, elements: list[Any]) -> Any:
+        mapping = super()._create(name, elements)
+        if len(mapping) != len(elements):
             raise ConversionError('a key stands twice', name)
-        return made
+        return mapping
 
     def match(self, value: Any) -> int:
-        """Go by the class, and by keys and values."""
-        if not self._takes(value):
+        """Return the fit of the class, or that of the worst key or value."""
+        if not self._is_accepted(value):
             return NOT
-        fits = min((self.item.match(pair) for pair in value.items()), default=EXACT)
+        fits = min((self.codec.match(pair) for pair in value.items()), default=EXACT)
         return min(fits, EXACT)
 
 
 class OneofField(Field):
-    """One of several items, or None if that is allowed too, as a oneof.
+    """A union as a oneof: one of several values, or None.
 
-    The arm that a value fits best takes it; two that it fits equally well are an error.
+    The arm that fits a value best takes it. Two arms that fit equally well are an error.
     """
 
     def __init__(self, arms: Collection[Codec], allows_none: bool) -> None:
@@ -293,8 +308,8 @@ class OneofField(Field):
         self.label = '_or_'.join(self.arms)
         self.key = ' | '.join(arm.key for arm in arms) + ' | None' * allows_none
 
-    def fields(self, name: str) -> list[FieldPlan]:
-        """Return a field for each arm."""
+    def plan_fields(self, name: str) -> list[FieldPlan]:
+        """Return the plan of a field for each arm."""
         absent: Absence = 'none' if self.allows_none else 'error'
         return [
             FieldPlan(f'{name}_{label}', arm.proto, label, absent, oneof=name)
@@ -302,24 +317,24 @@ class OneofField(Field):
         ]
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Write the arm that the value fits best."""
+        """Write the value with the arm that fits it best."""
         if value is None and self.allows_none:
             return
-        label = self._best(value)
+        label = self._choose_arm(value)
         wire[f'{name}_{label}'] = self.arms[label].pack(value, handles)
 
-    def _best(self, value: Any) -> str:
+    def _choose_arm(self, value: Any) -> str:
         fits = {label: arm.match(value) for label, arm in self.arms.items()}
         best = max(fits.values())
         if best == NOT:
-            raise misfit(value, f'one of {", ".join(fits)}')
+            raise mismatch_error(value, f'one of {", ".join(fits)}')
         labels = [label for label, fit in fits.items() if fit == best]
         if len(labels) > 1:
             raise ConversionError(f'ambiguous: it may be {" or ".join(labels)}')
         return labels[0]
 
     def read(self, name: str, message: Any, handles: Handles) -> Any:
-        """Read the arm that is there, if there is one."""
+        """Read the arm that the message has, if any."""
         field = message.WhichOneof(name)
         if field is None:
             return NOTHING

@@ -1,22 +1,30 @@
-"""Items that hold what JSON can say: ``Any``, and bare lists and dicts."""
+"""The codec of JSON values: for ``Any``, and for bare lists and dicts."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, ClassVar
 
-from uactor.service.codecs.base import ANYTHING, EXACT, NOT, Handles, MessageCodec, misfit
-from uactor.service.codecs.scalars import utf8
+from uactor.service.codecs.base import (
+    ANYTHING,
+    EXACT,
+    NOT,
+    Handles,
+    MessageCodec,
+    mismatch_error,
+)
+from uactor.service.codecs.scalars import validate_utf8
 from uactor.service.codecs.wellknown import ExternalMessages
 from uactor.service.errors import ConversionError
 
-_EXACT_INTS = 2**53
+_MAX_EXACT_INT = 2**53
+"""A double holds each int up to this one exactly."""
 _MAX_DEPTH = 30
-"""Deepest JSON value: Protobuf reads 100 messages in one another, and an object takes three."""
+"""Deepest JSON value: Protobuf reads 100 nested messages, and an object takes three."""
 
 
 class JsonCodec(MessageCodec):
-    """A value that JSON has a form for: ``Value``, ``Struct`` or ``ListValue``."""
+    """A JSON value, as ``Value``, ``Struct`` or ``ListValue``."""
 
     _FORMS: ClassVar[dict[str, tuple[Any, str]]] = {
         'Value': (Any, 'any'),
@@ -33,14 +41,14 @@ class JsonCodec(MessageCodec):
         )
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the message; each part must be exactly what JSON has."""
+        """Return the message; refuse anything that JSON has no exact form for."""
         if self._form == 'Value':
-            return self._pack(value, 0)
+            return self._pack_value(value, 0)
         if type(value) is not self.hint:
-            raise misfit(value, f'a {self.hint.__name__}')
+            raise mismatch_error(value, f'a {self.hint.__name__}')
         return self._pack_struct(value, 0) if self._form == 'Struct' else self._pack_list(value, 0)
 
-    def _pack(self, value: Any, depth: int) -> Any:
+    def _pack_value(self, value: Any, depth: int) -> Any:
         make, kind = self._value.bound, type(value)
         if depth > _MAX_DEPTH:
             raise ConversionError('too deep for Protobuf')
@@ -49,31 +57,31 @@ class JsonCodec(MessageCodec):
         if kind is bool:
             return make(bool_value=value)
         if kind is str:
-            return make(string_value=utf8(value))
+            return make(string_value=validate_utf8(value))
         if kind in (int, float):
-            return make(number_value=_json_number(value))
+            return make(number_value=_validate_number(value))
         if kind is list:
             return make(list_value=self._pack_list(value, depth))
         if kind is dict:
             return make(struct_value=self._pack_struct(value, depth))
-        raise misfit(value, 'a value of JSON')
+        raise mismatch_error(value, 'a value of JSON')
 
     def _pack_list(self, value: list[Any], depth: int) -> Any:
-        items = []
-        for index, item in enumerate(value):
+        elements = []
+        for index, element in enumerate(value):
             try:
-                items.append(self._pack(item, depth + 1))
+                elements.append(self._pack_value(element, depth + 1))
             except ConversionError as error:
                 raise error.under(f'[{index}]') from None
-        return self._list.bound(values=items)
+        return self._list.bound(values=elements)
 
     def _pack_struct(self, value: dict[Any, Any], depth: int) -> Any:
         fields = {}
         for key, item in value.items():
             if type(key) is not str:
-                raise misfit(key, 'a str, which keys of JSON are')
+                raise mismatch_error(key, 'a str, which keys of JSON are')
             try:
-                fields[utf8(key)] = self._pack(item, depth + 1)
+                fields[validate_utf8(key)] = self._pack_value(item, depth + 1)
             except ConversionError as error:
                 raise error.under(f'[{key!r}]') from None
         return self._struct.bound(fields=fields)
@@ -81,46 +89,46 @@ class JsonCodec(MessageCodec):
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the value."""
         if self._form == 'Struct':
-            return {key: _from_json(item) for key, item in wire.fields.items()}
+            return {key: _unpack_value(item) for key, item in wire.fields.items()}
         if self._form == 'ListValue':
-            return [_from_json(item) for item in wire.values]
-        return _from_json(wire)
+            return [_unpack_value(element) for element in wire.values]
+        return _unpack_value(wire)
 
     def match(self, value: Any) -> int:
-        """Take what JSON has, when nothing else does."""
+        """Accept a JSON value, with the worst fit that is one."""
         if self._form != 'Value':
             return EXACT if type(value) is self.hint else NOT
         try:
-            self._pack(value, 0)
+            self._pack_value(value, 0)
         except ConversionError:
             return NOT
         return ANYTHING
 
 
-def _json_number(value: float) -> float:
-    if isinstance(value, int) and abs(value) > _EXACT_INTS:
-        raise misfit(value, 'exact as a number of JSON, whose ints end at 2**53')
+def _validate_number(value: float) -> float:
+    if isinstance(value, int) and abs(value) > _MAX_EXACT_INT:
+        raise mismatch_error(value, 'exact as a number of JSON, whose ints end at 2**53')
     if not math.isfinite(value):
-        raise misfit(value, 'a number of JSON')
+        raise mismatch_error(value, 'a number of JSON')
     return value
 
 
-def _from_json(wire: Any) -> Any:
+def _unpack_value(wire: Any) -> Any:
     kind = wire.WhichOneof('kind')
     if kind == 'struct_value':
-        return {key: _from_json(item) for key, item in wire.struct_value.fields.items()}
+        return {key: _unpack_value(item) for key, item in wire.struct_value.fields.items()}
     if kind == 'list_value':
-        return [_from_json(item) for item in wire.list_value.values]
+        return [_unpack_value(element) for element in wire.list_value.values]
     if kind == 'number_value':
-        return _from_number(wire.number_value)
+        return _unpack_number(wire.number_value)
     if kind is None:
         raise ConversionError('a google.protobuf.Value that holds nothing')
     return None if kind == 'null_value' else getattr(wire, kind)
 
 
-def _from_number(number: float) -> float:
-    """Return an int for a whole number: JSON has one kind of number, and 3 means 3."""
-    is_whole = number.is_integer() and abs(number) <= _EXACT_INTS
+def _unpack_number(number: float) -> float:
+    """Return a whole number as an int, since JSON has one kind of number."""
+    is_whole = number.is_integer() and abs(number) <= _MAX_EXACT_INT
     if is_whole and math.copysign(1, number) == math.copysign(1, int(number)):
         return int(number)
     return number

@@ -1,4 +1,4 @@
-"""Items that are messages of the service's own: layouts, wrappers, tuples, and records."""
+"""Codecs of the service's own messages: wrappers, tuples, and classes with named fields."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, misfit
+from uactor.service.codecs.base import EXACT, NAMED, NOT, Codec, Handles, mismatch_error
 from uactor.service.codecs.fields import NOTHING, Field
 from uactor.service.codecs.part import MessagePlan, Part
 from uactor.service.errors import ConversionError
 
 
 class Layout:
-    """How parameters, or the fields of a class, stand in a message.
+    """Reads and writes a message part by part.
 
-    :ivar parts: those of the message, unless it has some that are for others.
+    The parts are the parameters of a method, or the fields of a class.
+
+    :param parts: the parts to read and write, if not all of the message.
     """
 
     def __init__(self, message: MessagePlan, parts: list[Part] | None = None) -> None:
@@ -26,12 +28,13 @@ class Layout:
 
     @property
     def parts(self) -> list[Part]:
-        """The parts that are read and written."""
+        """The parts that it reads and writes."""
         return self.message.parts if self._parts is None else self._parts
 
     def write(self, values: Mapping[str, Any], handles: Handles) -> Any:
-        """Return the message of these values, by their names in Python.
+        """Return the message with these values.
 
+        :param values: by their names in Python.
         :raises ConversionError: when one is missing, unknown, or does not fit.
         """
         wire: dict[str, Any] = {}
@@ -40,13 +43,13 @@ class Layout:
             value = values.get(part.python, NOTHING)
             if value is NOTHING:
                 if not part.has_default:
-                    raise ConversionError('missing', part.wire)
+                    raise ConversionError('missing', part.wire_name)
                 continue
             count += 1
             try:
-                part.slot.write(part.wire, value, wire, handles)
+                part.field.write(part.wire_name, value, wire, handles)
             except ConversionError as error:
-                raise error.under(part.wire) from None
+                raise error.under(part.wire_name) from None
         if count < len(values):
             known = {part.python for part in self.parts}
             raise ConversionError(f'unknown: {", ".join(map(str, values.keys() - known))}')
@@ -55,70 +58,78 @@ class Layout:
     def read(self, message: Any, handles: Handles) -> dict[str, Any]:
         """Return the values of a message, by their names in Python.
 
-        What is absent and has a default is left out.
+        A part that is absent and has a default is left out.
 
-        :raises ConversionError: when one is missing, unknown, or stands for no value.
+        :raises ConversionError: when a value is missing, a field unknown, or one stands for no
+            value.
         """
-        check_known(message)
+        refuse_unknown_fields(message)
         values: dict[str, Any] = {}
         for part in self.parts:
-            value = part.slot.read(part.wire, message, handles)
+            value = part.field.read(part.wire_name, message, handles)
             if value is not NOTHING:
                 values[part.python] = value
             elif not part.has_default:
-                values[part.python] = absent(part)
+                values[part.python] = read_absence(part)
         return values
 
 
-def absent(part: Part) -> Any:
-    """Return the value that the absence of a part stands for."""
-    value = part.slot.empty()
+def read_absence(part: Part) -> Any:
+    """Return the value that a message without a part stands for.
+
+    :raises ConversionError: when there is none.
+    """
+    value = part.field.absent_value()
     if value is NOTHING:
-        raise ConversionError('missing', part.wire)
+        raise ConversionError('missing', part.wire_name)
     return value
 
 
-def check_known(message: Any) -> None:
-    """Refuse fields that would be lost, as they come from a caller with a newer schema."""
+def refuse_unknown_fields(message: Any) -> None:
+    """Refuse fields that would be lost, as of a caller with a newer schema."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
         numbers = ', '.join(str(field.field_number) for field in iter(unknown))
         raise ConversionError(f'unknown field number {numbers}')
 
 
-class WrappedCodec(Codec):
-    """A slot in a message of its own."""
+class WrapperCodec(Codec):
+    """A field in a message of its own."""
 
-    def __init__(self, slot: Field, message: MessagePlan, label: str) -> None:
-        self.slot, self.proto, self.label = slot, message, label
+    proto: MessagePlan
+
+    def __init__(self, field: Field, message: MessagePlan, label: str) -> None:
+        self.field, self.proto, self.label = field, message, label
         self.hint = self.key = message.key
         self._layout = Layout(message)
-        message.parts = [Part(slot.inner, slot.inner, slot)]
+        message.parts = [Part(field.inner_name, field.inner_name, field)]
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the message around the slot."""
+        """Return the message around the field."""
         try:
-            return self._layout.write({self.slot.inner: value}, handles)
+            return self._layout.write({self.field.inner_name: value}, handles)
         except ConversionError as error:
-            raise _without(error, self.slot.inner) from None
+            raise _strip_step(error, self.field.inner_name) from None
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return what the slot holds."""
-        return self._layout.read(wire, handles)[self.slot.inner]
+        """Return the value of the field."""
+        return self._layout.read(wire, handles)[self.field.inner_name]
 
     def match(self, value: Any) -> int:
-        """Let the slot tell."""
-        return self.slot.match(value)
+        """Return how well the field fits."""
+        return self.field.match(value)
 
 
-def _without(error: ConversionError, step: str) -> ConversionError:
-    """Take the name of the wrapper's field off the path of an error about a value of Python."""
+def _strip_step(error: ConversionError, step: str) -> ConversionError:
+    """Remove ``step``, which Python does not know, from the path of an error."""
     error.path = error.path.removeprefix(step).removeprefix('.')
     return error
 
 
 class TupleCodec(Codec):
-    """A tuple of fixed length, and the entry of a map."""
+    """A tuple of fixed length, or an entry of a map."""
+
+    proto: MessagePlan
 
     def __init__(self, message: MessagePlan, label: str) -> None:
         self.proto, self.label = message, label
@@ -126,12 +137,12 @@ class TupleCodec(Codec):
         self._layout = Layout(message)
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the message; a tuple of another length does not fit."""
-        parts = self.proto.parts  # type: ignore[union-attr]  # a MessagePlan
+        """Return the message; refuse a tuple of another length."""
+        parts = self.proto.parts
         if type(value) is not tuple:
-            raise misfit(value, 'a tuple')
+            raise mismatch_error(value, 'a tuple')
         if len(value) != len(parts):
-            raise misfit(value, f'a tuple of {len(parts)}')
+            raise mismatch_error(value, f'a tuple of {len(parts)}')
         names = (part.python for part in parts)
         return self._layout.write(dict(zip(names, value, strict=True)), handles)
 
@@ -140,29 +151,30 @@ class TupleCodec(Codec):
         return tuple(self._layout.read(wire, handles).values())
 
     def match(self, value: Any) -> int:
-        """Go by the length, and by the items."""
-        parts = self.proto.parts  # type: ignore[union-attr]
+        """Return the fit of the worst element, if the length is right."""
+        parts = self.proto.parts
         if type(value) is not tuple or len(value) != len(parts):
             return NOT
         pairs = zip(parts, value, strict=True)
-        fits = min((part.slot.match(item) for part, item in pairs), default=EXACT)
+        fits = min((part.field.match(element) for part, element in pairs), default=EXACT)
         return NAMED if fits == EXACT else fits
 
 
 @dataclasses.dataclass
 class Maker:
-    """How instances of a class are made, and taken apart.
+    """Creates the instances of a class.
 
-    :ivar class_: None for a dict.
-    :ivar later: fields that the constructor does not take; they are set afterwards.
+    :ivar class_: the class; None for a dict.
+    :ivar make: the constructor, by keywords.
+    :ivar later: the fields that the constructor does not take; they are set afterwards.
     """
 
     class_: type | None
     make: Callable[..., Any]
     later: frozenset[str] = frozenset()
 
-    def made(self, values: dict[str, Any]) -> Any:
-        """Return an instance."""
+    def create(self, values: dict[str, Any]) -> Any:
+        """Return an instance with these values."""
         later = {name: values.pop(name) for name in self.later & values.keys()}
         instance = self.make(**values)
         for name, value in later.items():
@@ -170,8 +182,10 @@ class Maker:
         return instance
 
 
-class RecordCodec(Codec):
-    """An instance of a class with named fields, or a dict that a TypedDict describes."""
+class ModelCodec(Codec):
+    """An instance of a class with named fields, or of a TypedDict."""
+
+    proto: MessagePlan
 
     def __init__(self, hint: Any, message: MessagePlan, label: str, is_generic: bool) -> None:
         self.hint, self.proto, self.label = hint, message, label
@@ -181,34 +195,33 @@ class RecordCodec(Codec):
         self._is_generic = is_generic
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the message. A derived class has more to say, and so does not fit."""
+        """Return the message; refuse a derived class, which would lose data."""
         return self._layout.write(self._values(value), handles)
 
     def _values(self, value: Any) -> Mapping[str, Any]:
         class_ = self.maker.class_
         if class_ is None:
             if not isinstance(value, dict):
-                raise misfit(value, f'a dict, which {self.label} is')
+                raise mismatch_error(value, f'a dict, which {self.label} is')
             return value
         if not _is_exactly(value, class_):
-            raise misfit(value, f'a {class_.__qualname__} itself')
+            raise mismatch_error(value, f'a {class_.__qualname__} itself')
         if getattr(value, '__pydantic_extra__', None):
-            raise misfit(value, 'without extra fields')
-        parts = self.proto.parts  # type: ignore[union-attr]
-        found = {part.python: getattr(value, part.python, NOTHING) for part in parts}
+            raise mismatch_error(value, 'without extra fields')
+        found = {part.python: getattr(value, part.python, NOTHING) for part in self.proto.parts}
         return {name: item for name, item in found.items() if item is not NOTHING}
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return an instance; what its constructor says against it is a misfit."""
+        """Return an instance; refuse values that its constructor refuses."""
         values = self._layout.read(wire, handles)
         try:
-            return self.maker.made(values)
-        except Exception as error:  # validation of the user
+            return self.maker.create(values)
+        except Exception as error:  # the constructor is the user's
             text = f'{type(error).__name__}: {error}'
             raise ConversionError(f'not a valid {self.label}: {text}') from error
 
     def match(self, value: Any) -> int:
-        """Go by the class; by the fields too, where the class does not say enough."""
+        """Return the fit of the class, or of the fields of a generic class or dict."""
         class_ = self.maker.class_
         if class_ is not None and not self._is_generic:
             return NAMED if _is_exactly(value, class_) else NOT
@@ -219,18 +232,18 @@ class RecordCodec(Codec):
         return self._match_fields(self._values(value))
 
     def _match_fields(self, values: Mapping[str, Any]) -> int:
-        parts = {part.python: part for part in self.proto.parts}  # type: ignore[union-attr]
+        parts = {part.python: part for part in self.proto.parts}
         if values.keys() - parts.keys():
             return NOT
         needed = {name for name, part in parts.items() if not part.has_default}
         if needed - values.keys():
             return NOT
-        fits = min((parts[name].slot.match(item) for name, item in values.items()), default=EXACT)
+        fits = min((parts[name].field.match(item) for name, item in values.items()), default=EXACT)
         return NAMED if fits >= EXACT else fits
 
 
 def _is_exactly(value: Any, class_: type) -> bool:
-    """Tell whether ``value`` is of the class, generic classes of pydantic included."""
+    """Return whether ``value`` is of the class itself, or of its generic form in pydantic."""
     if type(value) is class_:
         return True
     metadata = getattr(type(value), '__pydantic_generic_metadata__', None)

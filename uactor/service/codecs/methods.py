@@ -1,4 +1,4 @@
-"""Methods of a typed service: how calls are read from requests, and results written."""
+"""Methods of a typed service, which read requests and write responses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import inspect
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from uactor.service.codecs.base import NO_HANDLES, Handles, misfit
+from uactor.service.codecs.base import NO_HANDLES, Handles, mismatch_error
 from uactor.service.codecs.fields import NOTHING
-from uactor.service.codecs.messages import Layout, check_known
+from uactor.service.codecs.messages import Layout, refuse_unknown_fields
 from uactor.service.codecs.part import MessagePlan, Part
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.model import Kind
@@ -23,18 +23,18 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclasses.dataclass(eq=False)
 class ServiceMethod:
-    """An RPC, and the member of the class behind it.
+    """An RPC, and the member of the actor class behind it.
 
-    :ivar rpc: name of the RPC.
-    :ivar member: name of the method or attribute.
-    :ivar kind: whether the member is called, read, or written.
-    :ivar doc: docstring of the member.
-    :ivar signature: parameters without ``self``, annotations resolved.
-    :ivar request: plan of the request.
-    :ivar response: plan of the response.
-    :ivar stream: the parameter that is a stream of the client.
-    :ivar server_streaming: whether the result is an iterator, and each item a response.
-    :ivar is_async: whether what the client streams is an asynchronous iterator.
+    :ivar rpc: the name of the RPC.
+    :ivar member: the name of the method or attribute.
+    :ivar kind: whether the RPC calls, reads or writes the member.
+    :ivar doc: the docstring of the member.
+    :ivar signature: the parameters without ``self``, their annotations resolved.
+    :ivar request: the plan of the request.
+    :ivar response: the plan of the response.
+    :ivar stream: the parameter that the client streams.
+    :ivar server_streaming: whether the result is an iterator, each item of which is a response.
+    :ivar is_async: whether the method takes the client's stream as an asynchronous iterator.
     """
 
     rpc: str
@@ -58,85 +58,88 @@ class ServiceMethod:
 
     @property
     def client_streaming(self) -> bool:
-        """Whether the client sends a stream."""
+        """Whether the client streams a parameter."""
         return self.stream is not None
 
     @property
     def request_class(self) -> Any:
-        """Class of the requests."""
+        """The class of the requests."""
         return self.request.bound
 
     @property
     def response_class(self) -> Any:
-        """Class of the responses."""
+        """The class of the responses."""
         return self.response.bound
 
-    # --- the side of the actor -------------------------------------------------------------------
+    # --- the actor's side ------------------------------------------------------------------------
 
     def read_request(self, message: Any, handles: Handles = NO_HANDLES) -> Call:
-        """Return the arguments that a request carries; those left to their default are left out.
+        """Return the arguments that a request carries.
 
-        :raises ConversionError: when one is missing, unknown, or stands for no value.
+        An argument that is absent and has a default is left out.
+
+        :raises ConversionError: when a parameter is missing, a field unknown, or one stands for no
+            value.
         """
         values = self._head.read(message, handles)
-        return ((), values) if self._is_plain else self._arguments(values)
+        return ((), values) if self._is_plain else self._place_arguments(values)
 
     def read_request_stream(self, first: Any, rest: Any, handles: Handles = NO_HANDLES) -> Call:
-        """Return the arguments of a call whose client streams.
+        """Return the arguments of a call, the client's stream among them as an iterator.
 
         :param first: the first message, or None when there is none.
-        :param rest: the others, as an iterator; asynchronous or not.
-        :raises ConversionError: as in :meth:`read_request`; later ones come from the iterator that
-            is among the arguments.
+        :param rest: an iterator of the other messages, asynchronous or not.
+        :raises ConversionError: as in :meth:`read_request`. Errors of later messages come from the
+            iterator among the arguments.
         """
         first = self.request_class() if first is None else first
         values = self._head.read(first, handles)
-        items = self._items(first, rest, handles)
-        values[self._streamed.python] = items
-        return self._arguments(values)
+        items = self._read_items(first, rest, handles)
+        values[self._stream_part.python] = items
+        return self._place_arguments(values)
 
-    def _items(self, first: Any, rest: Any, handles: Handles) -> Any:
+    def _read_items(self, first: Any, rest: Any, handles: Handles) -> Any:
         if hasattr(rest, '__aiter__'):
-            return self._async_items(first, rest, handles)
-        items = self._sync_items(first, rest, handles)
-        return _as_async(items) if self.is_async else items
+            return self._read_items_async(first, rest, handles)
+        items = self._read_items_sync(first, rest, handles)
+        return _iterate_async(items) if self.is_async else items
 
-    def _sync_items(self, first: Any, rest: Iterable[Any], handles: Handles) -> Iterator[Any]:
-        part = self._streamed
-        item = part.slot.read(part.wire, first, handles)
+    def _read_items_sync(self, first: Any, rest: Iterable[Any], handles: Handles) -> Iterator[Any]:
+        part = self._stream_part
+        item = part.field.read(part.wire_name, first, handles)
         if item is not NOTHING:
             yield item
         for message in rest:
-            yield self._later_item(message, handles)
+            yield self._read_later_item(message, handles)
 
-    async def _async_items(
+    async def _read_items_async(
         self, first: Any, rest: AsyncIterator[Any], handles: Handles
     ) -> AsyncIterator[Any]:
-        for item in self._sync_items(first, (), handles):
+        for item in self._read_items_sync(first, (), handles):
             yield item
         async for message in rest:
-            yield self._later_item(message, handles)
+            yield self._read_later_item(message, handles)
 
-    def _later_item(self, message: Any, handles: Handles) -> Any:
-        part = self._streamed
-        check_known(message)
-        item = part.slot.read(part.wire, message, handles)
+    def _read_later_item(self, message: Any, handles: Handles) -> Any:
+        part = self._stream_part
+        refuse_unknown_fields(message)
+        item = part.field.read(part.wire_name, message, handles)
         if item is NOTHING:
-            raise ConversionError('missing', part.wire)
-        mine = {field.name for field in part.fields()}
+            raise ConversionError('missing', part.wire_name)
+        own = {plan.name for plan in part.plan_fields()}
         for field, _ in message.ListFields():
-            if field.name not in mine:
+            if field.name not in own:
                 raise ConversionError('only the first message of a stream carries it', field.name)
         return item
 
     @property
-    def _streamed(self) -> Part:
+    def _stream_part(self) -> Part:
         if self.stream is None:
             raise TypeError(f'{self.rpc} has no stream of the client')
         return self.stream
 
-    def _arguments(self, values: dict[str, Any]) -> Call:
-        """Return ``values`` as arguments: by position where they must be, else by name."""
+    def _place_arguments(self, values: dict[str, Any]) -> Call:
+        """Return ``values`` as arguments, by position only if they must be."""
         if self.kind != 'call':
             return tuple(values.values()), {}
         args: list[Any] = []
@@ -167,20 +170,20 @@ class ServiceMethod:
             kwargs[key] = value
 
     def write_response(self, value: Any, handles: Handles = NO_HANDLES) -> Any:
-        """Return the response for a result, or for one item of it when it is a stream.
+        """Return the response for a result, or for one item of a stream.
 
-        :raises ResultConversionError: when it does not fit the annotation.
+        :raises ResultConversionError: when the result does not fit its annotation.
         """
         try:
             if self._has_result:
                 return self._response.write({RESULT: value}, handles)
             if value is not None:
-                raise misfit(value, 'None').under(RESULT)
+                raise mismatch_error(value, 'None').under(RESULT)
             return self.response_class()
         except ConversionError as error:
             raise ResultConversionError(error.reason, error.path) from error
 
-    # --- the side of the client ------------------------------------------------------------------
+    # --- the client's side -----------------------------------------------------------------------
 
     def write_request(
         self,
@@ -188,12 +191,12 @@ class ServiceMethod:
         kwargs: Mapping[str, Any] | None = None,
         handles: Handles = NO_HANDLES,
     ) -> Any:
-        """Return the request with these arguments; of a stream its first message, without an item.
+        """Return the request with these arguments, without an item of the client's stream.
 
-        :raises ConversionError: when one is missing or does not fit.
-        :raises TypeError: when the signature does not take them.
+        :raises ConversionError: when an argument is missing or does not fit.
+        :raises TypeError: when the signature does not take the arguments.
         """
-        return self._write(self._bound(args, kwargs or {}), handles)
+        return self._write_head(self._bind(args, kwargs or {}), handles)
 
     def write_request_stream(
         self,
@@ -201,37 +204,39 @@ class ServiceMethod:
         kwargs: Mapping[str, Any] | None = None,
         handles: Handles = NO_HANDLES,
     ) -> Iterator[Any]:
-        """Yield the messages of a stream: the first has the other arguments, each other an item.
+        """Yield the messages of a client's stream.
 
-        :raises ConversionError: when one is missing or does not fit.
+        The first message has the other arguments, each later one has an item.
+
+        :raises ConversionError: when an argument or item is missing or does not fit.
         """
-        part = self._streamed
-        values = self._bound(args, kwargs or {})
+        part = self._stream_part
+        values = self._bind(args, kwargs or {})
         items = values.get(part.python, ())
-        yield self._write(values, handles)
+        yield self._write_head(values, handles)
         for item in items:
             wire: dict[str, Any] = {}
-            part.slot.write(part.wire, item, wire, handles)
+            part.field.write(part.wire_name, item, wire, handles)
             yield self.request_class(**wire)
 
-    def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return dict(self.signature.bind(*args, **kwargs).arguments)
 
-    def _write(self, values: dict[str, Any], handles: Handles) -> Any:
-        others = {name: value for name, value in values.items() if not self._is_stream(name)}
+    def _write_head(self, values: dict[str, Any], handles: Handles) -> Any:
+        others = {name: value for name, value in values.items() if not self._is_stream_name(name)}
         return self._head.write(others, handles)
 
-    def _is_stream(self, name: str) -> bool:
+    def _is_stream_name(self, name: str) -> bool:
         return self.stream is not None and self.stream.python == name
 
     def read_response(self, message: Any, handles: Handles = NO_HANDLES) -> Any:
         """Return the result that a response carries.
 
-        :raises ConversionError: when it stands for no value.
+        :raises ConversionError: when the response stands for no value.
         """
         return self._response.read(message, handles).get(RESULT)
 
 
-async def _as_async(items: Iterator[Any]) -> AsyncIterator[Any]:
+async def _iterate_async(items: Iterator[Any]) -> AsyncIterator[Any]:
     for item in items:
         yield item

@@ -1,4 +1,4 @@
-"""The parts of a message, each with the codec that reads and writes it."""
+"""The parts of a message, each with the field that reads and writes it."""
 
 from __future__ import annotations
 
@@ -13,69 +13,71 @@ from uactor.service.naming import camel
 
 @dataclasses.dataclass(eq=False)
 class Part:
-    """A parameter or field of Python, and the fields of the message that it becomes.
+    """A Python parameter or field, and the fields of the message that it becomes.
 
     :ivar python: its name in Python.
-    :ivar name: the name in the message that it gets unless it is taken; of a union that of the
-        oneof.
-    :ivar wire: the name that it got.
-    :ivar default: what its absence means, whatever its slot says: a value that Python knows, or
-        that a dict does not have the key.
-    :ivar renamed: its earlier name, as the marker tells it.
+    :ivar name: the name that it gets in the message unless another part has it; for a union, the
+        name of the oneof.
+    :ivar field: reads and writes its value.
+    :ivar default: what its absence means if its field knows no value for that: a default that
+        Python knows, or the absence of a key in a dict.
+    :ivar pin: the number that the marker gives it.
+    :ivar old_name: the earlier name that the marker gives it.
+    :ivar wire_name: its final name in the message.
     """
 
     python: str
     name: str
-    slot: Field
+    field: Field
     default: Literal['default', 'omitted'] | None = None
     pin: int | None = None
-    renamed: str | None = None
+    old_name: str | None = None
     doc: str = ''
-    wire: str = ''
+    wire_name: str = ''
 
     def __post_init__(self) -> None:
-        self.wire = self.wire or self.name
+        self.wire_name = self.wire_name or self.name
 
-    def fields(self, name: str = '') -> list[FieldPlan]:
-        """Return its fields, without numbers.
+    def plan_fields(self, name: str = '') -> list[FieldPlan]:
+        """Return the plans of its fields, without numbers.
 
-        :param name: a name for them, other than the one that the part has got.
+        :param name: a name for the fields, other than the final name of the part.
         """
-        fields = self.slot.fields(name or self.wire)
-        for field in fields:
-            field.pin, field.doc = self.pin, self.doc
-            if self.default is not None and field.absent == 'error':
-                field.absent = self.default
-        return fields
+        plans = self.field.plan_fields(name or self.wire_name)
+        for plan in plans:
+            plan.pin, plan.doc = self.pin, self.doc
+            if self.default is not None and plan.absent == 'error':
+                plan.absent = self.default
+        return plans
 
     @property
     def has_default(self) -> bool:
-        """Whether Python knows what to do without it."""
+        """Whether Python can do without a value for it."""
         return self.default is not None
 
 
 @dataclasses.dataclass(eq=False)
 class MessagePlan(OwnMessage):
-    """A message of the service's own file, and the parts that it is made of."""
+    """A message of the service's own file, with its parts."""
 
     parts: list[Part] = dataclasses.field(default_factory=list)
 
 
-def check_names(parts: list[Part]) -> None:
-    """Refuse parts that would get the same name, in JSON too.
+def validate_names(parts: list[Part]) -> None:
+    """Refuse parts that share a pin or a name, also if only in JSON.
 
-    :raises UnsupportedTypeError: when there are some.
+    :raises UnsupportedTypeError: when two parts do.
     """
     taken: dict[str, str] = {}
     pins = [part.pin for part in parts if part.pin is not None]
     if len(set(pins)) < len(pins):
         raise UnsupportedTypeError('two fields are pinned to the same number')
     for part in parts:
-        names = {field.name for field in part.fields()}
+        names = {plan.name for plan in part.plan_fields()}
         names.add(part.name)
         for name in names:
-            plain = camel(name)
-            if taken.setdefault(plain, part.python) != part.python:
+            json_name = camel(name)
+            if taken.setdefault(json_name, part.python) != part.python:
                 raise UnsupportedTypeError(
-                    f'{taken[plain]!r} and {part.python!r} both become {name!r}'
+                    f'{taken[json_name]!r} and {part.python!r} both become {name!r}'
                 )

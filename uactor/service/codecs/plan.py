@@ -1,7 +1,7 @@
-"""The plan of a service: its methods, and the messages and enums that they use.
+"""The plan of a service: its methods, messages and enums.
 
 The plan follows from the class alone. :mod:`uactor.service.contract.numbering` gives the final
-names and the numbers; :mod:`uactor.service.contract.descriptors` writes the descriptors.
+names and numbers; :mod:`uactor.service.contract.descriptors` writes the descriptors.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.codecs.part import MessagePlan
 from uactor.service.model import EnumPlan, External
 
+_Type = MessagePlan | EnumPlan | External
+
 
 @dataclasses.dataclass(eq=False)
 class Plan:
     """The plan of the service of one class.
 
-    :ivar unmapped: the members that have no place in it, and why.
-    :ivar known: messages of other files that it may use.
+    :ivar unmapped: the members that it leaves out, and the reasons.
+    :ivar known: the messages of other files that it may use.
     """
 
     package: str
@@ -30,15 +32,15 @@ class Plan:
     unmapped: Mapping[str, str]
     known: Collection[External]
 
-    def types(self) -> list[MessagePlan | EnumPlan | External]:
-        """Return what the methods use, each once, in the order in which they come upon it."""
-        found: dict[MessagePlan | EnumPlan | External, None] = {}
+    def types(self) -> list[_Type]:
+        """Return the messages and enums of all methods, in the order of first use."""
+        found: dict[_Type, None] = {}
         for method in self.methods:
             found[method.request] = None
             found[method.response] = None
         for method in self.methods:
-            _collect(method.request, found)
-            _collect(method.response, found)
+            _collect_types(method.request, found)
+            _collect_types(method.response, found)
         return list(found)
 
     def messages(self) -> list[MessagePlan]:
@@ -54,18 +56,19 @@ class Plan:
         return [plan for plan in self.types() if isinstance(plan, External)]
 
 
-def _collect(message: MessagePlan, found: dict[MessagePlan | EnumPlan | External, None]) -> None:
+def _collect_types(message: MessagePlan, found: dict[_Type, None]) -> None:
+    """Add to ``found`` all types that ``message`` is made of."""
     waiting = [message]
     while waiting:
-        for used in _used(waiting.pop(0)):
-            if used not in found:
-                found[used] = None
-                if isinstance(used, MessagePlan):
-                    waiting.append(used)
+        for type_ in _field_types(waiting.pop(0)):
+            if type_ not in found:
+                found[type_] = None
+                if isinstance(type_, MessagePlan):
+                    waiting.append(type_)
 
 
-def _used(message: MessagePlan) -> Iterator[MessagePlan | EnumPlan | External]:
+def _field_types(message: MessagePlan) -> Iterator[_Type]:
     for part in message.parts:
-        for field in part.fields():
+        for field in part.plan_fields():
             if isinstance(field.type, (MessagePlan, EnumPlan, External)):
                 yield field.type

@@ -11,12 +11,20 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
-from uactor.service.codecs.base import CONVERTED, EXACT, NOT, Codec, Handles, by_class, misfit
+from uactor.service.codecs.base import (
+    CONVERTED,
+    EXACT,
+    NOT,
+    Codec,
+    Handles,
+    match_class,
+    mismatch_error,
+)
 from uactor.service.errors import ConversionError
 
 
 class ScalarCodec(Codec):
-    """A value that is its own form on the wire."""
+    """A value that Protobuf has a type for."""
 
     def __init__(self, class_: type, proto: str) -> None:
         self.hint = self.class_ = self._class = class_
@@ -27,31 +35,31 @@ class ScalarCodec(Codec):
         """Return the value."""
         if isinstance(value, self._class):
             return value
-        raise misfit(value, f'a {self.label}')
+        raise mismatch_error(value, f'a {self.label}')
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the value."""
         return wire
 
     def match(self, value: Any) -> int:
-        """Go by the class."""
-        return by_class(value, self._class)
+        """Return the fit of the class."""
+        return match_class(value, self._class)
 
 
 class TextCodec(ScalarCodec):
-    """A str."""
+    """A string."""
 
     def __init__(self) -> None:
         super().__init__(str, 'string')
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the str, when UTF-8 has a form for it."""
-        # Without what a subclass adds: as keys of a map, two may be one on the wire.
-        return utf8(str.__str__(super().pack(value, handles)))
+        """Return the string, if UTF-8 can encode it."""
+        # A subclass may add to its equality: two keys of a map could become one on the wire.
+        return validate_utf8(str.__str__(super().pack(value, handles)))
 
 
-def utf8(text: str) -> str:
-    """Return ``text`` unless it has lone surrogates, which Protobuf can't carry."""
+def validate_utf8(text: str) -> str:
+    """Return ``text``; refuse lone surrogates, which Protobuf can't carry."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -73,15 +81,15 @@ class BytesCodec(Codec):
         """Return the bytes."""
         if isinstance(value, self._classes):
             return bytes(value)
-        raise misfit(value, self.label)
+        raise mismatch_error(value, self.label)
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
-        """Return the bytes as the class that was asked for."""
+        """Return the bytes as the annotated class."""
         return wire if self._make is bytes else self._make(wire)
 
     def match(self, value: Any) -> int:
-        """Go by the class; the others of its kind will do."""
-        return by_class(value, self._make) or CONVERTED * isinstance(value, self._classes)
+        """Accept the class, and less well the other classes of bytes."""
+        return match_class(value, self._make) or CONVERTED * isinstance(value, self._classes)
 
 
 _RANGES = {
@@ -93,7 +101,7 @@ _RANGES = {
 
 
 class IntCodec(Codec):
-    """An int in one of the widths of Protobuf."""
+    """An int in one of Protobuf's widths."""
 
     class_ = int
 
@@ -104,35 +112,35 @@ class IntCodec(Codec):
         self.label = self.key = 'int' if proto == 'int64' else proto
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the int, when it has enough bits."""
-        number = as_int(value)
+        """Return the int, if the width holds it."""
+        number = to_int(value)
         if number in self._range:
             return number
-        raise misfit(value, f'in the range of {self.proto}')
+        raise mismatch_error(value, f'in the range of {self.proto}')
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the int."""
         return wire
 
     def match(self, value: Any) -> int:
-        """Take no bool, nor an int that has too many bits."""
-        fit = _is_int(value)
+        """Accept an int that the width holds, but no bool."""
+        fit = _match_int(value)
         return fit if fit == NOT or operator.index(value) in self._range else NOT
 
 
-def _is_int(value: Any) -> int:
+def _match_int(value: Any) -> int:
     if isinstance(value, bool):
         return NOT
-    return by_class(value, int) or CONVERTED * hasattr(type(value), '__index__')
+    return match_class(value, int) or CONVERTED * hasattr(type(value), '__index__')
 
 
-def as_int(value: Any) -> int:
-    """Return an int, or what stands for one exactly, such as an integer of numpy."""
+def to_int(value: Any) -> int:
+    """Return ``value`` as an int, if it is an integer, be it of numpy."""
     if type(value) is int:
         return value
-    if _is_int(value):
+    if _match_int(value):
         return operator.index(value)
-    raise misfit(value, 'an int')
+    raise mismatch_error(value, 'an int')
 
 
 class BigIntCodec(Codec):
@@ -144,7 +152,7 @@ class BigIntCodec(Codec):
     def pack(self, value: Any, handles: Handles) -> Any:
         """Return the digits."""
         try:
-            return str(as_int(value))
+            return str(to_int(value))
         except ValueError as error:  # more digits than Python converts
             raise (
                 error if isinstance(error, ConversionError) else ConversionError(str(error))
@@ -160,12 +168,15 @@ class BigIntCodec(Codec):
             raise ConversionError(str(error)) from error
 
     def match(self, value: Any) -> int:
-        """Take no bool."""
-        return _is_int(value)
+        """Accept an int, but no bool."""
+        return _match_int(value)
 
 
 class FloatCodec(Codec):
-    """A float, or an int that is one exactly; as ``float`` rounded, which was asked for."""
+    """A float, or an int that a float holds exactly.
+
+    The type ``float`` rounds to single precision: its marker asks for that.
+    """
 
     class_ = float
 
@@ -174,25 +185,25 @@ class FloatCodec(Codec):
         self.label = self.key = 'float' if proto == 'double' else 'float32'
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the float, when it is not too large."""
-        number = value if isinstance(value, float) else self._exact(value)
+        """Return the float, if the type holds it."""
+        number = value if isinstance(value, float) else self._to_float(value)
         if self.proto == 'float' and math.isfinite(number):
             try:
                 return struct.unpack('<f', struct.pack('<f', number))[0]
             except OverflowError as error:
-                raise misfit(value, 'in the range of float') from error
+                raise mismatch_error(value, 'in the range of float') from error
         return number
 
-    def _exact(self, value: Any) -> float:
-        if not _is_int(value):
-            raise misfit(value, 'a float')
+    def _to_float(self, value: Any) -> float:
+        if not _match_int(value):
+            raise mismatch_error(value, 'a float')
         integer = operator.index(value)
         try:
             number = float(integer)
         except OverflowError:
             number = math.inf
         if number != integer:
-            raise misfit(value, 'exact as a float')
+            raise mismatch_error(value, 'exact as a float')
         return number
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
@@ -200,12 +211,12 @@ class FloatCodec(Codec):
         return wire
 
     def match(self, value: Any) -> int:
-        """Take ints too, as PEP 484 says, but no bool."""
-        return by_class(value, float) or min(_is_int(value), CONVERTED)
+        """Accept ints too, as PEP 484 says, but no bool."""
+        return match_class(value, float) or min(_match_int(value), CONVERTED)
 
 
 class StringFormCodec(Codec):
-    """A value that a string stands for in its canonical form."""
+    """A value as its canonical string."""
 
     proto = 'string'
 
@@ -221,10 +232,10 @@ class StringFormCodec(Codec):
         self.label = self.key = label or class_.__name__.lower()
 
     def pack(self, value: Any, handles: Handles) -> Any:
-        """Return the canonical form."""
+        """Return the canonical string."""
         if not self.match(value):
-            raise misfit(value, f'a {self._class.__name__}')
-        return utf8(self._write(value))
+            raise mismatch_error(value, f'a {self._class.__name__}')
+        return validate_utf8(self._write(value))
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
         """Return the value."""
@@ -235,6 +246,6 @@ class StringFormCodec(Codec):
             raise ConversionError(f'{reason}: {error}' if str(error) else reason) from error
 
     def match(self, value: Any) -> int:
-        """Go by the class. What derives from it has more to say, but for paths."""
-        fit = by_class(value, self._class)
+        """Accept the class itself. A derived class would lose data, except for paths."""
+        fit = match_class(value, self._class)
         return fit if fit == EXACT or issubclass(self._class, PurePath) else NOT

@@ -1,1 +1,1 @@
-"""The contract of a typed service: numbers, lock file, descriptors, text."""
+"""The contract of a typed service: numbers, lock file, descriptors, ``.proto`` text."""

@@ -1,7 +1,7 @@
-"""What breaks deployed callers, between two locks.
+"""Finds the changes between two locks that break deployed callers.
 
-Beyond what ``buf breaking`` sees: a parameter that is new and needed, a default that is gone, a
-result that may be absent now, the same Protobuf type with another meaning.
+Beyond what ``buf breaking`` sees, these are: a new parameter without a default, a default that is
+gone, a result that may be absent now, and the same Protobuf type with another meaning.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from collections.abc import Iterator
 
 from uactor.service.contract.lock import (
     Lock,
+    LockedEnum,
     LockedField,
     LockedMessage,
     LockedMethod,
     LockedService,
 )
 
-_ALWAYS = ('error', 'default')
-"""Absence, as it is in what an actor sends: the field is always there."""
+_ALWAYS_SENT = ('error', 'default')
+"""The absences of fields that an actor always sends."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Break:
-    """A change that some caller can't cope with.
+    """A change that some deployed caller can't cope with.
 
     :ivar path: the service, method, message, field or value that has changed.
-    :ivar reason: how.
+    :ivar reason: how it has changed.
     """
 
     path: str
@@ -38,54 +39,54 @@ class Break:
         return f'{self.path}: {self.reason}'
 
 
-def breaks(old: Lock, new: Lock) -> list[Break]:
-    """Return what has changed from ``old`` to ``new`` that breaks callers of ``old``."""
-    found = set(_service_breaks(old, new))
-    sent, received = _used(old, 'request'), _used(old, 'response')
+def find_breaks(old: Lock, new: Lock) -> list[Break]:
+    """Return the changes from ``old`` to ``new`` that break callers of ``old``."""
+    found = set(_compare_services(old, new))
+    sent, received = _collect_types(old, 'request'), _collect_types(old, 'response')
     for name in sent | received:
         if name in old.messages:
-            current = new.messages.get(name)
-            if current is None or not current.used_by:
-                continue  # which its user has been reported for
-            found.update(_message_breaks(name, old.messages[name], current))
+            before, after = old.messages[name], new.messages.get(name)
+            if after is None or not after.used_by:
+                continue  # the field or method that used it is reported already
+            found.update(_compare_fields(name, before, after))
             if name in sent:
-                found.update(_request_breaks(name, old.messages[name], current))
+                found.update(_compare_requests(name, before, after))
             if name in received:
-                found.update(_response_breaks(name, old.messages[name], current))
-        elif name in old.enums:
-            found.update(_enum_breaks(name, old, new))
+                found.update(_compare_responses(name, before, after))
+        elif name in old.enums and name in new.enums:
+            found.update(_compare_values(name, old.enums[name], new.enums[name]))
     return sorted(found)
 
 
 # --- services ------------------------------------------------------------------------------------
 
 
-def _service_breaks(old: Lock, new: Lock) -> Iterator[Break]:
-    for name, service in old.services.items():
+def _compare_services(old: Lock, new: Lock) -> Iterator[Break]:
+    for name, before in old.services.items():
         if name not in new.services:
             yield Break(name, 'the service is gone')
             continue
-        current = new.services[name]
-        if service.package != current.package:
-            yield Break(name, f'the package {service.package} is {current.package} now')
-        yield from _method_breaks(name, service, current)
+        after = new.services[name]
+        if before.package != after.package:
+            yield Break(name, f'the package {before.package} is {after.package} now')
+        yield from _compare_methods(name, before, after)
 
 
-def _method_breaks(name: str, old: LockedService, new: LockedService) -> Iterator[Break]:
-    for rpc, method in old.methods.items():
+def _compare_methods(name: str, old: LockedService, new: LockedService) -> Iterator[Break]:
+    for rpc, before in old.methods.items():
         path = f'{name}.{rpc}'
         if rpc not in new.methods:
             yield Break(path, 'the method is gone')
             continue
-        current = new.methods[rpc]
+        after = new.methods[rpc]
         for part in ('request', 'response'):
-            before, after = getattr(method, part), getattr(current, part)
-            if before != after:
-                yield Break(path, f'its {part} {before} is {after} now')
-        yield from _stream_breaks(path, method, current)
+            was, is_ = getattr(before, part), getattr(after, part)
+            if was != is_:
+                yield Break(path, f'its {part} {was} is {is_} now')
+        yield from _compare_streams(path, before, after)
 
 
-def _stream_breaks(path: str, old: LockedMethod, new: LockedMethod) -> Iterator[Break]:
+def _compare_streams(path: str, old: LockedMethod, new: LockedMethod) -> Iterator[Break]:
     for side in ('client', 'server'):
         before, after = (getattr(each, f'{side}_streaming') for each in (old, new))
         if before != after:
@@ -97,7 +98,7 @@ def _stream_breaks(path: str, old: LockedMethod, new: LockedMethod) -> Iterator[
 # --- messages ------------------------------------------------------------------------------------
 
 
-def _message_breaks(name: str, old: LockedMessage, new: LockedMessage) -> Iterator[Break]:
+def _compare_fields(name: str, old: LockedMessage, new: LockedMessage) -> Iterator[Break]:
     for field, before in old.fields.items():
         path = f'{name}.{field}'
         after = new.fields.get(field)
@@ -105,11 +106,12 @@ def _message_breaks(name: str, old: LockedMessage, new: LockedMessage) -> Iterat
             yield Break(path, 'the field is gone')
             continue
         for what in ('type', 'number', 'means', 'oneof'):
-            if getattr(before, what) != getattr(after, what):
-                yield Break(path, _changed(what, getattr(before, what), getattr(after, what)))
+            was, is_ = getattr(before, what), getattr(after, what)
+            if was != is_:
+                yield Break(path, _describe_change(what, was, is_))
 
 
-def _changed(what: str, before: object, after: object) -> str:
+def _describe_change(what: str, before: object, after: object) -> str:
     if what == 'oneof':
         return 'it has become an arm of a union, or ceased to be one'
     verb = 'it meant' if what == 'means' else f'its {what} was'
@@ -125,56 +127,55 @@ _ABSENCE = {
 }
 
 
-def _request_breaks(name: str, old: LockedMessage, new: LockedMessage) -> Iterator[Break]:
-    groups = {field.oneof for field in old.fields.values()} - {None}
+def _compare_requests(name: str, old: LockedMessage, new: LockedMessage) -> Iterator[Break]:
+    oneofs = {field.oneof for field in old.fields.values()} - {None}
     for field, after in new.fields.items():
         before = old.fields.get(field)
         path = f'{name}.{field}'
         if before is None:
-            if after.absent == 'error' and after.oneof not in groups:
+            if after.absent == 'error' and after.oneof not in oneofs:
                 yield Break(path, 'the field is new, and needed')
         elif _is_stricter(before, after):
-            told = _ABSENCE[before.absent], _ABSENCE[after.absent]
-            yield Break(path, f'it {told[0]} no longer, but {told[1]}')
+            was, is_ = _ABSENCE[before.absent], _ABSENCE[after.absent]
+            yield Break(path, f'it {was} no longer, but {is_}')
 
 
 def _is_stricter(before: LockedField, after: LockedField) -> bool:
     return before.absent not in ('error', after.absent) and before.type == after.type
 
 
-def _response_breaks(name: str, old: LockedMessage, new: LockedMessage) -> Iterator[Break]:
+def _compare_responses(name: str, old: LockedMessage, new: LockedMessage) -> Iterator[Break]:
     for field, before in old.fields.items():
         after = new.fields.get(field)
-        same = after is not None and after.type == before.type
-        if same and after and before.absent in _ALWAYS and after.absent not in _ALWAYS:
+        if after is None or after.type != before.type:
+            continue
+        if before.absent in _ALWAYS_SENT and after.absent not in _ALWAYS_SENT:
             yield Break(f'{name}.{field}', 'it may be absent now')
 
 
-def _enum_breaks(name: str, old: Lock, new: Lock) -> Iterator[Break]:
-    if name not in new.enums:
-        return
-    values = new.enums[name].values
-    for value, number in old.enums[name].values.items():
-        if value not in values:
+def _compare_values(name: str, old: LockedEnum, new: LockedEnum) -> Iterator[Break]:
+    for value, number in old.values.items():
+        if value not in new.values:
             yield Break(f'{name}.{value}', 'the value is gone')
-        elif values[value] != number:
-            yield Break(f'{name}.{value}', f'its number was {number}, and is {values[value]} now')
+        elif new.values[value] != number:
+            current = new.values[value]
+            yield Break(f'{name}.{value}', f'its number was {number}, and is {current} now')
 
 
-def _used(lock: Lock, part: str) -> set[str]:
-    """Return the names of all that requests, or responses, are made of."""
+def _collect_types(lock: Lock, part: str) -> set[str]:
+    """Return the names of all types that requests, or responses, are made of."""
     waiting = [
         getattr(method, part)
         for service in lock.services.values()
         for method in service.methods.values()
     ]
-    used: set[str] = set()
+    found: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name not in used:
-            used.add(name)
+        if name not in found:
+            found.add(name)
             message = lock.messages.get(name)
             fields = message.fields.values() if message else ()
             for field in fields:
                 waiting += re.findall(r'[\w.]+', field.type)
-    return used
+    return found

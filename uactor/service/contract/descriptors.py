@@ -1,4 +1,7 @@
-"""A settled plan as the descriptor of a file, comments included."""
+"""Writes the plan of a service as the descriptor of a file, comments included.
+
+Its names and numbers are those that :mod:`uactor.service.contract.numbering` has assigned.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from google.protobuf import (
     timestamp_pb2,
 )
 
+from uactor.service.codecs.methods import ServiceMethod
 from uactor.service.codecs.part import MessagePlan
 from uactor.service.codecs.plan import Plan
 from uactor.service.model import EnumPlan, FieldPlan, Reserved
@@ -29,12 +33,12 @@ _SCALARS: dict[str, Any] = {
     name.removeprefix('TYPE_').lower(): number for name, number in _Field.Type.items()
 }
 _MESSAGE, _ENUM, _SERVICE = 4, 5, 6
-"""Numbers of what a file holds, which paths of comments begin with."""
+"""Fields of FileDescriptorProto, with which the paths of comments begin."""
 
 
 @functools.cache
-def known_files() -> dict[str, File]:
-    """Return the files that those of services may need, by name."""
+def importable_files() -> dict[str, File]:
+    """Return the files that the file of a service may import, by name."""
     modules = (timestamp_pb2, duration_pb2, struct_pb2, actor_pb2)
     files = []
     for module in modules:
@@ -44,14 +48,14 @@ def known_files() -> dict[str, File]:
     return {file.name: file for file in files}
 
 
-def dependencies_of(file: File) -> list[File]:
-    """Return the files that ``file`` needs, each after those that it needs itself."""
+def list_dependencies(file: File) -> list[File]:
+    """Return the files that ``file`` imports, each after the files that it imports itself."""
     found: dict[str, File] = {}
 
     def visit(names: Sequence[str]) -> None:
         for name in names:
             if name not in found:
-                dependency = known_files()[name]
+                dependency = importable_files()[name]
                 visit(dependency.dependency)
                 found[name] = dependency
 
@@ -59,94 +63,94 @@ def dependencies_of(file: File) -> list[File]:
     return list(found.values())
 
 
-def file_for(*plans: Plan) -> File:
-    """Return the file of settled plans of one package, which one lock has settled."""
+def create_file(*plans: Plan) -> File:
+    """Return the file of the plans of one package, numbered by one lock."""
     package = plans[0].package
     file = File(name=file_of(package), package=package, syntax='proto3')
     file.dependency.extend(sorted({each.file for plan in plans for each in plan.externals()}))
     writer = _Writer(file)
     for plan in plans:
-        writer.service(plan)
+        writer.add_service(plan)
     messages = {message.name: message for plan in plans for message in plan.messages()}
     for message in messages.values():
-        writer.message(message)
+        writer.add_message(message)
     enums = {enum.name: enum for plan in plans for enum in plan.enums()}
     for enum in enums.values():
-        writer.enum(enum)
+        writer.add_enum(enum)
     return file
 
 
 class _Writer:
-    """Adds to a file, and writes down the comments."""
+    """Adds services, messages and enums to a file, with their comments."""
 
     def __init__(self, file: File) -> None:
         self._file = file
 
-    def _comment(self, path: Path, text: str) -> None:
+    def _add_comment(self, path: Path, text: str) -> None:
         if text:
             lines = ''.join(f' {line}'.rstrip() + '\n' for line in text.splitlines())
             self._file.source_code_info.location.add(
                 path=path, span=[0, 0, 0], leading_comments=lines
             )
 
-    def _type(self, kind: MessagePlan | EnumPlan | Any) -> str:
+    def _type_name(self, kind: MessagePlan | EnumPlan | Any) -> str:
         is_own = isinstance(kind, (MessagePlan, EnumPlan))
         return f'.{self._file.package}.{kind.name}' if is_own else f'.{kind.name}'
 
-    def service(self, plan: Plan) -> None:
+    def add_service(self, plan: Plan) -> None:
         path = (_SERVICE, len(self._file.service))
         service = self._file.service.add(name=plan.service)
-        self._comment(path, service_comment(plan))
+        self._add_comment(path, describe_service(plan))
         for index, method in enumerate(plan.methods):
             service.method.add(
                 name=method.rpc,
-                input_type=self._type(method.request),
-                output_type=self._type(method.response),
+                input_type=self._type_name(method.request),
+                output_type=self._type_name(method.response),
                 client_streaming=method.client_streaming or None,
                 server_streaming=method.server_streaming or None,
             )
-            self._comment((*path, 2, index), method_comment(method))
+            self._add_comment((*path, 2, index), describe_method(method))
 
-    def enum(self, plan: EnumPlan) -> None:
+    def add_enum(self, plan: EnumPlan) -> None:
         path = (_ENUM, len(self._file.enum_type))
         enum = self._file.enum_type.add(name=plan.name)
-        self._comment(path, plan.doc)
+        self._add_comment(path, plan.doc)
         for value in plan.values:
             enum.value.add(name=value.name, number=value.number)
         for start, end in _ranges(plan.reserved):
             enum.reserved_range.add(start=start, end=end)
         enum.reserved_name.extend(plan.reserved.names)
 
-    def message(self, plan: MessagePlan) -> None:
+    def add_message(self, plan: MessagePlan) -> None:
         path = (_MESSAGE, len(self._file.message_type))
         message = self._file.message_type.add(name=plan.name)
-        self._comment(path, plan.doc)
+        self._add_comment(path, plan.doc)
         oneofs = list(dict.fromkeys(field.oneof for field in plan.fields if field.oneof))
         synthetic = [f'_{field.name}' for field in plan.fields if field.is_optional]
         for name in (*oneofs, *synthetic):
             message.oneof_decl.add(name=name)
         index = {name: number for number, name in enumerate((*oneofs, *synthetic))}
         for number, field in enumerate(plan.fields):
-            written = self._field(message, field)
+            descriptor = self._add_field(message, field)
             if field.oneof:
-                written.oneof_index = index[field.oneof]
+                descriptor.oneof_index = index[field.oneof]
             elif field.is_optional:
-                written.proto3_optional = True
-                written.oneof_index = index[f'_{field.name}']
-            self._comment((*path, 2, number), field.doc)
+                descriptor.proto3_optional = True
+                descriptor.oneof_index = index[f'_{field.name}']
+            self._add_comment((*path, 2, number), field.doc)
         for start, end in _ranges(plan.reserved):
             message.reserved_range.add(start=start, end=end + 1)
         message.reserved_name.extend(plan.reserved.names)
 
-    def _field(self, message: descriptor_pb2.DescriptorProto, field: FieldPlan) -> _Field:
-        written = message.field.add(
+    def _add_field(self, message: descriptor_pb2.DescriptorProto, field: FieldPlan) -> _Field:
+        descriptor = message.field.add(
             name=field.name, number=field.number, json_name=camel(field.name)
         )
         many = field.repeated or field.key_type is not None
-        written.label = _Field.LABEL_REPEATED if many else _Field.LABEL_OPTIONAL
+        descriptor.label = _Field.LABEL_REPEATED if many else _Field.LABEL_OPTIONAL
         if field.key_type is None:
-            self._set_type(written, field)
-            return written
+            self._set_type(descriptor, field)
+            return descriptor
         entry = message.nested_type.add(name=f'{pascal(field.name)}Entry')
         entry.options.map_entry = True
         optional = _Field.LABEL_OPTIONAL
@@ -155,17 +159,17 @@ class _Writer:
         )
         value = entry.field.add(name='value', json_name='value', number=2, label=optional)
         self._set_type(value, field)
-        written.type = _Field.TYPE_MESSAGE
-        written.type_name = f'.{self._file.package}.{message.name}.{entry.name}'
-        return written
+        descriptor.type = _Field.TYPE_MESSAGE
+        descriptor.type_name = f'.{self._file.package}.{message.name}.{entry.name}'
+        return descriptor
 
-    def _set_type(self, written: _Field, field: FieldPlan) -> None:
+    def _set_type(self, descriptor: _Field, field: FieldPlan) -> None:
         if isinstance(field.type, str):
-            written.type = _SCALARS[field.type]
+            descriptor.type = _SCALARS[field.type]
             return
         is_enum = isinstance(field.type, EnumPlan)
-        written.type = _Field.TYPE_ENUM if is_enum else _Field.TYPE_MESSAGE
-        written.type_name = self._type(field.type)
+        descriptor.type = _Field.TYPE_ENUM if is_enum else _Field.TYPE_MESSAGE
+        descriptor.type_name = self._type_name(field.type)
 
 
 def _ranges(reserved: Reserved) -> list[tuple[int, int]]:
@@ -179,8 +183,8 @@ def _ranges(reserved: Reserved) -> list[tuple[int, int]]:
     return ranges
 
 
-def service_comment(plan: Plan) -> str:
-    """Return what is said of a service: what it is, and what it leaves out."""
+def describe_service(plan: Plan) -> str:
+    """Return the comment of a service: docstring and unmapped members."""
     parts = [plan.doc or f'{plan.service} is the typed service of the actor {plan.class_name}.']
     if plan.unmapped:
         lines = [f'  {name}: {reason}' for name, reason in plan.unmapped.items()]
@@ -188,10 +192,10 @@ def service_comment(plan: Plan) -> str:
     return '\n\n'.join(parts)
 
 
-def method_comment(method: Any) -> str:
-    """Return what is said of an RPC."""
+def describe_method(method: ServiceMethod) -> str:
+    """Return the comment of an RPC."""
     if method.doc:
-        return str(method.doc)
+        return method.doc
     verbs = {
         'call': 'calls the method',
         'get': 'reads the attribute',
@@ -200,17 +204,22 @@ def method_comment(method: Any) -> str:
     return f'{method.rpc} {verbs[method.kind]} {method.member}.'
 
 
-def bind(plan: Plan, file: File) -> dict[str, Any]:
-    """Make the message classes of a settled plan, in a pool of their own; return them by name."""
+def bind_classes(plan: Plan, file: File) -> dict[str, Any]:
+    """Create the message classes of a plan, and bind its messages to them.
+
+    The classes have a pool of their own.
+
+    :returns: the classes by name.
+    """
     pool = descriptor_pool.DescriptorPool()
-    for dependency in dependencies_of(file):
+    for dependency in list_dependencies(file):
         pool.Add(dependency)  # type: ignore[no-untyped-call,unused-ignore]
     pool.Add(file)  # type: ignore[no-untyped-call,unused-ignore]
 
     def find(name: str) -> Any:
         return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
-    files = {dependency.name for dependency in dependencies_of(file)}
+    files = {dependency.name for dependency in list_dependencies(file)}
     for external in plan.known:
         if external.file in files:
             external.bound = find(external.name)

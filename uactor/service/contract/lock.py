@@ -1,9 +1,9 @@
 """The lock file: the names and numbers that deployed clients know.
 
-``<module>.actors.lock.json`` stands beside the module and is shipped with it. It is made by
-:mod:`uactor.service.contract.numbering`, so that no number and no name ever gets another meaning.
-It also says what each thing was, so that :mod:`uactor.service.contract.breaks` can tell what has
-changed.
+``<module>.actors.lock.json`` stands beside the module and is shipped with it. In it, no
+number and no name ever gets another meaning: :mod:`uactor.service.contract.numbering` gives each
+new entry the next number, and leaves a tombstone for each entry that is gone. The lock also
+records types and defaults, so that :mod:`uactor.service.contract.breaks` can compare two locks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class LockedField:
     """A field.
 
     :ivar type: its type, as a ``.proto`` writes it.
-    :ivar means: what it is in Python, where several things have the same type.
-    :ivar absent: what a message without it means.
+    :ivar means: the Python type, since several of them share one Protobuf type.
+    :ivar absent: what a message without this field means.
     """
 
     number: int
@@ -43,10 +43,10 @@ class LockedField:
 class LockedMessage:
     """A message.
 
-    :ivar of: what it is made of.
-    :ivar used_by: the services that use it; none when it is a tombstone.
+    :ivar of: the key of its plan.
+    :ivar used_by: the services that use it; none for a tombstone.
     :ivar next: the number of the next new field.
-    :ivar names: names on the wire of parts that are called otherwise in Python.
+    :ivar names: the wire names of the parts that have another name in Python.
     """
 
     of: str
@@ -59,7 +59,7 @@ class LockedMessage:
 
 @dataclasses.dataclass
 class LockedEnum:
-    """An enum; like a message, but that its fields are values."""
+    """An enum; like a message, with values in place of fields."""
 
     of: str
     used_by: list[str] = dataclasses.field(default_factory=list)
@@ -84,6 +84,7 @@ class LockedMethod:
 class LockedService:
     """The service of a class.
 
+    :ivar of: the qualified name of the class.
     :ivar removed: the RPCs that it had once.
     """
 
@@ -105,43 +106,44 @@ class Lock:
     def load(cls, path: str | Path) -> Lock:
         """Return the lock in a file.
 
-        :raises LockError: when it is none.
+        :raises LockError: when the file is no lock.
         """
         return cls.parse(Path(path).read_text(encoding='utf-8'), str(path))
 
     @classmethod
-    def parse(cls, text: str, origin: str = 'the lock') -> Lock:
-        """Return the lock that ``text`` is.
+    def parse(cls, text: str, source: str = 'the lock') -> Lock:
+        """Return the lock with this text.
 
-        :raises LockError: when it is none.
+        :param source: where the text comes from, for errors.
+        :raises LockError: when the text is no lock.
         """
         try:
             data = json.loads(text)
             if data['version'] != VERSION:
-                raise LockError(f'{origin} has version {data["version"]}, not {VERSION}')
+                raise LockError(f'{source} has version {data["version"]}, not {VERSION}')
             return cls(
                 _read(data['services'], _read_service),
                 _read(data['messages'], _read_message),
                 _read(data['enums'], _read_enum),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise LockError(f'{origin} is no lock of actors: {error!r}') from error
+            raise LockError(f'{source} is no lock of actors: {error!r}') from error
 
     def dump(self) -> str:
-        """Return the text of the lock file: the same for the same contents."""
+        """Return the text of the lock file, the same for the same contents."""
         data = {
             'version': VERSION,
-            'services': {name: _plain(self.services[name]) for name in sorted(self.services)},
-            'messages': {name: _plain(self.messages[name]) for name in sorted(self.messages)},
-            'enums': {name: _plain(self.enums[name]) for name in sorted(self.enums)},
+            'services': {name: _to_json(self.services[name]) for name in sorted(self.services)},
+            'messages': {name: _to_json(self.messages[name]) for name in sorted(self.messages)},
+            'enums': {name: _to_json(self.enums[name]) for name in sorted(self.enums)},
         }
         return json.dumps(data, indent=2, ensure_ascii=False) + '\n'
 
 
 def find_lock(module: str) -> Lock | None:
-    """Return the lock that is shipped beside a module, if there is one.
+    """Return the lock that is shipped beside a module, or None.
 
-    :raises LockError: when it can't be read.
+    :raises LockError: when the file is no lock.
     """
     try:
         spec = importlib.util.find_spec(module)
@@ -159,19 +161,19 @@ def find_lock(module: str) -> Lock | None:
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    """Return what a lock holds for JSON; fields and values by number, all else by name."""
+def _to_json(value: Any) -> dict[str, Any]:
+    """Return an entry for JSON: fields and values by number, all else by name."""
     data = dataclasses.asdict(value)
     for name in ('fields', 'values'):
         if name in data:
-            data[name] = dict(sorted(data[name].items(), key=_number))
+            data[name] = dict(sorted(data[name].items(), key=_sort_key))
     for name in ('methods', 'removed', 'names'):
         if name in data:
             data[name] = dict(sorted(data[name].items()))
     return data
 
 
-def _number(entry: tuple[str, Any]) -> tuple[int, str]:
+def _sort_key(entry: tuple[str, Any]) -> tuple[int, str]:
     name, value = entry
     return (value['number'] if isinstance(value, dict) else value), name
 

@@ -1,4 +1,12 @@
-"""Names and numbers: a plan and a lock give the next lock, and the plan is settled by it."""
+"""Assigns names and numbers to a plan, by the lock that follows from it.
+
+Invariants, over all locks that follow from one another:
+
+* A field keeps its name and number as long as its type stays the same.
+* A number or name that was in use once is reserved, and never gets another meaning.
+* A new entry gets the next number, not one more than the largest: a gap is never filled.
+* A type whose class has moved keeps its name; a tombstone whose class comes back revives.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +25,11 @@ from uactor.service.contract.lock import (
 )
 from uactor.service.errors import LockError
 from uactor.service.mapping.markers import IMPLEMENTATION_NUMBERS, LARGEST_NUMBER
-from uactor.service.model import EnumPlan, FieldPlan, Reserved
+from uactor.service.model import EnumPlan, FieldPlan, OwnMessage, Reserved
 from uactor.service.naming import upper
 
 Names = Mapping[str, str]
-"""Names by keys of plans."""
+"""The names of messages and enums, by the keys of their plans."""
 
 
 def next_lock(lock: Lock, plan: Plan) -> Lock:
@@ -30,8 +38,8 @@ def next_lock(lock: Lock, plan: Plan) -> Lock:
     :raises LockError: when pins contradict ``lock``.
     """
     new = copy.deepcopy(lock)
-    _drop_unused(new, plan)
-    names = _named(new, plan)
+    _release_types(new, plan)
+    names = _assign_names(new, plan)
     for message in plan.messages():
         _update_message(new.messages[names[message.key]], message, names)
     for enum in plan.enums():
@@ -41,8 +49,8 @@ def next_lock(lock: Lock, plan: Plan) -> Lock:
 
 
 def assign_numbers(plan: Plan, lock: Lock) -> None:
-    """Give the parts of ``plan`` their names and numbers in ``lock``, which is for it."""
-    names = _by_key(lock)
+    """Give ``plan`` the names and numbers of ``lock``, which :func:`next_lock` made for it."""
+    names = _names_by_key(lock)
     for enum in plan.enums():
         enum.name = names[enum.key]
         _assign_enum(enum, lock.enums[enum.name])
@@ -69,80 +77,82 @@ def _assign_message(message: MessagePlan, locked: LockedMessage) -> None:
     message.reserved = locked.reserved
     message.fields = []
     for part in message.parts:
-        part.wire = locked.names.get(part.name, part.name)
-        for field in part.fields():
+        part.wire_name = locked.names.get(part.name, part.name)
+        for field in part.plan_fields():
             field.number = locked.fields[field.name].number
             message.fields.append(field)
 
 
-# --- messages and enums get names ----------------------------------------------------------------
+# --- the names of messages and enums -------------------------------------------------------------
 
 
-def _drop_unused(lock: Lock, plan: Plan) -> None:
-    """Make tombstones of what the service has used, and does not use any more."""
-    used = {kind.key for kind in _kinds(plan)}
+def _release_types(lock: Lock, plan: Plan) -> None:
+    """Remove the service from the users of each type that it no longer uses."""
+    used = {type_.key for type_ in _own_types(plan)}
     entries: list[LockedMessage | LockedEnum] = [*lock.messages.values(), *lock.enums.values()]
     for locked in entries:
         if locked.of not in used and plan.service in locked.used_by:
             locked.used_by.remove(plan.service)
 
 
-def _named(lock: Lock, plan: Plan) -> Names:
-    """Give a name to each message and enum that has none yet; return the names of all."""
-    names = dict(_by_key(lock))
-    for kind in _kinds(plan):
-        if kind.key not in names:
-            names[kind.key] = _free_name(lock, plan, kind)
-        users = _entry(lock, names[kind.key], kind).used_by
+def _assign_names(lock: Lock, plan: Plan) -> Names:
+    """Name each new message and enum; return the names of all."""
+    names = dict(_names_by_key(lock))
+    for type_ in _own_types(plan):
+        if type_.key not in names:
+            names[type_.key] = _choose_name(lock, plan, type_)
+        users = _ensure_entry(lock, names[type_.key], type_).used_by
         if plan.service not in users:
             users.append(plan.service)
             users.sort()
     return names
 
 
-def _kinds(plan: Plan) -> list[MessagePlan | EnumPlan]:
+def _own_types(plan: Plan) -> list[MessagePlan | EnumPlan]:
     return [*plan.messages(), *plan.enums()]
 
 
-def _entry(lock: Lock, name: str, kind: MessagePlan | EnumPlan) -> LockedMessage | LockedEnum:
+def _ensure_entry(
+    lock: Lock, name: str, type_: MessagePlan | EnumPlan
+) -> LockedMessage | LockedEnum:
     entry: LockedMessage | LockedEnum
-    if isinstance(kind, MessagePlan):
-        entry = lock.messages.setdefault(name, LockedMessage(kind.key))
+    if isinstance(type_, MessagePlan):
+        entry = lock.messages.setdefault(name, LockedMessage(type_.key))
     else:
-        entry = lock.enums.setdefault(name, LockedEnum(kind.key))
-    entry.of = kind.key
+        entry = lock.enums.setdefault(name, LockedEnum(type_.key))
+    entry.of = type_.key
     return entry
 
 
-def _by_key(lock: Lock) -> Names:
-    """Return the names that a lock gives; those in use before tombstones."""
+def _names_by_key(lock: Lock) -> Names:
+    """Return the names of the lock's types by key; one in use hides a tombstone."""
     entries: list[tuple[str, LockedMessage | LockedEnum]]
     entries = [*lock.messages.items(), *lock.enums.items()]
     entries.sort(key=lambda entry: bool(entry[1].used_by))
     return {locked.of: name for name, locked in entries}
 
 
-def _free_name(lock: Lock, plan: Plan, kind: MessagePlan | EnumPlan) -> str:
+def _choose_name(lock: Lock, plan: Plan, type_: MessagePlan | EnumPlan) -> str:
     own: Mapping[str, LockedMessage] | Mapping[str, LockedEnum] = lock.messages
     other: Collection[str] = lock.enums
-    if isinstance(kind, EnumPlan):
+    if isinstance(type_, EnumPlan):
         own, other = lock.enums, lock.messages
     services = {*lock.services, plan.service}
-    for name in _candidates(plan, kind):
+    for name in _candidate_names(plan, type_):
         holder = own.get(name)
         if name not in other and name not in services and (holder is None or not holder.used_by):
-            return name  # nobody's, or a class that has moved, with the numbers that it had
-    raise LockError(f'no name is left for {kind.key}')
+            return name  # new, or that of a class that has moved: it keeps its numbers
+    raise LockError(f'no name is left for {type_.key}')
 
 
-def _candidates(plan: Plan, kind: MessagePlan | EnumPlan) -> Iterator[str]:
-    yield kind.wanted
-    if any(kind in (method.request, method.response) for method in plan.methods):
-        yield f'{plan.service}{kind.wanted}'  # as buf wants it
-    yield from (f'{kind.wanted}{number}' for number in range(2, 1000))
+def _candidate_names(plan: Plan, type_: MessagePlan | EnumPlan) -> Iterator[str]:
+    yield type_.wanted
+    if any(type_ in (method.request, method.response) for method in plan.methods):
+        yield f'{plan.service}{type_.wanted}'  # the other form that buf accepts
+    yield from (f'{type_.wanted}{number}' for number in range(2, 1000))
 
 
-# --- fields and values get numbers ---------------------------------------------------------------
+# --- the numbers of fields and values ------------------------------------------------------------
 
 
 def _update_message(locked: LockedMessage, message: MessagePlan, names: Names) -> None:
@@ -150,64 +160,65 @@ def _update_message(locked: LockedMessage, message: MessagePlan, names: Names) -
     wanted: dict[str, FieldPlan] = {}
     for part in message.parts:
         name = locked.names.get(part.name, part.name)
-        wanted |= {field.name: field for field in part.fields(name)}
-    kept = _kept(locked, wanted, names)
+        wanted |= {field.name: field for field in part.plan_fields(name)}
+    kept = _unchanged_fields(locked, wanted, names)
     for name in locked.fields.keys() - wanted.keys():
         locked.reserved.names.append(name)
     _reserve(locked.reserved, (locked.fields[name].number for name in locked.fields.keys() - kept))
-    locked.fields = _numbered(locked, wanted, kept, names)
+    locked.fields = _number_fields(locked, wanted, kept, names)
     _normalize(locked.reserved, wanted)
 
 
 def _wire_names(locked: LockedMessage, parts: list[Part]) -> dict[str, str]:
-    """Return the names on the wire of the parts that have another name in Python."""
+    """Return the wire names of the parts that have another name in Python."""
     names = {part.name: locked.names[part.name] for part in parts if part.name in locked.names}
-    others = {*locked.names.values()}  # which are not what they say
+    others = {*locked.names.values()}  # wire names that are not the Python names of their parts
     own = {part.name for part in parts}
     for part in parts:
-        old = _old_name(locked, part, others)
+        old = _old_wire_name(locked, part, others)
         has_one = part.name in names or (
             _is_live(locked, part, part.name) and part.name not in others
         )
-        is_left = old not in names.values() and (_is_live(locked, part, old) or old not in own)
-        if old and is_left and not has_one:
+        is_free = old not in names.values() and (_is_live(locked, part, old) or old not in own)
+        if old and is_free and not has_one:
             names[part.name] = old
     taken = {*names.values(), *others}
     for part in parts:
         if part.name not in names:
-            name = _unused(locked, part, {*taken, *(own - {part.name})})
+            name = _choose_wire_name(locked, part, {*taken, *(own - {part.name})})
             taken.add(name)
             if name != part.name:
                 names[part.name] = name
     return names
 
 
-def _old_name(locked: LockedMessage, part: Part, others: Collection[str]) -> str:
-    """Return the name on the wire that a part says it had, or ''."""
-    if part.renamed in locked.names:
-        return locked.names[part.renamed]
-    return '' if part.renamed is None or part.renamed in others else part.renamed
+def _old_wire_name(locked: LockedMessage, part: Part, others: Collection[str]) -> str:
+    """Return the wire name of the part under its earlier name, or ''."""
+    if part.old_name in locked.names:
+        return locked.names[part.old_name]
+    return '' if part.old_name is None or part.old_name in others else part.old_name
 
 
 def _is_live(locked: LockedMessage, part: Part, name: str) -> bool:
-    return any(field.name in locked.fields for field in part.slot.fields(name))
+    """Return whether the lock has fields of the part under ``name``."""
+    return any(field.name in locked.fields for field in part.field.plan_fields(name))
 
 
-def _unused(locked: LockedMessage, part: Part, taken: Collection[str]) -> str:
-    """Return a name for a part that no other has or had."""
+def _choose_wire_name(locked: LockedMessage, part: Part, taken: Collection[str]) -> str:
+    """Return a name for a part that no other part has or had."""
     for number in range(1, 1000):
         name = part.name if number == 1 else f'{part.name}_{number}'
-        fields = {field.name for field in part.slot.fields(name)}
-        buried = fields & {*locked.reserved.names} and not fields & locked.fields.keys()
-        if name not in taken and not buried:
+        fields = {field.name for field in part.field.plan_fields(name)}
+        is_reserved = fields & {*locked.reserved.names} and not fields & locked.fields.keys()
+        if name not in taken and not is_reserved:
             return name
     raise LockError(f'no name is left for {part.name!r}')
 
 
-def _kept(
+def _unchanged_fields(
     locked: LockedMessage, wanted: Mapping[str, FieldPlan], names: Names
 ) -> dict[str, LockedField]:
-    """Return the fields that keep their numbers."""
+    """Return the fields that keep their numbers: those whose type and pin allow it."""
     kept = {}
     for name, field in wanted.items():
         old = locked.fields.get(name)
@@ -216,7 +227,7 @@ def _kept(
     return kept
 
 
-def _numbered(
+def _number_fields(
     locked: LockedMessage,
     wanted: Mapping[str, FieldPlan],
     kept: Mapping[str, LockedField],
@@ -227,25 +238,31 @@ def _numbered(
     fields: dict[str, LockedField] = {}
     for name, field in wanted.items():
         if field.pin is not None:
-            number = _pinned(locked, name, field.pin, kept)
+            number = _validate_pin(locked, name, field.pin, kept)
         elif name in kept:
             number = kept[name].number
         else:
-            number = locked.next = _next(locked.next, taken)
+            number = locked.next = next_number(locked.next, taken)
             locked.next += 1
-        kind = type_text(field, names)
-        fields[name] = LockedField(number, kind, field.means, field.absent, field.oneof)
+        type_ = type_text(field, names)
+        fields[name] = LockedField(number, type_, field.means, field.absent, field.oneof)
     return fields
 
 
-def _pinned(locked: LockedMessage, name: str, pin: int, kept: Mapping[str, LockedField]) -> int:
+def _validate_pin(
+    locked: LockedMessage, name: str, pin: int, kept: Mapping[str, LockedField]
+) -> int:
     others = {field.number for other, field in kept.items() if other != name}
     if pin in others or pin in locked.reserved.numbers:
         raise LockError(f'{locked.of}: {name} is pinned to {pin}, which is or was another field')
     return pin
 
 
-def _next(number: int, taken: Collection[int]) -> int:
+def next_number(number: int, taken: Collection[int]) -> int:
+    """Return the first free field number from ``number`` on.
+
+    :raises LockError: when there is none.
+    """
     while number in taken or number in IMPLEMENTATION_NUMBERS:
         number += 1
     if number > LARGEST_NUMBER:
@@ -258,6 +275,7 @@ def _reserve(reserved: Reserved, numbers: Iterator[int]) -> None:
 
 
 def _normalize(reserved: Reserved, used: Collection[str]) -> None:
+    """Sort the reserved names, without those that are in use again."""
     reserved.names = sorted({*reserved.names} - {*used})
 
 
@@ -266,7 +284,7 @@ def _update_enum(locked: LockedEnum, enum: EnumPlan, name: str) -> None:
     names = {name: locked.names[name] for name in members if name in locked.names}
     for name in members:
         if name not in names and name in locked.reserved.names:
-            names[name] = _another(name, {*locked.reserved.names, *members, *names.values()})
+            names[name] = _append_number(name, {*locked.reserved.names, *members, *names.values()})
     locked.names = names
     wanted = [names.get(name, name) for name in members]
     gone = locked.values.keys() - {*wanted}
@@ -281,7 +299,7 @@ def _update_enum(locked: LockedEnum, enum: EnumPlan, name: str) -> None:
     locked.values = values
 
 
-def _another(name: str, taken: Collection[str]) -> str:
+def _append_number(name: str, taken: Collection[str]) -> str:
     return next(f'{name}_{number}' for number in range(2, 1000) if f'{name}_{number}' not in taken)
 
 
@@ -308,20 +326,20 @@ def _update_service(lock: Lock, plan: Plan, names: Names) -> None:
     service.methods = methods
 
 
-# --- types in words ------------------------------------------------------------------------------
+# --- the text of types ---------------------------------------------------------------------------
 
 
 def type_text(field: FieldPlan, names: Names) -> str:
     """Return the type of a field as a ``.proto`` writes it."""
-    text = _name(field, names)
+    text = _value_type_text(field, names)
     if field.key_type is not None:
         return f'map<{field.key_type}, {text}>'
     return f'repeated {text}' if field.repeated else text
 
 
-def _name(field: FieldPlan, names: Names) -> str:
+def _value_type_text(field: FieldPlan, names: Names) -> str:
     if isinstance(field.type, str):
         return field.type
-    if isinstance(field.type, (EnumPlan, MessagePlan)):
+    if isinstance(field.type, (EnumPlan, OwnMessage)):
         return names[field.type.key]
     return field.type.name

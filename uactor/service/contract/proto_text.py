@@ -1,4 +1,4 @@
-"""A file descriptor as the text of a ``.proto`` file, laid out as ``buf format`` does."""
+"""Prints a file descriptor as a ``.proto`` file, in the layout of ``buf format``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from uactor.service.naming import camel
 _Field = descriptor_pb2.FieldDescriptorProto
 _INDENT = '  '
 _FIELD, _RPC, _VALUE, _ONEOF = 2, 2, 2, 8
-"""Numbers of what messages, services and enums hold, which paths of comments go by."""
+"""Fields of the descriptors of messages, services and enums, in the paths of comments."""
 _MESSAGE, _ENUM, _SERVICE = 4, 5, 6
 _Path = tuple[int, ...]
 
 
 def proto_text(file: descriptor_pb2.FileDescriptorProto, header: str = '') -> str:
-    """Return the text of a file: the same for the same descriptor.
+    """Return the text of a file, the same for the same descriptor.
 
     :param header: a comment for the top of the file.
     """
@@ -26,7 +26,7 @@ def proto_text(file: descriptor_pb2.FileDescriptorProto, header: str = '') -> st
 
 
 class _Printer:
-    """Prints one file."""
+    """Prints one file, each method a part of it as lines."""
 
     def __init__(self, file: descriptor_pb2.FileDescriptorProto) -> None:
         self._file = file
@@ -49,7 +49,7 @@ class _Printer:
         for index, enum in enumerate(self._file.enum_type):
             yield from ('', *self._enum(enum, (_ENUM, index)))
 
-    def _said(self, path: _Path) -> Iterator[str]:
+    def _comments_at(self, path: _Path) -> Iterator[str]:
         text = self._comments.get(path, '')
         yield from _comment('\n'.join(line.removeprefix(' ') for line in text.splitlines()))
 
@@ -59,11 +59,11 @@ class _Printer:
         self, service: descriptor_pb2.ServiceDescriptorProto, path: _Path
     ) -> Iterator[str]:
         blocks = [
-            [*self._said((*path, _RPC, index)), self._rpc(method)]
+            [*self._comments_at((*path, _RPC, index)), self._rpc(method)]
             for index, method in enumerate(service.method)
         ]
-        yield from self._said(path)
-        yield from _braced(f'service {service.name}', _spaced(blocks))
+        yield from self._comments_at(path)
+        yield from _block(f'service {service.name}', _separate(blocks))
 
     def _rpc(self, method: descriptor_pb2.MethodDescriptorProto) -> str:
         request = 'stream ' * method.client_streaming + self._name(method.input_type)
@@ -73,15 +73,15 @@ class _Printer:
     # --- messages --------------------------------------------------------------------------------
 
     def _message(self, message: descriptor_pb2.DescriptorProto, path: _Path) -> Iterator[str]:
-        yield from self._said(path)
-        body = [*self._reserved_fields(message), *self._fields(message, path)]
-        yield from _braced(f'message {message.name}', body)
+        yield from self._comments_at(path)
+        body = [*self._reserved_lines(message), *self._fields(message, path)]
+        yield from _block(f'message {message.name}', body)
 
     def _fields(self, message: descriptor_pb2.DescriptorProto, path: _Path) -> Iterator[str]:
         done: set[int] = set()
         for index, field in enumerate(message.field):
             if not field.HasField('oneof_index') or field.proto3_optional:
-                yield from self._said((*path, _FIELD, index))
+                yield from self._comments_at((*path, _FIELD, index))
                 yield self._field(message, field)
             elif field.oneof_index not in done:
                 done.add(field.oneof_index)
@@ -94,9 +94,9 @@ class _Printer:
         for index, field in enumerate(message.field):
             is_arm = field.HasField('oneof_index') and not field.proto3_optional
             if is_arm and field.oneof_index == oneof:
-                lines += [*self._said((*path, _FIELD, index)), self._field(message, field)]
-        yield from self._said((*path, _ONEOF, oneof))
-        yield from _braced(f'oneof {message.oneof_decl[oneof].name}', lines)
+                lines += [*self._comments_at((*path, _FIELD, index)), self._field(message, field)]
+        yield from self._comments_at((*path, _ONEOF, oneof))
+        yield from _block(f'oneof {message.oneof_decl[oneof].name}', lines)
 
     def _field(self, message: descriptor_pb2.DescriptorProto, field: _Field) -> str:
         options = ''
@@ -121,7 +121,7 @@ class _Printer:
         return _Field.Type.Name(field.type).removeprefix('TYPE_').lower()
 
     def _name(self, full: str, nested: Iterable[str] = ()) -> str:
-        """Return a name as it is found from here: short, where nothing stands in the way."""
+        """Return the shortest name that Protobuf resolves from here."""
         own = f'.{self._file.package}.'
         if full.startswith(own):
             short = full.removeprefix(own)
@@ -129,19 +129,19 @@ class _Printer:
         is_hidden = full[1:].partition('.')[0] in self._file.package.split('.')
         return full if is_hidden else full.removeprefix('.')
 
-    def _reserved_fields(self, message: descriptor_pb2.DescriptorProto) -> Iterator[str]:
+    def _reserved_lines(self, message: descriptor_pb2.DescriptorProto) -> Iterator[str]:
         ranges = [(each.start, each.end - 1) for each in message.reserved_range]
-        yield from _reserved(ranges, message.reserved_name)
+        yield from _reserved_statements(ranges, message.reserved_name)
 
     # --- enums -----------------------------------------------------------------------------------
 
     def _enum(self, enum: descriptor_pb2.EnumDescriptorProto, path: _Path) -> Iterator[str]:
         ranges = [(each.start, each.end) for each in enum.reserved_range]
-        body = list(_reserved(ranges, enum.reserved_name))
+        body = list(_reserved_statements(ranges, enum.reserved_name))
         for index, value in enumerate(enum.value):
-            body += [*self._said((*path, _VALUE, index)), f'{value.name} = {value.number};']
-        yield from self._said(path)
-        yield from _braced(f'enum {enum.name}', body)
+            body += [*self._comments_at((*path, _VALUE, index)), f'{value.name} = {value.number};']
+        yield from self._comments_at(path)
+        yield from _block(f'enum {enum.name}', body)
 
 
 def _comment(text: str) -> Iterator[str]:
@@ -149,17 +149,17 @@ def _comment(text: str) -> Iterator[str]:
         yield f'// {line}'.rstrip()
 
 
-def _braced(head: str, body: Iterable[str]) -> Iterator[str]:
+def _block(head: str, body: Iterable[str]) -> Iterator[str]:
     lines = [f'{_INDENT}{line}' if line else '' for line in body]
     yield from (f'{head} {{', *lines, '}') if lines else (f'{head} {{}}',)
 
 
-def _spaced(blocks: list[list[str]]) -> Iterator[str]:
+def _separate(blocks: list[list[str]]) -> Iterator[str]:
     for index, block in enumerate(blocks):
         yield from (*([''] if index else []), *block)
 
 
-def _reserved(ranges: list[tuple[int, int]], names: Iterable[str]) -> Iterator[str]:
+def _reserved_statements(ranges: list[tuple[int, int]], names: Iterable[str]) -> Iterator[str]:
     numbers = [str(start) if start == end else f'{start} to {end}' for start, end in ranges]
     if numbers:
         yield f'reserved {", ".join(numbers)};'

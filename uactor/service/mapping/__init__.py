@@ -1,1 +1,1 @@
-"""Reading a class: which service its annotations declare."""
+"""Reads an actor class: the service that its annotations declare."""

@@ -1,4 +1,4 @@
-"""What docstrings say of parameters and fields."""
+"""Reads the descriptions of parameters and fields in docstrings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ _SECTION = re.compile(r'(?:Args|Arguments|Attributes|Parameters):\s*')
 _ENTRY = re.compile(r'\*{0,2}(\w+)(?:\s*\([^)]*\))?:\s*(.*)')
 
 
-def fields(doc: str) -> dict[str, str]:
-    """Return the descriptions of parameters and fields by name: Sphinx's style, or Google's."""
+def parse_fields(doc: str) -> dict[str, str]:
+    """Return the descriptions of parameters and fields by name.
+
+    The docstring may have the style of Sphinx, or that of Google.
+    """
     lines = doc.splitlines()
-    return _by_roles(lines) | _by_section(lines)
+    return _parse_roles(lines) | _parse_section(lines)
 
 
-def _by_roles(lines: list[str]) -> dict[str, str]:
+def _parse_roles(lines: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     name = None
     for line in lines:
@@ -30,16 +33,16 @@ def _by_roles(lines: list[str]) -> dict[str, str]:
     return found
 
 
-def _by_section(lines: list[str]) -> dict[str, str]:
+def _parse_section(lines: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    inside, indent, name = False, 0, ''
+    in_section, indent, name = False, 0, ''
     for line in lines:
         text, depth = line.strip(), len(line) - len(line.lstrip())
-        if not inside:
-            inside, indent = bool(_SECTION.fullmatch(line)), 0
+        if not in_section:
+            in_section, indent = bool(_SECTION.fullmatch(line)), 0
             continue
         if text and depth == 0:
-            inside = bool(_SECTION.fullmatch(line))
+            in_section = bool(_SECTION.fullmatch(line))
             continue
         indent = indent or depth
         match = _ENTRY.fullmatch(text) if depth == indent else None

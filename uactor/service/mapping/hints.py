@@ -1,4 +1,4 @@
-"""Annotations: resolved, taken apart, and made concrete where they are generic."""
+"""Resolves annotations, splits them, and replaces their type variables."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping.markers import Pin, Renamed
 
 Variables = Mapping[Any, Any]
-"""What stands for type variables."""
+"""Types by the type variables that they replace."""
 
 _QUALIFIERS = ('Required', 'NotRequired', 'ReadOnly', 'ClassVar', 'Final')
 
 
-def resolved(annotated: Any, owner: type) -> dict[str, Any]:
-    """Return the annotations of a function or class by name, none of them a string any more.
+def resolve(owner_or_function: Any, owner: type) -> dict[str, Any]:
+    """Return the annotations of a function or class by name, with strings evaluated.
 
-    :param owner: the class that ``annotated`` belongs to; where the module does not have a
-        name, the class may.
-    :raises UnsupportedTypeError: when a name can't be found.
+    :param owner: the class that has the annotations. It may define names that its module lacks.
+    :raises UnsupportedTypeError: when a name is in neither.
     """
     extra: dict[str, Any] = {owner.__name__: owner}
     while True:
         try:
-            return typing.get_type_hints(annotated, localns=extra, include_extras=True)
+            return typing.get_type_hints(owner_or_function, localns=extra, include_extras=True)
         except NameError as error:
             name = error.name or ''
             found = _lookup(name, owner, extra)
@@ -52,49 +51,49 @@ def _lookup(name: str, owner: type, known: Mapping[str, Any]) -> Any:
 
 
 def attribute_hint(owner: type, name: str) -> tuple[Any, type]:
-    """Return the annotation of an attribute in a class body, and the class that has it.
+    """Return the annotation of an attribute, and the class whose body has it.
 
-    :raises UnsupportedTypeError: when there is none, or it can't be resolved.
+    :raises UnsupportedTypeError: when there is no annotation, or it can't be resolved.
     """
     for base in owner.__mro__:
         if name in inspect.get_annotations(base):
             body = {'__annotations__': {name: base.__annotations__[name]}}
             alone = type(base.__name__, (), {**body, '__module__': base.__module__})
-            return resolved(alone, base)[name], base
+            return resolve(alone, base)[name], base
     raise UnsupportedTypeError(
         'it is neither a method nor a property, and has no annotation in the class'
     )
 
 
-# --- taking apart --------------------------------------------------------------------------------
+# --- splitting -----------------------------------------------------------------------------------
 
 
-def special(hint: Any) -> str:
-    """Return the name of what ``hint`` is a use of, if it comes from typing, else ''."""
+def typing_name(hint: Any) -> str:
+    """Return the name in ``typing`` of the form that ``hint`` uses, or ''."""
     origin = get_origin(hint) or hint
     if getattr(origin, '__module__', '') in ('typing', 'typing_extensions'):
         return str(getattr(origin, '_name', None) or getattr(origin, '__name__', ''))
     return ''
 
 
-def without_qualifiers(hint: Any) -> tuple[Any, frozenset[str], list[Any]]:
-    """Return the type itself, the names of its qualifiers, and its metadata."""
+def strip_qualifiers(hint: Any) -> tuple[Any, frozenset[str], list[Any]]:
+    """Return the bare type, the names of its qualifiers, and its metadata."""
     qualifiers: set[str] = set()
     metadata: list[Any] = []
     while True:
         if get_origin(hint) is typing.Annotated:
             metadata = [*hint.__metadata__, *metadata]
             hint = hint.__origin__
-        elif special(hint) in _QUALIFIERS and get_args(hint):
-            qualifiers.add(special(hint))
+        elif typing_name(hint) in _QUALIFIERS and get_args(hint):
+            qualifiers.add(typing_name(hint))
             hint = get_args(hint)[0]
         else:
             return hint, frozenset(qualifiers), metadata
 
 
-def placement(hint: Any) -> tuple[Any, int | None, str | None]:
-    """Return an annotation without its pin and its earlier name, and these two."""
-    plain, _, metadata = without_qualifiers(hint)
+def split_placement(hint: Any) -> tuple[Any, int | None, str | None]:
+    """Split an annotation into the rest of it, its pin, and its earlier name."""
+    plain, _, metadata = strip_qualifiers(hint)
     pins = [mark.number for mark in metadata if isinstance(mark, Pin)]
     olds = [mark.old for mark in metadata if isinstance(mark, Renamed)]
     if not pins and not olds:
@@ -102,42 +101,42 @@ def placement(hint: Any) -> tuple[Any, int | None, str | None]:
     if len(pins) > 1 or len(olds) > 1:
         raise UnsupportedTypeError('two pins, or two earlier names')
     rest = tuple(mark for mark in metadata if not isinstance(mark, (Pin, Renamed)))
-    bare = annotated(plain, rest)
+    bare = annotate(plain, rest)
     return bare, (pins[0] if pins else None), (olds[0] if olds else None)
 
 
-def annotated(hint: Any, metadata: Sequence[Any]) -> Any:
-    """Return ``hint`` with metadata, if there is any."""
+def annotate(hint: Any, metadata: Sequence[Any]) -> Any:
+    """Return ``hint`` with ``metadata``, if there is any."""
     form: Any = typing.Annotated
     arguments = (hint, *metadata)
     return form[arguments] if metadata else hint
 
 
 def is_union(hint: Any) -> bool:
-    """Tell whether an annotation is a union, in either way of writing it."""
+    """Return whether an annotation is a union, in either notation."""
     return get_origin(hint) in (Union, types.UnionType)
 
 
 def allows_none(hint: Any) -> bool:
-    """Tell whether an annotation takes None."""
-    hint, _, _ = without_qualifiers(unaliased(hint))
+    """Return whether an annotation allows None."""
+    hint, _, _ = strip_qualifiers(expand_aliases(hint))
     return hint in (None, type(None), Any, object) or (
         is_union(hint) and any(map(allows_none, get_args(hint)))
     )
 
 
 def is_alias(hint: Any) -> bool:
-    """Tell whether ``hint`` is what a ``type`` statement makes, subscripted or not."""
+    """Return whether ``hint`` is the alias of a ``type`` statement, subscripted or not."""
     return type(get_origin(hint) or hint).__name__ == 'TypeAliasType'
 
 
-def unaliased(hint: Any) -> Any:
-    """Return what a ``type`` statement, or NewType, gives another name to."""
+def expand_aliases(hint: Any) -> Any:
+    """Return the type behind aliases of ``type`` statements, and behind NewType."""
     while True:
         if is_alias(hint):
             alias = get_origin(hint) or hint
             variables = dict(zip(alias.__type_params__, get_args(hint), strict=False))
-            hint = substituted(alias.__value__, variables)
+            hint = substitute(alias.__value__, variables)
         elif hasattr(hint, '__supertype__'):
             hint = hint.__supertype__
         else:
@@ -145,10 +144,10 @@ def unaliased(hint: Any) -> Any:
 
 
 def union_arms(hint: Any) -> list[Any]:
-    """Return the arms of a union, those of unions in it included, each once."""
+    """Return the arms of a union and of unions in it, each once."""
     arms: list[Any] = []
     for arm in get_args(hint):
-        inner = unaliased(arm)
+        inner = expand_aliases(arm)
         arms.extend(union_arms(inner) if is_union(inner) else [arm])
     return list(dict.fromkeys(arms))
 
@@ -156,8 +155,8 @@ def union_arms(hint: Any) -> list[Any]:
 # --- type variables ------------------------------------------------------------------------------
 
 
-def substituted(hint: Any, variables: Variables) -> Any:
-    """Return an annotation with its type variables replaced, as far as they are known."""
+def substitute(hint: Any, variables: Variables) -> Any:
+    """Replace the known type variables of an annotation."""
     if isinstance(hint, TypeVar):
         return variables.get(hint, hint)
     parameters = getattr(hint, '__parameters__', ())
@@ -168,7 +167,7 @@ def substituted(hint: Any, variables: Variables) -> Any:
 
 
 def variables_of(cls: type, args: tuple[Any, ...] = ()) -> dict[type, Variables]:
-    """Return what stands for the type variables of a class and of each of its bases."""
+    """Return the types that replace type variables, for a class and its bases."""
     known: dict[type, Variables] = {}
 
     def visit(cls: type, args: tuple[Any, ...]) -> None:
@@ -179,28 +178,27 @@ def variables_of(cls: type, args: tuple[Any, ...] = ()) -> dict[type, Variables]
         for base in bases:
             origin = get_origin(base) or base
             if isinstance(origin, type) and origin is not typing.Generic:
-                visit(origin, tuple(substituted(arg, variables) for arg in get_args(base)))
+                visit(origin, tuple(substitute(arg, variables) for arg in get_args(base)))
 
     visit(cls, args)
     return known
 
 
 def class_hints(cls: type, args: tuple[Any, ...] = ()) -> dict[str, Any]:
-    """Return the annotations of a class and its bases, its type variables replaced.
+    """Return the annotations of a class and its bases, with type variables replaced.
 
-    :raises UnsupportedTypeError: when they can't be resolved.
+    :raises UnsupportedTypeError: when one can't be resolved.
     """
-    hints = resolved(cls, cls)
+    hints = resolve(cls, cls)
     owners = variables_of(cls, args)
     for base in reversed(getattr(cls, '__mro__', ())):
         variables = owners.get(base, {})
         for name in inspect.get_annotations(base):
             if name in hints and variables:
-                hints[name] = substituted(_own_hint(base, name, hints[name]), variables)
+                hints[name] = substitute(_own_hint(base, name, hints[name]), variables)
     return hints
 
 
 def _own_hint(base: type, name: str, merged: Any) -> Any:
     """Return the annotation that ``base`` itself gives to ``name``."""
-    own = resolved(base, base).get(name, merged)
-    return own
+    return resolve(base, base).get(name, merged)

@@ -1,4 +1,4 @@
-"""Markers for ``typing.Annotated`` that say how a type stands in Protobuf."""
+"""Markers for ``typing.Annotated`` that choose the form of a type in Protobuf."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uactor import _wire
 
 LARGEST_NUMBER = 2**29 - 1
 IMPLEMENTATION_NUMBERS = range(19000, 20000)
-"""Field numbers that Protobuf keeps for itself."""
+"""Field numbers that Protobuf reserves for its implementation."""
 
 
-class _Pickled:
-    """Pickles a marker by the name of its kind, which stays the same in all releases."""
+class _PickledByKind:
+    """Pickles a marker by the name of its kind, which all releases share."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         fields: Any = self
@@ -22,7 +22,7 @@ class _Pickled:
 
 
 @dataclasses.dataclass(frozen=True)
-class Width(_Pickled):
+class Width(_PickledByKind):
     """The Protobuf type of a number."""
 
     type: str
@@ -34,20 +34,20 @@ class Width(_Pickled):
 
 
 @dataclasses.dataclass(frozen=True)
-class Digits(_Pickled):
+class Digits(_PickledByKind):
     """An int of any size, as a string of digits."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Pin(_Pickled):
+class Pin(_PickledByKind):
     """The number of a field."""
 
     number: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Renamed(_Pickled):
-    """The earlier name of a parameter or field, which callers go on using."""
+class Renamed(_PickledByKind):
+    """The earlier name of a parameter or field, which it keeps on the wire."""
 
     old: str
 
@@ -83,7 +83,7 @@ SFixed32 = Width('sfixed32')
 SFixed64 = Width('sfixed64')
 """``Annotated[int, uactor.SFixed64]``: an int of 64 bits, always in eight bytes."""
 Float32 = Width('float')
-"""``Annotated[float, uactor.Float32]``: a float in single precision: rounded, as asked for."""
+"""``Annotated[float, uactor.Float32]``: a float, rounded to single precision."""
 BigInt = Digits()
 """``Annotated[int, uactor.BigInt]``: an int of any size, as a string of digits."""
 

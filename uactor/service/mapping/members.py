@@ -1,4 +1,4 @@
-"""The members of an actor class that others may use, and the methods that they become."""
+"""Reads the exposed members of an actor class, and plans its service."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, get_args, get_origin
 
 from uactor.errors import get_text
-from uactor.service.codecs.fields import MapField, RepeatedField
+from uactor.service.codecs.fields import Field, MapField, RepeatedField
 from uactor.service.codecs.methods import RESULT, ServiceMethod
-from uactor.service.codecs.part import MessagePlan, Part, check_names
+from uactor.service.codecs.part import MessagePlan, Part, validate_names
 from uactor.service.codecs.plan import Plan
 from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping import docstrings, hints
@@ -29,7 +29,7 @@ _LOOSE_STREAMS = (abc.Iterable, abc.AsyncIterable)
 _NOTHING = (None, type(None), NoReturn)
 
 
-def plan_of(actor_class: type, package: str | None = None) -> Plan:
+def plan_service(actor_class: type, package: str | None = None) -> Plan:
     """Return the plan of the typed service of an actor class.
 
     :param package: the package, without its version; by default ``_package_`` of the class, or
@@ -45,24 +45,24 @@ def plan_of(actor_class: type, package: str | None = None) -> Plan:
         doc=doc_of(actor_class),
         methods=planner.methods,
         unmapped=planner.unmapped,
-        known=planner.shapes.externals.all(),
+        known=planner.types.externals.all(),
     )
 
 
 class _Planner:
-    """Plans the methods of one class."""
+    """Plans the methods of one actor class."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
         self._typeids: Mapping[str, str] = cls.proxy_class._method_to_typeid_ or {}
         self._owners = hints.variables_of(cls)
-        self.shapes = TypeReader(cls)
+        self.types = TypeReader(cls)
         self._taken: dict[str, str] = {}
         self.methods: list[ServiceMethod] = []
         self.unmapped: dict[str, str] = {}
 
     def run(self) -> None:
-        names = list(_exposed(self._cls))
+        names = list(_exposed_names(self._cls))
         methods = [name for name in names if _function(self._member(name)) is not None]
         for name in methods:
             self._try(name, lambda name=name: self._add_call(name))  # type: ignore[misc]
@@ -74,11 +74,11 @@ class _Planner:
 
     def _try(self, name: str, add: Callable[[], None]) -> None:
         try:
-            with self.shapes.attempt():
+            with self.types.attempt():
                 add()
         except UnsupportedTypeError as error:
             self.unmapped[name] = str(error)
-        except Exception as error:  # annotations hold whatever users put there
+        except Exception as error:  # annotations are the user's code
             log.warning('cannot tell the types of %s', name, exc_info=True)
             self.unmapped[name] = f'{type(error).__name__}: {get_text(error)}'
 
@@ -100,17 +100,17 @@ class _Planner:
         self._add(rpc, name, 'call', doc, signature, function)
 
     def _signature(self, function: Any, owner: type, bound: bool) -> inspect.Signature:
-        """Return the signature of a function, its annotations resolved and made concrete."""
+        """Return the signature of a function, with its annotations resolved and concrete."""
         try:
             signature = inspect.signature(function)
         except (ValueError, TypeError) as error:
             raise UnsupportedTypeError(f'it has no signature: {error}') from error
-        types = hints.resolved(function, owner)
+        resolved = hints.resolve(function, owner)
         variables = self._owners.get(owner, {})
         missing = inspect.Parameter.empty
 
         def concrete(name: str) -> Any:
-            return hints.substituted(types[name], variables) if name in types else missing
+            return hints.substitute(resolved[name], variables) if name in resolved else missing
 
         parameters = list(signature.parameters.values())[1 if bound else 0 :]
         return signature.replace(
@@ -127,10 +127,10 @@ class _Planner:
         signature: inspect.Signature,
         function: Any = None,
     ) -> None:
-        self._check_free(rpc, member)
+        self._validate_rpc(rpc, member)
         request = MessagePlan(f'request of {self._cls.__qualname__}.{rpc}', f'{rpc}Request')
         response = MessagePlan(f'response of {self._cls.__qualname__}.{rpc}', f'{rpc}Response')
-        stream, is_async = self._plan_request(rpc, request, signature, docstrings.fields(doc))
+        stream, is_async = self._plan_request(rpc, request, signature, docstrings.parse_fields(doc))
         streaming = self._plan_response(rpc, member, kind, response, signature, function)
         request.doc = f'Request of {rpc}.'
         response.doc = f'{"Item" if streaming else "Response"} of {rpc}.'
@@ -140,55 +140,57 @@ class _Planner:
         self._taken[rpc] = member
         self.methods.append(method)
 
-    def _check_free(self, rpc: str, member: str) -> None:
+    def _validate_rpc(self, rpc: str, member: str) -> None:
         if rpc in self._taken:
             raise UnsupportedTypeError(f'{self._taken[rpc]!r} has become {rpc} already')
 
     def _plan_request(
-        self, rpc: str, request: MessagePlan, signature: inspect.Signature, said: dict[str, str]
+        self, rpc: str, request: MessagePlan, signature: inspect.Signature, docs: dict[str, str]
     ) -> tuple[Part | None, bool]:
-        """Add the parameters to a request; return the one that is a stream."""
+        """Add the parameters to a request.
+
+        :returns: the parameter that is a stream, and whether it is asynchronous.
+        """
         stream, is_async = None, False
         for parameter in signature.parameters.values():
             try:
-                part, kind = self._parameter(parameter, rpc)
+                part, kind = self._read_parameter(parameter, rpc)
             except UnsupportedTypeError as error:
                 raise UnsupportedTypeError(f'parameter {parameter.name!r}: {error}') from error
-            part.doc = said.get(parameter.name, '')
+            part.doc = docs.get(parameter.name, '')
             request.parts.append(part)
             if kind and stream is not None:
                 raise UnsupportedTypeError('two parameters are iterators')
             if kind:
                 stream, is_async = part, kind == 'async'
-        check_names(request.parts)
+        validate_names(request.parts)
         return stream, is_async
 
-    def _parameter(self, parameter: inspect.Parameter, rpc: str) -> tuple[Part, str]:
+    def _read_parameter(self, parameter: inspect.Parameter, rpc: str) -> tuple[Part, str]:
         hint, name, kind = parameter.annotation, parameter.name, parameter.kind
         if hint is parameter.empty:
             raise UnsupportedTypeError('it has no annotation')
-        item, _, _ = hints.without_qualifiers(hint)
-        streamed = get_origin(item) or item
+        bare, _, _ = hints.strip_qualifiers(hint)
+        origin = get_origin(bare) or bare
         if kind is parameter.VAR_POSITIONAL:
-            slot = RepeatedField(
-                self.shapes.item(hint, rpc + pascal(name)), 'tuple_of_any_length', (tuple,), tuple
-            )
-            return Part(name, snake(name), slot, 'default'), ''
+            codec = self.types.read_codec(hint, rpc + pascal(name))
+            field: Field = RepeatedField(codec, 'tuple_of_any_length', (tuple,), tuple)
+            return Part(name, snake(name), field, 'default'), ''
         if kind is parameter.VAR_KEYWORD:
-            keys = self.shapes.item(str, '')
-            item = self.shapes.item(hint, rpc + pascal(name))
-            return Part(name, snake(name), MapField(keys, item, 'dict', dict, dict), 'default'), ''
-        if streamed in (*_STREAMS, *_ASYNC_STREAMS):
-            return self._streamed(name, item, rpc), (
-                'async' if streamed in _ASYNC_STREAMS else 'sync'
-            )
+            keys = self.types.read_codec(str, '')
+            values = self.types.read_codec(hint, rpc + pascal(name))
+            field = MapField(keys, values, 'dict', dict, dict)
+            return Part(name, snake(name), field, 'default'), ''
+        if origin in (*_STREAMS, *_ASYNC_STREAMS):
+            part = self._read_stream_part(name, bare, rpc)
+            return part, 'async' if origin in _ASYNC_STREAMS else 'sync'
         default = ... if parameter.default is parameter.empty else parameter.default
-        return self.shapes.part(name, hint, rpc, default), ''
+        return self.types.read_part(name, hint, rpc, default), ''
 
-    def _streamed(self, name: str, hint: Any, rpc: str) -> Part:
+    def _read_stream_part(self, name: str, hint: Any, rpc: str) -> Part:
         where = rpc + pascal(name)
-        slot = self.shapes.slot(_streamed_item(hint), where)
-        return Part(name, snake(name), self.shapes.presence(slot, where), 'default')
+        field = self.types.read_field(_item_hint(hint), where)
+        return Part(name, snake(name), self.types.ensure_presence(field, where), 'default')
 
     def _plan_response(
         self,
@@ -199,21 +201,21 @@ class _Planner:
         signature: inspect.Signature,
         function: Any,
     ) -> bool:
-        """Add the result to a response; tell whether it is a stream."""
+        """Add the result to a response; return whether it is a stream."""
         hint = signature.return_annotation
         if kind != 'set' and member in self._typeids:
-            slot = self.shapes.shared(hint, self._typeids[member])
-            response.parts.append(Part(RESULT, RESULT, slot))
+            field = self.types.create_handle_field(hint, self._typeids[member])
+            response.parts.append(Part(RESULT, RESULT, field))
             return False
         if hint is signature.empty:
             raise UnsupportedTypeError('its result has no annotation')
-        bare, _, _ = hints.without_qualifiers(hint)
+        bare, _, _ = hints.strip_qualifiers(hint)
         streaming = kind == 'call' and _is_stream(bare, function)
         if bare in _NOTHING or getattr(bare, '_name', '') in ('Never', 'NoReturn'):
             return False
         try:
-            item = _streamed_item(bare) if streaming else hint
-            response.parts.append(self.shapes.part(RESULT, item, rpc))
+            value = _item_hint(bare) if streaming else hint
+            response.parts.append(self.types.read_part(RESULT, value, rpc))
         except UnsupportedTypeError as error:
             raise UnsupportedTypeError(f'result: {error}') from error
         return streaming
@@ -249,8 +251,8 @@ class _Planner:
 
     def _add_plain(self, name: str) -> None:
         hint, owner = hints.attribute_hint(self._cls, name)
-        hint = hints.substituted(hint, self._owners.get(owner, {}))
-        bare, qualifiers, _ = hints.without_qualifiers(hint)
+        hint = hints.substitute(hint, self._owners.get(owner, {}))
+        bare, qualifiers, _ = hints.strip_qualifiers(hint)
         fixed = qualifiers & {'ClassVar', 'Final'}
         hint = bare if fixed else hint
         self._add(f'Get{pascal(name)}', name, 'get', '', inspect.Signature(return_annotation=hint))
@@ -263,8 +265,8 @@ class _Planner:
         self._add(f'Set{pascal(name)}', name, 'set', doc, signature)
 
 
-def _exposed(cls: Any) -> Iterator[str]:
-    """Yield the names that a proxy of ``cls`` has, but for what every actor has."""
+def _exposed_names(cls: Any) -> Iterator[str]:
+    """Yield the names that a proxy of ``cls`` exposes, without those of every actor."""
     root = next(base for base in reversed(cls.__mro__) if 'proxy_class' in vars(base))
     for name in dict.fromkeys(cls.proxy_class._exposed_ or ()):
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
@@ -274,7 +276,7 @@ def _exposed(cls: Any) -> Iterator[str]:
 
 
 def _function(member: Any) -> Any:
-    """Return the function behind a method; None for what is no method."""
+    """Return the function behind a method, None for any other member."""
     if isinstance(member, (staticmethod, classmethod)):
         return member.__func__
     is_method = callable(member) and not isinstance(member, type)
@@ -286,12 +288,12 @@ def _is_stream(hint: Any, function: Any) -> bool:
     if origin in (*_STREAMS, *_ASYNC_STREAMS):
         return True
     function = inspect.unwrap(function) if function is not None else None
-    makes = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    return makes and origin in _LOOSE_STREAMS
+    is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    return is_generator and origin in _LOOSE_STREAMS
 
 
-def _streamed_item(hint: Any) -> Any:
-    """Return the annotation of what an iterator yields."""
+def _item_hint(hint: Any) -> Any:
+    """Return the annotation of the items of an iterator."""
     origin, args = get_origin(hint) or hint, get_args(hint)
     if not args:
         raise UnsupportedTypeError('an iterator of what?')

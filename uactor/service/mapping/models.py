@@ -13,46 +13,48 @@ from uactor.service.errors import UnsupportedTypeError
 from uactor.service.mapping import docstrings, hints
 
 UNKNOWN_DEFAULT = object()
-"""A default that is made for each instance."""
+"""Stands for a default that Python computes for each instance."""
 
 OMITTED = object()
-"""Stands for the default of a key that a dict need not have."""
+"""Stands for the default of a key that a dict may lack."""
 
 Fields = Iterator[tuple[str, Any, Any]]
-"""Name, annotation, and default, ``...`` for none."""
+"""Name, annotation and default of each field; ``...`` is no default."""
 
 
 @dataclasses.dataclass
 class Model:
-    """How the instances of a class are described and made."""
+    """Creates the instances of a class, and reads its fields."""
 
     maker: Maker
     fields: Callable[[type, tuple[Any, ...]], Fields]
 
 
 def model_of(class_: Any) -> Model | None:
-    """Return what is known of a class with named fields; None for any other."""
+    """Return the model of a class with named fields, None for any other class."""
     if not isinstance(class_, type):
         return None
     if hasattr(class_, 'model_fields') and hasattr(class_, 'model_validate'):
-        return Model(Maker(class_, _Validated(class_)), _pydantic_fields)
+        return Model(Maker(class_, _PydanticFactory(class_)), _read_pydantic)
     if dataclasses.is_dataclass(class_):
         later = {field.name for field in dataclasses.fields(class_) if not field.init}
-        return Model(Maker(class_, class_, frozenset(later)), _dataclass_fields)
+        return Model(Maker(class_, class_, frozenset(later)), _read_dataclass)
     if hasattr(class_, '__attrs_attrs__'):
         attributes: Any = class_.__attrs_attrs__
-        return Model(Maker(class_, _Aliased(class_), _attrs_later(attributes)), _attrs_fields)
+        return Model(
+            Maker(class_, _AttrsFactory(class_), _fields_set_later(attributes)), _read_attrs
+        )
     if hasattr(class_, '__total__') and issubclass(class_, dict):
-        return Model(Maker(None, dict), _typed_dict_fields)
+        return Model(Maker(None, dict), _read_typed_dict)
     if issubclass(class_, tuple) and hasattr(class_, '_fields'):
-        return Model(Maker(class_, class_), _named_tuple_fields)
+        return Model(Maker(class_, class_), _read_named_tuple)
     return None
 
 
 # --- dataclasses ---------------------------------------------------------------------------------
 
 
-def _dataclass_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+def _read_dataclass(class_: Any, args: tuple[Any, ...]) -> Fields:
     types = hints.class_hints(class_, args)
     for name, field in class_.__dataclass_fields__.items():
         is_init_var = field._field_type is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]
@@ -63,14 +65,14 @@ def _dataclass_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
 
 
 def _dataclass_default(field: dataclasses.Field[Any]) -> Any:
-    if not field.init:  # whatever __post_init__ makes of it
+    if not field.init:  # __post_init__ computes it
         return UNKNOWN_DEFAULT
     if field.default_factory is not dataclasses.MISSING:
-        return _factory(field.default_factory)
+        return _factory_default(field.default_factory)
     return ... if field.default is dataclasses.MISSING else field.default
 
 
-def _factory(factory: Any) -> Any:
+def _factory_default(factory: Any) -> Any:
     return factory if isinstance(factory, type) else UNKNOWN_DEFAULT
 
 
@@ -78,8 +80,8 @@ def _factory(factory: Any) -> Any:
 
 
 @dataclasses.dataclass
-class _Aliased:
-    """Makes instances of an attrs class, whose constructor has names of its own for fields."""
+class _AttrsFactory:
+    """Creates instances of an attrs class, whose constructor has aliases of its fields."""
 
     class_: Any
 
@@ -88,11 +90,11 @@ class _Aliased:
         return self.class_(**{aliases[name]: value for name, value in values.items()})
 
 
-def _attrs_later(attributes: Any) -> frozenset[str]:
+def _fields_set_later(attributes: Any) -> frozenset[str]:
     return frozenset(field.name for field in attributes if not field.init)
 
 
-def _attrs_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+def _read_attrs(class_: Any, args: tuple[Any, ...]) -> Fields:
     attrs = sys.modules['attr']
     types = hints.class_hints(class_, args)
     for field in class_.__attrs_attrs__:
@@ -102,7 +104,7 @@ def _attrs_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
         elif default is attrs.NOTHING:
             default = ...
         elif hasattr(default, 'takes_self'):
-            default = UNKNOWN_DEFAULT if default.takes_self else _factory(default.factory)
+            default = UNKNOWN_DEFAULT if default.takes_self else _factory_default(default.factory)
         if field.name not in types:
             raise UnsupportedTypeError(f'{field.name} has no annotation')
         yield field.name, types[field.name], default
@@ -112,32 +114,32 @@ def _attrs_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
 
 
 @dataclasses.dataclass
-class _Validated:
-    """Makes instances of a pydantic model, which checks them."""
+class _PydanticFactory:
+    """Creates instances of a pydantic model, which validates them."""
 
     class_: Any
 
     def __call__(self, **values: Any) -> Any:
         fields = self.class_.model_fields
         return self.class_.model_validate(
-            {_alias(fields[name], name): value for name, value in values.items()}
+            {_validation_alias(fields[name], name): value for name, value in values.items()}
         )
 
 
-def _alias(field: Any, name: str) -> str:
+def _validation_alias(field: Any, name: str) -> str:
     alias = field.validation_alias if field.validation_alias is not None else field.alias
     if alias is not None and not isinstance(alias, str):
         raise UnsupportedTypeError(f'{name} has an alias that is not a name')
     return alias or name
 
 
-def _pydantic_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+def _read_pydantic(class_: Any, args: tuple[Any, ...]) -> Fields:
     for name, field in class_.model_fields.items():
-        _alias(field, name)
-        hint = hints.annotated(field.annotation, field.metadata)
+        _validation_alias(field, name)
+        hint = hints.annotate(field.annotation, field.metadata)
         default = field.default
         if field.default_factory is not None:
-            default = _factory(field.default_factory)
+            default = _factory_default(field.default_factory)
         elif field.is_required():
             default = ...
         yield name, hint, default
@@ -146,9 +148,9 @@ def _pydantic_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
 # --- TypedDict and NamedTuple --------------------------------------------------------------------
 
 
-def _typed_dict_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+def _read_typed_dict(class_: Any, args: tuple[Any, ...]) -> Fields:
     for name, hint in hints.class_hints(class_, args).items():
-        _, qualifiers, _ = hints.without_qualifiers(hint)
+        _, qualifiers, _ = hints.strip_qualifiers(hint)
         required = name in class_.__required_keys__
         if 'NotRequired' in qualifiers:
             required = False
@@ -157,7 +159,7 @@ def _typed_dict_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
         yield name, hint, ... if required else OMITTED
 
 
-def _named_tuple_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
+def _read_named_tuple(class_: Any, args: tuple[Any, ...]) -> Fields:
     types = hints.class_hints(class_, args)
     for name in class_._fields:
         if name not in types:
@@ -165,18 +167,18 @@ def _named_tuple_fields(class_: Any, args: tuple[Any, ...]) -> Fields:
         yield name, types[name], class_._field_defaults.get(name, ...)
 
 
-# --- what they say of themselves -----------------------------------------------------------------
+# --- docstrings ----------------------------------------------------------------------------------
 
-_MADE_UP = ('An enumeration.', 'dict(', 'Method generated by attrs')
+_GENERATED = ('An enumeration.', 'dict(', 'Method generated by attrs')
 
 
 def doc_of(class_: type) -> str:
-    """Return the docstring of a class, unless Python has made it up."""
+    """Return the docstring of a class, or '' if Python has generated it."""
     doc = inspect.cleandoc(vars(class_).get('__doc__') or '')
-    made_up = (f'{class_.__name__}(', *_MADE_UP)
-    return '' if doc.startswith(made_up) else doc
+    generated = (f'{class_.__name__}(', *_GENERATED)
+    return '' if doc.startswith(generated) else doc
 
 
 def field_docs(class_: type) -> dict[str, str]:
-    """Return what the docstring of a class says of its fields."""
-    return docstrings.fields(doc_of(class_))
+    """Return the descriptions of fields in the docstring of a class."""
+    return docstrings.parse_fields(doc_of(class_))

@@ -11,7 +11,7 @@ import uactor as _uactor
 
 
 class DrawingProxy(_typing.Protocol):
-    """What a proxy of Drawing does; see the class."""
+    """The members of a proxy of Drawing, with their types."""
 
     @_uactor.method
     def echo(

@@ -126,18 +126,18 @@ _SCHEMA = _runtime.Schema(
     ),
     {
         "Circle": (
-            "record",
+            "model",
             "circle",
             Circle,
             False,
             [("radius", "radius", "float"), ("color", "color", "Color", "default")],
         ),
         "Color": ("enum", "color", Color),
-        "IntList": ("wrapped", "int_list", ("many", list, "int")),
+        "IntList": ("wrapper", "int_list", ("repeated", list, "int")),
         "Level": ("enum", "level", Level),
         "ModeMode": ("literal", "mode_mode", ["fast", "slow"]),
         "ModeResult": ("literal", "mode_result", ["fast", "slow"]),
-        "Square": ("record", "square", Square, False, [("side", "side", "float")]),
+        "Square": ("model", "square", Square, False, [("side", "side", "float")]),
         "Word": ("enum", "word", Word),
     },
     {
@@ -146,16 +146,16 @@ _SCHEMA = _runtime.Schema(
         "Word": ([("word", "word", "Word")], "Word"),
         "Mode": ([("mode", "mode", "ModeMode", "default")], "ModeResult"),
         "Paint": (
-            [("shape", "shape", ("one_of", ["Circle", "Square"]))],
-            ("one_of", ["Circle", "Square"]),
+            [("shape", "shape", ("oneof", ["Circle", "Square"]))],
+            ("oneof", ["Circle", "Square"]),
         ),
         "Anything": (
-            [("value", "value", ("one_of", ["int", "str", "IntList"]))],
-            ("one_of", ["int", "str", "IntList"]),
+            [("value", "value", ("oneof", ["int", "str", "IntList"]))],
+            ("oneof", ["int", "str", "IntList"]),
         ),
         "Maybe": (
-            [("value", "value", ("one_or_none", ["int", "Color"]), "default")],
-            ("one_or_none", ["int", "Color"]),
+            [("value", "value", ("optional_oneof", ["int", "Color"]), "default")],
+            ("optional_oneof", ["int", "Color"]),
         ),
     },
 )

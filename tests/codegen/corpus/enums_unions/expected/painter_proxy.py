@@ -11,7 +11,7 @@ import uactor as _uactor
 
 
 class PainterProxy(_typing.Protocol):
-    """What a proxy of Painter does; see the class."""
+    """The members of a proxy of Painter, with their types."""
 
     @_uactor.method
     def mix(

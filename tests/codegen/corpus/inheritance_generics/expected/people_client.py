@@ -70,38 +70,38 @@ _SCHEMA = _runtime.Schema(
     ),
     {
         "Derived": (
-            "record",
+            "model",
             "derived",
             Derived,
             False,
             [("ident", "ident", "int"), ("name", "name", "str", "default")],
         ),
         "DerivedPage": (
-            "record",
+            "model",
             "derived_page",
             DerivedPage,
             False,
             [
-                ("items", "items", ("many", list, "Derived")),
-                ("next", "next", ("maybe", "int"), "default"),
+                ("items", "items", ("repeated", list, "Derived")),
+                ("next", "next", ("optional", "int"), "default"),
             ],
         ),
         "IntPage": (
-            "record",
+            "model",
             "int_page",
             IntPage,
             False,
             [
-                ("items", "items", ("many", list, "int")),
-                ("next", "next", ("maybe", "int"), "default"),
+                ("items", "items", ("repeated", list, "int")),
+                ("next", "next", ("optional", "int"), "default"),
             ],
         ),
     },
     {
-        "First": ([("items", "items", ("many", list, "Derived"))], "Derived"),
+        "First": ([("items", "items", ("repeated", list, "Derived"))], "Derived"),
         "Page": (
             [
-                ("items", "items", ("many", list, "Derived")),
+                ("items", "items", ("repeated", list, "Derived")),
                 ("size", "size", "int", "default"),
             ],
             "DerivedPage",

@@ -11,7 +11,7 @@ import uactor as _uactor
 
 
 class PeopleProxy(_typing.Protocol):
-    """What a proxy of People does; see the class."""
+    """The members of a proxy of People, with their types."""
 
     @_uactor.method
     def first(

@@ -56,7 +56,7 @@ _SCHEMA = _runtime.Schema(
     ),
     {
         "Entry": (
-            "record",
+            "model",
             "entry",
             Entry,
             False,
@@ -72,7 +72,7 @@ _SCHEMA = _runtime.Schema(
     {
         "Write": (
             [("entry", "entry", "Entry"), ("times", "times", "int", "default")],
-            ("many", list, "Entry"),
+            ("repeated", list, "Entry"),
         ),
         "Count": ([], "int"),
     },

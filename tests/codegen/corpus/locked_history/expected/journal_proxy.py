@@ -11,7 +11,7 @@ import uactor as _uactor
 
 
 class JournalProxy(_typing.Protocol):
-    """What a proxy of Journal does; see the class."""
+    """The members of a proxy of Journal, with their types."""
 
     @_uactor.method
     def write(

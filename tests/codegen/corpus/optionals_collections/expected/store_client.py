@@ -153,7 +153,7 @@ _SCHEMA = _runtime.Schema(
         b"meResponseb\x06proto3"
     ),
     {
-        "FloatList": ("wrapped", "float_list", ("many", list, "float")),
+        "FloatList": ("wrapper", "float_list", ("repeated", list, "float")),
         "IntIntTuple": (
             "tuple",
             "int_int_tuple",
@@ -164,18 +164,18 @@ _SCHEMA = _runtime.Schema(
             "int_int_tuple_str_entry",
             [("key", "key", "IntIntTuple"), ("value", "value", "str")],
         ),
-        "IntList": ("wrapped", "int_list", ("many", list, "int")),
+        "IntList": ("wrapper", "int_list", ("repeated", list, "int")),
         "IntOptionalStrTuple": (
             "tuple",
             "int_optional_str_tuple",
-            [("item_0", "item_0", "int"), ("item_1", "item_1", ("maybe", "str"))],
+            [("item_0", "item_0", "int"), ("item_1", "item_1", ("optional", "str"))],
         ),
         "IntTupleOfAnyLength": (
-            "wrapped",
+            "wrapper",
             "int_tuple_of_any_length",
-            ("many", tuple, "int"),
+            ("repeated", tuple, "int"),
         ),
-        "OptionalInt": ("wrapped", "optional_int", ("maybe", "int")),
+        "OptionalInt": ("wrapper", "optional_int", ("optional", "int")),
         "StrIntEntry": (
             "tuple",
             "str_int_entry",
@@ -183,15 +183,21 @@ _SCHEMA = _runtime.Schema(
         ),
     },
     {
-        "Maybe": ([("value", "value", ("maybe", "int"), "default")], ("maybe", "str")),
-        "Lists": ([("value", "value", ("maybe", "IntList"))], ("maybe", "IntList")),
+        "Maybe": (
+            [("value", "value", ("optional", "int"), "default")],
+            ("optional", "str"),
+        ),
+        "Lists": (
+            [("value", "value", ("optional", "IntList"))],
+            ("optional", "IntList"),
+        ),
         "Nested": (
-            [("value", "value", ("many", list, "IntList"))],
-            ("many", list, "IntList"),
+            [("value", "value", ("repeated", list, "IntList"))],
+            ("repeated", list, "IntList"),
         ),
         "Gaps": (
-            [("value", "value", ("many", list, "OptionalInt"))],
-            ("many", list, "OptionalInt"),
+            [("value", "value", ("repeated", list, "OptionalInt"))],
+            ("repeated", list, "OptionalInt"),
         ),
         "Tables": (
             [("value", "value", ("map", dict, "str", "FloatList"))],
@@ -203,22 +209,22 @@ _SCHEMA = _runtime.Schema(
         ),
         "Pairs": ([("value", "value", "IntOptionalStrTuple")], "IntOptionalStrTuple"),
         "Sets": (
-            [("value", "value", ("many", set, "int"))],
-            ("many", frozenset, "int"),
+            [("value", "value", ("repeated", set, "int"))],
+            ("repeated", frozenset, "int"),
         ),
         "Default": (
             [("value", "value", "IntTupleOfAnyLength", "default")],
-            ("many", tuple, "int"),
+            ("repeated", tuple, "int"),
         ),
         "Abstract": (
             [
-                ("value", "value", ("many", collections.abc.Sequence, "int")),
+                ("value", "value", ("repeated", collections.abc.Sequence, "int")),
                 ("names", "names", ("map", collections.abc.Mapping, "int", "str")),
             ],
-            ("many", collections.abc.Sequence, "str"),
+            ("repeated", collections.abc.Sequence, "str"),
         ),
         "Counted": (
-            [("words", "words", ("many", collections.deque, "str"))],
+            [("words", "words", ("repeated", collections.deque, "str"))],
             ("map", collections.Counter, "str", "int"),
         ),
         "Anything": ([("value", "value", "any")], "any"),

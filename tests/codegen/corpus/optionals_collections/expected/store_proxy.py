@@ -12,7 +12,7 @@ import uactor as _uactor
 
 
 class StoreProxy(_typing.Protocol):
-    """What a proxy of Store does; see the class."""
+    """The members of a proxy of Store, with their types."""
 
     @_uactor.method
     def maybe(self, value: int | None = ...) -> str | None:

@@ -11,7 +11,7 @@ import uactor.proxies.containers as _uactor_proxies_containers
 
 
 class DeskProxy(_typing.Protocol):
-    """What a proxy of Desk does; see the class."""
+    """The members of a proxy of Desk, with their types."""
 
     @property
     def limit(self) -> int: ...

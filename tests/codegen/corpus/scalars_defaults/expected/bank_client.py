@@ -77,11 +77,11 @@ _SCHEMA = _runtime.Schema(
         ),
         "Place": (
             [("a", "a", "int"), ("b", "b", "int"), ("c", "c", "int", "default")],
-            ("many", list, "int"),
+            ("repeated", list, "int"),
         ),
         "Join": (
             [
-                ("parts", "parts", ("many", tuple, "str"), "default"),
+                ("parts", "parts", ("repeated", tuple, "str"), "default"),
                 ("sep", "sep", "str", "default"),
                 ("numbers", "numbers", ("map", dict, "str", "int"), "default"),
             ],

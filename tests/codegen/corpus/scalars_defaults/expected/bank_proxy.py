@@ -10,7 +10,7 @@ import uactor as _uactor
 
 
 class BankProxy(_typing.Protocol):
-    """What a proxy of Bank does; see the class."""
+    """The members of a proxy of Bank, with their types."""
 
     @_uactor.method
     def add(self, by: int = ...) -> int:

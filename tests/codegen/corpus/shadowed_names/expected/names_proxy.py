@@ -14,7 +14,7 @@ import uactor as _uactor
 
 
 class NamesProxy(_typing.Protocol):
-    """What a proxy of Names does; see the class."""
+    """The members of a proxy of Names, with their types."""
 
     @_uactor.method
     def _call(

@@ -66,8 +66,8 @@ _SCHEMA = _runtime.Schema(
         b"streams.v1.BreaksResponse0\x01b\x06proto3"
     ),
     {
-        "IntList": ("wrapped", "int_list", ("many", list, "int")),
-        "OptionalStr": ("wrapped", "optional_str", ("maybe", "str")),
+        "IntList": ("wrapper", "int_list", ("repeated", list, "int")),
+        "OptionalStr": ("wrapper", "optional_str", ("optional", "str")),
     },
     {
         "Ticks": (
@@ -76,7 +76,7 @@ _SCHEMA = _runtime.Schema(
             None,
             True,
         ),
-        "Endless": ([], ("maybe", "int"), None, True),
+        "Endless": ([], ("optional", "int"), None, True),
         "Total": (
             [
                 ("numbers", "numbers", "int", "default"),
@@ -88,7 +88,7 @@ _SCHEMA = _runtime.Schema(
         ),
         "Tell": (
             [("names", "names", "OptionalStr", "default")],
-            ("many", list, "OptionalStr"),
+            ("repeated", list, "OptionalStr"),
             "names",
             False,
         ),
@@ -97,7 +97,7 @@ _SCHEMA = _runtime.Schema(
                 ("lists", "lists", "IntList", "default"),
                 ("more", "more", "int", "default"),
             ],
-            ("many", list, "int"),
+            ("repeated", list, "int"),
             "lists",
             True,
         ),

@@ -11,7 +11,7 @@ import uactor as _uactor
 
 
 class FeedProxy(_typing.Protocol):
-    """What a proxy of Feed does; see the class."""
+    """The members of a proxy of Feed, with their types."""
 
     @_uactor.method
     def ticks(self, count: int, start: int = ...) -> _collections_abc.Iterator[int]:

@@ -16,7 +16,7 @@ import uactor as _uactor
 
 
 class ClockProxy(_typing.Protocol):
-    """What a proxy of Clock does; see the class."""
+    """The members of a proxy of Clock, with their types."""
 
     @_uactor.method
     def later(

@@ -10,7 +10,7 @@ import uactor as _uactor
 
 
 class EvenProxy(_typing.Protocol):
-    """What a proxy of Even does; see the class."""
+    """The members of a proxy of Even, with their types."""
 
     @_uactor.method
     def fine(self) -> int:

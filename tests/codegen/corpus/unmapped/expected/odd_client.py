@@ -213,7 +213,7 @@ _SCHEMA = _runtime.Schema(
     {},
     {
         "Fine": ([], "str"),
-        "Clash": ([("value", "value", ("one_of", ["int", "bool", "handle"]))], None),
+        "Clash": ([("value", "value", ("oneof", ["int", "bool", "handle"]))], None),
     },
 )
 

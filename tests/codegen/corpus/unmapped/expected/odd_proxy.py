@@ -11,7 +11,7 @@ import uactor as _uactor
 
 
 class OddProxy(_typing.Protocol):
-    """What a proxy of Odd does; see the class."""
+    """The members of a proxy of Odd, with their types."""
 
     @_uactor.method
     def fine(self) -> str:
