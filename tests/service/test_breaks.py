@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Optional, Union
@@ -17,6 +18,11 @@ from tests.service.test_lock import color, locked, made, point, taking
 from uactor.service.contract.breaks import find_breaks
 from uactor.service.contract.lock import (
     Lock,
+    LockedEnum,
+    LockedField,
+    LockedMessage,
+    LockedMethod,
+    LockedService,
 )
 from uactor.service.mapping.markers import Int32, renamed_from
 
@@ -152,3 +158,104 @@ def test_another_package_is_a_break() -> None:
 def test_what_a_break_says() -> None:
     (found,) = find_breaks(locked(made(call=taking(int))), Lock())
     assert (found.path, found.reason) == ('MadeService', 'the service is gone')
+
+
+# --- locks that are written out ------------------------------------------------------------------
+
+
+INT = LockedField(1, 'int64', 'int', 'error')
+
+
+def lock(
+    request: dict[str, LockedField] | None = None,
+    response: dict[str, LockedField] | None = None,
+    enum: dict[str, int] | None = None,
+    *,
+    response_name: str = 'CallResponse',
+) -> Lock:
+    """Return a lock of a service with one method, and these fields and values."""
+    method = LockedMethod('call', 'CallRequest', response_name)
+    messages = {
+        name: LockedMessage(name, ['MadeService'], fields=fields or {})
+        for name, fields in (('CallRequest', request), (response_name, response))
+    }
+    enums = {'Color': LockedEnum('Color', ['MadeService'], values=enum or {})}
+    return Lock(
+        {'MadeService': LockedService('Made', 'made.v1', {'Call': method})}, messages, enums
+    )
+
+
+def reasons(old: Lock, new: Lock) -> list[str]:
+    return [str(each) for each in find_breaks(old, new)]
+
+
+def with_(field: LockedField, **changes: Any) -> dict[str, LockedField]:
+    return {'a': dataclasses.replace(field, **changes)}
+
+
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({'number': 2}, 'its number was 1, and is 2 now'),
+    ({'type': 'int32'}, 'its type was int64, and is int32 now'),
+    ({'means': 'bool'}, 'it meant int, and is bool now'),
+    ({'oneof': 'b'}, 'it has become an arm of a union, or ceased to be one'),
+]
+
+
+@pytest.mark.parametrize(('changes', 'reason'), CHANGES)
+def test_each_change_of_a_field_is_a_break(changes: dict[str, Any], reason: str) -> None:
+    before, after = with_(INT), with_(INT, **changes)
+    assert reasons(lock(before), lock(after)) == [f'CallRequest.a: {reason}']
+    assert reasons(lock({}, before), lock({}, after)) == [f'CallResponse.a: {reason}']
+
+
+ABSENCES = ('error', 'default', 'omitted', 'none', 'empty')
+
+
+@pytest.mark.parametrize('before', ABSENCES)
+@pytest.mark.parametrize('after', ABSENCES)
+def test_a_result_may_not_become_absent(before: Any, after: Any) -> None:
+    old, new = lock({}, with_(INT, absent=before)), lock({}, with_(INT, absent=after))
+    is_break = before in ('error', 'default') and after not in ('error', 'default')
+    assert reasons(old, new) == ['CallResponse.a: it may be absent now'] * is_break
+
+
+@pytest.mark.parametrize('before', ABSENCES)
+@pytest.mark.parametrize('after', ABSENCES)
+def test_the_absence_of_a_parameter_may_not_change_its_meaning(before: Any, after: Any) -> None:
+    old, new = lock(with_(INT, absent=before)), lock(with_(INT, absent=after))
+    assert len(reasons(old, new)) == (before not in ('error', after))
+
+
+def test_a_new_parameter_must_be_optional() -> None:
+    needed = ['CallRequest.a: the field is new, and needed']
+    assert reasons(lock(), lock(with_(INT))) == needed
+    assert reasons(lock(), lock(with_(INT, oneof='u'))) == needed
+    assert reasons(lock(), lock({}, with_(INT))) == []
+    for absent in ABSENCES[1:]:
+        assert reasons(lock(), lock(with_(INT, absent=absent))) == []
+
+
+def test_a_new_arm_of_a_known_union_is_no_break() -> None:
+    arm, other = (dataclasses.replace(INT, number=n, oneof='u') for n in (1, 2))
+    assert reasons(lock({'u_a': arm}), lock({'u_a': arm, 'u_b': other})) == []
+
+
+def test_values_of_an_enum_that_callers_know_must_stay() -> None:
+    field = with_(INT, type='repeated Color')
+    old = lock(field, enum={'A': 1, 'B': 2})
+    assert reasons(old, lock(field, enum={'A': 1, 'B': 2, 'C': 3})) == []
+    assert reasons(old, lock(field, enum={'A': 2, 'C': 3})) == [
+        'Color.A: its number was 1, and is 2 now',
+        'Color.B: the value is gone',
+    ]
+
+
+def test_a_type_that_callers_do_not_know_may_change() -> None:
+    assert reasons(lock(enum={'A': 1}), lock(enum={})) == []
+
+
+def test_a_tombstone_is_not_compared_again() -> None:
+    old = lock({}, with_(INT))
+    new = lock({}, response_name='Other')
+    new.messages['CallResponse'] = LockedMessage('CallResponse')
+    assert reasons(old, new) == ['MadeService.Call: its response CallResponse is Other now']

@@ -18,7 +18,7 @@ import pytest
 from tests.service.buf import buf
 from tests.service.support import Actor, actor, sent
 from uactor.service.contract import numbering
-from uactor.service.contract.lock import Lock, find_lock
+from uactor.service.contract.lock import Lock, LockedEnum, LockedField, LockedMessage, find_lock
 from uactor.service.contract.numbering import next_lock
 from uactor.service.errors import LockError
 from uactor.service.mapping.markers import LARGEST_NUMBER, field, renamed_from
@@ -445,3 +445,27 @@ def test_the_lock_is_found_beside_the_module(
     assert find_lock('no.such.module') is None
     assert find_lock('__main__') is None
     sys.modules.pop('lockedpackage', None)
+
+
+def test_a_lock_file_has_fields_and_values_by_number_and_all_else_by_name() -> None:
+    field = LockedField(2, 'int64', 'int', 'error')
+    fields = {'b': field, 'c': dataclasses.replace(field, number=3)}
+    fields['a'] = dataclasses.replace(field, number=10)
+    lock = Lock(
+        messages={
+            'Z': LockedMessage('z', fields=fields),
+            'Y': LockedMessage('y', names={'q': 'r', 'p': 's'}),
+        },
+        enums={'E': LockedEnum('e', values={'Y': 10, 'Z': 9})},
+    )
+    data = json.loads(lock.dump())
+    assert list(data['messages']) == ['Y', 'Z']
+    assert list(data['messages']['Z']['fields']) == ['b', 'c', 'a']
+    assert list(data['messages']['Y']['names']) == ['p', 'q']
+    assert list(data['enums']['E']['values']) == ['Z', 'Y']
+
+
+def test_a_value_that_comes_back_twice_gets_no_name_of_the_past() -> None:
+    lock = history(color('A', 'B'), color('B'), color('A', 'B'), color('B'), color('A', 'B'))
+    assert values(lock) == {'COLOR_A_3': 4, 'COLOR_B': 2}
+    assert lock.enums['Color'].reserved.names == ['COLOR_A', 'COLOR_A_2']
