@@ -334,6 +334,7 @@ def test_classes_of_one_module_share_a_package_without_sharing_names() -> None:
     assert without.messages['Point'].used_by == ['TwoService']
 
 
+@pytest.mark.processes
 def test_services_of_one_module_make_one_file(tmp_path: Path) -> None:
     shared = point(('x', int))
     classes = [made('One', call=taking(shared)), made('Two', call=taking(color('A')), other=ab)]

@@ -102,6 +102,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
         echo(int).write_response(numpy.float64(3))
 
 
+@pytest.mark.processes
 def test_the_file_of_arrays_passes_buf(tmp_path: Any) -> None:
     numpy = pytest.importorskip('numpy')
 

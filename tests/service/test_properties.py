@@ -213,6 +213,7 @@ def test_additions_reorderings_and_marked_renames_are_no_breaks(
         lock, before = new, len(parameters)
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(120)
 @settings(
     max_examples=6,

@@ -58,6 +58,7 @@ class Everything(Actor):
     def unmapped(self, x: complex) -> int: ...
 
 
+@pytest.mark.processes
 def test_buf_has_nothing_to_say_to_the_file(tmp_path: Path) -> None:
     made = schema_of(Everything)
     assert set(made.unmapped) == {'unmapped'}
@@ -66,12 +67,14 @@ def test_buf_has_nothing_to_say_to_the_file(tmp_path: Path) -> None:
     assert buf('format', '--diff', folder=tmp_path) == ''
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize('package', ['google.type', 'uactor.v1', 'shop.uactor', 'x'])
 def test_packages_that_stand_in_the_way_of_names(package: str, tmp_path: Path) -> None:
     write(schema_of(Everything, package=package), tmp_path)
     assert buf('lint', folder=tmp_path) == ''
 
 
+@pytest.mark.processes
 def test_reserved_names_and_numbers_are_printed(tmp_path: Path) -> None:
     def first(self: Any, a: int, b: int, c: int, d: int, e: int) -> None: ...
     def then(self: Any, b: int) -> None: ...
@@ -86,6 +89,7 @@ def test_reserved_names_and_numbers_are_printed(tmp_path: Path) -> None:
     assert 'reserved "a", "c", "d", "e";' in text
 
 
+@pytest.mark.processes
 def test_the_text_compiles_to_the_descriptor_that_is_served(tmp_path: Path) -> None:
     made_schema = schema_of(Everything)
     write(made_schema, tmp_path)
