@@ -191,10 +191,10 @@ class Listener:
 
 @pytest.mark.parametrize('lane', [True, False])
 def test_a_listener_that_is_full_is_not_waited_for_longer(tmp_path: Any, lane: bool) -> None:
-    from uactor.transport.lane import path_of
+    from uactor.transport.lane import lane_path
 
     path = str(tmp_path / 's')
-    listeners = [Listener(path)] + ([Listener(path_of(path))] if lane else [])
+    listeners = [Listener(path)] + ([Listener(lane_path(path))] if lane else [])
     with pytest.raises(uactor.ActorUnreachableError, match='accepts connections but does not'):
         Shared.connect(f'unix:{path}', timeout=SHORT)
     for listener in listeners:

@@ -20,7 +20,7 @@ from tests.support.rpc import Client, client_of, dialled, native
 from uactor.core import auth
 from uactor.core.addresses import Token, target
 from uactor.proxies.base import BaseProxy, auto_proxy
-from uactor.transport.lane import path_of
+from uactor.transport.lane import lane_path
 from uactor.v1 import actor_pb2 as pb
 
 KEY = b'the key of a stranger'
@@ -138,7 +138,7 @@ class Listener:
     def __init__(self, directory: str) -> None:
         self.address = f'unix:{directory}/s'
         self.connected: list[bytes] = []
-        self._sockets = [self._listen(f'{directory}/s'), self._listen(path_of(f'{directory}/s'))]
+        self._sockets = [self._listen(f'{directory}/s'), self._listen(lane_path(f'{directory}/s'))]
 
     def _listen(self, path: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)

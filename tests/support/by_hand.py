@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import grpc
 
 from tests.support.rpc import channel_to, dialled
-from uactor.transport.lane import path_of
+from uactor.transport.lane import lane_path
 from uactor.v1 import actor_pb2 as pb
 
 KEY = b'the key of the actor'
@@ -45,7 +45,7 @@ class Door(Protocol):
 
 def lane_of(actor: Any) -> str:
     """Return the path of an actor's lane."""
-    return path_of(actor.connection_address.removeprefix('unix:'))
+    return lane_path(actor.connection_address.removeprefix('unix:'))
 
 
 class LaneDoor:

@@ -1,4 +1,4 @@
-"""Turns: threads of one process that make calls do so one after the other."""
+"""CallBaton: threads of one process that make calls do so one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import uactor
 from tests.support import Actor, eventually
 from uactor.transport import baton as module
-from uactor.transport.baton import Turns
+from uactor.transport.baton import CallBaton
 
 pytestmark = [pytest.mark.quick, pytest.mark.pythons('locks')]
 
@@ -25,8 +25,8 @@ def nothing() -> None: ...
 
 
 @pytest.fixture
-def turns() -> Turns:
-    return Turns()
+def baton() -> CallBaton:
+    return CallBaton()
 
 
 @pytest.fixture
@@ -56,173 +56,173 @@ NOW_AND_THEN = 0.0
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have turns last for as long as nobody gives them up, and nobody look whether one may be."""
-    for name in ('_SLICE', '_LONGEST', '_LOOK'):
+    for name in ('_SLICE_S', '_MAX_WAIT_S', '_CHECK_S'):
         monkeypatch.setattr(module, name, 60.0)
 
 
-def stands_in_line(turns: Turns, count: int = 1) -> None:
-    eventually(lambda: len(turns.waiting) == count)
+def stands_in_line(baton: CallBaton, count: int = 1) -> None:
+    eventually(lambda: len(baton.waiting) == count)
 
 
-def test_the_first_thread_has_its_turn_at_once(turns: Turns) -> None:
-    turns.take(ONE, NOW_AND_THEN, nothing)
-    assert turns.holder == ONE
+def test_the_first_thread_has_its_turn_at_once(baton: CallBaton) -> None:
+    baton.acquire(ONE, NOW_AND_THEN, nothing)
+    assert baton.holder == ONE
 
 
-def test_a_thread_whose_call_has_ended_gives_way_at_once(turns: Turns) -> None:
-    turns.take(ONE, NOW_AND_THEN, nothing)
-    turns.done(ONE)
-    turns.take(OTHER, NOW_AND_THEN, nothing)
-    assert turns.holder == OTHER
+def test_a_thread_whose_call_has_ended_gives_way_at_once(baton: CallBaton) -> None:
+    baton.acquire(ONE, NOW_AND_THEN, nothing)
+    baton.release(ONE)
+    baton.acquire(OTHER, NOW_AND_THEN, nothing)
+    assert baton.holder == OTHER
 
 
 @pytest.mark.usefixtures('endless')
 def test_others_wait_while_a_thread_is_in_a_call(
-    turns: Turns, begun: Callable[..., threading.Thread]
+    baton: CallBaton, begun: Callable[..., threading.Thread]
 ) -> None:
-    turns.take(ONE, NOW_AND_THEN, nothing)
-    waiting = begun(turns.take, OTHER, in_a_row(), nothing)
-    stands_in_line(turns)
-    assert turns.holder == ONE
-    turns.done(ONE)  # one that calls now and then
+    baton.acquire(ONE, NOW_AND_THEN, nothing)
+    waiting = begun(baton.acquire, OTHER, in_a_row(), nothing)
+    stands_in_line(baton)
+    assert baton.holder == ONE
+    baton.release(ONE)  # one that calls now and then
     waiting.join(10)
-    assert turns.holder == OTHER
+    assert baton.holder == OTHER
 
 
 @pytest.mark.usefixtures('endless')
 def test_a_thread_that_makes_calls_in_a_row_goes_on_while_others_wait(
-    turns: Turns, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+    baton: CallBaton, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, '_PAUSE', 60.0)
-    turns.take(ONE, in_a_row(), nothing)
-    begun(turns.take, OTHER, in_a_row(), nothing)
-    stands_in_line(turns)
+    monkeypatch.setattr(module, '_MAX_GAP_S', 60.0)
+    baton.acquire(ONE, in_a_row(), nothing)
+    begun(baton.acquire, OTHER, in_a_row(), nothing)
+    stands_in_line(baton)
     for _ in range(100):
-        turns.done(ONE)
-        turns.take(ONE, in_a_row(), nothing)
-        assert turns.holder == ONE
-    turns.leave(ONE)
+        baton.release(ONE)
+        baton.acquire(ONE, in_a_row(), nothing)
+        assert baton.holder == ONE
+    baton.yield_(ONE)
 
 
 @pytest.mark.usefixtures('endless')
 def test_its_turn_ends_after_a_while(
-    turns: Turns, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+    baton: CallBaton, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, '_PAUSE', 60.0)
+    monkeypatch.setattr(module, '_MAX_GAP_S', 60.0)
     rests = threading.Event()
-    turns.take(ONE, in_a_row(), nothing)
-    begun(turns.take, OTHER, in_a_row(), nothing)
-    stands_in_line(turns)
-    turns._until = 0.0
-    turns.done(ONE)
-    first = begun(turns.take, ONE, in_a_row(), rests.set)
+    baton.acquire(ONE, in_a_row(), nothing)
+    begun(baton.acquire, OTHER, in_a_row(), nothing)
+    stands_in_line(baton)
+    baton._slice_end = 0.0
+    baton.release(ONE)
+    first = begun(baton.acquire, ONE, in_a_row(), rests.set)
     assert rests.wait(10)  # before the other one has it
-    eventually(lambda: turns.holder == OTHER)
-    turns.leave(OTHER)
+    eventually(lambda: baton.holder == OTHER)
+    baton.yield_(OTHER)
     first.join(10)
-    assert turns.holder == ONE
+    assert baton.holder == ONE
 
 
-def test_a_thread_that_has_stopped_to_call_rests_once_another_one_calls(turns: Turns) -> None:
+def test_a_thread_that_has_stopped_to_call_rests_once_another_one_calls(baton: CallBaton) -> None:
     rests: list[int] = []
-    turns.take(ONE, in_a_row(), lambda: rests.append(ONE))
-    turns.done(ONE)
-    turns.take(OTHER, in_a_row(), lambda: rests.append(OTHER))
-    turns.done(OTHER)
+    baton.acquire(ONE, in_a_row(), lambda: rests.append(ONE))
+    baton.release(ONE)
+    baton.acquire(OTHER, in_a_row(), lambda: rests.append(OTHER))
+    baton.release(OTHER)
     assert rests == [ONE]
-    turns.take(OTHER, in_a_row(), lambda: rests.append(OTHER))
-    turns.done(OTHER)
+    baton.acquire(OTHER, in_a_row(), lambda: rests.append(OTHER))
+    baton.release(OTHER)
     assert rests == [ONE]
 
 
-def test_a_thread_that_ends_rests(turns: Turns) -> None:
+def test_a_thread_that_ends_rests(baton: CallBaton) -> None:
     rests: list[int] = []
-    turns.take(ONE, in_a_row(), lambda: rests.append(ONE))
-    turns.done(ONE)
-    turns.end(OTHER)
+    baton.acquire(ONE, in_a_row(), lambda: rests.append(ONE))
+    baton.release(ONE)
+    baton.retire(OTHER)
     assert not rests
-    turns.end(ONE)
-    turns.take(OTHER, in_a_row(), nothing)
+    baton.retire(ONE)
+    baton.acquire(OTHER, in_a_row(), nothing)
     assert rests == [ONE]
 
 
 @pytest.mark.usefixtures('endless')
 def test_a_thread_that_calls_now_and_then_is_let_in_before_the_next_call(
-    turns: Turns, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+    baton: CallBaton, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, '_PAUSE', 60.0)
-    turns.take(ONE, in_a_row(), nothing)
-    begun(turns.take, OTHER, in_a_row(), nothing)
-    stands_in_line(turns)
-    begun(turns.take, THIRD, NOW_AND_THEN, nothing)
-    stands_in_line(turns, 2)
-    turns.done(ONE)
-    begun(turns.take, ONE, in_a_row(), nothing)
-    eventually(lambda: turns.holder == THIRD)
-    turns.done(THIRD)
-    eventually(lambda: turns.holder == OTHER)
-    turns.leave(OTHER)
-    eventually(lambda: turns.holder == ONE)
+    monkeypatch.setattr(module, '_MAX_GAP_S', 60.0)
+    baton.acquire(ONE, in_a_row(), nothing)
+    begun(baton.acquire, OTHER, in_a_row(), nothing)
+    stands_in_line(baton)
+    begun(baton.acquire, THIRD, NOW_AND_THEN, nothing)
+    stands_in_line(baton, 2)
+    baton.release(ONE)
+    begun(baton.acquire, ONE, in_a_row(), nothing)
+    eventually(lambda: baton.holder == THIRD)
+    baton.release(THIRD)
+    eventually(lambda: baton.holder == OTHER)
+    baton.yield_(OTHER)
+    eventually(lambda: baton.holder == ONE)
 
 
 @pytest.mark.usefixtures('endless')
 def test_a_thread_that_sleeps_lets_the_next_one_go_on(
-    turns: Turns, begun: Callable[..., threading.Thread]
+    baton: CallBaton, begun: Callable[..., threading.Thread]
 ) -> None:
-    turns.take(ONE, in_a_row(), nothing)
-    waiting = begun(turns.take, OTHER, in_a_row(), nothing)
-    stands_in_line(turns)
-    turns.leave(ONE)
+    baton.acquire(ONE, in_a_row(), nothing)
+    waiting = begun(baton.acquire, OTHER, in_a_row(), nothing)
+    stands_in_line(baton)
+    baton.yield_(ONE)
     waiting.join(10)
-    assert turns.holder == OTHER
-    turns.done(ONE)  # its call has come back meanwhile
-    assert turns.holder == OTHER
+    assert baton.holder == OTHER
+    baton.release(ONE)  # its call has come back meanwhile
+    assert baton.holder == OTHER
 
 
 def test_a_thread_that_makes_no_more_calls_is_not_waited_for(
-    turns: Turns, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+    baton: CallBaton, begun: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, '_PAUSE', 60.0)
-    monkeypatch.setattr(module, '_LONGEST', 60.0)
-    turns.take(ONE, in_a_row(), nothing)
-    waiting = begun(turns.take, OTHER, in_a_row(), nothing)
-    stands_in_line(turns)
-    turns.done(ONE)
+    monkeypatch.setattr(module, '_MAX_GAP_S', 60.0)
+    monkeypatch.setattr(module, '_MAX_WAIT_S', 60.0)
+    baton.acquire(ONE, in_a_row(), nothing)
+    waiting = begun(baton.acquire, OTHER, in_a_row(), nothing)
+    stands_in_line(baton)
+    baton.release(ONE)
     waiting.join(10)
-    assert turns.holder == OTHER
+    assert baton.holder == OTHER
 
 
-def test_nobody_waits_for_a_turn_for_long(turns: Turns) -> None:
-    turns.take(ONE, in_a_row(), nothing)  # and never comes back
-    turns.take(OTHER, in_a_row(), nothing)
-    assert turns.holder == ONE
-    assert not turns.waiting
+def test_nobody_waits_for_a_turn_for_long(baton: CallBaton) -> None:
+    baton.acquire(ONE, in_a_row(), nothing)  # and never comes back
+    baton.acquire(OTHER, in_a_row(), nothing)
+    assert baton.holder == ONE
+    assert not baton.waiting
 
 
-def test_a_call_within_a_call_needs_no_other_turn(turns: Turns) -> None:
-    turns.take(ONE, in_a_row(), nothing)
-    turns.take(ONE, in_a_row(), nothing)  # of a finalizer
-    turns.done(ONE)
-    turns.done(ONE)
-    assert turns.holder == ONE
+def test_a_call_within_a_call_needs_no_other_turn(baton: CallBaton) -> None:
+    baton.acquire(ONE, in_a_row(), nothing)
+    baton.acquire(ONE, in_a_row(), nothing)  # of a finalizer
+    baton.release(ONE)
+    baton.release(ONE)
+    assert baton.holder == ONE
 
 
 @pytest.mark.usefixtures('endless', 'usual_signals')
 def test_a_wait_that_ctrl_c_ends_leaves_the_line(
-    turns: Turns, begun: Callable[..., threading.Thread]
+    baton: CallBaton, begun: Callable[..., threading.Thread]
 ) -> None:
-    turns.take(ONE, in_a_row(), nothing)
+    baton.acquire(ONE, in_a_row(), nothing)
 
     def interrupt() -> None:
-        stands_in_line(turns)
+        stands_in_line(baton)
         os.kill(os.getpid(), signal.SIGINT)
 
     begun(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        turns.take(OTHER, in_a_row(), nothing)
-    assert not turns.waiting
-    turns.leave(ONE)
-    assert turns.holder == 0
+        baton.acquire(OTHER, in_a_row(), nothing)
+    assert not baton.waiting
+    baton.yield_(ONE)
+    assert baton.holder == 0
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_threads_whose_calls_take_time_wait_side_by_side() -> None:
 
 @pytest.mark.processes
 def test_the_end_of_an_actor_ends_the_turn_of_who_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, '_LONGEST', 60.0)
+    monkeypatch.setattr(module, '_MAX_WAIT_S', 60.0)
     with Echo() as actor, Echo() as other:
         process = actor._manager.parent.process
         actor.echo(1)

@@ -29,9 +29,10 @@ from tests.client.test_handshake import HELLO, KEY, Trap, call, proof, welcome
 from tests.support import eventually
 from tests.support.interrupts import in_thread
 from uactor.runtime import cpu
-from uactor.transport import lane as lane_module
 from uactor.transport import shm_slot
-from uactor.transport.lane import Lane, LaneError, OversizedError, UnsentError, path_of
+from uactor.transport.frames import LaneError, OversizedError, UnsentError
+from uactor.transport.lane import Lane, lane_path
+from uactor.transport.spin import BACKING_OFF, SPINNING, SpinPolicy, SpinRecord, spinners
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.pythons('sockets and threads')]
@@ -63,7 +64,7 @@ def target() -> Iterator[Any]:
 
 def lane_of(actor: Any) -> str:
     """Return the path of an actor's lane."""
-    return path_of(actor.connection_address.removeprefix('unix:'))
+    return lane_path(actor.connection_address.removeprefix('unix:'))
 
 
 class Dialled:
@@ -284,7 +285,7 @@ def false_lane(
         return pb.SessionRequest.FromString(lane.receive())
 
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path_of(path))
+        listener.bind(lane_path(path))
         listener.listen()
         thread = threading.Thread(target=serve)
         thread.start()
@@ -339,7 +340,7 @@ def test_a_lane_that_hangs_up_is_no_actor(tmp_path: Path) -> None:
 
 def test_a_lane_where_nobody_listens_is_no_actor(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(path_of(str(tmp_path / 's')))
+        stale.bind(lane_path(str(tmp_path / 's')))
     with pytest.raises(uactor.ActorUnreachableError, match='nothing answers'):
         Target.connect(f'unix:{tmp_path}/s', KEY)
 
@@ -423,7 +424,7 @@ def test_an_unknown_transport_is_refused() -> None:
 
 def test_a_forked_child_has_its_own_connection(target: Any) -> None:
     assert target.take(1) == 1
-    ours = target._connection._link.session().stream._lane.socket.fileno()
+    ours = target._connection._link.session().stream._lane.frames.socket.fileno()
 
     def in_child(found: Any) -> None:
         inherited = (
@@ -492,7 +493,7 @@ def test_a_message_that_comes_in_pieces_is_put_together(ends: tuple[Lane, Lane])
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
     for byte in struct.pack('!I', 5) + b'hello':
-        ours.socket.sendall(bytes([byte]))
+        ours.frames.socket.sendall(bytes([byte]))
     receiver.join()
     assert received == [b'hello']
 
@@ -500,7 +501,7 @@ def test_a_message_that_comes_in_pieces_is_put_together(ends: tuple[Lane, Lane])
 @pytest.mark.parametrize('part', [b'', b'\0\0', struct.pack('!I', 9), struct.pack('!I', 9) + b'x'])
 def test_an_end_within_a_message_is_an_error(ends: tuple[Lane, Lane], part: bytes) -> None:
     ours, theirs = ends
-    ours.socket.sendall(part)
+    ours.frames.socket.sendall(part)
     ours.hang_up()
     with pytest.raises(LaneError):
         theirs.receive()
@@ -508,7 +509,7 @@ def test_an_end_within_a_message_is_an_error(ends: tuple[Lane, Lane], part: byte
 
 def test_a_limit_is_exact(ends: tuple[Lane, Lane]) -> None:
     ours, theirs = ends
-    theirs.limit = 10
+    theirs.frames.limit = 10
     ours.send(b'0123456789')
     assert theirs.receive() == b'0123456789'
     ours.send(b'0123456789a')
@@ -531,7 +532,7 @@ def test_whoever_hangs_up_wakes_the_one_that_waits(ends: tuple[Lane, Lane]) -> N
     ours.hang_up()
     waiting.join()
     assert len(failures) == 1
-    assert not ours.is_open()
+    assert not ours.frames.is_open()
 
 
 def test_a_lane_that_has_been_closed_can_be_asked_whether_it_is_open(
@@ -539,70 +540,89 @@ def test_a_lane_that_has_been_closed_can_be_asked_whether_it_is_open(
 ) -> None:
     """The thread that accepts asks for each, and may be late."""
     ours, _ = ends
-    assert ours.is_open()
+    assert ours.frames.is_open()
     ours.close()
-    assert not ours.is_open()
+    assert not ours.frames.is_open()
 
 
-# --- the board ------------------------------------------------------------------------------
+def set_score(lane: Lane, score: int) -> None:
+    """Have the receiver of a lane spin, as long as the score lasts, or not."""
+    lane.spin.record = SpinRecord(SPINNING if score > 0 else BACKING_OFF, score)
+    lane.spin.state = lane.spin.record.state
 
-with_boards = pytest.mark.skipif(
-    not shm_slot.POSSIBLE, reason='boards need the memory model of x86'
-)
+
+# --- the shared slot ------------------------------------------------------------------------------
+
+with_slots = pytest.mark.skipif(not shm_slot.POSSIBLE, reason='slots need the memory model of x86')
 
 
 @pytest.fixture
 def sharing(ends: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
-    """Both ends of a lane with a board; none of them sleeps yet."""
-    mapping = mmap.mmap(-1, shm_slot.SIZE)
+    """Both ends of a lane with a shared slot; none of them sleeps yet."""
+    mapping = mmap.mmap(-1, shm_slot.MEMORY_BYTES)
     for number, end in enumerate(ends):
-        end.share(mapping, number)
-        end._board.wake()  # type: ignore[union-attr]
+        end.share_slot(mapping, number)
+        end._slot.clear_need_wakeup()  # type: ignore[union-attr]
     return ends
 
 
-@with_boards
+@with_slots
 def test_a_message_to_who_looks_does_without_the_socket(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     ours.send(b'hello')
-    assert not select.select([theirs.socket], [], [], 0)[0]
+    assert not select.select([theirs.frames.socket], [], [], 0)[0]
     assert theirs.receive() == b'hello'
 
 
-@with_boards
+@with_slots
 def test_a_message_to_who_sleeps_goes_by_the_socket(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
-    state = theirs._board._in  # type: ignore[union-attr]
+    state = theirs._slot._in  # type: ignore[union-attr]
     eventually(lambda: not state[shm_slot._STATE] & shm_slot._AWAKE)
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
 
 
-@with_boards
-def test_messages_by_board_and_socket_stay_in_order(
+@with_slots
+def test_messages_by_slot_and_socket_stay_in_order(
     sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shm_slot, 'ROOM', 4000)  # what goes by the socket has to find room in it
+    monkeypatch.setattr(
+        shm_slot, 'MAX_SLOT_BYTES', 4000
+    )  # what goes by the socket has to find room in it
     ours, theirs = sharing
-    messages = [b'1', b'2', b'3' * shm_slot.ROOM, b'4' * (shm_slot.ROOM + 1), b'5']
+    messages = [
+        b'1',
+        b'2',
+        b'3' * shm_slot.MAX_SLOT_BYTES,
+        b'4' * (shm_slot.MAX_SLOT_BYTES + 1),
+        b'5',
+    ]
     for message in messages:  # there is one place: most go by the socket
         ours.send(message)
     assert [bytes(theirs.receive()) for _ in messages] == messages
-    theirs._board.wake()  # type: ignore[union-attr]
-    for message in (b'6' * (shm_slot.ROOM + 1), b'7', b'8'):  # only the second is on the board
+    theirs._slot.clear_need_wakeup()  # type: ignore[union-attr]
+    for message in (
+        b'6' * (shm_slot.MAX_SLOT_BYTES + 1),
+        b'7',
+        b'8',
+    ):  # only the second is in the slot
         ours.send(message)
     assert [bytes(theirs.receive())[:1] for _ in range(3)] == [b'6', b'7', b'8']
 
 
-@with_boards
+@with_slots
 def test_no_message_is_missed_however_the_ends_look_and_sleep(sharing: tuple[Lane, Lane]) -> None:
     """Each end sends at random moments, in other sizes, and looks or sleeps as it comes."""
     count = 30_000
-    kinds, often = (1, 40, 3000, 9000, shm_slot.ROOM, shm_slot.ROOM + 1), (30, 30, 30, 30, 1, 1)
+    kinds, often = (
+        (1, 40, 3000, 9000, shm_slot.MAX_SLOT_BYTES, shm_slot.MAX_SLOT_BYTES + 1),
+        (30, 30, 30, 30, 1, 1),
+    )
     sizes = random.Random(5).choices(kinds, often, k=count)
     failed: list[str] = []
 
@@ -614,7 +634,7 @@ def test_no_message_is_missed_however_the_ends_look_and_sleep(sharing: tuple[Lan
 
     def receive(lane: Lane, whims: random.Random) -> None:
         for number, size in enumerate(sizes):
-            lane._worth = whims.choice((0, 0, 8))
+            set_score(lane, whims.choice((0, 0, 8)))
             message = bytes(lane.receive())
             if message != struct.pack('!I', number) + bytes(size - 1):
                 failed.append(f'{number}: {message[:4]!r}')
@@ -633,7 +653,7 @@ def test_no_message_is_missed_however_the_ends_look_and_sleep(sharing: tuple[Lan
     assert not any(thread.is_alive() for thread in threads)
 
 
-@with_boards
+@with_slots
 def test_the_last_message_is_taken_before_the_end(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     ours.send(b'goodbye')
@@ -643,7 +663,7 @@ def test_the_last_message_is_taken_before_the_end(sharing: tuple[Lane, Lane]) ->
         theirs.receive()
 
 
-@with_boards
+@with_slots
 def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
     sharing: tuple[Lane, Lane],
 ) -> None:
@@ -651,7 +671,7 @@ def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
     ours.send(b'first')
     assert theirs.receive() == b'first'
     assert not ours.is_unread
-    theirs._board.wake()  # type: ignore[union-attr]
+    theirs._slot.clear_need_wakeup()  # type: ignore[union-attr]
     ours.send(b'second')
     theirs.hang_up()
     with pytest.raises(LaneError):
@@ -659,7 +679,7 @@ def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
     assert ours.is_unread
 
 
-@with_boards
+@with_slots
 @pytest.mark.parametrize('taken', [True, False])
 def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
     sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch, taken: bool
@@ -669,12 +689,12 @@ def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
 
     def put_late(self: shm_slot.ShmSlot, message: bytes, before: int) -> int:
         done = put(self, message, before)
-        theirs._board.sleep()  # type: ignore[union-attr]
+        theirs._slot.set_need_wakeup()  # type: ignore[union-attr]
         if taken:  # at the last look
-            assert theirs._board.take(0) == b'hello'  # type: ignore[union-attr]
+            assert theirs._slot.take(0) == b'hello'  # type: ignore[union-attr]
         theirs.close()
-        assert done == shm_slot.DONE
-        return shm_slot.ASLEEP
+        assert done == shm_slot.DELIVERED
+        return shm_slot.NEED_WAKEUP
 
     monkeypatch.setattr(shm_slot.ShmSlot, 'put', put_late)
     with pytest.raises(LaneError) as failure:
@@ -683,10 +703,10 @@ def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
     assert ours.is_unread is not taken
 
 
-@with_boards
-def test_a_limit_holds_on_the_board(sharing: tuple[Lane, Lane]) -> None:
+@with_slots
+def test_a_limit_holds_on_the_slot(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
-    theirs.limit = 10
+    theirs.frames.limit = 10
     ours.send(b'0123456789')
     assert theirs.receive() == b'0123456789'
     ours.send(b'0123456789a')
@@ -694,30 +714,39 @@ def test_a_limit_holds_on_the_board(sharing: tuple[Lane, Lane]) -> None:
         theirs.receive()
 
 
-@with_boards
-def test_sizes_that_lie_on_the_board_read_nothing_beyond_it(sharing: tuple[Lane, Lane]) -> None:
+@with_slots
+def test_sizes_that_lie_on_the_slot_read_nothing_beyond_it(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     ours.send(b'hello')
-    ours._board._out[shm_slot._LATEST] |= shm_slot._LENGTH  # type: ignore[union-attr]
-    assert len(theirs.receive()) == shm_slot.ROOM
+    ours._slot._out[shm_slot._HEADER] |= shm_slot._LENGTH  # type: ignore[union-attr]
+    assert len(theirs.receive()) == shm_slot.MAX_SLOT_BYTES
 
 
-@with_boards
-def test_a_busy_connection_gets_a_board(target: Any) -> None:
+@with_slots
+def test_a_busy_connection_gets_a_slot(target: Any) -> None:
     lane = target._connection._link.session().stream._lane
-    lane.eager = True  # as when answers have come soon for a while
+    lane.wants_slot = True  # as when answers have come soon for a while
     assert target.take(1) == 1
-    assert lane._board is not None
-    for size in (1, shm_slot.ROOM // 2, shm_slot.ROOM, 2 * shm_slot.ROOM, 1_000_000):
+    assert lane._slot is not None
+    for size in (
+        1,
+        shm_slot.MAX_SLOT_BYTES // 2,
+        shm_slot.MAX_SLOT_BYTES,
+        2 * shm_slot.MAX_SLOT_BYTES,
+        1_000_000,
+    ):
         assert target.take(b'x' * size) == b'x' * size
     assert [target.take(number) for number in range(1000)] == list(range(1000))
 
 
-@pytest.mark.parametrize('sent', ["send(b'x')", 'send(bytes(1 << 20))', "send_with(b'x', [])"])
+@pytest.mark.parametrize(
+    'sent', ["send(b'x')", 'send(bytes(1 << 20))', "frames.send_with(b'x', [])"]
+)
 def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill(sent: str) -> None:
     code = f"""
         import signal, socket
-        from uactor.transport.lane import Lane, UnsentError
+        from uactor.transport.frames import UnsentError
+        from uactor.transport.lane import Lane
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         ours, theirs = socket.socketpair()
         lane = Lane(ours)
@@ -736,7 +765,7 @@ def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill(sent:
 
 @pytest.mark.parametrize('moves', [True, False], ids=['actor', 'caller'])
 @pytest.mark.parametrize(
-    'shares', [pytest.param(True, marks=with_boards, id='board'), pytest.param(False, id='socket')]
+    'shares', [pytest.param(True, marks=with_slots, id='slot'), pytest.param(False, id='socket')]
 )
 def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane], moves: bool, shares: bool
@@ -748,15 +777,15 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
         return 20e-6  # as if the other end had run
 
     ours, theirs = ends
-    theirs._moves = moves
+    theirs.spin = SpinPolicy(makes_calls=False, may_move=moves)
     if shares:
-        mapping = mmap.mmap(-1, shm_slot.SIZE)
-        ours.share(mapping, 0)
-        theirs.share(mapping, 1)
-    theirs._may_look(0.0)  # it is the one that is received from
-    theirs._worth = 8
-    monkeypatch.setattr(lane_module, '_crowded', 0.0)
-    monkeypatch.setattr(lane_module, '_LONGEST', 60.0)
+        mapping = mmap.mmap(-1, shm_slot.MEMORY_BYTES)
+        ours.share_slot(mapping, 0)
+        theirs.share_slot(mapping, 1)
+    spinners.latest = theirs.spin  # it is the one that is received from
+    set_score(theirs, 8)
+    spinners.crowded_until = 0.0
+    monkeypatch.setattr('uactor.transport.lane.MAX_SPIN_S', 60.0)
     monkeypatch.setattr(cpu, 'yield_core', make_way)
     monkeypatch.setattr(cpu, 'move_to_idle_core', moved.release)
     received: list[bytes] = []
@@ -764,19 +793,19 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
     receiver.start()
     for _ in range(100):
         looks.acquire()
-    assert theirs in lane_module._looking
+    assert theirs.spin in spinners.active
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
     assert moved.acquire(blocking=False) is moves
 
 
-@with_boards
-def test_who_gets_a_board_looks_at_it_as_the_other_end_does(ends: tuple[Lane, Lane]) -> None:
+@with_slots
+def test_who_gets_a_slot_looks_at_it_as_the_other_end_does(ends: tuple[Lane, Lane]) -> None:
     ours, theirs = ends
-    theirs._worth, theirs._trial = -1, 16
-    theirs.share(mmap.mmap(-1, shm_slot.SIZE), 1)
-    assert theirs._worth == 8
+    theirs.spin.record = SpinRecord(BACKING_OFF, -1, backoff=16)
+    theirs.share_slot(mmap.mmap(-1, shm_slot.MEMORY_BYTES), 1)
+    assert theirs.spin.record == SpinRecord(SPINNING, 8)
     ours.send(b'hello')
     assert theirs.receive() == b'hello'
 
@@ -785,17 +814,18 @@ def test_a_message_that_comes_late_once_is_no_reason_to_look_no_more(
     monkeypatch: pytest.MonkeyPatch, ends: tuple[Lane, Lane]
 ) -> None:
     ours, theirs = ends
-    theirs._may_look(0.0)
-    monkeypatch.setattr(lane_module, '_crowded', 0.0)
-    monkeypatch.setattr(lane_module, '_PATIENCE', 0.0)  # whatever comes is late
-    monkeypatch.setattr(lane_module, '_LONGEST', 60.0)
+    spinners.latest = theirs.spin
+    spinners.crowded_until = 0.0
+    monkeypatch.setattr('uactor.transport.lane.SPIN_BUDGET_S', 0.0)  # whatever comes is late
+    monkeypatch.setattr('uactor.transport.lane.MAX_SPIN_S', 60.0)
     monkeypatch.setattr(cpu, 'yield_core', float)
-    theirs._worth = before = 8
+    before = 8
+    set_score(theirs, before)
     worth = []
     for _ in range(3):
         ours.send(b'hello')
         assert theirs.receive() == b'hello'
-        worth.append(theirs._worth)
+        worth.append(theirs.spin.record.score)
     assert worth == [before, before - 2, before - 4]
 
 

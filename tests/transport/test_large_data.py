@@ -26,7 +26,8 @@ from tests.support.peers import Peer
 from tests.transport.test_lane import Dialled, lane_of
 from uactor.codec import values
 from uactor.transport import segments, shm_buffers
-from uactor.transport.lane import Lane, LaneError
+from uactor.transport.frames import LaneError
+from uactor.transport.lane import Lane
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]

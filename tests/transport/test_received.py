@@ -26,7 +26,8 @@ from tests.support.peers import Peer
 from uactor.errors import SerializationError
 from uactor.transport import shm_buffers, shm_slot
 from uactor.transport.chunks import Chunks
-from uactor.transport.lane import Lane, LaneError, path_of
+from uactor.transport.frames import LaneError
+from uactor.transport.lane import Lane, lane_path
 from uactor.transport.segments import LARGE, Segment
 from uactor.transport.shm_buffers import ShmChannel
 from uactor.v1 import actor_pb2 as pb
@@ -40,7 +41,7 @@ def open_files() -> int:
 
 def boards() -> int:
     """Return how many boards this process has mapped."""
-    return Path('/proc/self/maps').read_text().count('uactor-board')
+    return Path('/proc/self/maps').read_text().count('uactor-slot')
 
 
 class Target(uactor.Actor):
@@ -133,7 +134,7 @@ def descriptor_cases() -> dict[str, Callable[[Session, int, int], None]]:
         session.door.put_with(message, [(5, [fd])])
 
     def unknown_slots(session: Session, fd: int, other: int) -> None:
-        numbers = (1, 4095, 4096, shm_buffers.BOARD_SLOT + 1, 0xFFFFFFFF)
+        numbers = (1, 4095, 4096, shm_buffers.SHARED_SLOT + 1, 0xFFFFFFFF)
         session.door.put_with(call_of(9), [(number, [fd]) for number in numbers])
 
     def several_for_one_number(session: Session, fd: int, other: int) -> None:
@@ -147,9 +148,9 @@ def descriptor_cases() -> dict[str, Callable[[Session, int, int], None]]:
         frame = struct.pack('!I', len(message)) + message
         socket.send_fds(session.door.socket, [frame], [fd] * 100)
 
-    def marks_and_boards_again(session: Session, fd: int, other: int) -> None:
+    def marks_and_slots_again(session: Session, fd: int, other: int) -> None:
         for _ in range(3):
-            passed = [(0, [fd]), (shm_buffers.BOARD_SLOT, [fd]), (0, [other]), (65536, [other])]
+            passed = [(0, [fd]), (shm_buffers.SHARED_SLOT, [fd]), (0, [other]), (65536, [other])]
             session.door.put_with(call_of(9), passed)
 
     def without_data(session: Session, fd: int, other: int) -> None:
@@ -192,7 +193,7 @@ def test_descriptors_that_are_not_used_are_closed(
     session.enter(case, pipelined=pipelined, **MEMORY)
     session.call('take', pb.Value(string='x'))
     before = files_of(target)
-    segment, (reader, writer) = Segment(shm_slot.SIZE), os.pipe()
+    segment, (reader, writer) = Segment(shm_slot.MEMORY_BYTES), os.pipe()
     for _ in range(5):
         with contextlib.suppress(End):
             CASES[case](session, segment.descriptor, reader)
@@ -272,7 +273,7 @@ def false_actor(directory: Path, serve: Callable[[LaneDoor, bytes], None]) -> It
             serve(door, door.get())
 
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path_of(path))
+        listener.bind(lane_path(path))
         listener.listen()
         thread = threading.Thread(target=work)
         thread.start()
@@ -304,7 +305,7 @@ def test_a_client_closes_what_it_does_not_use(passed: Sequence[tuple[int, list[i
     ours, theirs = socket.socketpair()
     with contextlib.closing(Lane(ours)) as lane:
         channel = ShmChannel()
-        lane.expect = lambda message: channel.expect([pb.Memory(slot=5, sizes=[1])])
+        lane.frames.expect = lambda message: channel.expect([pb.Memory(slot=5, sizes=[1])])
         door = LaneDoor.__new__(LaneDoor)
         door.socket = theirs
         before = open_files()
@@ -321,7 +322,7 @@ def test_descriptors_of_a_message_that_breaks_off_are_closed() -> None:
     with contextlib.closing(Lane(ours)) as lane:
         channel = ShmChannel()
         memories = [pb.Memory(slot=slot, sizes=[1]) for slot in (1, 2, 3)]
-        lane.expect = lambda message: channel.expect(memories)
+        lane.frames.expect = lambda message: channel.expect(memories)
         door = LaneDoor.__new__(LaneDoor)
         door.socket = theirs
         before = open_files()
@@ -347,8 +348,8 @@ CALLS_OFTEN = """
 """
 
 
-@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='boards need the memory model of x86')
-def test_boards_of_killed_clients_are_closed_without_a_collection() -> None:
+@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='slots need the memory model of x86')
+def test_slots_of_killed_clients_are_closed_without_a_collection() -> None:
     with Family() as target:
         before = target.boards()
         target.collect(False)
@@ -360,8 +361,8 @@ def test_boards_of_killed_clients_are_closed_without_a_collection() -> None:
         eventually(lambda: target.boards() <= before)
 
 
-@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='boards need the memory model of x86')
-def test_the_board_of_a_killed_actor_is_closed_without_a_collection() -> None:
+@pytest.mark.skipif(not shm_slot.POSSIBLE, reason='slots need the memory model of x86')
+def test_the_slot_of_a_killed_actor_is_closed_without_a_collection() -> None:
     gc.collect()
     before = boards()
     actor: Any = Target()

@@ -23,6 +23,7 @@ from uactor.runtime.locks import Latch
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import WeakBag
 from uactor.transport.chunks import Chunks
+from uactor.transport.frames import MAX_HANDSHAKE_BYTES
 from uactor.transport.http2 import Http2Call
 from uactor.transport.http2_stream import CallEnd, End, Http2Stream, Status
 from uactor.transport.interfaces import (
@@ -33,7 +34,7 @@ from uactor.transport.interfaces import (
     no_message,
     unopened,
 )
-from uactor.transport.lane import HANDSHAKE_LIMIT, path_of
+from uactor.transport.lane import lane_path
 from uactor.v1 import actor_pb2 as pb
 
 _SERVER_START_S = 2.0
@@ -175,7 +176,7 @@ def _wake_server(path: str, seconds: float) -> None:
     Connections that come before the server runs are passed on to it by threads of the actor: see
     :mod:`uactor.host.grpc.on_demand`. A connection that is kept had better not be one of them.
     """
-    if not os.path.exists(path_of(path)):
+    if not os.path.exists(lane_path(path)):
         return
     opened: list[SocketType] = []
     try:
@@ -206,7 +207,7 @@ class GrpcStream:
         self._end_noted = Latch()
         self.ended = False
         self.memory = Chunks()
-        self._call.limit_messages(HANDSHAKE_LIMIT)
+        self._call.limit_messages(MAX_HANDSHAKE_BYTES)
         self._is_trusted = False
 
     def is_open(self) -> bool:

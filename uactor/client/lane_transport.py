@@ -27,7 +27,7 @@ from uactor.errors import (
 from uactor.runtime.fork_sockets import disconnect
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.weakrefs import WeakBag
-from uactor.transport import lane, segments, shm_buffers, shm_slot
+from uactor.transport import frames, lane, segments, shm_buffers, shm_slot
 from uactor.transport.interfaces import (
     StreamEnd,
     close_with,
@@ -46,7 +46,7 @@ def offered(address: str) -> str | None:
     path = to_socket_path(address)
     if path is None:
         return None
-    path = lane.path_of(path)
+    path = lane.lane_path(path)
     try:
         found = os.lstat(path)  # a link could lead to the lane of another actor
     except OSError as error:
@@ -123,7 +123,7 @@ class LaneStream:
     is_read_ahead = True
 
     def __init__(self, sock: SocketType, on_end: Callable[[], None], calls: bool) -> None:
-        self._lane = lane.Lane(sock, lane.HANDSHAKE_LIMIT, calls=calls)
+        self._lane = lane.Lane(sock, frames.MAX_HANDSHAKE_BYTES, makes_calls=calls)
         self._calls = calls
         self._on_end = on_end
         self._ending = threading.Lock()
@@ -135,7 +135,7 @@ class LaneStream:
 
     def is_open(self) -> bool:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        return not self.ended and self._lane.is_open()
+        return not self.ended and self._lane.frames.is_open()
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -145,7 +145,7 @@ class LaneStream:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
             self._lane.send(message)
-        except lane.LaneError as error:
+        except frames.LaneError as error:
             raise StreamEnd(str(error)) from error
 
     def request(self, request: pb.SessionRequest) -> bytes:
@@ -154,19 +154,19 @@ class LaneStream:
 
     def request_bytes(self, message: bytes) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        if self._lane.eager:
+        if self._lane.wants_slot:
             return self._asked(message, [])
         try:
-            return self._lane.exchange(message)  # type: ignore[return-value]  # as in _heard()
-        except lane.UnsentError as error:
+            return self._lane.call(message)  # type: ignore[return-value]  # as in _heard()
+        except frames.UnsentError as error:
             self._find_out(error)
-        except lane.LaneError as error:
+        except frames.LaneError as error:
             self._break_off(error)
 
     def _asked(self, message: bytes, passed: list[tuple[int, int]]) -> bytes:
-        self._lane.begin()
+        self._lane.begin_call()
         self._send_with(message, passed)
-        return self._heard(self._lane.answer)
+        return self._heard(self._lane.end_call)
 
     def _passed_with(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
         """Return the descriptors that a request needs, with their numbers."""
@@ -175,23 +175,23 @@ class LaneStream:
         return self.memory.passed(messages.memories(request))
 
     def _send_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
-        segment = self._new_board() if self._lane.eager else None
+        segment = self._create_slot() if self._lane.wants_slot else None
         if segment is not None:
-            passed.append((shm_buffers.BOARD_SLOT, segment.descriptor))
+            passed.append((shm_buffers.SHARED_SLOT, segment.descriptor))
         try:
             if passed:
-                self._lane.send_with(message, passed)
+                self._lane.frames.send_with(message, passed)
             else:
                 self._lane.send(message)
-        except lane.UnsentError as error:
+        except frames.UnsentError as error:
             self._find_out(error)
-        except lane.LaneError as error:
+        except frames.LaneError as error:
             self._break_off(error)
         if segment is not None:
             self._shares = False
-            self._lane.share(segment.mapping, 0)
+            self._lane.share_slot(segment.mapping, 0)
 
-    def _find_out(self, error: lane.LaneError) -> NoReturn:
+    def _find_out(self, error: frames.LaneError) -> NoReturn:
         """Raise why the host has closed the lane, if it has said so.
 
         What it said is here already: once this end has hung up, too, nothing is waited for.
@@ -204,27 +204,30 @@ class LaneStream:
             raise
         raise StreamEnd(str(error), unread=True) from error
 
-    def _new_board(self) -> segments.Segment | None:
-        """Return memory for a board, if it pays and can be had. The other end gets it, too."""
-        self._lane.eager = False
+    def _create_slot(self) -> segments.Segment | None:
+        """Return memory for a shared slot, or None if the system gives none.
+
+        The other end gets the descriptor.
+        """
+        self._lane.wants_slot = False
         if self._shares and shm_slot.POSSIBLE:
             try:
-                return segments.Segment(shm_slot.SIZE, 'uactor-board')
+                return segments.Segment(shm_slot.MEMORY_BYTES, 'uactor-slot')
             except OSError as error:
                 if not is_own(error, segments.Segment.__init__, segments.map_memory):
                     raise
-                log.debug('there will be no board: %s', error)
+                log.debug('there will be no shared slot: %s', error)
         return None
 
     def proved(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._lane.limit = -1
+        self._lane.frames.limit = -1
         if self.memory is not None:
-            self._lane.expect = functools.partial(_expect, self.memory)
+            self._lane.frames.expect = functools.partial(_expect, self.memory)
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._shares = self._calls  # others wait for too long for a board
+        self._shares = self._calls  # other sessions wait too long for messages to gain by a slot
 
     def receive(self) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -233,10 +236,10 @@ class LaneStream:
     def _heard(self, receive: Callable[[], bytes | bytearray]) -> bytes:
         try:
             return receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
-        except lane.LaneError as error:
+        except frames.LaneError as error:
             self._break_off(error)
 
-    def _break_off(self, error: lane.LaneError) -> NoReturn:
+    def _break_off(self, error: frames.LaneError) -> NoReturn:
         self._end()
         raise StreamEnd(str(error), unread=self._lane.is_unread) from error
 
@@ -259,13 +262,13 @@ class LaneStream:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         if not self.ended:
             poll = select.poll()
-            poll.register(self._lane.socket, lane.GONE)
+            poll.register(self._lane.frames.socket, frames.GONE)
             poll.poll(timeout * 1000)
             self.close()  # it has been finished: no thread uses it
 
     def send_last(self, message: bytes) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._lane.send_last(message)
+        self._lane.frames.send_last(message)
 
     def cancel(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -280,7 +283,7 @@ class LaneStream:
             self._on_end()
 
     def _close_memory(self) -> None:
-        self._lane.leave_board()
+        self._lane.leave_slot()
         if self.memory is not None:
             self.memory.close()
 
@@ -291,7 +294,7 @@ class LaneStream:
         self._lane.close()
 
 
-def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> lane.Take:
+def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> frames.TakeDescriptor:
     """Return what takes the descriptors that come along with a message."""
     try:
         response = pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as above

@@ -39,7 +39,7 @@ from uactor.runtime.locks import locked
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.threads import start_daemon
 from uactor.runtime.weakrefs import WeakBag
-from uactor.transport.baton import turns
+from uactor.transport.baton import call_baton
 from uactor.transport.interfaces import StreamEnd, Transport, detach_sockets
 from uactor.v1 import actor_pb2 as pb
 
@@ -95,7 +95,7 @@ class _ThreadEnd(weakref.ref[_OfThread]):
 
     def __call__(self) -> None:
         """Retire the session, on the reaper's thread."""
-        turns.end(self._thread)
+        call_baton.retire(self._thread)
         link = self._link()
         if link is not None:
             link.forget(self)

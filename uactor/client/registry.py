@@ -17,7 +17,7 @@ from uactor.runtime.deferred import deferred
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.locks import locked
 from uactor.runtime.weakrefs import WeakBag, WeakValues
-from uactor.transport.baton import turns
+from uactor.transport.baton import call_baton
 
 
 class Connections:
@@ -166,7 +166,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     deferred.reset()
-    turns.reset()
+    call_baton.reset()
     idle_streams.reset()
     connections.unlock()
     if _child is not None:

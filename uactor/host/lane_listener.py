@@ -37,7 +37,8 @@ from uactor.host.refusal import NO_THREADS, Refused
 from uactor.host.sessions.serve import serve
 from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 from uactor.transport import segments, shm_buffers, shm_slot
-from uactor.transport.lane import HANDSHAKE_LIMIT, Lane, LaneError, OversizedError, Take
+from uactor.transport.frames import MAX_HANDSHAKE_BYTES, LaneError, OversizedError, TakeDescriptor
+from uactor.transport.lane import Lane
 from uactor.transport.unix_sockets import listening
 from uactor.v1 import actor_pb2 as pb
 
@@ -212,7 +213,7 @@ class _LaneEndpoint:
         self.descriptor = sock.fileno()
         self.authorized = False
         self._max_message_size = max_message_size
-        self._lane = Lane(sock, HANDSHAKE_LIMIT, moves=True)
+        self._lane = Lane(sock, MAX_HANDSHAKE_BYTES, may_move=True)
         self.memory = shm_buffers.ShmChannel() if segments.POSSIBLE else None
         self._lock = threading.Lock()  # of the next two
         self._is_gone = False
@@ -233,7 +234,7 @@ class _LaneEndpoint:
 
     def has_more(self) -> bool:
         """See :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
-        return self._lane.has_more()
+        return self._lane.frames.has_more()
 
     def send(self, response: pb.SessionResponse | bytes) -> None:
         """Send a response.
@@ -246,7 +247,7 @@ class _LaneEndpoint:
             self._lane.send(response.SerializeToString())
         else:
             passed = self.memory.passed(memories(response))
-            self._lane.send_with(response.SerializeToString(), passed)
+            self._lane.frames.send_with(response.SerializeToString(), passed)
 
     def put(self, message: bytes | pb.SessionResponse) -> None:
         """See :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
@@ -265,12 +266,12 @@ class _LaneEndpoint:
         """Accept messages of any size that the actor accepts: the client has proved itself."""
         if self.on_proof is not None:
             self.on_proof()
-        self._lane.limit = self._max_message_size
+        self._lane.frames.limit = self._max_message_size
         if self.memory is not None:
             self.memory.limit = self._max_message_size
-            self._lane.expect = self._expect
+            self._lane.frames.expect = self._expect
 
-    def _expect(self, message: bytearray) -> Take:
+    def _expect(self, message: bytearray) -> TakeDescriptor:
         """Return the function that takes the descriptors of a message."""
         channel: shm_buffers.ShmChannel = self.memory  # type: ignore[assignment]  # or none would come
         try:
@@ -280,7 +281,7 @@ class _LaneEndpoint:
         take = channel.expect(memories(request))
 
         def take_slot(number: int, descriptor: int | None, is_scarce: bool) -> None:
-            if number != shm_buffers.BOARD_SLOT or descriptor is None:
+            if number != shm_buffers.SHARED_SLOT or descriptor is None:
                 take(number, descriptor, is_scarce)
                 return
             try:
@@ -292,10 +293,12 @@ class _LaneEndpoint:
 
     def _share(self, descriptor: int) -> None:
         """Map the shared slot of the client, unless there is one already."""
-        if self._lane.has_board:
+        if self._lane.has_slot:
             return
         try:
-            self._lane.share(shm_buffers.foreign(descriptor, shm_slot.SIZE, mmap.MAP_SHARED), 1)
+            self._lane.share_slot(
+                shm_buffers.foreign(descriptor, shm_slot.MEMORY_BYTES, mmap.MAP_SHARED), 1
+            )
         except SerializationError as error:
             log.debug('there will be no shared slot: %s', error)
 
@@ -308,7 +311,7 @@ class _LaneEndpoint:
 
     def is_open(self) -> bool:
         """Return whether the client is there. For the accepting thread, too."""
-        return self._lane.is_open()
+        return self._lane.frames.is_open()
 
     def client_gone(self) -> None:
         """Record that the client has gone, and cancel its calls."""

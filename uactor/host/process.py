@@ -27,7 +27,7 @@ from uactor.host.settings import HostDependencies, Settings
 from uactor.host.typeids import Typeids
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.fork_sockets import disconnect, strip_ipv6_scope
-from uactor.transport.lane import path_of
+from uactor.transport.lane import lane_path
 
 log = logging.getLogger('uactor.host')
 
@@ -71,7 +71,7 @@ class HostProcess:
         self.typed_service = self.context.typed_service
         self._server = GrpcServer(self.context, settings, self._status, bound)
         path = to_socket_path(self.target) if has_lanes else None
-        self._lanes = None if path is None else LaneListener(self.context, path_of(path))
+        self._lanes = None if path is None else LaneListener(self.context, lane_path(path))
         self.connection = LoopbackConnection(self.context, typeids, dependencies.dial)
 
     def _create_context(
@@ -200,7 +200,7 @@ def _disconnect_child(name: str) -> None:
     Otherwise the child would keep the connections of a killed actor open, and callers would wait.
     """
     path = to_socket_path(name)
-    own = {*peer_names(name), path_of(path)} if path is not None else {split_host_port(name)}
+    own = {*peer_names(name), lane_path(path)} if path is not None else {split_host_port(name)}
     anywhere = {found for found in own if isinstance(found, tuple) and found[0] in _ALL_INTERFACES}
 
     def is_own(sock: socket.socket) -> bool:

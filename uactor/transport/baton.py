@@ -1,11 +1,17 @@
-"""Turns: which thread of this process makes calls, while others want to as well.
+"""One thread of a process makes calls at a time, while others want to as well.
 
-One thread runs Python at a time. A thread that sends or sleeps lets another one run, and has to
-wait for that one when it comes back. Each of these changes takes longer than a small call, and
-twice as long with two cores as with one. So as long as calls come back soon, one thread makes
-its calls for a while, and the others wait for their turn, asleep. Whoever makes calls once
-in a while only is let in between two calls of the one that makes them in a row, and whoever has
-to sleep for an answer lets the next one go on.
+Problem: one thread runs Python at a time. A thread that sends or sleeps lets another one run, and
+has to wait for that one when it comes back. Each change takes longer than a small call, and twice
+as long with two cores as with one.
+
+Mechanism: the threads pass a baton. As long as calls return soon, its holder makes calls in a row
+for a time slice, and the other threads sleep in a queue. A thread that calls now and then goes to
+the head of the queue, and gets the baton between two calls of the holder. A holder that has to
+sleep for a result passes the baton on.
+
+Invariants: the baton is a matter of speed alone. A thread that has waited for `_MAX_WAIT_S` calls
+without it. All changes are made under one lock, but for two: the holder begins and ends a call
+without the lock, since it alone does.
 """
 
 from __future__ import annotations
@@ -17,35 +23,35 @@ from time import perf_counter
 
 from uactor.runtime.locks import locked
 
-_SLICE = 5e-3
-"""How long a thread goes on making calls in a row, in seconds, as Python's own threads run."""
-_PAUSE = 50e-6
-"""How soon calls follow each other that are made in a row, in seconds."""
-_LOOK = 1e-3
-"""After how long one looks whether the thread whose turn it is makes calls still, in seconds."""
-_LONGEST = 50e-3
-"""After how long a thread goes on without its turn, in seconds."""
+_SLICE_S = 5e-3
+"""How long a thread makes calls in a row before it lets others: as Python's own time slices."""
+_MAX_GAP_S = 50e-6
+"""Calls that follow each other this soon are made in a row."""
+_CHECK_S = 1e-3
+"""How often a waiting thread checks whether the holder is still in a call."""
+_MAX_WAIT_S = 50e-3
+"""A thread that has waited this long calls without the baton."""
 
 
 class _Waiter:
     """A thread that wants to make a call."""
 
-    __slots__ = ('in_a_row', 'ready', 'rest', 'thread')
+    __slots__ = ('in_a_row', 'on_handover', 'ready', 'thread')
 
-    def __init__(self, thread: int, in_a_row: bool, rest: Callable[[], None]) -> None:
+    def __init__(self, thread: int, in_a_row: bool, on_handover: Callable[[], None]) -> None:
         self.thread = thread
         self.in_a_row = in_a_row
-        self.rest = rest
+        self.on_handover = on_handover
         self.ready = threading.Lock()
         self.ready.acquire()
 
 
-class Turns:
-    """Whose turn it is. Threads are named by their idents.
+class CallBaton:
+    """Orders the calls of a process's threads, which are named by their idents.
 
-    :ivar holder: the thread whose turn it is; 0 for none.
-    :ivar calls: whether that is in a call.
-    :ivar waiting: those in line.
+    :ivar holder: the thread that has the baton; 0 for none.
+    :ivar in_call: whether the holder is in a call.
+    :ivar waiting: the threads in the queue.
     """
 
     def __init__(self) -> None:
@@ -54,62 +60,62 @@ class Turns:
     def reset(self) -> None:
         """Start afresh, in a process that was forked."""
         self.holder = 0
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that has it
         self.waiting: collections.deque[_Waiter] = collections.deque()
-        self.calls = False
-        self._in_a_row = False  # whether it makes one call after the other
-        self._until = 0.0
-        self._latest: _Waiter | None = None  # who has had the turn last, or has it
+        self.in_call = False
+        self._in_a_row = False  # whether the holder makes one call after the other
+        self._slice_end = 0.0
+        self._latest: _Waiter | None = None  # the holder, or else the last one
 
-    def take(self, thread: int, ended: float, rest: Callable[[], None]) -> None:
-        """Wait for the turn of this thread, which is about to make a call.
+    def acquire(self, thread: int, last_end: float, on_handover: Callable[[], None]) -> None:
+        """Wait for the baton, before a call of this thread.
 
-        :param ended: when its last one ended, by :func:`time.perf_counter`.
-        :param rest: is called when another thread gets the turn after it, by whichever thread.
+        :param last_end: when the thread's last call ended, by :func:`time.perf_counter`.
+        :param on_handover: is called once the next thread gets the baton, by any thread.
         """
         now = perf_counter()
-        in_a_row = now < ended + _PAUSE
+        in_a_row = now < last_end + _MAX_GAP_S
         latest = self._latest
         if self.holder == thread and latest is not None:
-            latest.rest = rest
-            if now < self._until or not self.waiting:
-                self.calls, self._in_a_row = True, in_a_row
+            latest.on_handover = on_handover
+            if now < self._slice_end or not self.waiting:
+                self.in_call, self._in_a_row = True, in_a_row
                 return
-        waiter = _Waiter(thread, in_a_row, rest)
-        if self._stands_in_line(waiter, now):
-            self._wait(waiter, now + _LONGEST)
+        waiter = _Waiter(thread, in_a_row, on_handover)
+        if self._enqueue(waiter, now):
+            self._wait(waiter, now + _MAX_WAIT_S)
 
-    def goes_on(self, thread: int) -> bool:
-        """Begin a call, if it is the turn of this thread and nobody waits for it; tell whether."""
+    def try_continue(self, thread: int) -> bool:
+        """Begin a call if this thread holds the baton and no thread waits; return whether."""
         if self.holder != thread or self.waiting:
             return False
-        self.calls = True
+        self.in_call = True
         return True
 
     @locked
-    def _stands_in_line(self, waiter: _Waiter, now: float) -> bool:
-        """Tell whether a thread has to wait now, or else give it the turn."""
+    def _enqueue(self, waiter: _Waiter, now: float) -> bool:
+        """Pass the baton to a thread that may have it; else queue it, and return True."""
         if self.holder == waiter.thread:
-            self._next(now)
-        if not self.holder or not self.calls:
-            self._give(waiter, now)
+            self._pass_on(now)
+        if not self.holder or not self.in_call:
+            self._pass_to(waiter, now)
             return False
         if waiter.in_a_row:
             self.waiting.append(waiter)
         else:
             self.waiting.appendleft(waiter)
-            self._until = now
+            self._slice_end = now
         return True
 
-    def _wait(self, waiter: _Waiter, longest: float) -> None:
+    def _wait(self, waiter: _Waiter, deadline: float) -> None:
         try:
-            # Not all of those in line look at a time.
-            while not waiter.ready.acquire(timeout=_LOOK * max(1, len(self.waiting))):
-                if not self._waits_on(waiter, longest):
+            # The more threads wait, the less often each of them checks.
+            while not waiter.ready.acquire(timeout=_CHECK_S * max(1, len(self.waiting))):
+                if not self._must_wait(waiter, deadline):
                     return
         except BaseException:  # KeyboardInterrupt
             self._withdraw(waiter)
-            self.leave(waiter.thread)
+            self.yield_(waiter.thread)
             raise
 
     @locked
@@ -118,59 +124,62 @@ class Turns:
             self.waiting.remove(waiter)
 
     @locked
-    def _waits_on(self, waiter: _Waiter, longest: float) -> bool:
-        """Tell whether a thread that has waited for some time goes on with that."""
+    def _must_wait(self, waiter: _Waiter, deadline: float) -> bool:
+        """Return whether a queued thread goes on waiting; take it out of the queue if not."""
         now = perf_counter()
         if waiter not in self.waiting:
             return False
-        if self.calls and now < longest:
+        if self.in_call and now < deadline:
             return True
         self.waiting.remove(waiter)
-        if not self.calls:
-            self._give(waiter, now)
+        if not self.in_call:
+            self._pass_to(waiter, now)
         return False
 
-    def _give(self, waiter: _Waiter, now: float) -> None:
+    def _pass_to(self, waiter: _Waiter, now: float) -> None:
         before, self._latest = self._latest, waiter
         if before is not None and before.thread != waiter.thread:
-            before.rest()
-        self.holder, self._until = waiter.thread, now + _SLICE
-        self.calls, self._in_a_row = True, waiter.in_a_row
+            before.on_handover()
+        self.holder, self._slice_end = waiter.thread, now + _SLICE_S
+        self.in_call, self._in_a_row = True, waiter.in_a_row
 
-    def _next(self, now: float) -> None:
-        """Let the next thread in line have its turn."""
-        self.holder, self.calls = 0, False
+    def _pass_on(self, now: float) -> None:
+        """Pass the baton to the next thread of the queue, if there is one."""
+        self.holder, self.in_call = 0, False
         if self.waiting:
             waiter = self.waiting.popleft()
-            self._give(waiter, now)
+            self._pass_to(waiter, now)
             waiter.ready.release()
 
-    def done(self, thread: int) -> None:
-        """Know that the call of this thread has come back."""
+    def release(self, thread: int) -> None:
+        """Record that this thread's call has returned.
+
+        A thread that calls in a row keeps the baton until its time slice ends.
+        """
         if self.holder == thread:
-            self.calls = False
+            self.in_call = False
             if self.waiting and not self._in_a_row:
-                self.leave(thread)
+                self.yield_(thread)
 
-    def leave(self, thread: int) -> None:
-        """Know that this thread sleeps."""
+    def yield_(self, thread: int) -> None:
+        """Pass the baton on if this thread holds it: it is about to sleep."""
         if self.holder == thread:
-            self._leave(thread)
+            self._yield(thread)
 
     @locked
-    def _leave(self, thread: int) -> None:
+    def _yield(self, thread: int) -> None:
         if self.holder == thread:
-            self._next(perf_counter())
+            self._pass_on(perf_counter())
 
     @locked
-    def end(self, thread: int) -> None:
-        """Know that this thread makes no more calls."""
-        self.leave(thread)
+    def retire(self, thread: int) -> None:
+        """Pass the baton on for good: this thread makes no more calls."""
+        self.yield_(thread)
         latest = self._latest
         if latest is not None and latest.thread == thread:
             self._latest = None
-            latest.rest()
+            latest.on_handover()
 
 
-turns = Turns()
-"""The turns of this process."""
+call_baton = CallBaton()
+"""The baton of this process."""

@@ -24,6 +24,7 @@ from socket import SocketType
 from uactor.runtime.locks import locked, release_fully
 from uactor.runtime.system_errors import is_own
 from uactor.transport.buffers import Buffer
+from uactor.transport.frames import GONE
 from uactor.transport.http2_stream import (
     CallEnd,
     CallEnded,
@@ -36,7 +37,6 @@ from uactor.transport.http2_stream import (
     StreamState,
     Unsent,
 )
-from uactor.transport.lane import GONE
 
 _NO_SIGPIPE = getattr(socket, 'MSG_NOSIGNAL', 0)
 """Sending to a peer that has gone is an error, even where SIGPIPE would end the process."""

@@ -31,6 +31,7 @@ from uactor.runtime.descriptors import reserve
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.locks import locked
 from uactor.runtime.system_errors import is_own
+from uactor.transport.frames import TakeDescriptor
 from uactor.transport.segments import (
     POSSIBLE,
     Pool,
@@ -47,8 +48,8 @@ log = logging.getLogger('uactor.transport')
 
 _MARKS_SLOT = 0
 """In the place of a segment's number: the descriptor is that of the page with the marks."""
-BOARD_SLOT = 1 << 16
-"""The same: the descriptor is that of a board, see :mod:`uactor.transport.shm_slot`."""
+SHARED_SLOT = 1 << 16
+"""The same: the descriptor is that of a shared slot, see :mod:`uactor.transport.shm_slot`."""
 _SLOTS = range(1, mmap.PAGESIZE)
 _DONE, _INHERITED = 1, 2
 """Marks: nobody looks at the segment any more; or only a forked child may."""
@@ -182,10 +183,6 @@ def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
     extent = extent_of(memory.sizes)
     map_it = functools.partial(foreign, descriptor, extent, mmap.MAP_PRIVATE)
     return _borrowed.add(map_it, marks, memory.slot)
-
-
-Take = Callable[[int, 'int | None', bool], None]
-"""See :data:`uactor.transport.lane.Take`."""
 
 
 class Lender(Protocol):
@@ -340,7 +337,7 @@ class ShmChannel:
 
     # --- the borrower ----------------------------------------------------------------------
 
-    def expect(self, memories: Sequence[pb.Memory]) -> Take:
+    def expect(self, memories: Sequence[pb.Memory]) -> TakeDescriptor:
         """Return what takes the descriptors that come along with a message.
 
         It closes all that are not of ``memories``, or come twice.

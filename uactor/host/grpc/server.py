@@ -33,7 +33,7 @@ from uactor.host.grpc.reflection import Reflection, descriptors
 from uactor.host.grpc.servicer import ActorServicer, Authorization
 from uactor.host.grpc.typed_handler import TypedHandler
 from uactor.host.settings import Settings
-from uactor.transport.lane import path_of
+from uactor.transport.lane import lane_path
 from uactor.transport.unix_sockets import listening, serve_at
 
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
@@ -161,7 +161,7 @@ def _listen(server: grpc.Server, address: Address, insecure: bool) -> Address:
         def listen(path: str) -> bool:
             return bool(_add_port(server, f'unix:{path}'))
 
-        serve_at(path, listen, path_of(path))  # an old lane beside would lead to another actor
+        serve_at(path, listen, lane_path(path))  # an old lane beside would lead to another actor
         return name
     if not is_loopback(name) and not insecure:
         raise AddressError(
