@@ -12,7 +12,7 @@ import pytest
 import uactor
 from tests.support.by_hand import DOORS, KEY, session_with
 from tests.support.rpc import Client, channel_to, dialled
-from uactor.host.holders import ANONYMOUS, LOCAL, clients_among, of_client, of_lease
+from uactor.host.holders import ANONYMOUS, LOCAL, count_clients, of_client, of_lease
 from uactor.v1 import actor_pb2 as pb
 
 RESERVED = ('local', 'anonymous', 'lease', 'client', 'session', '', 'session 1', '1')
@@ -159,4 +159,4 @@ def test_kinds_of_holders_are_never_the_same() -> None:
     holders = [LOCAL, ANONYMOUS, of_lease('local'), of_client('local'), of_client('anonymous')]
     holders += [of_client(''), of_client(''), of_client('1'), of_lease('1')]
     assert len(set(holders)) == len(holders)
-    assert clients_among(holders) == 5
+    assert count_clients(holders) == 5

@@ -162,7 +162,7 @@ class Session:
         changed.workers = self.workers
         changed.leader.start_follower = self.start_follower
         changed.wake = self.end
-        changed.leader.watch._watched = True  # as if: watch() of these tests does it
+        changed.leader.watch._is_watching = True  # as if: watch() of these tests does it
         changed._poll, changed._poll_at = self.poll, math.inf  # whatever the time is
         self.threads: Iterator[bool] = itertools.repeat(True)  # whether there is one to be had
 

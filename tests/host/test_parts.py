@@ -41,17 +41,17 @@ def test_a_closed_gate_says_that_a_call_has_not_run() -> None:
     assert not gate.running
 
 
-def test_only_the_code_of_users_is_deaf() -> None:
+def test_only_the_code_of_users_is_uninterruptible() -> None:
     objects, holder = table(), of_client('one')
     dispatcher = Dispatcher(objects, Locks())
     lock = objects.share(threading.Lock(), 'Lock', holder)
     plain = objects.share(object(), 'auto', holder)
     caller = Caller(holder)
-    assert not dispatcher.is_deaf(caller, plain.id)  # it has not begun
+    assert not dispatcher.is_uninterruptible(caller, plain.id)  # it has not begun
     caller.stage = 'running'
-    assert dispatcher.is_deaf(caller, plain.id)
-    assert dispatcher.is_deaf(caller, '')
-    assert not dispatcher.is_deaf(caller, lock.id)
+    assert dispatcher.is_uninterruptible(caller, plain.id)
+    assert dispatcher.is_uninterruptible(caller, '')
+    assert not dispatcher.is_uninterruptible(caller, lock.id)
 
 
 def test_all_objects_are_held_or_none() -> None:
@@ -76,7 +76,7 @@ def test_a_call_that_is_given_up_in_its_turn_leaves_it(monkeypatch: pytest.Monke
         cancel_token.cancel('cancelled')
 
     monkeypatch.setattr(Waiter, 'wait', come_and_give_up)
-    with pytest.raises(Interrupted), mailbox.turn(calls[1], cancel_token):
+    with pytest.raises(Interrupted), mailbox.hold_place(calls[1], cancel_token):
         pytest.fail('a call runs for which nobody waits')
     assert mailbox.enter(calls[2], lambda: None)
 
@@ -89,7 +89,7 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
     cancel_token = CancelToken()
     assert mailbox.enter(first, lambda: None)
     monkeypatch.setattr(Waiter, 'wait', lambda waiter, timeout: cancel_token.cancel('cancelled'))
-    with pytest.raises(Interrupted), mailbox.turn(second, cancel_token):
+    with pytest.raises(Interrupted), mailbox.hold_place(second, cancel_token):
         pytest.fail('a call runs for which nobody waits')
     mailbox.leave(first)
     assert mailbox.enter(third, lambda: None)

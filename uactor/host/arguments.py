@@ -1,7 +1,7 @@
-"""Arguments that a request carries: decoded, and checked outside sessions.
+"""Decode the arguments of a request, and validate them outside sessions.
 
-What is wrong with them is told before the method runs, and by field: on unary RPCs
-that is INVALID_ARGUMENT.
+An error in them is raised before the method runs, and names the field. On unary RPCs it becomes
+INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from uactor.codec import arguments, values
+from uactor.codec import arguments as codec_arguments
+from uactor.codec import values
 from uactor.codec.definitions import Definitions
 from uactor.errors import ActorDiedError, ActorUnreachableError, HandleError
 from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
-_TELLING = (HandleError, ActorUnreachableError, ActorDiedError)
-"""What a handle among the arguments may lead to; each has a status of its own."""
+_PASSED_ON = (HandleError, ActorUnreachableError, ActorDiedError)
+"""Errors that a handle among the arguments may lead to; each has a status of its own."""
 
 
 class InvalidArgument(Exception):
@@ -28,7 +29,7 @@ class InvalidArgument(Exception):
 
     :ivar field: path of the field in the request.
     :ivar reason: what is wrong with it.
-    :ivar description: the same in words, where those of ``reason`` name the field too.
+    :ivar description: the reason in words, where the text of ``reason`` names the field too.
     """
 
     def __init__(self, field: str, reason: Exception, description: str = '') -> None:
@@ -38,8 +39,8 @@ class InvalidArgument(Exception):
         self.description = description
 
 
-class field(contextlib.AbstractContextManager[None]):  # see values.passage
-    """Let errors say that they come from the field at ``path``."""
+class field(contextlib.AbstractContextManager[None]):  # a generator would take longer
+    """Turn errors into :class:`InvalidArgument` for the field at ``path``."""
 
     __slots__ = ('_path',)
 
@@ -52,28 +53,28 @@ class field(contextlib.AbstractContextManager[None]):  # see values.passage
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, _TELLING):
+        if isinstance(error, Exception) and not isinstance(error, _PASSED_ON):
             raise InvalidArgument(self._path, error) from error
 
 
-def unpickled(
+def decode_pickled_arguments(
     message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a call carries as one pickle.
 
     :param unpickle: whether pickles are accepted.
-    :param channel: has what has come beside the message.
-    :param definitions: what the session remembers.
+    :param channel: has the large data that has come beside the message.
+    :param definitions: the definitions that the session remembers.
     :raises InvalidArgument: when they can't be decoded.
     """
     try:
-        return arguments.decode_arguments(message, unpickle, channel, definitions)
+        return codec_arguments.decode_arguments(message, unpickle, channel, definitions)
     except Exception:
         with field('arguments'):
             raise
 
 
-def decoded(
+def decode_arguments(
     request: pb.CallRequest | pb.CreateHandleRequest,
     resolve: values.Resolve,
     unpickle: bool,
@@ -82,14 +83,14 @@ def decoded(
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the positional and keyword arguments that a request carries one by one.
 
-    :param resolve: makes what a handle stands for.
+    :param resolve: makes the proxy that a handle stands for.
     :param unpickle: whether pickles are accepted.
-    :param channel: has what has come beside the message.
-    :param definitions: what the session remembers.
-    :raises InvalidArgument: for the first that can't be decoded.
+    :param channel: has the large data that has come beside the message.
+    :param definitions: the definitions that the session remembers.
+    :raises InvalidArgument: for the first argument that can't be decoded.
     """
     args, kwargs = [], {}
-    left = itertools.chain(request.args, request.kwargs.values())  # not looked at yet
+    left = itertools.chain(request.args, request.kwargs.values())  # have not been decoded
     try:
         for index in range(len(request.args)):
             with field(f'args[{index}]'):
@@ -105,10 +106,12 @@ def decoded(
     return args, kwargs
 
 
-def check(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Check that a function takes such arguments, as far as Python can tell beforehand.
+def validate_arguments(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Check that a function takes these arguments, as far as its signature says.
 
-    :raises InvalidArgument: when it does not.
+    :raises InvalidArgument: when it does not take them.
     """
     if not callable(function):
         raise InvalidArgument('method', TypeError('this is an attribute; use GetAttribute'))

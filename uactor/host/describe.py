@@ -1,4 +1,4 @@
-"""Signatures, types and services, as text for callers in a terminal."""
+"""Describe signatures, types and services as text for callers in a terminal."""
 
 from __future__ import annotations
 
@@ -9,72 +9,72 @@ from typing import Any
 from uactor.service.errors import UnsupportedTypeError
 from uactor.service.naming import service_of
 
-_REPR_LIMIT = 200
+_MAX_REPR_CHARS = 200
 
 
-def actor_service_of(proxy: Any) -> str:
+def service_name_of_proxy(proxy: Any) -> str:
     """Return the name of the typed service of the actor behind a proxy; '' when it has none.
 
-    As far as the proxy's class tells, which has its name in that of the actor.
+    The class of a proxy is an attribute of the class of its actor.
     """
     cls = type(proxy)
     path, _, last = cls.__qualname__.rpartition('.')
     found: Any = sys.modules.get(cls.__module__)
     for part in path.split('.'):
         found = getattr(found, part, None)
-    return typed_service(found) if getattr(found, last, None) is cls else ''
+    return typed_service_name(found) if getattr(found, last, None) is cls else ''
 
 
-def typed_service(actor_class: Any) -> str:
-    """Return the full name of the typed service of an actor class; '' when it can't have one."""
+def typed_service_name(actor_class: Any) -> str:
+    """Return the full name of the typed service of an actor class; '' when it can have none."""
     try:
         return '.'.join(service_of(actor_class))
     except UnsupportedTypeError:
         return ''
 
 
-def signature_text(owner: Any, name: str) -> str:
-    """Return the signature of a method for people; '' when Python can't tell."""
+def format_signature(owner: Any, name: str) -> str:
+    """Return the signature of a method as text; '' when Python knows none."""
     try:
         signature = inspect.signature(getattr(owner, name))
     except (TypeError, ValueError):  # implemented in C, without a signature
         return ''
     parameters = [
-        parameter.replace(annotation=_unquoted(parameter.annotation))
+        parameter.replace(annotation=_unquote(parameter.annotation))
         for parameter in signature.parameters.values()
     ]
-    result = _unquoted(signature.return_annotation)
+    result = _unquote(signature.return_annotation)
     return str(signature.replace(parameters=parameters, return_annotation=result))
 
 
-def type_text(cls: type, name: str, member: Any) -> str:
-    """Return the annotation of an attribute for people; '' when there is none."""
+def format_annotation(cls: type, name: str, member: Any) -> str:
+    """Return the annotation of an attribute as text; '' when there is none."""
     function = getattr(member, 'fget', None) or getattr(member, 'func', None)
     holders = [function] if function is not None else list(cls.__mro__)
     key = name if function is None else 'return'
     for holder in holders:
         annotations = inspect.get_annotations(holder)
         if key in annotations:
-            return inspect.formatannotation(_unquoted(annotations[key]))
+            return inspect.formatannotation(_unquote(annotations[key]))
     return ''
 
 
 class _Bare(str):
-    """An annotation that is shown as it was written, without the quotes of a string."""
+    """An annotation in a string, whose repr has no quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
-def _unquoted(annotation: Any) -> Any:
+def _unquote(annotation: Any) -> Any:
     return _Bare(annotation) if isinstance(annotation, str) else annotation
 
 
-def brief_repr(value: Any) -> str:
-    """Return repr(), cut to what fits a line or two."""
+def shorten_repr(value: Any) -> str:
+    """Return the repr of a value, cut to what fits a line or two."""
     try:
         text = repr(value)
     except Exception as error:  # the user's __repr__
         text = f'<{type(value).__name__}: repr() raised {type(error).__name__}>'
     text = text.encode('utf-8', 'backslashreplace').decode('utf-8')
-    return text if len(text) <= _REPR_LIMIT else f'{text[:_REPR_LIMIT]}…'
+    return text if len(text) <= _MAX_REPR_CHARS else f'{text[:_MAX_REPR_CHARS]}…'

@@ -1,7 +1,7 @@
-"""Holders: who can hold an object of the table.
+"""The holders of objects in the table.
 
-A holder is a kind and an id. Only the host chooses the kind: what a client says of itself is an id
-among those of clients, whatever it is, and never names what another kind of holder has.
+A holder is a kind and an id. Only the host chooses the kind. The name that a client gives itself is
+an id among those of clients, so it never names a holder of another kind.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Kind(str, enum.Enum):
-    """What a holder is."""
+    """The kinds of holders."""
 
     LOCAL = 'local'
     ANONYMOUS = 'anonymous'
@@ -25,7 +25,7 @@ class Kind(str, enum.Enum):
 
 
 class Holder(NamedTuple):
-    """Names who holds objects.
+    """The identity of a holder.
 
     :ivar id: tells it from others of its kind.
     """
@@ -35,7 +35,7 @@ class Holder(NamedTuple):
 
 
 LOCAL = Holder(Kind.LOCAL)
-"""This very process, by its own proxies."""
+"""The actor process itself, by its own proxies."""
 
 ANONYMOUS = Holder(Kind.ANONYMOUS)
 """All callers outside sessions; their holds are leases."""
@@ -49,15 +49,15 @@ def of_lease(lease_id: str) -> Holder:
 
 
 def of_client(client_id: str) -> Holder:
-    """Return the holder that the sessions with this ``client_id`` are together.
+    """Return the holder for all sessions with this ``client_id``.
 
-    Without an id, a session is a holder by itself.
+    Without an id, each session is a holder by itself.
     """
     if not client_id:
         return Holder(Kind.SESSION, str(next(_numbers)))
     return Holder(Kind.CLIENT, client_id)
 
 
-def clients_among(holders: Iterable[Holder]) -> int:
+def count_clients(holders: Iterable[Holder]) -> int:
     """Return how many of the holders are client processes."""
     return sum(holder.kind in (Kind.CLIENT, Kind.SESSION) for holder in holders)

@@ -262,7 +262,7 @@ class _LaneEndpoint:
             self.send(pb.SessionResponse(failure=failure))
         raise Refused(str(error))
 
-    def opened(self) -> None:
+    def admit(self) -> None:
         """Accept messages of any size that the actor accepts: the client has proved itself."""
         if self.on_proof is not None:
             self.on_proof()

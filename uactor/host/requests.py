@@ -1,4 +1,4 @@
-"""Requests into dispatcher calls, results into values: what all doors share."""
+"""Turn requests into calls of the dispatcher, and results into values, for all transports."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from uactor.codec.arguments import decode_plain
 from uactor.codec.fastpath import Arguments
 from uactor.core.addresses import Token
 from uactor.errors import ProxyError
-from uactor.host.arguments import decoded, field, unpickled
+from uactor.host.arguments import decode_arguments, decode_pickled_arguments, field
 from uactor.host.callers import Caller
-from uactor.host.describe import actor_service_of, brief_repr, signature_text, type_text
+from uactor.host.describe import (
+    format_annotation,
+    format_signature,
+    service_name_of_proxy,
+    shorten_repr,
+)
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.event_loop import Steps
 from uactor.host.holders import ANONYMOUS
@@ -27,22 +32,21 @@ _GENERATORS = (types.GeneratorType, Steps)
 NO_KEYWORDS: Mapping[str, Any] = {}
 
 Factory = Callable[[str], Callable[..., Any]]
-"""Returns what makes a new object of a typeid."""
-
+"""Returns the function that makes a new object of a typeid."""
 
 Run = Callable[[Caller, str, str, Sequence[Any], Mapping[str, Any]], tuple[Any, str]]
 """Runs a method of a handle; returns its result and typeid."""
 
 
 class RequestHandler:
-    """Decodes requests, has them dispatched, and encodes what comes of it.
+    """Decodes requests, dispatches them, and encodes their results.
 
-    :param address: where this process listens, as handles name it.
+    :param address: address of this process, as handles name it.
     :param service: returns the name of the typed service of this process, or ''.
-    :param serializer: how values travel.
-    :param resolve: makes the proxy for a handle that came as an argument; a manager class says
-        by which proxy classes.
-    :param factory: returns what makes a new object of a typeid.
+    :param serializer: name of the way in which values travel.
+    :param resolve: makes the proxy for a handle that came as an argument, by the proxy classes of
+        a manager class.
+    :param factory: returns the function that makes a new object of a typeid.
     :param typeids: returns all typeids.
     """
 
@@ -72,10 +76,10 @@ class RequestHandler:
     def call(
         self, caller: Caller, request: pb.CallRequest, result: pb.Value, by_value: bool = False
     ) -> None:
-        """Run the method that a request names and put what it returns into ``result``.
+        """Run the method that a request names, and put its result into ``result``.
 
         :param by_value: whether a pickle may hold classes and functions by value: only in a
-            session, whose Hello has told the version of Python.
+            session, whose Hello contains the version of Python.
         """
         value, typeid = self.dispatch(caller, request)
         self.encode(caller, value, typeid, request.accept_pickle, result, by_value)
@@ -85,17 +89,17 @@ class RequestHandler:
     ) -> tuple[Any, str]:
         """Run the method that a request names; return its result and typeid, or ''.
 
-        :param run: what runs it, if not the dispatcher's ``call``.
+        :param run: runs it; the dispatcher's ``call`` when it is None.
         """
         handle, asked = request.handle, request.typeid
         self._table.renew_lease(handle)
         if request.HasField('arguments'):
-            args, kwargs = unpickled(
+            args, kwargs = decode_pickled_arguments(
                 request.arguments, self.pickles, caller.memory, caller.definitions
             )
         else:
-            args, kwargs = self._decoded(caller, request)
-        # Only now: what has come beside the message has been taken, whatever happens.
+            args, kwargs = self._decode_arguments(caller, request)
+        # Not earlier: the data that has come beside the message must be read in any case.
         if asked and asked not in self._typeids():
             with field('typeid'):
                 raise ProxyError(f'there is no typeid {asked!r}; see Describe')
@@ -134,10 +138,12 @@ class RequestHandler:
                 raise ValueError(f'{len(arguments)} calls, not {request.count}')
         return arguments
 
-    def _decoded(
+    def _decode_arguments(
         self, caller: Caller, request: pb.CallRequest | pb.CreateHandleRequest
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        return decoded(request, self.resolve, self.pickles, caller.memory, caller.definitions)
+        return decode_arguments(
+            request, self.resolve, self.pickles, caller.memory, caller.definitions
+        )
 
     def get_attribute(
         self,
@@ -166,13 +172,13 @@ class RequestHandler:
 
     def create(self, caller: Caller, request: pb.CreateHandleRequest) -> pb.Handle:
         """Make the object that a request asks for and return its handle."""
-        args, kwargs = self._decoded(caller, request)
-        # Only now: what has come beside the message has been taken, whatever happens.
+        args, kwargs = self._decode_arguments(caller, request)
+        # Not earlier: the data that has come beside the message must be read in any case.
         seconds = _lease(request)
         with field('typeid'):
             factory = self._factory(request.typeid)
         made = self._dispatcher.run(caller, factory, args, kwargs)
-        return self.shared(caller, made, request.typeid, detailed=True, seconds=seconds)
+        return self.share(caller, made, request.typeid, detailed=True, seconds=seconds)
 
     def retain(self, caller: Caller, request: pb.RetainHandleRequest) -> pb.RetainHandleResponse:
         """Take the holds or the lease that a request asks for."""
@@ -196,7 +202,7 @@ class RequestHandler:
         result: pb.Value,
         by_value: bool = False,
     ) -> None:
-        """Put ``value`` into ``result``; what is shared with it is held for ``caller``.
+        """Put ``value`` into ``result``, and hold for ``caller`` the objects that it shares.
 
         :raises Interrupted: when the client has gone meanwhile; nothing is held then.
         """
@@ -204,11 +210,11 @@ class RequestHandler:
             caller.confirm()
         pickles = self.pickles and accept_pickle
         if typeid and not isinstance(getattr(value, '_token', None), Token):
-            result.handle.CopyFrom(self.shared(caller, value, typeid, detailed=not pickles))
+            result.handle.CopyFrom(self.share(caller, value, typeid, detailed=not pickles))
         elif values.put_scalar(result, value, caller.memory if pickles else None):
             return
-        elif isinstance(value, _GENERATORS):  # nothing else can become of them
-            result.handle.CopyFrom(self.shared(caller, value, 'Iterator', detailed=not pickles))
+        elif isinstance(value, _GENERATORS):  # they can be sent in no other way
+            result.handle.CopyFrom(self.share(caller, value, 'Iterator', detailed=not pickles))
         elif not pickles:
             result.CopyFrom(self._encode_native(caller, value))
         else:
@@ -219,7 +225,7 @@ class RequestHandler:
                 result.pickle.granted.extend(passage.grants)
 
     def take_back(self, caller: Caller, response: pb.SessionResponse) -> None:
-        """Give up what is held for ``caller`` with a result that it will not get."""
+        """Release what ``caller`` holds by a result that it will not receive."""
         for value in (response.result, response.item):
             self._table.release(messages.granted(value), caller.holder)
         if caller.memory is not None:
@@ -228,37 +234,40 @@ class RequestHandler:
     def _encode_native(self, caller: Caller, value: Any) -> pb.Value:
         shared: list[str] = []
 
-        def share(part: Any) -> pb.Handle:
+        def share_part(part: Any) -> pb.Handle:
             handle = self.handle_of(caller, part)
             shared.append(handle.id)
             return handle
 
         try:
-            return values.encode_native(value, share)
+            return values.encode_native(value, share_part)
         except BaseException:
             self._table.release(shared, caller.holder)
             raise
 
     def handle_of(self, caller: Caller, value: Any) -> pb.Handle:
-        """Return the handle that a proxy stands for, or one for what has no native form."""
+        """Return the handle of a proxy, or a new one for a value that has no native form."""
         token = getattr(value, '_token', None)
         if not isinstance(token, Token):
             known = self._table.entry_of(value)
             natural = 'Iterator' if isinstance(value, Iterator) else 'auto'
             typeid = known.typeid if known is not None else natural
-            return self.shared(caller, value, typeid, detailed=True)
+            return self.share(caller, value, typeid, detailed=True)
         if token.target == self._address:
             entry = self._table.get(token.id)
-            return self.shared(caller, entry.object, entry.typeid, detailed=True)
-        value._lease()  # held there for a while, for whoever comes
+            return self.share(caller, entry.object, entry.typeid, detailed=True)
+        value._lease()  # its own actor holds it until a receiver comes, for a while
         return pb.Handle(
-            id=token.id, address=token.target, typeid=token.typeid, service=actor_service_of(value)
+            id=token.id,
+            address=token.target,
+            typeid=token.typeid,
+            service=service_name_of_proxy(value),
         )
 
-    def shared(
+    def share(
         self, caller: Caller, value: Any, typeid: str, detailed: bool, seconds: float = LEASE_S
     ) -> pb.Handle:
-        """Return the handle of an object that is put into the table, and held for ``caller``."""
+        """Put an object into the table, held for ``caller``, and return its handle."""
         if typeid == 'actor':
             entry = self.actor_entry(value)
             entry.holds[caller.holder] += 1
@@ -284,7 +293,7 @@ class RequestHandler:
         if entry.permanent:
             handle.service = self._service()
         if detailed:
-            handle.repr = brief_repr(entry.object)
+            handle.repr = shorten_repr(entry.object)
         if detailed or entry.typeid == 'auto':
             handle.methods.extend(sorted(entry.exposed))
         return handle
@@ -311,15 +320,20 @@ class RequestHandler:
             if callable(value):
                 typeid = entry.method_to_typeid.get(name, '')
                 response.methods.add(
-                    name=name, signature=signature_text(entry.object, name), doc=doc, typeid=typeid
+                    name=name,
+                    signature=format_signature(entry.object, name),
+                    doc=doc,
+                    typeid=typeid,
                 )
             else:
-                response.attributes.add(name=name, doc=doc, type=type_text(cls, name, member))
+                response.attributes.add(
+                    name=name, doc=doc, type=format_annotation(cls, name, member)
+                )
         return response
 
 
 def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
-    """Return how long a hold shall last, in seconds."""
+    """Return how long a hold is to last, in seconds."""
     if not request.HasField('lease'):
         return LEASE_S
     with field('lease'):

@@ -1,1 +1,1 @@
-"""What runs the methods of an actor."""
+"""Run the methods of an actor."""

@@ -1,22 +1,23 @@
-"""The dispatcher: the only place that runs user code.
+"""The dispatcher: the only place that runs the user's code.
 
-It takes a decoded request and gives a value, or raises what the method raised.
-It knows no gRPC.
+It takes a decoded request and returns a value, or raises what the method raised. It knows no
+transport. There is one exception: a burst of calls runs plain methods itself, because to begin each
+here takes 0.3 µs of 1.0 (:mod:`uactor.host.sessions.bursts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import CoroutineType
 from typing import Any
 
 from uactor.core.current_call import CurrentCall, current, run_in
 from uactor.errors import NotExposedError
-from uactor.host import arguments
+from uactor.host.arguments import validate_arguments
 from uactor.host.callers import Caller
 from uactor.host.execution.event_loop import FINISHED, EventLoop, is_unfinished
-from uactor.host.execution.gate import NO_TURN, Gate
+from uactor.host.execution.gate import Gate
 from uactor.host.execution.mailbox import Mailbox
 from uactor.host.holders import LOCAL
 from uactor.host.objects import primitives
@@ -31,9 +32,9 @@ FALLBACKS: dict[str, Fallback] = {
     '__str__': lambda entry: str(entry.object),
     '__repr__': lambda entry: repr(entry.object),
 }
-"""What every shared object answers, exposed or not; as in multiprocessing.managers."""
+"""What can be called of each object, exposed or not; as in multiprocessing.managers."""
 
-
+_NO_PLACE = nullcontext()
 _END: Any = object()
 
 
@@ -41,8 +42,9 @@ class Dispatcher:
     """Runs methods of shared objects.
 
     :param concurrency: how many of the actor's own methods may run at a time; None for any number.
-    :ivar loop: where coroutines run.
-    :ivar gate: where its calls begin.
+    :ivar loop: runs coroutines.
+    :ivar gate: counts the calls that run.
+    :ivar has_mailbox: whether the actor's own methods wait in a mailbox.
     """
 
     def __init__(self, table: ObjectTable, locks: Locks, concurrency: int | None = None) -> None:
@@ -51,11 +53,7 @@ class Dispatcher:
         self._mailbox = None if concurrency is None else Mailbox(concurrency)
         self.loop = EventLoop()
         self.gate = Gate()
-
-    @property
-    def has_mailbox(self) -> bool:
-        """Whether the actor's own methods wait for their turn."""
-        return self._mailbox is not None
+        self.has_mailbox = self._mailbox is not None
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -71,12 +69,12 @@ class Dispatcher:
 
         :raises BaseException: whatever the method raises.
         """
-        if self._mailbox is None:  # without a context, which takes time
+        if self._mailbox is None:  # without a context manager, which takes time
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             if type(result) not in FINISHED:
                 result = self.finish(caller, result)
             return result, typeid
-        with self.turn(caller, handle, method):
+        with self.hold_place(caller, handle, method):
             result, typeid = self.begin(caller, handle, method, args, kwargs)
             return self.finish(caller, result), typeid
 
@@ -88,19 +86,19 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> tuple[Any, str]:
-        """Run a method, but neither its coroutine nor its generator, whatever else may run."""
+        """Run a method, but neither its coroutine nor its generator, outside the mailbox."""
         entry = self._table.find(handle) or self._table.get(handle)
         shared, call = entry.object, caller.call
         if call is not None:
             call.runs = type(shared), method
         if method not in entry.exposed:
-            return self._unexposed(caller, entry, method, args), ''
+            return self._run_fallback(caller, entry, method, args), ''
         if entry.is_primitive:
             result = primitives.call(shared, method, args, kwargs, caller, self._locks)
             caller.stage = 'done'
         elif not caller.validated or (call is not None and current() is not call):
-            result = self._begun(caller, getattr(shared, method), args, kwargs)
-        else:  # as _begun() does, in one piece: the steps between take a twentieth of a call
+            result = self._begin_function(caller, getattr(shared, method), args, kwargs)
+        else:  # as _begin_function() does, in one piece: calling it takes a twentieth of a call
             caller.stage = 'running'
             function = getattr(shared, method)
             result = function(*args, **kwargs) if kwargs else function(*args)
@@ -108,10 +106,10 @@ class Dispatcher:
                 caller.stage = 'done'
         return result, entry.method_to_typeid.get(method, '')
 
-    def plain(self, caller: Caller, handle: str, method: str) -> Any:
-        """Return the object whose method can be run as often as one likes without :meth:`begin`.
+    def find_plain_object(self, caller: Caller, handle: str, method: str) -> Any:
+        """Return the object whose method a caller may run repeatedly without :meth:`begin`.
 
-        None when there is more to do than to run it. Its result is not shared.
+        None when :meth:`begin` would do more than to run it, or its result is to be shared.
         """
         entry, call = self._table.find(handle or self._table.actor_id), caller.call
         if entry is None or entry.is_primitive or method in entry.method_to_typeid:
@@ -121,32 +119,32 @@ class Dispatcher:
         call.runs = type(entry.object), method
         return entry.object
 
-    def mailbox(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
-        """Return where a call has to wait for its turn, if anywhere.
+    def mailbox_for(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
+        """Return the mailbox in which a call has to wait; None when it need not.
 
-        That is for the actor's own methods, and for others than the actor itself, which would
-        wait for the call that it is in.
+        Calls of the actor's own methods wait, except calls by the actor itself: it would wait for
+        the call that it is in.
         """
         if self._mailbox is None or caller.holder == LOCAL or method in FALLBACKS:
             return None
         return self._mailbox if self._table.get(handle).permanent else None
 
-    def is_deaf(self, caller: Caller, handle: str) -> bool:
-        """Tell whether a call runs in code that no interrupt ends: any but shared primitives."""
+    def is_uninterruptible(self, caller: Caller, handle: str) -> bool:
+        """Return whether a call runs code that no cancellation ends: all but shared primitives."""
         entry = self._table.find(handle or self._table.actor_id)
         return caller.stage == 'running' and not (entry is not None and entry.is_primitive)
 
-    def note(self, call: CurrentCall, handle: str, method: str) -> None:
-        """Let a call know what it runs."""
+    def record_target(self, call: CurrentCall, handle: str, method: str) -> None:
+        """Record at a call which method it runs, before it runs."""
         call.runs = type(self._table.get(handle).object), method
 
-    def turn(self, caller: Caller, handle: str, method: str) -> AbstractContextManager[None]:
-        """Return the context in which a method, or a step of its generator, may run."""
-        mailbox = self.mailbox(caller, handle, method)
+    def hold_place(self, caller: Caller, handle: str, method: str) -> AbstractContextManager[None]:
+        """Return the context in which a method, or one step of its generator, may run."""
+        mailbox = self.mailbox_for(caller, handle, method)
         if mailbox is None or caller.call is None:
-            return NO_TURN
-        self.note(caller.call, handle, method)
-        return mailbox.turn(caller.call, caller.cancel_token)
+            return _NO_PLACE
+        self.record_target(caller.call, handle, method)
+        return mailbox.hold_place(caller.call, caller.cancel_token)
 
     def run(
         self,
@@ -157,12 +155,13 @@ class Dispatcher:
     ) -> Any:
         """Run a function, or the coroutine that it returns, and return its result.
 
-        :raises InvalidArgument: when it does not take such arguments, unless that has been checked.
+        :raises InvalidArgument: when it does not take these arguments, and the caller is not
+            validated.
         :raises BaseException: whatever the function raises.
         """
-        return self.finish(caller, self._begun(caller, function, args, kwargs))
+        return self.finish(caller, self._begin_function(caller, function, args, kwargs))
 
-    def _begun(
+    def _begin_function(
         self,
         caller: Caller,
         function: Callable[..., Any],
@@ -170,7 +169,7 @@ class Dispatcher:
         kwargs: Mapping[str, Any],
     ) -> Any:
         if not caller.validated:
-            arguments.check(function, args, kwargs)
+            validate_arguments(function, args, kwargs)
         caller.stage = 'running'
         result = run_in(caller.call, function, *args, **kwargs)
         if type(result) is not CoroutineType:
@@ -185,15 +184,15 @@ class Dispatcher:
         caller.stage = 'done'
         return finished
 
-    def steps(
+    def iterate(
         self, caller: Caller, handle: str, method: str, result: Any
     ) -> Generator[Any, None, None]:
-        """Iterate over what a method has returned, each step as a part of the call."""
+        """Iterate over the result of a method, and run each step as a part of the call."""
         items = iter(result)
         try:
             while True:
                 caller.stage = 'running'
-                with self.turn(caller, handle, method):
+                with self.hold_place(caller, handle, method):
                     item = run_in(caller.call, next, items, _END)
                 caller.cancel_token.raise_if_cancelled()
                 caller.stage = 'done'
@@ -205,7 +204,7 @@ class Dispatcher:
             if close is not None:
                 run_in(caller.call, close)
 
-    def _unexposed(self, caller: Caller, entry: Entry, method: str, args: Sequence[Any]) -> Any:
+    def _run_fallback(self, caller: Caller, entry: Entry, method: str, args: Sequence[Any]) -> Any:
         fallback = FALLBACKS.get(method)
         if fallback is not None:
             return self.run(caller, fallback, (entry,), {})
@@ -213,28 +212,28 @@ class Dispatcher:
             return self._get(caller, entry, args[0])
         if method == '__setattr__' and len(args) == 2:
             return self._set(caller, entry, *args)
-        raise not_exposed(entry, method)
+        raise _not_exposed_error(entry, method)
 
     def get_attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
         """Read an attribute; return its value and the typeid to share it as, or ''."""
         entry = self._table.get(handle)
-        with self.turn(caller, handle, name):
+        with self.hold_place(caller, handle, name):
             return self._get(caller, entry, name), entry.method_to_typeid.get(name, '')
 
     def set_attribute(self, caller: Caller, handle: str, name: str, value: Any) -> None:
         """Write an attribute."""
         entry = self._table.get(handle)
-        with self.turn(caller, handle, name):
+        with self.hold_place(caller, handle, name):
             self._set(caller, entry, name, value)
 
     def _get(self, caller: Caller, entry: Entry, name: str) -> Any:
         if not _is_attribute(entry, name, '__getattribute__'):
-            raise not_exposed(entry, name)
+            raise _not_exposed_error(entry, name)
         return self.run(caller, getattr, (entry.object, name), {})
 
     def _set(self, caller: Caller, entry: Entry, name: str, value: Any) -> None:
         if not _is_attribute(entry, name, '__setattr__'):
-            raise not_exposed(entry, name)
+            raise _not_exposed_error(entry, name)
         self.run(caller, setattr, (entry.object, name, value), {})
 
 
@@ -244,6 +243,5 @@ def _is_attribute(entry: Entry, name: str, accessor: str) -> bool:
     return accessor in entry.exposed and not name.startswith('_')
 
 
-def not_exposed(entry: Entry, name: str) -> NotExposedError:
-    """Return the error for a name that the object does not expose."""
+def _not_exposed_error(entry: Entry, name: str) -> NotExposedError:
     return NotExposedError(f'{type(entry.object).__name__!r} object exposes no {name!r}')

@@ -1,26 +1,28 @@
-"""A turn in the mailbox, held while a method runs."""
+"""The gate through which all calls of an actor begin, until the actor ends."""
 
 from __future__ import annotations
 
 import collections
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 from uactor.errors import ActorDiedError
 
 
 class Gate(AbstractContextManager[None]):
-    """Where calls begin: counts those that are running, and refuses them once it is closed.
+    """Counts the calls that are running, and refuses calls once it is closed.
 
-    A context for a call, which raises :class:`ActorDiedError` when the actor is ending; the call
-    has not run then. It first counts itself and then looks whether the gate is closed, and closing
-    it comes before looking whether calls are running: so either the call is refused or it is
-    waited for, without a lock for each. Not made by contextlib, which sets attributes of the
-    exceptions that pass: one that is a frozen dataclass does not let it.
+    As a context it lets one call in, and raises :class:`ActorDiedError` when the actor is ending;
+    the call has not run then.
+
+    A call first counts itself, and then looks whether the gate is closed. The ending actor first
+    closes the gate, and then looks whether calls are running. So each call is either refused or
+    waited for, and needs no lock. The context is not made by contextlib, which sets attributes of
+    exceptions that pass: an exception that is a frozen dataclass does not allow that.
 
     :ivar running: has one item for each call that is running.
-    :ivar closed: whether it is.
+    :ivar closed: whether calls are refused.
     """
 
     def __init__(self) -> None:
@@ -37,15 +39,15 @@ class Gate(AbstractContextManager[None]):
     def __exit__(self, *exception: object) -> None:
         self.running.pop()
         if self.closed:
-            self.note_end()
+            self.notify_end()
 
-    def note_end(self) -> None:
-        """Let who waits know that a call has ended."""
+    def notify_end(self) -> None:
+        """Wake the thread that waits for calls to end."""
         with self._idle:
             self._idle.notify_all()
 
     def enter(self) -> Callable[[], None]:
-        """Let in a call that is not bound to a context; return what notes its end.
+        """Let a call in that outlives a context; return the function that records its end.
 
         :raises ActorDiedError: when the actor is ending; the call has not run.
         """
@@ -53,7 +55,7 @@ class Gate(AbstractContextManager[None]):
         return self.__exit__
 
     def count(self) -> Callable[[], None]:
-        """Count what goes on even if the gate is closed by now; return what notes its end."""
+        """Count a call that has begun, even if the gate is closed; return what records its end."""
         self.running.append(None)
         return self.__exit__
 
@@ -62,16 +64,13 @@ class Gate(AbstractContextManager[None]):
         return ActorDiedError('the actor is shutting down', 'no')
 
     def close(self) -> None:
-        """Let no more calls in."""
+        """Refuse all calls from now on."""
         self.closed = True
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait until no call is running, after :meth:`close`; tell whether it came to that.
+        """Wait, after :meth:`close`, until no call is running; return whether that is so.
 
         :param timeout: in seconds.
         """
         with self._idle:
             return self._idle.wait_for(lambda: not self.running, timeout)
-
-
-NO_TURN = nullcontext()

@@ -1,6 +1,6 @@
-"""The mailbox of an actor with a ``concurrency``: so many of its methods at a time, in order.
+"""The mailbox of an actor with a ``concurrency``: it lets so many calls run at a time, in order.
 
-A call that waits for its turn needs no thread of its own.
+A call that waits in it needs no thread of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from uactor.errors import DeadlockError
 from uactor.host.cancellation import CancelToken, Interrupted, Waiter
 
 Go = Callable[[], None]
+"""Is called when a call may run."""
 
 
 class Mailbox:
-    """Lets calls begin in the order in which they came.
+    """Lets calls run in the order in which they have come.
 
-    :param limit: how many may run at a time.
+    :param limit: how many calls may run at a time.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,34 +33,34 @@ class Mailbox:
         )
 
     def enter(self, call: CurrentCall, go: Go) -> bool:
-        """Tell whether a call may run now; otherwise call ``go`` when it may.
+        """Return whether a call may run now; otherwise call ``go`` when it may.
 
-        :raises DeadlockError: when all that run wait for calls that wait here.
+        :raises DeadlockError: when all calls that run wait for calls that wait here.
         """
         with self._lock:
             if len(self._running) < self._limit:
                 self._running[call.ident] = call
                 return True
             self._waiting[call.ident] = call, go
-            if self._is_stuck():
+            if self._is_deadlocked():
                 del self._waiting[call.ident]
-                raise DeadlockError(_told(call))
+                raise DeadlockError(_deadlock_message(call))
         return False
 
-    def _is_stuck(self) -> bool:
-        """Tell whether each call that runs waits, by way of others, for one that waits here."""
+    def _is_deadlocked(self) -> bool:
+        """Return whether each running call waits, by way of others, for a call that waits here."""
         awaited = {
             entry.partition(' ')[0] for call, _ in self._waiting.values() for entry in call.waiting
         }
         return self._running.keys() <= awaited
 
     def withdraw(self, call: CurrentCall) -> bool:
-        """Take a call out of those that wait; tell whether it was among them."""
+        """Remove a call that waits; return whether it did."""
         with self._lock:
             return self._waiting.pop(call.ident, None) is not None
 
     def leave(self, call: CurrentCall) -> None:
-        """Let the next one run."""
+        """Let the next call run in place of one that has ended."""
         with self._lock:
             del self._running[call.ident]
             if not self._waiting:
@@ -69,10 +70,10 @@ class Mailbox:
         go()
 
     @contextmanager
-    def turn(self, call: CurrentCall, cancel_token: CancelToken) -> Iterator[None]:
-        """Wait for the turn of a call, on this thread.
+    def hold_place(self, call: CurrentCall, cancel_token: CancelToken) -> Iterator[None]:
+        """Wait on this thread until a call may run, and let the next one run afterwards.
 
-        :raises Interrupted: when nobody waits for the call any more.
+        :raises Interrupted: when the call has been cancelled.
         """
         waiter = Waiter()
         if not self.enter(call, waiter.wake):
@@ -88,6 +89,6 @@ class Mailbox:
             self.leave(call)
 
 
-def _told(call: CurrentCall) -> str:
+def _deadlock_message(call: CurrentCall) -> str:
     names = [entry.partition(' ')[2] for entry in call.path]
     return f'calls would wait for each other for ever: {" → ".join(names)}'

@@ -1,4 +1,4 @@
-"""Noticing that the leader of a session is blocked by a method."""
+"""Notice that a method blocks the leader of a session."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from uactor.runtime.timers import timers
 
 log = logging.getLogger('uactor.host')
 
-_QUIET = 20
-"""How many looks show nothing before there is no more looking."""
+_MAX_QUIET_LOOKS = 20
+"""After how many looks that show nothing the watch stops."""
 
 
 class Watch(contextlib.AbstractContextManager[None]):
-    """The context of jobs on a thread that has other things to do: notices one that does not end.
+    """The context of jobs on a thread that has other work: notices a job that does not end.
 
-    :param overdue: is called then, once for the job, on a thread of its own.
-    :param going: is called on that thread once in a while as long as other jobs begin.
-    :param part: returns the number of the part of the job that is running: each is looked at as a
-        job of its own.
+    A timer looks at the job every few milliseconds, and stops after a while without jobs. So a job
+    costs two additions, and no system call.
+
+    :param overdue: is called, once for a job that does not end, on the thread of the timer.
+    :param going: is called at looks that find another job than before.
+    :param part: returns the number of the part of the job that runs; each part counts as a job.
     """
 
     def __init__(
@@ -33,9 +35,9 @@ class Watch(contextlib.AbstractContextManager[None]):
         self._going = going
         self._part = part
         self._begun = self._ended = 0
-        self._seen = self._told = (0, 0)
+        self._seen = self._reported = (0, 0)
         self._quiet = 0
-        self._watched = False
+        self._is_watching = False
 
     @property
     def has_job(self) -> bool:
@@ -44,8 +46,8 @@ class Watch(contextlib.AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self._begun += 1
-        if not self._watched:
-            self._watched = True
+        if not self._is_watching:
+            self._is_watching = True
             self._look_soon()
 
     def __exit__(self, *exception: object) -> None:
@@ -55,33 +57,33 @@ class Watch(contextlib.AbstractContextManager[None]):
         try:
             timers.at(time.monotonic() + PATIENCE_S, self._look)
         except BaseException as error:
-            self._watched = False  # the next job tries again
+            self._is_watching = False  # the next job tries again
             if not isinstance(error, RuntimeError):
                 raise
             log.warning('calls may have to wait: %s', error)
 
     def _look(self) -> None:
-        """Look at the job; again after a while, whatever comes of that."""
+        """Look at the job, and again after a while, whatever the callbacks raise."""
         latest = self._begun, self._part()
         if self._seen != latest:
             self._seen, self._quiet = latest, 0
             attempt('to send what has been answered', self._going)
-        elif not self.has_job or self._told == latest:
+        elif not self.has_job or self._reported == latest:
             self._quiet += 1
-            if self._quiet >= _QUIET:
-                # Whoever begins a job now either sees that, or is seen here.
-                self._watched = False
+            if self._quiet >= _MAX_QUIET_LOOKS:
+                # A thread that begins a job now either sees this, or is seen by the next line.
+                self._is_watching = False
                 if self._seen == (self._begun, self._part()):
                     return
-                self._watched = True
+                self._is_watching = True
         else:
-            attempt('to have another thread take calls', self._tell)
+            attempt('to have another thread take calls', self._report)
         self._look_soon()
 
-    def _tell(self) -> None:
-        self._told = self._seen
+    def _report(self) -> None:
+        self._reported = self._seen
         try:
             self._overdue()
         except RuntimeError as error:  # tried again at the next look
-            self._told = 0, 0
+            self._reported = 0, 0
             log.warning('calls have to wait: %s', error)

@@ -1,8 +1,11 @@
-"""Threads for the calls of a pipelined session: few while they keep up, as many as have to wait.
+"""Threads for the calls of a pipelined session: one while it keeps up, more while calls block.
 
-Calls begin in the order in which they came. One worker runs them one after the other.
-When it does not come back from the actor's code, because that waits, another one is
-added: without a fixed bound, since what is waited for may be a call that comes later.
+Problem: a call may wait for a call that comes later, so a bounded number of threads can deadlock.
+A thread for each call would take more time than a small call.
+
+Mechanism: calls begin in the order in which they came, and one worker runs them one after the
+other. When no call has begun for a few milliseconds, another thread adds workers: first one, then
+twice as many each time. Workers that have had no call for a second end.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 log = logging.getLogger('uactor.host')
 
 PATIENCE_S = 0.005
-"""How long no call may begin before there is another worker, in seconds."""
-_BUSY_PATIENCE = 0.2
-"""The same while this process computes: more threads would not make that faster."""
-_IDLE = 1.0
+"""How long calls may wait before another worker is added, in seconds."""
+_BUSY_PATIENCE_S = 0.2
+"""The same while the process computes, in seconds: more threads would not make that faster."""
+_IDLE_S = 1.0
 """How long a worker stays without a call, in seconds."""
-_FASTEST = 64
+_MAX_ADDED = 64
 """How many workers are added at once, at most."""
 
 Job = Callable[[], None]
@@ -48,9 +51,9 @@ class Workers:
         self._watch = OnDemandThread('uactor-watch', self._grow)
 
     def put(self, job: Job) -> None:
-        """Have a job run, after those that came before.
+        """Run a job after those that came before.
 
-        :raises RuntimeError: when there is no thread to be had; the job does not run.
+        :raises RuntimeError: when no thread can be started; the job does not run.
         """
         with self._ready:
             if not self._count:
@@ -59,7 +62,7 @@ class Workers:
             if self._idle >= len(self._jobs):
                 self._ready.notify()
             else:
-                self._note_behind()
+                self._ensure_watch()
 
     def _add(self) -> None:
         start_daemon('uactor-worker', self._work)
@@ -76,10 +79,10 @@ class Workers:
             job = self._next()
 
     def _next(self) -> Job | None:
-        """Wait for a job; None when there has been none for a while."""
+        """Wait for a job and return it; None when none has come for a while."""
         with self._ready:
             while not self._jobs:
-                if not self._ready.wait(_IDLE) and not self._jobs:
+                if not self._ready.wait(_IDLE_S) and not self._jobs:
                     self._count -= 1
                     self._idle -= 1
                     return None
@@ -89,24 +92,24 @@ class Workers:
 
     @property
     def are_idle(self) -> bool:
-        """Whether no job waits to begin."""
+        """Whether no job waits for a worker."""
         return not self._jobs
 
     # --- growing -----------------------------------------------------------------------------
 
-    def _note_behind(self) -> None:
+    def _ensure_watch(self) -> None:
         self._behind.notify()
         try:
             self._watch.ensure_running()
-        except RuntimeError as error:  # the worker that there is may come back
+        except RuntimeError as error:  # the worker that there is may return
             log.warning('calls may have to wait: %s', error)
 
     def _grow(self) -> bool:
-        """Add workers when none begins a call. A thread that lives while calls are waiting."""
+        """Add workers when no call begins. Runs on a thread that lives while calls wait."""
         step, added, since = 1, 0, time.monotonic()
         with self._behind:
             while True:
-                if not self._jobs and not self._behind.wait(_IDLE) and not self._jobs:
+                if not self._jobs and not self._behind.wait(_IDLE_S) and not self._jobs:
                     self._watch.mark_finished()
                     return False
                 begun, computed = self._begun, time.process_time()
@@ -118,11 +121,11 @@ class Workers:
                     step, added, since = 1, 0, now
                     continue
                 computing = time.process_time() - computed > PATIENCE_S / 2
-                if computing and now - since < _BUSY_PATIENCE:
+                if computing and now - since < _BUSY_PATIENCE_S:
                     added = 0
                     continue
                 added = self._add_some(min(step, len(self._jobs)))
-                step, since = min(step * 2, _FASTEST), now
+                step, since = min(step * 2, _MAX_ADDED), now
 
     def _add_some(self, count: int) -> int:
         for number in range(count):

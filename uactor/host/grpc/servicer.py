@@ -137,7 +137,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         requests, call = self._host.requests, request.call
         with self._rpc(context, call.context.path) as caller:
             result, _ = requests.dispatch(caller, call)
-            steps = self._host.dispatcher.steps(caller, call.handle, call.method, result)
+            steps = self._host.dispatcher.iterate(caller, call.handle, call.method, result)
             with contextlib.closing(steps) as items:
                 for item in items:
                     response = pb.CallStreamResponse()
@@ -280,7 +280,7 @@ class _GrpcEndpoint:
             self._context.abort(code, str(error))
         raise Refused(str(error)) from error
 
-    def opened(self) -> None:
+    def admit(self) -> None:
         """Take large data: gRPC itself has one limit for all messages."""
         self._opened = True
         self._on_proof()

@@ -66,7 +66,7 @@ class _Handles:
             raise ConversionError(
                 f'a {type(value).__qualname__} is no proxy; make one with uactor.proxy()'
             )
-        return self._requests.shared(self._caller, value, typeid, detailed=True)
+        return self._requests.share(self._caller, value, typeid, detailed=True)
 
     def read_handle(self, handle: pb.Handle, hint: Any) -> object:
         """Return a proxy of what ``handle`` names: that of the actor class or proxy in ``hint``."""
@@ -112,7 +112,7 @@ class _Calls:
                 if not method.server_streaming:
                     yield _written(method, result, caller, handles)
                     return
-                found = self._dispatcher.steps(caller, '', method.member, result)
+                found = self._dispatcher.iterate(caller, '', method.member, result)
                 with contextlib.closing(found):
                     for item in found:
                         yield _written(method, item, caller, handles)

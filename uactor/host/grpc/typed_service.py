@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2
 
-from uactor.host.describe import typed_service
+from uactor.host.describe import typed_service_name
 from uactor.v1 import actor_pb2 as pb
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TypedService:
     @functools.cached_property
     def name(self) -> str:
         """Its full name; '' when none can be made of that of the class."""
-        return typed_service(self._actor_class)
+        return typed_service_name(self._actor_class)
 
     def schema(self) -> Schema | None:
         """Return its schema; None when it can't be served."""

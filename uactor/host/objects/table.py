@@ -21,7 +21,7 @@ from typing import Any
 
 from uactor.errors import ActorUnreachableError, HandleError, ProxyError, StaleHandleError
 from uactor.host.cancellation import make_interruptible
-from uactor.host.holders import ANONYMOUS, LOCAL, Holder, clients_among, of_lease
+from uactor.host.holders import ANONYMOUS, LOCAL, Holder, count_clients, of_lease
 from uactor.host.objects.primitives import PRIMITIVES
 from uactor.runtime.limits import MAX_WAIT_S, validate_seconds
 from uactor.runtime.threads import OnDemandThread
@@ -132,7 +132,7 @@ class ObjectTable:
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: not entry.permanent)
             return [
-                (entry, sum(entry.holds.values()), clients_among(entry.holds)) for entry in entries
+                (entry, sum(entry.holds.values()), count_clients(entry.holds)) for entry in entries
             ]
 
     def __len__(self) -> int:

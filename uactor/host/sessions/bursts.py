@@ -12,8 +12,9 @@ its number while it runs, can be cancelled, and is counted when the actor ends. 
 does something unusual (it fails, returns a coroutine, or has to confirm what it has taken), its
 object stays with it, and the next calls get another one. The lead is on offer while a call runs.
 
-A call of a burst takes 0.6 µs of the actor; one that goes through :meth:`Dispatcher.begin` as
-others do takes half as much again, so plain methods are called here.
+Measured: a call of a burst takes the actor 0.7 µs of CPU time, of which most is the method. With
+:meth:`Dispatcher.begin` for each call, as elsewhere, it takes 1.0 µs. So this loop calls plain
+methods itself, and the dispatcher says which methods are plain.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class HostBurst(SingleReply):
         results, following, typeid = BurstResults(self, -1), -1, ''
         offer, take = lead.offer, lead.take
         running.set(caller.call)
-        shared = dispatcher.plain(caller, handle, method)
+        shared = dispatcher.find_plain_object(caller, handle, method)
         call.state = CallState.RUNNING
         try:
             for number, arguments in self.calls:

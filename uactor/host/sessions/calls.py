@@ -311,7 +311,7 @@ class HostCall:
         self.caller.cancel_token.cancel(reason)
         self.abandon_wait()
         dispatcher = self.session.dispatcher
-        if reason == 'deadline' and dispatcher.is_deaf(self.caller, self._handle):
+        if reason == 'deadline' and dispatcher.is_uninterruptible(self.caller, self._handle):
             self._respond(Interrupted())
 
     def abandon_wait(self) -> None:
@@ -329,11 +329,11 @@ class HostCall:
         """Run a job as soon as the actor may run one more of its methods."""
         call, dispatcher = self.caller.call, self.session.dispatcher
         try:
-            mailbox = dispatcher.mailbox(self.caller, self._handle, self._method or '')
+            mailbox = dispatcher.mailbox_for(self.caller, self._handle, self._method or '')
             if mailbox is None or call is None:
                 self.queue(job)
                 return
-            dispatcher.note(call, self._handle, self._method or '')
+            dispatcher.record_target(call, self._handle, self._method or '')
 
             def go() -> None:
                 self._leave_mailbox = functools.partial(mailbox.leave, call)

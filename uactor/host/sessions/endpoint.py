@@ -43,8 +43,8 @@ class SessionEndpoint(Protocol):
         """End the session and tell the client why. Called on the session's thread."""
         ...
 
-    def opened(self) -> None:
-        """Record that the client has been let in."""
+    def admit(self) -> None:
+        """Record that the client has proved itself, and lift the limits for strangers."""
         ...
 
     def on_end(self, callback: Callable[[], None]) -> None:

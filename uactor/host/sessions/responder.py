@@ -1,4 +1,4 @@
-"""What a session answers to its requests, in whatever order it takes them."""
+"""Handle the requests of a session, independent of their order."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from uactor.runtime.limits import duration_to_timeout
 from uactor.v1 import actor_pb2 as pb
 
 _IN_CONTEXT = ('call', 'get_attribute', 'set_attribute')
-"""Requests that say what they are made in, and whether they take pickles."""
+"""Requests that have a context, and say whether the client accepts pickles."""
 
-
-_BRIEF = 1 << 10
-"""Most characters, or bytes, of a result that goes together with others."""
+_MAX_BRIEF_LENGTH = 1 << 10
+"""Characters or bytes of a result that goes together with others, at most."""
 
 
 class Responder:
-    """Answers requests of one session.
+    """Runs requests of one session, and makes the responses.
 
-    :param by_value: whether the client takes classes and functions by value.
-    :ivar read_call: returns the usual call that a message is; None for any other one.
-    :ivar read_attribute: returns the attribute that a usual message reads; None for any other one.
-    :ivar brief: classes whose instances can go together with other results, whatever they are.
+    :param by_value: whether the client accepts classes and functions by value.
+    :ivar read_call: parses the request of a call on the fast path; returns None for other messages.
+    :ivar read_attribute: parses the request of an attribute likewise.
+    :ivar brief: types whose instances always can go together with other results.
     """
 
     def __init__(self, host: HostContext, by_value: bool) -> None:
@@ -46,53 +45,55 @@ class Responder:
         self.read_attribute = fastpath.read_attribute if pickles else _no_request
         self.by_value = by_value and host.requests.serializer == 'cloudpickle'
 
-    def call(
+    def run_call(
         self, caller: Caller, number: int, handle: str, method: str, arguments: fastpath.Arguments
     ) -> pb.SessionResponse | bytes:
-        """Make a usual call and return the response, in its wire form if that is usual, too.
+        """Run a call of the fast path and return the response, in its wire form if it is fast too.
 
-        :raises Interrupted: when there is nobody to be told of it.
+        :raises Interrupted: when the client has gone, and no response can reach it.
         """
         gate = self._gate
         try:
-            gate.running.append(None)  # as a context of it does, in fewer steps
+            gate.running.append(None)  # as the context of the gate does, in fewer steps
             try:
                 if gate.closed:
                     raise gate.refusal()
-                if type(arguments) is tuple and handle not in self._leases:  # as run() does
+                if type(arguments) is tuple and handle not in self._leases:  # as _run() does
                     value, typeid = self._begin(caller, handle, method, arguments, NO_KEYWORDS)
                 else:
                     value, typeid = self._run(caller, handle, method, arguments, self._begin)
-                # As encode() does, for most: the steps between take three hundredths of a call.
+                # As encode() does for most: calling it takes three hundredths of a call.
                 if not typeid and self._limit < 0 and caller.is_waiting:
-                    answer = fastpath.result(number, value)
-                    if answer is not None:
-                        return answer
+                    response = fastpath.result(number, value)
+                    if response is not None:
+                        return response
                 value = self._dispatcher.finish(caller, value)
                 return self._encode(caller, number, value, typeid, True)
             finally:
                 gate.running.pop()
                 if gate.closed:
-                    gate.note_end()
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            return self._failed(caller, number, error)
+                    gate.notify_end()
+        except BaseException as error:  # also SystemExit: the caller is to see it
+            return self._respond_error(caller, number, error)
 
-    def attribute(
+    def get_attribute(
         self, caller: Caller, number: int, handle: str, name: str
     ) -> pb.SessionResponse | bytes:
-        """Read an attribute, as a usual message asks for, and return the response.
+        """Read an attribute for a request of the fast path, and return the response.
 
-        :raises Interrupted: when there is nobody to be told of it.
+        :raises Interrupted: when the client has gone, and no response can reach it.
         """
         try:
             with self._gate:
                 value, typeid = self._requests.attribute(caller, handle, name)
                 return self.encode(caller, number, value, typeid, True)
-        except BaseException as error:  # also SystemExit: it is the caller's to see
-            return self._failed(caller, number, error)
+        except BaseException as error:  # also SystemExit: the caller is to see it
+            return self._respond_error(caller, number, error)
 
-    def _failed(self, caller: Caller, number: int, error: BaseException) -> pb.SessionResponse:
-        """Return the response of a usual request that tells of an error; see :meth:`fail`."""
+    def _respond_error(
+        self, caller: Caller, number: int, error: BaseException
+    ) -> pb.SessionResponse:
+        """Return the response with the error of a request of the fast path; see :meth:`fail`."""
         response = pb.SessionResponse(id=number)
         self.fail(caller, True, response, error)
         return response
@@ -106,16 +107,17 @@ class Responder:
         pickles: bool,
         is_item: bool = False,
     ) -> pb.SessionResponse | bytes:
-        """Return the response with a result, in its wire form if it is usual.
+        """Return the response with a result, in its wire form if it fits the fast path.
 
-        :param pickles: whether the client accepts them.
-        :param is_item: whether it is an item of a stream instead.
-        :raises Interrupted: when the client has gone meanwhile; nothing is held then.
+        :param pickles: whether the client accepts pickles.
+        :param is_item: whether the result is an item of a stream.
+        :raises Interrupted: when the call has been cancelled; nothing is held then.
         """
         if not typeid and self._limit < 0 and caller.is_waiting:
-            answer = fastpath.item(number, value) if is_item else fastpath.result(number, value)
-            if answer is not None:
-                return answer
+            encode = fastpath.item if is_item else fastpath.result
+            response = encode(number, value)
+            if response is not None:
+                return response
         return self._encode(caller, number, value, typeid, pickles, is_item)
 
     def _encode(
@@ -134,11 +136,11 @@ class Responder:
         return response
 
     def is_brief(self, value: Any) -> bool:
-        """Tell whether a result can go together with others."""
+        """Return whether a result can go together with others."""
         kind = type(value)
         if kind in self.brief:
             return True
-        return self._limit < 0 and kind in values.OF_ANY_LENGTH and len(value) <= _BRIEF
+        return self._limit < 0 and kind in values.OF_ANY_LENGTH and len(value) <= _MAX_BRIEF_LENGTH
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Run what a request asks for and return the response, whatever the outcome.
@@ -150,7 +152,7 @@ class Responder:
             with self._gate:
                 return self.respond(caller, request, kind)
         except BaseException as error:  # also SystemExit: the caller is to see it
-            return self.refused(caller, request, error)
+            return self.respond_error(caller, request, error)
 
     def respond(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Run what a request asks for and return the response with its result."""
@@ -164,14 +166,14 @@ class Responder:
             self.check_size(caller, response)
         return response
 
-    def refused(
+    def respond_error(
         self, caller: Caller, request: pb.SessionRequest, error: BaseException
     ) -> pb.SessionResponse:
-        """Return the response to a request that has failed.
+        """Return the response with the error of a request.
 
-        :raises Interrupted: when there is nobody to be told of it.
+        :raises Interrupted: when the client has gone, and no response can reach it.
         """
-        # Of several calls at a time, another one may have what came by the same number.
+        # In a pipelined session, data with the same number may belong to another call.
         if caller.memory is not None and caller.owns_thread:
             caller.memory.ignore(messages.memories(request))
         response = pb.SessionResponse(id=request.id)
@@ -196,9 +198,9 @@ class Responder:
             raise SerializationError(f'a session takes no {kind!r} here')
 
     def check_size(self, caller: Caller, response: pb.SessionResponse) -> None:
-        """Refuse a response that the client would not take, and take back what is held with it.
+        """Check that a response is not too large; otherwise release the objects in it.
 
-        :raises SerializationError: when it is one.
+        :raises SerializationError: when it is too large.
         """
         if 0 <= self._limit < (size := messages.size_of(response)):
             self._requests.take_back(caller, response)
@@ -214,16 +216,16 @@ class Responder:
         response: pb.SessionResponse,
         error: BaseException,
     ) -> None:
-        """Make a response tell of an error.
+        """Put an error into a response.
 
-        :param pickles: whether the client accepts them.
-        :raises Interrupted: when there is nobody to be told of it.
+        :param pickles: whether the client accepts pickles.
+        :raises Interrupted: when the client has gone, and no response can reach it.
         """
-        told = caller.cancel_error() if isinstance(error, Interrupted) else error
-        response.failure.CopyFrom(self._failure(caller, told, pickles))
+        reason = caller.cancel_error() if isinstance(error, Interrupted) else error
+        response.failure.CopyFrom(self._encode_failure(caller, reason, pickles))
         BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
 
-    def _failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
+    def _encode_failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
         if isinstance(error, InvalidArgument):
             error = error.reason
         pickles = pickles and self._requests.pickles
@@ -237,14 +239,14 @@ class Responder:
 
 
 def _no_request(message: bytes) -> None:
-    """Leave all messages to Protobuf, where no pickles are taken."""
+    """Return None: all messages go to Protobuf where pickles are not accepted."""
     return None
 
 
 def begin_in_context(caller: Caller, context: pb.CallContext | None) -> None:
-    """Have a caller begin a call that is made in such a context, if any.
+    """Begin a call in the context that its request has, if any.
 
-    :raises InvalidArgument: when the context says no time; the call has begun without one.
+    :raises InvalidArgument: when the timeout is invalid; the call has begun without one.
     """
     caller.begin_call(() if context is None else context.path)
     if context is not None and context.HasField('timeout'):
@@ -254,7 +256,7 @@ def begin_in_context(caller: Caller, context: pb.CallContext | None) -> None:
 
 
 def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
-    """Return the context of a request, if it says one."""
+    """Return the context of a request, if it has one."""
     if kind in _IN_CONTEXT or kind in ('open_stream', 'create_handle'):
         asked = request.open_stream.call if kind == 'open_stream' else getattr(request, kind)
         if asked.HasField('context'):
@@ -264,7 +266,7 @@ def context_of(request: pb.SessionRequest, kind: str) -> pb.CallContext | None:
 
 
 def accepts_pickle(request: pb.SessionRequest) -> bool:
-    """Tell whether the answer to a request may have a pickle."""
+    """Return whether the response to a request may have a pickle."""
     kind = request.WhichOneof('kind')
     if kind == 'open_stream':
         return request.open_stream.call.accept_pickle

@@ -1,8 +1,8 @@
-"""Sessions: each the conversation of a client thread with the actor, served by one host thread.
+"""Serve sessions: each is the conversation of a client thread, on a host thread of its own.
 
-The doors, gRPC and the local lane, bring the messages and carry the answers away.
-What is answered is in :mod:`uactor.host.sessions.responder`; sessions whose calls don't wait for
-each other are in :mod:`uactor.host.sessions.pipeline`.
+The transports, gRPC and the local lane, bring the messages and carry the responses away.
+:mod:`uactor.host.sessions.responder` makes the responses. Sessions whose calls don't wait for each
+other are in :mod:`uactor.host.sessions.pipeline`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from uactor.host.sessions.pipeline import HostPipeline, Read
 from uactor.host.sessions.responder import Responder, begin_in_context, context_of
 from uactor.v1 import actor_pb2 as pb
 
-_MOST_KEPT = 1 << 20
-"""How large an item of a queue is kept until its taker surely has it, in bytes."""
+_MAX_KEPT_BYTES = 1 << 20
+"""How large an item of a queue is kept until its receiver surely has it, in bytes, at most."""
 
 
-def read(message: bytes, door: SessionEndpoint) -> pb.SessionRequest:
-    """Return the request that a message is. Whoever sends anything else is refused."""
+def read(message: bytes, endpoint: SessionEndpoint) -> pb.SessionRequest:
+    """Parse a request; refuse the session when it is none."""
     try:
         return pb.SessionRequest.FromString(message)
     except DecodeError as error:
-        door.refuse(VersionError(f'this is no message of a session: {error}'))
+        endpoint.refuse(VersionError(f'this is no message of a session: {error}'))
 
 
 def serve(
-    host: HostContext, messages: Iterator[bytes], door: SessionEndpoint
+    host: HostContext, messages: Iterator[bytes], endpoint: SessionEndpoint
 ) -> Generator[pb.SessionResponse | bytes, None, None]:
     """Serve a session until its client leaves or goes, upon which its ``messages`` end.
 
@@ -52,55 +52,60 @@ def serve(
     message = next(messages, None)
     if message is None:
         return
-    first = read(message, door)
-    if first.WhichOneof('kind') != 'hello':
-        door.refuse(VersionError('a session begins with Hello'))
-    hello, nonce = first.hello, auth.create_nonce()
-    if hello.protocol_version != PROTOCOL_VERSION:
-        door.refuse(
-            VersionError(
-                f'this actor speaks protocol {PROTOCOL_VERSION}, not {hello.protocol_version}; '
-                'use the same version of uactor on both sides'
-            )
-        )
+    first = read(message, endpoint)
+    hello = _receive_hello(first, endpoint)
+    nonce = auth.create_nonce()
     by_value = pickling.travel_by_value(hello.python_version, hello.cloudpickle_version)
     responder = Responder(host, by_value)
-    welcome = _welcome(host, hello, nonce)
-    welcome.memory = hello.memory and door.memory is not None
+    welcome = _create_welcome(host, hello, nonce)
+    welcome.memory = hello.memory and endpoint.memory is not None
     welcome.definitions = hello.definitions and responder.by_value
     yield pb.SessionResponse(id=first.id, welcome=welcome)
-    if not door.authorized:
+    if not endpoint.authorized:
         message = next(messages, None)
-        second = read(message, door) if message is not None else pb.SessionRequest()
-        given = second.proof.proof
-        if not auth.is_valid_proof(given, host.authkey, 'client', nonce, hello.nonce):
-            door.refuse(AuthkeyError('wrong or missing authkey'))
-        more = [request.SerializeToString() for request in second.more]  # came together with it
+        second = read(message, endpoint) if message is not None else pb.SessionRequest()
+        if not auth.is_valid_proof(second.proof.proof, host.authkey, 'client', nonce, hello.nonce):
+            endpoint.refuse(AuthkeyError('wrong or missing authkey'))
+        more = [request.SerializeToString() for request in second.more]  # has come with it
         messages = itertools.chain(more, messages)
-    door.opened()
+    endpoint.admit()
     holder = holders.of_client(hello.client_id)
     caller = Caller(holder, hello.name, validated=True, owns_thread=not hello.pipelined)
-    caller.memory = door.memory if welcome.memory else None
+    caller.memory = endpoint.memory if welcome.memory else None
     caller.definitions = pickling.new_definitions() if welcome.definitions else None
     host.callers.add_session(caller)
-    reads = functools.partial(read, door=door)
+    parse = functools.partial(read, endpoint=endpoint)
     session: HostPipeline | _HostSession
     if hello.pipelined:
-        session = HostPipeline(caller, responder, host, reads, door.put, door.has_more)
+        session = HostPipeline(caller, responder, host, parse, endpoint.put, endpoint.has_more)
     else:
-        session = _HostSession(caller, responder, host, reads)
+        session = _HostSession(caller, responder, host, parse)
     try:
-        door.on_end(caller.cancel_token.cancel)
+        endpoint.on_end(caller.cancel_token.cancel)
         yield from session.serve(messages)
     except Interrupted:
         pass  # the client has gone, or the actor is ending
     finally:
-        # Interrupted waits have taken their locks back, on this thread that owns them.
+        # Interrupted waits have taken their locks back, on this thread, which owns them.
         host.locks.release_thread_owned(caller)
         host.callers.remove_session(caller, session.polite, session.process_ends)
 
 
-def _welcome(host: HostContext, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
+def _receive_hello(first: pb.SessionRequest, endpoint: SessionEndpoint) -> pb.Hello:
+    """Return the Hello of a session; refuse the session when it has none for this protocol."""
+    if first.WhichOneof('kind') != 'hello':
+        endpoint.refuse(VersionError('a session begins with Hello'))
+    if first.hello.protocol_version != PROTOCOL_VERSION:
+        endpoint.refuse(
+            VersionError(
+                f'this actor speaks protocol {PROTOCOL_VERSION}, not '
+                f'{first.hello.protocol_version}; use the same version of uactor on both sides'
+            )
+        )
+    return first.hello
+
+
+def _create_welcome(host: HostContext, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
     return pb.Welcome(
         protocol_version=PROTOCOL_VERSION,
         python_version=pickling.PYTHON_VERSION,
@@ -114,14 +119,14 @@ def _welcome(host: HostContext, hello: pb.Hello, nonce: bytes) -> pb.Welcome:
 
 
 class _HostSession:
-    """Takes the requests of one session, in order."""
+    """Handles the requests of one session in order, each before the next is read."""
 
     def __init__(self, caller: Caller, responder: Responder, host: HostContext, read: Read) -> None:
         self._caller = caller
         self._responder = responder
         self._table = host.table
         self._read = read
-        self._unsure: pb.SessionResponse | None = None  # has what may not have arrived
+        self._unsure: pb.SessionResponse | None = None  # may not have arrived
         self.polite = False
         self.process_ends = False
 
@@ -136,17 +141,17 @@ class _HostSession:
                 if call is not None:
                     caller.last_undo = None
                     if self._unsure is not None:
-                        self._note_arrival()
+                        self._record_arrival()
                     number, handle, method, arguments = call  # faster than with a star
-                    response = responder.call(caller, number, handle, method, arguments)
+                    response = responder.run_call(caller, number, handle, method, arguments)
                 elif (attribute := responder.read_attribute(message)) is not None:
                     caller.last_undo = None
                     if self._unsure is not None:
-                        self._note_arrival()
-                    response = responder.attribute(caller, *attribute)
+                        self._record_arrival()
+                    response = responder.get_attribute(caller, *attribute)
                 else:
                     request = self._read(message)
-                    kind = self._take(request)
+                    kind = self._receive(request)
                     if kind == 'cancel' and request.cancel.request_id == number:
                         caller.undo_last_call()
                         return
@@ -156,38 +161,38 @@ class _HostSession:
                     if kind is None or kind == 'proof':
                         continue
                     if self._unsure is not None:
-                        self._note_arrival()
+                        self._record_arrival()
                     number = request.id
                     response = self._answer(request, kind)
                 yield response
-                # The next call begins while the client is busy with this answer.
+                # The next call begins while the client is busy with this response.
                 if not isinstance(response, bytes):
-                    self._note_sent(response)
+                    self._record_sent(response)
                 caller.begin_call()
                 running.set(caller.call)
-        except (GeneratorExit, Interrupted):  # the client has gone before it had the answer
+        except (GeneratorExit, Interrupted):  # the client has gone before it had the response
             caller.undo_last_call()
             raise
         finally:
-            if current() is caller.call:  # else this is not the thread that has served
+            if current() is caller.call:  # else this is not the thread that has served it
                 running.set(None)
 
-    def _note_sent(self, response: pb.SessionResponse) -> None:
-        """Remember a response that has what the client is to remember, until it surely has it."""
+    def _record_sent(self, response: pb.SessionResponse) -> None:
+        """Keep a response with definitions for the client until it surely has arrived."""
         definitions = self._caller.definitions
         if definitions is not None and definitions.unsure:
             self._unsure = response
-        if self._caller.last_undo is not None and response.ByteSize() > _MOST_KEPT:
+        if self._caller.last_undo is not None and response.ByteSize() > _MAX_KEPT_BYTES:
             self._caller.last_undo = None
 
-    def _note_arrival(self) -> None:
-        """Know that the client has got the last response: it asks for more."""
+    def _record_arrival(self) -> None:
+        """Record that the last response has arrived, since the client has sent another request."""
         definitions, unsure, self._unsure = self._caller.definitions, self._unsure, None
         if definitions is not None and unsure is not None:
             definitions.arrived(definitions_in(unsure))
 
-    def _take(self, request: pb.SessionRequest) -> str | None:
-        """Do what a request says without asking for it; return its kind."""
+    def _receive(self, request: pb.SessionRequest) -> str | None:
+        """Do what any request may say besides what it asks for; return its kind."""
         if request.releases:
             self._table.release(request.releases, self._caller.holder)
         kind = request.WhichOneof('kind')
@@ -199,18 +204,18 @@ class _HostSession:
         context = context_of(request, kind)
         if context is not None:
             if context.HasField('timeout'):
-                return self._limited(request, kind, context)
+                return self._answer_in_time(request, kind, context)
             begin_in_context(self._caller, context)
         return self._responder.answer(self._caller, request, kind)
 
-    def _limited(
+    def _answer_in_time(
         self, request: pb.SessionRequest, kind: str, context: pb.CallContext
     ) -> pb.SessionResponse:
-        """Answer a request that its caller does not wait for for ever."""
+        """Answer a request whose caller waits for a limited time."""
         caller = self._caller.derive()
         try:
             begin_in_context(caller, context)
         except InvalidArgument as error:
-            return self._responder.refused(caller, request, error)
+            return self._responder.respond_error(caller, request, error)
         with caller.enforce_deadline():
             return self._responder.answer(caller, request, kind)
