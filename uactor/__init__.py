@@ -110,4 +110,4 @@ __version__ = '0.2.0.dev0'
 
 for _name in __all__:
     if isinstance(_public := globals()[_name], _types.FunctionType):
-        _public.__module__ = 'uactor'  # pickles name it, and the modules in here may change
+        _public.__module__ = 'uactor'  # pickles name it, and modules may be renamed

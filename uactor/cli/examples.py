@@ -1,4 +1,4 @@
-"""Example calls of an actor, as lines for the shell."""
+"""Create example calls of an actor, as lines for the shell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXAMPLE_VALUES: dict[Any, dict[str, Any]] = {
     list: {'list': {}},
     dict: {'map': {}},
 }
-"""For an annotation, a value as JSON of ``uactor.v1.Value``."""
+"""Example values by annotation, as JSON of ``uactor.v1.Value``."""
 
 _EXAMPLE_FIELDS: dict[str, Any] = {
     'bool': True,
@@ -33,16 +33,16 @@ _EXAMPLE_FIELDS: dict[str, Any] = {
     'bytes': 'dGV4dA==',
     'double': 1.5,
 }
-"""For a type of Protobuf, a value as JSON; all others are numbers."""
+"""Example values by type of Protobuf, as JSON. Values of all other types are numbers."""
 
 
 def create_examples(
     instance: Actor, schema: Schema | None, target: str, header: str
 ) -> Iterator[str]:
-    """Yield lines for the shell that call an actor: by its typed service, and by ActorService.
+    """Yield a line that calls the typed service of an actor, and one that calls ActorService.
 
-    :param schema: of its typed service, if it has one.
-    :param target: where it listens.
+    :param schema: schema of its typed service, if it has one.
+    :param target: address of the actor.
     :param header: option of grpcurl that sends the authkey.
     """
     typed = None if schema is None else _choose_typed_request(schema)
@@ -69,7 +69,7 @@ def _format_line(target: str, header: str, request: Any, rpc: str) -> str:
 
 
 def _choose_request(instance: Actor) -> dict[str, Any] | None:
-    """Return a request that calls a method; None when the class has none of its own."""
+    """Return a request that calls a method, or None if the class has none of its own."""
     candidates = [
         _create_request(name, getattr(instance, name))
         for name in type(instance).proxy_class._exposed_ or ()
@@ -80,7 +80,7 @@ def _choose_request(instance: Actor) -> dict[str, Any] | None:
 
 
 def _create_request(name: str, method: Callable[..., Any]) -> tuple[dict[str, Any], int]:
-    """Return a request that calls ``method``, and how many of its arguments are a guess."""
+    """Return a request that calls ``method``, and how many arguments are guesses."""
     request: dict[str, Any] = {'method': name}
     guesses = 0
     for parameter in _list_required(method):
@@ -97,7 +97,7 @@ def _create_request(name: str, method: Callable[..., Any]) -> tuple[dict[str, An
 def _list_required(method: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         parameters = inspect.signature(method).parameters.values()
-    except ValueError:  # implemented in C, without one
+    except ValueError:  # implemented in C, without a signature
         return []
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
@@ -110,7 +110,7 @@ def _list_required(method: Callable[..., Any]) -> list[inspect.Parameter]:
 def _read_hints(method: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(method)
-    except Exception:  # whatever the annotations are: they need not mean anything
+    except Exception:  # annotations can be anything
         return {}
 
 
@@ -118,7 +118,7 @@ def _read_hints(method: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _choose_typed_request(schema: Schema) -> tuple[dict[str, Any], str] | None:
-    """Return a request and an RPC; None when the class has no methods of its own in it."""
+    """Return a request and an RPC, or None if the service has no method of the class."""
     candidates = [
         (*_create_typed_request(method), f'{schema.service}/{method.rpc}')
         for method in schema.methods.values()
@@ -131,7 +131,7 @@ def _choose_typed_request(schema: Schema) -> tuple[dict[str, Any], str] | None:
 
 
 def _create_typed_request(method: ServiceMethod) -> tuple[dict[str, Any], int]:
-    """Return a request for ``method``, and how many of its fields are a guess."""
+    """Return a request for ``method``, and how many fields are guesses."""
     request: dict[str, Any] = {}
     guesses = 0
     for part in method.request.parts:

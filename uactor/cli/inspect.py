@@ -1,4 +1,4 @@
-"""Looking into a running actor for the command line, by plain gRPC."""
+"""Inspect and call a running actor for the command line, by plain gRPC."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _UNLIMITED_WIDTH = 10_000
 
 
 class CallError(Exception):
-    """What the actor, or gRPC, answered instead."""
+    """The actor or gRPC has answered with an error."""
 
 
 @contextlib.contextmanager
 def connect(address: str, authkey: bytes) -> Iterator[RunningActor]:
     """Connect to the actor at ``address``.
 
-    :raises AddressError: when it is none.
-    :raises CallError: when an RPC fails.
+    :raises AddressError: if ``address`` is not an address.
+    :raises CallError: if an RPC fails.
     """
     grpc = load_grpc()
     from uactor.v1 import actor_pb2_grpc
@@ -51,10 +51,10 @@ def connect(address: str, authkey: bytes) -> Iterator[RunningActor]:
 
 
 class RunningActor:
-    """An actor that runs somewhere.
+    """A client of a running actor.
 
-    :param stub: of its ActorService.
-    :param metadata: which each RPC needs.
+    :param stub: stub of its ActorService.
+    :param metadata: metadata for each RPC.
     """
 
     def __init__(self, stub: Any, metadata: Any) -> None:
@@ -65,10 +65,10 @@ class RunningActor:
         request = getattr(pb, f'{rpc}Request')(**fields)
         return getattr(self._stub, rpc)(request, metadata=self._metadata)
 
-    # --- what there is ---------------------------------------------------------------------------
+    # --- descriptions ----------------------------------------------------------------------------
 
     def describe(self) -> str:
-        """Return what it has, for people."""
+        """Return a description of the actor, for people."""
         found: pb.DescribeResponse = self._rpc('Describe')
         parts = [f'{_format_bold(found.class_name)} at {found.handle.address}']
         parts += [f'  {line}'.rstrip() for line in found.doc.splitlines()]
@@ -92,12 +92,12 @@ class RunningActor:
         return '\n'.join(parts)
 
     def describe_as_json(self) -> str:
-        """Return the same as JSON: the answers to Describe and ListHandles."""
+        """Return the responses to Describe and ListHandles, as JSON."""
         data = _convert_message(self._rpc('Describe')) | _convert_message(self._rpc('ListHandles'))
         return json.dumps(data, indent=2, ensure_ascii=False)
 
     def handles(self) -> str:
-        """Return the objects that it shares, for people."""
+        """Return a table of the objects that the actor shares, for people."""
         return '\n'.join(self._format_handles(''))
 
     def _format_handles(self, title: str) -> Iterator[str]:
@@ -111,7 +111,7 @@ class RunningActor:
         return _format_table(title, ['id', 'typeid', 'holds', 'clients', ''], rows)
 
     def list_handles_as_json(self) -> str:
-        """Return the same as JSON: the answer to ListHandles."""
+        """Return the response to ListHandles, as JSON."""
         return json.dumps(_convert_message(self._rpc('ListHandles')), indent=2, ensure_ascii=False)
 
     # --- calls -----------------------------------------------------------------------------------
@@ -119,9 +119,9 @@ class RunningActor:
     def call(
         self, handle: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Iterator[str]:
-        """Call a method, read an attribute, or write it; yield the result as JSON.
+        """Call a method, or read or write an attribute, and yield the result as JSON.
 
-        That of an iterator are its items, each as soon as it is there.
+        If the result is an iterator, yield each of its items as soon as it arrives.
         """
         described = self._rpc('Describe', handle=handle)
         if name in {attribute.name for attribute in described.attributes}:
@@ -163,7 +163,7 @@ class RunningActor:
 
 
 def _read_exception_name(error: Any) -> str:
-    """Return the name of the exception that an RPC ended with; '' when there was none."""
+    """Return the name of the exception that has ended an RPC, or ''."""
     from google.rpc import error_details_pb2  # type: ignore[import-untyped]
     from grpc_status import rpc_status
 
@@ -195,7 +195,7 @@ def _describe_handle(handle: pb.Handle) -> dict[str, str]:
 
 
 def _convert_dicts(value: Any) -> Any:
-    """Return ``value`` with dicts that JSON has: others as lists of pairs."""
+    """Return ``value`` with dicts that JSON can't represent as lists of pairs."""
     if isinstance(value, list):
         return [_convert_dicts(item) for item in value]
     if not isinstance(value, dict):
@@ -243,7 +243,7 @@ def _cut_first_line(text: str) -> str:
 
 
 def _format_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table, in columns, cut to the width of the terminal if there is one."""
+    """Yield the lines of a table, cut to the width of the terminal."""
     if not rows:
         return
     if title:

@@ -34,9 +34,9 @@ from uactor.v1 import actor_pb2 as pb
 
 
 class _CommandError(Exception):
-    """What the user is told in one line.
+    """An error that the command prints in one line.
 
-    :ivar status: exit status: 2 for bad input, 1 for an actor that could not be made.
+    :ivar status: exit status: 2 for bad input, 1 if the actor could not be created.
     """
 
     def __init__(self, message: str, status: int = 2) -> None:
@@ -45,13 +45,13 @@ class _CommandError(Exception):
 
 
 class _Stopped(BaseException):
-    """A signal has asked for the end before there was an actor."""
+    """A signal has stopped the command before there was an actor."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status, or exit with it.
+    """Run the command and return its exit status, or exit with it.
 
-    :param argv: its words; those of the command line if None.
+    :param argv: its words; None for those of the command line.
     """
     options = _parse(list(sys.argv[1:] if argv is None else argv))
     status = 0
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _CommandError as error:
         print(f'uactor {options.command}: {error}', file=sys.stderr)
         status = error.status
-    if current_host.host is not None:  # there are threads now that may never end
+    if current_host.host is not None:  # the host has threads that may never end
         exit_process(status)
     return status
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(words: list[str]) -> argparse.Namespace:
     arguments: list[str] = []
-    if '--' in words:  # argparse would take what follows for options when it begins with '-'
+    if '--' in words:  # argparse would read words behind it that begin with '-' as options
         position = words.index('--')
         words, arguments = words[:position], words[position + 1 :]
     parser = _create_parser()
@@ -152,7 +152,7 @@ def _add_inspections(commands: Any) -> None:
 
 
 def _parse_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the positional and keyword arguments that words of the command line give."""
+    """Return the positional and keyword arguments that words of the command line describe."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for word in words:
@@ -181,7 +181,7 @@ def _parse_json(text: str) -> Any:
 
 
 def _find_actor_class(target: str) -> type[Actor]:
-    """Return the class that ``MODULE:CLASS`` names; modules in the current directory count."""
+    """Import the class that ``MODULE:CLASS`` names, also from the current directory."""
     module_name, _, name = target.partition(':')
     if not module_name or not name:
         raise _CommandError(f'{target!r} names no class; write MODULE:CLASS')
@@ -207,15 +207,15 @@ def _import_module(name: str) -> types.ModuleType:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Return an exception in one line, with the place in the user's code where it was raised."""
+    """Return an exception in one line, with the place in the program that has raised it."""
     text = ' '.join(''.join(traceback.format_exception_only(error)).split())
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames or frames[-1].filename.startswith(_NOT_THE_USERS):
+    if not frames or frames[-1].filename.startswith(_LIBRARY_PREFIXES):
         return text
     return f'{text} ({frames[-1].filename}:{frames[-1].lineno})'
 
 
-_NOT_THE_USERS = (
+_LIBRARY_PREFIXES = (
     f'{Path(__file__).parents[1]}{os.sep}',
     f'{Path(str(importlib.__file__)).parent}{os.sep}',
     '<frozen importlib',
@@ -231,7 +231,7 @@ def _print_header(options: argparse.Namespace) -> None:
 
 
 def _read_authkey(path: str | Path) -> bytes:
-    """Return the authkey in a file: all of it, without the newline that editors put at its end."""
+    """Return the content of an authkey file, without the newline that editors append."""
     try:
         authkey = Path(path).read_bytes().removesuffix(b'\n')
     except OSError as error:
@@ -241,7 +241,7 @@ def _read_authkey(path: str | Path) -> bytes:
     return authkey
 
 
-# --- looking into an actor -----------------------------------------------------------------------
+# --- inspecting an actor -------------------------------------------------------------------------
 
 
 def _inspect(run: Callable[..., None], options: argparse.Namespace) -> None:
@@ -325,7 +325,7 @@ def _provide_keyfile(path: str | None, authkey: bytes | None, directory: Path) -
 def _create_settings(
     options: ActorOptions, address: str | None, keyfile: Path, directory: Path
 ) -> Settings:
-    """Return how the actor is to be served: as the class says, but for the command line."""
+    """Return the settings of the host: those of the command line precede those of the class."""
     return Settings(
         address or options.address or f'unix:{directory}/s',
         _read_authkey(keyfile),
@@ -344,7 +344,7 @@ def _serve_until_stopped(
         host = create_host(actor_class, settings)
     except AddressError as error:
         raise _CommandError(str(error)) from None
-    # Whatever this actor starts is of its family: who may call it may call that.
+    # Actors that this actor starts are of its family: its callers may call them, too.
     multiprocessing.current_process().authkey = settings.authkey
     multiprocessing.current_process().name = actor_class.__qualname__
     restore_signals_in_children({number: _SIGNALS[number] for number in _list_stop_signals()})
@@ -369,7 +369,7 @@ def _construct(host: HostProcess, args: Sequence[Any], kwargs: Mapping[str, Any]
 def _announce(host: HostProcess, keyfile: Path) -> None:
     if sys.stdout is None:
         return
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for who reads along
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for pipes
     print(f'{type(host.instance).__qualname__} listens at {host.target}')
     command = f'-H "$({_find_own_command()} header {shlex.quote(str(keyfile))})"'
     lines = examples.create_examples(
@@ -385,11 +385,11 @@ _SIGNALS: dict[int, Any] = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
 }
-"""What stops the command, and what it means to the processes that the actor forks."""
+"""The signals that stop the command, and their handlers in processes that the actor forks."""
 
 
 def _list_stop_signals() -> list[int]:
-    """Return the signals that stop the command. Under nohup, SIGHUP stays ignored."""
+    """Return the signals that stop the command, without those that are ignored, as by nohup."""
     return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
@@ -406,7 +406,7 @@ def _stop_early() -> NoReturn:
 
 
 def _find_own_command() -> str:
-    """Return how this command is called in a shell."""
+    """Return the words that call this command in a shell."""
     script = Path(sys.argv[0]).absolute()
     if script.name == '__main__.py':
         return f'{shlex.quote(sys.executable)} -m uactor'
