@@ -109,13 +109,13 @@ except uactor.ActorDiedError as error:
 @pytest.mark.timeout(150)
 def test_a_peer_that_vanishes_without_a_word_is_missed_on_both_sides(network: Network) -> None:
     with Peer(OWNER, prefix=network.inside(1)) as owner:
-        port = int(owner.hear())
+        port = int(owner.read_line())
         with Peer(CALLER, port, prefix=network.inside(0)) as caller:
-            assert caller.hear() == 'True'
+            assert caller.read_line() == 'True'
             network.cut()
-            owner.tell()
-            assert caller.hear() == 'maybe'
-            assert owner.hear() == 'True'  # the lock of the vanished client is free
+            owner.resume()
+            assert caller.read_line() == 'maybe'
+            assert owner.read_line() == 'True'  # the lock of the vanished client is free
             caller.kill()
-        owner.tell()
+        owner.resume()
         assert owner.end() == 0

@@ -519,7 +519,7 @@ def test_a_client_that_trusts_no_pickle_gets_none_from_an_actor_that_makes_them(
     assert Echo.connect(address).echo((1,)) == [1]  # the stricter side wins, and remains
     """
     with Peer(body, echo.connection_address) as peer:
-        assert [peer.hear(), peer.hear()] == ['1 and 2', 'no']
+        assert [peer.read_line(), peer.read_line()] == ['1 and 2', 'no']
         assert peer.end() == 0
 
 

@@ -96,8 +96,8 @@ def worker(meeting: Any) -> Iterator[Peer]:
 
 
 def works(peer: Peer) -> bool:
-    peer.tell()
-    return peer.hear() == '50'
+    peer.resume()
+    return peer.read_line() == '50'
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support.by_hand import DOORS, KEY, session_with
+from tests.support.raw_session import KEY, STREAM_KINDS, open_session
 from tests.support.rpc import Client, channel_to, dialled
 from uactor.host.holders import ANONYMOUS, LOCAL, count_clients, of_client, of_lease
 from uactor.v1 import actor_pb2 as pb
@@ -54,19 +54,19 @@ def exists(client: Client, handle: str) -> bool:
     return any(known.handle.id == handle for known in client.rpc('ListHandles').handles)
 
 
-@pytest.mark.parametrize('door', DOORS)
+@pytest.mark.parametrize('stream', STREAM_KINDS)
 @pytest.mark.parametrize('name', RESERVED)
 def test_no_name_of_a_session_frees_what_others_hold(
-    keeper: Any, client: Client, door: str, name: str
+    keeper: Any, client: Client, stream: str, name: str
 ) -> None:
     anonymous, leased = client.create('list').id, client.create('list').id
     lease = lease_of(client, leased)
     client.rpc('ReleaseHandle', handles=[leased])  # the lease alone has it
-    with session_with(keeper, door) as nameless:
+    with open_session(keeper, stream) as nameless:
         other = nameless.enter('').create('list')
         handles = [keeper.own(), anonymous, leased, other]
         for claimed in (name, f'{name} {lease}', f'lease {lease}'):
-            with session_with(keeper, door) as thief:
+            with open_session(keeper, stream) as thief:
                 thief.enter(claimed)
                 thief.send(releases=[*handles, *handles])
                 assert thief.exists(other)
@@ -79,9 +79,9 @@ def test_no_name_of_a_session_frees_what_others_hold(
         client.rpc('ReleaseHandle', handles=[anonymous, leased])
 
 
-@pytest.mark.parametrize('door', DOORS)
-def test_sessions_without_a_name_are_clients_by_themselves(keeper: Any, door: str) -> None:
-    with session_with(keeper, door) as one, session_with(keeper, door) as other:
+@pytest.mark.parametrize('stream', STREAM_KINDS)
+def test_sessions_without_a_name_are_clients_by_themselves(keeper: Any, stream: str) -> None:
+    with open_session(keeper, stream) as one, open_session(keeper, stream) as other:
         handle = one.enter('').create('list')
         other.enter('')
         other.send(releases=[handle])
@@ -89,12 +89,12 @@ def test_sessions_without_a_name_are_clients_by_themselves(keeper: Any, door: st
         assert one.exists(handle)
 
 
-@pytest.mark.parametrize('door', DOORS)
+@pytest.mark.parametrize('stream', STREAM_KINDS)
 def test_the_handle_of_an_anonymous_hold_is_no_lease(
-    keeper: Any, client: Client, door: str
+    keeper: Any, client: Client, stream: str
 ) -> None:
     handle, own = client.create('list').id, client.create('list').id
-    with session_with(keeper, door) as thief:
+    with open_session(keeper, stream) as thief:
         thief.enter('thief')
         request = pb.RetainHandleRequest(handles=[own], lease_id=handle)
         assert thief.ask(retain_handle=request).HasField('retained')
@@ -103,12 +103,12 @@ def test_the_handle_of_an_anonymous_hold_is_no_lease(
     client.rpc('ReleaseHandle', handles=[handle, own])
 
 
-@pytest.mark.parametrize('door', DOORS)
-def test_a_lease_ends_by_its_id_alone(keeper: Any, client: Client, door: str) -> None:
+@pytest.mark.parametrize('stream', STREAM_KINDS)
+def test_a_lease_ends_by_its_id_alone(keeper: Any, client: Client, stream: str) -> None:
     handle = client.create('list').id
     lease = lease_of(client, handle)
     client.rpc('ReleaseHandle', handles=[handle])
-    with session_with(keeper, door) as session:
+    with open_session(keeper, stream) as session:
         session.enter('receiver')
         session.send(releases=[lease[:-1], lease.upper() + 'x', f'lease {lease}', ''])
         assert session.exists(handle)
@@ -119,7 +119,7 @@ def test_a_lease_ends_by_its_id_alone(keeper: Any, client: Client, door: str) ->
 def test_releases_of_what_nobody_has_do_nothing(keeper: Any, client: Client) -> None:
     handle = client.create('list').id
     with contextlib.ExitStack() as stack:
-        session = stack.enter_context(session_with(keeper, 'lane')).enter('c')
+        session = stack.enter_context(open_session(keeper, 'lane')).enter('c')
         session.send(releases=['', 'x', handle, handle, f'{handle}x', keeper.own()])
         assert session.exists(handle)
     client.rpc('ReleaseHandle', handles=[handle])
@@ -146,7 +146,7 @@ def test_a_session_called_local_waits_for_its_turn_like_others() -> None:
 
     with Single() as actor, contextlib.ExitStack() as stack:
         sessions = [
-            stack.enter_context(session_with(actor, 'lane')).enter('local') for _ in range(3)
+            stack.enter_context(open_session(actor, 'lane')).enter('local') for _ in range(3)
         ]
         for session in sessions:
             session.send(call=pb.CallRequest(method='work'))

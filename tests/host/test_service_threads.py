@@ -19,8 +19,8 @@ import pytest
 import uactor
 from tests.support import TRANSPORT, eventually
 from tests.support.bench import Bench
-from tests.support.by_hand import End, LaneDoor, Session, lane_of
 from tests.support.programs import run_python
+from tests.support.raw_session import End, RawLaneStream, RawSession, find_lane
 from uactor.client.fork_watch import ForkedChild
 from uactor.client.keepalive import IdleStreams
 from uactor.core import auth
@@ -431,10 +431,10 @@ def test_connections_are_accepted_after_one_that_can_not_be_served() -> None:
 
     with Faulty() as bench:
         bench.fail()  # type: ignore[attr-defined]
-        with pytest.raises(End), contextlib.closing(LaneDoor(lane_of(bench))) as door:
-            Session(door).enter(key=auth.get_family_key())
-        with contextlib.closing(LaneDoor(lane_of(bench))) as door:
-            Session(door).enter(key=auth.get_family_key()).leave()
+        with pytest.raises(End), contextlib.closing(RawLaneStream(find_lane(bench))) as stream:
+            RawSession(stream).enter(key=auth.get_family_key())
+        with contextlib.closing(RawLaneStream(find_lane(bench))) as stream:
+            RawSession(stream).enter(key=auth.get_family_key()).leave()
         assert on_another_thread(lambda: bench.echo(5)) == 5
 
 

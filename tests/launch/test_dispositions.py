@@ -84,7 +84,7 @@ def test_actors_of_an_owner_that_ignores_signals_end_with_it(
     ignored: str, end: str, directory: pathlib.Path
 ) -> None:
     with owner_of(FAMILY, directory, ignored=IGNORED[ignored]) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         if end == 'in order':
             assert owner.end() == 0
         else:
@@ -99,7 +99,7 @@ def test_actors_of_an_owner_that_blocks_signals_end_with_it(directory: pathlib.P
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
 """
     with owner_of(BEGIN + body + FAMILY, directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         assert owner.end() == 0
         has_ended(pids, directory)
 
@@ -111,7 +111,7 @@ def test_actors_end_with_an_owner_when_a_signal_comes_to_all_of_them(
 ) -> None:
     """As from a terminal that closes, or Ctrl-C. None leaves its socket behind."""
     with owner_of(FAMILY, directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         os.killpg(owner.pid, number)
         owner.process.wait()
         has_ended(pids, directory)
@@ -130,13 +130,13 @@ def test_actors_survive_a_terminal_with_an_owner_that_ignores_its_signals(
     number: signal.Signals, directory: pathlib.Path
 ) -> None:
     with owner_of(FAMILY + USE, directory, ignored=[number]) as owner:
-        pids = owner.hear()
+        pids = owner.read_line()
         os.killpg(owner.pid, number)
-        owner.tell()
-        assert owner.hear() == 'unimpressed'
+        owner.resume()
+        assert owner.read_line() == 'unimpressed'
         os.killpg(owner.pid, number)
-        owner.tell()
-        assert owner.hear() == f'{pids} {int(number)}'
+        owner.resume()
+        assert owner.read_line() == f'{pids} {int(number)}'
         assert owner.end() == 0
 
 
@@ -157,12 +157,12 @@ def test_actors_survive_a_terminal_with_an_owner_that_handles_its_end(
     say(process.exitcode)
     """
     with owner_of(BEGIN + textwrap.dedent(body), directory) as owner:
-        pids = owner.hear()
+        pids = owner.read_line()
         os.killpg(owner.pid, signal.SIGHUP)
-        assert owner.hear() == 'hung up'
-        owner.tell()
-        assert owner.hear() == pids
-        assert owner.hear() == '0'
+        assert owner.read_line() == 'hung up'
+        owner.resume()
+        assert owner.read_line() == pids
+        assert owner.read_line() == '0'
         assert owner.end() == 0
 
 
@@ -173,7 +173,7 @@ def test_programs_that_an_actor_runs_ignore_what_its_owner_ignores(
 ) -> None:
     body = BEGIN + 'say(Child().of_children())'
     with owner_of(body, directory, ignored=ignored) as owner:
-        assert owner.hear() == str([int(number) for number in ignored])
+        assert owner.read_line() == str([int(number) for number in ignored])
         assert owner.end() == 0
 
 
@@ -207,7 +207,7 @@ def test_the_exit_status_of_an_actor_is_true_or_unknown(
 ) -> None:
     monkeypatch.setenv('UACTOR_LAUNCH', launch)
     with owner_of(STATUSES, directory, ignored=ignored) as owner:
-        assert owner.hear() == str(expected)
+        assert owner.read_line() == str(expected)
         assert owner.end() == 0
 
 
@@ -226,8 +226,8 @@ first.shutdown()
 say('alive')
 """
     with owner_of(BEGIN + body, directory) as owner:
-        assert owner.hear() == 'True'
-        assert owner.hear() == 'alive'
+        assert owner.read_line() == 'True'
+        assert owner.read_line() == 'alive'
         assert owner.end() == 0
 
 

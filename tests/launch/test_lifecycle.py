@@ -364,9 +364,9 @@ def test_ctrl_c_is_for_the_owner_and_its_actors_go_on() -> None:
     listen()
     """
     with Peer(body, start_new_session=True, stderr=subprocess.PIPE) as owner:
-        assert owner.hear() == 'asleep'
+        assert owner.read_line() == 'asleep'
         os.killpg(owner.pid, signal.SIGINT)
-        assert owner.hear() == 'True'
+        assert owner.read_line() == 'True'
         os.killpg(owner.pid, signal.SIGINT)
         assert owner.end() == -signal.SIGINT
         assert owner.process.stderr is not None
@@ -391,9 +391,9 @@ def test_ctrl_c_during_a_start_leaves_no_actor(directory: pathlib.Path) -> None:
         say(os.listdir(os.environ['TMPDIR']))
     """
     with Peer(body, variables={'TMPDIR': str(directory)}, start_new_session=True) as owner:
-        assert owner.hear() == 'begun'
+        assert owner.read_line() == 'begun'
         os.killpg(owner.pid, signal.SIGINT)
-        assert owner.hear() == '[]'
+        assert owner.read_line() == '[]'
         assert owner.end() == 0
 
 
@@ -434,10 +434,10 @@ def test_a_client_that_was_interrupted_in_its_only_call_keeps_what_it_holds() ->
     with Waiting() as actor, Peer(body, actor, actor.event()) as peer:
         eventually(actor.waiting)
         peer.process.send_signal(signal.SIGINT)
-        assert peer.hear() == 'interrupted'
+        assert peer.read_line() == 'interrupted'
         eventually(lambda: not actor.waiting() and not actor.expected())
-        peer.tell()
-        assert peer.hear() == '[1]'
+        peer.resume()
+        assert peer.read_line() == '[1]'
         assert peer.end() == 0
 
 
@@ -460,7 +460,7 @@ def test_interrupts_at_any_moment_leave_the_client_usable(tally: Any) -> None:
     say(actor.pid())
     """
     with Peer(body, tally, seed(), stderr=subprocess.DEVNULL) as peer:
-        assert int(peer.hear()) == tally.pid()
+        assert int(peer.read_line()) == tally.pid()
         assert peer.end() == 0
 
 

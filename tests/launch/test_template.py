@@ -479,8 +479,8 @@ def test_an_interpreter_that_begins_with(what: str, tmp_path: pathlib.Path) -> N
     """
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     with Peer(body, variables={'PYTHONPATH': path}) as owner:
-        assert owner.hear() == 'WARNING uactor.launch'
-        assert owner.hear() == 'True True'
+        assert owner.read_line() == 'WARNING uactor.launch'
+        assert owner.read_line() == 'True True'
         assert owner.end() == 0
 
 
@@ -637,7 +637,7 @@ say(*child.pids())
 @pytest.mark.parametrize('end', ['', 'os._exit(0)', 'os.kill(os.getpid(), 9)', 'sys.exit()'])
 def test_templates_end_with_their_owner(end: str) -> None:
     with Peer(FAMILY + end) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         assert len(set(pids)) == 4
         owner.end()
         eventually(lambda: not any(map(is_running, pids)))
@@ -651,7 +651,7 @@ if os.fork() == 0:
 os.kill(os.getpid(), 9)
 """
     with Peer(FAMILY + code) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         owner.process.wait()
         eventually(lambda: not any(map(is_running, pids)))
 
@@ -675,8 +675,8 @@ def test_a_forked_child_has_a_template_of_its_own(template: psutil.Process) -> N
     say(Child().parent() == parent)
     """
     with Peer(body, options=['-W', 'ignore']) as owner:
-        assert owner.hear() == 'True True'
-        assert owner.hear() == 'True'
+        assert owner.read_line() == 'True True'
+        assert owner.read_line() == 'True'
         assert owner.end() == 0
 
 
@@ -719,7 +719,7 @@ def test_first_starts_of_several_threads_share_a_template() -> None:
     say(len({actor.parent() for actor in actors}))
     """
     with Peer(body) as owner:
-        assert owner.hear() == '1'
+        assert owner.read_line() == '1'
         assert owner.end() == 0
 
 
@@ -757,5 +757,5 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing(launcher: str, count:
     say('nothing is left')
     """
     with Peer(body, count, seed(), stderr=subprocess.DEVNULL) as owner:
-        assert owner.hear() == 'nothing is left'
+        assert owner.read_line() == 'nothing is left'
         assert owner.end() == 0

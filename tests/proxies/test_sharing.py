@@ -463,9 +463,9 @@ def test_a_proxy_leads_to_the_actor_that_has_its_address_by_now(tmp_path: Path) 
     kept = []
     for items in [1], [2]:
         with Peer(body, f'unix:{tmp_path}/s', items) as owner:
-            kept.append(pickle.loads(bytes.fromhex(owner.hear())))
+            kept.append(pickle.loads(bytes.fromhex(owner.read_line())))
             assert list(kept[-1]) == items
-            owner.tell()
+            owner.resume()
             assert owner.end() == 0
 
 

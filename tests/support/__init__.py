@@ -1,4 +1,4 @@
-"""What the tests share: the transport under test, and waiting for things that come about."""
+"""Helpers of all tests: the transport under test, waiting for a state, and processes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ TRANSPORT = os.environ.get('UACTOR_TEST_TRANSPORT', 'unix')
 """'unix', by the local lane, 'grpc' over Unix sockets, or 'tcp'; in the environment, so that
 nested actors follow."""
 
-_OPTIONS: dict[str, dict[str, Any]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     'unix': {},
     'grpc': {'transport': 'grpc'},
     'tcp': {'address': ('localhost', 0)},
 }
+"""The options of an actor for each transport."""
 
 LAUNCHERS = ('template', 'interpreter')
 """How an actor process can be started."""
@@ -31,14 +32,14 @@ LAUNCHERS = ('template', 'interpreter')
 class Actor(uactor.Actor):
     """Base of the actors under test: listens on the transport under test."""
 
-    _options_ = _OPTIONS[TRANSPORT]
+    _options_ = OPTIONS[TRANSPORT]
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
-    """Return what ``condition`` returns once it is true; for what nothing announces.
+    """Call ``condition`` until its result is true, and return that.
 
-    For states of other processes, which can't be awaited: /proc, the file system. The timeout is
-    a brake for what never comes, and not for a machine that is busy.
+    It is for states that no event announces: /proc, the file system, other processes. The timeout
+    is for a state that never comes, and longer than a busy machine needs.
     """
     deadline = time.monotonic() + timeout
     pause = 0.001
@@ -52,9 +53,9 @@ def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
 
 
 def seed() -> int:
-    """Return a seed for what a test leaves to chance, and print it for when that test fails.
+    """Return a random seed for a test, and print it for the case that the test fails.
 
-    ``UACTOR_TEST_SEED`` gives the same one again.
+    With ``UACTOR_TEST_SEED`` in the environment, the test gets that seed again.
     """
     number = int(os.environ.get('UACTOR_TEST_SEED') or secrets.randbits(32))
     print(f'UACTOR_TEST_SEED={number}')
@@ -62,7 +63,7 @@ def seed() -> int:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process runs, zombies not counted."""
+    """Return whether a process runs and is not a zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -70,7 +71,7 @@ def is_running(pid: int) -> bool:
 
 
 def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
-    """Yield the processes below this one, or below ``pid``, but not its helpers, which stay."""
+    """Yield the processes below this one, or below ``pid``, except helpers that stay."""
     for process in _below(pid or os.getpid()):
         if not _is_helper(process) and not is_template(process):
             yield process
@@ -107,7 +108,7 @@ def _children(pid: int) -> list[int]:
 
 
 def is_template(process: psutil.Process) -> bool:
-    """Tell whether actor processes are forked from it."""
+    """Return whether a process is a template."""
     try:
         return bool(process.name() == 'uactor-template')
     except psutil.Error:  # it has ended
@@ -115,7 +116,7 @@ def is_template(process: psutil.Process) -> bool:
 
 
 def _is_helper(process: psutil.Process) -> bool:
-    """Tell whether multiprocessing keeps it beside a process, or the tests do: their brake."""
+    """Return whether a process is a helper of multiprocessing, or the brake of the tests."""
     try:
         words = process.cmdline()
         return brake.__file__ in words or any(

@@ -1,6 +1,6 @@
 """An actor for the tests of futures, streams, deadlines, cancellation and mailboxes.
 
-Its methods wait for gates, which the tests open: nothing depends on time.
+Its methods wait for events, which the tests set, so that nothing depends on time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support import Actor
 
 
 class Bench(Actor):
-    """Waits, counts, yields, and tells what has become of it."""
+    """Waits, counts, yields, and reports what happens to its calls."""
 
     _method_to_typeid_ = {'event': 'Event', 'queue': 'Queue', 'told': 'Queue', 'lazily': 'Iterator'}
 
@@ -61,14 +61,14 @@ class Bench(Actor):
         return self._order
 
     def wait_for(self, name: str, value: Any = None) -> Any:
-        """Tell that it has begun, wait, and tell whether anybody waits for it."""
+        """Report that the call has begun, wait, and report whether it is cancelled."""
         self._told.put(f'begun {name}')
         self.event(name).wait()
         self._told.put(uactor.current_call().cancelled)
         return value
 
     def until_cancelled(self, value: Any = None) -> None:
-        """Run until nobody waits for it any more."""
+        """Run until the call is cancelled."""
         call = uactor.current_call()
         self._told.put('begun')
         while not call.cancelled:
@@ -97,7 +97,7 @@ class Bench(Actor):
     # --- coroutines
 
     async def later(self, name: str, value: Any = None) -> Any:
-        """Tell that it has begun and wait, and tell when it is cancelled."""
+        """Report that the call has begun, wait, and report a cancellation."""
         self._told.put(f'begun {name}')
         try:
             while not self.event(name).is_set():
@@ -108,7 +108,7 @@ class Bench(Actor):
         return value
 
     async def meet(self, parties: int) -> int:
-        """Return once so many calls of it run at the same time."""
+        """Return once that many calls of this method run at the same time."""
         self._running += 1
         while self._running < parties:
             await asyncio.sleep(0)
@@ -120,7 +120,7 @@ class Bench(Actor):
     # --- streams
 
     def count(self, stop: int) -> Iterator[int]:
-        """Yield numbers, and tell when it is closed."""
+        """Yield numbers, and report when the generator is closed."""
         try:
             for number in range(stop):
                 self._most = number
@@ -129,7 +129,7 @@ class Bench(Actor):
             self._told.put('closed')
 
     async def count_async(self, stop: int) -> AsyncIterator[int]:
-        """Yield numbers, and tell when it is closed."""
+        """Yield numbers, and report when the generator is closed."""
         try:
             for number in range(stop):
                 self._most = number

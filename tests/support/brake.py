@@ -30,13 +30,13 @@ import time
 
 VARIABLE = 'UACTOR_TEST_BRAKE'
 MOST = 100
-"""How many processes the tests of one pytest process may have at a time, outside programs."""
+"""How many processes the tests of a pytest process may have at a time, apart from programs."""
 MOST_OF_A_PROGRAM = 20
 GRACE_S = 10.0
 
 _PERIOD_S = 0.2
 _LOOKS = 3
-"""How often a process is looked at. Its variables change once more if it runs another program."""
+"""How often a process is read. Its variables change once more if it runs another program."""
 
 _numbers = itertools.count(1)
 _guards: list[subprocess.Popen[bytes]] = []
@@ -44,9 +44,9 @@ _guards: list[subprocess.Popen[bytes]] = []
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """What is started together, and how many processes it may have.
+    """Processes that are started together, and their limit.
 
-    :ivar directory: of the guard, where it reports.
+    :ivar directory: directory of the guard's reports.
     """
 
     directory: str
@@ -91,12 +91,12 @@ def begin(*, is_worker: bool, grace: float = GRACE_S) -> None:
 
 
 def end() -> None:
-    """Have the guard end after this process, whose own exit handlers end what it still has."""
+    """Let the guard end after this process, whose exit handlers end its own processes."""
     while _guards:
         guard = _guards.pop()
         if guard.stdin is not None:
             guard.stdin.close()
-        guard.returncode = 0  # nobody waits for it
+        guard.returncode = 0  # Popen must not warn that it still runs
 
 
 def variables(most: int = MOST_OF_A_PROGRAM) -> dict[str, str]:
@@ -108,7 +108,7 @@ def variables(most: int = MOST_OF_A_PROGRAM) -> dict[str, str]:
 
 
 def check() -> None:
-    """Raise AssertionError if the guard had to end what this process has started."""
+    """Raise AssertionError if the guard has ended processes of this one."""
     if VARIABLE not in os.environ:
         return
     directory = pathlib.Path(Group.parse(os.environ[VARIABLE]).directory)
@@ -150,7 +150,7 @@ class Process:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What no other process ever has."""
+        """A key that no other process ever has."""
         return self.pid, self.began
 
 
@@ -167,7 +167,7 @@ class Guard:
         self._looked_at: dict[int, tuple[int, Process | None]] = {}
 
     def run(self) -> None:
-        """Watch until pytest has ended, then end what it has left."""
+        """Watch until pytest has ended, then end the processes that it has left."""
         for number in signal.SIGINT, signal.SIGHUP, signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)  # of the terminal, or meant for pytest
         with contextlib.suppress(PermissionError):  # what multiplies takes all processors
@@ -191,7 +191,7 @@ class Guard:
                 self._end(group, members)
 
     def _processes(self) -> dict[int, Process]:
-        """Return all processes, and what :data:`_LOOKS` looks at each have found."""
+        """Return all processes, each read :data:`_LOOKS` times at most."""
         looked_at = {}
         for pid in map(int, filter(str.isdecimal, os.listdir('/proc'))):
             looks, process = self._looked_at.get(pid, (0, None))
@@ -205,7 +205,7 @@ class Guard:
         return {pid: process for pid, (_, process) in looked_at.items() if process is not None}
 
     def _groups(self, afresh: bool = False) -> dict[Group, list[Process]]:
-        """Return the processes of each group; looked at afresh, zombies are none of them."""
+        """Return the processes of each group. If they are read afresh, without zombies."""
         if afresh:
             self._looked_at.clear()
         found = self._processes()

@@ -1,8 +1,8 @@
-"""Runs threads in all orders of their steps, one step at a time.
+"""Run threads in all orders of their steps, one step at a time.
 
-Each line of the traced functions is a step. A run is determined by the thread that is chosen for
-each step; :func:`explore` tries all choices in which a thread that could go on is interrupted no
-more than a few times. Nearly all errors of such programs need one or two interruptions only.
+Each line of the traced functions is a step. The threads that are chosen for the steps determine a
+run. :func:`explore` tries all choices with a limited number of interruptions, which are switches
+from a thread that could go on. Nearly all errors of such programs need one or two interruptions.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Scheduler:
             raise error
 
     def step(self) -> None:
-        """Let another thread run, if that is to be."""
+        """Let another thread run, if the choices say so."""
         self.wait(lambda: True)
 
     def wait(self, is_ready: Callable[[], bool]) -> None:
@@ -109,7 +109,7 @@ class Scheduler:
         return self._line
 
     def _choose(self, running: int) -> int:
-        """Let a thread take the next step; return which one, or -1."""
+        """Let a thread run the next step and return its number, or -1."""
         alive = [thread for thread in self._threads if not thread.ended]
         ready = [thread.number for thread in alive if thread.is_ready()]
         if not alive:
@@ -135,9 +135,9 @@ class Scheduler:
 
 
 def explore(run: Callable[[list[int]], Scheduler], interruptions: int) -> int:
-    """Try all interleavings with so many interruptions at most; return how many there are.
+    """Try all interleavings up to a number of interruptions, and return how many there are.
 
-    :param run: makes a run that begins with such choices, and raises what is wrong with it.
+    :param run: makes a run that begins with these choices, and raises the errors that it finds.
     """
     count, todo = 0, [list[int]()]
     while todo:

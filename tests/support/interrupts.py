@@ -16,18 +16,18 @@ import uactor
 
 _PACKAGE = os.path.dirname(uactor.__file__) + os.sep
 _USED = threading.__file__, concurrent.futures._base.__file__, contextlib.__file__
-"""What it waits and locks by: an exception there may leave something locked, too."""
+"""Modules that uactor waits and locks by, where an exception may leave a lock taken, too."""
 
 
 class Interruption(TimeoutError):
-    """What a handler raises. As an ``OSError`` it looks like the error of a system call."""
+    """The exception of a handler. As an ``OSError`` it looks like the error of a system call."""
 
 
 class Interrupter:
-    """Raises before one of the bytecodes that this thread runs of the package, and what it uses.
+    """Raises before a bytecode that this thread runs in the package, or in what it waits by.
 
-    :param at: before which one, from 1.
-    :ivar raised: what it has raised; None when there are fewer bytecodes.
+    :param at: number of the bytecode, from 1.
+    :ivar raised: the exception that it has raised; None if there are fewer bytecodes.
     """
 
     def __init__(self, at: int, kind: type[BaseException] = Interruption) -> None:
@@ -44,7 +44,7 @@ class Interrupter:
         sys.settrace(None)
 
     def forget_frames(self) -> None:
-        """Let what was raised hold nothing any more: frames that were traced refer to this."""
+        """Drop the traceback of the exception, whose frames refer to this object."""
         if self.raised is not None:
             self.raised.__traceback__ = None
 
@@ -67,10 +67,10 @@ class Interrupter:
 
 @contextlib.contextmanager
 def nothing_swallowed() -> Iterator[list[Any]]:
-    """Yield a list of what the interpreter could not raise.
+    """Yield a list of the exceptions that the interpreter could not raise.
 
-    What other tests have left goes before: its finalizers may be in Python. So are callbacks of the
-    collector, as hypothesis has one.
+    Objects that other tests have left are collected before, since their finalizers may be in
+    Python. So are callbacks of the collector, such as that of hypothesis.
     """
     gc.collect()
     callbacks, gc.callbacks[:] = gc.callbacks[:], []
@@ -88,7 +88,7 @@ def nothing_swallowed() -> Iterator[list[Any]]:
 
 
 def in_thread(call: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """Return what a call returns on a thread of its own, or raise what it raises."""
+    """Make a call on a thread of its own, and return its result or raise its exception."""
     outcome: list[Any] = []
 
     def run() -> None:

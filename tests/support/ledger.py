@@ -1,7 +1,8 @@
-"""Calls that are written down on both sides, while actors and clients are killed.
+"""Calls that both sides record while actors and clients are killed.
 
-An actor writes each call into a file before it answers, and so the call is known of also when the
-actor is killed. A client writes down what it was told of each call: that must be true.
+An actor writes each call into a file before it answers, so that the call is known even if the actor
+is killed. A client records for each call whether it has run, as far as uactor says. That must be
+true.
 """
 
 from __future__ import annotations
@@ -15,21 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uactor
-from tests.support import eventually, is_running
+from tests.support import OPTIONS, eventually, is_running
 
 NUMBER = struct.Struct('!Q')
 OUTCOME = struct.Struct('!QB')
 NO, MAYBE, YES = range(3)
-"""Whether a call has run, as a client was told."""
+"""Whether a call has run, as the client knows."""
 
 _THREADS = 3
-_TOLD = {'no': NO, 'maybe': MAYBE, 'yes': YES}
-
-DOORS: dict[str, dict[str, Any]] = {
-    'unix': {},
-    'grpc': {'transport': 'grpc'},
-    'tcp': {'address': ('localhost', 0)},
-}
+_OUTCOMES = {'no': NO, 'maybe': MAYBE, 'yes': YES}
 
 
 class Book(uactor.Actor):
@@ -49,15 +44,17 @@ class Book(uactor.Actor):
 class Office(uactor.Actor):
     """Opens another book when one has been killed. It is not killed itself."""
 
-    def __init__(self, door: str, path: str) -> None:
-        self._class = type('Book', (Book,), {'_options_': DOORS[door], '__module__': __name__})
+    def __init__(self, transport: str, path: str) -> None:
+        self._book_class = type(
+            'Book', (Book,), {'_options_': OPTIONS[transport], '__module__': __name__}
+        )
         self._path = path
         self._opened = threading.Condition()
         self._number = 0
         self._open()
 
     def _open(self) -> None:
-        book = self._class(self._path)
+        book = self._book_class(self._path)
         with self._opened:
             self._book, self._pid = book, book.pid()
             self._number += 1
@@ -141,7 +138,7 @@ class Client:
         try:
             result = get()
         except uactor.ActorDiedError as error:
-            self._note(number, _TOLD[error.executed])
+            self._note(number, _OUTCOMES[error.executed])
             return False
         assert result == number, f'{number} was answered by {result}'
         self._note(number, YES)
@@ -159,7 +156,7 @@ class Client:
             try:
                 futures.append((number, book.enter.future(number)))
             except uactor.ActorDiedError as error:
-                self._note(number, _TOLD[error.executed])
+                self._note(number, _OUTCOMES[error.executed])
                 alive = False
                 break
         results = [self._result(number, future.result) for number, future in futures]

@@ -16,7 +16,7 @@ from tests.support import brake
 from tests.support.programs import ROOT, environment
 
 _OF_JOBS = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD
-"""Signals that a process may ignore because whoever has started the tests does."""
+"""Signals that a process may ignore because the parent of the tests does."""
 
 _BOOT = """
 import multiprocessing, os, pickle, signal, sys
@@ -39,11 +39,11 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Peer:
-    """A Python process that runs ``body`` and is talked with line by line.
+    """A Python process that runs ``body`` and exchanges lines with the test.
 
-    The body has ``say(…)``, which prints a line for :meth:`hear`; ``listen()``, which waits for
-    :meth:`tell`; and ``given``, copies of the further arguments, which may hold proxies. The
-    authkey of this process family goes over a pipe, as all the rest.
+    The body has three names: ``say(…)`` prints a line for :meth:`read_line`, ``listen()`` waits for
+    :meth:`resume`, and ``given`` has copies of the further arguments, which may contain proxies.
+    They, the body and the authkey of this process family travel through a pipe.
 
     :param prefix: a command that runs the interpreter.
     :param options: of the interpreter.
@@ -96,21 +96,21 @@ class Peer:
     def pid(self) -> int:
         return self.process.pid
 
-    def hear(self) -> str:
-        """Return the next line that it says, without the newline."""
+    def read_line(self) -> str:
+        """Return the next line that the body has printed, without the newline."""
         line = self._stdout.readline()
         if not line:
             brake.check()
         assert line, f'it has ended with exit code {self.process.wait()}'
         return line.decode().rstrip('\n')
 
-    def tell(self) -> None:
-        """Let it go on after ``listen()``."""
+    def resume(self) -> None:
+        """Let the body go on after ``listen()``."""
         self._stdin.write(b'\n')
         self._stdin.flush()
 
     def end(self) -> int:
-        """Let it run to its end, and all that have its output too; return its exit code."""
+        """Wait for its end, and that of all processes with its output; return its exit code."""
         self._stdin.close()
         self._stdout.read()
         return self.process.wait()

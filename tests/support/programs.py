@@ -1,4 +1,4 @@
-"""Running Python programs, and what their comments say that they print."""
+"""Run Python programs, and compare their output with their comments."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def run_python(
     directory: pathlib.Path = ROOT,
     most: int = brake.MOST_OF_A_PROGRAM,
 ) -> Finished:
-    """Run Python, with warnings as errors, until all its actors have ended too.
+    """Run Python, with warnings as errors, until it and all its actors have ended.
 
-    They have its output streams, whose end is awaited.
+    The actors share its output streams, whose end this awaits.
 
     :param most: how many processes there may be at a time; with more, all are killed.
-    :raises AssertionError: when there were more.
+    :raises AssertionError: if there were more.
     """
     try:
         return subprocess.run(
@@ -53,7 +53,7 @@ def run_python(
 
 
 def printed_by(program: Finished) -> str:
-    """Return what a program has printed that went well and complained about nothing."""
+    """Return the output of a program that has succeeded without a warning."""
     assert (program.returncode, program.stderr) == (0, '')
     return program.stdout
 
@@ -66,7 +66,7 @@ def comments(source: str) -> Iterator[str]:
 
 
 def is_as_promised(printed: str, source: str) -> bool:
-    """Tell whether the output is that of the comments '# prints …', in their order.
+    """Return whether the output is that of the comments '# prints …', in their order.
 
     An ellipsis in a comment stands for what differs from run to run.
     """

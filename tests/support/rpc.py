@@ -1,4 +1,4 @@
-"""A gRPC client as it is written by hand: generated stubs, metadata, and native values."""
+"""A gRPC client without uactor: generated stubs, metadata, and native values."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def native(value: Any) -> pb.Value:
 
 
 def plain(value: pb.Value) -> Any:
-    """Return what a native form stands for; handles and pickles stay what they are."""
+    """Return the plain value of a native form; handles and pickles stay as they are."""
     kind = value.WhichOneof('kind')
     if kind == 'list':
         return [plain(item) for item in value.list.items]
@@ -119,7 +119,7 @@ def plain(value: pb.Value) -> Any:
 
 @contextmanager
 def failing(code: str) -> Iterator[SimpleNamespace]:
-    """Expect the RPC to fail with ``code``; what is yielded gets the parts of its status."""
+    """Expect the RPC to fail with ``code``, and yield an object that gets its status."""
     failure = SimpleNamespace()
     with pytest.raises(grpc.RpcError) as caught:
         yield failure

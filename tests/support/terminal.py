@@ -1,4 +1,4 @@
-"""What people call actors with from a terminal: grpcurl and buf curl."""
+"""Call actors by the tools of a terminal: grpcurl and buf curl."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Grpcurl:
         return parsed(done.stdout)
 
     def failure(self, rpc: str, /, **fields: Any) -> tuple[int, str]:
-        """Make an RPC that fails; return its status code, and what grpcurl says of it."""
+        """Make an RPC that fails, and return its status code and the error output."""
         done = run(*self.words('-d', json.dumps(fields)), f'{self._service}/{rpc}')
         return done.returncode - 64, done.stderr  # as grpcurl has it
 

@@ -70,10 +70,10 @@ def differences(
     shown: bool = False,
     **names: Any,
 ) -> dict[str, tuple[Any, Any]]:
-    """Return what does differently with an object, ``a``, and with its proxy.
+    """Return the code that behaves differently with an object, ``a``, and with its proxy.
 
-    :param table: code to run with either, one a line; each with a new object.
-    :param shown: whether to compare what the object looks like afterwards, too.
+    :param table: lines of code, each of which runs with a new object.
+    :param shown: whether to compare the repr() of the object afterwards, too.
     """
     found = {}
     for code in filter(None, table.splitlines()):

@@ -73,7 +73,7 @@ def test_a_peer_whose_processes_multiply_says_so() -> None:
     time.sleep(50)
     """
     with Peer(body, most=10) as peer, pytest.raises(AssertionError, match='which may have 10'):
-        peer.hear()
+        peer.read_line()
 
 
 def test_what_is_left_ends_with_pytest(tmp_path: pathlib.Path) -> None:
@@ -87,6 +87,6 @@ def test_what_is_left_ends_with_pytest(tmp_path: pathlib.Path) -> None:
     listen()
     """
     with Peer(body) as peer:
-        pid = int(peer.hear())
+        pid = int(peer.read_line())
         peer.kill(signal.SIGKILL)
     eventually(lambda: not is_running(pid), timeout=10)

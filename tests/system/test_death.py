@@ -91,7 +91,7 @@ def test_a_killed_client_loses_its_locks(store: Any) -> None:
     listen()
     """
     with Peer(body, *locks) as peer:
-        assert peer.hear() == 'locked'
+        assert peer.read_line() == 'locked'
         assert not any(lock.acquire(blocking=False) for lock in locks)
         peer.kill()
         assert all(lock.acquire(timeout=SOON) for lock in locks)
@@ -108,7 +108,7 @@ def test_what_a_killed_client_had_released_is_not_released_again(store: Any) -> 
     listen()
     """
     with Peer(body, semaphore) as peer:
-        assert peer.hear() == 'released'
+        assert peer.read_line() == 'released'
         peer.kill()
         assert [semaphore.acquire(timeout=SOON) for _ in range(3)] == [True] * 3
         assert not semaphore.acquire(blocking=False)
@@ -132,7 +132,7 @@ def test_locks_of_several_threads_of_a_killed_client_are_free(store: Any) -> Non
     listen()
     """
     with Peer(body, *locks) as peer:
-        assert peer.hear() == 'locked'
+        assert peer.read_line() == 'locked'
         peer.kill()
         assert all(lock.acquire(timeout=SOON) for lock in locks)
 
@@ -146,7 +146,7 @@ def test_a_killed_client_loses_its_handles(store: Any) -> None:
     listen()
     """
     with Peer(body, store) as peer:
-        assert peer.hear() == 'made'
+        assert peer.read_line() == 'made'
         assert store.held() >= 1000
         peer.kill()
         eventually(lambda: store.held() <= before, timeout=SOON)
@@ -164,7 +164,7 @@ def test_a_forked_child_that_outlives_a_killed_client_does_not_keep_its_locks(st
     listen()
     """
     with Peer(body, lock) as peer:
-        child = int(peer.hear())
+        child = int(peer.read_line())
         peer.kill()
         assert lock.acquire(timeout=SOON)
         assert is_running(child)
@@ -200,7 +200,7 @@ def test_a_killed_client_gets_nothing_that_it_waited_for(store: Any) -> None:
         (full, 'put', 'second'),
     ]
     with Peer(WAIT, *waits) as peer:
-        peer.hear()
+        peer.read_line()
         eventually(lambda: store.threads() >= threads + len(waits))
         eventually(lambda: barrier.n_waiting == 1)
         peer.kill()
@@ -231,7 +231,7 @@ def test_a_notification_passes_over_a_killed_client(store: Any) -> None:
 
     threads = store.threads()
     with Peer(body, condition, barrier) as peer, ThreadPoolExecutor(1) as pool:
-        peer.hear()
+        peer.read_line()
         with condition:  # the peer is in wait() now
             eventually(lambda: store.threads() > threads)
         waiter = pool.submit(wait_for_it)
@@ -303,7 +303,7 @@ def family(body: str, directory: pathlib.Path) -> Peer:
 def test_actors_end_with_an_owner_that_ends(end: str, directory: pathlib.Path) -> None:
     code, status = ENDS[end]
     with family(FAMILY + code, directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         assert len(pids) == 3
         assert owner.end() == status
         has_ended(owner, pids, directory)
@@ -315,7 +315,7 @@ def test_actors_end_with_an_owner_that_is_killed(
     number: signal.Signals, directory: pathlib.Path
 ) -> None:
     with family(FAMILY, directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         owner.kill(number)
         has_ended(owner, pids, directory)
 
@@ -349,7 +349,7 @@ def test_actors_that_are_busy_end_with_an_owner_that_is_killed(directory: pathli
     listen()
     """
     with family(body, directory) as owner:
-        pids = [int(owner.hear()) for _ in range(3)]
+        pids = [int(owner.read_line()) for _ in range(3)]
         owner.kill()
         has_ended(owner, pids, directory)
 
@@ -374,7 +374,7 @@ def test_an_actor_under_construction_ends_with_an_owner_that_is_killed(
     Outer()
     """
     with family(body, directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         owner.kill()
         has_ended(owner, pids, directory)
 
@@ -398,7 +398,7 @@ def test_an_actor_whose_end_hangs_ends_with_an_owner_that_is_killed(
     listen()
     """
     with family(body, directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
+        pids = [int(pid) for pid in owner.read_line().split()]
         owner.kill()
         has_ended(owner, pids, directory)
 
@@ -413,8 +413,8 @@ def test_a_forked_child_that_outlives_a_killed_owner_does_not_keep_its_actors(
     os.kill(os.getpid(), 9)
     """
     with family(FAMILY + textwrap.dedent(code), directory) as owner:
-        pids = [int(pid) for pid in owner.hear().split()]
-        owner.tell()
+        pids = [int(pid) for pid in owner.read_line().split()]
+        owner.resume()
         owner.process.wait()
         has_ended(owner, pids, directory)
 
@@ -547,12 +547,12 @@ def test_other_processes_hear_at_once_of_the_end_of_an_actor() -> None:
     with Store() as actor:
         threads = actor.threads()
         with Peer(body, actor, actor.new('Event')) as peer:
-            assert peer.hear() == 'waiting'
+            assert peer.read_line() == 'waiting'
             eventually(lambda: actor.threads() > threads)
             killed = time.monotonic()
             os.kill(actor.pid(), signal.SIGKILL)
-            assert float(peer.hear()) - killed < AT_ONCE
-            assert peer.hear() == 'no'
+            assert float(peer.read_line()) - killed < AT_ONCE
+            assert peer.read_line() == 'no'
             assert peer.end() == 0
 
 
@@ -577,10 +577,10 @@ def test_a_client_that_dies_of_sigpipe_hears_of_the_end_of_an_actor() -> None:
             say('ended')
     """
     with Store() as actor, Peer(body, actor) as peer:
-        assert peer.hear() == 'ready'
+        assert peer.read_line() == 'ready'
         pid = actor.pid()
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_running(pid))
-        peer.tell()
-        assert [peer.hear() for _ in range(3)] == ['ended'] * 3
+        peer.resume()
+        assert [peer.read_line() for _ in range(3)] == ['ended'] * 3
         assert peer.end() == 0

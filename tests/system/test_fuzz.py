@@ -19,8 +19,17 @@ import pytest
 
 import uactor
 from tests.support import eventually
-from tests.support.by_hand import DOORS, KEY, NONCE, End, GrpcDoor, LaneDoor, Session, lane_of
 from tests.support.peers import Peer
+from tests.support.raw_session import (
+    KEY,
+    NONCE,
+    STREAM_KINDS,
+    End,
+    RawGrpcStream,
+    RawLaneStream,
+    RawSession,
+    find_lane,
+)
 from tests.support.rpc import channel_to
 from uactor.host import admission
 from uactor.v1 import actor_pb2 as pb
@@ -54,18 +63,18 @@ class Watched:
         self.connection_address = address
         self._errors = errors
         self.proxy: Any = Target.connect(address, KEY)
-        with self.door('grpc') as door:  # what is made for the first one
-            Session(door).enter().leave()
+        with self.stream('grpc') as stream:  # what is made for the first one
+            RawSession(stream).enter().leave()
         self.process = psutil.Process(self.proxy.pid())
 
     @contextlib.contextmanager
-    def door(self, kind: str) -> Iterator[Any]:
+    def stream(self, kind: str) -> Iterator[Any]:
         with contextlib.ExitStack() as stack:
             opened: Any
             if kind == 'lane':
-                opened = LaneDoor(lane_of(self))
+                opened = RawLaneStream(find_lane(self))
             else:
-                opened = GrpcDoor(stack.enter_context(channel_to(self.connection_address)))
+                opened = RawGrpcStream(stack.enter_context(channel_to(self.connection_address)))
             yield stack.enter_context(contextlib.closing(opened))
 
     def used(self) -> tuple[int, int]:
@@ -74,9 +83,9 @@ class Watched:
     def check(self, before: tuple[int, int]) -> None:
         """Check that it is as it was."""
         assert self.proxy.take(1, 2) == 2
-        for kind in DOORS:
-            with self.door(kind) as door:
-                session = Session(door).enter()
+        for kind in STREAM_KINDS:
+            with self.stream(kind) as stream:
+                session = RawSession(stream).enter()
                 assert session.call('take', pb.Value(int64=1)).int64 == 1
                 session.leave()
         limits = [count + _SPARE for count in before]
@@ -97,7 +106,7 @@ BODY = """
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     path = tmp_path_factory.mktemp('errors') / 'stderr'
     with path.open('wb') as errors, Peer(BODY, stderr=errors) as owner:
-        yield Watched(owner.hear(), path)
+        yield Watched(owner.read_line(), path)
 
 
 # --- what is sent ------------------------------------------------------------------------------
@@ -213,34 +222,34 @@ def lie(watched: Watched, kind: str, seed: int) -> None:
     liar = Liar(seed)
     hello = pb.Hello(protocol_version=1, client_id=liar.text(), nonce=NONCE)
     hello.pipelined, hello.memory = seed % 2 == 0, seed % 3 == 0
-    with contextlib.suppress(End, TimeoutError), watched.door(kind) as door:
-        session = Session(door)
-        reader = threading.Thread(target=hear_out, args=(door,), daemon=True)
+    with contextlib.suppress(End, TimeoutError), watched.stream(kind) as stream:
+        session = RawSession(stream)
+        reader = threading.Thread(target=hear_out, args=(stream,), daemon=True)
         if seed % 5:
             session.enter(hello.client_id, pipelined=hello.pipelined, memory=hello.memory)
         elif seed % 2:
-            door.put(pb.SessionRequest(hello=hello).SerializeToString())
-            door.put(pb.SessionRequest(proof=pb.Proof(proof=b'guessed')).SerializeToString())
+            stream.put(pb.SessionRequest(hello=hello).SerializeToString())
+            stream.put(pb.SessionRequest(proof=pb.Proof(proof=b'guessed')).SerializeToString())
         reader.start()
         for _ in range(liar.random.randrange(30)):
-            door.put(liar.message())
+            stream.put(liar.message())
         if kind == 'lane' and seed % 3 == 0:
             size = liar.random.choice([0, 5, 1 << 20, 1 << 31, (1 << 32) - 1])
-            door.put_raw(struct.pack('!I', size) + liar.random.randbytes(50))
+            stream.send_bytes(struct.pack('!I', size) + liar.random.randbytes(50))
         if kind == 'lane':
-            door.socket.shutdown(socket.SHUT_RDWR)
+            stream.socket.shutdown(socket.SHUT_RDWR)
         else:
-            door.close()
+            stream.close()
         reader.join(20)
 
 
-def hear_out(door: Any) -> None:
+def hear_out(stream: Any) -> None:
     with contextlib.suppress(End, TimeoutError, OSError, grpc.RpcError, struct.error):
         while True:
-            door.get()
+            stream.get()
 
 
-@pytest.mark.parametrize('kind', DOORS)
+@pytest.mark.parametrize('kind', STREAM_KINDS)
 def test_nothing_that_a_session_sends_harms_the_actor(watched: Watched, kind: str) -> None:
     before = watched.used()
     for seed in range(300):
@@ -250,7 +259,7 @@ def test_nothing_that_a_session_sends_harms_the_actor(watched: Watched, kind: st
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize('kind', DOORS)
+@pytest.mark.parametrize('kind', STREAM_KINDS)
 def test_nothing_that_sessions_send_for_long_harms_the_actor(watched: Watched, kind: str) -> None:
     before, end, seed = watched.used(), time.monotonic() + 120, 1000
     memory = 0
@@ -266,19 +275,19 @@ def test_nothing_that_sessions_send_for_long_harms_the_actor(watched: Watched, k
 # --- strangers ---------------------------------------------------------------------------------
 
 
-def silence(door: socket.socket) -> None: ...
+def silence(stream: socket.socket) -> None: ...
 
 
-def half_a_hello(door: socket.socket) -> None:
+def half_a_hello(stream: socket.socket) -> None:
     hello = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, nonce=NONCE))
     message = hello.SerializeToString()
-    door.sendall(struct.pack('!I', len(message)) + message[:5])
+    stream.sendall(struct.pack('!I', len(message)) + message[:5])
 
 
-def a_hello(door: socket.socket) -> None:
+def a_hello(stream: socket.socket) -> None:
     hello = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, nonce=NONCE))
     message = hello.SerializeToString()
-    door.sendall(struct.pack('!I', len(message)) + message)
+    stream.sendall(struct.pack('!I', len(message)) + message)
 
 
 def test_strangers_take_a_bounded_part_of_the_actor_for_a_while(watched: Watched) -> None:
@@ -286,14 +295,14 @@ def test_strangers_take_a_bounded_part_of_the_actor_for_a_while(watched: Watched
     before = watched.used()
     with contextlib.ExitStack() as stack:
         for number in range(2 * admission.MAX_UNPROVEN):
-            door = stack.enter_context(socket.socket(socket.AF_UNIX))
-            door.connect(lane_of(watched))
-            say[number % 3](door)
+            stream = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stream.connect(find_lane(watched))
+            say[number % 3](stream)
         eventually(lambda: watched.used()[0] > before[0] + admission.MAX_UNPROVEN // 2)
         most = [count + admission.MAX_UNPROVEN + _SPARE for count in before]
         assert all(map(int.__le__, watched.used(), most))
-        with watched.door('lane') as waiting:  # its turn comes
-            session = Session(waiting).enter()
+        with watched.stream('lane') as waiting:  # its turn comes
+            session = RawSession(waiting).enter()
             assert session.call('take', pb.Value(int64=1)).int64 == 1
             session.leave()
         limits = [count + _SPARE for count in before]
@@ -302,9 +311,9 @@ def test_strangers_take_a_bounded_part_of_the_actor_for_a_while(watched: Watched
 
 
 def test_a_session_over_grpc_that_says_nothing_ends(watched: Watched) -> None:
-    with watched.door('grpc') as door, pytest.raises(End):
-        door.get()  # with a time limit of its own
-    assert door.call.code() is grpc.StatusCode.CANCELLED
+    with watched.stream('grpc') as stream, pytest.raises(End):
+        stream.get()  # with a time limit of its own
+    assert stream.call.code() is grpc.StatusCode.CANCELLED
 
 
 def test_who_comes_before_the_server_and_says_nothing_does_not_stay() -> None:
@@ -313,13 +322,13 @@ def test_who_comes_before_the_server_and_says_nothing_does_not_stay() -> None:
         before = psutil.Process(actor.pid()).num_threads()
         doors = []
         for _ in range(300):
-            door = stack.enter_context(socket.socket(socket.AF_UNIX))
-            door.settimeout(40)
-            door.connect(path)
-            doors.append(door)
-        for door in doors:  # the server begins with its settings, and then loses patience
+            stream = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stream.settimeout(40)
+            stream.connect(path)
+            doors.append(stream)
+        for stream in doors:  # the server begins with its settings, and then loses patience
             with contextlib.suppress(ConnectionResetError):
-                while door.recv(1000):
+                while stream.recv(1000):
                     pass
         assert actor.take() == 0
         eventually(lambda: psutil.Process(actor.pid()).num_threads() < before + _SPARE)

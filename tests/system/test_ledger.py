@@ -10,8 +10,8 @@ import random
 
 import pytest
 
-from tests.support import TRANSPORT, eventually, ledger, seed
-from tests.support.ledger import DOORS, NO, YES, Office
+from tests.support import OPTIONS, TRANSPORT, eventually, ledger, seed
+from tests.support.ledger import NO, YES, Office
 from tests.support.peers import Peer
 
 CLIENT = """
@@ -31,7 +31,7 @@ A_WHILE_S = 3000.0
     ('door', 'count', 'kills'),
     [
         (TRANSPORT, 1500, 2),
-        *(pytest.param(door, 700_000, 200, marks=pytest.mark.soak) for door in DOORS),
+        *(pytest.param(door, 700_000, 200, marks=pytest.mark.soak) for door in OPTIONS),
     ],
 )
 def test_what_is_said_of_calls_is_true(
@@ -70,8 +70,8 @@ def test_what_is_said_of_calls_is_true(
                 clients.append(begin())
         eventually(lambda: have_run(count), timeout=A_WHILE_S)
         for client in clients:
-            client.tell()
-            assert client.hear() == 'done'
+            client.resume()
+            assert client.read_line() == 'done'
             assert client.end() == 0
         errors.seek(0)
         assert errors.read() == b''

@@ -173,7 +173,7 @@ def test_a_client_that_is_killed_within_its_data_leaves_nothing(store: Any) -> N
     """
     before = store.forget_peak()
     with Peer(body, store) as client:
-        assert client.hear() == 'within'
+        assert client.read_line() == 'within'
         eventually(lambda: store.peak() > before + 40_000_000)
         client.kill()
     store.forget_peak()

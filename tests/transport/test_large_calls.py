@@ -203,7 +203,7 @@ def test_memory_of_calls_whose_caller_dies_is_given_back(near: Any) -> None:
     say('has them')
     """
     with Peer(body, near) as client:
-        assert client.hear() == 'has them'
+        assert client.read_line() == 'has them'
         client.kill()
 
 

@@ -445,7 +445,7 @@ listen()
 def test_a_killed_client_leaves_no_memory(near: Any) -> None:
     before = segments_of(near.pid())
     with Peer(HOLDING, near) as peer:
-        assert peer.hear() == 'holding'
+        assert peer.read_line() == 'holding'
         assert near.counts() == (1, 1)
         peer.kill()
         eventually(lambda: near.counts()[0] == 0)

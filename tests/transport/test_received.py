@@ -21,8 +21,8 @@ import pytest
 
 import uactor
 from tests.support import eventually
-from tests.support.by_hand import KEY, End, LaneDoor, Session, session_with
 from tests.support.peers import Peer
+from tests.support.raw_session import KEY, End, RawLaneStream, RawSession, open_session
 from uactor.errors import SerializationError
 from uactor.transport import shm_buffers, shm_slot
 from uactor.transport.chunks import Chunks
@@ -79,8 +79,8 @@ def target() -> Iterator[Any]:
 
 
 @pytest.fixture
-def session(target: Any) -> Iterator[Session]:
-    with session_with(target, 'lane') as opened:
+def session(target: Any) -> Iterator[RawSession]:
+    with open_session(target, 'lane') as opened:
         yield opened
 
 
@@ -121,63 +121,63 @@ def call_of(number: int, *args: pb.Value) -> bytes:
 # --- descriptors at the actor ------------------------------------------------------------------
 
 
-def descriptor_cases() -> dict[str, Callable[[Session, int, int], None]]:
+def descriptor_cases() -> dict[str, Callable[[RawSession, int, int], None]]:
     """Return what a client may do with a descriptor and another one that the actor can't use."""
 
-    def twice_in_one_message(session: Session, fd: int, other: int) -> None:
-        session.door.put_with(call_of(9), [(5, [fd]), (5, [fd]), (5, [other])])
+    def twice_in_one_message(session: RawSession, fd: int, other: int) -> None:
+        session.stream.send_descriptors(call_of(9), [(5, [fd]), (5, [fd]), (5, [other])])
 
-    def twice_in_two_messages(session: Session, fd: int, other: int) -> None:
+    def twice_in_two_messages(session: RawSession, fd: int, other: int) -> None:
         segment = Segment(mmap.PAGESIZE)
         message = call_of(9, packed(5, segment, 'x'), pb.Value(int64=1))
-        session.door.put_with(message, [(5, [fd])])
-        session.door.put_with(message, [(5, [fd])])
+        session.stream.send_descriptors(message, [(5, [fd])])
+        session.stream.send_descriptors(message, [(5, [fd])])
 
-    def unknown_slots(session: Session, fd: int, other: int) -> None:
+    def unknown_slots(session: RawSession, fd: int, other: int) -> None:
         numbers = (1, 4095, 4096, shm_buffers.SHARED_SLOT + 1, 0xFFFFFFFF)
-        session.door.put_with(call_of(9), [(number, [fd]) for number in numbers])
+        session.stream.send_descriptors(call_of(9), [(number, [fd]) for number in numbers])
 
-    def several_for_one_number(session: Session, fd: int, other: int) -> None:
-        session.door.put_with(call_of(9), [(5, [fd] * 50), (6, [other] * 200)])
+    def several_for_one_number(session: RawSession, fd: int, other: int) -> None:
+        session.stream.send_descriptors(call_of(9), [(5, [fd] * 50), (6, [other] * 200)])
 
-    def more_than_are_announced(session: Session, fd: int, other: int) -> None:
-        session.door.put_with(call_of(9), [(5, [fd]), (6, [other])], count=1)
+    def more_than_are_announced(session: RawSession, fd: int, other: int) -> None:
+        session.stream.send_descriptors(call_of(9), [(5, [fd]), (6, [other])], count=1)
 
-    def with_plain_messages(session: Session, fd: int, other: int) -> None:
+    def with_plain_messages(session: RawSession, fd: int, other: int) -> None:
         message = call_of(9)
         frame = struct.pack('!I', len(message)) + message
-        socket.send_fds(session.door.socket, [frame], [fd] * 100)
+        socket.send_fds(session.stream.socket, [frame], [fd] * 100)
 
-    def marks_and_slots_again(session: Session, fd: int, other: int) -> None:
+    def marks_and_slots_again(session: RawSession, fd: int, other: int) -> None:
         for _ in range(3):
             passed = [(0, [fd]), (shm_buffers.SHARED_SLOT, [fd]), (0, [other]), (65536, [other])]
-            session.door.put_with(call_of(9), passed)
+            session.stream.send_descriptors(call_of(9), passed)
 
-    def without_data(session: Session, fd: int, other: int) -> None:
+    def without_data(session: RawSession, fd: int, other: int) -> None:
         value = pb.Pickle(data=pickle.dumps('x'), memory=pb.Memory(slot=5, sizes=[1]))
-        session.door.put_with(call_of(9, pb.Value(pickle=value)), [(5, [fd])])
+        session.stream.send_descriptors(call_of(9, pb.Value(pickle=value)), [(5, [fd])])
 
-    def in_the_middle_of_many(session: Session, fd: int, other: int) -> None:
+    def in_the_middle_of_many(session: RawSession, fd: int, other: int) -> None:
         inner = pb.SessionRequest.FromString(call_of(9, packed(7, Segment(4096), 'x')))
         message = pb.SessionRequest(id=9, more=[inner]).SerializeToString()
-        session.door.put_with(message, [(7, [fd])])
+        session.stream.send_descriptors(message, [(7, [fd])])
 
-    def garbage(session: Session, fd: int, other: int) -> None:
-        session.door.put_with(b'\xff' * 100, [(5, [fd]), (6, [other])])
+    def garbage(session: RawSession, fd: int, other: int) -> None:
+        session.stream.send_descriptors(b'\xff' * 100, [(5, [fd]), (6, [other])])
 
-    def a_creation_that_fails(session: Session, fd: int, other: int) -> None:
+    def a_creation_that_fails(session: RawSession, fd: int, other: int) -> None:
         args = [packed(slot, Segment(4096), 'x') for slot in (5, 6)]
         request = pb.CreateHandleRequest(typeid='nothing such', args=args)
         message = pb.SessionRequest(id=9, create_handle=request).SerializeToString()
-        session.door.put_with(message, [(5, [other]), (6, [fd])])
+        session.stream.send_descriptors(message, [(5, [other]), (6, [fd])])
 
-    def none_at_all(session: Session, fd: int, other: int) -> None:
-        session.door.put_with(call_of(9, packed(5, Segment(4096), 'x')), [(5, [])])
+    def none_at_all(session: RawSession, fd: int, other: int) -> None:
+        session.stream.send_descriptors(call_of(9, packed(5, Segment(4096), 'x')), [(5, [])])
 
-    def half_a_frame(session: Session, fd: int, other: int) -> None:
+    def half_a_frame(session: RawSession, fd: int, other: int) -> None:
         args = [packed(slot, Segment(4096), 'x') for slot in (5, 6, 7)]
-        session.door.put_with(call_of(9, *args), [(5, [fd]), (6, [other])], count=3)
-        session.door.socket.shutdown(socket.SHUT_WR)
+        session.stream.send_descriptors(call_of(9, *args), [(5, [fd]), (6, [other])], count=3)
+        session.stream.socket.shutdown(socket.SHUT_WR)
 
     return {name: case for name, case in locals().items() if callable(case)}
 
@@ -188,7 +188,7 @@ CASES = descriptor_cases()
 @pytest.mark.parametrize('pipelined', [False, True], ids=['', 'pipelined'])
 @pytest.mark.parametrize('case', CASES, ids=lambda name: name)
 def test_descriptors_that_are_not_used_are_closed(
-    target: Any, session: Session, case: str, pipelined: bool
+    target: Any, session: RawSession, case: str, pipelined: bool
 ) -> None:
     session.enter(case, pipelined=pipelined, **MEMORY)
     session.call('take', pb.Value(string='x'))
@@ -199,7 +199,7 @@ def test_descriptors_that_are_not_used_are_closed(
             CASES[case](session, segment.descriptor, reader)
     # The session has no more than one of them per slot, and a closed one has none.
     eventually(lambda: files_of(target) <= before + 4)
-    session.door.close()
+    session.stream.close()
     eventually(lambda: files_of(target) < before)
     os.close(writer)
     with open(reader, 'rb') as pipe:
@@ -209,13 +209,13 @@ def test_descriptors_that_are_not_used_are_closed(
 
 def test_descriptors_before_the_handshake_are_closed(target: Any) -> None:
     before = files_of(target)
-    with session_with(target, 'lane') as stranger:
+    with open_session(target, 'lane') as stranger:
         eventually(lambda: files_of(target) == before + 1)
-        socket.send_fds(stranger.door.socket, [b'\0'], list(range(3)))
+        socket.send_fds(stranger.stream.socket, [b'\0'], list(range(3)))
         hello = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, nonce=b'n' * 16))
         message = hello.SerializeToString()
         frame = struct.pack('!I', len(message)) + message
-        socket.send_fds(stranger.door.socket, [frame[1:]], list(range(3)))
+        socket.send_fds(stranger.stream.socket, [frame[1:]], list(range(3)))
         assert stranger.receive().HasField('welcome')
         assert files_of(target) == before + 1
 
@@ -229,7 +229,7 @@ def test_a_flood_of_descriptors_that_are_waiting_is_bounded() -> None:
         def wait(self) -> None:
             threading.Event().wait()
 
-    with Single() as actor, session_with(actor, 'lane') as session:
+    with Single() as actor, open_session(actor, 'lane') as session:
         process = psutil.Process(pid_of(actor))
         session.enter('flood', pipelined=True, **MEMORY)
         before = process.num_fds()
@@ -239,23 +239,25 @@ def test_a_flood_of_descriptors_that_are_waiting_is_bounded() -> None:
             message = call_of(slot + 9, packed(slot, segment, 'x'))
             request = pb.SessionRequest.FromString(message)
             request.call.arguments.CopyFrom(request.call.args[0].pickle)
-            session.door.put_with(request.SerializeToString(), [(slot, [segment.descriptor])])
-        with session_with(actor, 'lane') as other:
+            session.stream.send_descriptors(
+                request.SerializeToString(), [(slot, [segment.descriptor])]
+            )
+        with open_session(actor, 'lane') as other:
             other.enter('other')  # what has come before has been received, or soon is
         eventually(lambda: process.num_fds() > before + 200)
         assert process.num_fds() < before + 300
-        session.door.close()
+        session.stream.close()
         eventually(lambda: process.num_fds() < before + 10)
         os.kill(process.pid, signal.SIGKILL)
 
 
 def test_too_many_descriptors_with_one_message_end_the_session(
-    target: Any, session: Session
+    target: Any, session: RawSession
 ) -> None:
     session.enter('many', **MEMORY)
     with pytest.raises(End):
-        session.door.put_with(call_of(9), [(5, [0])] * 10, count=1 << 31)
-        session.door.get()
+        session.stream.send_descriptors(call_of(9), [(5, [0])] * 10, count=1 << 31)
+        session.stream.get()
     assert target.take('x') == 1
 
 
@@ -263,14 +265,14 @@ def test_too_many_descriptors_with_one_message_end_the_session(
 
 
 @contextlib.contextmanager
-def false_actor(directory: Path, serve: Callable[[LaneDoor, bytes], None]) -> Iterator[str]:
+def false_actor(directory: Path, serve: Callable[[RawLaneStream, bytes], None]) -> Iterator[str]:
     """Listen where a lane would be, answer the handshake, and then have ``serve`` answer a call."""
     path = str(directory / 's')
 
     def work() -> None:
-        with contextlib.closing(LaneDoor.__new__(LaneDoor)) as door:
-            door.socket, _ = listener.accept()
-            serve(door, door.get())
+        with contextlib.closing(RawLaneStream.__new__(RawLaneStream)) as stream:
+            stream.socket, _ = listener.accept()
+            serve(stream, stream.get())
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(lane_path(path))
@@ -284,10 +286,10 @@ def false_actor(directory: Path, serve: Callable[[LaneDoor, bytes], None]) -> It
 
 
 def test_a_client_takes_no_descriptors_before_the_actor_has_proved_itself(tmp_path: Path) -> None:
-    def serve(door: LaneDoor, message: bytes) -> None:
+    def serve(stream: RawLaneStream, message: bytes) -> None:
         with contextlib.suppress(End):
-            door.put_with(b'\x08\x01', [(number, [0]) for number in range(200)])
-            door.get()
+            stream.send_descriptors(b'\x08\x01', [(number, [0]) for number in range(200)])
+            stream.get()
 
     before = open_files()
     with (
@@ -306,10 +308,10 @@ def test_a_client_closes_what_it_does_not_use(passed: Sequence[tuple[int, list[i
     with contextlib.closing(Lane(ours)) as lane:
         channel = ShmChannel()
         lane.frames.expect = lambda message: channel.expect([pb.Memory(slot=5, sizes=[1])])
-        door = LaneDoor.__new__(LaneDoor)
-        door.socket = theirs
+        stream = RawLaneStream.__new__(RawLaneStream)
+        stream.socket = theirs
         before = open_files()
-        door.put_with(b'message', passed)
+        stream.send_descriptors(b'message', passed)
         assert lane.receive() == b'message'
         assert open_files() == before + 1
         channel.close()
@@ -323,10 +325,10 @@ def test_descriptors_of_a_message_that_breaks_off_are_closed() -> None:
         channel = ShmChannel()
         memories = [pb.Memory(slot=slot, sizes=[1]) for slot in (1, 2, 3)]
         lane.frames.expect = lambda message: channel.expect(memories)
-        door = LaneDoor.__new__(LaneDoor)
-        door.socket = theirs
+        stream = RawLaneStream.__new__(RawLaneStream)
+        stream.socket = theirs
         before = open_files()
-        door.put_with(b'message', [(1, [0]), (2, [0])], count=3)
+        stream.send_descriptors(b'message', [(1, [0]), (2, [0])], count=3)
         theirs.close()
         with pytest.raises(LaneError):
             lane.receive()
@@ -355,7 +357,7 @@ def test_slots_of_killed_clients_are_closed_without_a_collection() -> None:
         target.collect(False)
         for _ in range(3):
             with Peer(CALLS_OFTEN, target) as client:
-                assert client.hear() == 'shares'
+                assert client.read_line() == 'shares'
                 assert target.boards() > before
                 client.kill()
         eventually(lambda: target.boards() <= before)
@@ -387,19 +389,19 @@ def test_a_frame_that_is_only_announced_takes_no_memory(target: Any) -> None:
     with contextlib.ExitStack() as stack:
         before = peak_of(target)
         for size in (2_000_000_000, (1 << 31) - 1):
-            session = stack.enter_context(session_with(target, 'lane')).enter('big')
+            session = stack.enter_context(open_session(target, 'lane')).enter('big')
             session.call('take', pb.Value(string='x'))
-            session.door.put_raw(struct.pack('!I', size) + b'x' * 10_000)
+            session.stream.send_bytes(struct.pack('!I', size) + b'x' * 10_000)
         for _ in range(20):
             assert target.take('x') == 1
         assert peak_of(target) < before + 30_000_000
 
 
 def test_a_frame_with_descriptors_that_is_only_announced_takes_no_memory(target: Any) -> None:
-    with session_with(target, 'lane') as session:
+    with open_session(target, 'lane') as session:
         session.enter('big', **MEMORY)
         before = peak_of(target)
-        session.door.put_raw(struct.pack('!II', (1 << 32) - 1, 1) + b'x' * 10_000)
+        session.stream.send_bytes(struct.pack('!II', (1 << 32) - 1, 1) + b'x' * 10_000)
         for _ in range(20):
             assert target.take('x') == 1
         assert peak_of(target) < before + 30_000_000
@@ -407,13 +409,13 @@ def test_a_frame_with_descriptors_that_is_only_announced_takes_no_memory(target:
 
 @pytest.mark.parametrize('sizes', [[1 << 40], [1, 1 << 35], [1 << 62, 1 << 62]])
 def test_chunks_that_are_only_announced_take_no_memory(target: Any, sizes: list[int]) -> None:
-    with session_with(target, 'grpc') as session:
+    with open_session(target, 'grpc') as session:
         session.enter('big', **MEMORY)
         session.call('take', pb.Value(string='x'))
         before = peak_of(target)
         for _ in range(3):
             chunk = pb.Chunk(slot=1, sizes=sizes, data=b'x')  # without a number: no request
-            session.door.put(pb.SessionRequest(chunk=chunk).SerializeToString())
+            session.stream.put(pb.SessionRequest(chunk=chunk).SerializeToString())
         session.call('take', pb.Value(string='x'))
         assert peak_of(target) < before + 30_000_000
 
@@ -438,10 +440,10 @@ def test_memory_grows_with_what_has_come() -> None:
 
 
 def test_a_client_waits_for_no_gigabytes_from_who_has_not_proved_itself(tmp_path: Path) -> None:
-    def serve(door: LaneDoor, message: bytes) -> None:
+    def serve(stream: RawLaneStream, message: bytes) -> None:
         with contextlib.suppress(End):
-            door.put_raw(struct.pack('!I', 2_000_000_000) + b'x')
-            door.get()
+            stream.send_bytes(struct.pack('!I', 2_000_000_000) + b'x')
+            stream.get()
 
     with (
         false_actor(tmp_path, serve) as address,
@@ -451,8 +453,8 @@ def test_a_client_waits_for_no_gigabytes_from_who_has_not_proved_itself(tmp_path
 
 
 def test_what_is_no_message_is_told_as_an_error_of_ours(tmp_path: Path) -> None:
-    def serve(door: LaneDoor, message: bytes) -> None:
-        door.put(b'\xff\xff\xff')
+    def serve(stream: RawLaneStream, message: bytes) -> None:
+        stream.put(b'\xff\xff\xff')
 
     with false_actor(tmp_path, serve) as address, pytest.raises(uactor.VersionError):
         Target.connect(address, KEY)

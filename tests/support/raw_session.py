@@ -1,4 +1,4 @@
-"""Sessions that are written by hand, on both doors, for what the library does not send."""
+"""Sessions without the client of uactor, for messages that it never sends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KEY = b'the key of the actor'
 NONCE = b'n' * 16
 _PASSING, _FIRST_READ = 1 << 31, 8192
 
-DOORS = ('lane', 'grpc')
+STREAM_KINDS = ('lane', 'grpc')
 
 
 class End(Exception):
     """The host has ended the session."""
 
 
-class Door(Protocol):
+class RawStream(Protocol):
     """A stream of messages to the host."""
 
     def put(self, message: bytes) -> None:
@@ -39,16 +39,16 @@ class Door(Protocol):
         ...
 
     def close(self) -> None:
-        """Break the stream off."""
+        """Break off the stream."""
         ...
 
 
-def lane_of(actor: Any) -> str:
+def find_lane(actor: Any) -> str:
     """Return the path of an actor's lane."""
     return lane_path(actor.connection_address.removeprefix('unix:'))
 
 
-class LaneDoor:
+class RawLaneStream:
     """The local lane."""
 
     def __init__(self, path: str) -> None:
@@ -57,26 +57,26 @@ class LaneDoor:
         self.socket.connect(path)
 
     def put(self, message: bytes) -> None:
-        """See :class:`Door`."""
-        self.put_raw(struct.pack('!I', len(message)) + message)
+        """See :class:`RawStream`."""
+        self.send_bytes(struct.pack('!I', len(message)) + message)
 
-    def put_raw(self, data: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise End from error
 
-    def put_with(
+    def send_descriptors(
         self, message: bytes, passed: Sequence[tuple[int, Sequence[int]]], count: int | None = None
     ) -> None:
-        """Send a message along with descriptors, some for each number.
+        """Send a message with descriptors, some for each number.
 
-        :param count: how many numbers are announced, if that is not how many there are.
+        :param count: how many numbers are announced; None for as many as there are.
         """
         announced = len(passed) if count is None else count
         head = struct.pack('!II', _PASSING | len(message), announced)
-        self.put_raw(head + message + bytes(max(0, _FIRST_READ - len(message))))
+        self.send_bytes(head + message + bytes(max(0, _FIRST_READ - len(message))))
         try:
             for number, descriptors in passed:
                 socket.send_fds(self.socket, [struct.pack('!I', number)], list(descriptors))
@@ -84,7 +84,7 @@ class LaneDoor:
             raise End from error
 
     def get(self) -> bytes:
-        """See :class:`Door`."""
+        """See :class:`RawStream`."""
         (size,) = struct.unpack('!I', self._exactly(4))
         if size & _PASSING:
             size -= _PASSING
@@ -104,11 +104,11 @@ class LaneDoor:
         return data
 
     def close(self) -> None:
-        """See :class:`Door`."""
+        """See :class:`RawStream`."""
         self.socket.close()
 
 
-class GrpcDoor:
+class RawGrpcStream:
     """The RPC ``Session``."""
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -117,11 +117,11 @@ class GrpcDoor:
         self.call = session(iter(self._requests.get, None), timeout=60)
 
     def put(self, message: bytes) -> None:
-        """See :class:`Door`."""
+        """See :class:`RawStream`."""
         self._requests.put(message)
 
     def get(self) -> bytes:
-        """See :class:`Door`."""
+        """See :class:`RawStream`."""
         try:
             message: bytes = next(self.call)
         except (grpc.RpcError, StopIteration) as error:
@@ -129,19 +129,19 @@ class GrpcDoor:
         return message
 
     def close(self) -> None:
-        """See :class:`Door`."""
+        """See :class:`RawStream`."""
         self.call.cancel()
         self._requests.put(None)
 
 
-class Session:
-    """A session by whichever door."""
+class RawSession:
+    """A session on a stream."""
 
-    def __init__(self, door: Any) -> None:
-        self.door = door
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
         self._number = 0
 
-    def enter(self, client_id: str = 'by hand', key: bytes = KEY, **hello: Any) -> Session:
+    def enter(self, client_id: str = 'by hand', key: bytes = KEY, **hello: Any) -> RawSession:
         """Go through the handshake."""
         welcome = self.ask(
             hello=pb.Hello(protocol_version=1, client_id=client_id, nonce=NONCE, **hello)
@@ -153,7 +153,7 @@ class Session:
     def send(self, **kind: Any) -> int:
         """Send a request and return its number."""
         self._number += 1
-        self.door.put(pb.SessionRequest(id=self._number, **kind).SerializeToString())
+        self.stream.put(pb.SessionRequest(id=self._number, **kind).SerializeToString())
         return self._number
 
     def ask(self, **kind: Any) -> pb.SessionResponse:
@@ -165,7 +165,7 @@ class Session:
 
     def receive(self) -> pb.SessionResponse:
         """Return the next response."""
-        return pb.SessionResponse.FromString(self.door.get())
+        return pb.SessionResponse.FromString(self.stream.get())
 
     def call(self, method: str, *args: pb.Value, handle: str = '') -> pb.Value:
         """Call a method."""
@@ -184,21 +184,21 @@ class Session:
         return response.HasField('result')
 
     def leave(self) -> None:
-        """Say goodbye and wait for the end."""
+        """Send a goodbye and wait for the end of the session."""
         self.send(goodbye=pb.Goodbye())
         with contextlib.suppress(End):
             while True:
-                self.door.get()
-        self.door.close()
+                self.stream.get()
+        self.stream.close()
 
 
 @contextlib.contextmanager
-def session_with(actor: Any, door: str) -> Iterator[Session]:
+def open_session(actor: Any, stream: str) -> Iterator[RawSession]:
     """Yield a session that has not begun."""
     with contextlib.ExitStack() as stack:
         opened: Any
-        if door == 'lane':
-            opened = LaneDoor(lane_of(actor))
+        if stream == 'lane':
+            opened = RawLaneStream(find_lane(actor))
         else:
-            opened = GrpcDoor(stack.enter_context(channel_to(dialled(actor))))
-        yield Session(stack.enter_context(contextlib.closing(opened)))
+            opened = RawGrpcStream(stack.enter_context(channel_to(dialled(actor))))
+        yield RawSession(stack.enter_context(contextlib.closing(opened)))
