@@ -97,6 +97,21 @@ def test_what_goes_wrong_is_told_in_one_line(command: Command, words: Any, told:
     assert errors.count('\n') == 1
 
 
+def test_a_dict_with_keys_that_json_has_not_is_shown_as_pairs(command: Command) -> None:
+    with Table() as actor:
+        found = answer(command('call', 'by_number', address=dialled(actor)))
+    assert found == [[1, 'one'], [[2, 3], {'four': 4}]]
+
+
+def test_an_error_between_items_is_told_and_the_iterator_is_given_back(command: Command) -> None:
+    with Table() as actor:
+        output, errors, status = command('call', 'rows', address=dialled(actor))
+        assert (output, status) == ('1\n', 1)
+        assert 'LookupError: in the second row' in errors
+        handles = answer(command('handles', '--json', address=dialled(actor)))['handles']
+    assert [known['handle']['typeid'] for known in handles] == ['actor']
+
+
 # --- describe and handles ------------------------------------------------------------------------
 
 
@@ -167,6 +182,15 @@ class Keyed(Actor):
 
     def five(self) -> int:
         return 5
+
+
+class Table(Actor):
+    def by_number(self) -> dict[Any, Any]:
+        return {1: 'one', (2, 3): {'four': 4}}
+
+    def rows(self) -> Iterator[int]:
+        yield 1
+        raise LookupError('in the second row')
 
 
 def test_an_address_where_nobody_is_is_told(command: Command, tmp_path: Path) -> None:

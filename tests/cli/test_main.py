@@ -490,6 +490,15 @@ def test_header_prints_the_metadata(
     assert capsys.readouterr().out == f'{name}: {value}\n'
 
 
+def test_only_the_newline_at_its_end_is_no_part_of_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'key').write_bytes(b' a key \n\n')
+    assert main(['header', str(tmp_path / 'key')]) == 0
+    [(name, value)] = uactor.call_metadata(b' a key \n')
+    assert capsys.readouterr().out == f'{name}: {value}\n'
+
+
 def test_header_without_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['header', '/no/such/file']) == 2
     assert capsys.readouterr().err.count('\n') == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import os
@@ -17,8 +18,10 @@ import pytest
 import uactor
 from tests.support import eventually
 from tests.support.bench import Bench
+from uactor.core.futures import run_in_thread
 
 pytestmark = [pytest.mark.pythons('event loops')]
+
 
 uvloop = pytest.importorskip('uvloop') if not os.environ.get('CI') else __import__('uvloop')
 
@@ -191,3 +194,13 @@ def test_a_loop_that_has_ended_is_not_kept(bench: Any, run: Any) -> None:
         assert run(main()) == 3
     # The thread that has brought the result may be in the midst of waking the loop.
     eventually(lambda: gc.collect() >= 0 and not loops)
+
+
+def test_a_thread_that_is_awaited_has_the_context_of_its_coroutine() -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar('variable', default=0)
+
+    async def main() -> int:
+        variable.set(5)
+        return await run_in_thread(variable.get)
+
+    assert asyncio.run(main()) == 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +140,19 @@ def test_attributes_within_a_timeout_are_as_any_other() -> None:
         assert list(actor.shared) == [1, 2]
         with pytest.raises(uactor.SerializationError):
             actor.limit = threading.Lock()
+
+
+def test_an_attribute_that_is_not_waited_for_is_not_asked_for(slow: Any) -> None:
+    """Else nobody could say whether it has been read, while the actor does not answer."""
+    assert slow.open.future().result(20) is None
+    connection, pid = slow._connection, slow._manager.parent.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(uactor.DeadlineError) as caught:
+            connection.get_attribute(slow._id, 'level', lambda shared: shared, 0.0)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert caught.value.executed == 'no'
 
 
 def test_the_deadline_of_a_method_holds_for_the_attributes_that_it_uses(

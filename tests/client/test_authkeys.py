@@ -21,6 +21,7 @@ import pytest
 import uactor
 from tests.proxies.test_sharing import Parcel, Shop
 from tests.support import TRANSPORT, descendants, eventually
+from uactor.client.connection import ClientConnection
 from uactor.core import auth, current_host
 from uactor.core.addresses import target
 
@@ -439,3 +440,10 @@ def test_a_wrong_key_is_not_shown_either(stranger: Any) -> None:
     while chain is not None:
         assert not shows_a_key(f'{chain!r} {chain}')
         chain = chain.__cause__
+
+
+def test_a_connection_knows_which_of_its_keys_has_fit() -> None:
+    with uactor.Actor() as actor:
+        keys = b'another key', auth.get_family_key()
+        connection = ClientConnection(actor._token.target, keys, 'cloudpickle')
+        assert connection.has_family_key

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,6 +20,10 @@ import uactor
 from tests.support import TRANSPORT, eventually, rpc
 from tests.support.bench import Bench
 from tests.support.workshop import Workshop
+from uactor.client.pending import Pending
+from uactor.client.pipeline import ClientPipeline
+from uactor.core.interfaces import NO_RECEIVER, ClientCall
+from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
 
@@ -322,3 +327,19 @@ def begin_and_wait(bench: Any) -> None:
     futures = [bench.until_cancelled.future(), bench.later.future('never')]
     bench.told().put('closing')
     concurrent.futures.wait(futures)
+
+
+def test_what_is_recalled_takes_no_room_of_what_is_on_its_way() -> None:
+    sent: list[bytes] = []
+    pipeline = ClientPipeline(lambda: pytest.fail('it is never opened'), 'nowhere')
+    session: Any = SimpleNamespace(
+        put=sent.append, limit=0, memory=None, stream=SimpleNamespace(is_read_ahead=True)
+    )
+    pipeline.session = session
+    call = ClientCall('a.0', 'echo', (), {}, lambda shared: shared)
+    pending = Pending(pipeline, NO_RECEIVER, lambda *_: None, call)
+    pipeline.submit(lambda number: bytes(1 << 16), pending, held=True)
+    assert pipeline.recall(pending)
+    pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=5)))
+    pipeline.hurry()
+    assert len(sent) == 1

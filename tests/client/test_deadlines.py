@@ -160,6 +160,15 @@ def test_a_method_can_see_who_calls(bench: Any) -> None:
         assert other.ask(bench.caller) == 'Bench.ask'
 
 
+def test_who_calls_is_the_last_of_all_who_wait() -> None:
+    class Between(Bench):
+        def pass_on(self, method: Callable[[], str]) -> str:
+            return method()
+
+    with Bench() as first, Between() as between, Bench() as last:
+        assert first.ask(between.pass_on, last.caller) == 'Between.pass_on'
+
+
 def test_a_deadline_travels_on_to_calls_that_the_method_makes(bench: Any) -> None:
     with Bench() as other, Bench() as third:
         ask: Any = other.ask

@@ -44,6 +44,16 @@ def test_a_future_has_the_exception_with_its_remote_traceback(bench: Any) -> Non
     assert 'return one / other' in str(error.__cause__)
 
 
+@pytest.mark.parametrize('timeout', [0, -1, -5])
+def test_a_future_is_not_waited_for_once_the_time_is_up(bench: Any, timeout: float) -> None:
+    future = bench.wait_for.future('gate', 5)
+    for wait in (future.result, future.exception):
+        with pytest.raises(concurrent.futures.TimeoutError):
+            wait(timeout)
+    bench.event('gate').set()
+    assert future.result(20) == 5
+
+
 def test_futures_work_with_wait_and_as_completed_and_wrap_future(bench: Any) -> None:
     futures = [bench.echo.future(number) for number in range(20)]
     assert {future.result() for future in concurrent.futures.as_completed(futures)} == {*range(20)}

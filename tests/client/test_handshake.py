@@ -156,15 +156,16 @@ def test_an_authkey_never_travels_in_a_python_session() -> None:
     assert 'authorization' not in dict(actor.metadata)
 
 
-def test_an_actor_of_another_protocol_is_refused() -> None:
+@pytest.mark.parametrize('version', [0, 9])
+def test_an_actor_of_another_protocol_is_refused(version: int) -> None:
     def answers(request: pb.SessionRequest) -> pb.SessionResponse:
         answer = welcome(request, KEY)
-        answer.protocol_version = 9
+        answer.protocol_version = version
         return pb.SessionResponse(welcome=answer)
 
     with (
         listening(FalseActor(answers)) as address,
-        pytest.raises(uactor.VersionError, match='speaks protocol 9, this process 1'),
+        pytest.raises(uactor.VersionError, match=f'speaks protocol {version}, this process 1'),
     ):
         uactor.Actor.connect(address, KEY)
 

@@ -14,6 +14,7 @@ import random
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,9 +25,11 @@ from tests.support import LAUNCHERS, TRANSPORT, Actor, descendants, eventually
 from tests.support.interrupts import Interrupter, Interruption, in_thread, nothing_swallowed
 from uactor.launch import template_server
 from uactor.launch.template import templates
+from uactor.runtime.locks import Latch
 from uactor.transport import segments
 
 pytestmark = [pytest.mark.pythons('where a signal handler runs')]
+
 
 STRIDE = 61
 """Of so many bytecodes one is tried in the normal run. A prime: others might meet a loop."""
@@ -516,3 +519,22 @@ def test_an_alarm_during_a_start_leaves_no_process(
     eventually(lambda: {process.pid for process in descendants()} <= before, timeout=30)
     gc.collect()
     eventually(lambda: _process_descriptors() <= have)
+
+
+def test_a_latch_keeps_nothing_of_those_who_have_given_up_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+    make, latch = threading.Lock, Latch()
+
+    def noted() -> Any:
+        lock = make()
+        made.append(weakref.ref(lock))
+        return lock
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, 'Lock', noted)
+        assert not latch.wait(0)
+    gc.collect()
+    assert made
+    assert [reference() for reference in made] == [None] * len(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pathlib
 import socket
@@ -16,6 +17,11 @@ from typing import Any
 import pytest
 
 import uactor
+from tests.client.test_handshake import FalseActor, listening, welcome
+from uactor.core.addresses import resolve_host, target
+from uactor.core.auth import get_family_key, keyring
+from uactor.manager import is_known
+from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
 
@@ -83,6 +89,35 @@ def test_a_manager_connects_by_address_and_key(network_actor: Any) -> None:
     assert manager.process is None
 
 
+def test_an_actor_of_the_family_that_the_user_has_named_stays_known() -> None:
+    def answers(request: pb.SessionRequest) -> pb.SessionResponse:
+        return pb.SessionResponse(welcome=welcome(request, get_family_key()))
+
+    with listening(FalseActor(answers)) as address:
+        actor = uactor.Actor.connect(address)
+        assert is_known(address)
+        del actor
+        gc.collect()
+        assert keyring.knows(address)
+
+
+@pytest.mark.parametrize('port', [65536, -1])
+def test_a_port_is_a_number_of_two_bytes(port: int) -> None:
+    assert target(('localhost', 65535)) == 'localhost:65535'
+    with pytest.raises(uactor.AddressError):
+        target(('localhost', port))
+    with pytest.raises(uactor.AddressError):
+        target(f'localhost:{port}')
+
+
+def test_a_manager_that_is_connected_starts_no_actor(network_actor: Any) -> None:
+    manager = KeyedNetworkActor.manager_class(network_actor.connection_address, SECRET)
+    manager.connect()
+    with pytest.raises(uactor.ProxyError, match='has an actor already'):
+        manager.start(KeyedNetworkActor)
+    assert manager.actor().pid() == network_actor.pid()
+
+
 @pytest.mark.parametrize('form', [lambda port: ('localhost', port), 'localhost:{}'.format])
 def test_connect_takes_both_forms_of_a_tcp_address(
     network_actor: Any, form: Callable[[int], Any]
@@ -92,6 +127,16 @@ def test_connect_takes_both_forms_of_a_tcp_address(
     remote = KeyedNetworkActor.connect(address, SECRET)
     assert remote.connection_address == remote._token.address == address
     assert remote.pid() == network_actor.pid()
+
+
+def test_of_the_addresses_of_a_host_one_of_ipv4_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    four = (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('192.0.2.1', 0))
+    six = (socket.AF_INET6, socket.SOCK_STREAM, 6, '', ('2001:db8::1', 0, 0, 0))
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: [six, four])
+    assert resolve_host(('somewhere', 5)) == ('192.0.2.1', 5)
+    assert resolve_host('somewhere:5') == '192.0.2.1:5'
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: [six])
+    assert resolve_host('somewhere:5') == '[2001:db8::1]:5'
 
 
 def test_a_connected_proxy_shares_objects_with_the_owner(network_actor: Any) -> None:

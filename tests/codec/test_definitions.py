@@ -15,8 +15,10 @@ import pytest
 import uactor
 from tests.support import Actor, eventually
 from uactor.codec import definitions as definitions_module
+from uactor.codec import pickling, values
 
 pytestmark = [pytest.mark.pythons('code objects')]
+
 
 FACTOR = 2
 COUNT = 0
@@ -184,8 +186,8 @@ def test_the_class_of_results_comes_once_to_who_does_not_wait(keeper: Any) -> No
     receive = memory.receive
 
     def counted(definitions: Any) -> None:
-        came.extend(known.number for known in definitions)
-        receive(definitions)
+        came.extend(known.number for known in definitions_module)
+        receive(definitions_module)
 
     memory.receive = counted
     other_class = new_class('Other')
@@ -340,6 +342,31 @@ def test_a_function_with_changed_defaults_is_another_one(keeper: Any) -> None:
     assert keeper.call(add, 1) == 2
     add.__defaults__ = (10,)
     assert keeper.call(add, 1) == 11
+
+
+def test_a_function_with_changed_keyword_defaults_is_another_one(keeper: Any) -> None:
+    def scaled(value: int, *, factor: int = 2) -> int:
+        return value * factor
+
+    assert keeper.call(scaled, 3) == 6
+    scaled.__kwdefaults__ = {'factor': 5}
+    assert keeper.call(scaled, 3) == 15
+
+
+def test_who_sends_nothing_by_value_does_not_so_by_numbers_either(keeper: Any) -> None:
+    point = new_class()(1, 2)
+    assert keeper.echo(point) == point
+    strict: Any = Keeper.connect(keeper.connection_address, serializer='pickle')
+    assert strict.echo([1, 2]) == [1, 2]
+    with pytest.raises(uactor.SerializationError, match='only travels by value'):
+        strict.echo(point)
+
+
+def test_what_travels_in_full_brings_no_definitions_along() -> None:
+    """A pickle by numbers is begun, and then there is something that has none."""
+    seen, remembered = [1], pickling.new_definitions()
+    message = values.encode([new_class(), lambda: seen], definitions=remembered)
+    assert not message.pickle.definitions
 
 
 def test_a_closure_takes_along_what_it_sees_now(keeper: Any) -> None:

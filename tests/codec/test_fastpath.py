@@ -151,6 +151,38 @@ def test_where_messages_begin_is_otherwise_left_to_protobuf(message: pb.SessionR
     assert fastpath.parts(message.SerializeToString(), MORE) is None
 
 
+def test_a_message_that_ends_before_it_has_what_it_says_is_left_to_protobuf() -> None:
+    last = pb.SessionRequest(id=2, releases=['x']).SerializeToString()
+    message = gathered([written(1, 'a.0', 'add', (1,)), last])
+    for missing in range(1, len(last) + 1):
+        assert fastpath.parts(message[:-missing], MORE) is None
+
+
+@pytest.mark.parametrize('limit', [5000, 2000, 1024, 500])
+def test_messages_travel_as_one_only_as_far_as_the_receiver_takes_it(limit: int) -> None:
+    outbox, target = Outbox[bytes](), fastpath.called('a.0', 'x' * 400)
+    messages = [fastpath.request(number, target, b'') for number in range(1, 21)]
+    for message in messages:
+        outbox.put(message)
+    sent = [message for message in coalesce(outbox, MORE, limit) if isinstance(message, bytes)]
+    assert max(map(len, sent)) <= limit
+    assert [part for message in sent for part in fastpath.parts(message, MORE) or ()] == messages
+
+
+LONGEST, TOO_LONG = b'\x80' * 9 + b'\x00', b'\x80' * 10 + b'\x00'
+"""The same number in ten bytes, as many as Protobuf takes, and in one more."""
+
+
+def test_a_number_of_more_bytes_than_protobuf_takes_is_left_to_it() -> None:
+    scalar, target = fastpath.scalars([1]), fastpath.called('a.0', 'add')
+    assert scalar is not None
+    call = bytes([0x2A, len(scalar + target)]) + scalar + target
+    assert fastpath.read_request(b'\x08' + LONGEST + call) == (0, 'a.0', 'add', (1,))
+    assert fastpath.read_result(b'\x08' + LONGEST + scalar) == (0, 1)
+    assert fastpath.read_request(b'\x08' + TOO_LONG + call) is None
+    assert fastpath.read_result(b'\x08' + TOO_LONG + scalar) is None
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 

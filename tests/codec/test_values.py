@@ -6,13 +6,16 @@ import enum
 import functools
 import math
 import pickle
+import sys
 import textwrap
+import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +24,7 @@ import uactor
 from tests.support import Actor
 from tests.support.peers import Peer
 from tests.support.programs import printed_by, run_python
-from uactor.codec import pickling, values
+from uactor.codec import messages, pickling, values
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.pythons('pickles'), pytest.mark.oldest_python]
@@ -146,6 +149,16 @@ def test_a_mapping_with_a_key_that_cannot_be_hashed_is_refused() -> None:
     entry = pb.MapEntry(key=values.encode_native({}, values.unshareable), value=pb.Value())
     with pytest.raises(uactor.SerializationError, match='key'):
         values.decode(pb.Value(map=pb.MapValue(entries=[entry])), refuse, unpickle=False)
+
+
+def test_handles_are_counted_wherever_they_stand_in_a_value() -> None:
+    def handle(name: str) -> pb.Value:
+        return pb.Value(handle=pb.Handle(id=name))
+
+    inner = pb.Value(list=pb.ListValue(items=[handle('in a list'), pb.Value(int64=1)]))
+    entry = pb.MapEntry(key=handle('a key'), value=inner)
+    value = pb.Value(map=pb.MapValue(entries=[entry, entry]))
+    assert list(messages.granted(value)) == 2 * ['a key', 'in a list']
 
 
 def test_a_value_that_is_unset_is_none() -> None:
@@ -381,6 +394,21 @@ def test_modules_that_the_user_has_registered_travel_by_value(echo: Any, tmp_pat
     )
     (tmp_path / 'only_here.py').write_text('class Kind: pass\ndef function(): return 42\n')
     assert printed_by(run_python('-c', program, str(tmp_path))) == '42 True\n'
+
+
+def test_only_modules_within_a_registered_one_travel_by_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = {}
+    for name in ('shelf', 'shelf.inner', 'shelfful'):
+        monkeypatch.setitem(sys.modules, name, module := types.ModuleType(name))
+        made[name] = module.Kind = type('Kind', (), {'__module__': name})  # type: ignore[attr-defined]
+    cloudpickle.register_pickle_by_value(sys.modules['shelf'])
+    try:
+        by_name = [name for name, kind in made.items() if pickling.importable(kind)]
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules['shelf'])
+    assert by_name == ['shelfful']
 
 
 # --- other serializers ----------------------------------------------------------------------

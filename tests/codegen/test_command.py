@@ -82,6 +82,15 @@ def test_a_check_names_what_is_stale_and_what_mends_it(project: Path) -> None:
     assert run('shop:Counter', '-o', 'out', '--check', cwd=project).returncode == 0
 
 
+def test_what_mends_it_leaves_out_what_was_left_out(project: Path) -> None:
+    done = run('shop:Counter', '-o', 'protos', '--no-python', '--check', cwd=project)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        'stale: protos/shop/v1/shop.proto',
+        'Mend it with: uactor-codegen shop:Counter -o protos --no-python',
+    ]
+
+
 @pytest.mark.parametrize('name', ['out/runtime/client.py', 'out/counter_client.py'])
 def test_a_check_notices_files_that_were_touched(name: str, project: Path) -> None:
     with (project / name).open('a') as file:
@@ -101,6 +110,15 @@ def test_breaks_are_listed_and_nothing_is_written(project: Path) -> None:
     assert 'AddRequest.by: its type was int64, and is string now' in done.stderr
     assert 'CounterService.Reset: the method is gone' in done.stderr
     assert (project / 'shop.actors.lock.json').read_text() == old.read_text()
+
+
+def test_a_lock_is_held_against_the_classes_of_one_module_only(project: Path) -> None:
+    (project / 'bank.py').write_text(SOURCE)
+    words = 'shop:Counter', 'bank:Gauge', '-o', 'out', '--against', 'shop.actors.lock.json'
+    done = run(*words, cwd=project)
+    assert done.returncode == 2
+    assert 'name the classes of one only' in done.stderr
+    assert not (project / 'bank.actors.lock.json').exists()
 
 
 def test_what_breaks_nobody_passes_and_is_written(project: Path) -> None:

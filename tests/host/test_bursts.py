@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import uactor
+from tests.client.test_handshake import KEY, FalseActor, listening, welcome
 from tests.support import Actor
 from tests.support.bench import Bench
 from tests.support.rpc import KEYED, Client, client_of, dialled
@@ -294,14 +295,24 @@ def client(actor: Any) -> Iterator[Client]:
 
 
 def test_scalars_are_answered_together_and_others_by_themselves(client: Client) -> None:
-    values = [(1,), ('two',), ([3],), (4,)]
+    values_module = [(1,), ('two',), ([3],), (4,)]
     responses = {
-        response.id: response for response in session(client, call_all(5, 'echo', values, 4))
+        response.id: response for response in session(client, call_all(5, 'echo', values_module, 4))
     }
     assert sorted(responses) == [5, 7, 8]
     assert pickle.loads(responses[5].results.data) == [1, 'two']
     assert pickle.loads(responses[7].result.pickle.data) == [3]
     assert pickle.loads(responses[8].results.data) == [4]
+
+
+def test_a_long_result_is_answered_by_itself(client: Client) -> None:
+    values_module = [('x' * 1024,), ('y' * 1025,), ('z',)]
+    found = {
+        response.id: response for response in session(client, call_all(5, 'echo', values_module, 3))
+    }
+    assert pickle.loads(found[5].results.data) == ['x' * 1024]
+    assert found[6].result.string == 'y' * 1025
+    assert pickle.loads(found[7].results.data) == ['z']
 
 
 def test_results_come_before_a_long_burst_has_ended(actor: Any) -> None:
@@ -333,6 +344,12 @@ def test_each_call_of_a_burst_that_cannot_be_read_is_told_so(
         assert response.failure.executed == pb.EXECUTED_NO
 
 
+def test_no_more_calls_are_answered_than_what_has_come_can_be(client: Client) -> None:
+    """A call takes a byte at least, whatever the request says."""
+    responses = list(session(client, call_all(5, 'echo', b'x!', 1000)))
+    assert sorted(response.id for response in responses) == [5, 6]
+
+
 def test_an_actor_without_pickles_loads_none_of_a_burst() -> None:
     class Native(Burst):
         _options_ = {**Actor._options_, 'serializer': 'native'}
@@ -340,6 +357,19 @@ def test_an_actor_without_pickles_loads_none_of_a_burst() -> None:
     with Native() as native, client_of(dialled(native)) as client:
         [response] = session(client, call_all(5, 'echo', [(1,)], 1))
         assert 'pickle' in response.failure.message
+
+
+@pytest.mark.parametrize('count', [3, 5])
+def test_an_actor_that_answers_calls_that_were_not_made_is_none(count: int) -> None:
+    def answers(request: pb.SessionRequest) -> pb.SessionResponse:
+        if request.HasField('hello'):
+            return pb.SessionResponse(welcome=welcome(request, KEY))
+        return pb.SessionResponse(results=pb.Pickle(data=pickle.dumps([*range(count)])))
+
+    with listening(FalseActor(answers)) as address:
+        actor = Burst.connect(address, KEY)
+        with pytest.raises(uactor.VersionError, match='calls that were not made'):
+            list(actor.echo.map([1, 2]))
 
 
 def test_a_burst_is_for_pipelined_sessions(client: Client) -> None:

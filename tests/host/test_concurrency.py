@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support import Actor, eventually
+from tests.support.bench import Bench
 from tests.support.peers import Peer
+from uactor.v1 import actor_pb2 as pb
 
 THREADS = 300
 PROCESSES = 60
@@ -313,3 +315,31 @@ def test_40_threads_hand_things_over_by_a_condition(meeting: Any) -> None:
         pass
     assert consumed == [1] * 20
     assert not len(numbers)
+
+
+def test_nothing_is_offered_to_a_session_that_is_in_a_call() -> None:
+    """Its thread may be sending: two messages would be mixed."""
+    sessions: list[Any] = []
+
+    def work(bench: Any) -> None:
+        sessions.append(bench._connection._link.session())
+        bench.wait_for('gate')
+
+    with Bench() as bench:
+        thread = threading.Thread(target=work, args=(bench,))
+        thread.start()
+        assert bench.told().get(timeout=20) == 'begun gate'
+        [session] = sessions
+        assert not session.offer(pb.SessionRequest())
+        bench.event('gate').set()
+        thread.join(20)
+        assert session.offer(pb.SessionRequest())
+
+
+def test_a_session_that_has_said_goodbye_is_used_no_more() -> None:
+    with Bench() as bench:
+        before = bench._connection._link.session()
+        assert bench.echo(5) == 5
+        before.say_goodbye()
+        assert bench.echo(6) == 6
+        assert bench._connection._link.session() is not before

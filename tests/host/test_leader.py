@@ -331,6 +331,15 @@ def void(value: object) -> None:
     """Do nothing with a value."""
 
 
+def test_a_lead_that_has_ended_is_on_offer_no_more() -> None:
+    lead = Lead()
+    assert lead.follow() is not None
+    lead.offer(1)
+    lead.end()
+    assert lead.state is LeadState.ENDED
+    assert lead.follow() is None
+
+
 def test_a_lead_goes_from_state_to_state_as_its_table_says() -> None:
     """R1: all sequences of what three threads do, up to ten steps."""
     seen: set[tuple[LeadState, LeadState]] = set()

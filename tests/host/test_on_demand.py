@@ -15,11 +15,13 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support import TRANSPORT, Actor, eventually
 from tests.support.rpc import KEYED, Client, call_request, dialled, failing
 from uactor.core import current_host
 from uactor.core.addresses import server_path, to_socket_path
+from uactor.host.grpc import on_demand as porch_module
 from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.transport.unix_sockets import listening
 from uactor.v1 import actor_pb2 as pb
@@ -35,6 +37,9 @@ class House(Actor):
     def has_server(self) -> bool:
         server = current_host.host._server._server  # type: ignore[union-attr]  # of the host itself
         return server is not None
+
+    def announce_end(self) -> None:
+        current_host.host._front.announce_end()  # type: ignore[union-attr]  # as it does when it ends
 
     def on_the_porch(self) -> int:
         """Return how many threads pass on what first connections bring."""
@@ -151,6 +156,38 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
         porch.finish(0.0)
         client.settimeout(20)
         assert b''.join(iter(lambda: client.recv(1 << 16), b'')) == answer
+
+
+def test_who_comes_to_an_actor_that_ends_is_told_so(house: Any) -> None:
+    house.announce_end()
+    with guest(house) as client:
+        health = health_pb2_grpc.HealthStub(client.channel)
+        found = health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert found.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_who_was_turned_away_takes_no_room_on_the_porch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(porch_module, '_MOST_PASSING', 2)
+    asked: list[str] = []
+
+    def serve(path: str) -> bool:
+        asked.append(path)
+        return False
+
+    porch = OnDemandListener(str(tmp_path / 's'), serve)
+    for number in range(1, 5):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(tmp_path / 's'))
+            porch.receive(porch.listener.accept()[0])
+            assert client.recv(1) == b''
+        assert len(asked) == number
+        eventually(
+            lambda: not any(thread.name == 'uactor-porch' for thread in threading.enumerate())
+        )
+    porch.close()
 
 
 @pytest.mark.parametrize('what', ['descriptors', 'threads'])

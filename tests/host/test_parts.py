@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 
 from uactor.core.current_call import CurrentCall
 from uactor.errors import ActorDiedError, HandleError
-from uactor.host import cancellation
+from uactor.host import admission, callers, cancellation
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CancelToken, Interrupted, Waiter, make_interruptible
+from uactor.host.describe import brief_repr
+from uactor.host.execution import workers as host_workers
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.gate import Gate
 from uactor.host.execution.mailbox import Mailbox
-from uactor.host.holders import of_client
+from uactor.host.holders import ANONYMOUS, of_client
+from uactor.host.objects import primitives
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
 from uactor.host.sessions.pipeline import HostPipeline
@@ -93,6 +97,119 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
         pytest.fail('a call runs for which nobody waits')
     mailbox.leave(first)
     assert mailbox.enter(third, lambda: None)
+
+
+def test_what_another_session_of_a_client_gives_back_is_what_that_client_has() -> None:
+    locks, semaphore = Locks(), threading.Semaphore(2)
+    one, other, third = (Caller(of_client(name)) for name in ('one', 'other', 'other'))
+    for caller in (one, other):
+        assert semaphore.acquire(blocking=False)
+        locks.record_acquire(semaphore, caller)
+    semaphore.release()
+    locks.record_release(semaphore, third, 1)
+    locks.release_all(other.holder)  # which has nothing any more
+    assert semaphore.acquire(blocking=False)
+    assert not semaphore.acquire(blocking=False)
+    locks.release_all(one.holder)
+    assert semaphore.acquire(blocking=False)
+
+
+def test_a_client_that_has_come_back_has_as_much_time_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    due: list[Any] = []
+    gone: list[Any] = []
+    timers = SimpleNamespace(at=lambda when, call: due.append(call))
+    monkeypatch.setattr(callers, 'timers', timers)
+    monkeypatch.setattr(callers, 'start_daemon', lambda name, run: run())
+    known, holder = callers.Clients(gone.append), of_client('one')
+    for _ in range(2):
+        caller = Caller(holder)
+        known.joined(caller)
+        known.left(caller, polite=False, process_ends=False)
+    first, second = due
+    first()
+    assert gone == []
+    second()
+    assert gone == [holder]
+
+
+@pytest.mark.parametrize('timeout', [None, -1])
+def test_a_wait_for_any_time_goes_on_until_there_is_something(timeout: int | None) -> None:
+    found = iter(['', '', 'found'])
+    assert CancelToken().sliced(lambda seconds: next(found), timeout) == 'found'
+
+
+def test_who_waits_for_a_gate_goes_on_with_the_end_of_the_last_call() -> None:
+    gate = Gate()
+    over = [gate.enter(), gate.enter()]
+    gate.close()
+    waits = threading.Thread(target=gate.wait_idle, args=(120,))
+    waits.start()
+    for end in over:
+        end()
+    waits.join(20)
+    assert not waits.is_alive()
+
+
+def test_who_is_no_stranger_any_more_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[str] = []
+    timer = SimpleNamespace(cancel=lambda: cancelled.append('the end'))
+    monkeypatch.setattr(admission, 'timers', SimpleNamespace(at=lambda when, end: timer))
+    known = admission.Admission()
+    assert known.enter('a client', lambda: pytest.fail('it has been ended'))
+    assert cancelled == []
+    known.leave('a client')
+    assert cancelled == ['the end']
+
+
+def test_the_timeout_of_who_gets_from_a_queue_is_one_that_can_be_waited_for() -> None:
+    caller, items = Caller(of_client('one')), queue.Queue[int]()
+    make_interruptible(items)
+    caller.interrupt.cancel()
+    with pytest.raises(Interrupted):
+        primitives.call(items, 'get', (True, 1e300), {}, caller, Locks())
+
+
+def test_a_long_repr_is_cut() -> None:
+    assert brief_repr('x' * 198) == repr('x' * 198)
+    assert brief_repr('x' * 199) == f"'{'x' * 199}…"
+
+
+def test_a_worker_that_has_ended_is_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_workers, '_IDLE', 0.001)
+    before, pool = set(threading.enumerate()), host_workers.Workers()
+    pool.put(lambda: None)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+    gate, waited = threading.Event(), queue.SimpleQueue[bool]()
+    pool.put(lambda: waited.put(gate.wait(10)))
+    pool.put(gate.set)
+    assert waited.get(timeout=20)
+
+
+def test_the_lease_of_an_anonymous_hold_ends_with_it() -> None:
+    objects = table()
+    entry = objects.share(object(), 'auto', ANONYMOUS)
+    objects.lease_anonymously(entry.id, 600)
+    assert objects.leases
+    objects.release([entry.id], ANONYMOUS)
+    assert not objects.leases
+
+
+def test_a_client_whose_process_ends_is_not_waited_for_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even where a session of it has been lost just now."""
+    gone: list[Any] = []
+    monkeypatch.setattr(callers, 'timers', SimpleNamespace(at=lambda when, call: None))
+    known, holder = callers.Clients(gone.append), of_client('one')
+    one, other = Caller(holder), Caller(holder)
+    known.joined(one)
+    known.joined(other)
+    known.left(one, polite=False, process_ends=False)
+    known.left(other, polite=True, process_ends=True)
+    assert gone == [holder]
 
 
 def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.programs import run_python
 from tests.support.raw_session import End, RawLaneStream, RawSession, find_lane
 from uactor.client.fork_watch import ForkedChild
 from uactor.client.keepalive import IdleStreams
+from uactor.client.pipeline import ClientPipeline
 from uactor.core import auth
 from uactor.host.cancellation import CancelToken
 from uactor.host.execution.event_loop import EventLoop
@@ -34,6 +36,8 @@ from uactor.host.objects.table import ObjectTable
 from uactor.runtime import fork_hooks, threads
 from uactor.runtime.deferred import DeferredWork
 from uactor.runtime.timers import Timers
+from uactor.transport.outbox import Outbox
+from uactor.v1 import actor_pb2 as pb
 
 ERRORS = [SystemExit, KeyboardInterrupt, RuntimeError, MemoryError]
 
@@ -492,3 +496,66 @@ def test_threads_are_started_in_one_place() -> None:
         if any(call in path.read_text() for call in NO_BARE_THREADS)
     ]
     assert found == ['threads.py']
+
+
+def test_the_thread_of_a_reaper_ends_when_nothing_is_open() -> None:
+    before, reaper = set(threading.enumerate()), DeferredWork()
+    reaper.opened()
+    [thread] = set(threading.enumerate()) - before
+    reaper.closed()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_who_waits_for_messages_is_woken_by_an_end_that_comes_as_it_begins() -> None:
+    class Ending(Outbox[bytes]):
+        """Ends just before it knows that somebody waits."""
+
+        @property
+        def _is_awaited(self) -> bool:
+            return bool(vars(self).get('is_awaited'))
+
+        @_is_awaited.setter
+        def _is_awaited(self, is_awaited: bool) -> None:
+            if is_awaited:
+                self.end()
+            vars(self)['is_awaited'] = is_awaited
+
+    found: list[bool] = []
+    outbox = Ending()
+    thread = threading.Thread(target=lambda: found.append(outbox.wait()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found == [False]
+
+
+def test_memory_of_an_answer_that_nobody_waits_for_is_given_back() -> None:
+    ignored: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    response = pb.SessionResponse(id=99)
+    response.result.pickle.memory.slot = 5
+    answers = iter([response])
+
+    def receive() -> pb.SessionResponse:
+        for answer in answers:
+            return answer
+        raise uactor.ActorDiedError('no more')
+
+    session: Any = SimpleNamespace(
+        receive=receive,
+        memory=SimpleNamespace(ignore=ignored.put),
+        definitions=None,
+        abandon=lambda: None,
+    )
+    ClientPipeline(lambda: session, 'nowhere').start()
+    [memory] = ignored.get(timeout=20)
+    assert memory.slot == 5
+
+
+def test_timers_that_are_cancelled_leave_the_others_in_their_order() -> None:
+    timers, fired = Timers(), threading.Event()
+    now = time.monotonic()
+    others = [timers.at(now + 1000 + number, int) for number in range(200)]
+    timers.at(now + 0.3, fired.set)
+    for other in others[:150]:
+        other.cancel()
+    assert fired.wait(20)

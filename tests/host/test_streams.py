@@ -15,8 +15,12 @@ import pytest
 import uactor
 from tests.support import eventually
 from tests.support.bench import Bench
+from tests.support.by_hand import session_with
+from uactor.core.auth import get_family_key
+from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
+
 
 KINDS = ['count', 'count_async']
 
@@ -39,6 +43,28 @@ def test_a_stream_can_be_awaited(bench: Any, kind: str) -> None:
         return [number async for number in getattr(bench, kind).stream(1000)]
 
     assert asyncio.run(gather()) == [*range(1000)]
+
+
+def test_items_are_granted_as_they_are_fetched_and_no_more(bench: Any) -> None:
+    rows = bench.count.options(window=4).stream(10**9)
+    assert [next(rows) for _ in range(40)] == [*range(40)]
+    assert bench.echo.future('others go on').result() == 'others go on'
+    assert bench.most() < 44
+    rows.close()
+
+
+def test_what_is_granted_adds_up(bench: Any) -> None:
+    with session_with(bench, 'grpc') as session:
+        session.enter(key=get_family_key(), pipelined=True)
+        call = pb.CallRequest(method='gated', args=[pb.Value(string='gate')])
+        stream = session.send(open_stream=pb.OpenStreamRequest(call=call, credit=2))
+        assert session.receive().item.string == 'first'
+        assert bench.told().get(timeout=20) == 'begun gate'
+        session.send(credit=pb.StreamCredit(request_id=stream, items=1))
+        assert session.call('echo', pb.Value(int64=5)).int64 == 5
+        bench.event('gate').set()
+        assert session.receive().item.string == 'second'
+        assert bench.told().get(timeout=20) == 'closed', 'it has looked for a third one'
 
 
 def test_other_iterables_can_be_streamed(bench: Any) -> None:
@@ -99,6 +125,14 @@ def test_a_stream_is_not_called_before_its_first_item_is_asked_for(bench: Any) -
     assert bench.echo.future(1).result() == 1
     assert bench.told().empty()
     del rows
+    assert bench.told().empty()
+
+
+def test_a_stream_that_is_closed_before_its_first_item_is_never_called(bench: Any) -> None:
+    rows = bench.count.stream(3)
+    rows.close()
+    assert list(rows) == []
+    assert bench.echo.future(1).result() == 1
     assert bench.told().empty()
 
 

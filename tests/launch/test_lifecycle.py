@@ -113,6 +113,18 @@ def tally() -> Iterator[Any]:
         yield actor
 
 
+def test_what_follows_the_end_of_an_actor_follows_also_when_it_has_ended() -> None:
+    actor, ended = Tally(), threading.Event()
+    process = actor._manager.process
+    process.on_exit(ended.set)
+    assert not ended.is_set()
+    actor.shutdown()
+    assert ended.wait(20)
+    ended.clear()
+    process.on_exit(ended.set)
+    assert ended.is_set()
+
+
 def race(racer: Any, numbers: range, started: threading.Semaphore) -> dict[int, str]:
     """Call until the actor has ended; return for each call whether it has been executed."""
     outcomes: dict[int, str] = {}
@@ -631,6 +643,35 @@ def test_warning_filters_follow_for_categories_of_the_actor_s_modules() -> None:
         warnings.simplefilter('error', OwnWarning)
         with Surrounded(warn) as actor:
             assert actor.result == 'raised'
+
+
+@pytest.mark.usefixtures('launcher')
+def test_warning_filters_of_modules_of_the_actor_come_before_those_of_its_owner(
+    tmp_path: pathlib.Path,
+) -> None:
+    """As when they are imported in a process that has been forked."""
+    (tmp_path / 'quiet.py').write_text(
+        """
+import os, warnings, uactor
+if os.environ.get('IS_OWNER') != str(os.getpid()):
+    warnings.simplefilter('ignore', UserWarning)
+
+class Quiet(uactor.Actor):
+    def warn(self):
+        warnings.warn('unheard')
+        return 'nothing'
+"""
+    )
+    program = """
+import os, sys, warnings
+os.environ['IS_OWNER'] = str(os.getpid())
+sys.path.insert(0, sys.argv[1])
+import quiet
+warnings.simplefilter('error', UserWarning)
+with quiet.Quiet() as actor:
+    print(actor.warn())
+"""
+    assert printed_by(run_python('-c', program, str(tmp_path))) == 'nothing\n'
 
 
 @pytest.mark.usefixtures('launcher')

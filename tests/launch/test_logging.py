@@ -28,6 +28,7 @@ import pytest
 
 from tests.support import Actor, eventually
 from tests.support.programs import printed_by, run_python
+from uactor.launch import log_channel
 from uactor.launch.log_channel import MAX_RECORDS
 from uactor.launch.log_records import SentRecord, encode_record, rebuild_record
 from uactor.launch.log_setup import capture_logging
@@ -810,6 +811,58 @@ def test_what_is_too_much_is_counted_and_said(
     assert 0 < lost <= surplus
     assert len(handler.records) == MAX_RECORDS + surplus - lost + 2
     assert handler.messages[-2:] == [notices[0].msg, 'there is room again']
+
+
+def test_there_is_room_again_for_what_has_been_handled(
+    logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = Waiting()
+    logger.addHandler(handler)
+    monkeypatch.setattr(logger, 'propagate', False)
+
+    def log(numbers: range, waits: bool) -> None:
+        log_channel.MAX_BYTES = 20_000
+        for number in numbers:
+            logging.getLogger(NAME).info('%d', number)
+            if waits:
+                log_channel.channel.flush()
+
+    with Logging() as actor:
+        handler.may.set()
+        actor.run(log, range(60), True)
+        handler.may.clear()
+        actor.run(log, range(60, 65), False)
+        handler.may.set()
+    assert handler.messages == [str(number) for number in range(65)]
+
+
+class Large:
+    """Takes some time to be sent."""
+
+    def __init__(self) -> None:
+        self.data = bytes(2 << 20)
+
+
+def test_what_is_large_in_a_record_travels_as_a_text(collecting: Collecting) -> None:
+    with Logging() as actor:
+        actor.log('small', extra={'given': {1}})
+        actor.run(lambda: logging.getLogger(NAME).info('large', extra={'given': Large()}))
+    small, large = [vars(record)['given'] for record in collecting.records]
+    assert small == {1}
+    assert isinstance(large, str)
+    assert large.startswith('<tests.launch.test_logging.Large object')
+
+
+def test_a_record_larger_than_the_queue_is_sent_when_nothing_else_waits(
+    collecting: Collecting,
+) -> None:
+    def log_one() -> None:
+        log_channel.MAX_BYTES = 1
+        logging.getLogger(NAME).info('large')
+
+    with Logging() as actor:
+        actor.run(log_one)
+    assert collecting.messages == ['large']
 
 
 def test_what_was_sent_by_a_killed_actor_arrives(collecting: Collecting) -> None:

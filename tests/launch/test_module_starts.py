@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import pathlib
 import re
 import sys
+import types
 
 import pytest
 
+import uactor
 from tests.support.programs import printed_by, run_python
+from uactor.launch import module_starts, start_guard
 
 pytestmark = [pytest.mark.pythons('imports')]
+
 
 both_ways = pytest.mark.usefixtures('launcher')
 usual_way = pytest.mark.usefixtures('usual_launcher')
@@ -54,6 +59,11 @@ PROGRAMS = {
         'cache = Cache()\ndef help_out(): return "helped"\nmy_own = 5',
         'print(app.cache.helped(), app.cache.among())',
         "helped (0, ['my_own'])",
+    ),
+    'a function with keyword defaults behind a call': (
+        "cache = Cache()\ncache.put('a', 1)\ndef help_out(*, by=2): return by",
+        'print(app.Cache().helped())',
+        '2',
     ),
     'calls at module level': (
         "cache = Cache()\ncache.put('a', 1)\nfound = cache.get('a')",
@@ -416,6 +426,14 @@ def test_actors_that_start_each_other_without_end_are_refused(
     assert printed == 'actors start each other 64 deep, which is as deep as they may\n'
 
 
+def test_the_largest_depth_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('UACTOR_DEPTH', str(start_guard.MAX_DEPTH - 1))
+    start_guard.check_start()
+    monkeypatch.setenv('UACTOR_DEPTH', str(start_guard.MAX_DEPTH))
+    with pytest.raises(uactor.ActorStartError, match='64 deep'):
+        start_guard.check_start()
+
+
 @usual_way
 def test_a_thread_of_an_import_starts_nothing_in_an_actor_process(tmp_path: pathlib.Path) -> None:
     write(
@@ -509,3 +527,15 @@ users = Users()
     write(package, __init__='from . import users', cache=cache, users=users)
     write(tmp_path, main='import shop.users\nprint(shop.users.users.get())')
     assert printed_by(run_python(str(tmp_path / 'main.py'))) == 'a\n'
+
+
+def test_the_starts_of_a_module_that_is_imported_anew_are_counted_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = module_starts.Site('anew', 1, ('anew',))
+    for _ in range(2):
+        module = types.ModuleType('anew')
+        module.__spec__ = importlib.machinery.ModuleSpec('anew', None)
+        monkeypatch.setitem(sys.modules, 'anew', module)
+        numbers = [module_starts.register_start(site, uactor.Actor).ident.number for _ in range(3)]
+        assert numbers == [0, 1, 2]

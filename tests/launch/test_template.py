@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import email
 import faulthandler
 import gc
+import json
 import locale
 import logging
 import multiprocessing
@@ -21,6 +23,7 @@ import tempfile
 import threading
 import uuid
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,6 +35,7 @@ import uactor
 from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
 from tests.support.peers import Peer
 from tests.support.programs import ROOT, printed_by, run_python
+from uactor.launch import import_path
 from uactor.launch import template as launch_template
 from uactor.launch.template import UNKNOWN_STATUS, templates
 from uactor.launch.template_server import is_possible
@@ -759,3 +763,13 @@ def test_interrupts_at_any_moment_of_a_start_leave_nothing(launcher: str, count:
     with Peer(body, count, seed(), stderr=subprocess.DEVNULL) as owner:
         assert owner.read_line() == 'nothing is left'
         assert owner.end() == 0
+
+
+def test_a_module_in_an_archive_takes_the_place_of_one_that_a_template_has(
+    tmp_path: pathlib.Path,
+) -> None:
+    with zipfile.ZipFile(tmp_path / 'archive.zip', 'w') as archive:
+        archive.writestr('json.py', '')
+        archive.writestr('other.py', '')
+    modules = {'json': str(json.__file__), 'email': str(email.__file__)}
+    assert import_path.find_shadowed(modules, [str(tmp_path / 'archive.zip')]) == ('json',)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import copy
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -433,6 +434,13 @@ def test_the_items_of_an_iterator_in_an_actor_are_used_up(workshop: Workshop) ->
     proxy += numbers
     assert list(proxy) == [0, 1, 2]
     assert list(numbers) == []
+
+
+def test_an_object_equals_itself_whatever_it_holds(workshop: Workshop) -> None:
+    """As a list does that holds a NaN, which equals nothing."""
+    items, same = workshop.share('list', [math.nan]), [math.nan]
+    assert (items == items) is (same == same) is True
+    assert (items != items) is (items < items) is False
 
 
 # --- other types under the same typeids ----------------------------------------------------------

@@ -338,3 +338,9 @@ def test_a_process_that_a_method_has_forked_can_be_terminated_at_once(workshop: 
         return process.exitcode
 
     assert workshop.run(fork_and_terminate) is not None
+
+
+def test_leaving_the_block_of_a_pool_terminates_it(workshop: Workshop) -> None:
+    with workshop.make('Pool', multiprocessing.pool.ThreadPool, 1) as pool:
+        assert pool.apply(int) == 0
+    assert 'state=TERMINATE' in str(pool)

@@ -233,6 +233,15 @@ def test_a_lock_is_held_by_one_thread_at_a_time(workshop: Workshop) -> None:
     assert total.value == 80
 
 
+def test_a_lock_that_is_free_at_the_end_of_its_block_hides_no_error(workshop: Workshop) -> None:
+    lock = workshop.make('Lock', threading.Lock)
+    with pytest.raises(LookupError), lock:
+        lock.release()
+        raise LookupError
+    with pytest.raises(RuntimeError), lock:
+        lock.release()
+
+
 def test_a_semaphore_lets_in_as_many_as_it_says(workshop: Workshop) -> None:
     semaphore = workshop.make('Semaphore', threading.Semaphore, 2)
     inside, most = workshop.share('list', []), workshop.share('list', [])

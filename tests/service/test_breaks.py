@@ -124,6 +124,11 @@ def test_what_callers_can_not_cope_with_is_a_break(old: Any, new: Any, reason: s
     assert any(reason in each for each in found), found
 
 
+def test_that_a_field_has_to_be_there_is_not_said_of_one_of_another_type() -> None:
+    found = change(call({'a': int}, a=1), call({'a': str}))
+    assert not any('no longer' in each for each in found), found
+
+
 def test_a_field_of_a_result_only_may_be_needed() -> None:
     cls, more = point(('x', int)), point(('x', int), ('y', int))
     assert not change(call({}, cls), call({}, more))

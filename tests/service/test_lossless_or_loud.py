@@ -158,6 +158,8 @@ INBOUND: list[tuple[Any, Any, str]] = [
     (Literal['a'], {'value': 7}, 'value'),
     (Annotated[int, markers.BigInt], {'value': '0x1'}, 'value'),
     (Annotated[int, markers.BigInt], {'value': ' 1'}, 'value'),
+    (Annotated[int, markers.BigInt], {'value': '1 '}, 'value'),
+    (Annotated[int, markers.BigInt], {'value': '1_000'}, 'value'),
     (Annotated[int, markers.BigInt], {'value': ''}, 'value'),
     (datetime.date, {'value': 'today'}, 'value'),
     (datetime.time, {'value': '01:02:03.0000001'}, 'value'),
@@ -240,6 +242,13 @@ def test_a_timestamp_out_of_range_is_a_mismatch() -> None:
     message.value.seconds = 2**60
     with pytest.raises(ConversionError):
         method.read_request(message)
+    message.value.seconds = 0
+    for nanos in (-1000, 10**9):
+        message.value.nanos = nanos
+        with pytest.raises(ConversionError):
+            method.read_request(message)
+    first = datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
+    assert method.write_response(first).result.seconds == -62135596800
     early = datetime.datetime.min.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
     with pytest.raises(ResultConversionError):
         method.write_response(early)
@@ -290,6 +299,7 @@ UNMAPPABLE: list[tuple[Any, str]] = [
     (Bare, 'größe'),
     (Literal[1, 2], 'Literal'),
     (Literal['a', b'a'], 'Literal'),
+    (Literal['a', 'für'], 'can not be the name of an enum value'),
     (collections.defaultdict[str, int], 'defaultdict'),
     (set[list[int]], 'hashable'),
     (dict[Point, int], 'hashable'),

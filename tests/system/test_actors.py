@@ -179,6 +179,17 @@ def test_reserved_and_undefined_typeids_are_a_type_error_of_the_class(
         type('MisconfiguredActor', (uactor.Actor,), members)
 
 
+def test_proxies_of_one_actor_are_equal_whatever_their_class() -> None:
+    class Derived(Actor):
+        pass
+
+    with Derived() as actor:
+        other = Actor.connect(actor.connection_address)
+        assert type(other) is not type(actor)
+        assert other == actor
+        assert {other: 1} == {actor: 1}
+
+
 def test_a_manager_class_lists_the_typeids_of_its_actor_class() -> None:
     class Base(uactor.Actor):
         _proxies_ = {'Ours': PlainProxy}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
@@ -110,6 +111,53 @@ def test_deadlines_and_releases_are_kept_afterwards(bench: Any) -> None:
     reaper.remove_user()
     with pytest.raises(uactor.DeadlineError):
         bench.until_cancelled.options(timeout=SHORT)()
+
+
+_start = threading.Thread.start
+_refused: list[str] = []
+
+
+def refuse(thread: threading.Thread) -> None:
+    _refused.append(thread.name)
+    raise RuntimeError("can't start new thread")
+
+
+def allow_threads(are_there: bool) -> None:
+    """Let threads be started from now on, or none; runs in the actor."""
+    threading.Thread.start = _start if are_there else refuse  # type: ignore[method-assign]
+
+
+def refused() -> list[str]:
+    return _refused
+
+
+def test_a_call_that_blocked_where_no_thread_could_read_on_keeps_no_other_from_running(
+    bench: Any,
+) -> None:
+    assert bench.echo.future(1).result(20) == 1
+    gate = bench.event('gate')
+    bench.ask(allow_threads, False)
+    try:
+        waiting = bench.wait_for.future('gate')
+        eventually(lambda: 'uactor-pipeline' in bench.ask(refused))
+        gate.set()
+        assert waiting.result(20) is None
+        assert bench.echo.future(2).result(20) == 2
+    finally:
+        bench.ask(allow_threads, True)
+
+
+def test_a_session_that_gets_no_thread_is_told_so(bench: Any) -> None:
+    assert bench.echo(5) == 5
+    bench.ask(allow_threads, False)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            outcome = executor.submit(bench.echo, 6).exception(30)
+        assert isinstance(outcome, uactor.ActorUnreachableError)
+        assert 'can start no more threads' in str(outcome)
+    finally:
+        bench.ask(allow_threads, True)
+    assert bench.echo(7) == 7
 
 
 def test_what_is_held_is_released_after_a_client_could_start_no_thread(bench: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import uactor
 from uactor.errors import ActorUnreachableError, ResourceError
+from uactor.runtime.descriptors import reserve
 
 SIZES = 10, 65_536, 500_000, 5_000_000
 
@@ -108,6 +109,23 @@ def test_calls_of_any_size_succeed_without_descriptors(
             assert call() == size
 
 
+def test_the_reserve_is_room_for_two_and_is_there_again_afterwards() -> None:
+    """For what is received, and for what maps it."""
+    reserve.fill()
+    for _ in range(2):
+        limit_files(0)
+        try:
+            with reserve.room(0) as is_scarce:
+                opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+                for descriptor in opened:
+                    os.close(descriptor)
+            with pytest.raises(OSError, match='Too many'):
+                os.open(os.devnull, os.O_RDONLY)
+        finally:
+            relax()
+        assert is_scarce
+
+
 @pytest.mark.parametrize('side', ['actor', 'client'])
 def test_a_session_that_can_not_be_opened_says_why_and_can_be_later(target: Any, side: str) -> None:
     """The actor lives, and nobody says otherwise."""
@@ -121,13 +139,15 @@ def test_a_session_that_can_not_be_opened_says_why_and_can_be_later(target: Any,
             outcomes.append(error)
 
     with lacking(target, side, 0):
-        thread = threading.Thread(target=call)
-        thread.start()
-        thread.join()
-    assert isinstance(outcomes[0], ActorUnreachableError if side == 'actor' else ResourceError)
-    assert 'RLIMIT_NOFILE' in str(outcomes[0])
+        for _ in range(2):
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join()
+    for outcome in outcomes:
+        assert isinstance(outcome, ActorUnreachableError if side == 'actor' else ResourceError)
+        assert 'RLIMIT_NOFILE' in str(outcome)
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    assert outcomes[1] == b'y'
+    assert outcomes[2] == b'y'
     assert target.echo(b'z') == b'z'

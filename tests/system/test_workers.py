@@ -18,6 +18,9 @@ import pytest
 import uactor
 from tests.proxies.test_sharing import Parcel, Shop, handles
 from tests.support import TRANSPORT, eventually, is_running
+from uactor.core import current_host
+from uactor.host.holders import LOCAL
+from uactor.runtime.deferred import deferred
 
 METHODS = ('fork', 'spawn', 'forkserver')
 FORK = multiprocessing.get_context('fork')
@@ -136,6 +139,24 @@ def test_an_actor_of_a_worker_is_reached_from_outside_and_ends_with_it(method: s
     eventually(lambda: not is_running(pid))
     with pytest.raises(uactor.ActorDiedError):
         items.pop()
+
+
+def start_and_end(pipe: Any) -> None:
+    """Start an actor in a worker, say who it is, and end."""
+    pipe.send(Shop().run(os.getpid))
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_worker_ends_after_the_actors_that_it_has_started(shop: Any, method: str) -> None:
+    """Also one that was forked of a process that has started some itself."""
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe()
+    with ours, theirs:
+        process = context.Process(target=start_and_end, args=(theirs,))
+        process.start()
+        pid = ours.recv()
+        assert ended(process) == 0
+    assert not is_running(pid)
 
 
 def echo(value: Any) -> Any:
@@ -258,6 +279,38 @@ def test_a_child_that_ends_without_a_call_leaves_nothing_behind(shop: Any) -> No
     with Child(items), Child(items):
         assert handles(shop)[ident] == (3, 1)  # two are kept for the children
     eventually(lambda: handles(shop)[ident] == (1, 1))
+
+
+def end_leases() -> None:
+    """End all leases, as if their time was up; runs in the actor."""
+    table = current_host.host.table  # type: ignore[union-attr, attr-defined]
+    table.release(list(table.leases), LOCAL)
+
+
+def test_a_child_that_calls_too_late_holds_what_is_still_there(shop: Any) -> None:
+    items, others = shop._manager.list(), shop._manager.list()
+    ident = items._token.id
+    with Child(items) as child:
+        shop.run(end_leases)
+        del others
+        eventually(lambda: shop.shared() == 1)
+        assert child.do(append_own_pid) == 1
+        assert handles(shop)[ident] == (2, 2)
+
+
+def test_a_child_holds_nothing_that_its_parent_is_about_to_let_go(shop: Any) -> None:
+    items, others = shop._manager.list(), shop._manager.list()
+    ident = items._token.id
+    is_busy, gate = threading.Event(), threading.Event()
+    deferred.put(lambda: is_busy.set() or gate.wait(20))  # so that it can't send
+    assert is_busy.wait(20)
+    del others
+    try:
+        with Child(items) as child:
+            assert child.do(append_own_pid) == 1
+            assert handles(shop)[ident] == (2, 2)
+    finally:
+        gate.set()
 
 
 def test_what_a_child_lets_go_of_its_parent_keeps(shop: Any) -> None:

@@ -284,6 +284,25 @@ def test_chunks_that_are_none_are_refused(chunk: pb.Chunk) -> None:
 
 
 @pytest.mark.quick
+def test_no_chunk_is_larger_than_a_message_may_be() -> None:
+    sender = Chunks()
+    sender.limit = 2000
+    memory = sender.lend(views([bytes(5000)]))
+    assert memory is not None
+    chunks = list(sender.cut_chunks([memory]))
+    assert b''.join(chunk.data for chunk in chunks) == bytes(5000)
+    assert max(chunk.ByteSize() for chunk in chunks) <= 2000
+
+
+@pytest.mark.quick
+def test_chunks_of_one_number_come_one_after_the_other() -> None:
+    receiver = Chunks()
+    receiver.receive(pb.Chunk(slot=1, sizes=[2], data=b'x'))
+    with pytest.raises(SerializationError, match='nothing that has begun'):
+        receiver.receive(pb.Chunk(slot=2, data=b'y'))
+
+
+@pytest.mark.quick
 def test_what_is_not_sent_or_not_wanted_is_forgotten() -> None:
     sender, receiver = Chunks(), Chunks()
     one, other = sender.lend(views([b'one'])), sender.lend(views([b'other']))

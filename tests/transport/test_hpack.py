@@ -65,6 +65,7 @@ def test_whatever_comes_is_decoded_or_refused(block: bytes) -> None:
         (b'\x00\x7f\xff\xff\xff\xff\xff\x01', 'too large'),
         (b'\x00\x81\x00\x00', 'does not end with its code'),
         (b'\x00\x82\xff\xff\x00', 'does not end with its code'),
+        (b'\x00\x82\xf8\xff\x00', 'does not end with its code'),
         (b'\x00\x84\xff\xff\xff\xff\x00', 'ends within its code'),
     ],
 )

@@ -531,7 +531,12 @@ def test_frames_of_other_kinds_do_nothing(call_and_peer: Any) -> None:
 # --- what is no call -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('said', [b'HTTP/1.1 400 Bad Request\r\n\r\n', b'SSH-2.0-OpenSSH_9.2\r\n'])
+HUGE_SETTINGS = b'\x10\0\0\x04\0\0\0\0\0'
+
+
+@pytest.mark.parametrize(
+    'said', [b'HTTP/1.1 400 Bad Request\r\n\r\n', b'SSH-2.0-OpenSSH_9.2\r\n', HUGE_SETTINGS]
+)
 def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:

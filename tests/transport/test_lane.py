@@ -27,10 +27,13 @@ import pytest
 import uactor
 from tests.client.test_handshake import HELLO, KEY, Trap, call, proof, welcome
 from tests.support import eventually
+from tests.support.by_hand import End, session_with
 from tests.support.interrupts import in_thread
+from uactor.client.lane_transport import LaneStream, offered
 from uactor.runtime import cpu
 from uactor.transport import shm_slot
 from uactor.transport.frames import LaneError, OversizedError, UnsentError
+from uactor.transport.interfaces import StreamEnd
 from uactor.transport.lane import Lane, lane_path
 from uactor.transport.spin import BACKING_OFF, SPINNING, SpinPolicy, SpinRecord, spinners
 from uactor.v1 import actor_pb2 as pb
@@ -847,3 +850,48 @@ def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) 
         assert actor.take(1) == 1
     with pytest.raises(uactor.ActorDiedError):
         in_thread(lambda: actor.take(1))
+
+
+def test_a_session_whose_calls_do_not_wait_ends_with_what_is_no_message(target: Any) -> None:
+    with session_with(target, 'lane') as session:
+        session.enter(key=KEY, pipelined=True)
+        assert session.call('take', pb.Value(int64=5)).int64 == 5
+        session.door.put(b'\xff')
+        assert session.receive().failure.type_name == 'uactor.errors.VersionError'
+        with pytest.raises(End):
+            session.door.get()
+
+
+def test_a_link_is_no_lane(tmp_path: Path) -> None:
+    with socket.create_server(str(tmp_path / 'al'), family=socket.AF_UNIX):
+        (tmp_path / 'bl').symlink_to(tmp_path / 'al')
+        assert offered(f'unix:{tmp_path}/a') == str(tmp_path / 'al')
+        assert offered(f'unix:{tmp_path}/b') is None
+
+
+@with_slots
+def test_what_has_been_taken_of_a_slot_is_known_to_be() -> None:
+    mapping = mmap.mmap(-1, shm_slot.MEMORY_BYTES)
+    ours, theirs = shm_slot.ShmSlot(mapping, 0), shm_slot.ShmSlot(mapping, 1)
+    theirs.clear_need_wakeup()
+    for message in (b'one', b'other'):
+        assert ours.put(message, 0) == shm_slot.DELIVERED
+        assert ours.is_unread
+        assert theirs.take(0) == message
+        assert not ours.is_unread
+    theirs.set_need_wakeup()
+    assert not ours.is_unread
+
+
+@pytest.mark.parametrize('is_in_bytes', [True, False])
+def test_what_is_sent_to_who_has_gone_before_has_surely_not_come(is_in_bytes: bool) -> None:
+    request = pb.SessionRequest(id=1, call=pb.CallRequest(method='take'))
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    stream = LaneStream(ours, lambda: None, calls=True)
+    with contextlib.closing(stream), pytest.raises(StreamEnd) as caught:
+        if is_in_bytes:
+            stream.request_bytes(request.SerializeToString())
+        else:
+            stream.request(request)
+    assert caught.value.unread

@@ -285,6 +285,30 @@ def false_actor(directory: Path, serve: Callable[[RawLaneStream, bytes], None]) 
             thread.join()
 
 
+def test_the_most_descriptors_with_one_message_are_exact() -> None:
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(Lane(ours)) as lane:
+        channel = ShmChannel()
+        lane.expect = lambda message: channel.expect([])
+        door = LaneDoor.__new__(LaneDoor)
+        door.socket = theirs
+        door.put_with(b'message', [(number, [0]) for number in range(256)])
+        assert lane.receive() == b'message'
+        door.put_with(b'message', [], count=257)
+        theirs.close()
+        with pytest.raises(LaneError, match='257 descriptors are announced'):
+            lane.receive()
+
+
+def test_a_descriptor_that_comes_after_the_end_is_closed() -> None:
+    channel = ShmChannel()
+    take = channel.expect([pb.Memory(slot=1, sizes=[1])])
+    channel.close()
+    before = open_files()
+    take(1, os.open(os.devnull, os.O_RDONLY), False)
+    assert open_files() == before
+
+
 def test_a_client_takes_no_descriptors_before_the_actor_has_proved_itself(tmp_path: Path) -> None:
     def serve(stream: RawLaneStream, message: bytes) -> None:
         with contextlib.suppress(End):
@@ -334,6 +358,23 @@ def test_descriptors_of_a_message_that_breaks_off_are_closed() -> None:
             lane.receive()
         channel.close()
         assert open_files() == before - 1
+
+
+def test_a_descriptor_without_a_whole_number_is_closed() -> None:
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(Lane(ours)) as lane:
+        channel = ShmChannel()
+        lane.expect = lambda message: channel.expect([pb.Memory(slot=1, sizes=[1])])
+        door = LaneDoor.__new__(LaneDoor)
+        door.socket = theirs
+        before = open_files()
+        door.put_with(b'message', [], count=1)
+        socket.send_fds(theirs, [b'no'], [0])
+        with pytest.raises(LaneError, match='no number has come'):
+            lane.receive()
+        assert open_files() == before
+        channel.close()
+        theirs.close()
 
 
 # --- boards ------------------------------------------------------------------------------------

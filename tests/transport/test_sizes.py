@@ -147,7 +147,7 @@ def test_what_fits_the_cap_passes(capped: Any) -> None:
 
 
 def test_a_failure_is_shortened_to_what_fits() -> None:
-    failure = pb.Failure(type_name='ValueError', message='ä' * 5000, traceback='t' * 5000)
+    failure = pb.Failure(type_name='ValueError', message='ä' * 5000, traceback='t' * 5000 + 'end')
     failure.pickle.data = bytes(5000)
     whole = pb.Failure.FromString(failure.SerializeToString())
     failures.shorten(failure, -1)
@@ -155,3 +155,5 @@ def test_a_failure_is_shortened_to_what_fits() -> None:
     failures.shorten(failure, 1000)
     assert failure.ByteSize() <= 1000
     assert not failure.HasField('pickle')
+    assert failure.message.startswith('ä')
+    assert failure.traceback.endswith('tend')

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +21,12 @@ from tests.support import eventually
 from tests.support.programs import ROOT, environment
 from uactor.errors import AddressError
 from uactor.transport import unix_sockets
+from uactor.transport.interfaces import connect_unix
 
 RACE = """
 import os, sys
 from uactor.errors import AddressError
-from uactor.transport import unix_sockets as sockets
+from uactor.transport import unix_sockets
 path, serves = sys.argv[1], sys.argv[2] == 'grpc'
 print('ready', flush=True)
 for _ in sys.stdin:
@@ -38,9 +41,9 @@ for _ in sys.stdin:
                 sock.listen()
                 return True
 
-            sockets.serve_at(path, serve)
+            unix_sockets.serve_at(path, serve)
         else:
-            sock = sockets.listening(path)
+            sock = unix_sockets.listening(path)
         print('took', flush=True)
     except AddressError as error:
         sock = None
@@ -73,7 +76,7 @@ def racers(path: Path, kinds: tuple[str, ...], end: str) -> Iterator[list[Any]]:
         ]
 
 
-@pytest.mark.parametrize('end', ['sockets.remove_own()', 'pass'], ids=['removed', 'left'])
+@pytest.mark.parametrize('end', ['unix_sockets.remove_own()', 'pass'], ids=['removed', 'left'])
 def test_of_processes_that_listen_at_the_same_moment_one_succeeds(tmp_path: Path, end: str) -> None:
     """Whether the name is free, or left by one that was killed."""
     path = tmp_path / 's'
@@ -119,6 +122,41 @@ def test_whoever_stops_removes_no_name_that_another_one_has_by_now(tmp_path: Pat
             client.connect(str(path))
         second.kill()
         second.stdin.close()
+
+
+def test_the_time_to_connect_is_none_for_what_is_sent_afterwards(tmp_path: Path) -> None:
+    with (
+        socket.create_server(str(tmp_path / 's'), family=socket.AF_UNIX),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        connect_unix(client, str(tmp_path / 's'), 20.0)
+        size = struct.calcsize('@ll')
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, size) == bytes(size)
+
+
+def test_a_lock_that_has_lost_its_name_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had it has removed it, and another one has made and locked a new one."""
+    name, lock, others, tries = tmp_path / 's.lock', fcntl.flock, [], []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not operation & fcntl.LOCK_EX:
+            lock(descriptor, operation)
+            return
+        tries.append(operation)
+        if len(tries) == 1:
+            name.unlink()
+            others.append(name.open('w'))
+            lock(others[0], fcntl.LOCK_EX)
+        elif len(tries) == 3:
+            others[0].close()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    unix_sockets.listening(str(tmp_path / 's')).close()
+    assert len(tries) == 3
+    unix_sockets.remove_own()
 
 
 def test_a_lock_that_a_killed_process_has_left_keeps_nobody_away(tmp_path: Path) -> None:

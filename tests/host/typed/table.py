@@ -9,7 +9,7 @@ from tests.support import Actor
 
 ROWS: list[tuple[Any, Any]] = [
     *((hint, value) for hint, value, _ in mapping.SCALARS + mapping.CONTAINERS),
-    *((hint, value) for hint, value, _ in mapping.RECORDS + mapping.JSON),
+    *((hint, value) for hint, value, _ in mapping.MODELS + mapping.JSON),
     *mapping.OPTIONAL,
     *((hint, None) for hint, _ in mapping.OPTIONAL),
     *((hint, value) for hint, value, _ in mapping.UNIONS),

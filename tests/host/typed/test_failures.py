@@ -331,3 +331,26 @@ def test_the_log_names_once_what_is_not_mapped(caplog: pytest.LogCaptureFixture)
         service.files()
         service.files()
     assert [record.getMessage() for record in caplog.records] == [f'not in {SERVICE}: untyped']
+
+
+def test_health_knows_what_was_found_before_there_was_a_server(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+    def prepare(self) -> bool:
+        from uactor.core import current_host
+        return current_host.host.typed.schema() is None
+"""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'late_shop.py').write_text(MODULE + source)
+    (tmp_path / 'late_shop.actors.lock.json').write_text('{"version": 1')
+    importlib.invalidate_caches()
+    module = importlib.import_module('late_shop')
+    try:
+        with module.Locked() as actor:
+            assert actor.prepare()
+            grpcurl = Grpcurl(dialled(actor), 'grpc.health.v1.Health')
+            health = grpcurl.rpc('Check', service='late_shop.v1.LockedService')
+            assert health == {'status': 'NOT_SERVING'}
+    finally:
+        del sys.modules['late_shop']
