@@ -125,8 +125,8 @@ def test_a_client_that_has_come_back_has_as_much_time_again(
     known, holder = callers.Clients(gone.append), of_client('one')
     for _ in range(2):
         caller = Caller(holder)
-        known.joined(caller)
-        known.left(caller, polite=False, process_ends=False)
+        known.add_session(caller)
+        known.remove_session(caller, polite=False, process_ends=False)
     first, second = due
     first()
     assert gone == []
@@ -137,7 +137,7 @@ def test_a_client_that_has_come_back_has_as_much_time_again(
 @pytest.mark.parametrize('timeout', [None, -1])
 def test_a_wait_for_any_time_goes_on_until_there_is_something(timeout: int | None) -> None:
     found = iter(['', '', 'found'])
-    assert CancelToken().sliced(lambda seconds: next(found), timeout) == 'found'
+    assert CancelToken().wait_in_slices(lambda seconds: next(found), timeout) == 'found'
 
 
 def test_who_waits_for_a_gate_goes_on_with_the_end_of_the_last_call() -> None:
@@ -157,16 +157,16 @@ def test_who_is_no_stranger_any_more_may_stay(monkeypatch: pytest.MonkeyPatch) -
     timer = SimpleNamespace(cancel=lambda: cancelled.append('the end'))
     monkeypatch.setattr(admission, 'timers', SimpleNamespace(at=lambda when, end: timer))
     known = admission.Admission()
-    assert known.enter('a client', lambda: pytest.fail('it has been ended'))
+    assert known.admit('a client', lambda: pytest.fail('it has been ended'))
     assert cancelled == []
-    known.leave('a client')
+    known.remove('a client')
     assert cancelled == ['the end']
 
 
 def test_the_timeout_of_who_gets_from_a_queue_is_one_that_can_be_waited_for() -> None:
     caller, items = Caller(of_client('one')), queue.Queue[int]()
     make_interruptible(items)
-    caller.interrupt.cancel()
+    caller.cancel_token.cancel()
     with pytest.raises(Interrupted):
         primitives.call(items, 'get', (True, 1e300), {}, caller, Locks())
 
@@ -205,10 +205,10 @@ def test_a_client_whose_process_ends_is_not_waited_for_any_more(
     monkeypatch.setattr(callers, 'timers', SimpleNamespace(at=lambda when, call: None))
     known, holder = callers.Clients(gone.append), of_client('one')
     one, other = Caller(holder), Caller(holder)
-    known.joined(one)
-    known.joined(other)
-    known.left(one, polite=False, process_ends=False)
-    known.left(other, polite=True, process_ends=True)
+    known.add_session(one)
+    known.add_session(other)
+    known.remove_session(one, polite=False, process_ends=False)
+    known.remove_session(other, polite=True, process_ends=True)
     assert gone == [holder]
 
 
