@@ -20,7 +20,7 @@ import uactor
 from tests.support import TRANSPORT, eventually, rpc
 from tests.support.bench import Bench
 from tests.support.workshop import Workshop
-from uactor.client.pending import Pending
+from uactor.client.pending import PendingCall
 from uactor.client.pipeline import ClientPipeline
 from uactor.core.interfaces import NO_RECEIVER, ClientCall
 from uactor.v1 import actor_pb2 as pb
@@ -337,7 +337,7 @@ def test_what_is_recalled_takes_no_room_of_what_is_on_its_way() -> None:
     )
     pipeline.session = session
     call = ClientCall('a.0', 'echo', (), {}, lambda shared: shared)
-    pending = Pending(pipeline, NO_RECEIVER, lambda *_: None, call)
+    pending = PendingCall(pipeline, NO_RECEIVER, lambda *_: None, call)
     pipeline.submit(lambda number: bytes(1 << 16), pending, held=True)
     assert pipeline.recall(pending)
     pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=5)))

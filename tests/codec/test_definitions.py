@@ -186,8 +186,8 @@ def test_the_class_of_results_comes_once_to_who_does_not_wait(keeper: Any) -> No
     receive = memory.receive
 
     def counted(definitions: Any) -> None:
-        came.extend(known.number for known in definitions_module)
-        receive(definitions_module)
+        came.extend(known.number for known in definitions)
+        receive(definitions)
 
     memory.receive = counted
     other_class = new_class('Other')

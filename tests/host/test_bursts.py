@@ -295,9 +295,9 @@ def client(actor: Any) -> Iterator[Client]:
 
 
 def test_scalars_are_answered_together_and_others_by_themselves(client: Client) -> None:
-    values_module = [(1,), ('two',), ([3],), (4,)]
+    values = [(1,), ('two',), ([3],), (4,)]
     responses = {
-        response.id: response for response in session(client, call_all(5, 'echo', values_module, 4))
+        response.id: response for response in session(client, call_all(5, 'echo', values, 4))
     }
     assert sorted(responses) == [5, 7, 8]
     assert pickle.loads(responses[5].results.data) == [1, 'two']
@@ -306,10 +306,8 @@ def test_scalars_are_answered_together_and_others_by_themselves(client: Client) 
 
 
 def test_a_long_result_is_answered_by_itself(client: Client) -> None:
-    values_module = [('x' * 1024,), ('y' * 1025,), ('z',)]
-    found = {
-        response.id: response for response in session(client, call_all(5, 'echo', values_module, 3))
-    }
+    values = [('x' * 1024,), ('y' * 1025,), ('z',)]
+    found = {response.id: response for response in session(client, call_all(5, 'echo', values, 3))}
     assert pickle.loads(found[5].results.data) == ['x' * 1024]
     assert found[6].result.string == 'y' * 1025
     assert pickle.loads(found[7].results.data) == ['z']

@@ -14,7 +14,7 @@ from uactor.errors import ActorDiedError, HandleError
 from uactor.host import admission, callers, cancellation
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CancelToken, Interrupted, Waiter, make_interruptible
-from uactor.host.describe import brief_repr
+from uactor.host.describe import shorten_repr
 from uactor.host.execution import workers as host_workers
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.gate import Gate
@@ -172,12 +172,12 @@ def test_the_timeout_of_who_gets_from_a_queue_is_one_that_can_be_waited_for() ->
 
 
 def test_a_long_repr_is_cut() -> None:
-    assert brief_repr('x' * 198) == repr('x' * 198)
-    assert brief_repr('x' * 199) == f"'{'x' * 199}…"
+    assert shorten_repr('x' * 198) == repr('x' * 198)
+    assert shorten_repr('x' * 199) == f"'{'x' * 199}…"
 
 
 def test_a_worker_that_has_ended_is_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_workers, '_IDLE', 0.001)
+    monkeypatch.setattr(host_workers, '_IDLE_S', 0.001)
     before, pool = set(threading.enumerate()), host_workers.Workers()
     pool.put(lambda: None)
     for thread in set(threading.enumerate()) - before:
