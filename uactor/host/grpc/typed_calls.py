@@ -21,7 +21,7 @@ from uactor.host.cancellation import Interrupted
 from uactor.host.context import HostContext
 from uactor.host.grpc.unary import of_service
 from uactor.host.requests import RequestHandler
-from uactor.service.codecs.methods import Call, ServiceMethod
+from uactor.service.codecs.methods import CallArguments, ServiceMethod
 from uactor.service.errors import ConversionError
 from uactor.service.schema import Schema
 from uactor.v1 import actor_pb2 as pb
@@ -119,7 +119,7 @@ class _Calls:
             except ConversionError as error:  # also of a later item, by way of the user's method
                 raise InvalidArgument(error.path, error, error.reason) from error
 
-    def _result(self, caller: Caller, method: ServiceMethod, call: Call) -> Any:
+    def _result(self, caller: Caller, method: ServiceMethod, call: CallArguments) -> Any:
         args, kwargs = call
         if method.kind == 'call':
             result, _ = self._dispatcher.call(caller, '', method.member, args, kwargs)
@@ -140,7 +140,9 @@ def _parsed(method: ServiceMethod, data: bytes) -> Any:
         ) from error
 
 
-def _read_stream(method: ServiceMethod, requests: Iterator[bytes], handles: _Handles) -> Call:
+def _read_stream(
+    method: ServiceMethod, requests: Iterator[bytes], handles: _Handles
+) -> CallArguments:
     messages = _messages(method, requests)
     first = next(messages, None)
     if method.client_streaming:

@@ -17,7 +17,7 @@ from uactor.service.model import Kind
 RESULT = 'result'
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
+CallArguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
 
 
@@ -73,7 +73,7 @@ class ServiceMethod:
 
     # --- the actor's side ------------------------------------------------------------------------
 
-    def read_request(self, message: Any, handles: Handles = NO_HANDLES) -> Call:
+    def read_request(self, message: Any, handles: Handles = NO_HANDLES) -> CallArguments:
         """Return the arguments that a request carries.
 
         An argument that is absent and has a default is left out.
@@ -84,7 +84,9 @@ class ServiceMethod:
         values = self._head.read(message, handles)
         return ((), values) if self._is_plain else self._place_arguments(values)
 
-    def read_request_stream(self, first: Any, rest: Any, handles: Handles = NO_HANDLES) -> Call:
+    def read_request_stream(
+        self, first: Any, rest: Any, handles: Handles = NO_HANDLES
+    ) -> CallArguments:
         """Return the arguments of a call, the client's stream among them as an iterator.
 
         :param first: the first message, or None when there is none.
@@ -138,7 +140,7 @@ class ServiceMethod:
             raise TypeError(f'{self.rpc} has no stream of the client')
         return self.stream
 
-    def _place_arguments(self, values: dict[str, Any]) -> Call:
+    def _place_arguments(self, values: dict[str, Any]) -> CallArguments:
         """Return ``values`` as arguments, by position only if they must be."""
         if self.kind != 'call':
             return tuple(values.values()), {}
