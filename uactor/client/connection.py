@@ -11,16 +11,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from uactor.client.decoding import ResponseDecoder, raise_failure
+from uactor.client.encoding import PLAIN, CallEncoder, Delivery, FastRequest
 from uactor.client.grpc_transport import GrpcTransport
+from uactor.client.holds import Holds
 from uactor.client.lane_transport import LaneTransport, leads_to, offered
-from uactor.client.link import Link, checked
-from uactor.client.pending import CallBurst, PendingCall, RequestDefinitions, RequestMemory
-from uactor.client.pipeline import ClientPipeline, Encoded
+from uactor.client.link import Link
+from uactor.client.pending import CallBurst, PendingCall, PipelineChannel
+from uactor.client.pipeline import Encoded
 from uactor.client.session import ClientSession, check_size
 from uactor.client.timeouts import FORK_S, GRACE_S, HANDSHAKE_S
-from uactor.codec import failures, fastpath, messages, pickling, transfer, values
-from uactor.codec.arguments import decode_plain, encode_arguments, plain_arguments, plain_bursts
-from uactor.codec.definitions import Definitions, UnknownDefinitionError
+from uactor.codec import fastpath, messages, transfer
+from uactor.codec.arguments import plain_bursts
 from uactor.core import current_call
 from uactor.core.addresses import Token
 from uactor.core.auth import get_family_key
@@ -46,7 +48,6 @@ from uactor.errors import (
 from uactor.runtime.deferred import deferred
 from uactor.runtime.system_errors import is_interruption
 from uactor.transport.interfaces import Transport
-from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger('uactor.client')
@@ -121,9 +122,15 @@ class ClientConnection:
         lane = offered(address) if transport == 'auto' else None
         opened = functools.partial(_opened, address, keys, serializer, patience)
         found = _opened_by_lane(opened, lane, address) if lane else None
-        self._link, session = found or opened(GrpcTransport(address))
-        link = self._link
+        link, session = found or opened(GrpcTransport(address))
         self.actor = Token('actor', address, session.actor.id)
+        self._use(link)
+
+    def _use(self, link: Link) -> None:
+        """Reach the actor by a link from now on."""
+        self._link = link
+        self._encoder = CallEncoder(self.address, link.holds)
+        self._decoder = ResponseDecoder(self.address, self.actor.id, link.holds)
         link.close_after(self)
 
     @property
@@ -181,186 +188,146 @@ class ClientConnection:
         outer = current_call.current()
         if outer is not None:
             timeout = current_call.limit_to_call(timeout)
-        if timeout is not None and not on_own_thread:
-            call = ClientCall(handle, method, args, kwargs, resolve, timeout)
-            return CallFuture.start(self.submit, call).wait()
-        link = self._link
         if timeout is not None:
-            return self._call_owned(ClientCall(handle, method, args, kwargs, resolve, timeout))
-        session = link.session()
-        usually = outer is None and not link.holds.pending
-        if usually and session.serializer != 'native':  # as most calls do, without further ado
-            plain = None if kwargs else fastpath.scalars(args)
-            if plain is None:
-                plain = _pickled(args, kwargs)
-            if plain is not None:
-                answer = session.call(fastpath.called(handle, method), plain)
-                if type(answer) is tuple and type(answer[1]) is not fastpath.Pickled:
-                    return answer[1]
-                return self._answered(answer, session, resolve)
-        request = pb.SessionRequest()
-        message = request.call
-        data = encode_arguments(
-            *(lambda: message, args, kwargs, session.serializer, session.by_value, self._handle_of),
-            session.memory,
-            session.definitions,
-        )
-        if data is not None:
-            if usually:
-                part = fastpath.called(handle, method)
-                answer = session.call(part, fastpath.pickled(data))
-                return self._answered(answer, session, resolve)
-            message.arguments.data = data
-        message.handle, message.method = handle, method
-        message.accept_pickle = session.serializer != 'native'
-        _put_context(message, None, outer)
+            call = ClientCall(handle, method, args, kwargs, resolve, timeout)
+            if on_own_thread:
+                return self._call_on_own_thread(call, timeout)
+            return CallFuture.start(self.submit, call).wait()
+        session = self._link.session()
+        delivery = PLAIN if outer is None else Delivery(outer=outer)
+        request = self._encoder.encode_call(handle, method, args, kwargs, session, delivery)
+        if isinstance(request, tuple):
+            part, arguments = request
+            answer = session.call(part, arguments)
+            if type(answer) is tuple and type(answer[1]) is not fastpath.Pickled:
+                return answer[1]  # as most do, without further ado
+            return self._decoder.decode_answer(answer, session, resolve)
         return self._result(session, request, resolve)
 
-    def _call_owned(self, call: ClientCall) -> Any:
+    def _call_on_own_thread(self, call: ClientCall, timeout: float) -> Any:
         """Call a method with a timeout on the host thread that belongs to this one.
 
         The host gives the call up by itself. When it does not even say so, this thread's session
         ends, and with it what belongs to its thread.
         """
-        timeout: float = call.timeout  # type: ignore[assignment]  # there is one
         expires = time.monotonic() + timeout
         session = self._link.session(left=timeout)
-        request = pb.SessionRequest()
-        message = request.call
-        data = encode_arguments(
-            *(lambda: message, call.args, call.kwargs, session.serializer, session.by_value),
-            *(self._handle_of, session.memory, session.definitions),
+        delivery = Delivery(timeout, current_call.current())
+        request: Any = self._encoder.encode_call(
+            *(call.handle, call.method, call.args, call.kwargs, session, delivery)
         )
-        if data is not None:
-            message.arguments.data = data
-        message.handle, message.method = call.handle, call.method
-        message.accept_pickle = session.serializer != 'native'
         left = max(0.0, expires - time.monotonic())
-        _put_context(message, left, current_call.current())
+        request.call.context.timeout.FromNanoseconds(round(left * 1e9))
         return self._result(session, request, call.resolve, left + GRACE_S)
-
-    def _answered(
-        self, answer: pb.SessionResponse | tuple[int, Any], session: ClientSession, resolve: Resolve
-    ) -> Any:
-        """Return what the answer to a usual message brings, or raise it."""
-        if isinstance(answer, tuple):
-            value = answer[1]
-            return value if type(value) is not fastpath.Pickled else self._rebuilt(value, session)
-        return self._value(session, checked(self._link, session, answer).result, resolve)
 
     def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
         """Make a call without blocking; see :class:`uactor.core.interfaces.Connection`."""
-        return self._submitted(call, receiver)
+        return self._submit(call, receiver)
 
     def submit_all(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle:
         """Make calls without blocking; see :class:`uactor.core.interfaces.Connection`."""
-        burst = self._submitted_plain(call, arguments, receiver)
+        burst = self._submit_burst(call, arguments, receiver)
         if burst is None:
-            tickets = [
-                self._submitted(call.with_args(args), IndexedReceiver(receiver, index), held=True)
+            handles = [
+                self._submit(call.with_args(args), IndexedReceiver(receiver, index), held=True)
                 for index, args in enumerate(arguments)
             ]
-            burst = CallHandles(tickets)
+            burst = CallHandles(handles)
         self._link.flush()
         return burst
 
-    def _submitted_plain(
+    def _submit_burst(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle | None:
-        """Make calls by one request, if all of them can be."""
+        """Make calls by one request; return None if they can't travel so."""
+        timeout, outer = current_call.limit_to_call(call.timeout), current_call.current()
+        delivery = PLAIN if timeout is None and outer is None else Delivery(timeout, outer)
         terms = self._link.terms
-        if (
-            current_call.limit_to_call(call.timeout) is not None
-            or current_call.current() is not None
-        ):
-            return None
-        if terms.serializer == 'native' or terms.limit or self._link.holds.pending:
+        if terms.limit or not self._encoder.is_fast(terms.serializer, delivery):
             return None
         data = plain_bursts(arguments)
         if data is None:
             return None
         try:
             pipeline = self._link.pipeline()
-            made = CallBurst(pipeline, receiver, self._come, call, len(arguments))
-            pipeline.submit(functools.partial(made.request, data), made, held=True)
+            decode = self._decoder.decode_pipelined
+            burst = CallBurst(pipeline, receiver, decode, call, len(arguments))
+            pipeline.submit(functools.partial(burst.request, data), burst, held=True)
         except (ActorDiedError, RuntimeError) as error:
             if is_interruption(error):
                 raise
             return None  # no thread to be had: each call is told so
-        return made
+        return burst
 
-    def _submitted(self, call: ClientCall, receiver: Receiver, held: bool = False) -> CallHandle:
-        pending: PendingCall | None = None
+    def _submit(self, call: ClientCall, receiver: Receiver, held: bool = False) -> CallHandle:
+        timeout = current_call.limit_to_call(call.timeout)
+        outer = current_call.current() if call.waits else None
+        delivery = PLAIN
+        if timeout is not None or outer is not None or call.window:
+            delivery = Delivery(timeout, outer, call.window)
+
+        def encode(channel: PipelineChannel) -> FastRequest | pb.SessionRequest:
+            return self._encoder.encode_call(
+                *(call.handle, call.method, call.args, call.kwargs, channel, delivery)
+            )
+
         try:
-            pipeline = self._link.pipeline()
-            pending = PendingCall(pipeline, receiver, self._come, call)
-            encoded, timeout = self._encoded(call, pipeline, pending)
-            if timeout is not None:
-                pending.expire_at(time.monotonic() + timeout, _told(call, timeout))
-            pipeline.submit(encoded, pending, held)
-            return pending
-        except BaseException as error:
-            if pending is not None:
-                pending.recall_lent()
-            if not isinstance(error, Exception) or is_interruption(error):
+            return self._send(call, receiver, encode, timeout, held)
+        except Exception as error:
+            if is_interruption(error):
                 raise
             receiver.fail(error)  # what can't be sent ends the call as what can't be done
             return NO_HANDLE
 
-    def _encoded(
-        self, call: ClientCall, pipeline: ClientPipeline, pending: PendingCall
-    ) -> tuple[Encoded, float | None]:
-        """Return what encodes a call, and how long it is waited for, in seconds."""
-        timeout = current_call.limit_to_call(call.timeout)
+    def _send(
+        self,
+        call: ClientCall,
+        receiver: Receiver,
+        encode: Callable[[PipelineChannel], FastRequest | pb.SessionRequest],
+        timeout: float | None,
+        held: bool = False,
+    ) -> PendingCall:
+        """Send a request by the pipeline.
+
+        :param timeout: how long the caller waits, in seconds; None for any time.
+        """
         if timeout is not None and timeout <= 0:
-            raise DeadlineError(_told(call, timeout), 'no')
-        outer = current_call.current() if call.waits else None
-        terms = self._link.terms
-        request = pb.SessionRequest()
+            raise DeadlineError(_deadline_message(call, timeout), 'no')
+        pipeline, terms = self._link.pipeline(), self._link.terms
+        pending = PendingCall(pipeline, receiver, self._decoder.decode_pipelined, call)
+        channel = PipelineChannel(pipeline, terms.serializer, terms.by_value)
+        try:
+            request = encode(channel)
+            if isinstance(request, tuple):
+                encoded = self._number_fast(request, terms.limit)
+            else:
+                encoded = self._number(request, pending, channel)
+            if timeout is not None:
+                expires = time.monotonic() + timeout
+                pending.expire_at(expires, _deadline_message(call, timeout))
+            pipeline.submit(encoded, pending, held)
+        except BaseException:
+            if not pending.is_queued:
+                channel.recall_all()
+            raise
+        return pending
 
-        def message() -> pb.CallRequest:
-            return request.open_stream.call if call.window else request.call
+    def _number_fast(self, request: FastRequest, limit: int) -> Encoded:
+        """Return what gives a fast request its number."""
+        part, arguments = request
+        if limit:
+            check_size(len(fastpath.request(1, part, arguments)), limit, self.address)
+        return functools.partial(fastpath.request, part=part, arguments=arguments)
 
-        usually = timeout is None and outer is None and not call.window and not terms.limit
-        usually = usually and terms.serializer != 'native' and not self._link.holds.pending
-        plain = _plain(call.args, call.kwargs) if usually else None
-        defining = RequestDefinitions(pipeline)
-        if plain is None:
-            pending.memory = RequestMemory(pipeline)
-            data = encode_arguments(
-                *(
-                    message,
-                    call.args,
-                    call.kwargs,
-                    terms.serializer,
-                    terms.by_value,
-                    self._handle_of,
-                ),
-                pending.memory,
-                defining,
-            )
-            if data is not None:
-                message().arguments.data = data
-                plain = fastpath.pickled(data) if usually else None
-        if plain is not None:
-            part = fastpath.called(call.handle, call.method)
-            return functools.partial(fastpath.request, part=part, arguments=plain), None
-        if call.window:
-            request.open_stream.credit = call.window
-        message().handle, message().method = call.handle, call.method
-        message().accept_pickle = terms.serializer != 'native'
-        _put_context(message(), timeout, outer)
-        return self._ready(request, pending, defining), timeout
-
-    def _ready(
-        self, request: pb.SessionRequest, pending: PendingCall, defining: RequestDefinitions
+    def _number(
+        self, request: pb.SessionRequest, pending: PendingCall, channel: PipelineChannel
     ) -> Encoded:
-        """Return what encodes a request that is complete but for its number."""
-        terms, memories = self._link.terms, messages.memories(request)
-        check_size(request, terms.limit, self.address)
-        if defining.known is not None and defining.known.unsure:
+        """Return what gives a request its number, and puts it into its wire form."""
+        memories = messages.memories(request)
+        check_size(messages.size_of(request), self._link.terms.limit, self.address)
+        if channel.known is not None and channel.known.unsure:
             pending.defines = messages.definitions_in(request)
         if self._link.holds.pending:
             request.releases.extend(self._link.holds.drain())
@@ -371,34 +338,6 @@ class ClientConnection:
 
         return encoded
 
-    def _come(self, response: Any, resolve: Resolve, session: ClientSession | None) -> Any:
-        """Return what a response of the pipeline carries, or raise it.
-
-        :param response: one, or the value of a usual one.
-        :param session: has what stands beside the message.
-        """
-        if type(response) is fastpath.Pickled:
-            return self._rebuilt(response, session)
-        if not isinstance(response, pb.SessionResponse):
-            return response
-        kind = response.WhichOneof('kind')
-        if kind == 'result':
-            form = response.result.WhichOneof('kind')
-            if form in messages.SCALAR_FORMS:
-                return getattr(response.result, form)  # as most do, without further ado
-        unpickle = self._link.terms.serializer != 'native'
-        if kind == 'failure':
-            with self._link.holds.granting(response.failure.pickle.granted):
-                raise failures.decode(response.failure, unpickle)
-        if kind == 'results':
-            return decode_plain(response.results, unpickle)
-        if kind == 'end':
-            return None
-        value = response.item if kind == 'item' else response.result
-        if session is None:
-            return self._decoded(value, resolve, unpickle)
-        return self._decoded(value, resolve, unpickle, session.memory, session.definitions)
-
     # --- requests beside calls -------------------------------------------------------------
 
     def get_attribute(
@@ -407,47 +346,31 @@ class ClientConnection:
         """Read an attribute; see :class:`uactor.core.interfaces.Connection`."""
         timeout = current_call.limit_to_call(timeout)
         if timeout is not None:
-            get = pb.GetAttributeRequest(handle=handle, name=name)
-            request = pb.SessionRequest(get_attribute=get)
-            return self._within(
-                ClientCall(handle, f'reading {name}', (), {}, resolve, timeout), request
-            )
+            call = ClientCall(handle, f'reading {name}', (), {}, resolve, timeout)
+            encode = functools.partial(self._encoder.encode_get, handle, name)
+            return self._wait_within(call, encode, timeout)
         session = self._link.session()
-        if (
-            session.serializer != 'native'
-            and current_call.current() is None
-            and not self._link.holds.pending
-        ):
-            answer = session.call(fastpath.attribute(handle, name), None)
-            return self._answered(answer, session, resolve)
-        get = pb.GetAttributeRequest(
-            handle=handle,
-            name=name,
-            accept_pickle=session.serializer != 'native',
-            context=_context(),
-        )
-        return self._result(session, pb.SessionRequest(get_attribute=get), resolve)
+        outer = current_call.current()
+        delivery = PLAIN if outer is None else Delivery(outer=outer)
+        request = self._encoder.encode_get(handle, name, session, delivery)
+        if isinstance(request, tuple):
+            part, arguments = request
+            return self._decoder.decode_answer(session.call(part, arguments), session, resolve)
+        return self._result(session, request, resolve)
 
     def set_attribute(
         self, handle: str, name: str, value: Any, timeout: float | None = None
     ) -> None:
         """Write an attribute; see :class:`uactor.core.interfaces.Connection`."""
         timeout = current_call.limit_to_call(timeout)
+        encode = functools.partial(self._encoder.encode_set, handle, name, value)
         if timeout is not None:
-            put = pb.SetAttributeRequest(handle=handle, name=name)
             call = ClientCall(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
-            self._within(call, pb.SessionRequest(set_attribute=put))
+            self._wait_within(call, encode, timeout)
             return
         session = self._link.session()
-        (encoded,) = _encode_all(session, [value], self._handle_of)
-        request = pb.SetAttributeRequest(
-            handle=handle,
-            name=name,
-            value=encoded,
-            accept_pickle=session.serializer != 'native',
-            context=_context(),
-        )
-        self._result(session, pb.SessionRequest(set_attribute=request), _as_it_is)
+        outer = current_call.current()
+        self._result(session, encode(session, Delivery(outer=outer)), _as_it_is)
 
     def create(
         self,
@@ -459,66 +382,31 @@ class ClientConnection:
     ) -> Any:
         """Make a new object; see :class:`uactor.core.interfaces.Connection`."""
         timeout = current_call.limit_to_call(timeout)
+        encode = functools.partial(self._encoder.encode_create, typeid, args, kwargs)
         if timeout is not None:
-            made = pb.SessionRequest(create_handle=pb.CreateHandleRequest(typeid=typeid))
             call = ClientCall('', f'making a {typeid}', args, kwargs, resolve, timeout)
-            return self._within(call, made)
+            return self._wait_within(call, encode, timeout)
         session = self._link.session()
-        request = pb.CreateHandleRequest(typeid=typeid)
-        encoded = _encode_all(session, [*args, *kwargs.values()], self._handle_of)
-        request.args.extend(encoded[: len(args)])
-        for name, value in zip(kwargs, encoded[len(args) :], strict=True):
-            request.kwargs[name].CopyFrom(value)
-        return self._result(session, pb.SessionRequest(create_handle=request), resolve)
+        return self._result(session, encode(session, PLAIN), resolve)
 
-    def _within(self, call: ClientCall, request: pb.SessionRequest) -> Any:
+    def _wait_within(
+        self,
+        call: ClientCall,
+        encode: Callable[[PipelineChannel, Delivery], FastRequest | pb.SessionRequest],
+        timeout: float,
+    ) -> Any:
         """Make a request that is no call of a method, and wait for its result as for one.
 
         Through the pipeline: a session of a thread could only end at a deadline.
 
-        :param call: what it is, for people, with its values and its timeout.
+        :param call: what it is, for people.
         """
-        timeout: float = call.timeout  # type: ignore[assignment]  # there is one
-        if timeout <= 0:
-            raise DeadlineError(_told(call, timeout), 'no')
-        expires = time.monotonic() + timeout
-        pipeline, future = self._link.pipeline(), CallFuture[Any]()
-        pending = PendingCall(pipeline, future, self._come, call)
-        defining = RequestDefinitions(pipeline)
-        message: Any = getattr(request, request.WhichOneof('kind') or '')
-        pending.memory = RequestMemory(pipeline)
-        try:
-            self._put_values(call, message, pending.memory, defining)
-            if not isinstance(message, pb.CreateHandleRequest):
-                message.accept_pickle = self._link.terms.serializer != 'native'
-            _put_context(message, timeout, current_call.current())
-            encoded = self._ready(request, pending, defining)
-            future.call_handle = pending
-            pending.expire_at(expires, _told(call, timeout))
-            pipeline.submit(encoded, pending)
-        except BaseException:
-            pending.recall_lent()
-            raise
+        delivery = Delivery(timeout, current_call.current())
+        future = CallFuture[Any]()
+        future.call_handle = self._send(
+            call, future, lambda channel: encode(channel, delivery), timeout
+        )
         return future.wait()
-
-    def _put_values(
-        self, call: ClientCall, message: Any, lending: RequestMemory, defining: RequestDefinitions
-    ) -> None:
-        """Put the values that go with a request into its message."""
-        terms = self._link.terms
-
-        def encoded(value: Any) -> pb.Value:
-            if terms.serializer == 'native':
-                return values.encode_native(value, self._handle_of)
-            return values.encode(value, terms.by_value, lending, defining)
-
-        with transfer.transfer():
-            if isinstance(message, pb.SetAttributeRequest):
-                message.value.CopyFrom(encoded(call.args[0]))
-            elif isinstance(message, pb.CreateHandleRequest):
-                message.args.extend(encoded(value) for value in call.args)
-                for name, value in call.kwargs.items():
-                    message.kwargs[name].CopyFrom(encoded(value))
 
     def _result(
         self,
@@ -527,97 +415,40 @@ class ClientConnection:
         resolve: Resolve,
         seconds: float | None = None,
     ) -> Any:
-        return self._value(session, self._ask(session, request, seconds).result, resolve)
-
-    def _value(self, session: ClientSession, result: pb.Value, resolve: Resolve) -> Any:
-        kind = result.WhichOneof('kind')
-        if kind in messages.SCALAR_FORMS:
-            return getattr(result, kind)  # as most do, without further ado
-        unpickle = session.serializer != 'native'
-        try:
-            return self._decoded(result, resolve, unpickle, session.memory, session.definitions)
-        except UnknownDefinitionError:
-            session.abandon()  # the next one begins anew
-            raise
-
-    @staticmethod
-    def _rebuilt(pickled: fastpath.Pickled, session: ClientSession | None = None) -> Any:
-        """Return what a usual response has a pickle of.
-
-        :param session: has what the pickle may name.
-        """
-        try:
-            definitions = session.definitions if session is not None else None
-            return pickling.loads_with(definitions, pickled.data)
-        except SerializationError as error:
-            if not is_interruption(error):
-                error.executed = 'yes'
-            if session is not None and isinstance(error, UnknownDefinitionError):
-                session.abandon()  # the next one begins anew
-            raise
-
-    def _decoded(
-        self,
-        result: pb.Value,
-        resolve: Resolve,
-        unpickle: bool,
-        memory: Carrier | None = None,
-        definitions: Definitions | None = None,
-    ) -> Any:
-        def resolved(handle: pb.Handle) -> Any:
-            if handle.address != self.address and not self.owns(handle.id):
-                token = Token(handle.typeid, handle.address, handle.id)
-                return resolve(SharedObject(token, tuple(handle.methods)))
-            self._link.holds.take_granted(handle.id)
-            token = Token(handle.typeid, self.address, handle.id)
-            return resolve(SharedObject(token, tuple(handle.methods)))
-
-        granted = [handle for handle in messages.granted(result) if self.owns(handle)]
-        try:
-            if not granted:
-                return values.decode(result, resolved, unpickle, memory, definitions)
-            with self._link.holds.granting(granted):
-                return values.decode(result, resolved, unpickle, memory, definitions)
-        except SerializationError as error:
-            if not is_interruption(error):
-                error.executed = 'yes'
-            raise
-
-    def _handle_of(self, value: Any) -> pb.Handle:
-        return handle_of(value, self.address)
+        response = self._request(session, request, seconds)
+        return self._decoder.decode_result(response.result, session, resolve)
 
     def owns(self, handle: str) -> bool:
-        """Tell whether ``handle`` is of the actor process at the other end."""
-        return handle.partition('.')[0] == self.actor.id.partition('.')[0]
+        """Return whether ``handle`` is of the actor process at the other end."""
+        return self._decoder.owns(handle)
 
-    def _ask(
+    def _request(
         self, session: ClientSession, request: pb.SessionRequest, seconds: float | None = None
     ) -> pb.SessionResponse:
         """Return the response to a request.
 
         :param seconds: how long the host may take; None for any time.
         """
-        link = self._link
-        if link.holds.pending:
-            response = self._ask_releasing(link, session, request, seconds)
+        holds = self._link.holds
+        if holds.pending:
+            response = self._request_releasing(holds, session, request, seconds)
         else:
             response = session.request_within(request, seconds)
-        if response.HasField('failure'):
-            return checked(link, session, response)
+        raise_failure(holds, session, response)
         if session.definitions is not None and session.definitions.unsure:
             session.definitions.arrived(messages.definitions_in(request))
         return response
 
     @staticmethod
-    def _ask_releasing(
-        link: Link, session: ClientSession, request: pb.SessionRequest, seconds: float | None
+    def _request_releasing(
+        holds: Holds, session: ClientSession, request: pb.SessionRequest, seconds: float | None
     ) -> pb.SessionResponse:
-        released = link.holds.drain()
+        released = holds.drain()
         request.releases.extend(released)
         try:
             return session.request_within(request, seconds)
         except SerializationError:  # too large to be sent
-            link.holds.give_back(released)
+            holds.give_back(released)
             raise
 
     # --- holds -----------------------------------------------------------------------------
@@ -668,7 +499,7 @@ class ClientConnection:
         session = self._link.session(left=left)
         if expires is not None:
             left = max(0.0, expires - time.monotonic())
-        return self._ask(session, pb.SessionRequest(retain_handle=retain), left).retained
+        return self._request(session, pb.SessionRequest(retain_handle=retain), left).retained
 
     # --- forks -----------------------------------------------------------------------------
 
@@ -699,81 +530,18 @@ class ClientConnection:
         parents.leave()
         transport = parents.transport.inherited()
         way = parents.other_way
-        self._link = link = Link(self.address, self._keys, parents.serializer, transport, way)
+        link = Link(self.address, self._keys, parents.serializer, transport, way)
         link.actor = parents.actor
         link.terms = parents.terms
         link.inherited = self._fork_lease
         link.holds.inherit(parents.holds)
-        link.close_after(self)
+        self._use(link)
 
 
-def _encode_all(session: ClientSession, sent: Sequence[Any], share: values.Share) -> list[pb.Value]:
-    """Encode values that travel in one message."""
-    outer = transfer.current_transfer()
-    try:
-        with transfer.transfer():
-            if session.serializer == 'native':
-                return [values.encode_native(value, share) for value in sent]
-            return [
-                values.encode(value, session.by_value, session.memory, session.definitions)
-                for value in sent
-            ]
-    except BaseException:
-        transfer.restore_transfer(outer)
-        raise
-
-
-def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
-    """Return what a usual request has of arguments that are scalars; None for any other ones."""
-    few = None if kwargs else fastpath.scalars(args)
-    return _pickled(args, kwargs) if few is None else few
-
-
-def _pickled(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
-    """Return the same by a pickle."""
-    data = plain_arguments(args, kwargs)
-    return None if data is None else fastpath.pickled(data)
-
-
-def _told(call: ClientCall, timeout: float) -> str:
+def _deadline_message(call: ClientCall, timeout: float) -> str:
     return f'{call.method}() has taken longer than {timeout} seconds'
-
-
-def _put_context(
-    request: pb.CallRequest
-    | pb.GetAttributeRequest
-    | pb.SetAttributeRequest
-    | pb.CreateHandleRequest,
-    timeout: float | None,
-    outer: current_call.CurrentCall | None,
-) -> None:
-    """Say in a request how long the call is waited for, and in which call."""
-    if timeout is not None:
-        request.context.timeout.FromNanoseconds(round(timeout * 1e9))
-    if outer is not None:
-        request.context.path.extend(outer.path)
-
-
-def _context() -> pb.CallContext | None:
-    """Return what an attribute is asked for in."""
-    outer = current_call.current()
-    return None if outer is None else pb.CallContext(path=outer.path)
 
 
 def _as_it_is(shared: SharedObject) -> SharedObject:
     """Make no proxy: there is none in the result."""
     return shared
-
-
-def handle_of(value: Any, receiver: str) -> pb.Handle:
-    """Return the native form of a proxy.
-
-    :param receiver: address of the actor that gets it.
-    :raises SerializationError: for anything else.
-    """
-    token = getattr(value, '_token', None)
-    if isinstance(token, Token):
-        if token.typeid != 'actor' and token.target != receiver:
-            value._lease()  # its receiver may hold it only when it uses it
-        return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
-    return values.unshareable(value)

@@ -20,12 +20,13 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
+from uactor.client.decoding import raise_failure
 from uactor.client.holds import Holds
 from uactor.client.link_state import LinkEvent, LinkLife, LinkState
 from uactor.client.pipeline import ClientPipeline
 from uactor.client.session import ClientSession, is_ending, leave_with_process, nobody, note_end
 from uactor.client.timeouts import HANDSHAKE_S, Unanswered
-from uactor.codec import failures, values
+from uactor.codec import values
 from uactor.errors import (
     ActorDiedError,
     ActorUnreachableError,
@@ -510,24 +511,11 @@ class Link:
             self.holds.give_back(released)  # a call has begun
 
 
-def checked(link: Link, session: ClientSession, response: pb.SessionResponse) -> pb.SessionResponse:
-    """Return the response, or raise the failure if it is one."""
-    if response.HasField('failure'):
-        with link.holds.granting(response.failure.pickle.granted):
-            error = failures.decode(response.failure, session.serializer != 'native')
-        if isinstance(error, ActorDiedError):
-            leave_with_process()
-        try:
-            raise error
-        finally:
-            del error  # a cycle with its traceback otherwise
-    return response
-
-
 def retain(link: Link, session: ClientSession, handles: list[str], lease: str = '') -> None:
     """Take holds, out of a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
-    checked(link, session, session.request(pb.SessionRequest(retain_handle=request)))
+    response = session.request(pb.SessionRequest(retain_handle=request))
+    raise_failure(link.holds, session, response)
 
 
 def _close_all() -> None:

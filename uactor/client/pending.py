@@ -22,7 +22,7 @@ from uactor.runtime.timers import Timer, timers
 from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
-Decode = Callable[[Any, Resolve, ClientSession | None], Any]
+Decode = Callable[[Any, Resolve, ClientSession], Any]
 """Return the value that a response carries, with its proxies, or raise what a failure carries.
 
 The response may be the value of a fast one. The session has what stands beside the message."""
@@ -33,12 +33,12 @@ bytes it has."""
 
 
 class RequestSender(Protocol):
-    """What a pending call needs of its pipeline.
+    """What a pending call needs of its pipeline."""
 
-    :ivar session: None until it is open.
-    """
-
-    session: ClientSession | None
+    @property
+    def session(self) -> Any:
+        """The session by which responses come; None until it is open."""
+        ...
 
     @property
     def memory(self) -> Carrier | None:
@@ -86,7 +86,6 @@ class PendingCall:
     holds, which have to be given back.
 
     :ivar defines: the definitions that go along with the request.
-    :ivar memory: has the large data that does; None when there is none.
     """
 
     __slots__ = (
@@ -96,7 +95,6 @@ class PendingCall:
         '_receiver',
         '_timer',
         'defines',
-        'memory',
         *_REQUEST_FIELDS,
     )
 
@@ -106,7 +104,6 @@ class PendingCall:
         self, pipeline: RequestSender, receiver: Receiver, decode: Decode, call: ClientCall
     ) -> None:
         self.defines: Sequence[pb.Definition] = ()
-        self.memory: RequestMemory | None = None
         self._pipeline = pipeline
         self._receiver = receiver
         self._decode = decode
@@ -152,11 +149,6 @@ class PendingCall:
     def flush(self) -> None:
         """See :class:`uactor.core.interfaces.CallHandle`."""
         self._pipeline.flush_now()
-
-    def recall_lent(self) -> None:
-        """Take back the large data of a request that is not made."""
-        if self.memory is not None and not self.is_queued:
-            self.memory.recall_all()
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
@@ -269,7 +261,7 @@ class CallBurst:
 
         :raises VersionError: when it has more than there are calls.
         """
-        found: Sequence[Any] = self._decode(response, self._call.resolve, None)
+        found: Sequence[Any] = self._decode(response, self._call.resolve, self._pipeline.session)
         if response.id + len(found) > self.number + self.count:
             raise VersionError('the actor has answered calls that were not made')
         return found
@@ -292,12 +284,33 @@ class CallBurst:
         self._receiver.fail(number - self.number, error)
 
 
-class RequestMemory:
-    """Has large data go along with a request of a pipeline; a :class:`Lender`."""
+class PipelineChannel:
+    """What a request of a pipeline is encoded for, before the session has to be open.
 
-    def __init__(self, pipeline: RequestSender) -> None:
+    It lends large data, and numbers what travels by value. See
+    :class:`uactor.client.encoding.RequestChannel`.
+
+    :ivar known: what the session remembers; None when nothing has been asked for, or it does not.
+    """
+
+    __slots__ = ('_lent', '_pipeline', 'by_value', 'known', 'serializer')
+
+    def __init__(self, pipeline: RequestSender, serializer: str, by_value: bool) -> None:
         self._pipeline = pipeline
+        self.serializer = serializer
+        self.by_value = by_value
+        self.known: Definitions | None = None
         self._lent: list[pb.Memory] = []
+
+    @property
+    def memory(self) -> PipelineChannel:
+        """See :class:`uactor.client.encoding.RequestChannel`."""
+        return self
+
+    @property
+    def definitions(self) -> PipelineChannel:
+        """See :class:`uactor.client.encoding.RequestChannel`."""
+        return self
 
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
         """See :class:`uactor.transport.shm_buffers.Lender`."""
@@ -310,19 +323,8 @@ class RequestMemory:
         self._pipeline.recall_large(memories)
 
     def recall_all(self) -> None:
-        """Take back what was to go along: the request is not made."""
+        """Take back all that has been lent: the request is not sent."""
         self.recall(self._lent)
-
-
-class RequestDefinitions:
-    """Numbers what a request of a pipeline has; see :class:`uactor.codec.definitions.Numbering`.
-
-    :ivar known: what the session remembers; None when nothing has been asked for, or it does not.
-    """
-
-    def __init__(self, pipeline: RequestSender) -> None:
-        self._pipeline = pipeline
-        self.known: Definitions | None = None
 
     def number(self, value: Any) -> int | None:
         """See :class:`uactor.codec.definitions.Numbering`."""

@@ -231,7 +231,7 @@ class ClientSession:
         self._number = number = self._number % _NUMBERS + 1
         message = fastpath.request(number, part, arguments)
         if self.limit:
-            self._check_size(pb.SessionRequest.FromString(message))
+            check_size(len(message), self.limit, self._address)
         try:
             self.busy = True
             if self._offering:
@@ -287,7 +287,7 @@ class ClientSession:
 
     def _check_size(self, request: pb.SessionRequest) -> None:
         try:
-            check_size(request, self.limit, self._address)
+            check_size(messages.size_of(request), self.limit, self._address)
         except SerializationError:
             if self.memory is not None:
                 self.memory.recall(messages.memories(request))
@@ -360,13 +360,14 @@ class ClientSession:
         self.stream.cancel()
 
 
-def check_size(request: pb.SessionRequest, limit: int, address: str) -> None:
+def check_size(size: int, limit: int, address: str) -> None:
     """Refuse a message that the host does not take: it would break the session.
 
-    :param limit: largest one that it takes, in bytes; 0 for any.
+    :param size: how many bytes it has, with what goes beside it.
+    :param limit: largest one that the host takes, in bytes; 0 for any.
     :raises SerializationError: when it is larger.
     """
-    if limit and (size := messages.size_of(request)) > limit:
+    if limit and size > limit:
         raise SerializationError(
             f'the message has {size} bytes, and the actor at {address} takes '
             f'{limit} at most (its option max_message_size)'

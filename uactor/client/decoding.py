@@ -1,0 +1,126 @@
+"""Responses into values, proxies and exceptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uactor.client.holds import Holds
+from uactor.client.session import ClientSession, leave_with_process
+from uactor.codec import failures, fastpath, messages, pickling, values
+from uactor.codec.arguments import decode_plain
+from uactor.codec.definitions import UnknownDefinitionError
+from uactor.core.addresses import Token
+from uactor.core.interfaces import Resolve, SharedObject
+from uactor.errors import ActorDiedError, SerializationError
+from uactor.runtime.system_errors import is_interruption
+from uactor.v1 import actor_pb2 as pb
+
+
+def raise_failure(holds: Holds, session: ClientSession, response: pb.SessionResponse) -> None:
+    """Raise the exception that a response has, if it has one."""
+    if response.HasField('failure'):
+        with holds.granting(response.failure.pickle.granted):
+            error = failures.decode(response.failure, session.serializer != 'native')
+        if isinstance(error, ActorDiedError):
+            leave_with_process()
+        try:
+            raise error
+        finally:
+            del error  # a cycle with its traceback otherwise
+
+
+class ResponseDecoder:
+    """Decodes the responses of a connection.
+
+    :param address: where this process reaches the actor.
+    :param actor_id: names the actor at the other end.
+    :param holds: gets the holds that come with a response.
+    """
+
+    def __init__(self, address: str, actor_id: str, holds: Holds) -> None:
+        self._address = address
+        self._process = actor_id.partition('.')[0]
+        self._holds = holds
+
+    def owns(self, handle: str) -> bool:
+        """Return whether ``handle`` is of the actor process at the other end."""
+        return handle.partition('.')[0] == self._process
+
+    def decode_answer(
+        self, answer: pb.SessionResponse | tuple[int, Any], session: ClientSession, resolve: Resolve
+    ) -> Any:
+        """Return the value that the answer to a fast request carries, or raise its failure."""
+        if isinstance(answer, tuple):
+            value = answer[1]
+            return value if type(value) is not fastpath.Pickled else self._unpickle(value, session)
+        raise_failure(self._holds, session, answer)
+        return self.decode_result(answer.result, session, resolve)
+
+    def decode_result(self, result: pb.Value, session: ClientSession, resolve: Resolve) -> Any:
+        """Return the value of a result, by which the session of this thread answers."""
+        kind = result.WhichOneof('kind')
+        if kind in messages.SCALAR_FORMS:
+            return getattr(result, kind)  # as most do, without further ado
+        try:
+            return self._decode_value(result, session, resolve)
+        except UnknownDefinitionError:
+            session.abandon()  # the next one begins anew
+            raise
+
+    def decode_pipelined(self, response: Any, resolve: Resolve, session: ClientSession) -> Any:
+        """Return what a response of the pipeline carries, or raise its failure.
+
+        :param response: one, or the value of a fast one.
+        """
+        if type(response) is fastpath.Pickled:
+            return self._unpickle(response, session)
+        if not isinstance(response, pb.SessionResponse):
+            return response
+        kind = response.WhichOneof('kind')
+        if kind == 'result':
+            form = response.result.WhichOneof('kind')
+            if form in messages.SCALAR_FORMS:
+                return getattr(response.result, form)  # as most do, without further ado
+        if kind == 'failure':
+            with self._holds.granting(response.failure.pickle.granted):
+                raise failures.decode(response.failure, session.serializer != 'native')
+        if kind == 'results':
+            return decode_plain(response.results, session.serializer != 'native')
+        if kind == 'end':
+            return None
+        value = response.item if kind == 'item' else response.result
+        return self._decode_value(value, session, resolve)
+
+    @staticmethod
+    def _unpickle(pickled: fastpath.Pickled, session: ClientSession) -> Any:
+        """Return what a fast response has a pickle of."""
+        try:
+            return pickling.loads_with(session.definitions, pickled.data)
+        except SerializationError as error:
+            if not is_interruption(error):
+                error.executed = 'yes'
+            if isinstance(error, UnknownDefinitionError):
+                session.abandon()  # the next one begins anew
+            raise
+
+    def _decode_value(self, value: pb.Value, session: ClientSession, resolve: Resolve) -> Any:
+        def resolved(handle: pb.Handle) -> Any:
+            address = handle.address
+            if address == self._address or self.owns(handle.id):
+                self._holds.take_granted(handle.id)
+                address = self._address
+            token = Token(handle.typeid, address, handle.id)
+            return resolve(SharedObject(token, tuple(handle.methods)))
+
+        unpickle = session.serializer != 'native'
+        beside = session.memory, session.definitions
+        granted = [handle for handle in messages.granted(value) if self.owns(handle)]
+        try:
+            if not granted:
+                return values.decode(value, resolved, unpickle, *beside)
+            with self._holds.granting(granted):
+                return values.decode(value, resolved, unpickle, *beside)
+        except SerializationError as error:
+            if not is_interruption(error):
+                error.executed = 'yes'
+            raise
