@@ -1,4 +1,4 @@
-"""Those who come to the front door before there is a server are served all the same."""
+"""Clients that connect before there is a server are served all the same."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from tests.support import TRANSPORT, Actor, eventually
 from tests.support.rpc import KEYED, Client, call_request, dialled, failing
 from uactor.core import current_host
 from uactor.core.addresses import server_path, to_socket_path
-from uactor.host.grpc import on_demand as porch_module
+from uactor.host.grpc import on_demand as on_demand_module
+from uactor.host.grpc.health import ServerEvent
 from uactor.host.grpc.on_demand import OnDemandListener
 from uactor.transport.unix_sockets import listening
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [
-    pytest.mark.skipif(TRANSPORT != 'unix', reason='a porch is only beside a lane'),
+    pytest.mark.skipif(TRANSPORT != 'unix', reason='a server starts on demand only beside a lane'),
 ]
 
 
@@ -39,11 +40,12 @@ class House(Actor):
         return server is not None
 
     def announce_end(self) -> None:
-        current_host.host._front.announce_end()  # type: ignore[union-attr]  # as it does when it ends
+        host: Any = current_host.host
+        host._status.advance(ServerEvent.END)  # as it does when it ends
 
-    def on_the_porch(self) -> int:
+    def relay_threads(self) -> int:
         """Return how many threads pass on what first connections bring."""
-        return sum(thread.name == 'uactor-porch' for thread in threading.enumerate())
+        return sum(thread.name == 'uactor-relay' for thread in threading.enumerate())
 
     def pid(self) -> int:
         return os.getpid()
@@ -89,21 +91,21 @@ def guest(actor: Any) -> Iterator[Client]:
         yield Client(channel)
 
 
-def test_there_is_no_server_before_somebody_comes(house: Any) -> None:
+def test_there_is_no_server_before_a_client_connects(house: Any) -> None:
     assert not house.has_server()
     with guest(house) as client:
         assert client.call('has_server') is True
 
 
-def test_the_first_is_served_on_the_porch_and_the_second_by_the_server(house: Any) -> None:
+def test_the_first_client_is_relayed_and_the_second_is_not(house: Any) -> None:
     with guest(house) as first:
-        assert first.call('on_the_porch') == 2
+        assert first.call('relay_threads') == 2
         with guest(house) as second:
-            assert second.call('on_the_porch') == 2
-    eventually(lambda: house.on_the_porch() == 0)
+            assert second.call('relay_threads') == 2
+    eventually(lambda: house.relay_threads() == 0)
 
 
-def test_the_porch_passes_on_calls_of_any_size_and_streams(house: Any) -> None:
+def test_calls_of_any_size_and_streams_are_relayed(house: Any) -> None:
     data = os.urandom(20_000_000)
     with guest(house) as client:
         assert client.call('echo', data) == data
@@ -122,17 +124,17 @@ def test_all_who_come_at_once_are_served(house: Any) -> None:
         assert {future.result().result.int64 for future in futures} == {house.pid()}
 
 
-def test_the_library_is_not_served_on_the_porch(house: Any) -> None:
+def test_the_library_is_not_relayed(house: Any) -> None:
     connected = House.connect(house.connection_address, transport='grpc')
     assert connected.has_server()
-    eventually(lambda: connected.on_the_porch() == 0)  # but for a moment, when it had knocked
+    eventually(lambda: connected.relay_threads() == 0)  # but for a moment, when it has connected
 
 
 def test_who_goes_at_once_has_the_server_made_and_leaves_nothing(house: Any) -> None:
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.connect(path_of(house))
     eventually(house.has_server)
-    eventually(lambda: house.on_the_porch() == 0)
+    eventually(lambda: house.relay_threads() == 0)
 
 
 def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> None:
@@ -145,15 +147,15 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
 
     answer = os.urandom(300_000)  # more than goes out while nobody reads
     path = str(tmp_path / 's')
-    porch = OnDemandListener(path, listening(path), serve)
+    listener = OnDemandListener(path, listening(path), serve)
     with socket.socket(socket.AF_UNIX) as client, contextlib.ExitStack() as stack:
         client.connect(path)
-        porch.receive(stack.enter_context(porch.listener.accept()[0]))
+        listener.receive(stack.enter_context(listener.listener.accept()[0]))
         eventually(lambda: servers)
         server = stack.enter_context(stack.enter_context(servers[0]).accept()[0])
         server.sendall(answer)
-        porch.close()
-        porch.finish(0.0)
+        listener.close()
+        listener.finish(0.0)
         client.settimeout(20)
         assert b''.join(iter(lambda: client.recv(1 << 16), b'')) == answer
 
@@ -166,28 +168,29 @@ def test_who_comes_to_an_actor_that_ends_is_told_so(house: Any) -> None:
         assert found.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def test_who_was_turned_away_takes_no_room_on_the_porch(
+def test_a_client_that_was_refused_takes_no_room_for_relays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(porch_module, '_MOST_PASSING', 2)
+    monkeypatch.setattr(on_demand_module, '_MAX_RELAYS', 2)
     asked: list[str] = []
 
     def serve(path: str) -> bool:
         asked.append(path)
         return False
 
-    porch = OnDemandListener(str(tmp_path / 's'), serve)
+    path = str(tmp_path / 's')
+    listener = OnDemandListener(path, listening(path), serve)
     for number in range(1, 5):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
             client.connect(str(tmp_path / 's'))
-            porch.receive(porch.listener.accept()[0])
+            listener.receive(listener.listener.accept()[0])
             assert client.recv(1) == b''
         assert len(asked) == number
         eventually(
-            lambda: not any(thread.name == 'uactor-porch' for thread in threading.enumerate())
+            lambda: not any(thread.name == 'uactor-relay' for thread in threading.enumerate())
         )
-    porch.close()
+    listener.close()
 
 
 @pytest.mark.parametrize('what', ['descriptors', 'threads'])
@@ -203,7 +206,7 @@ def test_who_comes_when_a_server_can_not_be_had_is_turned_away_and_may_come_agai
         assert client.call('has_server') is True
 
 
-def test_the_end_of_a_killed_actor_is_seen_from_the_porch(house: Any) -> None:
+def test_the_end_of_a_killed_actor_is_relayed(house: Any) -> None:
     with guest(house) as client:
         assert client.call('has_server') is True
         pid, child = house.pid(), house.fork()
@@ -237,7 +240,7 @@ def test_where_the_server_can_not_listen_nobody_is_served_and_the_actor_goes_on(
         assert client.call('has_server') is True
 
 
-@pytest.mark.parametrize('visited', [False, True], ids=['nobody came', 'somebody came'])
+@pytest.mark.parametrize('visited', [False, True], ids=['no client', 'a client'])
 def test_nothing_is_left_at_the_address(tmp_path: Path, visited: bool) -> None:
     class Placed(House):
         _options_ = {'address': f'unix:{tmp_path}/house'}

@@ -1,4 +1,4 @@
-"""Threads for RPCs: as many as there are RPCs, so that none waits for another to end."""
+"""Threads for RPCs: one for each RPC, so that no RPC waits for another one to end."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ T = TypeVar('T')
 
 log = logging.getLogger('uactor.host')
 
-_IDLE_SECONDS = 10.0
-_MOST_IDLE = 8
+_IDLE_TIMEOUT_S = 10.0
+_MAX_IDLE = 8
 
 Work = Callable[[], None]
 
 
 class ThreadPerCall(Executor):
-    """Runs each call on a daemon thread that has nothing else to do.
+    """Runs each RPC on a daemon thread of its own.
 
-    A fixed pool deadlocks when its workers wait for a call that can't get a worker
-    (grpc issues 8616 and 7052). So there is no limit; but a thread that is through waits for
-    another call for a while, since starting one costs a quarter of a call.
+    A fixed pool deadlocks when its workers wait for an RPC that gets no worker (grpc issues 8616
+    and 7052). So the number of threads has no limit. A thread whose RPC has ended waits for another
+    one for a while, since the start of a thread costs a quarter of a call.
 
-    When there are no more threads to be had, a reserve takes over, which answers what needs no
-    time: health, and that there are no more threads. An exception here would end the thread that
-    serves all RPCs.
+    When no more threads can be started, a reserve thread runs RPCs. It answers health checks, and
+    refuses other RPCs. An exception here would end the thread on which gRPC serves all RPCs.
     """
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._idle: list[queue.SimpleQueue[Work]] = []
-        self._changing_idle = threading.Lock()
-        OnDemandThread('uactor-reserve', self._be_reserve).ensure_running()
+        self._idle_lock = threading.Lock()
+        OnDemandThread('uactor-reserve', self._run_reserve).ensure_running()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run ``fn`` on a thread that is idle or new, or else on the reserve."""
+        """Run ``fn`` on an idle or new thread, or else on the reserve thread."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -51,7 +50,7 @@ class ThreadPerCall(Executor):
             else:
                 future.set_result(result)
 
-        with self._changing_idle:
+        with self._idle_lock:
             idle = self._idle.pop() if self._idle else None
         if idle is not None:
             idle.put(run)
@@ -73,39 +72,39 @@ class ThreadPerCall(Executor):
             run = self._next(own)
 
     def _next(self, own: queue.SimpleQueue[Work]) -> Work | None:
-        """Wait to be given something to do; return None when it is time to end."""
-        with self._changing_idle:
-            if _here.retired or len(self._idle) >= _MOST_IDLE:
+        """Wait for another RPC; return None if this thread is to end."""
+        with self._idle_lock:
+            if _this_thread.is_retired or len(self._idle) >= _MAX_IDLE:
                 return None
             self._idle.append(own)
         try:
-            return own.get(timeout=_IDLE_SECONDS)
+            return own.get(timeout=_IDLE_TIMEOUT_S)
         except queue.Empty:
-            with self._changing_idle:
+            with self._idle_lock:
                 if own in self._idle:
                     self._idle.remove(own)
                     return None
-            return own.get()  # it has just been given something
+            return own.get()  # it has just been given an RPC
 
-    def _be_reserve(self) -> bool:
-        _here.reserve = True
+    def _run_reserve(self) -> bool:
+        _this_thread.is_reserve = True
         self._waiting.get()()
         return True
 
 
-class _Here(threading.local):
-    reserve = False
-    retired = False
+class _ThreadState(threading.local):
+    is_reserve = False
+    is_retired = False
 
 
-_here = _Here()
+_this_thread = _ThreadState()
 
 
 def is_reserve() -> bool:
-    """Tell whether this thread has no time: there are no others, and RPCs wait for it."""
-    return _here.reserve
+    """Return whether this is the reserve thread, which must not block: RPCs wait for it."""
+    return _this_thread.is_reserve
 
 
 def retire() -> None:
-    """Have this thread end with its RPC: a session may have left on it what belongs to threads."""
-    _here.retired = True
+    """End this thread with its RPC: a session may have left thread-local data on it."""
+    _this_thread.is_retired = True

@@ -1,8 +1,9 @@
-"""Where those are received who come to the front door while there is no server behind it.
+"""Start the gRPC server when the first client connects, as socket activation does.
 
-The first who comes has the server made: it listens beside, and then its socket is given the name of
-the address, so that at no moment anybody is turned away. Connections from before can't be handed to
-gRPC: what they bring is passed on, by threads, as long as they last.
+A plain socket listens in the place of the server. The first client has the server created: it
+listens at a path beside, and its socket is then renamed to the address. So no client is refused in
+between. gRPC cannot take over connections that are open already. Threads relay their bytes to the
+server, as long as these connections last.
 """
 
 from __future__ import annotations
@@ -21,120 +22,121 @@ from uactor.transport.unix_sockets import serve_at
 
 log = logging.getLogger('uactor.host')
 
-_AT_ONCE = 64 * 1024
-"""How much is passed on in one piece, in bytes."""
+_RELAY_BUFFER_BYTES = 64 * 1024
 
-_MOST_PASSING = 128
-"""How many connections are passed on at most: those that come while the server is made."""
+_MAX_RELAYS = 128
+"""How many connections are relayed at most: those that come while the server is created."""
 
-_DESCRIPTORS, _THREADS = 16, 16
-"""More than a server takes, which is five and eight."""
+_PROBED_DESCRIPTORS, _PROBED_THREADS = 16, 16
+"""More than a server needs, which is five descriptors and eight threads."""
 
 
 class OnDemandListener:
-    """Listens at ``path`` in the place of a server.
+    """Receives clients until there is a server, and relays them to it.
 
-    :param listener: the socket that does.
-    :param serve: makes the server, at a path, and tells whether it serves.
+    :param path: where the socket listens, and the server is to listen.
+    :param serve: creates the server at a path, and returns whether it serves.
     :ivar listener: the socket.
     """
 
     def __init__(self, path: str, listener: socket.socket, serve: Callable[[str], bool]) -> None:
         self._path = path
         self._serve = serve
-        self._lock = threading.Lock()
-        self._served = False
-        self._counting = threading.Lock()
-        self._count = 0  # of the threads that let somebody in, and pass on what comes
-        self._passing: dict[socket.socket, threading.Event] = {}
+        self._lock = threading.Lock()  # of creating the server
+        self._is_serving = False
+        self._count_lock = threading.Lock()
+        self._count = 0  # of the threads that have a client
+        self._relays: dict[socket.socket, threading.Event] = {}  # set when a relay has ended
         self.listener = listener
 
     def receive(self, client: socket.socket) -> None:
-        """Have the server made if there is none yet, and a client be served by it."""
-        if self._count >= _MOST_PASSING:  # it may come again, to the server itself
+        """Relay a client to the server on a new thread, which creates the server if need be."""
+        if self._count >= _MAX_RELAYS:  # the client can connect again, to the server itself
             log.debug('a connection is refused: %d have come before the server', self._count)
             client.close()
             return
-        self._count_one(1)
+        self._add_to_count(1)
         try:
-            start_daemon('uactor-porch', self._let_in, client)
+            start_daemon('uactor-relay', self._serve_client, client)
         except RuntimeError as error:
             log.warning('a connection is refused: %s', error)
             client.close()
-            self._count_one(-1)
+            self._add_to_count(-1)
 
-    def _count_one(self, more: int) -> None:
-        with self._counting:
-            self._count += more
+    def _add_to_count(self, number: int) -> None:
+        with self._count_lock:
+            self._count += number
 
-    def _let_in(self, client: socket.socket) -> None:
+    def _serve_client(self, client: socket.socket) -> None:
         try:
             with client:
-                if self._opened():
-                    self._pass(client)
-        except (AddressError, OSError, RuntimeError) as error:  # no descriptors, or threads
+                if self._ensure_server():
+                    self._relay(client)
+        except (AddressError, OSError, RuntimeError) as error:  # no descriptors, or no threads
             log.warning('a connection is refused: %s', error)
         finally:
-            self._count_one(-1)
+            self._add_to_count(-1)
 
-    def _opened(self) -> bool:
+    def _ensure_server(self) -> bool:
+        """Create the server if there is none yet; return whether it serves."""
         with self._lock:
-            if not self._served:
-                _check_resources()
-                self._served = serve_at(self._path, self._serve)
-            return self._served
+            if not self._is_serving:
+                _probe_resources()
+                self._is_serving = serve_at(self._path, self._serve)
+            return self._is_serving
 
-    def _pass(self, client: socket.socket) -> None:
+    def _relay(self, client: socket.socket) -> None:
+        """Connect a client to the server until both directions have ended."""
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._path)
-            passed = threading.Event()
-            self._passing[server] = passed  # before its thread can have passed anything on
+            ended = threading.Event()
+            self._relays[server] = ended  # before its thread can have relayed anything
             try:
-                start_daemon('uactor-porch', _pass_back, server, client, passed)
-                _pass_on(client, server)
-                passed.wait()
+                start_daemon('uactor-relay', _copy_responses, server, client, ended)
+                _copy(client, server)
+                ended.wait()
             finally:
-                del self._passing[server]
+                del self._relays[server]
 
     def close(self) -> None:
-        """Have nobody come any more."""
-        with self._lock:  # who opens the server gets done before the socket's name is removed
+        """Receive no more clients."""
+        with self._lock:  # a server is complete before the name of its socket is removed
             self.listener.close()
 
-    def finish(self, timeout: float) -> None:
-        """Pass on what the server has answered so far, and then the end.
+    def finish(self, timeout_s: float) -> None:
+        """Relay what the server has sent so far, and then its end.
 
-        :param timeout: how long that may take, in seconds.
+        :param timeout_s: the limit for all relays together.
         """
-        end = time.monotonic() + timeout
-        for server, passed in list(self._passing.items()):
-            with contextlib.suppress(OSError):  # it has ended by itself
-                server.shutdown(socket.SHUT_RD)  # what has come is still there to be read
-            passed.wait(max(0.0, end - time.monotonic()))
+        end = time.monotonic() + timeout_s
+        for server, ended in list(self._relays.items()):
+            with contextlib.suppress(OSError):  # the connection has ended by itself
+                server.shutdown(socket.SHUT_RD)  # what has arrived can still be read
+            ended.wait(max(0.0, end - time.monotonic()))
 
 
-def _check_resources() -> None:
-    """Find out whether there is what a server takes: gRPC ends the process when it misses any.
+def _probe_resources() -> None:
+    """Check that there is what a server needs: without it, gRPC ends the process.
 
     :raises OSError: when there are no descriptors.
     :raises RuntimeError: when there are no threads.
     """
-    found: list[int] = []
-    done = threading.Event()
+    descriptors: list[int] = []
+    probed = threading.Event()
     try:
-        for _ in range(_DESCRIPTORS):
-            found.append(os.open(os.devnull, os.O_RDONLY))
-        for _ in range(_THREADS):
-            start_daemon('uactor-probe', done.wait)
+        for _ in range(_PROBED_DESCRIPTORS):
+            descriptors.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(_PROBED_THREADS):
+            start_daemon('uactor-probe', probed.wait)
     finally:
-        done.set()
-        for descriptor in found:
+        probed.set()
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes until it ends, and then the end."""
-    buffer = memoryview(bytearray(_AT_ONCE))
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    """Copy bytes until the source ends, and then end the sink."""
+    buffer = memoryview(bytearray(_RELAY_BUFFER_BYTES))
     with contextlib.suppress(OSError):  # one of them has gone
         while length := source.recv_into(buffer):
             sink.sendall(buffer[:length])
@@ -142,11 +144,11 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def _pass_back(server: socket.socket, client: socket.socket, passed: threading.Event) -> None:
-    """Pass on what the server answers until it ends; then hear no more of the client."""
+def _copy_responses(server: socket.socket, client: socket.socket, ended: threading.Event) -> None:
+    """Copy what the server sends until it ends, and then stop reading from the client."""
     try:
-        _pass_on(server, client)
-        with contextlib.suppress(OSError):  # it has gone, too
+        _copy(server, client)
+        with contextlib.suppress(OSError):  # the client has gone, too
             client.shutdown(socket.SHUT_RD)
     finally:
-        passed.set()
+        ended.set()

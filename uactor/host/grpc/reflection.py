@@ -47,25 +47,25 @@ def _as_v1(alpha: File) -> File:
     file = File.FromString(data)
     file.name, file.package = 'grpc/reflection/v1/reflection.proto', 'grpc.reflection.v1'
 
-    def renamed(name: str) -> str:
+    def rename(name: str) -> str:
         return name.replace('.grpc.reflection.v1alpha.', '.grpc.reflection.v1.')
 
     for message in file.message_type:
         for field in message.field:
             if field.type_name:  # that of a scalar must stay unset, not become empty
-                field.type_name = renamed(field.type_name)
+                field.type_name = rename(field.type_name)
     for service in file.service:
         for method in service.method:
-            method.input_type = renamed(method.input_type)
-            method.output_type = renamed(method.output_type)
+            method.input_type = rename(method.input_type)
+            method.output_type = rename(method.output_type)
     return file
 
 
 class Reflection:
-    """Answers what tools ask about the services and their messages.
+    """Serves the descriptors of the services and their messages.
 
-    :param files: what every actor process serves.
-    :param more: returns further files; asked when somebody wants to know.
+    :param files: those of services that every actor process has.
+    :param more: returns further files; called at the first request.
     """
 
     def __init__(self, files: Sequence[File], more: Callable[[], Sequence[File]]) -> None:
@@ -104,10 +104,10 @@ class Reflection:
             response = pb.ServerReflectionResponse(
                 valid_host=request.host, original_request=request
             )
-            self._answer(request, response)
+            self._fill(request, response)
             yield response
 
-    def _answer(
+    def _fill(
         self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse
     ) -> None:
         kind = request.WhichOneof('message_request')
@@ -142,21 +142,21 @@ class Reflection:
 
 def _services(files: Iterable[File]) -> Iterator[str]:
     for file in files:
-        yield from (_full(file.package, service.name) for service in file.service)
+        yield from (_join_name(file.package, service.name) for service in file.service)
 
 
-def _full(package: str, name: str) -> str:
+def _join_name(package: str, name: str) -> str:
     return f'{package}.{name}' if package else name
 
 
 def _symbols(file: File) -> Iterator[str]:
     """Yield the full names of everything in a file that can be asked for."""
     for enum in file.enum_type:
-        yield _full(file.package, enum.name)
+        yield _join_name(file.package, enum.name)
     for message in file.message_type:
-        yield from _message_symbols(_full(file.package, message.name), message)
+        yield from _message_symbols(_join_name(file.package, message.name), message)
     for service in file.service:
-        name = _full(file.package, service.name)
+        name = _join_name(file.package, service.name)
         yield name
         yield from (f'{name}.{method.name}' for method in service.method)
 

@@ -1,4 +1,4 @@
-"""The generic door: ``uactor.v1.ActorService``."""
+"""The generic service: ``uactor.v1.ActorService``."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from uactor.v1 import actor_pb2_grpc
 
 log = logging.getLogger('uactor.host')
 
-_OPEN = (
+_WITHOUT_AUTHKEY = (
     '/grpc.health.v1.Health/Check',
     '/grpc.health.v1.Health/List',
     '/grpc.health.v1.Health/Watch',
     '/uactor.v1.ActorService/Session',  # asks for the key itself
 )
-"""What needs no authkey in its metadata."""
+"""The methods that need no authkey in their metadata."""
 
-_CROWDED = 'too many others are about to prove that they know the authkey; try again'
+_NO_ROOM = 'too many others are about to prove that they know the authkey; try again'
 
 
 class Authorization(grpc.ServerInterceptor):
-    """Lets nobody in without the authkey, but for health and the handshake of a session."""
+    """Refuses RPCs without the authkey, except health checks and the handshake of sessions."""
 
     def __init__(self, authkey: bytes) -> None:
         self._authkey = authkey
@@ -49,9 +49,9 @@ class Authorization(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: Any
     ) -> Any:
-        """Return the handler, or one that refuses: also for what does not exist."""
+        """Return the handler, or one that refuses, even for methods that do not exist."""
         details = handler_call_details
-        if details.method in _OPEN or auth.is_authorized(
+        if details.method in _WITHOUT_AUTHKEY or auth.is_authorized(
             details.invocation_metadata, self._authkey
         ):
             return continuation(details)
@@ -77,14 +77,14 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
     def __init__(self, host: HostContext) -> None:
         self._host = host
-        self._rpc = unary.of_service(host, _SERVICE.full_name)
+        self._rpc = unary.create_rpc_factory(host, _SERVICE.full_name)
         self._admission = Admission()
 
     def add_to(self, server: grpc.Server) -> None:
-        """Have a server serve this.
+        """Add this service to a server.
 
-        What the generated function does, but that requests outside sessions come as bytes: gRPC
-        has one status, INTERNAL, for all that it can't decode.
+        This does what the generated function does, but requests outside sessions come as bytes.
+        gRPC would answer INTERNAL to each request that it cannot decode.
         """
         handlers = {method.name: self._handler(method) for method in _SERVICE.methods}
         service = grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
@@ -100,7 +100,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
             for kind in (method.input_type, method.output_type)
         )
 
-        def decoded(data: bytes, context: grpc.ServicerContext) -> Any:
+        def decode_and_run(data: bytes, context: grpc.ServicerContext) -> Any:
             try:
                 message = request.FromString(data)
             except DecodeError as error:
@@ -110,10 +110,10 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                decoded, response_serializer=response.SerializeToString
+                decode_and_run, response_serializer=response.SerializeToString
             )
         return grpc.unary_unary_rpc_method_handler(
-            decoded, response_serializer=response.SerializeToString
+            decode_and_run, response_serializer=response.SerializeToString
         )
 
     def Describe(
@@ -198,18 +198,18 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
         retire()
         authorized = auth.is_authorized(context.invocation_metadata(), self._host.authkey)
         leave = functools.partial(self._admission.remove, context)
-        door = _GrpcEndpoint(context, authorized, self._host.max_message_size, leave)
+        endpoint = _GrpcEndpoint(context, authorized, self._host.max_message_size, leave)
         if not authorized:
 
             def end() -> None:
                 context.cancel()
 
             if not self._admission.admit(context, end):
-                context.abort(grpc.StatusCode.UNAVAILABLE, _CROWDED)
+                context.abort(grpc.StatusCode.UNAVAILABLE, _NO_ROOM)
             if not context.add_callback(leave):
                 leave()
-        requests = door.whole(_until_gone(request_iterator))
-        return door.outgoing(serve(self._host, requests, door))
+        requests = endpoint.take_chunks(_until_gone(request_iterator))
+        return endpoint.encode(serve(self._host, requests, endpoint))
 
     def Shutdown(
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
@@ -223,7 +223,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
 
 
 class _GrpcEndpoint:
-    """The stream of a session, as :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
+    """The stream of a session; a :class:`uactor.host.sessions.endpoint.SessionEndpoint`."""
 
     put = None
 
@@ -236,13 +236,13 @@ class _GrpcEndpoint:
     ) -> None:
         self._context = context
         self._on_proof = on_proof
-        self._opened = False
+        self._is_open = False
         self.authorized = authorized
         self.memory = Chunks()
         self.memory.limit = max_message_size
 
-    def whole(self, messages: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield requests; take the large data that comes before them, once there is a session."""
+    def take_chunks(self, messages: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield requests without the chunks before them, which go to :attr:`memory`."""
         for message in messages:
             if message.startswith(NUMBERED):
                 yield message
@@ -250,7 +250,7 @@ class _GrpcEndpoint:
             request = read(message, self)
             if not request.HasField('chunk'):
                 yield message
-            elif not self._opened:
+            elif not self._is_open:
                 self.refuse(AuthkeyError('wrong or missing authkey'))
             else:
                 try:
@@ -259,11 +259,11 @@ class _GrpcEndpoint:
                     self.refuse(error)
 
     def has_more(self) -> bool:
-        """Return False: gRPC does not tell of a message before it is asked for it."""
+        """Return False: gRPC reports a message only to a thread that waits for one."""
         return False
 
-    def outgoing(self, responses: Iterator[pb.SessionResponse | bytes]) -> Iterator[bytes]:
-        """Yield responses in their wire form, each after its large data."""
+    def encode(self, responses: Iterator[pb.SessionResponse | bytes]) -> Iterator[bytes]:
+        """Yield responses in their wire form, each after its chunks."""
         for response in responses:
             if isinstance(response, bytes):
                 yield response
@@ -281,18 +281,18 @@ class _GrpcEndpoint:
         raise Refused(str(error)) from error
 
     def admit(self) -> None:
-        """Take large data: gRPC itself has one limit for all messages."""
-        self._opened = True
+        """Accept chunks, since the client has proved itself."""
+        self._is_open = True
         self._on_proof()
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called when the RPC has ended."""
+        """Call ``callback`` when the RPC has ended, at once if it has."""
         if not self._context.add_callback(callback):
             callback()
 
 
 def _until_gone(requests: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the requests of a client until it leaves or goes."""
+    """Yield the requests of a client until it says goodbye or goes."""
     try:
         yield from requests
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""How a unary RPC fails: code, one line, and a ``google.rpc.Status`` that fits the trailers."""
+"""The end of a failed RPC: a code, a line, and a ``google.rpc.Status`` that fits its trailers."""
 
 from __future__ import annotations
 
@@ -18,87 +18,90 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
 
-_TRAILERS = 4096
-"""Most that all trailers may take, in bytes. Past 8 KiB the code itself is lost on the way."""
+_MAX_TRAILERS_BYTES = 4096
+"""The limit of all trailers together. Past 8 KiB the code itself is lost on the way."""
 
-_LINE, _NAME, _TEXT = 1024, 128, 384
-_OVERHEAD = 192  # keys of the trailers, and the envelope of the traceback
+_MAX_LINE_BYTES, _MAX_NAME_BYTES, _MAX_TEXT_BYTES = 1024, 128, 384
+_OVERHEAD_BYTES = 192  # the keys of the trailers, and the envelope of the traceback
 
 
 @dataclasses.dataclass(frozen=True)
-class Telling:
-    """How the RPCs of one service tell of errors.
+class ErrorReporting:
+    """How the RPCs of one service report errors.
 
     :ivar service: its name.
-    :ivar declared: codes that the actor's class declares for what its code raises.
-    :ivar tracebacks: whether callers may see where in the actor an error was raised.
+    :ivar error_codes: the codes that the actor's class declares for its errors.
+    :ivar shows_tracebacks: whether callers are sent tracebacks of the actor.
     """
 
     service: str
-    declared: Mapping[type[BaseException], str]
-    tracebacks: bool
+    error_codes: Mapping[type[BaseException], str]
+    shows_tracebacks: bool
 
 
 def abort(
-    context: grpc.ServicerContext, error: BaseException, caller: Caller, telling: Telling
+    context: grpc.ServicerContext, error: BaseException, caller: Caller, reporting: ErrorReporting
 ) -> None:
-    """End the RPC with the status that tells of ``error``."""
-    reason, name, executed = _told(error, caller, telling.declared)
+    """End the RPC with the status of ``error``."""
+    reason, name, executed = _classify(error, caller, reporting.error_codes)
     code = getattr(grpc.StatusCode, name)
     failure = failures.encode(reason, executed, pickles=False)
-    line = _one_line(f'{failure.type_name}: {failure.message}')
+    line = _format_line(f'{failure.type_name}: {failure.message}')
     status = status_pb2.Status(code=code.value[0], message=line)
-    metadata = {'py_type': _shortened(failure.type_name, _NAME), 'executed': executed}
-    _add(
-        status, error_details_pb2.ErrorInfo(reason=name, domain=telling.service, metadata=metadata)
+    metadata = {'py_type': _shorten(failure.type_name, _MAX_NAME_BYTES), 'executed': executed}
+    _add_detail(
+        status,
+        error_details_pb2.ErrorInfo(reason=name, domain=reporting.service, metadata=metadata),
     )
     if isinstance(error, InvalidArgument):
         request = error_details_pb2.BadRequest()
         request.field_violations.add(
-            field=_shortened(error.field, _NAME),
-            description=_shortened(error.description or failure.message, _TEXT),
+            field=_shorten(error.field, _MAX_NAME_BYTES),
+            description=_shorten(error.description or failure.message, _MAX_TEXT_BYTES),
         )
-        _add(status, request)
-    elif telling.tracebacks:
-        room = _TRAILERS - _OVERHEAD - _encoded_size(line)
-        detail = _shortened(failure.traceback, room * 3 // 4 - status.ByteSize())  # goes as base64
-        _add(status, error_details_pb2.DebugInfo(detail=detail))
+        _add_detail(status, request)
+    elif reporting.shows_tracebacks:
+        room = _MAX_TRAILERS_BYTES - _OVERHEAD_BYTES - _percent_size(line)
+        detail = _shorten(failure.traceback, room * 3 // 4 - status.ByteSize())  # goes as base64
+        _add_detail(status, error_details_pb2.DebugInfo(detail=detail))
     context.abort_with_status(rpc_status.to_status(status))
 
 
-def _told(
-    error: BaseException, caller: Caller, declared: Mapping[type[BaseException], str]
+def _classify(
+    error: BaseException, caller: Caller, error_codes: Mapping[type[BaseException], str]
 ) -> tuple[BaseException, str, Executed]:
-    """Return the error to tell of, the name of its status code, and whether the call has run."""
+    """Return the error to report, the name of its code, and whether the call has run."""
     if isinstance(error, InvalidArgument):
         return error.reason, 'INVALID_ARGUMENT', caller.executed
-    if isinstance(error, Interrupted):  # or the client has gone, and hears nothing
+    if isinstance(error, Interrupted):  # or the client has gone, and gets no status
         return ActorDiedError('the actor ended while the call was waiting'), 'ABORTED', 'maybe'
-    return error, errors.find_status(error, caller.stage, declared), caller.executed
+    return error, errors.find_status(error, caller.stage, error_codes), caller.executed
 
 
-def _add(status: status_pb2.Status, detail: message.Message) -> None:
+def _add_detail(status: status_pb2.Status, detail: message.Message) -> None:
     packed = any_pb2.Any()
     packed.Pack(detail)
     status.details.append(packed)
 
 
-def _one_line(text: str) -> str:
-    """Return the text of a status, which travels percent-encoded."""
+def _format_line(text: str) -> str:
+    """Return the line of a status, short enough once it is percent-encoded."""
     line = ' '.join(text.splitlines())
-    short = _shortened(line, _LINE)
-    return short if _encoded_size(short) <= _LINE else _shortened(line, _LINE // 3)
+    short = _shorten(line, _MAX_LINE_BYTES)
+    return (
+        short if _percent_size(short) <= _MAX_LINE_BYTES else _shorten(line, _MAX_LINE_BYTES // 3)
+    )
 
 
-def _encoded_size(text: str) -> int:
+def _percent_size(text: str) -> int:
     return len(urllib.parse.quote(text, safe=_PLAIN))
 
 
 _PLAIN = ''.join(chr(code) for code in range(0x20, 0x7F) if chr(code) != '%')
 
 
-def _shortened(text: str, limit: int) -> str:
-    """Return ``text`` with its middle left out, if it has more than ``limit`` bytes."""
+def _shorten(text: str, limit: int) -> str:
+    """Return ``text`` without its middle, if it has more than ``limit`` bytes."""
     data = text.encode('utf-8', 'backslashreplace')
     if len(data) <= limit:
         return text

@@ -1,4 +1,4 @@
-"""Calls of the typed service: requests into dispatcher calls, results into responses.
+"""RPCs of the typed service: from messages to calls of the dispatcher, and back.
 
 Nothing here unpickles anything.
 """
@@ -19,7 +19,7 @@ from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
 from uactor.host.cancellation import Interrupted
 from uactor.host.context import HostContext
-from uactor.host.grpc.unary import of_service
+from uactor.host.grpc.unary import create_rpc_factory
 from uactor.host.requests import RequestHandler
 from uactor.service.codecs.methods import CallArguments, ServiceMethod
 from uactor.service.errors import ConversionError
@@ -29,37 +29,41 @@ from uactor.v1 import actor_pb2 as pb
 Handlers = Mapping[str, Any]
 """gRPC's handlers by the names of RPCs."""
 
-_NOTICE = 0.01
-"""How long the end of a client's stream may be ahead of the news that it has gone, in seconds.
-gRPC tells of both by themselves, and can't say which an end is until then."""
+_GONE_DELAY_S = 0.01
+"""How long after the end of a client's stream gRPC may report that the client has gone.
+
+Until then the end of its stream looks like that of a client that has sent all.
+"""
 
 
-def handlers(host: HostContext, schema: Schema) -> Handlers:
+def create_handlers(host: HostContext, schema: Schema) -> Handlers:
     """Return gRPC's handlers for the methods of a schema, by the names of the RPCs.
 
-    They take and give bytes: gRPC has one status for all that it can't decode.
+    They take and return bytes: gRPC has one status for each message that it cannot decode.
     """
     calls = _Calls(host, schema.service)
-    made: dict[str, Any] = {}
+    created: dict[str, Any] = {}
     for rpc, method in schema.methods.items():
         if method.client_streaming or method.server_streaming:
-            made[rpc] = grpc.stream_stream_rpc_method_handler(
+            created[rpc] = grpc.stream_stream_rpc_method_handler(
                 functools.partial(calls.streaming, method)
             )
         else:
-            made[rpc] = grpc.unary_unary_rpc_method_handler(functools.partial(calls.unary, method))
-    return made
+            created[rpc] = grpc.unary_unary_rpc_method_handler(
+                functools.partial(calls.unary, method)
+            )
+    return created
 
 
 class _Handles:
-    """Makes and resolves the handles in one call."""
+    """Creates and resolves the handles of one call."""
 
     def __init__(self, requests: RequestHandler, caller: Caller) -> None:
         self._requests = requests
         self._caller = caller
 
     def write_handle(self, value: object, typeid: str | None) -> pb.Handle:
-        """Return a handle, held for the caller, as the generic door does."""
+        """Return a handle with a hold of the caller, as the generic service does."""
         if isinstance(getattr(value, '_token', None), Token):
             return self._requests.handle_of(self._caller, value)
         if typeid is None:
@@ -69,7 +73,7 @@ class _Handles:
         return self._requests.share(self._caller, value, typeid, detailed=True)
 
     def read_handle(self, handle: pb.Handle, hint: Any) -> object:
-        """Return a proxy of what ``handle`` names: that of the actor class or proxy in ``hint``."""
+        """Return the proxy for ``handle``, of the actor or proxy class in ``hint``."""
         manager_class = getattr(hint, 'manager_class', None)
         if manager_class is None:
             found, wanted = self._requests.resolve(handle), hint
@@ -88,34 +92,34 @@ class _Calls:
     def __init__(self, host: HostContext, service: str) -> None:
         self._requests = host.requests
         self._dispatcher = host.dispatcher
-        self._rpc = of_service(host, service, validated=True)
+        self._rpc = create_rpc_factory(host, service, validated=True)
 
     def unary(self, method: ServiceMethod, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Run an RPC without streams."""
         with self._rpc(context) as caller:
             handles = _Handles(self._requests, caller)
             try:
-                call = method.read_request(_parsed(method, data), handles)
+                call = method.read_request(_parse(method, data), handles)
             except ConversionError as error:
                 raise InvalidArgument(error.path, error, error.reason) from error
-            return _written(method, self._result(caller, method, call), caller, handles)
+            return _encode_response(method, self._result(caller, method, call), caller, handles)
 
     def streaming(
         self, method: ServiceMethod, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
-        """Run an RPC with streams, of whichever side."""
+        """Run an RPC with a stream, of the client, of the actor, or of both."""
         with self._rpc(context) as caller:
             handles = _Handles(self._requests, caller)
             try:
                 call = _read_stream(method, _until_gone(requests, context), handles)
                 result = self._result(caller, method, call)
                 if not method.server_streaming:
-                    yield _written(method, result, caller, handles)
+                    yield _encode_response(method, result, caller, handles)
                     return
                 found = self._dispatcher.iterate(caller, '', method.member, result)
                 with contextlib.closing(found):
                     for item in found:
-                        yield _written(method, item, caller, handles)
+                        yield _encode_response(method, item, caller, handles)
             except ConversionError as error:  # also of a later item, by way of the user's method
                 raise InvalidArgument(error.path, error, error.reason) from error
 
@@ -131,7 +135,7 @@ class _Calls:
         return result
 
 
-def _parsed(method: ServiceMethod, data: bytes) -> Any:
+def _parse(method: ServiceMethod, data: bytes) -> Any:
     try:
         return method.request_class.FromString(data)
     except DecodeError as error:
@@ -153,28 +157,30 @@ def _read_stream(
 
 
 def _messages(method: ServiceMethod, requests: Iterator[bytes]) -> Iterator[Any]:
-    """Yield what the client streams, as it is asked for."""
-    return (_parsed(method, data) for data in requests)
+    """Yield the messages of a client, each when the method asks for it."""
+    return (_parse(method, data) for data in requests)
 
 
 def _until_gone(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-    """Yield what the client streams.
+    """Yield the messages of a client, undecoded.
 
-    :raises Interrupted: when it goes before its stream has ended. A method that took what it has
-        got for all would do half of what was asked for.
+    :raises Interrupted: when the client goes before its stream has ended. A method that took the
+        messages so far for all of them would do half of its work.
     """
-    gone = threading.Event()
-    if not context.add_callback(gone.set):
-        gone.set()
+    is_gone = threading.Event()
+    if not context.add_callback(is_gone.set):
+        is_gone.set()
     try:
         yield from requests
     except grpc.RpcError as error:
         raise Interrupted from error
-    if gone.wait(_NOTICE):
+    if is_gone.wait(_GONE_DELAY_S):
         raise Interrupted
 
 
-def _written(method: ServiceMethod, result: Any, caller: Caller, handles: _Handles) -> bytes:
+def _encode_response(
+    method: ServiceMethod, result: Any, caller: Caller, handles: _Handles
+) -> bytes:
     caller.confirm()
     data: bytes = method.write_response(result, handles).SerializeToString()
     return data

@@ -1,4 +1,4 @@
-"""The typed door: leads RPCs to the typed service, which the first of them has made."""
+"""Route RPCs to the typed service, which the first of them has created."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class TypedHandler(grpc.GenericRpcHandler):
         self._handlers: Handlers | None = None
 
     def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of an RPC, or None when it is none of the typed service.
+        """Return the handler of an RPC, or None if it is not of the typed service.
 
-        gRPC asks on the one thread on which all RPCs arrive. Until there are handlers it gets one
-        that makes them, on the thread of its RPC: annotations are the user's code.
+        gRPC calls this on the one thread on which all RPCs arrive. The handlers are created on the
+        thread of the first RPC instead: annotations are the user's code.
         """
         path: str = handler_call_details.method
         if not path.startswith(self._prefix) or not self._host.typed_service.name:
@@ -34,8 +34,10 @@ class TypedHandler(grpc.GenericRpcHandler):
         if self._handlers is not None:
             return self._handlers.get(rpc)
 
-        def first(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            handler = self._made(context).get(rpc)
+        def create_and_run(
+            requests: Iterator[bytes], context: grpc.ServicerContext
+        ) -> Iterator[bytes]:
+            handler = self._create_handlers(context).get(rpc)
             if handler is None:
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, 'Method not found!')
             elif handler.unary_unary is not None:
@@ -43,9 +45,9 @@ class TypedHandler(grpc.GenericRpcHandler):
             else:
                 yield from handler.stream_stream(requests, context)
 
-        return grpc.stream_stream_rpc_method_handler(first)
+        return grpc.stream_stream_rpc_method_handler(create_and_run)
 
-    def _made(self, context: grpc.ServicerContext) -> Handlers:
+    def _create_handlers(self, context: grpc.ServicerContext) -> Handlers:
         schema = self._host.typed_service.schema()
         if schema is None:
             context.abort(
@@ -53,7 +55,7 @@ class TypedHandler(grpc.GenericRpcHandler):
                 f'the typed service is not served: {self._host.typed_service.error}'[:1024],
             )
             raise AssertionError  # never reached: abort raises
-        from uactor.host.grpc.typed_calls import handlers
+        from uactor.host.grpc.typed_calls import create_handlers
 
-        self._handlers = handlers(self._host, schema)
+        self._handlers = create_handlers(self._host, schema)
         return self._handlers

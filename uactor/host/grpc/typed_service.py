@@ -1,7 +1,7 @@
-"""The typed door: the service that is made from the annotations of the actor's class.
+"""The typed service: created from the annotations of the actor's class.
 
-Making it takes some ten milliseconds, and modules that nothing else needs: that is done for the
-first who asks.
+Its creation takes ten milliseconds or more, and modules that nothing else needs. So the first RPC
+that needs it has it created.
 """
 
 from __future__ import annotations
@@ -26,40 +26,42 @@ log = logging.getLogger('uactor.host')
 class TypedService:
     """The typed service of an actor class.
 
-    Numbers come from the lock file beside the module; without one they follow the order of
-    declaration. With one that can't be read, or contradicts the class, there is no service:
-    other numbers would give deployed clients something else than they ask for.
+    Field numbers come from the lock file beside the module. Without one they follow the order of
+    declaration. If the lock file cannot be read, or contradicts the class, there is no service:
+    deployed clients would read other fields than the actor has written.
 
-    :param failed: called when it turns out that there is no service.
+    :param on_failure: called when the service cannot be created.
     """
 
-    def __init__(self, actor_class: Any, failed: Callable[[], None]) -> None:
+    def __init__(self, actor_class: Any, on_failure: Callable[[], None]) -> None:
         self._actor_class = actor_class
-        self._failed = failed
+        self._on_failure = on_failure
         self._lock = threading.Lock()
-        self._made: tuple[Schema | None, str] | None = None
+        self._created: tuple[Schema | None, str] | None = None
 
     @functools.cached_property
     def name(self) -> str:
-        """Its full name; '' when none can be made of that of the class."""
+        """Its full name; '' when the name of the class allows none."""
         return typed_service_name(self._actor_class)
 
     def schema(self) -> Schema | None:
-        """Return its schema; None when it can't be served."""
-        return self._outcome()[0]
+        """Return its schema, or None if it cannot be served."""
+        return self._schema_or_error()[0]
 
     @property
     def error(self) -> str:
-        """Why it can't be served; '' when it can."""
-        return self._outcome()[1]
+        """Why it cannot be served; '' when it can."""
+        return self._schema_or_error()[1]
 
-    def _outcome(self) -> tuple[Schema | None, str]:
+    def _schema_or_error(self) -> tuple[Schema | None, str]:
         with self._lock:
-            if self._made is None:
-                self._made = self._make() if self.name else (None, 'its class has no ASCII name')
-            return self._made
+            if self._created is None:
+                self._created = (
+                    self._create() if self.name else (None, 'its class has no ASCII name')
+                )
+            return self._created
 
-    def _make(self) -> tuple[Schema | None, str]:
+    def _create(self) -> tuple[Schema | None, str]:
         from uactor.service.contract.lock import find_lock
         from uactor.service.errors import LockError
         from uactor.service.schema import schema_of
@@ -74,7 +76,7 @@ class TypedService:
                 error,
                 exc_info=not isinstance(error, LockError),
             )
-            self._failed()
+            self._on_failure()
             return None, str(error) or type(error).__name__
         if lock is not None and not schema.is_locked:
             log.warning('the lock file does not have all of %s: write it anew', self.name)
@@ -83,15 +85,15 @@ class TypedService:
         return schema, ''
 
     def files(self) -> Sequence[descriptor_pb2.FileDescriptorProto]:
-        """Return the files of the service, comments included, and those that they need."""
+        """Return the descriptors of the service, with comments, and of their imports."""
         schema = self.schema()
         return [] if schema is None else [*schema.dependencies, schema.file]
 
     def describe(self, response: pb.DescribeResponse) -> None:
-        """Add to the description of the actor what it is in the typed service."""
+        """Add the names of the typed service to the description of the actor."""
         if not self.name:
             return
-        schema, error = self._outcome()
+        schema, error = self._schema_or_error()
         response.typed_service.name = self.name
         response.typed_service.error = error
         if schema is None:

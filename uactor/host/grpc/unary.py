@@ -1,4 +1,4 @@
-"""RPCs outside sessions: what all doors do with each of them."""
+"""RPCs outside sessions, in the generic service and in the typed one."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ class Rpc(Protocol):
     def __call__(
         self, context: grpc.ServicerContext, path: Sequence[str] = ()
     ) -> AbstractContextManager[Caller]:
-        """Return it.
+        """Return the context of an RPC.
 
-        :param path: the calls of actors that wait for it.
+        :param path: the calls of actors that wait for the RPC.
         """
         ...
 
 
-def of_service(host: HostContext, service: str, validated: bool = False) -> Rpc:
-    """Return what makes the contexts for RPCs of a service.
+def create_rpc_factory(host: HostContext, service: str, validated: bool = False) -> Rpc:
+    """Return the function that returns the contexts of RPCs of a service.
 
-    :param checked: whether arguments are known to fit what is called.
+    :param validated: whether arguments are known to fit the method.
     """
-    telling = status.Telling(service, host.error_codes, tracebacks=host.shows_tracebacks)
-    return lambda context, path=(): _Rpc(host, telling, context, validated, path)
+    reporting = status.ErrorReporting(service, host.error_codes, host.shows_tracebacks)
+    return lambda context, path=(): _Rpc(host, reporting, context, validated, path)
 
 
 class _Rpc(AbstractContextManager[Caller]):
-    """Accepts an RPC, and makes a status of what it raises.
+    """Accepts an RPC, and ends it with a status when it raises.
 
-    Not made by contextlib, which sets attributes of the exceptions that pass.
+    A generator of contextlib would set attributes of the exceptions that pass.
     """
 
     def __init__(
         self,
         host: HostContext,
-        telling: status.Telling,
+        reporting: status.ErrorReporting,
         context: grpc.ServicerContext,
         validated: bool,
         path: Sequence[str],
     ) -> None:
         self._callers = host.callers
         self._gate = host.dispatcher.gate
-        self._telling = telling
+        self._reporting = reporting
         self._context = context
         self._caller = Caller(ANONYMOUS, context.peer(), validated)
         self._path = path
@@ -89,5 +89,5 @@ class _Rpc(AbstractContextManager[Caller]):
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, GeneratorExit) and not self._context.is_active():
-            return  # the client has left a stream
-        status.abort(self._context, error, self._caller, self._telling)
+            return  # the client has cancelled a stream
+        status.abort(self._context, error, self._caller, self._reporting)
