@@ -67,6 +67,7 @@ class DocumentError(Exception):
 def documents() -> list[Path]:
     return [
         ROOT / 'README.md',
+        ROOT / 'CONTRIBUTING.md',
         *sorted((ROOT / 'docs').rglob('*.md')),
         *sorted((ROOT / 'examples').rglob('README.md')),
     ]

@@ -23,6 +23,7 @@ DOCS = ROOT / 'docs'
 MOVED = {
     ROOT / 'README.md': 'index.md',
     ROOT / 'CHANGELOG.md': 'changelog.md',
+    ROOT / 'CONTRIBUTING.md': 'contributing.md',
 }
 """Documents that are no part of ``docs``, and their pages."""
 

@@ -71,7 +71,7 @@ def test_a_document_shows_an_example_and_its_output(mark: str, source: str, body
     assert body == docs.made(mark, ROOT / source), 'run `make docs`'
 
 
-@pytest.mark.parametrize('name', ['README.md', 'docs/wire.md'])
+@pytest.mark.parametrize('name', ['README.md', 'docs/testing.md', 'docs/wire.md'])
 def test_a_document_shows_what_a_terminal_answers(name: str) -> None:
     shown = docs.consoles(text_of(name))
     for tool in docs.missing_tools(shown):
