@@ -116,11 +116,11 @@ def test_a_lease_ends_by_its_id_alone(keeper: Any, client: Client, stream: str) 
         assert not session.exists(handle)
 
 
-@pytest.mark.parametrize('door', DOORS)
+@pytest.mark.parametrize('stream', STREAM_KINDS)
 def test_what_is_released_along_with_a_call_that_is_given_up_is_free(
-    keeper: Any, door: str
+    keeper: Any, stream: str
 ) -> None:
-    with session_with(keeper, door) as session:
+    with open_session(keeper, stream) as session:
         session.enter('impatient', pipelined=True)
         handle = session.create('list')
         assert session.exists(handle)
@@ -128,27 +128,27 @@ def test_what_is_released_along_with_a_call_that_is_given_up_is_free(
         assert not session.exists(handle)
 
 
-@pytest.mark.parametrize('door', DOORS)
-def test_a_session_goes_on_when_another_request_is_given_up(keeper: Any, door: str) -> None:
-    with session_with(keeper, door) as session:
+@pytest.mark.parametrize('stream', STREAM_KINDS)
+def test_a_session_goes_on_when_another_request_is_given_up(keeper: Any, stream: str) -> None:
+    with open_session(keeper, stream) as session:
         session.enter('patient')
         handle = session.create('list')
         session.ask(cancel=pb.Cancel(request_id=999))
         assert session.exists(handle)
 
 
-@pytest.mark.parametrize('door', DOORS)
-def test_a_number_that_was_given_up_too_late_may_come_again(keeper: Any, door: str) -> None:
-    with session_with(keeper, door) as session:
+@pytest.mark.parametrize('stream', STREAM_KINDS)
+def test_a_number_that_was_given_up_too_late_may_come_again(keeper: Any, stream: str) -> None:
+    with open_session(keeper, stream) as session:
         session.enter('thrifty', pipelined=True)
         handle = session.create('list')
         call = pb.CallRequest(handle=handle, method='__len__')
         again = pb.SessionRequest(id=77, call=call).SerializeToString()
-        session.door.put(again)
+        session.stream.put(again)
         assert session.receive().result.int64 == 0
         session.send(cancel=pb.Cancel(request_id=77))
         assert session.exists(handle)
-        session.door.put(again)
+        session.stream.put(again)
         assert session.receive().HasField('result')
 
 

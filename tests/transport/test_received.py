@@ -289,12 +289,12 @@ def test_the_most_descriptors_with_one_message_are_exact() -> None:
     ours, theirs = socket.socketpair()
     with contextlib.closing(Lane(ours)) as lane:
         channel = ShmChannel()
-        lane.expect = lambda message: channel.expect([])
-        door = LaneDoor.__new__(LaneDoor)
-        door.socket = theirs
-        door.put_with(b'message', [(number, [0]) for number in range(256)])
+        lane.frames.expect = lambda message: channel.expect([])
+        stream = RawLaneStream.__new__(RawLaneStream)
+        stream.socket = theirs
+        stream.send_descriptors(b'message', [(number, [0]) for number in range(256)])
         assert lane.receive() == b'message'
-        door.put_with(b'message', [], count=257)
+        stream.send_descriptors(b'message', [], count=257)
         theirs.close()
         with pytest.raises(LaneError, match='257 descriptors are announced'):
             lane.receive()
@@ -364,11 +364,11 @@ def test_a_descriptor_without_a_whole_number_is_closed() -> None:
     ours, theirs = socket.socketpair()
     with contextlib.closing(Lane(ours)) as lane:
         channel = ShmChannel()
-        lane.expect = lambda message: channel.expect([pb.Memory(slot=1, sizes=[1])])
-        door = LaneDoor.__new__(LaneDoor)
-        door.socket = theirs
+        lane.frames.expect = lambda message: channel.expect([pb.Memory(slot=1, sizes=[1])])
+        stream = RawLaneStream.__new__(RawLaneStream)
+        stream.socket = theirs
         before = open_files()
-        door.put_with(b'message', [], count=1)
+        stream.send_descriptors(b'message', [], count=1)
         socket.send_fds(theirs, [b'no'], [0])
         with pytest.raises(LaneError, match='no number has come'):
             lane.receive()
