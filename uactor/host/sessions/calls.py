@@ -470,16 +470,17 @@ class SingleReply:
 
     def finish(self, call: HostCall, result: Any, typeid: str) -> None:
         """Send a result that needs the event loop no more."""
-        caller = call.caller
+        caller, session = call.caller, call.session
         caller.stage = 'done'
         try:
-            response = call.session.responder.encode(
+            response = session.responder.encode(
                 caller, call.number, result, typeid, call.accepts_pickles
             )
         except BaseException as error:  # also SystemExit, of the user's __reduce__
             call.fail(error)
-        else:
-            call.end(response)
+        else:  # as HostCall.end(), for each call
+            call.release()
+            session.end(call.number, response)
 
     def fail(self, call: HostCall, error: BaseException) -> None:
         """See :class:`Reply`."""

@@ -23,13 +23,17 @@ import enum
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 from uactor.host.execution.watchdog import Watch
 from uactor.runtime.threads import start_daemon
 
 _SPREAD_S = 1.0
 """For how long workers run calls after one that did not return soon, in seconds."""
+
+
+T1 = TypeVar('T1')
+T2 = TypeVar('T2')
 
 
 class LeadState(enum.Enum):
@@ -170,19 +174,21 @@ class LeaderFollowers:
 
     def can_run(self) -> bool:
         """Return whether this thread may run a call: it leads, and no call is under way."""
+        reader = self.lead.reader
         return (
-            self.lead.is_of_this_thread()
+            reader.thread == threading.get_ident()  # as is_of_this_thread(), for each call
+            and reader.leads
             and not self.watch.has_job
             and not (self._spread_until and self._spread_until > time.monotonic())
         )
 
-    def run(self, function: Callable[..., None], *arguments: Any) -> None:
+    def run(self, function: Callable[[T1, T2], None], first: T1, second: T2) -> None:
         """Run a function on this thread, which leads, and offer the lead meanwhile."""
         lead = self.lead
         reader = lead.reader
         with self.watch:  # until the lead is taken back: no other thread offers it meanwhile
             lead.offer(0)
-            function(*arguments)
+            function(first, second)
             leads = lead.take_back(reader)
         if not leads:
             self._hand_over()

@@ -299,7 +299,7 @@ class HostPipeline:
 
         :raises RuntimeError: when no thread can be started; the job does not run.
         """
-        if self._is_free():
+        if self.leader.can_run() and self.workers.are_idle:  # as _is_free(), for each call
             self.leader.run(_run, call, job)
         else:
             self.workers.put(functools.partial(_run, call, job))

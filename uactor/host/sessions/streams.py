@@ -94,12 +94,13 @@ class StreamReply:
             go_on = lambda ended: self._close(call, None) if ended else self._yield(call)  # noqa: E731
             call.run_coroutine(self._send_granted(call), go_on)
             return
+        current, token = call.caller.call, call.caller.cancel_token
         for _ in range(_MAX_STEP_ITEMS):
-            if self._wait_for_credit(call):
+            if not self._credit and self._wait_for_credit(call):
                 return
             try:
-                call.caller.cancel_token.raise_if_cancelled()
-                item = run_in(call.caller.call, next, self._items, _END)
+                token.raise_if_cancelled()
+                item = run_in(current, next, self._items, _END)
                 if item is _END:
                     self._close(call, None)
                     return
