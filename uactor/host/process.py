@@ -58,11 +58,11 @@ class HostProcess:
         self.owner = settings.owner
         self.serializer = settings.serializer
         self._is_stop_requested = False
-        self._wakeup_reader, self._wakeup_writer = socket.socketpair()
-        self._wakeup_writer.setblocking(False)
         self._status = ServerStatus()
         has_lanes = settings.transport != 'grpc' and POSSIBLE
         bound = bind(settings, start_on_demand=has_lanes)
+        self._wakeup_reader, self._wakeup_writer = socket.socketpair()
+        self._wakeup_writer.setblocking(False)
         self.address = bound.address
         self.target = target(bound.address)
         typeids = Typeids(actor_class.manager_class)
