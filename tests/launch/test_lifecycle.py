@@ -275,7 +275,7 @@ class Hanging(Actor):
 
 def steps(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what has been logged of the end of a process, in short."""
-    known = ('asking', 'too long', 'SIGTERM', 'SIGKILL', 'signal 15', 'signal 9')
+    known = ('requesting', 'too long', 'SIGTERM', 'SIGKILL', 'signal 15', 'signal 9')
     return [word for message in caplog.messages for word in known if word in message]
 
 
@@ -289,7 +289,7 @@ def test_an_actor_whose_exit_hangs_is_ended_by_sigterm(
     actor = Hanging(at_exit=True)
     actor.shutdown()
     assert actor._manager.process.exitcode == -signal.SIGTERM
-    assert steps(caplog) == ['asking', 'SIGTERM', 'signal 15']
+    assert steps(caplog) == ['requesting', 'SIGTERM', 'signal 15']
 
 
 @pytest.mark.usefixtures('launcher')
@@ -298,7 +298,7 @@ def test_an_actor_that_ignores_sigterm_is_killed(caplog: pytest.LogCaptureFixtur
     with Hanging(at_exit=True, stubborn=True) as actor:
         stubborn = actor._manager.parent.process
     assert stubborn.exitcode == -signal.SIGKILL
-    assert steps(caplog) == ['asking', 'SIGTERM', 'SIGKILL', 'signal 9']
+    assert steps(caplog) == ['requesting', 'SIGTERM', 'SIGKILL', 'signal 9']
 
 
 @pytest.mark.parametrize('leave', ['shutdown', '__exit__'])
