@@ -15,7 +15,7 @@ import pytest
 import uactor
 from tests.support import eventually
 from tests.support.bench import Bench
-from tests.support.by_hand import session_with
+from tests.support.raw_session import open_session
 from uactor.core.auth import get_family_key
 from uactor.v1 import actor_pb2 as pb
 
@@ -54,7 +54,7 @@ def test_items_are_granted_as_they_are_fetched_and_no_more(bench: Any) -> None:
 
 
 def test_what_is_granted_adds_up(bench: Any) -> None:
-    with session_with(bench, 'grpc') as session:
+    with open_session(bench, 'grpc') as session:
         session.enter(key=get_family_key(), pipelined=True)
         call = pb.CallRequest(method='gated', args=[pb.Value(string='gate')])
         stream = session.send(open_stream=pb.OpenStreamRequest(call=call, credit=2))
