@@ -258,10 +258,10 @@ class Schema:
         """Add the parts of a message, now that all types have their codecs."""
         codec = self._codecs[name]
         if isinstance(codec, (ModelCodec, TupleCodec)):
-            codec.proto.parts = self._create_parts(table[-1])
+            codec.message.parts = self._create_parts(table[-1])
         elif isinstance(codec, WrapperCodec):
             field = codec.field = self._create_field(table[-1])
-            codec.proto.parts = [Part(field.inner_name, field.inner_name, field)]
+            codec.message.parts = [Part(field.inner_name, field.inner_name, field)]
 
     def _create_parts(self, tables: Iterable[tuple[Any, ...]]) -> list[Part]:
         return [

@@ -96,10 +96,9 @@ def refuse_unknown_fields(message: Any) -> None:
 class WrapperCodec(Codec):
     """A field in a message of its own."""
 
-    proto: MessagePlan
-
     def __init__(self, field: Field, message: MessagePlan, label: str) -> None:
-        self.field, self.proto, self.label = field, message, label
+        self.field, self.message, self.label = field, message, label
+        self.proto = message
         self.hint = self.key = message.key
         self._layout = Layout(message)
         message.parts = [Part(field.inner_name, field.inner_name, field)]
@@ -129,16 +128,15 @@ def _strip_step(error: ConversionError, step: str) -> ConversionError:
 class TupleCodec(Codec):
     """A tuple of fixed length, or an entry of a map."""
 
-    proto: MessagePlan
-
     def __init__(self, message: MessagePlan, label: str) -> None:
-        self.proto, self.label = message, label
+        self.proto = self.message = message
+        self.label = label
         self.hint, self.key = tuple, message.key
         self._layout = Layout(message)
 
     def pack(self, value: Any, handles: Handles) -> Any:
         """Return the message; refuse a tuple of another length."""
-        parts = self.proto.parts
+        parts = self.message.parts
         if type(value) is not tuple:
             raise mismatch_error(value, 'a tuple')
         if len(value) != len(parts):
@@ -152,7 +150,7 @@ class TupleCodec(Codec):
 
     def match(self, value: Any) -> int:
         """Return the fit of the worst element, if the length is right."""
-        parts = self.proto.parts
+        parts = self.message.parts
         if type(value) is not tuple or len(value) != len(parts):
             return NOT
         pairs = zip(parts, value, strict=True)
@@ -185,10 +183,9 @@ class Maker:
 class ModelCodec(Codec):
     """An instance of a class with named fields, or of a TypedDict."""
 
-    proto: MessagePlan
-
     def __init__(self, hint: Any, message: MessagePlan, label: str, is_generic: bool) -> None:
-        self.hint, self.proto, self.label = hint, message, label
+        self.hint, self.label = hint, label
+        self.proto = self.message = message
         self.key = message.key
         self.maker = Maker(None, dict)
         self._layout = Layout(message)
@@ -208,7 +205,7 @@ class ModelCodec(Codec):
             raise mismatch_error(value, f'a {class_.__qualname__} itself')
         if getattr(value, '__pydantic_extra__', None):
             raise mismatch_error(value, 'without extra fields')
-        found = {part.python: getattr(value, part.python, NOTHING) for part in self.proto.parts}
+        found = {part.python: getattr(value, part.python, NOTHING) for part in self.message.parts}
         return {name: item for name, item in found.items() if item is not NOTHING}
 
     def unpack(self, wire: Any, handles: Handles) -> Any:
@@ -232,7 +229,7 @@ class ModelCodec(Codec):
         return self._match_fields(self._values(value))
 
     def _match_fields(self, values: Mapping[str, Any]) -> int:
-        parts = {part.python: part for part in self.proto.parts}
+        parts = {part.python: part for part in self.message.parts}
         if values.keys() - parts.keys():
             return NOT
         needed = {name for name, part in parts.items() if not part.has_default}
