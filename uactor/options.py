@@ -43,7 +43,7 @@ class ActorOptions:
             target(self.address)
         if self.authkey is not None and not isinstance(self.authkey, bytes):
             raise TypeError(f'authkey must be bytes, not {type(self.authkey).__name__}')
-        values.check_serializer(self.serializer)
+        values.validate_serializer(self.serializer)
         if self.shutdown_timeout is not None:
             seconds = validate_seconds(self.shutdown_timeout, 'the shutdown_timeout')
             self._normalize('shutdown_timeout', seconds)

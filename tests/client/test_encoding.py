@@ -52,7 +52,7 @@ def message_of(request: FastRequest | pb.SessionRequest) -> pb.SessionRequest:
     if not isinstance(request, tuple):
         request.id = 1
         return request
-    return pb.SessionRequest.FromString(fastpath.request(1, *request))
+    return pb.SessionRequest.FromString(fastpath.encode_request(1, *request))
 
 
 @pytest.mark.parametrize(

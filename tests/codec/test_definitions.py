@@ -364,7 +364,7 @@ def test_who_sends_nothing_by_value_does_not_so_by_numbers_either(keeper: Any) -
 
 def test_what_travels_in_full_brings_no_definitions_along() -> None:
     """A pickle by numbers is begun, and then there is something that has none."""
-    seen, remembered = [1], pickling.new_definitions()
+    seen, remembered = [1], pickling.create_definitions()
     message = values.encode([new_class(), lambda: seen], definitions=remembered)
     assert not message.pickle.definitions
 

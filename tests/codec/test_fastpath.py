@@ -51,12 +51,12 @@ def call(
 def written(number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes) -> bytes:
     """Return a request that is written by hand."""
     if isinstance(arguments, bytes):
-        form = fastpath.pickled(arguments)
+        form = fastpath.encode_pickle(arguments)
     else:
-        found = fastpath.scalars(arguments)
+        found = fastpath.encode_scalars(arguments)
         assert found is not None
         form = found
-    return fastpath.request(number, fastpath.called(handle, method), form)
+    return fastpath.encode_request(number, fastpath.encode_target(handle, method), form)
 
 
 def answer(number: int, value: Any) -> pb.SessionResponse:
@@ -67,7 +67,7 @@ def answer(number: int, value: Any) -> pb.SessionResponse:
 
 def told(message: bytes | bytearray) -> tuple[int, str, str, Any] | None:
     """Return what is read of a request by hand, as a host does."""
-    found = fastpath.read_request(message)
+    found = fastpath.decode_request(message)
     if found is None or isinstance(found[3], tuple):
         return found
     number, handle, method, data = found
@@ -120,12 +120,12 @@ requests = st.one_of(
 
 @given(st.lists(requests, min_size=1, max_size=10))
 def test_messages_that_travel_as_one_are_found_by_hand(messages: list[bytes]) -> None:
-    assert fastpath.parts(gathered(messages), MORE) == messages
+    assert fastpath.split_coalesced(gathered(messages), MORE) == messages
 
 
 @given(damaged(st.builds(gathered, st.lists(requests, min_size=1, max_size=3))))
 def test_messages_that_are_found_by_hand_are_those_that_protobuf_finds(message: bytes) -> None:
-    found = fastpath.parts(message, MORE)
+    found = fastpath.split_coalesced(message, MORE)
     if found is None:
         return
     try:
@@ -148,25 +148,27 @@ def test_messages_that_are_found_by_hand_are_those_that_protobuf_finds(message: 
     ids=['no number', 'releases', 'no number in the first'],
 )
 def test_where_messages_begin_is_otherwise_left_to_protobuf(message: pb.SessionRequest) -> None:
-    assert fastpath.parts(message.SerializeToString(), MORE) is None
+    assert fastpath.split_coalesced(message.SerializeToString(), MORE) is None
 
 
 def test_a_message_that_ends_before_it_has_what_it_says_is_left_to_protobuf() -> None:
     last = pb.SessionRequest(id=2, releases=['x']).SerializeToString()
     message = gathered([written(1, 'a.0', 'add', (1,)), last])
     for missing in range(1, len(last) + 1):
-        assert fastpath.parts(message[:-missing], MORE) is None
+        assert fastpath.split_coalesced(message[:-missing], MORE) is None
 
 
 @pytest.mark.parametrize('limit', [5000, 2000, 1024, 500])
 def test_messages_travel_as_one_only_as_far_as_the_receiver_takes_it(limit: int) -> None:
-    outbox, target = Outbox[bytes](), fastpath.called('a.0', 'x' * 400)
-    messages = [fastpath.request(number, target, b'') for number in range(1, 21)]
+    outbox, target = Outbox[bytes](), fastpath.encode_target('a.0', 'x' * 400)
+    messages = [fastpath.encode_request(number, target, b'') for number in range(1, 21)]
     for message in messages:
         outbox.put(message)
     sent = [message for message in coalesce(outbox, MORE, limit) if isinstance(message, bytes)]
     assert max(map(len, sent)) <= limit
-    assert [part for message in sent for part in fastpath.parts(message, MORE) or ()] == messages
+    assert [
+        part for message in sent for part in fastpath.split_coalesced(message, MORE) or ()
+    ] == messages
 
 
 LONGEST, TOO_LONG = b'\x80' * 9 + b'\x00', b'\x80' * 10 + b'\x00'
@@ -174,13 +176,13 @@ LONGEST, TOO_LONG = b'\x80' * 9 + b'\x00', b'\x80' * 10 + b'\x00'
 
 
 def test_a_number_of_more_bytes_than_protobuf_takes_is_left_to_it() -> None:
-    scalar, target = fastpath.scalars([1]), fastpath.called('a.0', 'add')
+    scalar, target = fastpath.encode_scalars([1]), fastpath.encode_target('a.0', 'add')
     assert scalar is not None
     call = bytes([0x2A, len(scalar + target)]) + scalar + target
-    assert fastpath.read_request(b'\x08' + LONGEST + call) == (0, 'a.0', 'add', (1,))
-    assert fastpath.read_result(b'\x08' + LONGEST + scalar) == (0, 1)
-    assert fastpath.read_request(b'\x08' + TOO_LONG + call) is None
-    assert fastpath.read_result(b'\x08' + TOO_LONG + scalar) is None
+    assert fastpath.decode_request(b'\x08' + LONGEST + call) == (0, 'a.0', 'add', (1,))
+    assert fastpath.decode_result(b'\x08' + LONGEST + scalar) == (0, 1)
+    assert fastpath.decode_request(b'\x08' + TOO_LONG + call) is None
+    assert fastpath.decode_result(b'\x08' + TOO_LONG + scalar) is None
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ def test_a_usual_request_is_read_by_hand(
     'arguments', [(1, 2, 3, 4), (-1,), (2**14,), ('x',), (b'x',), ([],), (1, signal.SIGINT)]
 )
 def test_arguments_that_are_many_or_not_short_scalars_are_pickled(arguments: Any) -> None:
-    assert fastpath.scalars(arguments) is None
+    assert fastpath.encode_scalars(arguments) is None
 
 
 @pytest.mark.parametrize(
@@ -238,20 +240,20 @@ def test_a_request_in_another_order_is_left_to_protobuf() -> None:
 
 def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
     part = pb.CallRequest(handle='a.0', method='add', typeid='list', accept_pickle=True)
-    assert fastpath.target(part.SerializeToString()) is None
-    assert fastpath.target(b'\xff\xff') is None
+    assert fastpath.decode_target(part.SerializeToString()) is None
+    assert fastpath.decode_target(b'\xff\xff') is None
 
 
 @pytest.mark.parametrize('ends', range(6))
 def test_a_message_that_ends_within_a_scalar_is_left_to_protobuf(ends: int) -> None:
     scalar = b'\x1a\x03\x18\xff\x7f'[:ends]
-    assert fastpath.read_request(b'\x08\x01\x2a' + bytes([ends]) + scalar) is None
-    found = fastpath.read_result(b'\x08\x01' + scalar)
+    assert fastpath.decode_request(b'\x08\x01\x2a' + bytes([ends]) + scalar) is None
+    found = fastpath.decode_result(b'\x08\x01' + scalar)
     assert found == ((1, 16383) if ends == 5 else None)
 
 
 def test_a_large_message_is_left_to_protobuf() -> None:
-    message = written(1, 'a.0', 'add', bytes(2 * fastpath.MOST))
+    message = written(1, 'a.0', 'add', bytes(2 * fastpath.MAX_DATA_BYTES))
     assert told(message) is None
 
 
@@ -278,16 +280,16 @@ methods = st.sampled_from(['add', 'a' * 100, 'a' * 120])  # whose numbers take o
 def test_requests_one_after_the_other_are_read_as_each_by_itself(
     messages: list[tuple[bool, bytes]],
 ) -> None:
-    reader = fastpath.Requests()
+    reader = fastpath.RequestReader()
     for is_array, message in messages:
         found = reader.read(bytearray(message) if is_array else message)
-        assert found == fastpath.read_request(message)
+        assert found == fastpath.decode_request(message)
 
 
 @pytest.mark.parametrize('method', ['add', 'a' * 120])
 @pytest.mark.parametrize('value', [0, 127, 128, 16383, None, True, False, 1.5])
 def test_a_request_like_the_one_before_is_read(method: str, value: Any) -> None:
-    reader = fastpath.Requests()
+    reader = fastpath.RequestReader()
     for number in 1, 2, 200, 3:
         message = written(number, 'a.0', method, (value,))
         assert reader.read(message) == (number, 'a.0', method, (value,))
@@ -295,8 +297,8 @@ def test_a_request_like_the_one_before_is_read(method: str, value: Any) -> None:
 
 
 def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it() -> None:
-    reader = fastpath.Requests()
-    part = fastpath.called('a.0', 'add')
+    reader = fastpath.RequestReader()
+    part = fastpath.encode_target('a.0', 'add')
     assert reader.read(written(1, 'a.0', 'add', (1,))) == (1, 'a.0', 'add', (1,))
     for data in part, b'\x1a\x02\x18\x01' + part:
         message = written(2, 'a.0', 'other', data)
@@ -304,7 +306,7 @@ def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it()
         swapped = pb.SessionRequest(id=3)
         swapped.call.handle = 'a.0'
         swapped.call.args.add().bytes = data
-        assert reader.read(swapped.SerializeToString()) == fastpath.read_request(
+        assert reader.read(swapped.SerializeToString()) == fastpath.decode_request(
             swapped.SerializeToString()
         )
 
@@ -321,15 +323,15 @@ def reading(number: int, handle: str, name: str) -> pb.SessionRequest:
 def test_a_request_for_an_attribute_is_what_protobuf_reads(
     number: int, handle: str, name: str
 ) -> None:
-    message = fastpath.request(number, fastpath.attribute(handle, name), None)
+    message = fastpath.encode_request(number, fastpath.encode_attribute(handle, name), None)
     assert pb.SessionRequest.FromString(message) == reading(number, handle, name)
 
 
 @pytest.mark.parametrize('handle', ['', 'a.0'])
 def test_a_request_for_an_attribute_is_read_by_hand(handle: str) -> None:
-    message = fastpath.request(5, fastpath.attribute(handle, 'level'), None)
+    message = fastpath.encode_request(5, fastpath.encode_attribute(handle, 'level'), None)
     for form in (message, bytearray(message)):  # it comes as either
-        assert fastpath.read_attribute(form) == (5, handle, 'level')
+        assert fastpath.decode_attribute(form) == (5, handle, 'level')
 
 
 @pytest.mark.parametrize(
@@ -353,12 +355,12 @@ def test_a_request_for_an_attribute_is_read_by_hand(handle: str) -> None:
     ids=lambda request: str(request).replace('\n', ' ')[:60],
 )
 def test_other_requests_for_attributes_are_left_to_protobuf(request_: pb.SessionRequest) -> None:
-    assert fastpath.read_attribute(request_.SerializeToString()) is None
+    assert fastpath.decode_attribute(request_.SerializeToString()) is None
 
 
 @given(damaged(st.builds(lambda number: reading(number, 'a.0', 'x').SerializeToString(), numbers)))
 def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(message: bytes) -> None:
-    found = fastpath.read_attribute(message)
+    found = fastpath.decode_attribute(message)
     if found is not None:
         assert pb.SessionRequest.FromString(message) == reading(*found)
 
@@ -368,30 +370,31 @@ def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(messa
 
 @given(numbers, scalars)
 def test_a_usual_response_is_what_protobuf_writes(number: int, value: Any) -> None:
-    assert fastpath.result(number, value) == answer(number, value).SerializeToString()
+    assert fastpath.encode_result(number, value) == answer(number, value).SerializeToString()
 
 
 @given(numbers, scalars)
 def test_a_usual_response_is_read_by_hand(number: int, value: Any) -> None:
-    found = fastpath.read_result(answer(number, value).SerializeToString())
+    found = fastpath.decode_result(answer(number, value).SerializeToString())
     assert found == (number, value)
     assert type(found[1]) is type(value)
 
 
 @given(numbers, st.lists(small))
 def test_a_small_pickle_is_read_by_hand(number: int, value: list[int]) -> None:
-    found = fastpath.read_result(answer(number, value).SerializeToString())
+    found = fastpath.decode_result(answer(number, value).SerializeToString())
     assert found is not None
     assert found[0] == number
-    assert isinstance(found[1], fastpath.Pickled)
+    assert isinstance(found[1], fastpath.PickledResult)
     assert pickle.loads(found[1].data) == value
 
 
 @pytest.mark.parametrize(
-    'value', [2**63, -(2**63) - 1, 2**70, '\ud800', 'x' * 2 * fastpath.MOST, [], bytearray(b'x')]
+    'value',
+    [2**63, -(2**63) - 1, 2**70, '\ud800', 'x' * 2 * fastpath.MAX_DATA_BYTES, [], bytearray(b'x')],
 )
 def test_other_results_are_left_to_protobuf(value: Any) -> None:
-    assert fastpath.result(1, value) is None
+    assert fastpath.encode_result(1, value) is None
 
 
 @pytest.mark.parametrize(
@@ -405,12 +408,12 @@ def test_other_results_are_left_to_protobuf(value: Any) -> None:
         pb.SessionResponse(id=1, result=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
         pb.SessionResponse(id=1, result=pb.Value(int64=1), more=[pb.SessionResponse(id=2)]),
         pb.SessionResponse(id=1, item=pb.Value(int64=1)),
-        pb.SessionResponse(id=1, result=pb.Value(bytes=bytes(2 * fastpath.MOST))),
+        pb.SessionResponse(id=1, result=pb.Value(bytes=bytes(2 * fastpath.MAX_DATA_BYTES))),
     ],
     ids=lambda response: str(response).replace('\n', ' ')[:60],
 )
 def test_other_responses_are_left_to_protobuf(response: pb.SessionResponse) -> None:
-    assert fastpath.read_result(response.SerializeToString()) is None
+    assert fastpath.decode_result(response.SerializeToString()) is None
 
 
 def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> None:
@@ -419,7 +422,7 @@ def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> 
         return
     number, value = found
     expected = pb.SessionResponse(id=number)
-    if isinstance(value, fastpath.Pickled):
+    if isinstance(value, fastpath.PickledResult):
         getattr(expected, place).pickle.data = bytes(value.data)
     else:
         assert values.put_scalar(getattr(expected, place), value)
@@ -432,7 +435,7 @@ def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> 
 
 @given(damaged(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    check_reading(fastpath.read_result(message), message, 'result')
+    check_reading(fastpath.decode_result(message), message, 'result')
 
 
 # --- items of streams ----------------------------------------------------------------------------
@@ -446,27 +449,27 @@ def an_item(number: int, value: Any) -> pb.SessionResponse:
 
 @given(numbers, scalars)
 def test_a_usual_item_is_what_protobuf_writes(number: int, value: Any) -> None:
-    assert fastpath.item(number, value) == an_item(number, value).SerializeToString()
+    assert fastpath.encode_item(number, value) == an_item(number, value).SerializeToString()
 
 
 @given(numbers, scalars)
 def test_a_usual_item_is_read_by_hand(number: int, value: Any) -> None:
-    found = fastpath.read_item(an_item(number, value).SerializeToString())
+    found = fastpath.decode_item(an_item(number, value).SerializeToString())
     assert found == (number, value)
     assert type(found[1]) is type(value)
 
 
 @given(numbers, st.lists(small))
 def test_a_small_pickle_as_an_item_is_read_by_hand(number: int, value: list[int]) -> None:
-    found = fastpath.read_item(an_item(number, value).SerializeToString())
+    found = fastpath.decode_item(an_item(number, value).SerializeToString())
     assert found is not None
     assert found[0] == number
     assert pickle.loads(found[1].data) == value
 
 
-@pytest.mark.parametrize('value', [2**63, '\ud800', 'x' * 2 * fastpath.MOST, []])
+@pytest.mark.parametrize('value', [2**63, '\ud800', 'x' * 2 * fastpath.MAX_DATA_BYTES, []])
 def test_other_items_are_left_to_protobuf(value: Any) -> None:
-    assert fastpath.item(1, value) is None
+    assert fastpath.encode_item(1, value) is None
 
 
 @pytest.mark.parametrize(
@@ -478,15 +481,15 @@ def test_other_items_are_left_to_protobuf(value: Any) -> None:
         pb.SessionResponse(id=1, end=pb.StreamEnd()),
         pb.SessionResponse(id=1, item=pb.Value(handle=pb.Handle(id='x'))),
         pb.SessionResponse(id=1, item=pb.Value(pickle=pb.Pickle(data=b'x', granted=['y']))),
-        pb.SessionResponse(id=1, item=pb.Value(bytes=bytes(2 * fastpath.MOST))),
+        pb.SessionResponse(id=1, item=pb.Value(bytes=bytes(2 * fastpath.MAX_DATA_BYTES))),
         pb.SessionResponse(id=1, result=pb.Value(int64=1)),
     ],
     ids=lambda response: str(response).replace('\n', ' ')[:60],
 )
 def test_other_responses_are_no_usual_items(response: pb.SessionResponse) -> None:
-    assert fastpath.read_item(response.SerializeToString()) is None
+    assert fastpath.decode_item(response.SerializeToString()) is None
 
 
 @given(damaged(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_an_item_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    check_reading(fastpath.read_item(message), message, 'item')
+    check_reading(fastpath.decode_item(message), message, 'item')

@@ -91,7 +91,7 @@ def test_plain_data_is_the_same_after_its_way_as_a_pickle(value: Any) -> None:
 @settings(deadline=None)
 @given(NATIVE)
 def test_plain_data_is_the_same_after_its_way_in_native_forms(value: Any) -> None:
-    encoded = wired(values.encode_native(value, values.unshareable))
+    encoded = wired(values.encode_native(value, values.refuse_to_share))
     assert is_same(values.decode(encoded, refuse, unpickle=False), with_lists(value))
 
 
@@ -110,7 +110,7 @@ def test_what_has_no_native_form_becomes_a_handle(value: Any) -> None:
 
 def test_what_has_no_native_form_is_refused_where_there_are_no_handles() -> None:
     with pytest.raises(uactor.SerializationError, match='set has no native form'):
-        values.encode_native([{1}], values.unshareable)
+        values.encode_native([{1}], values.refuse_to_share)
 
 
 @pytest.mark.parametrize('level', [lambda value: [value], lambda value: {'key': value}])
@@ -131,7 +131,7 @@ def test_views_of_dicts_arrive_as_lists(mapping: dict[str, int], view: str) -> N
     pickled = values.decode(values.encode([value]), refuse, unpickle=True)
     by_value = values.decode(values.encode([value, lambda: 1]), refuse, unpickle=True)
     native = values.decode(
-        values.encode_native([value], values.unshareable), refuse, unpickle=False
+        values.encode_native([value], values.refuse_to_share), refuse, unpickle=False
     )
     assert pickled == by_value[:1] == [list(value)]
     assert native == [with_lists(list(value))]
@@ -139,14 +139,14 @@ def test_views_of_dicts_arrive_as_lists(mapping: dict[str, int], view: str) -> N
 
 def test_a_mapping_may_have_lists_for_keys_as_other_languages_send_them() -> None:
     entry = pb.MapEntry(
-        key=values.encode_native((1, (2, 3)), values.unshareable), value=pb.Value(int64=4)
+        key=values.encode_native((1, (2, 3)), values.refuse_to_share), value=pb.Value(int64=4)
     )
     value = pb.Value(map=pb.MapValue(entries=[entry]))
     assert values.decode(value, refuse, unpickle=False) == {(1, (2, 3)): 4}
 
 
 def test_a_mapping_with_a_key_that_cannot_be_hashed_is_refused() -> None:
-    entry = pb.MapEntry(key=values.encode_native({}, values.unshareable), value=pb.Value())
+    entry = pb.MapEntry(key=values.encode_native({}, values.refuse_to_share), value=pb.Value())
     with pytest.raises(uactor.SerializationError, match='key'):
         values.decode(pb.Value(map=pb.MapValue(entries=[entry])), refuse, unpickle=False)
 
@@ -158,7 +158,7 @@ def test_handles_are_counted_wherever_they_stand_in_a_value() -> None:
     inner = pb.Value(list=pb.ListValue(items=[handle('in a list'), pb.Value(int64=1)]))
     entry = pb.MapEntry(key=handle('a key'), value=inner)
     value = pb.Value(map=pb.MapValue(entries=[entry, entry]))
-    assert list(messages.granted(value)) == 2 * ['a key', 'in a list']
+    assert list(messages.granted_handles(value)) == 2 * ['a key', 'in a list']
 
 
 def test_a_value_that_is_unset_is_none() -> None:
@@ -405,7 +405,7 @@ def test_only_modules_within_a_registered_one_travel_by_value(
         made[name] = module.Kind = type('Kind', (), {'__module__': name})  # type: ignore[attr-defined]
     cloudpickle.register_pickle_by_value(sys.modules['shelf'])
     try:
-        by_name = [name for name, kind in made.items() if pickling.importable(kind)]
+        by_name = [name for name, kind in made.items() if pickling.is_importable(kind)]
     finally:
         cloudpickle.unregister_pickle_by_value(sys.modules['shelf'])
     assert by_name == ['shelfful']

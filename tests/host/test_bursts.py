@@ -18,7 +18,7 @@ from tests.client.test_handshake import KEY, FalseActor, listening, welcome
 from tests.support import Actor
 from tests.support.bench import Bench
 from tests.support.rpc import KEYED, Client, client_of, dialled
-from uactor.codec.arguments import plain_bursts
+from uactor.codec.arguments import encode_plain_bursts
 from uactor.v1 import actor_pb2 as pb
 
 
@@ -97,7 +97,7 @@ def test_small_arguments_of_many_calls_travel_as_one_pickle(
     count: int, size: int, is_one_message: bool
 ) -> None:
     arguments = [(f'{number:{size}}',) for number in range(count)]
-    data = plain_bursts(arguments)
+    data = encode_plain_bursts(arguments)
     assert (data is not None) is is_one_message
     if data is not None:
         assert pickle.loads(data) == arguments

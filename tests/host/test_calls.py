@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from uactor.codec.arguments import plain_pickle
+from uactor.codec.arguments import pickle_plain
 from uactor.host.callers import Caller
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.objects.primitives import Locks
@@ -161,7 +161,7 @@ def stream_call(session: Session, method: str, count: int, credit: int) -> HostC
 
 
 def pickled(number: int) -> pb.Pickle:
-    return pb.Pickle(data=plain_pickle(((number,), {})))
+    return pb.Pickle(data=pickle_plain(((number,), {})))
 
 
 def grant(call: HostCall, items: int) -> None:

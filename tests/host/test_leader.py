@@ -129,13 +129,13 @@ class OneWorker:
 
 def call(number: int) -> bytes:
     """Return the request of a call."""
-    part = fastpath.called('', 'note')
-    return fastpath.request(number, part, fastpath.scalars((number,)))
+    part = fastpath.encode_target('', 'note')
+    return fastpath.encode_request(number, part, fastpath.encode_scalars((number,)))
 
 
 def burst(first: int, count: int) -> bytes:
     """Return the request of calls that go together."""
-    data = arguments.plain_pickle([(number,) for number in range(first, first + count)])
+    data = arguments.pickle_plain([(number,) for number in range(first, first + count)])
     asked = pb.CallAllRequest(method='note', arguments=pb.Pickle(data=data), count=count)
     return pb.SessionRequest(id=first, call_all=asked).SerializeToString()
 
@@ -183,8 +183,10 @@ class Session:
         replies.gather()
         found = []
         for message in (*self.sent, *replies.messages()):
-            for one in fastpath.parts(message, pb.SessionResponse.MORE_FIELD_NUMBER) or [message]:
-                result = fastpath.read_result(one)
+            for one in fastpath.split_coalesced(message, pb.SessionResponse.MORE_FIELD_NUMBER) or [
+                message
+            ]:
+                result = fastpath.decode_result(one)
                 if result is not None:
                     found.append(result[0])
                     continue

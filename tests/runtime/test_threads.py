@@ -39,7 +39,7 @@ def test_no_call_waits_for_the_thread_of_another() -> None:
 
 
 def test_a_thread_that_has_served_a_session_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_threads, '_IDLE_SECONDS', 60.0)
+    monkeypatch.setattr(host_threads, '_IDLE_TIMEOUT_S', 60.0)
     threads = ThreadPerCall()
 
     def session() -> threading.Thread:

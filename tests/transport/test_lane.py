@@ -27,8 +27,8 @@ import pytest
 import uactor
 from tests.client.test_handshake import HELLO, KEY, Trap, call, proof, welcome
 from tests.support import eventually
-from tests.support.by_hand import End, session_with
 from tests.support.interrupts import in_thread
+from tests.support.raw_session import End, open_session
 from uactor.client.lane_transport import LaneStream, offered
 from uactor.runtime import cpu
 from uactor.transport import shm_slot
@@ -853,13 +853,13 @@ def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) 
 
 
 def test_a_session_whose_calls_do_not_wait_ends_with_what_is_no_message(target: Any) -> None:
-    with session_with(target, 'lane') as session:
+    with open_session(target, 'lane') as session:
         session.enter(key=KEY, pipelined=True)
         assert session.call('take', pb.Value(int64=5)).int64 == 5
-        session.door.put(b'\xff')
+        session.stream.put(b'\xff')
         assert session.receive().failure.type_name == 'uactor.errors.VersionError'
         with pytest.raises(End):
-            session.door.get()
+            session.stream.get()
 
 
 def test_a_link_is_no_lane(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_what_exceeds_the_greatest_message_is_refused(monkeypatch: pytest.Monkey
         with pytest.raises(uactor.SerializationError, match='too many for one message'):
             values.encode(value)
         with pytest.raises(uactor.SerializationError, match='too many for one message'):
-            values.encode_native(value, values.unshareable)
+            values.encode_native(value, values.refuse_to_share)
 
 
 # --- with a cap -----------------------------------------------------------------------------

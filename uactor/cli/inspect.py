@@ -180,7 +180,7 @@ def _encode(value: Any) -> pb.Value:
     if isinstance(value, pb.Handle):
         return pb.Value(handle=value)
     try:
-        return values.encode_native(value, values.unshareable)
+        return values.encode_native(value, values.refuse_to_share)
     except SerializationError as error:
         raise CallError(str(error)) from None
 

@@ -22,7 +22,7 @@ from uactor.client.pipeline import Encoded
 from uactor.client.session import ClientSession, check_size
 from uactor.client.timeouts import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.codec import fastpath, messages, transfer
-from uactor.codec.arguments import plain_bursts
+from uactor.codec.arguments import encode_plain_bursts
 from uactor.core import current_call
 from uactor.core.addresses import Token
 from uactor.core.auth import get_family_key
@@ -199,7 +199,7 @@ class ClientConnection:
         if isinstance(request, tuple):
             part, arguments = request
             answer = session.call(part, arguments)
-            if type(answer) is tuple and type(answer[1]) is not fastpath.Pickled:
+            if type(answer) is tuple and type(answer[1]) is not fastpath.PickledResult:
                 return answer[1]  # as most do, without further ado
             return self._decoder.decode_answer(answer, session, resolve)
         return self._result(session, request, resolve)
@@ -247,7 +247,7 @@ class ClientConnection:
         terms = self._link.terms
         if terms.limit or not self._encoder.is_fast(terms.serializer, delivery):
             return None
-        data = plain_bursts(arguments)
+        data = encode_plain_bursts(arguments)
         if data is None:
             return None
         try:
@@ -318,17 +318,17 @@ class ClientConnection:
         """Return what gives a fast request its number."""
         part, arguments = request
         if limit:
-            check_size(len(fastpath.request(1, part, arguments)), limit, self.address)
-        return functools.partial(fastpath.request, part=part, arguments=arguments)
+            check_size(len(fastpath.encode_request(1, part, arguments)), limit, self.address)
+        return functools.partial(fastpath.encode_request, part=part, arguments=arguments)
 
     def _number(
         self, request: pb.SessionRequest, pending: PendingCall, channel: PipelineChannel
     ) -> Encoded:
         """Return what gives a request its number, and puts it into its wire form."""
-        memories = messages.memories(request)
-        check_size(messages.size_of(request), self._link.terms.limit, self.address)
+        memories = messages.list_memories(request)
+        check_size(messages.measure_size(request), self._link.terms.limit, self.address)
         if channel.known is not None and channel.known.unsure:
-            pending.defines = messages.definitions_in(request)
+            pending.defines = messages.list_definitions(request)
         if self._link.holds.pending:
             request.releases.extend(self._link.holds.drain())
 
@@ -436,7 +436,7 @@ class ClientConnection:
             response = session.request_within(request, seconds)
         raise_failure(holds, session, response)
         if session.definitions is not None and session.definitions.unsure:
-            session.definitions.arrived(messages.definitions_in(request))
+            session.definitions.confirm(messages.list_definitions(request))
         return response
 
     @staticmethod

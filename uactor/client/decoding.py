@@ -52,7 +52,11 @@ class ResponseDecoder:
         """Return the value that the answer to a fast request carries, or raise its failure."""
         if isinstance(answer, tuple):
             value = answer[1]
-            return value if type(value) is not fastpath.Pickled else self._unpickle(value, session)
+            return (
+                value
+                if type(value) is not fastpath.PickledResult
+                else self._unpickle(value, session)
+            )
         raise_failure(self._holds, session, answer)
         return self.decode_result(answer.result, session, resolve)
 
@@ -72,7 +76,7 @@ class ResponseDecoder:
 
         :param response: one, or the value of a fast one.
         """
-        if type(response) is fastpath.Pickled:
+        if type(response) is fastpath.PickledResult:
             return self._unpickle(response, session)
         if not isinstance(response, pb.SessionResponse):
             return response
@@ -92,7 +96,7 @@ class ResponseDecoder:
         return self._decode_value(value, session, resolve)
 
     @staticmethod
-    def _unpickle(pickled: fastpath.Pickled, session: ClientSession) -> Any:
+    def _unpickle(pickled: fastpath.PickledResult, session: ClientSession) -> Any:
         """Return what a fast response has a pickle of."""
         try:
             return pickling.loads_with(session.definitions, pickled.data)
@@ -114,7 +118,7 @@ class ResponseDecoder:
 
         unpickle = session.serializer != 'native'
         beside = session.memory, session.definitions
-        granted = [handle for handle in messages.granted(value) if self.owns(handle)]
+        granted = [handle for handle in messages.granted_handles(value) if self.owns(handle)]
         try:
             if not granted:
                 return values.decode(value, resolved, unpickle, *beside)

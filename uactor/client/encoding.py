@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from uactor.client.holds import Holds
 from uactor.codec import fastpath, transfer, values
-from uactor.codec.arguments import encode_arguments, plain_arguments
+from uactor.codec.arguments import encode_arguments, encode_plain_arguments
 from uactor.codec.definitions import Numbering
 from uactor.core import current_call
 from uactor.core.addresses import Token
@@ -19,7 +19,7 @@ from uactor.transport.shm_buffers import Lender
 from uactor.v1 import actor_pb2 as pb
 
 FastRequest = tuple[bytes, bytes | None]
-"""A request without its number: its target and its arguments, as :func:`fastpath.request` takes
+"""A request without its number: target and arguments, as :func:`fastpath.encode_request` takes
 them. A plain tuple, since anything else takes a few per cent of a call to make."""
 
 
@@ -104,12 +104,12 @@ class CallEncoder:
         """Return the request for a call of a method."""
         is_fast = self.is_fast(channel.serializer, delivery)
         if is_fast:
-            arguments = None if kwargs else fastpath.scalars(args)
+            arguments = None if kwargs else fastpath.encode_scalars(args)
             if arguments is not None:
-                return fastpath.called(handle, method), arguments
-            data = plain_arguments(args, kwargs)
+                return fastpath.encode_target(handle, method), arguments
+            data = encode_plain_arguments(args, kwargs)
             if data is not None:
-                return fastpath.called(handle, method), fastpath.pickled(data)
+                return fastpath.encode_target(handle, method), fastpath.encode_pickle(data)
         request = pb.SessionRequest()
 
         def message() -> pb.CallRequest:
@@ -122,7 +122,7 @@ class CallEncoder:
         )
         if data is not None:
             if is_fast:
-                return fastpath.called(handle, method), fastpath.pickled(data)
+                return fastpath.encode_target(handle, method), fastpath.encode_pickle(data)
             message().arguments.data = data
         if delivery.window:
             request.open_stream.credit = delivery.window
@@ -137,7 +137,7 @@ class CallEncoder:
     ) -> FastRequest | pb.SessionRequest:
         """Return the request that reads an attribute."""
         if self.is_fast(channel.serializer, delivery):
-            return fastpath.attribute(handle, name), None
+            return fastpath.encode_attribute(handle, name), None
         get = pb.GetAttributeRequest(
             handle=handle, name=name, accept_pickle=channel.serializer != 'native'
         )
@@ -201,4 +201,4 @@ def handle_of(value: Any, receiver: str) -> pb.Handle:
         if token.typeid != 'actor' and token.target != receiver:
             value._lease()  # its receiver may hold it only when it uses it
         return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
-    return values.unshareable(value)
+    return values.refuse_to_share(value)

@@ -228,7 +228,7 @@ class GrpcStream:
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         if self.memory.outgoing:
-            for chunk in self.memory.cut_chunks(messages.memories(request)):
+            for chunk in self.memory.cut_chunks(messages.list_memories(request)):
                 self.send_bytes(pb.SessionRequest(chunk=chunk).SerializeToString())
         self.send_bytes(request.SerializeToString())
 

@@ -172,7 +172,7 @@ class LaneStream:
         """Return the descriptors that a request needs, with their numbers."""
         if self.memory is None or not self.memory.outgoing:
             return []
-        return self.memory.passed(messages.memories(request))
+        return self.memory.passed(messages.list_memories(request))
 
     def _send_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
         segment = self._create_slot() if self._lane.wants_slot else None
@@ -300,7 +300,7 @@ def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> frames.TakeD
         response = pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as above
     except DecodeError:  # whoever reads it will find out
         response = pb.SessionResponse()
-    return channel.expect(messages.memories(response))
+    return channel.expect(messages.list_memories(response))
 
 
 _KINDS = {

@@ -411,7 +411,7 @@ class Link:
     @locked
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows, if that is stricter."""
-        self.serializer = values.stricter(self.serializer, serializer)
+        self.serializer = values.choose_stricter(self.serializer, serializer)
         for session in self._sessions:
             session.restrict(serializer)
             self.terms = Terms(session.serializer, session.by_value, session.limit)

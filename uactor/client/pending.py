@@ -333,11 +333,11 @@ class PipelineChannel:
             self.known = self._pipeline.definitions
         return None if self.known is None else self.known.number(value)
 
-    def numbered(self, cls: type) -> int | None:
+    def find_number(self, cls: type) -> int | None:
         """See :class:`uactor.codec.definitions.Numbering`."""
         if self.known is None:
             self.known = self._pipeline.definitions
-        return None if self.known is None else self.known.numbered(cls)
+        return None if self.known is None else self.known.find_number(cls)
 
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
         """See :class:`uactor.codec.definitions.Numbering`."""

@@ -114,7 +114,9 @@ class ClientPipeline:
         self._number += pending.count  # now: whatever is raised, no other request has the number
         pending.number = number
         message = encoded(number)
-        pending.size = len(message) if isinstance(message, bytes) else messages.size_of(message)
+        pending.size = (
+            len(message) if isinstance(message, bytes) else messages.measure_size(message)
+        )
         self._asked += pending.size
         for each in range(number, number + pending.count):
             self._pending[each] = pending
@@ -176,7 +178,7 @@ class ClientPipeline:
         if message is None:
             return False
         if not isinstance(message, bytes):
-            self.recall_large(messages.memories(message))
+            self.recall_large(messages.list_memories(message))
         self._forget(pending)
         return True
 
@@ -214,7 +216,7 @@ class ClientPipeline:
         """Know that the host has these."""
         known = self.definitions
         if known is not None:
-            known.arrived(definitions)
+            known.confirm(definitions)
 
     def disown(self) -> None:
         """End all calls, in a forked child: they are the parent's, and so are the locks here."""
@@ -280,9 +282,9 @@ class ClientPipeline:
             session.abandon()
 
     def _take_message(self, message: bytes) -> None:
-        found, more = fastpath.read_result(message), False
+        found, more = fastpath.decode_result(message), False
         if found is None:
-            found, more = fastpath.read_item(message), True
+            found, more = fastpath.decode_item(message), True
         if found is None:
             self._take(pb.SessionResponse.FromString(message))
             return
@@ -298,12 +300,12 @@ class ClientPipeline:
             return
         definitions = self.definitions
         if definitions is not None:  # also of what nobody waits for
-            definitions.receive(messages.definitions_in(response))
+            definitions.receive(messages.list_definitions(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
             self._give(pending, number, response, more)
         elif self.memory is not None:
-            self.memory.ignore(messages.memories(response))
+            self.memory.ignore(messages.list_memories(response))
 
     def _take_all(self, response: pb.SessionResponse) -> None:
         first, burst = response.id, self._pending.get(response.id)

@@ -37,7 +37,9 @@ class Connections:
         """
         address = keyring.resolve(address)
         if serializer != self._serializer(address):
-            self._serializers[address] = values.stricter(self._serializer(address), serializer)
+            self._serializers[address] = values.choose_stricter(
+                self._serializer(address), serializer
+            )
         known = self._known.get(address)
         if known is not None:
             known.restrict(serializer)

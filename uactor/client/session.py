@@ -130,10 +130,10 @@ class ClientSession:
         except StreamEnd as end:
             raise self._ended(end, opening=True) from end.__cause__
         self.actor = welcome.actor
-        self._same_versions = pickling.travel_by_value(
+        self._same_versions = pickling.can_travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
         )
-        self.definitions = pickling.new_definitions() if welcome.definitions else None
+        self.definitions = pickling.create_definitions() if welcome.definitions else None
         self.restrict(welcome.serializer)
         self.limit = welcome.max_message_size
         self.memory = self.stream.memory if welcome.memory else None
@@ -142,7 +142,7 @@ class ClientSession:
 
     def restrict(self, serializer: str) -> None:
         """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""
-        self.serializer = values.stricter(self.serializer, serializer)
+        self.serializer = values.choose_stricter(self.serializer, serializer)
         self.by_value = self._same_versions and self.serializer == 'cloudpickle'
         if not self.by_value:
             self.definitions = None
@@ -204,7 +204,7 @@ class ClientSession:
     def request_within(
         self, request: pb.SessionRequest, seconds: float | None
     ) -> pb.SessionResponse:
-        """Do what :meth:`request` does; end the session when no response comes in time.
+        """Do what :meth:`encode_request` does; end the session when no response comes in time.
 
         :param seconds: how long it may take; None for any time.
         :raises DeadlineError: when it takes longer.
@@ -222,14 +222,14 @@ class ClientSession:
             raise DeadlineError(told, error.executed) from error
 
     def call(self, part: bytes, arguments: bytes | None) -> pb.SessionResponse | tuple[int, Any]:
-        """Make a request by a usual message, and return what :func:`usual.read_result` does.
+        """Make a request by a usual message, and return what :func:`usual.decode_result` does.
 
-        Or the response, if that is not usual. See :func:`usual.request`.
+        Or the response, if that is not usual. See :func:`usual.encode_request`.
 
         :raises ActorDiedError: when the actor ends meanwhile.
         """
         self._number = number = self._number % _NUMBERS + 1
-        message = fastpath.request(number, part, arguments)
+        message = fastpath.encode_request(number, part, arguments)
         if self.limit:
             check_size(len(message), self.limit, self._address)
         try:
@@ -237,7 +237,7 @@ class ClientSession:
             if self._offering:
                 self._wait_offered()
             answer = self.stream.request_bytes(message)
-            found = fastpath.read_result(answer)
+            found = fastpath.decode_result(answer)
             if found is not None and found[0] == number:
                 self.busy = False
                 return found
@@ -287,10 +287,10 @@ class ClientSession:
 
     def _check_size(self, request: pb.SessionRequest) -> None:
         try:
-            check_size(messages.size_of(request), self.limit, self._address)
+            check_size(messages.measure_size(request), self.limit, self._address)
         except SerializationError:
             if self.memory is not None:
-                self.memory.recall(messages.memories(request))
+                self.memory.recall(messages.list_memories(request))
             raise
 
     def receive(self) -> list[bytes] | pb.SessionResponse:
@@ -301,7 +301,7 @@ class ClientSession:
         """
         try:
             message = self.stream.receive()
-            return fastpath.parts(message, _MORE) or self.stream.read(message)
+            return fastpath.split_coalesced(message, _MORE) or self.stream.read(message)
         except StreamEnd as end:
             raise self._ended(end, opening=False) from end.__cause__
 

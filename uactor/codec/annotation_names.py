@@ -21,7 +21,7 @@ def remember_names(cls: type, names: dict[str, Any]) -> None:
     _names[cls] = names
 
 
-def named_in(cls: type, name: str) -> Any:
+def look_up_name(cls: type, name: str) -> Any:
     """Return what ``name`` stands for in annotations of a class that came here by value, or None.
 
     Its module is not here, and annotations that are strings name what is in it.

@@ -26,7 +26,7 @@ from uactor.v1 import actor_pb2 as pb
 # --- calls -------------------------------------------------------------------------------------
 
 
-_plain_pickle = pickle.dumps
+_dumps = pickle.dumps
 
 
 def encode_arguments(
@@ -55,7 +55,7 @@ def encode_arguments(
                 for name, value in kwargs.items():
                     message.kwargs[name].CopyFrom(encode_native(value, share))
             return None
-        data = plain_arguments(args, kwargs)
+        data = encode_plain_arguments(args, kwargs)
         if data is not None:
             return data
         if not BULKY.isdisjoint(map(type, args)):
@@ -69,12 +69,12 @@ def encode_arguments(
         raise
 
 
-def plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
+def encode_plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
     """Return the pickle of arguments that are all scalars, and small; None for other ones."""
     if not _are_plain(args) or (kwargs and not _are_plain(kwargs.values())):
         return None
     keywords = dict(kwargs) if kwargs else {}
-    data = _plain_pickle((tuple(args), keywords), PROTOCOL)  # there is nothing to look out for
+    data = _dumps((tuple(args), keywords), PROTOCOL)  # there is nothing to look out for
     return data if len(data) < LARGE else None
 
 
@@ -87,13 +87,13 @@ def _are_plain(values: Iterable[Any]) -> bool:
     return True
 
 
-def plain_pickle(scalars: list[Any]) -> bytes:
+def pickle_plain(scalars: list[Any]) -> bytes:
     """Return the pickle of a list of scalars, or of tuples of them."""
-    return _plain_pickle(scalars, PROTOCOL)
+    return _dumps(scalars, PROTOCOL)
 
 
 def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
-    """Return what :func:`plain_pickle` has made a message of.
+    """Return what :func:`pickle_plain` has made a message of.
 
     :raises SerializationError: when it is not accepted or can't be rebuilt.
     """
@@ -105,12 +105,12 @@ _BRIEF = 1 << 10
 """How many bytes the arguments of a call have at most, on average, that go with many others."""
 
 
-def plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
-    """Return the pickle of the arguments of many small calls; see :func:`plain_arguments`."""
+def encode_plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
+    """Return the pickle of the arguments of many small calls, or None for other ones."""
     kinds = set(map(type, itertools.chain.from_iterable(arguments)))
     if not kinds <= OF_A_SIZE and not _are_plain(itertools.chain.from_iterable(arguments)):
         return None
-    data = plain_pickle(list(map(tuple, arguments)))
+    data = pickle_plain(list(map(tuple, arguments)))
     return data if len(data) < LARGE + len(arguments) * _BRIEF else None
 
 

@@ -66,7 +66,7 @@ class Numbering(Protocol):
         """Return the number of a class or function; None for what has to travel in full."""
         ...
 
-    def numbered(self, cls: type) -> int | None:
+    def find_number(self, cls: type) -> int | None:
         """Return the number that a class has got; None while it has none."""
         ...
 
@@ -100,14 +100,14 @@ class Definitions:
         known = self._sent.get(id(value))
         if known is not None and known.reference() is not value:
             known = None  # another one had its place in memory
-        state = _state_of(value) if isinstance(value, types.FunctionType) else ()
+        state = _capture_state(value) if isinstance(value, types.FunctionType) else ()
         if state is None:
             return None
         if known is not None and known.state == state:
             return known.number
         return self._define(value, state)
 
-    def numbered(self, cls: type) -> int | None:
+    def find_number(self, cls: type) -> int | None:
         """See :class:`Numbering`."""
         sent = self._sent.get(id(cls))
         return sent.number if sent is not None and sent.reference() is cls else None
@@ -131,7 +131,7 @@ class Definitions:
                 self.unsure = True
                 yield pb.Definition(number=number, data=data)
 
-    def arrived(self, definitions: Sequence[pb.Definition]) -> None:
+    def confirm(self, definitions: Sequence[pb.Definition]) -> None:
         """Know that the other side has these before whatever it is sent from now on."""
         self.unsure = False
         for definition in definitions:
@@ -160,7 +160,7 @@ class Definitions:
                 raise UnknownDefinitionError(_LOST)
         return self._made[number]
 
-    def used_by(self, load: Callable[..., Any], *args: Any) -> Any:
+    def use_while(self, load: Callable[..., Any], *args: Any) -> Any:
         """Return what ``load`` makes of a pickle that may use them, on this thread."""
         outer, _local.definitions = _local.definitions, self
         try:
@@ -187,12 +187,12 @@ def _get_definition(number: int) -> Any:
 # --- what functions take along -------------------------------------------------------------------
 
 
-def _state_of(function: types.FunctionType) -> tuple[Any, ...] | None:
+def _capture_state(function: types.FunctionType) -> tuple[Any, ...] | None:
     """Return what a function takes along, to be compared; None when it may change unseen."""
     if function.__closure__ or function.__dict__ or function.__kwdefaults__:
         return None
     defaults = function.__defaults__ or ()
-    names = _globals_of(function.__code__)
+    names = _list_globals(function.__code__)
     if names is None or not all(map(_is_constant, defaults)):
         return None
     known = function.__globals__
@@ -202,7 +202,7 @@ def _state_of(function: types.FunctionType) -> tuple[Any, ...] | None:
     annotations = function.__annotations__.items()
     if not all(isinstance(value, (str, type)) for _, value in annotations):
         return None
-    told = map(_told_apart, (used, enumerate(defaults), annotations))
+    told = map(_make_distinct, (used, enumerate(defaults), annotations))
     return function.__code__, function.__name__, function.__doc__, *told
 
 
@@ -210,13 +210,13 @@ def _is_constant(value: Any) -> bool:
     return type(value) in _CONSTANTS
 
 
-def _told_apart(values: Iterable[tuple[Any, Any]]) -> tuple[tuple[Any, type, str], ...]:
+def _make_distinct(values: Iterable[tuple[Any, Any]]) -> tuple[tuple[Any, type, str], ...]:
     """Return what differs when a value differs, even 1 from True, and 0.0 from -0.0."""
     return tuple((name, type(value), repr(value)) for name, value in values)
 
 
 @functools.lru_cache(maxsize=1024)
-def _globals_of(code: types.CodeType) -> tuple[str, ...] | None:
+def _list_globals(code: types.CodeType) -> tuple[str, ...] | None:
     """Return the names of the globals that a function reads; None when it may write any."""
     found: dict[str, None] = {}
     for instruction in dis.get_instructions(code):
@@ -226,7 +226,7 @@ def _globals_of(code: types.CodeType) -> tuple[str, ...] | None:
             found[instruction.argval] = None
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            inner = _globals_of(constant)
+            inner = _list_globals(constant)
             if inner is None:
                 return None
             found.update(dict.fromkeys(inner))

@@ -27,10 +27,10 @@ from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger('uactor.host')
 
-_TELLING = (ActorDiedError, DeadlineError, SerializationError)
+_EXECUTED_ERRORS = (ActorDiedError, DeadlineError, SerializationError)
 """What says whether the call has run."""
 
-_HOST = 'uactor.host', 'uactor.core.current_call'
+_HOST_MODULES = 'uactor.host', 'uactor.core.current_call'
 """Modules whose frames lead to the method that has raised an exception."""
 
 _EXECUTED = {
@@ -59,14 +59,14 @@ def encode(
     :param pickles: whether the receiver accepts pickles.
     :param by_value: whether the exception's class may travel by value.
     """
-    name, text = _name_and_text(error)
+    name, text = _describe(error)
     failure = pb.Failure(
         type_name=name,
-        message=_printable(text),
-        traceback=_printable(_formatted(error)),
+        message=_escape_surrogates(text),
+        traceback=_escape_surrogates(_format_exception(error)),
         executed=_EXECUTED[executed],
     )
-    data = _pickled(error, by_value) if pickles else None
+    data = _pickle_chain(error, by_value) if pickles else None
     if data is not None:
         failure.pickle.data = data
     return failure
@@ -93,7 +93,7 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
         except errors.UActorException as reason:  # the host could rebuild it, this process can't
             chain = [RemoteError(name, text, trace), reason]
     error = chain[0]
-    if isinstance(error, _TELLING):  # says it of its own call
+    if isinstance(error, _EXECUTED_ERRORS):  # says it of its own call
         error.executed = _EXECUTED_NAMES[failure.executed]
     for later, earlier in itertools.pairwise([error, RemoteTraceback(trace), *chain[1:]]):
         BaseException.__setattr__(later, '__cause__', earlier)  # a frozen dataclass has its own
@@ -103,22 +103,22 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
 # --- pickling -------------------------------------------------------------------------------
 
 
-def _pickled(error: BaseException, by_value: bool) -> bytes | None:
+def _pickle_chain(error: BaseException, by_value: bool) -> bytes | None:
     """Return the pickled chain of causes, or None when the exception can't be rebuilt.
 
     It is pickled for the receiver only after the trial: that one uses proxies in it up.
     """
     try:
-        chain = _rebuildable(error, by_value)
+        chain = _select_rebuildable(error, by_value)
         return _dumps(chain, by_value) if chain else None
     except BaseException as broken:  # SystemExit in the user's __reduce__; the caller is waiting
         log.debug('an exception does not travel', exc_info=broken)
         return None
 
 
-def _rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
+def _select_rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
     """Return as much of the chain of causes as can be pickled and rebuilt."""
-    for chain in (_chain(error), [error]):
+    for chain in (_list_causes(error), [error]):
         try:
             with transfer.transfer():
                 copies = _loads(_dumps(chain, by_value))
@@ -143,7 +143,7 @@ def _loads(data: bytes, buffers: Sequence[bytes] = ()) -> list[BaseException]:
     return chain
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _list_causes(error: BaseException) -> list[BaseException]:
     """Return the exception and its causes; tracebacks of other actors are not repeated."""
     chain: list[BaseException] = []
     seen: set[int] = set()  # by identity: what == does is the user's
@@ -160,34 +160,36 @@ def _chain(error: BaseException) -> list[BaseException]:
 # --- text -----------------------------------------------------------------------------------
 
 
-def _name_and_text(error: BaseException) -> tuple[str, str]:
+def _describe(error: BaseException) -> tuple[str, str]:
     if isinstance(error, RemoteError):  # from another actor: pass it on as it is
         return error.type_name, error.message
     return errors.get_type_name(type(error)), errors.get_text(error)
 
 
-def _formatted(error: BaseException) -> str:
+def _format_exception(error: BaseException) -> str:
     trace = _user_frames(error.__traceback__)
     try:
         return ''.join(traceback.format_exception(type(error), error, trace))
     except Exception:  # a SyntaxError with odd attributes, for one
-        return ''.join(traceback.format_tb(trace)) + ': '.join(_name_and_text(error))
+        return ''.join(traceback.format_tb(trace)) + ': '.join(_describe(error))
 
 
 def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
     """Return the traceback without the frames of uactor's host that lead to the method."""
     inner = trace
-    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(_HOST):
+    while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(
+        _HOST_MODULES
+    ):
         inner = inner.tb_next
     return inner if inner is not None else trace
 
 
-def _printable(text: str) -> str:
+def _escape_surrogates(text: str) -> str:
     """Return ``text`` without what UTF-8 can't carry."""
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
-def forms(error: BaseException | None) -> Iterator[tuple[Any, Any]]:
+def list_sendable_forms(error: BaseException | None) -> Iterator[tuple[Any, Any]]:
     """Yield ``error`` as type and value in ever plainer forms, the last of which can be sent.
 
     As it is, as :class:`RemoteError`, and for actors that take no pickles as name and text.
@@ -195,8 +197,8 @@ def forms(error: BaseException | None) -> Iterator[tuple[Any, Any]]:
     if error is None:
         yield None, None
         return
-    if _rebuildable(error, by_value=True):
+    if _select_rebuildable(error, by_value=True):
         yield type(error), error
-    name, text = _name_and_text(error)
-    yield RemoteError, RemoteError(name, text, _formatted(error))
-    yield name, _printable(text)
+    name, text = _describe(error)
+    yield RemoteError, RemoteError(name, text, _format_exception(error))
+    yield name, _escape_surrogates(text)

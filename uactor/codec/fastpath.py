@@ -20,13 +20,13 @@ from uactor.transport.segments import LARGE
 from uactor.transport.varint import encode_varint
 from uactor.v1 import actor_pb2 as pb
 
-MOST = LARGE
+MAX_DATA_BYTES = LARGE
 """What has as many bytes is not usual: it may travel beside its message."""
-_LONGEST = MOST + (1 << 16)
+_MAX_MESSAGE_BYTES = MAX_DATA_BYTES + (1 << 16)
 """Largest message, in bytes."""
-_FEW = 3
+_MAX_SCALARS = 3
 """How many scalars travel by themselves. More of them are pickled faster."""
-_COPIED = 1 << 13
+_MIN_VIEW_BYTES = 1 << 13
 """Smallest pickle that is not copied out of its message, in bytes."""
 _HEAD = struct.Struct('4B')
 """What a request has before its arguments, when each number in that takes a byte."""
@@ -47,7 +47,7 @@ _NUMBERED = [bytes((_ID, number)) for number in range(_SHORT)]
 _CALLS = [bytes((_CALL, size)) for size in range(_SHORT)]
 
 
-def _numbered(number: int) -> bytes:
+def _encode_number(number: int) -> bytes:
     """Return what a message of such a number begins with. No two messages have the same."""
     if number < _SHORT:
         return _NUMBERED[number]
@@ -58,14 +58,14 @@ def _numbered(number: int) -> bytes:
     return NUMBERED + encode_varint.__wrapped__(number)
 
 
-class _Unusual(Exception):
+class _NotFastError(Exception):
     """What stands here is not written by hand."""
 
 
 # --- messages in messages -----------------------------------------------------------------------
 
 
-def parts(message: bytes, more: int) -> list[bytes] | None:
+def split_coalesced(message: bytes, more: int) -> list[bytes] | None:
     """Return the messages that travel as one; None when Protobuf has to find them.
 
     :param more: number of the field that has all but the first one.
@@ -128,7 +128,7 @@ _ONE: dict[bytes, tuple[Any, ...]] = {
 """Arguments that are one scalar of four bytes, or none at all."""
 
 
-def _short(value: Any) -> bytes | None:
+def _encode_short_scalar(value: Any) -> bytes | None:
     """Return the wire form of a short scalar; None for anything else."""
     kind: Any = type(value)
     if kind is int:
@@ -144,7 +144,7 @@ def _short(value: Any) -> bytes | None:
     return None
 
 
-def _scalar_at(message: bytes, at: int) -> tuple[Any, int]:
+def _decode_scalar(message: bytes, at: int) -> tuple[Any, int]:
     """Return the scalar in a message that is no text and no bytes, and where it ends.
 
     :raises _Unusual: when it is one, or none that is usual.
@@ -152,7 +152,7 @@ def _scalar_at(message: bytes, at: int) -> tuple[Any, int]:
     end, kind, at = at + 2 + message[at + 1], message[at + 2], at + 3
     if kind == _FLOAT:
         if end != at + 8 or end > len(message):
-            raise _Unusual
+            raise _NotFastError
         return _double.unpack_from(message, at)[0], end
     number, at = message[at], at + 1
     if number >= _SHORT:
@@ -164,61 +164,61 @@ def _scalar_at(message: bytes, at: int) -> tuple[Any, int]:
             return number == 1, end
         if kind == _NULL and not number:
             return None, end
-    raise _Unusual
+    raise _NotFastError
 
 
 # --- requests ------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=1024)
-def called(handle: str, method: str) -> bytes:
+def encode_target(handle: str, method: str) -> bytes:
     """Return the part of a request that says which method is called."""
     call = pb.CallRequest(handle=handle, method=method, accept_pickle=True)
     return call.SerializeToString(deterministic=True)
 
 
 @functools.lru_cache(maxsize=1024)
-def target(part: bytes) -> tuple[str, str] | None:
-    """Return the handle and method that :func:`called` has made ``part`` of, if it has."""
+def decode_target(part: bytes) -> tuple[str, str] | None:
+    """Return the handle and method that :func:`encode_target` has made ``part`` of, if it has."""
     try:
         call = pb.CallRequest.FromString(part)
     except DecodeError:
         return None
-    return (call.handle, call.method) if called(call.handle, call.method) == part else None
+    return (call.handle, call.method) if encode_target(call.handle, call.method) == part else None
 
 
 @functools.lru_cache(maxsize=1024)
-def attribute(handle: str, name: str) -> bytes:
+def encode_attribute(handle: str, name: str) -> bytes:
     """Return a request that reads an attribute, but for its number."""
     get = pb.GetAttributeRequest(handle=handle, name=name, accept_pickle=True)
     return pb.SessionRequest(get_attribute=get).SerializeToString(deterministic=True)
 
 
 @functools.lru_cache(maxsize=1024)
-def _attribute_in(part: bytes) -> tuple[str, str] | None:
-    """Return the handle and name that :func:`attribute` has made ``part`` of, if it has."""
+def _decode_attribute_part(part: bytes) -> tuple[str, str] | None:
+    """Return the handle and name that :func:`encode_attribute` has made ``part`` of, if it has."""
     try:
         get = pb.SessionRequest.FromString(part).get_attribute
     except DecodeError:
         return None
-    return (get.handle, get.name) if attribute(get.handle, get.name) == part else None
+    return (get.handle, get.name) if encode_attribute(get.handle, get.name) == part else None
 
 
-def request(number: int, part: bytes, arguments: bytes | None) -> bytes:
+def encode_request(number: int, part: bytes, arguments: bytes | None) -> bytes:
     """Return a request that calls a method, or reads an attribute.
 
-    :param part: from :func:`called`, or else from :func:`attribute`.
-    :param arguments: from :func:`scalars` or :func:`pickled`; None for an attribute.
+    :param part: from :func:`encode_target`, or else from :func:`encode_attribute`.
+    :param arguments: from :func:`encode_scalars` or :func:`encode_pickle`; None for an attribute.
     """
     if arguments is None:
-        return _numbered(number) + part
+        return _encode_number(number) + part
     size = len(arguments) + len(part)
     if size < _SHORT and number < _SHORT:
         return b''.join((_NUMBERED[number], _CALLS[size], arguments, part))
-    return b'%b*%b%b%b' % (_numbered(number), encode_varint(size), arguments, part)
+    return b'%b*%b%b%b' % (_encode_number(number), encode_varint(size), arguments, part)
 
 
-def scalars(values: Sequence[Any]) -> bytes | None:
+def encode_scalars(values: Sequence[Any]) -> bytes | None:
     """Return what a request has of arguments that are a few short scalars; None for others."""
     if len(values) == 1:
         value = values[0]
@@ -226,19 +226,19 @@ def scalars(values: Sequence[Any]) -> bytes | None:
             if value < _SHORT:
                 return _SMALL[value]
             return _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
-        return _short(value)
-    if len(values) > _FEW:
+        return _encode_short_scalar(value)
+    if len(values) > _MAX_SCALARS:
         return None
     found = b''
     for value in values:
-        encoded = _short(value)
+        encoded = _encode_short_scalar(value)
         if encoded is None:
             return None
         found += encoded
     return found
 
 
-def pickled(arguments: bytes) -> bytes:
+def encode_pickle(arguments: bytes) -> bytes:
     """Return what a request has of arguments that are pickled."""
     size = encode_varint(len(arguments))
     return b'*%b\n%b%b' % (encode_varint(1 + len(size) + len(arguments)), size, arguments)
@@ -250,10 +250,10 @@ Request = tuple[int, str, str, Arguments]
 """Number, handle, method and arguments of a usual call."""
 
 
-def read_request(message: bytes | bytearray) -> Request | None:
-    """Return what :func:`request` has made a message of; None for any other message."""
+def decode_request(message: bytes | bytearray) -> Request | None:
+    """Return what :func:`encode_request` has made a message of; None for any other message."""
     length = len(message)
-    if not 6 <= length <= _LONGEST or message[0] != _ID:
+    if not 6 <= length <= _MAX_MESSAGE_BYTES or message[0] != _ID:
         return None
     if isinstance(message, bytearray):
         message = bytes(message)  # parts of which can be looked up
@@ -268,34 +268,34 @@ def read_request(message: bytes | bytearray) -> Request | None:
             end, at = _long_number(message, at - 1)
         if at + end != length:
             return None
-        take = _pickle_at if message[at] == _ARGUMENTS else _scalars_at
+        take = _decode_pickle if message[at] == _ARGUMENTS else _decode_scalars
         arguments, at = take(message, at)
-    except (IndexError, struct.error, _Unusual):
+    except (IndexError, struct.error, _NotFastError):
         return None
-    called = target(message[at:])
-    if called is None:
+    encode_target = decode_target(message[at:])
+    if encode_target is None:
         return None
-    handle, method = called
+    handle, method = encode_target
     return number, handle, method, arguments
 
 
-def read_attribute(message: bytes | bytearray) -> tuple[int, str, str] | None:
+def decode_attribute(message: bytes | bytearray) -> tuple[int, str, str] | None:
     """Return number, handle and name of a request that reads an attribute; None for any other."""
     if not 4 <= len(message) < _SHORT or message[0] != _ID or message[2] != _ATTRIBUTE:
         return None
-    number, found = message[1], _attribute_in(bytes(message[2:]))
+    number, found = message[1], _decode_attribute_part(bytes(message[2:]))
     return (number, *found) if number < _SHORT and found is not None else None
 
 
-class Requests:
+class RequestReader:
     """Reads requests as they come: most of them call the method that the one before has called."""
 
     def __init__(self) -> None:
         # What said which method was called, its size, handle and method. None was called yet.
-        self._last = b'', _LONGEST + 1, '', ''
+        self._last = b'', _MAX_MESSAGE_BYTES + 1, '', ''
 
     def read(self, message: bytes | bytearray) -> Request | None:
-        """Return what :func:`read_request` does."""
+        """Return what :func:`decode_request` does."""
         part, size, handle, method = self._last
         length = len(message)
         end = length - size
@@ -312,15 +312,15 @@ class Requests:
                     arguments = _ONE.get(message[4:end])
                     if arguments is not None:
                         return number, handle, method, arguments
-        found = read_request(message)
+        found = decode_request(message)
         if found is not None:
             _, handle, method, _ = found
-            part = called(handle, method)
+            part = encode_target(handle, method)
             self._last = part, len(part), handle, method
         return found
 
 
-def _scalars_at(message: bytes, at: int) -> tuple[Arguments, int]:
+def _decode_scalars(message: bytes, at: int) -> tuple[Arguments, int]:
     found: tuple[Any, ...] = ()
     while message[at] == _SCALAR:
         value = _SMALL_INTS.get(message[at : at + 4])
@@ -331,24 +331,24 @@ def _scalars_at(message: bytes, at: int) -> tuple[Arguments, int]:
             if head == _OF_TWO and value & _MARKS == _IN_TWO:
                 at, value = at + 5, value & 127 | value >> 8 << 7
             else:
-                value, at = _scalar_at(message, at)
+                value, at = _decode_scalar(message, at)
         found += (value,)
     return found, at
 
 
-def _pickle_at(message: bytes, at: int) -> tuple[Arguments, int]:
+def _decode_pickle(message: bytes, at: int) -> tuple[Arguments, int]:
     end, at = message[at + 1], at + 2
     if end >= _SHORT:
         end, at = _long_number(message, at - 1)
     end += at
     if message[at] != _DATA:
-        raise _Unusual
+        raise _NotFastError
     size, at = message[at + 1], at + 2
     if size >= _SHORT:
         size, at = _long_number(message, at - 1)
     if at + size != end or end > len(message):
-        raise _Unusual
-    return (message[at:end] if size < _COPIED else memoryview(message)[at:end]), end
+        raise _NotFastError
+    return (message[at:end] if size < _MIN_VIEW_BYTES else memoryview(message)[at:end]), end
 
 
 def _long_number(message: bytes, at: int) -> tuple[int, int]:
@@ -368,22 +368,22 @@ def _long_number(message: bytes, at: int) -> tuple[int, int]:
 # --- responses -----------------------------------------------------------------------------------
 
 
-def result(number: int, value: Any) -> bytes | None:
+def encode_result(number: int, value: Any) -> bytes | None:
     """Return a response with a scalar; None when ``value`` is none that is usual."""
     kind: Any = type(value)
     if kind is int and 0 <= value < _INTS and number < _SHORT:  # as below, in one piece
         if value < _SHORT:
             return _NUMBERED[number] + _SMALL[value]  # type: ignore[no-any-return]
         return _NUMBERED[number] + _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
-    short = _short(value)
+    short = _encode_short_scalar(value)
     if short is not None:
-        return _numbered(number) + short
+        return _encode_number(number) + short
     if kind is int:
         if not -1 << 63 <= value < 1 << 63:
             return None
         body = b'\x18' + encode_varint.__wrapped__(value % (1 << 64))
     elif kind is str or kind is bytes:
-        if len(value) >= MOST:
+        if len(value) >= MAX_DATA_BYTES:
             return None
         try:
             data = value.encode() if kind is str else value
@@ -392,19 +392,19 @@ def result(number: int, value: Any) -> bytes | None:
         body = (b'*' if kind is str else b'2') + encode_varint(len(data)) + data
     else:
         return None
-    return b'%b\x1a%b%b' % (_numbered(number), encode_varint(len(body)), body)
+    return b'%b\x1a%b%b' % (_encode_number(number), encode_varint(len(body)), body)
 
 
-def item(number: int, value: Any) -> bytes | None:
+def encode_item(number: int, value: Any) -> bytes | None:
     """Return a response with an item of a stream; None when ``value`` is none that is usual."""
-    found = result(number, value)
+    found = encode_result(number, value)
     if found is None:
         return None
-    at = len(_numbered(number))
+    at = len(_encode_number(number))
     return found[:at] + _ITEM + found[at + 1 :]
 
 
-class Pickled:
+class PickledResult:
     """What a response has a pickle of.
 
     :ivar data: the pickle.
@@ -416,13 +416,13 @@ class Pickled:
         self.data = data
 
 
-def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
+def decode_result(message: bytes | bytearray) -> tuple[int, Any] | None:
     """Return the number and value of a response; None for one that is not usual.
 
-    The value may be :class:`Pickled`.
+    The value may be :class:`PickledResult`.
     """
     length = len(message)
-    if not 6 <= length <= _LONGEST or message[0] != _ID:
+    if not 6 <= length <= _MAX_MESSAGE_BYTES or message[0] != _ID:
         return None
     if isinstance(message, bytearray):
         message = bytes(message)  # parts of which can be looked up
@@ -447,7 +447,7 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
             return None
         kind, at = message[at], at + 1
         if kind < _STR:
-            return number, _scalar_at(message, start)[0]
+            return number, _decode_scalar(message, start)[0]
         size, at = message[at], at + 1
         if size >= _SHORT:
             size, at = _long_number(message, at - 1)
@@ -462,20 +462,20 @@ def read_result(message: bytes | bytearray) -> tuple[int, Any] | None:
         size, at = message[at + 1], at + 2
         if size >= _SHORT:
             size, at = _long_number(message, at - 1)
-    except (IndexError, UnicodeDecodeError, _Unusual):
+    except (IndexError, UnicodeDecodeError, _NotFastError):
         return None
-    return (number, Pickled(memoryview(message)[at:])) if at + size == length else None
+    return (number, PickledResult(memoryview(message)[at:])) if at + size == length else None
 
 
-def read_item(message: bytes | bytearray) -> tuple[int, Any] | None:
+def decode_item(message: bytes | bytearray) -> tuple[int, Any] | None:
     """Return the number and value of an item; None for one that is not usual, or no item.
 
-    The value is one of those of :func:`read_result`.
+    The value is one of those of :func:`decode_result`.
     """
     at, length = 2, len(message)
     while at < length and message[at - 1] >= _SHORT:
         at += 1
-    if length > _LONGEST or message[at : at + 1] != _ITEM:
+    if length > _MAX_MESSAGE_BYTES or message[at : at + 1] != _ITEM:
         return None
     message = bytes(message)
-    return read_result(message[:at] + _RESULT + message[at + 1 :])
+    return decode_result(message[:at] + _RESULT + message[at + 1 :])

@@ -10,12 +10,12 @@ SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
 """Kinds of values that are what they hold, and bring nothing along."""
 
 
-def granted(value: pb.Value) -> Iterable[str]:
+def granted_handles(value: pb.Value) -> Iterable[str]:
     """Return the ids of the handles that come with ``value``, each once per hold."""
-    return () if value.WhichOneof('kind') in SCALAR_FORMS else _handles_in(value)
+    return () if value.WhichOneof('kind') in SCALAR_FORMS else _walk_handles(value)
 
 
-def _handles_in(value: pb.Value) -> Iterator[str]:
+def _walk_handles(value: pb.Value) -> Iterator[str]:
     kind = value.WhichOneof('kind')
     if kind == 'pickle':
         yield from value.pickle.granted
@@ -23,14 +23,14 @@ def _handles_in(value: pb.Value) -> Iterator[str]:
         yield value.handle.id
     elif kind == 'list':
         for item in value.list.items:
-            yield from granted(item)
+            yield from granted_handles(item)
     elif kind == 'map':
         for entry in value.map.entries:
-            yield from granted(entry.key)
-            yield from granted(entry.value)
+            yield from granted_handles(entry.key)
+            yield from granted_handles(entry.value)
 
 
-def _pickles_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pickle]:
+def _list_pickles(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pickle]:
     kind = message.WhichOneof('kind')
     if isinstance(message, pb.SessionResponse):
         if kind == 'item':
@@ -48,16 +48,16 @@ def _pickles_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pick
     return []
 
 
-def memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
+def list_memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
     """Return what describes the memory that comes along with a message of ours."""
-    return [found.memory for found in _pickles_in(message) if found.HasField('memory')]
+    return [found.memory for found in _list_pickles(message) if found.HasField('memory')]
 
 
-def definitions_in(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Definition]:
+def list_definitions(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Definition]:
     """Return the definitions that come along with a message of ours."""
-    return [known for found in _pickles_in(message) for known in found.definitions]
+    return [known for found in _list_pickles(message) for known in found.definitions]
 
 
-def size_of(message: pb.SessionRequest | pb.SessionResponse) -> int:
+def measure_size(message: pb.SessionRequest | pb.SessionResponse) -> int:
     """Return how many bytes a message has, along with those that it has in memory."""
-    return message.ByteSize() + sum(sum(memory.sizes) for memory in memories(message))
+    return message.ByteSize() + sum(sum(memory.sizes) for memory in list_memories(message))

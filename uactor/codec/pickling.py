@@ -44,7 +44,7 @@ PYTHON_VERSION = platform.python_version()
 """Of this process; what it takes to find it out is not worth it for each session."""
 
 
-def travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
+def can_travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
     """Tell whether classes and functions can go by value to a peer with these versions.
 
     Not between minor versions of Python, whose code objects crash each other's interpreter, nor
@@ -62,7 +62,7 @@ class _NeedsValue(Exception):
     """Something in the pickle can't be imported by name."""
 
 
-def importable(obj: Any) -> bool:
+def is_importable(obj: Any) -> bool:
     """Tell whether a class, function or the like can be found by its name in another process."""
     module_name = getattr(obj, '__module__', None)
     if module_name is None or module_name in _MAINS or _is_registered(module_name):
@@ -87,13 +87,13 @@ class _NamePickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, _NAMED):
-            if not importable(obj):
-                return self.unnamed(obj)
+            if not is_importable(obj):
+                return self.reduce_unnamed(obj)
         elif isinstance(obj, VIEWS):  # as multiprocessing.managers does
             return list, (list(obj),)
         return NotImplemented
 
-    def unnamed(self, obj: Any) -> Any:
+    def reduce_unnamed(self, obj: Any) -> Any:
         """Return how to reduce what has no name.
 
         :raises _NeedsValue: when there is no way.
@@ -115,7 +115,7 @@ class _NumberPickler(_NamePickler):
     def reducer_override(self, obj: Any) -> Any:
         """See :class:`_NamePickler`. Most that it is asked about has a number."""
         if isinstance(obj, type):
-            number = self._definitions.numbered(obj)
+            number = self._definitions.find_number(obj)
             if number is not None:
                 self._numbers[number] = None
                 return _wire.get_definition, (number,)
@@ -123,7 +123,7 @@ class _NumberPickler(_NamePickler):
             return NotImplemented
         return super().reducer_override(obj)
 
-    def unnamed(self, obj: Any) -> Any:
+    def reduce_unnamed(self, obj: Any) -> Any:
         """See :class:`_NamePickler`."""
         if not isinstance(obj, TypeVar):
             number = self._definitions.number(obj)
@@ -148,9 +148,9 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
         """Return how an object is pickled; see :mod:`pickle`."""
         if isinstance(obj, VIEWS):
             return list, (list(obj),)
-        if isinstance(obj, _CACHED) and not importable(obj):
+        if isinstance(obj, _CACHED) and not is_importable(obj):
             return _wire.make_cached_function, (obj.__wrapped__, *obj.cache_parameters().values())
-        if isinstance(obj, typing.NewType) and not importable(obj):
+        if isinstance(obj, typing.NewType) and not is_importable(obj):
             place = obj.__module__, obj.__qualname__  # type: ignore[attr-defined]  # it has
             return _wire.make_new_type, (obj.__name__, obj.__supertype__, *place)
         reduced = super().reducer_override(obj)
@@ -196,24 +196,24 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
     :param by_value: whether classes and functions that can't be imported may travel by value.
     :raises SerializationError: when it can't be pickled.
     """
-    return check_data(dump(value, by_value, None))
+    return validate_data(dump(value, by_value, None))
 
 
-def definition(value: Any) -> bytes | None:
+def pickle_definition(value: Any) -> bytes | None:
     """Pickle a class or function by value; None when it has to be pickled anew each time."""
     outer = current_transfer()
     try:
         with transfer() as made:
-            data = _by_value(value, None)
+            data = _pickle_by_value(value, None)
     except BaseException:
         restore_transfer(outer)
         raise
     return None if made.has_proxies else data
 
 
-def new_definitions() -> Definitions:
+def create_definitions() -> Definitions:
     """Return what a new session remembers: nothing so far."""
-    return Definitions(definition, loads)
+    return Definitions(pickle_definition, loads)
 
 
 Buffers = list[pickle.PickleBuffer]
@@ -235,13 +235,13 @@ def dump(
     :raises SerializationError: when it can't be pickled.
     """
     try:
-        data = _by_name(value, by_value, buffers, definitions, numbers)
-        return _by_value(value, buffers) if data is None else data
+        data = _pickle_by_name(value, by_value, buffers, definitions, numbers)
+        return _pickle_by_value(value, buffers) if data is None else data
     except UActorException:
         raise
     except _NeedsValue:
         raise SerializationError(
-            f'cannot send {type_of(value)}: it holds a class or function that only travels '
+            f'cannot send {describe_type(value)}: it holds a class or function that only travels '
             'by value, which this serializer, or another Python version at the other side, '
             'does not allow; put it into a module'
         ) from None
@@ -249,10 +249,10 @@ def dump(
         if is_interruption(error):
             raise
         reason = errors.get_text(error)
-        raise SerializationError(f'cannot send {type_of(value)}: {reason}') from error
+        raise SerializationError(f'cannot send {describe_type(value)}: {reason}') from error
 
 
-def _by_name(
+def _pickle_by_name(
     value: Any,
     quits: bool,
     buffers: Buffers | None,
@@ -260,13 +260,13 @@ def _by_name(
     numbers: Numbers | None,
 ) -> bytes | None:
     """Return the pickle, or, with ``quits``, None where names and numbers won't do."""
-    grants = _granted()
+    grants = _current_grants()
     count = len(grants)
     pickler: Callable[..., pickle.Pickler] = _NamePickler
     if definitions is not None and numbers is not None:
         pickler = functools.partial(_NumberPickler, definitions, numbers)
     try:
-        return _pickled(pickler, value, buffers)
+        return _run_pickler(pickler, value, buffers)
     except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError) as error:
         del grants[count:]  # of a pickle that nobody gets
         if numbers is not None:
@@ -282,7 +282,7 @@ def pickle_with(pickler: Callable[..., pickle.Pickler], value: Any) -> bytes:
     What goes wrong is raised as it is.
     """
     _send_worker_main_by_value()
-    return _pickled(pickler, value, None)
+    return _run_pickler(pickler, value, None)
 
 
 def _send_worker_main_by_value() -> None:
@@ -292,21 +292,23 @@ def _send_worker_main_by_value() -> None:
         cloudpickle.register_pickle_by_value(worker_main)
 
 
-def _by_value(value: Any, buffers: Buffers | None) -> bytes:
+def _pickle_by_value(value: Any, buffers: Buffers | None) -> bytes:
     _send_worker_main_by_value()
-    grants = _granted()
+    grants = _current_grants()
     count = len(grants)
     try:
-        return _pickled(ValuePickler, value, buffers)
+        return _run_pickler(ValuePickler, value, buffers)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         del grants[count:]
         if is_interruption(error):
             raise
     # What annotations name may be what does not travel.
-    return _pickled(NamelessPickler, value, buffers)
+    return _run_pickler(NamelessPickler, value, buffers)
 
 
-def _pickled(pickler: Callable[..., pickle.Pickler], value: Any, buffers: Buffers | None) -> bytes:
+def _run_pickler(
+    pickler: Callable[..., pickle.Pickler], value: Any, buffers: Buffers | None
+) -> bytes:
     stream = io.BytesIO()
     keep: Callable[[pickle.PickleBuffer], bool] | None = None
     if buffers is not None:
@@ -331,18 +333,18 @@ def _is_large(buffer: pickle.PickleBuffer) -> bool:
         return False
 
 
-def _granted() -> list[str]:
+def _current_grants() -> list[str]:
     current = current_transfer()
     return current.grants if current is not None and current.grants is not None else []
 
 
-def check_data(data: bytes) -> bytes:
-    """Return the data unless it is too large for a message; see :func:`check_size`."""
-    check_size(len(data))
+def validate_data(data: bytes) -> bytes:
+    """Return the data unless it is too large for a message; see :func:`validate_size`."""
+    validate_size(len(data))
     return data
 
 
-def check_size(size: int) -> None:
+def validate_size(size: int) -> None:
     """Check that a message can hold so many bytes.
 
     :raises SerializationError: when it can't.
@@ -354,7 +356,7 @@ def check_size(size: int) -> None:
         )
 
 
-def type_of(value: Any) -> str:
+def describe_type(value: Any) -> str:
     """Return how an error names a value: by its type."""
     return f'a value of type {type(value).__qualname__}'
 
@@ -399,4 +401,4 @@ def loads_with(definitions: Definitions | None, data: Any, buffers: Iterable[Any
     """Rebuild a pickled value that may name what a session remembers; see :func:`loads`."""
     if definitions is None or not definitions.has_any:
         return loads(data, buffers)
-    return definitions.used_by(loads, data, buffers)
+    return definitions.use_while(loads, data, buffers)

@@ -24,11 +24,11 @@ from uactor.codec.pickling import (
     Buffers,
     Numbers,
     bulk,
-    check_data,
-    check_size,
+    describe_type,
     dump,
     loads_with,
-    type_of,
+    validate_data,
+    validate_size,
 )
 from uactor.codec.transfer import current_transfer
 from uactor.errors import SerializationError
@@ -48,7 +48,7 @@ _MAX_DEPTH = 30
 """Deepest native value: Protobuf reads 100 messages in one another, and a dict takes three."""
 
 
-def check_serializer(name: str) -> str:
+def validate_serializer(name: str) -> str:
     """Return ``name`` if it is a serializer.
 
     :raises ValueError: otherwise.
@@ -58,7 +58,7 @@ def check_serializer(name: str) -> str:
     return name
 
 
-def stricter(one: str, other: str) -> str:
+def choose_stricter(one: str, other: str) -> str:
     """Return which of two serializers allows less."""
     return max(one, other, key=SERIALIZERS.index)
 
@@ -95,7 +95,7 @@ def put_scalar(message: pb.Value, value: Any, channel: Lender | None = None) -> 
     elif kind is bytes:
         if channel is not None and len(value) >= LARGE:
             return False
-        message.bytes = check_data(value)
+        message.bytes = validate_data(value)
     else:
         return False
     return True
@@ -169,7 +169,7 @@ def small_pickle(
     parts = [memoryview(data), *(buffer.raw() for buffer in buffers)]
     memory = channel.lend(parts) if channel is not None else None
     if memory is None:
-        check_size(sum(part.nbytes for part in parts))
+        validate_size(sum(part.nbytes for part in parts))
         message().data = data
         message().buffers.extend(map(bytes, buffers))
         return None
@@ -196,11 +196,11 @@ def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
         return message
     native = None
     if depth < _MAX_DEPTH:
-        native = _native(value, lambda part: encode_native(part, share, depth + 1))
+        native = _encode_container(value, lambda part: encode_native(part, share, depth + 1))
     return pb.Value(handle=share(value)) if native is None else native
 
 
-def _native(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Value | None:
+def _encode_container(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Value | None:
     """Return the native form of what holds other values.
 
     :param encoded: makes the native forms of these.
@@ -221,10 +221,10 @@ def _native(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Value | None:
     return None
 
 
-def unshareable(value: Any) -> pb.Handle:
+def refuse_to_share(value: Any) -> pb.Handle:
     """Refuse to make a handle: the ``share`` of those who can't."""
     raise SerializationError(
-        f'{type_of(value)} has no native form; only None, bool, int of 64 bits, float, str, '
+        f'{describe_type(value)} has no native form; only None, bool, int of 64 bits, float, str, '
         'bytes, list, dict and proxies travel without pickles, and not too deep in one another'
     )
 
@@ -253,13 +253,13 @@ def decode(
         return [decode(item, resolve, unpickle) for item in value.list.items]
     if kind == 'map':
         return {
-            _key(decode(entry.key, resolve, unpickle)): decode(entry.value, resolve, unpickle)
+            _to_key(decode(entry.key, resolve, unpickle)): decode(entry.value, resolve, unpickle)
             for entry in value.map.entries
         }
     if kind == 'handle':
         return resolve(value.handle)
     if kind == 'slice':
-        return slice(*(_optional(value.slice, name) for name in ('start', 'stop', 'step')))
+        return slice(*(_get_optional(value.slice, name) for name in ('start', 'stop', 'step')))
     return None
 
 
@@ -284,14 +284,14 @@ def unpickle_message(
     return loads_with(definitions, data, buffers)
 
 
-def _key(key: Any) -> Any:
+def _to_key(key: Any) -> Any:
     """Return ``key`` as a dict can use it: what came as a list was a tuple."""
     if isinstance(key, list):
-        return tuple(map(_key, key))
+        return tuple(map(_to_key, key))
     if isinstance(key, dict):
         raise SerializationError('a dict cannot be the key of a dict')
     return key
 
 
-def _optional(message: pb.Slice, name: str) -> Any:
+def _get_optional(message: pb.Slice, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from typing import NoReturn
 from google.protobuf.message import DecodeError
 
 from uactor import errors
-from uactor.codec.messages import memories
+from uactor.codec.messages import list_memories
 from uactor.errors import (
     ActorUnreachableError,
     AuthkeyError,
@@ -246,7 +246,7 @@ class _LaneEndpoint:
         elif self.memory is None or not self.memory.outgoing:
             self._lane.send(response.SerializeToString())
         else:
-            passed = self.memory.passed(memories(response))
+            passed = self.memory.passed(list_memories(response))
             self._lane.frames.send_with(response.SerializeToString(), passed)
 
     def put(self, message: bytes | pb.SessionResponse) -> None:
@@ -278,7 +278,7 @@ class _LaneEndpoint:
             request = pb.SessionRequest.FromString(message)  # type: ignore[arg-type]  # as above
         except DecodeError:  # its reader will refuse it
             request = pb.SessionRequest()
-        take = channel.expect(memories(request))
+        take = channel.expect(list_memories(request))
 
         def take_slot(number: int, descriptor: int | None, is_scarce: bool) -> None:
             if number != shm_buffers.SHARED_SLOT or descriptor is None:

@@ -77,7 +77,7 @@ class ActorProxy(BaseProxy):
 
     def _leave(self, error: BaseException | None) -> Any:
         """Call ``__exit__`` in the actor with what can be sent of the exception."""
-        *forms, plainest = failures.forms(error)
+        *forms, plainest = failures.list_sendable_forms(error)
         for form in forms:
             try:
                 return self._callmethod('__exit__', (*form, None))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from uactor import _wire
 from uactor.codec import pickling, transfer
-from uactor.codec.pickling import importable
+from uactor.codec.pickling import is_importable
 from uactor.codec.transfer import GRANTED
 from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host, interfaces
@@ -149,7 +149,7 @@ def _is_importable(cls: type | None) -> bool:
 
     A class of ``__main__`` can be, too: multiprocessing imports the main module again.
     """
-    if cls is None or importable(cls):
+    if cls is None or is_importable(cls):
         return True
     module = inspect.getmodule(cls)
     found: Any = module

@@ -340,7 +340,7 @@ class ShmChannel:
     def expect(self, memories: Sequence[pb.Memory]) -> TakeDescriptor:
         """Return what takes the descriptors that come along with a message.
 
-        It closes all that are not of ``memories``, or come twice.
+        It closes all that are not of ``list_memories``, or come twice.
         """
         sizes = {memory.slot: extent_of(memory.sizes) for memory in memories}
 

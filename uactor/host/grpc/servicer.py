@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.message import DecodeError
 
 from uactor.codec.fastpath import NUMBERED
-from uactor.codec.messages import memories
+from uactor.codec.messages import list_memories
 from uactor.core import auth
 from uactor.errors import AuthkeyError, SerializationError, UActorException, find_status
 from uactor.host.admission import Admission
@@ -269,7 +269,7 @@ class _GrpcEndpoint:
                 yield response
                 continue
             if self.memory.outgoing:
-                for chunk in self.memory.cut_chunks(memories(response)):
+                for chunk in self.memory.cut_chunks(list_memories(response)):
                     yield pb.SessionResponse(chunk=chunk).SerializeToString()
             yield response.SerializeToString()
 

@@ -415,7 +415,7 @@ class HostCall:
         unread, memory = self._unread, self.caller.memory
         if unread is not None and memory is not None:
             self._unread = None
-            memory.ignore(messages.memories(unread))
+            memory.ignore(messages.list_memories(unread))
         self.release()
         self._respond(error)
 

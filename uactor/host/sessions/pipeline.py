@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from uactor.codec import fastpath
-from uactor.codec.messages import definitions_in, memories
+from uactor.codec.messages import list_definitions, list_memories
 from uactor.core.current_call import running
 from uactor.host.callers import Caller
 from uactor.host.context import HostContext
@@ -185,7 +185,7 @@ class HostPipeline:
             self.cancelled.add(number)
 
     def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | fastpath.Request]:
-        parts = fastpath.parts(message, _MORE_REQUESTS)
+        parts = fastpath.split_coalesced(message, _MORE_REQUESTS)
         if parts is None:
             request = self._decode(message)
             yield request
@@ -344,11 +344,11 @@ class HostPipeline:
 
     def _put_message(self, response: pb.SessionResponse) -> None:
         memory = self.caller.memory
-        is_alone = memory is not None and memory.outgoing and memories(response)
+        is_alone = memory is not None and memory.outgoing and list_memories(response)
         self._put(response if is_alone else response.SerializeToString())
         definitions = self.caller.definitions
         if definitions is not None and definitions.unsure:
-            definitions.arrived(definitions_in(response))
+            definitions.confirm(list_definitions(response))
 
     def _put(self, response: Response) -> None:
         self.replies.put(response)

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from uactor.codec.arguments import plain_pickle
+from uactor.codec.arguments import pickle_plain
 from uactor.host.sessions.endpoint import Send
 from uactor.transport.outbox import Outbox, coalesce
 from uactor.v1 import actor_pb2 as pb
@@ -129,6 +129,6 @@ class ReplyQueue:
 
     def _put_results(self, first: int, gathered: list[Any]) -> None:
         if gathered:
-            results = pb.Pickle(data=plain_pickle(gathered))
+            results = pb.Pickle(data=pickle_plain(gathered))
             response = pb.SessionResponse(id=first, results=results)
             self._outbox.put(response.SerializeToString())

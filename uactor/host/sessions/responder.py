@@ -41,8 +41,8 @@ class Responder:
         self._limit = host.max_message_size
         self.brief = values.OF_A_SIZE if self._limit < 0 else frozenset[type]()
         pickles = host.requests.pickles
-        self.read_call = fastpath.Requests().read if pickles else _no_request
-        self.read_attribute = fastpath.read_attribute if pickles else _no_request
+        self.read_call = fastpath.RequestReader().read if pickles else _no_request
+        self.read_attribute = fastpath.decode_attribute if pickles else _no_request
         self.by_value = by_value and host.requests.serializer == 'cloudpickle'
 
     def run_call(
@@ -64,7 +64,7 @@ class Responder:
                     value, typeid = self._run(caller, handle, method, arguments, self._begin)
                 # As encode() does for most: calling it takes three hundredths of a call.
                 if not typeid and self._limit < 0 and caller.is_waiting:
-                    response = fastpath.result(number, value)
+                    response = fastpath.encode_result(number, value)
                     if response is not None:
                         return response
                 value = self._dispatcher.finish(caller, value)
@@ -114,7 +114,7 @@ class Responder:
         :raises Interrupted: when the call has been cancelled; nothing is held then.
         """
         if not typeid and self._limit < 0 and caller.is_waiting:
-            encode = fastpath.item if is_item else fastpath.result
+            encode = fastpath.encode_item if is_item else fastpath.encode_result
             response = encode(number, value)
             if response is not None:
                 return response
@@ -175,7 +175,7 @@ class Responder:
         """
         # In a pipelined session, data with the same number may belong to another call.
         if caller.memory is not None and caller.owns_thread:
-            caller.memory.ignore(messages.memories(request))
+            caller.memory.ignore(messages.list_memories(request))
         response = pb.SessionResponse(id=request.id)
         self.fail(caller, accepts_pickle(request), response, error)
         return response
@@ -202,7 +202,7 @@ class Responder:
 
         :raises SerializationError: when it is too large.
         """
-        if 0 <= self._limit < (size := messages.size_of(response)):
+        if 0 <= self._limit < (size := messages.measure_size(response)):
             self._requests.take_back(caller, response)
             raise SerializationError(
                 f'the result has {size} bytes, and this actor sends {self._limit} at most '

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from uactor._wire import PROTOCOL_VERSION
 from uactor.codec import pickling
-from uactor.codec.messages import definitions_in
+from uactor.codec.messages import list_definitions
 from uactor.core import auth
 from uactor.core.current_call import current, running
 from uactor.errors import AuthkeyError, VersionError
@@ -55,7 +55,7 @@ def serve(
     first = read(message, endpoint)
     hello = _receive_hello(first, endpoint)
     nonce = auth.create_nonce()
-    by_value = pickling.travel_by_value(hello.python_version, hello.cloudpickle_version)
+    by_value = pickling.can_travel_by_value(hello.python_version, hello.cloudpickle_version)
     responder = Responder(host, by_value)
     welcome = _create_welcome(host, hello, nonce)
     welcome.memory = hello.memory and endpoint.memory is not None
@@ -72,7 +72,7 @@ def serve(
     holder = holders.of_client(hello.client_id)
     caller = Caller(holder, hello.name, validated=True, owns_thread=not hello.pipelined)
     caller.memory = endpoint.memory if welcome.memory else None
-    caller.definitions = pickling.new_definitions() if welcome.definitions else None
+    caller.definitions = pickling.create_definitions() if welcome.definitions else None
     host.callers.add_session(caller)
     parse = functools.partial(read, endpoint=endpoint)
     session: HostPipeline | _HostSession
@@ -189,7 +189,7 @@ class _HostSession:
         """Record that the last response has arrived, since the client has sent another request."""
         definitions, unsure, self._unsure = self._caller.definitions, self._unsure, None
         if definitions is not None and unsure is not None:
-            definitions.arrived(definitions_in(unsure))
+            definitions.confirm(list_definitions(unsure))
 
     def _receive(self, request: pb.SessionRequest) -> str | None:
         """Do what any request may say besides what it asks for; return its kind."""

@@ -47,7 +47,7 @@ def _lookup(name: str, owner: type, known: Mapping[str, Any]) -> Any:
     for parameter in getattr(owner, '__type_params__', ()):  # PEP 695
         if parameter.__name__ == name:
             return parameter
-    return annotation_names.named_in(owner, name) or inspect.getattr_static(owner, name, None)
+    return annotation_names.look_up_name(owner, name) or inspect.getattr_static(owner, name, None)
 
 
 def attribute_hint(owner: type, name: str) -> tuple[Any, type]:
