@@ -360,12 +360,12 @@ class _LoopbackCall:
             self._receiver.fail(error)
 
     def _send_items(self, items: Any) -> None:
-        with contextlib.closing(self._granted_items(iter(items))) as steps:
+        with contextlib.closing(self._pace_items(iter(items))) as steps:
             for item in steps:
                 self._receiver.item(item)
         self._receiver.receive(None)
 
-    def _granted_items(self, items: Iterator[Any]) -> Generator[Any, None, None]:
+    def _pace_items(self, items: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield items, each once the receiver has granted it."""
         try:
             while True:
