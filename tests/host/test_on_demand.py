@@ -24,7 +24,7 @@ from uactor.core.addresses import server_path, to_socket_path
 from uactor.host.grpc import on_demand as on_demand_module
 from uactor.host.grpc.health import ServerEvent
 from uactor.host.grpc.on_demand import OnDemandListener
-from uactor.transport.unix_sockets import listening
+from uactor.transport.unix_sockets import create_listener
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [
@@ -147,7 +147,7 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
 
     answer = os.urandom(300_000)  # more than goes out while nobody reads
     path = str(tmp_path / 's')
-    listener = OnDemandListener(path, listening(path), serve)
+    listener = OnDemandListener(path, create_listener(path), serve)
     with socket.socket(socket.AF_UNIX) as client, contextlib.ExitStack() as stack:
         client.connect(path)
         listener.receive(stack.enter_context(listener.listener.accept()[0]))
@@ -179,7 +179,7 @@ def test_a_client_that_was_refused_takes_no_room_for_relays(
         return False
 
     path = str(tmp_path / 's')
-    listener = OnDemandListener(path, listening(path), serve)
+    listener = OnDemandListener(path, create_listener(path), serve)
     for number in range(1, 5):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)

@@ -20,7 +20,7 @@ from tests.support import eventually
 from tests.support.peers import Peer
 from uactor.errors import SerializationError
 from uactor.transport.chunks import Chunks
-from uactor.transport.segments import LARGE
+from uactor.transport.segments import MIN_SEGMENT_BYTES
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
@@ -89,7 +89,7 @@ def store() -> Iterator[Any]:
 def test_neither_side_needs_much_more_than_twice_what_is_sent(store: Any) -> None:
     size = 5 * SIZE
     array = np.ones(size, np.uint8)
-    store.keep(array[:LARGE])  # what it takes once
+    store.keep(array[:MIN_SEGMENT_BYTES])  # what it takes once
     ours, theirs = forget_peak(), store.forget_peak()
     store.keep(array)
     assert peak() - ours + size < 2.2 * size  # it has the array already
@@ -113,8 +113,8 @@ def test_all_kinds_of_large_values_arrive(store: Any, value: Any) -> None:
 
 
 def test_what_has_come_can_be_written_to(store: Any) -> None:
-    array = np.zeros(2 * LARGE, np.uint8)
-    assert store.fill(array, 1) == 2 * LARGE
+    array = np.zeros(2 * MIN_SEGMENT_BYTES, np.uint8)
+    assert store.fill(array, 1) == 2 * MIN_SEGMENT_BYTES
     assert not array.any()
     found = store.echo(array)
     found[:] = 5
@@ -123,7 +123,7 @@ def test_what_has_come_can_be_written_to(store: Any) -> None:
 def test_the_actor_may_change_what_it_has_returned(store: Any) -> None:
     store.keep(np.zeros(SIZE, np.uint8))
     found = store.kept()
-    store.fill(np.ones(LARGE, np.uint8), 3)
+    store.fill(np.ones(MIN_SEGMENT_BYTES, np.uint8), 3)
     assert not found.any()
 
 
@@ -132,7 +132,7 @@ def test_threads_get_what_is_theirs_in_chunks(store: Any) -> None:
 
     def work(number: int) -> None:
         for _ in range(5):
-            if not (store.echo(np.full(3 * LARGE, number, np.uint8)) == number).all():
+            if not (store.echo(np.full(3 * MIN_SEGMENT_BYTES, number, np.uint8)) == number).all():
                 failed.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -178,7 +178,7 @@ def test_a_client_that_is_killed_within_its_data_leaves_nothing(store: Any) -> N
         client.kill()
     store.forget_peak()
     eventually(lambda: store.forget_peak() < before + 30_000_000)
-    assert store.keep(np.ones(LARGE, np.uint8)) == LARGE
+    assert store.keep(np.ones(MIN_SEGMENT_BYTES, np.uint8)) == MIN_SEGMENT_BYTES
 
 
 def test_an_actor_that_is_killed_within_its_data_is_missed() -> None:

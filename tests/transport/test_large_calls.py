@@ -22,7 +22,7 @@ from uactor.transport import segments, shm_buffers
 
 pytestmark = [pytest.mark.doors]
 
-SIZE = 2 * segments.LARGE
+SIZE = 2 * segments.MIN_SEGMENT_BYTES
 HUGE = 100_000_000
 
 
@@ -87,7 +87,7 @@ def near() -> Iterator[Any]:
 
 
 def counts() -> tuple[int, int]:
-    return segments.pool.counts()[1], shm_buffers.borrowed()
+    return segments.pool.counts()[1], shm_buffers.count_borrowed()
 
 
 def full(number: int, size: int = SIZE) -> Any:
@@ -147,7 +147,7 @@ def test_streams_bring_large_items(store: Any) -> None:
 @pytest.mark.parametrize('way', WAYS)
 def test_it_goes_through_memory_that_is_given_back_with_the_last_view(near: Any, way: Way) -> None:
     found = way(near, [full(number) for number in range(5)])
-    assert shm_buffers.borrowed() == 5
+    assert shm_buffers.count_borrowed() == 5
     del found
 
 
@@ -160,7 +160,7 @@ def test_items_of_a_stream_go_through_memory_and_are_given_back_one_by_one(near:
 def test_more_is_on_its_way_than_there_are_segments(near: Any) -> None:
     found = by_future(near, [full(number) for number in range(300)])
     assert all(is_full(array, number) for number, array in enumerate(found))
-    assert shm_buffers.borrowed() == segments._MOST_LENT
+    assert shm_buffers.count_borrowed() == segments._MAX_LENT
     del found
 
 

@@ -32,7 +32,7 @@ from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
 
-SIZE = 2 * segments.LARGE
+SIZE = 2 * segments.MIN_SEGMENT_BYTES
 
 
 class Store:
@@ -69,7 +69,7 @@ class Store:
     def counts(self) -> tuple[int, int]:
         """Return how many segments this process lends and borrows."""
         gc.collect()
-        return segments.pool.counts()[1], shm_buffers.borrowed()
+        return segments.pool.counts()[1], shm_buffers.count_borrowed()
 
     def pid(self) -> int:
         return os.getpid()
@@ -129,7 +129,7 @@ def key() -> bytes:
 def counts() -> tuple[int, int]:
     """Return how many segments this process lends and borrows."""
     gc.collect()
-    return segments.pool.counts()[1], shm_buffers.borrowed()
+    return segments.pool.counts()[1], shm_buffers.count_borrowed()
 
 
 def full(number: int, size: int = SIZE) -> Any:
@@ -328,7 +328,7 @@ def test_more_is_kept_than_there_are_segments(near: Any) -> None:
 def test_a_process_without_room_for_more_mappings_gets_copies(
     near: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shm_buffers, '_MOST_BORROWED', 2)
+    monkeypatch.setattr(shm_buffers, '_MAX_BORROWED', 2)
     kept = [near.full(number) for number in range(5)]
     assert counts() == (0, 2)
     for array in kept:
@@ -371,14 +371,14 @@ def test_memory_of_a_message_that_cannot_be_pickled_is_given_back(near: Any) -> 
 
 
 def test_idle_memory_is_freed_after_a_while(near: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, '_IDLE', 0.01)
+    monkeypatch.setattr(segments, '_IDLE_S', 0.01)
     monkeypatch.setattr(segments, 'pool', pool := segments.Pool())
     near.total(full(1))
     eventually(lambda: pool.counts() == (0, 0) and not pool.is_watched)
 
 
 def test_little_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, '_MOST_IDLE', 4 * SIZE)
+    monkeypatch.setattr(segments, '_MAX_IDLE_BYTES', 4 * SIZE)
     pool = segments.Pool()
     monkeypatch.setattr(pool, 'watch', int)  # its thread would keep it for others to inherit
     taken = [pool.take(SIZE) for _ in range(10)]

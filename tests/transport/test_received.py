@@ -28,7 +28,7 @@ from uactor.transport import shm_buffers, shm_slot
 from uactor.transport.chunks import Chunks
 from uactor.transport.frames import LaneError
 from uactor.transport.lane import Lane, lane_path
-from uactor.transport.segments import LARGE, Segment
+from uactor.transport.segments import MIN_SEGMENT_BYTES, Segment
 from uactor.transport.shm_buffers import ShmChannel
 from uactor.v1 import actor_pb2 as pb
 
@@ -74,7 +74,7 @@ class Family(Target):
 @pytest.fixture(scope='module')
 def target() -> Iterator[Any]:
     with Target() as actor:
-        assert actor.take(b'x' * 2 * LARGE) and pid_of(actor)  # what is made once
+        assert actor.take(b'x' * 2 * MIN_SEGMENT_BYTES) and pid_of(actor)  # what is made once
         yield actor
 
 
@@ -325,7 +325,8 @@ def test_a_client_takes_no_descriptors_before_the_actor_has_proved_itself(tmp_pa
 
 
 @pytest.mark.parametrize(
-    'passed', [[(5, [0])] * 20, [(n, [0]) for n in range(1, 50)], [(65536, [0]), (5, [0] * 100)]]
+    'passed',
+    [[(5, [0])] * 20, [(n, [0]) for n in range(1, 50)], [(65536, [0]), (5, [0] * 100)]],
 )
 def test_a_client_closes_what_it_does_not_use(passed: Sequence[tuple[int, list[int]]]) -> None:
     ours, theirs = socket.socketpair()

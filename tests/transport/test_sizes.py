@@ -65,7 +65,7 @@ def test_an_actor_takes_200_mb(store: Any) -> None:
 
 def test_what_exceeds_the_greatest_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pickling, '_MAX_SIZE', 1000)
-    monkeypatch.setattr(values, 'LARGE', 1000)
+    monkeypatch.setattr(values, 'MIN_SEGMENT_BYTES', 1000)
     for value in (bytes(2000), [bytes(2000)]):
         with pytest.raises(uactor.SerializationError, match='too many for one message'):
             values.encode(value)

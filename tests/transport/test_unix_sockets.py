@@ -43,7 +43,7 @@ for _ in sys.stdin:
 
             unix_sockets.serve_at(path, serve)
         else:
-            sock = unix_sockets.listening(path)
+            sock = unix_sockets.create_listener(path)
         print('took', flush=True)
     except AddressError as error:
         sock = None
@@ -100,7 +100,7 @@ def test_of_processes_that_listen_at_the_same_moment_one_succeeds(tmp_path: Path
 
 def test_whoever_stops_removes_no_name_that_another_one_has_by_now(tmp_path: Path) -> None:
     path = tmp_path / 's'
-    first = unix_sockets.listening(str(path))
+    first = unix_sockets.create_listener(str(path))
     first.close()  # as an actor does that ends, before it removes the name
     code = RACE.replace('{end}', 'pass')
     with subprocess.Popen(
@@ -154,14 +154,14 @@ def test_a_lock_that_has_lost_its_name_meanwhile_is_none(
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, 'flock', flock)
-    unix_sockets.listening(str(tmp_path / 's')).close()
+    unix_sockets.create_listener(str(tmp_path / 's')).close()
     assert len(tries) == 3
     unix_sockets.remove_own()
 
 
 def test_a_lock_that_a_killed_process_has_left_keeps_nobody_away(tmp_path: Path) -> None:
     (tmp_path / 's.lock').touch()
-    unix_sockets.listening(str(tmp_path / 's')).close()
+    unix_sockets.create_listener(str(tmp_path / 's')).close()
     unix_sockets.remove_own()
     assert os.listdir(tmp_path) == []
 
@@ -171,7 +171,7 @@ def test_what_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
     for name in ('file', 'link'):
         with pytest.raises(AddressError, match='no socket'):
-            unix_sockets.listening(str(tmp_path / name))
+            unix_sockets.create_listener(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == ['file', 'link']
 
 
@@ -185,7 +185,7 @@ def test_a_process_that_is_stopped_keeps_its_name(tmp_path: Path) -> None:
         waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
         waiting.connect(path)
         with pytest.raises(AddressError, match='another process does'):
-            unix_sockets.listening(path)
+            unix_sockets.create_listener(path)
 
 
 # --- whose lane it is --------------------------------------------------------------------------

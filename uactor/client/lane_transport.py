@@ -172,7 +172,7 @@ class LaneStream:
         """Return the descriptors that a request needs, with their numbers."""
         if self.memory is None or not self.memory.outgoing:
             return []
-        return self.memory.passed(messages.list_memories(request))
+        return self.memory.pop_outgoing(messages.list_memories(request))
 
     def _send_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
         segment = self._create_slot() if self._lane.wants_slot else None

@@ -19,7 +19,7 @@ from uactor.codec.values import (
     small_pickle,
     unpickle_message,
 )
-from uactor.transport.segments import LARGE
+from uactor.transport.segments import MIN_SEGMENT_BYTES
 from uactor.transport.shm_buffers import Carrier, Lender
 from uactor.v1 import actor_pb2 as pb
 
@@ -75,14 +75,14 @@ def encode_plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) 
         return None
     keywords = dict(kwargs) if kwargs else {}
     data = _dumps((tuple(args), keywords), PROTOCOL)  # there is nothing to look out for
-    return data if len(data) < LARGE else None
+    return data if len(data) < MIN_SEGMENT_BYTES else None
 
 
 def _are_plain(values: Iterable[Any]) -> bool:
     """Tell whether all values are scalars, and small by themselves."""
     for value in values:  # pickling what is large, to see that it is, would copy it
         kind = type(value)
-        if kind not in OF_A_SIZE and (kind not in OF_ANY_LENGTH or len(value) >= LARGE):
+        if kind not in OF_A_SIZE and (kind not in OF_ANY_LENGTH or len(value) >= MIN_SEGMENT_BYTES):
             return False
     return True
 
@@ -111,7 +111,7 @@ def encode_plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
     if not kinds <= OF_A_SIZE and not _are_plain(itertools.chain.from_iterable(arguments)):
         return None
     data = pickle_plain(list(map(tuple, arguments)))
-    return data if len(data) < LARGE + len(arguments) * _BRIEF else None
+    return data if len(data) < MIN_SEGMENT_BYTES + len(arguments) * _BRIEF else None
 
 
 def decode_arguments(

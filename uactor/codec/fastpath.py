@@ -16,11 +16,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from uactor.transport.segments import LARGE
+from uactor.transport.segments import MIN_SEGMENT_BYTES
 from uactor.transport.varint import encode_varint
 from uactor.v1 import actor_pb2 as pb
 
-MAX_DATA_BYTES = LARGE
+MAX_DATA_BYTES = MIN_SEGMENT_BYTES
 """What has as many bytes is not usual: it may travel beside its message."""
 _MAX_MESSAGE_BYTES = MAX_DATA_BYTES + (1 << 16)
 """Largest message, in bytes."""

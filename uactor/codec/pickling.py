@@ -23,7 +23,7 @@ from uactor.codec.transfer import current_transfer, restore_transfer, transfer
 from uactor.errors import SerializationError, UActorException
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.weakrefs import WeakBag
-from uactor.transport.segments import LARGE
+from uactor.transport.segments import MIN_SEGMENT_BYTES
 
 PROTOCOL = 5
 _MAX_SIZE = 2**31 - 2**16
@@ -328,7 +328,7 @@ def _run_pickler(
 
 def _is_large(buffer: pickle.PickleBuffer) -> bool:
     try:
-        return buffer.raw().nbytes >= LARGE
+        return buffer.raw().nbytes >= MIN_SEGMENT_BYTES
     except BufferError:  # not in one piece; pickle says what is wrong with that
         return False
 
@@ -394,7 +394,7 @@ BULKY = frozenset([bytes, bytearray])
 
 def bulk(value: Any) -> Any:
     """Return what to pickle for ``value``: pickle copies large bytes more than once."""
-    return _Bulk(value) if type(value) in BULKY and len(value) >= LARGE else value
+    return _Bulk(value) if type(value) in BULKY and len(value) >= MIN_SEGMENT_BYTES else value
 
 
 def loads_with(definitions: Definitions | None, data: Any, buffers: Iterable[Any] = ()) -> Any:

@@ -32,7 +32,7 @@ from uactor.codec.pickling import (
 )
 from uactor.codec.transfer import current_transfer
 from uactor.errors import SerializationError
-from uactor.transport.segments import LARGE
+from uactor.transport.segments import MIN_SEGMENT_BYTES
 from uactor.transport.shm_buffers import Carrier, Lender
 from uactor.v1 import actor_pb2 as pb
 
@@ -93,7 +93,7 @@ def put_scalar(message: pb.Value, value: Any, channel: Lender | None = None) -> 
     elif kind is float:
         message.double = value
     elif kind is bytes:
-        if channel is not None and len(value) >= LARGE:
+        if channel is not None and len(value) >= MIN_SEGMENT_BYTES:
             return False
         message.bytes = validate_data(value)
     else:
@@ -161,7 +161,7 @@ def small_pickle(
     to_send = tuple(definitions.to_send(numbers)) if numbers and definitions is not None else ()
     if to_send:
         message().definitions.extend(to_send)
-    if len(data) < LARGE and not buffers:
+    if len(data) < MIN_SEGMENT_BYTES and not buffers:
         if not to_send:
             return data
         message().data = data

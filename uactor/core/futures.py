@@ -365,7 +365,7 @@ class StreamBuffer:
 
     # --- of the consumer
 
-    def _handed_out(self, more: bool, value: Any) -> tuple[bool, Any]:
+    def _hand_out(self, more: bool, value: Any) -> tuple[bool, Any]:
         if more:
             self._taken += 1
             if self._taken * 2 >= self._window:
@@ -378,7 +378,7 @@ class StreamBuffer:
 
     def next(self) -> tuple[bool, Any]:
         """Wait for the next item, or the end: then False, and the error or None."""
-        return self._handed_out(*self._items.get())
+        return self._hand_out(*self._items.get())
 
     async def anext(self) -> tuple[bool, Any]:
         """Await the next item, or the end: then False, and the error or None."""
@@ -392,7 +392,7 @@ class StreamBuffer:
                     arrived.clear()
             finally:
                 self._notify = None
-        return self._handed_out(*self._items.get())
+        return self._hand_out(*self._items.get())
 
 
 class FailedCall:

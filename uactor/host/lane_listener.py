@@ -39,7 +39,7 @@ from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 from uactor.transport import segments, shm_buffers, shm_slot
 from uactor.transport.frames import MAX_HANDSHAKE_BYTES, LaneError, OversizedError, TakeDescriptor
 from uactor.transport.lane import Lane
-from uactor.transport.unix_sockets import listening
+from uactor.transport.unix_sockets import create_listener
 from uactor.v1 import actor_pb2 as pb
 
 log = logging.getLogger('uactor.host')
@@ -68,7 +68,7 @@ class LaneListener:
         self.path = path
         self._context = context
         self._endpoints: dict[int, _LaneEndpoint] = {}  # by descriptor
-        self._listener = listening(path)
+        self._listener = create_listener(path)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._spare_descriptor = os.open(os.devnull, os.O_RDONLY)
@@ -246,7 +246,7 @@ class _LaneEndpoint:
         elif self.memory is None or not self.memory.outgoing:
             self._lane.send(response.SerializeToString())
         else:
-            passed = self.memory.passed(list_memories(response))
+            passed = self.memory.pop_outgoing(list_memories(response))
             self._lane.frames.send_with(response.SerializeToString(), passed)
 
     def put(self, message: bytes | pb.SessionResponse) -> None:
@@ -297,7 +297,7 @@ class _LaneEndpoint:
             return
         try:
             self._lane.share_slot(
-                shm_buffers.foreign(descriptor, shm_slot.MEMORY_BYTES, mmap.MAP_SHARED), 1
+                shm_buffers.map_foreign(descriptor, shm_slot.MEMORY_BYTES, mmap.MAP_SHARED), 1
             )
         except SerializationError as error:
             log.debug('there will be no shared slot: %s', error)

@@ -14,9 +14,9 @@ from uactor.runtime.limits import MAX_WAIT_S
 from uactor.runtime.locks import locked
 from uactor.runtime.threads import OnDemandThread, attempt
 
-_IDLE = 5.0
+_IDLE_S = 5.0
 """How long the thread stays without a deadline, in seconds."""
-_FEW = 64
+_MIN_CANCELLED = 64
 
 
 class Timer:
@@ -35,7 +35,7 @@ class Timer:
     def cancel(self) -> None:
         """Have the call not made, if it has not been by now."""
         if self._take() is not None:
-            self._timers._cancelled(self)
+            self._timers._count_cancelled(self)
 
     def _take(self) -> Callable[[], object] | None:
         call, self._call = self._call, None
@@ -82,10 +82,10 @@ class Timers:
             self._changed.notify()
 
     @locked
-    def _cancelled(self, timer: Timer) -> None:
+    def _count_cancelled(self, timer: Timer) -> None:
         """Forget cancelled timers, once they are most."""
         self._dead += 1
-        if self._dead > _FEW and self._dead * 2 > len(self._heap):
+        if self._dead > _MIN_CANCELLED and self._dead * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2]._call is not None]
             heapq.heapify(self._heap)
             self._dead = 0
@@ -101,7 +101,7 @@ class Timers:
         """Wait for the next timer that is due; None when there has been none for a while."""
         with self._changed:
             while True:
-                left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE
+                left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE_S
                 if self._heap and left <= 0:
                     return heapq.heappop(self._heap)[2]
                 if not self._changed.wait(min(left, MAX_WAIT_S)) and not self._heap:

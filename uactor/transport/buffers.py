@@ -1,9 +1,10 @@
 """Memory for a message of which only the size is known yet.
 
-Whoever announces a message has sent four bytes of it. Memory of the announced size would have to be
-filled with zeros at once: 2 GiB take a second, in which no other thread of this process runs. So
-memory grows with what has really come, and is doubled as long as that takes moments. Large blocks
-are moved by the system without being copied. Receiving takes as long as it did before.
+Problem: a peer that announces a message has sent four bytes of it. To fill memory of the announced
+size with zeros takes a second for 2 GiB, in which no other thread of this process runs.
+
+Mechanism: the memory grows with the bytes that have come. It is doubled while that takes moments.
+The system moves large blocks without copying them, so that to receive takes no longer.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import functools
 from socket import SocketType
 
 _FIRST_BYTES = 1 << 20
-"""What is there at once. Most messages find place in it."""
-_MOST_BYTES_AT_ONCE = 1 << 24
-"""Filling that with zeros takes some milliseconds."""
+"""How much memory there is at once. Most messages fit."""
+_MAX_STEP_BYTES = 1 << 24
+"""How much is added at once: to fill it with zeros takes some milliseconds."""
 
 
 class Buffer:
     """Receives a message of a known size.
 
-    :ivar data: what has come; all of it once the buffer :attr:`is_full`.
+    :ivar data: the bytes that have come; the message once the buffer :attr:`is_full`.
     :ivar size: how long the message is, in bytes.
     """
 
@@ -33,7 +34,7 @@ class Buffer:
 
     @property
     def missing(self) -> int:
-        """How many bytes have not come yet."""
+        """The number of bytes that have not come yet."""
         return self.size - self._got
 
     @property
@@ -64,14 +65,14 @@ class Buffer:
 
     def _grow(self) -> None:
         there = len(self.data)
-        step = max(_FIRST_BYTES, min(there, _MOST_BYTES_AT_ONCE))
-        self.data += _zeros()[: min(self.size - there, step)]
+        step = max(_FIRST_BYTES, min(there, _MAX_STEP_BYTES))
+        self.data += _get_zeros()[: min(self.size - there, step)]
 
 
 @functools.cache
-def _zeros() -> memoryview:
+def _get_zeros() -> memoryview:
     """Return zeros to grow by: pages that are only read take no memory.
 
-    Made once: what is freed again would have the allocator keep blocks of this size.
+    They are made once: to free such a block would make the allocator keep blocks of this size.
     """
-    return memoryview(bytes(_MOST_BYTES_AT_ONCE))
+    return memoryview(bytes(_MAX_STEP_BYTES))

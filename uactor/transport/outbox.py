@@ -1,4 +1,4 @@
-"""Messages that wait to be written: all that have gathered go in one write."""
+"""Messages that wait to be sent: all that have gathered are sent in one write."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 from uactor.runtime.system_errors import is_own
 from uactor.transport.varint import encode_varint
 
-_TOGETHER = 1 << 16
-_MOST = 128
-"""Most bytes, and messages, that are sent as one where single ones would do."""
-_ENVELOPE = 8
-"""Most bytes that a message of that size takes more as a part of another."""
-_IN_BYTES = 2
+_MAX_BATCH_BYTES = 1 << 16
+"""How large a message becomes by others that are joined to it. A single one may be larger."""
+_MAX_BATCH_MESSAGES = 128
+_ENVELOPE_BYTES = 8
+"""How many bytes more a message takes as a part of another, at most."""
+_LENGTH_DELIMITED = 2
 """Protobuf's wire type of messages in messages."""
 
 
@@ -24,34 +24,34 @@ Message = TypeVar('Message')
 
 
 class Outbox(Generic[Message]):
-    """Messages that wait to be sent, in order, by one thread at a time.
+    """Queues messages for one sending thread at a time, in order.
 
-    They are in their wire form, but for those with which something else goes.
+    Messages are in their wire form, but for those with which large data goes.
     """
 
     def __init__(self) -> None:
         self._messages: collections.deque[bytes | Message | int] = collections.deque()
         self._by_number: dict[int, bytes | Message] = {}
-        self._asleep = threading.Lock()  # released to wake who waits
+        self._asleep = threading.Lock()  # released to wake the sender
         self._asleep.acquire()
         self._is_awaited = False
         self._ended = False
 
     def put(self, message: bytes | Message) -> None:
-        """Add a message; wake nobody. Safe in finalizers."""
+        """Queue a message, without waking the sender. Safe in finalizers."""
         self._messages.append(message)
 
     def put_numbered(self, number: int, message: bytes | Message) -> None:
-        """Add a message that can be taken back; wake nobody."""
+        """Queue a message that can be withdrawn, without waking the sender."""
         self._by_number[number] = message
         self._messages.append(number)
 
     def recall(self, number: int) -> bytes | Message | None:
-        """Have a message not sent, and return it; None when it is being sent, or has been."""
+        """Withdraw a queued message and return it, or None if sending has begun."""
         return self._by_number.pop(number, None)
 
     def get(self) -> bytes | Message | None:
-        """Take out the next message; None when there is none."""
+        """Take the next message out of the queue, or None when there is none."""
         while True:
             try:
                 found = self._messages.popleft()
@@ -60,27 +60,27 @@ class Outbox(Generic[Message]):
             if not isinstance(found, int):
                 return found
             message = self._by_number.pop(found, None)
-            if message is not None:  # else it has been taken back
+            if message is not None:  # else it has been withdrawn
                 return message
 
     def wake(self) -> None:
-        """Wake who waits for messages. Safe in finalizers."""
+        """Wake the sender. Safe in finalizers."""
         if self._is_awaited:
             try:
                 self._asleep.release()  # and nothing else: a signal handler may raise here
-            except RuntimeError as error:  # it has been woken
+            except RuntimeError as error:  # another thread has woken the sender
                 if not is_own(error):
                     raise
 
     def end(self) -> None:
-        """Have nobody wait any more."""
+        """End the wait of the sender, now and later."""
         self._ended = True
         self.wake()
 
     def wait(self) -> bool:
-        """Wait until there are messages; tell whether there are, or this is the end."""
+        """Wait until there are messages; return False at the end."""
         while not self._messages and not self._ended:
-            # Whoever puts a message now either sees that it is awaited, or is seen here.
+            # A thread that puts a message now sees that it is awaited, or its message is seen here.
             self._is_awaited = True
             if not self._messages and not self._ended:
                 self._asleep.acquire()
@@ -89,15 +89,17 @@ class Outbox(Generic[Message]):
 
 
 def coalesce(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator[bytes | Message]:
-    """Take out all messages, and yield them, those that have gathered as one.
+    """Yield all queued messages, joining those that follow each other into one.
 
-    Those that are not in their wire form are yielded as they are.
+    A message that is not in its wire form is yielded as it is.
 
     :param field: number of the field in which a message has those that follow it.
     :param limit: most bytes that a message may have; -1 for any number.
     """
-    tag = encode_varint(field << 3 | _IN_BYTES)
-    largest = _TOGETHER if limit < 0 else min(_TOGETHER, limit - _MOST * _ENVELOPE)
+    tag = encode_varint(field << 3 | _LENGTH_DELIMITED)
+    largest = _MAX_BATCH_BYTES
+    if limit >= 0:
+        largest = min(largest, limit - _MAX_BATCH_MESSAGES * _ENVELOPE_BYTES)
     first = messages.get()
     while first is not None:
         if not isinstance(first, bytes):
@@ -106,7 +108,7 @@ def coalesce(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator
             continue
         parts, size = [first], len(first)
         following = messages.get()
-        while isinstance(following, bytes) and len(parts) < 3 * _MOST:
+        while isinstance(following, bytes) and len(parts) < 3 * _MAX_BATCH_MESSAGES:
             size += len(following)
             if size > largest:
                 break

@@ -25,17 +25,17 @@ POSSIBLE = all(
 )
 """Whether this system has anonymous memory that can be passed on, and sealed."""
 
-LARGE = 1 << 17
-"""Smallest buffer that is worth a segment, in bytes. Mapping costs as much as copying less."""
+MIN_SEGMENT_BYTES = 1 << 17
+"""Smallest buffer that is worth a segment: to map one costs as much as to copy less."""
 
-_ALIGNMENT = 64
+_ALIGNMENT_BYTES = 64
 
-_MOST_LENT = 128
-_INDISPENSABLE = 1 << 30
-"""Smallest total that is lent however many have been, in bytes: a message would hardly hold it."""
-_MOST_IDLE = 1 << 29
-"""How much memory is kept for later, in bytes, and for how many seconds."""
-_IDLE = 10.0
+_MAX_LENT = 128
+_ALWAYS_LENT_BYTES = 1 << 30
+"""A total from this size on is lent however many segments are: no message could hold it."""
+_MAX_IDLE_BYTES = 1 << 29
+"""How much idle memory is kept for later messages, and for how long."""
+_IDLE_S = 10.0
 
 
 def map_memory(descriptor: int, size: int, flags: int) -> mmap.mmap:
@@ -48,7 +48,7 @@ def map_memory(descriptor: int, size: int, flags: int) -> mmap.mmap:
 class Segment:
     """Shared memory of this process, mapped.
 
-    :param name: for those who list what a process has mapped.
+    :param name: what the list of a process's mappings shows.
     :ivar capacity: in bytes.
     :ivar since: since when it has been idle.
     """
@@ -60,36 +60,36 @@ class Segment:
         owned.extend(map(os.memfd_create, (name,), (os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,)))
         [self.descriptor] = owned
         os.ftruncate(self.descriptor, capacity)
-        # Whoever maps it relies on its size: reading beyond the end would kill the process.
+        # The process that maps it relies on its size: to read beyond the end would kill it.
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         self.mapping = map_memory(self.descriptor, capacity, mmap.MAP_SHARED)
 
     def fill(self, parts: Sequence[memoryview]) -> None:
         """Copy ``parts`` into it."""
         with memoryview(self.mapping) as whole:
-            places = places_of([part.nbytes for part in parts])
+            places = compute_places([part.nbytes for part in parts])
             for (start, end), part in zip(places, parts, strict=True):
                 whole[start:end] = part
 
 
-def places_of(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield beginning and end of each part in a segment."""
+def compute_places(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where each part begins and ends in a segment."""
     start = 0
     for size in sizes:
         yield start, start + size
-        start += -(-size // _ALIGNMENT) * _ALIGNMENT
+        start += -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
-def extent_of(sizes: Sequence[int]) -> int:
+def compute_extent(sizes: Sequence[int]) -> int:
     """Return how many bytes a segment needs for parts of these sizes."""
-    *_, (_, end) = (0, 1), *places_of(sizes)
+    *_, (_, end) = (0, 1), *compute_places(sizes)
     return max(end, 1)
 
 
-def _rounded(size: int) -> int:
-    """Return a capacity for ``size``: few different ones, and at most an eighth more.
+def _round_capacity(size: int) -> int:
+    """Round a size up to one of a few capacities, by an eighth at most.
 
-    What is not used of it takes no memory.
+    Pages that are not used take no memory.
     """
     step = max(mmap.PAGESIZE, 1 << max(0, size.bit_length() - 3))
     return -(-size // step) * step
@@ -119,16 +119,16 @@ class SegmentLender(Protocol):
     """Lends segments to the other end of a connection."""
 
     def gather(self) -> int:
-        """Take back what the other end is done with, and return how much it is not."""
+        """Take back what the other end has returned; return how many segments it has."""
         ...
 
     def abandon(self) -> None:
-        """Leave what is lent to the parent, in a forked child."""
+        """Forget what is lent, in a forked child: it is the parent's."""
         ...
 
 
 class Pool:
-    """The segments of this process: those that are idle, and who lends the others."""
+    """The segments of this process: the idle ones, and the channels that lend the others."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -138,7 +138,7 @@ class Pool:
 
     @frees_pool
     def join(self, channel: SegmentLender) -> None:
-        """Know who may lend."""
+        """Add a channel that lends segments."""
         with self.lock:
             self._channels.add(channel)
 
@@ -148,9 +148,9 @@ class Pool:
         :raises OSError: when the system gives none.
         """
         with self.lock:
-            if self._gather() >= _MOST_LENT and size < _INDISPENSABLE:
+            if self._gather() >= _MAX_LENT and size < _ALWAYS_LENT_BYTES:
                 return None
-            capacity = _rounded(size)
+            capacity = _round_capacity(size)
             fitting = [known for known in self._idle if capacity <= known.capacity <= 2 * capacity]
             if fitting:
                 best = min(fitting, key=lambda known: known.capacity)
@@ -159,41 +159,41 @@ class Pool:
         return Segment(capacity)
 
     def give(self, segment: Segment) -> None:
-        """Keep a segment that nobody else looks at."""
+        """Keep a segment without views for a later message."""
         with self.lock:
             segment.since = time.monotonic()
             self._idle.append(segment)
-            while sum(known.capacity for known in self._idle) > _MOST_IDLE:
+            while sum(known.capacity for known in self._idle) > _MAX_IDLE_BYTES:
                 del self._idle[0]  # has been idle for longest
             self.watch()
 
     @property
     def is_watched(self) -> bool:
-        """Whether a thread sees to what is idle."""
+        """Whether a thread frees idle segments."""
         return self._thread.is_running
 
     def _gather(self) -> int:
-        """Take back what the other ends are done with, and return how many they are not."""
+        """Take back what the other ends have returned; return how many segments they have."""
         return sum(channel.gather() for channel in tuple(self._channels))
 
     def counts(self) -> tuple[int, int]:
-        """Return how many segments are idle, and how many lent."""
+        """Return how many segments are idle, and how many are lent."""
         with self.lock:
             lent = self._gather()
             return len(self._idle), lent
 
     def watch(self) -> None:
-        """See to it that what is idle is freed after a while."""
+        """Start the thread that frees idle segments after a while."""
         try:
             self._thread.ensure_running()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             log.debug('idle memory is kept: %s', error)
 
     def _watch(self) -> bool:
-        time.sleep(_IDLE / 2)  # a mark is a byte in memory: nothing tells that it is set
+        time.sleep(_IDLE_S / 2)  # a mark is a byte in memory: nothing tells that it is set
         with self.lock:
             lent = self._gather()
-            oldest = time.monotonic() - _IDLE
+            oldest = time.monotonic() - _IDLE_S
             self._idle = [known for known in self._idle if known.since > oldest]
             if not lent and not self._idle:
                 self._thread.mark_finished()
@@ -201,7 +201,7 @@ class Pool:
         return True
 
     def after_fork(self) -> None:
-        """Leave it all to the parent, in a forked child."""
+        """Forget all segments, in a forked child: they are the parent's."""
         channels = tuple(self._channels)
         self.__init__()  # type: ignore[misc]  # another thread may have had the lock
         for channel in channels:

@@ -1,15 +1,15 @@
-"""Large data between processes of one host: through memory that both have.
+"""Large data between processes of one machine: by memory that both map.
 
 The sender copies buffers into a segment of shared memory (``memfd_create``), and passes its
 descriptor along with the message. The receiver maps the segment copy-on-write and reads it in
-place: what it writes is its own. When its last view has gone, it sets a mark in a page that the
-sender sees, and the sender uses the segment again, which is mapped already and has its pages.
+place: what it writes is its own. When its last view has gone, the receiver sets a mark in a page
+that the sender sees. Then the sender uses the segment again, which is mapped and has its pages.
 
-A segment has no name. It is gone when neither side has it any more, however that came about.
+A segment has no name: the system frees it once neither side has it, however each of them ends.
 
-One is used again only when the receiver says so. A receiver that has been forked meanwhile has a
-child with the same views, and one whose connection ends may go on looking at what it has got:
-then the sender forgets the segment, which lasts as long as somebody looks at it.
+The sender uses a segment again only when the receiver says so. A receiver that was forked has a
+child with the same views. A receiver whose connection ends may keep its views. In both cases the
+sender forgets the segment, which lasts as long as there is a view.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from uactor.transport.segments import (
     POSSIBLE,
     Pool,
     Segment,
-    extent_of,
+    compute_extent,
+    compute_places,
     frees_pool,
     map_memory,
-    places_of,
     pool,
 )
 from uactor.v1 import actor_pb2 as pb
@@ -51,17 +51,17 @@ _MARKS_SLOT = 0
 SHARED_SLOT = 1 << 16
 """The same: the descriptor is that of a shared slot, see :mod:`uactor.transport.shm_slot`."""
 _SLOTS = range(1, mmap.PAGESIZE)
-_DONE, _INHERITED = 1, 2
-"""Marks: nobody looks at the segment any more; or only a forked child may."""
-_MOST_BORROWED = 256
+_RETURNED, _INHERITED = 1, 2
+"""Marks: the segment has no views any more; or only those of a forked child."""
+_MAX_BORROWED = 256
 """How many segments this process lends and borrows at most: each takes a descriptor or two."""
 
 
 class _Loan(weakref.ref[mmap.mmap]):
-    """A segment that this process looks at. Its lender is told when the last view has gone.
+    """A segment that this process has views of. Its lender learns when the last one has gone.
 
-    C code alone sets the mark at that moment: a signal handler could raise in a finalizer in
-    Python, and nobody would hear of it.
+    C code alone sets the mark at that moment: what a signal handler raises in a finalizer in
+    Python is lost.
     """
 
     __hash__ = object.__hash__
@@ -85,17 +85,17 @@ class _Borrowed:
 
     @locked
     def add(self, map_it: Callable[[], mmap.mmap], marks: mmap.mmap, slot: int) -> mmap.mmap:
-        """Map a segment, to be marked when the last view has gone."""
+        """Map a segment, and mark it once its last view has gone."""
         mapping = map_it()
         end = weakref.ref(mapping, self._ended.append)  # made first, and so called last
         loan = _Loan(mapping, _MARK)
         loan.mark_as = functools.partial(_SET, marks, slot)
-        loan.mark = functools.partial(loan.mark_as, _DONE)
+        loan.mark = functools.partial(loan.mark_as, _RETURNED)
         self._loans[id(end)] = end, loan
         return mapping
 
     def count(self) -> int:
-        """Return how many there are."""
+        """Return the number of borrowed segments."""
         self._forget_ended()
         return len(self._loans)
 
@@ -108,13 +108,13 @@ class _Borrowed:
             self._ended.popleft()  # only now: a signal handler may raise before
 
     def before_fork(self) -> None:
-        """Have all be marked as inherited: the child has the same views."""
+        """Mark all as inherited later: the child has the same views."""
         self._lock.acquire()
         for _, loan in self._loans.values():
             loan.mark = functools.partial(loan.mark_as, _INHERITED)
 
     def after_fork_in_parent(self) -> None:
-        """Let threads borrow again."""
+        """Let threads of the parent borrow again."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
@@ -125,8 +125,8 @@ class _Borrowed:
 _borrowed = _Borrowed()
 
 
-def borrowed() -> int:
-    """Return how many segments this process looks at."""
+def count_borrowed() -> int:
+    """Return how many segments this process has views of."""
     return _borrowed.count()
 
 
@@ -134,12 +134,12 @@ class UnmappableError(SerializationError):
     """The system has no descriptor, or no room, to map a segment."""
 
 
-def foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
-    """Map what another process has made.
+def map_foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
+    """Map memory that another process has created.
 
     :raises SerializationError: when it is not what it should be.
     """
-    _check_foreign(descriptor, size)
+    _validate_foreign(descriptor, size)
     try:
         return map_memory(descriptor, size, flags)
     except OSError as error:
@@ -148,8 +148,8 @@ def foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
         raise UnmappableError(f'the memory of a message can not be mapped: {error}') from error
 
 
-def _check_foreign(descriptor: int, size: int) -> None:
-    """Refuse what is no segment, or may shrink: reading beyond its end would kill the process."""
+def _validate_foreign(descriptor: int, size: int) -> None:
+    """Refuse memory that may shrink: to read beyond its end would kill this process."""
     try:
         sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
         if sealed and os.fstat(descriptor).st_size >= size:
@@ -161,12 +161,12 @@ def _check_foreign(descriptor: int, size: int) -> None:
     raise SerializationError('the memory of a message is not what it is said to be')
 
 
-def _copy(descriptor: int, size: int) -> bytearray:
-    """Return a copy of what a segment has.
+def _copy_segment(descriptor: int, size: int) -> bytearray:
+    """Return a copy of a segment.
 
     :raises SerializationError: when it is not what it should be.
     """
-    _check_foreign(descriptor, size)
+    _validate_foreign(descriptor, size)
     copied, got = bytearray(size), 0
     with memoryview(copied) as view:
         while got < size:
@@ -179,29 +179,29 @@ def _copy(descriptor: int, size: int) -> bytearray:
 
 
 def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
-    """Map a segment, to be marked when the last view has gone."""
-    extent = extent_of(memory.sizes)
-    map_it = functools.partial(foreign, descriptor, extent, mmap.MAP_PRIVATE)
+    """Map a segment, and mark it once its last view has gone."""
+    extent = compute_extent(memory.sizes)
+    map_it = functools.partial(map_foreign, descriptor, extent, mmap.MAP_PRIVATE)
     return _borrowed.add(map_it, marks, memory.slot)
 
 
 class Lender(Protocol):
-    """What takes large data along."""
+    """Lends large data along with messages."""
 
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
-        """Have ``parts`` go along with the next message, and return what describes them.
+        """Send ``parts`` along with the next message, and return their description.
 
         :returns: None when it is better to put them into the message.
         """
         ...
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
-        """Take back what was to go along with a message that will not be sent."""
+        """Take back the data of a message that is not sent."""
         ...
 
 
 class Carrier(Lender, Protocol):
-    """What large data goes by, beside messages: a :class:`ShmChannel`, or chunks over gRPC."""
+    """Carries large data beside messages: a :class:`ShmChannel`, or chunks over gRPC."""
 
     @property
     def outgoing(self) -> Mapping[int, Any]:
@@ -225,7 +225,7 @@ class Carrier(Lender, Protocol):
         ...
 
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
-        """Forget what has come along with a message, as far as nobody has looked at it."""
+        """Forget the data of a message, as far as it has not been borrowed."""
         ...
 
     def close(self) -> None:
@@ -258,7 +258,7 @@ class ShmChannel:
     def lend(
         self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
     ) -> pb.Memory | None:
-        """Copy ``parts`` into a segment for the next message, and return what describes it.
+        """Copy ``parts`` into a segment for the next message, and return its description.
 
         :returns: None when it is better to put them into the message: too many segments are lent,
             or the system gives no more.
@@ -268,7 +268,7 @@ class ShmChannel:
             marks = self._marks
             if marks is None:
                 marks = self._marks = Segment(mmap.PAGESIZE)
-            segment = pool.take(extent_of(sizes))
+            segment = pool.take(compute_extent(sizes))
         except OSError as error:
             if not is_own(error, Segment.__init__, Pool.take, map_memory):
                 raise
@@ -301,7 +301,7 @@ class ShmChannel:
 
     @frees_pool
     def recall(self, memories: Sequence[pb.Memory]) -> None:
-        """Take back what has been lent with a message that will not be sent."""
+        """Take back the segments of a message that is not sent."""
         with pool.lock:
             for memory in memories:
                 segment = self.outgoing.get(memory.slot)
@@ -311,7 +311,7 @@ class ShmChannel:
                     pool.give(segment)
 
     @frees_pool
-    def passed(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:
+    def pop_outgoing(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:
         """Return the numbers and descriptors to pass with a message that is about to be sent."""
         with pool.lock:
             going = [(memory.slot, self.outgoing.pop(memory.slot)) for memory in memories]
@@ -331,18 +331,18 @@ class ShmChannel:
                 if mark := marks[slot]:
                     # An exception may come between: lend() takes the mark away.
                     segment = self._lent.pop(slot, None)
-                    if mark == _DONE and segment is not None:
+                    if mark == _RETURNED and segment is not None:
                         pool.give(segment)
         return len(self._lent)
 
     # --- the borrower ----------------------------------------------------------------------
 
     def expect(self, memories: Sequence[pb.Memory]) -> TakeDescriptor:
-        """Return what takes the descriptors that come along with a message.
+        """Return a function that takes the descriptors of a message.
 
         It closes all that are not of ``list_memories``, or come twice.
         """
-        sizes = {memory.slot: extent_of(memory.sizes) for memory in memories}
+        sizes = {memory.slot: compute_extent(memory.sizes) for memory in memories}
 
         def take(slot: int, descriptor: int | None, is_scarce: bool) -> None:
             size = sizes.pop(slot, None)
@@ -350,7 +350,7 @@ class ShmChannel:
                 if slot == _MARKS_SLOT:
                     self._take_marks(descriptor)
                 elif size is not None:
-                    found = self._taken(descriptor, size, is_scarce)
+                    found = self._keep_or_copy(descriptor, size, is_scarce)
                     if found is descriptor:
                         descriptor = None  # it is kept
                     self._keep(slot, found)
@@ -364,30 +364,32 @@ class ShmChannel:
         if descriptor is None or self._their_marks is not None:
             return
         try:
-            self._their_marks = foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
+            self._their_marks = map_foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
         except SerializationError as error:
             log.debug('no marks can be set: %s', error)  # without them what comes is copied
 
-    def _taken(self, descriptor: int | None, size: int, is_scarce: bool) -> int | bytearray | None:
-        """Return what is kept of a segment until its message is looked at."""
+    def _keep_or_copy(
+        self, descriptor: int | None, size: int, is_scarce: bool
+    ) -> int | bytearray | None:
+        """Return the descriptor, or a copy of its segment when descriptors are scarce."""
         if descriptor is None or not is_scarce:
             return descriptor
         try:
-            return _copy(descriptor, size)
-        except SerializationError as error:  # whoever looks at the message is told
+            return _copy_segment(descriptor, size)
+        except SerializationError as error:  # borrow() says so
             log.debug('what has come beside a message is lost: %s', error)
             return None
 
     def _keep(self, slot: int, found: int | bytearray | None) -> None:
         self._forget(slot)
         kept = sum(isinstance(known, int) for known in tuple(self._arrived.values()))
-        if isinstance(found, int) and (kept >= _MOST_BORROWED or self._closed):
+        if isinstance(found, int) and (kept >= _MAX_BORROWED or self._closed):
             os.close(found)
             found = None
         self._arrived[slot] = found
 
     def _forget(self, slot: int) -> bool:
-        """Close what has come for a slot; tell whether anything had."""
+        """Close what has come for a slot; return whether anything had."""
         if slot not in self._arrived:
             return False
         found = self._arrived.pop(slot, None)
@@ -415,14 +417,14 @@ class ShmChannel:
                 'by; see RLIMIT_NOFILE'
             )
         whole = self._whole(memory, found)
-        parts = [whole[start:end] for start, end in places_of(memory.sizes)]
-        if _borrowed.count() > _MOST_BORROWED:
+        parts = [whole[start:end] for start, end in compute_places(memory.sizes)]
+        if _borrowed.count() > _MAX_BORROWED:
             return [bytearray(part) for part in parts]
         return parts
 
     def _whole(self, memory: pb.Memory, found: int | bytearray) -> memoryview:
-        """Return what a segment has: the segment itself, or a copy where that can't be had."""
-        marks, size = self._their_marks, extent_of(memory.sizes)
+        """Return a view of a segment, or of a copy where the segment can't be mapped."""
+        marks, size = self._their_marks, compute_extent(memory.sizes)
         if not isinstance(found, int):
             self._mark(memory.slot)
             return memoryview(found)
@@ -432,19 +434,19 @@ class ShmChannel:
                     return memoryview(_borrow(memory, found, marks))
                 except UnmappableError as error:
                     log.debug('what has come beside a message is copied: %s', error)
-            copied = _copy(found, size)
+            copied = _copy_segment(found, size)
         finally:
             os.close(found)
         self._mark(memory.slot)
         return memoryview(copied)
 
     def _mark(self, slot: int) -> None:
-        """Let the lender have a segment back that nobody looks at, if that can be told."""
+        """Give a segment without views back to its lender, if there is a page for marks."""
         if self._their_marks is not None and slot in _SLOTS:
-            self._their_marks[slot] = _DONE
+            self._their_marks[slot] = _RETURNED
 
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
-        """Give back what has come with a message, as far as nobody has looked at it."""
+        """Give back the segments of a message, as far as they have not been borrowed."""
         for memory in memories:
             if self._forget(memory.slot):
                 self._mark(memory.slot)
@@ -452,7 +454,7 @@ class ShmChannel:
     # --- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Forget what the other end has not given back, and close what has not been looked at."""
+        """Forget what the other end has not given back, and close what was not borrowed."""
         with pool.lock:
             self._closed = True
             self.gather()

@@ -26,13 +26,13 @@ import platform
 import threading
 
 from uactor.transport import segments
-from uactor.transport.segments import LARGE
+from uactor.transport.segments import MIN_SEGMENT_BYTES
 
 POSSIBLE = segments.POSSIBLE and platform.machine() in ('x86_64', 'AMD64', 'i686')
 """Whether other processors see stores in the order in which they are made."""
 
 _PAGE_BYTES = 1 << 12
-_HALF_BYTES = LARGE + _PAGE_BYTES
+_HALF_BYTES = MIN_SEGMENT_BYTES + _PAGE_BYTES
 MEMORY_BYTES = 2 * _HALF_BYTES
 """How large the memory is. The system adds a page only when a message reaches it."""
 MAX_SLOT_BYTES = _HALF_BYTES - 128

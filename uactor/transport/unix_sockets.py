@@ -24,9 +24,9 @@ from uactor.errors import AddressError
 log = logging.getLogger('uactor.host')
 
 _BACKLOG = 1024
-_PATIENCE_S, _PATIENCE_AT_END_S = 10.0, 0.5
+_LOCK_TIMEOUT_S, _LOCK_TIMEOUT_AT_END_S = 10.0, 0.5
 """How long others may take that are alone with a name."""
-_PAUSE_S = 0.005
+_LOCK_RETRY_S = 0.005
 """How long is waited before a lock is tried again: one that is waited for has no time limit."""
 _UNSUPPORTED = errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL
 """What file systems without locks say."""
@@ -35,12 +35,12 @@ _own: dict[str, tuple[int, int, int]] = {}
 """The names that this process has taken, and what it has put there."""
 
 
-def listening(path: str) -> socket.socket:
+def create_listener(path: str) -> socket.socket:
     """Return a socket that listens at ``path``, for this user alone, and is never waited on.
 
     :raises AddressError: when it can't be had.
     """
-    with _alone(path, _PATIENCE_S):
+    with _lock_name(path, _LOCK_TIMEOUT_S):
         clear_stale(path)
         sock = socket.socket(socket.AF_UNIX)
         try:
@@ -68,11 +68,11 @@ def serve_at(path: str, serve: Callable[[str], bool], *others: str) -> bool:
     """
     made = server_path(path)
     directory = os.path.dirname(made)
-    with _alone(path, _PATIENCE_S):
+    with _lock_name(path, _LOCK_TIMEOUT_S):
         if not _is_own(path):
             for name in (path, *others):
                 clear_stale(name)
-        _clear(directory, made)  # of a process that was killed in the middle of this
+        _remove_directory(directory, made)  # of a process that was killed in the middle of this
         os.mkdir(directory, 0o700)
         try:
             if not serve(made):
@@ -82,7 +82,7 @@ def serve_at(path: str, serve: Callable[[str], bool], *others: str) -> bool:
             _own[path] = _identity(path)
             return True
         finally:
-            _clear(directory, made)
+            _remove_directory(directory, made)
 
 
 def remove_own() -> None:
@@ -90,7 +90,7 @@ def remove_own() -> None:
     while _own:
         path, _ = next(reversed(_own.items()))
         try:
-            with _alone(path, _PATIENCE_AT_END_S):
+            with _lock_name(path, _LOCK_TIMEOUT_AT_END_S):
                 if _is_own(path):
                     os.unlink(path)
         except (OSError, AddressError) as error:  # the directory may have been removed
@@ -112,7 +112,7 @@ def _is_own(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(path: str, patience: float) -> Iterator[None]:
+def _lock_name(path: str, patience: float) -> Iterator[None]:
     """Be the only process that takes or removes the name ``path``.
 
     :param patience: how long others may take, in seconds.
@@ -120,7 +120,7 @@ def _alone(path: str, patience: float) -> Iterator[None]:
     """
     name = f'{path}.lock'
     try:
-        lock = _locked(name, time.monotonic() + patience)
+        lock = _acquire_lock(name, time.monotonic() + patience)
     except OSError as error:
         raise AddressError(f'cannot listen at unix:{path}: {error.strerror}') from error
     if lock is None:
@@ -134,7 +134,7 @@ def _alone(path: str, patience: float) -> Iterator[None]:
         os.close(lock)
 
 
-def _locked(name: str, deadline: float) -> int | None:
+def _acquire_lock(name: str, deadline: float) -> int | None:
     """Return a descriptor of the file ``name``, locked; None when that is not to be had in time."""
     while True:
         lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -147,7 +147,7 @@ def _locked(name: str, deadline: float) -> int | None:
                 os.close(lock)
         if time.monotonic() > deadline:
             return None
-        time.sleep(_PAUSE_S)
+        time.sleep(_LOCK_RETRY_S)
 
 
 def _try_lock(lock: int) -> bool:
@@ -195,7 +195,7 @@ def clear_stale(path: str) -> None:
     raise AddressError(f'cannot listen at unix:{path}: another process does')
 
 
-def _clear(directory: str, path: str) -> None:
+def _remove_directory(directory: str, path: str) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(path)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -7,7 +7,7 @@ import functools
 
 @functools.lru_cache(maxsize=1024)
 def encode_varint(number: int) -> bytes:
-    """Return a number in Protobuf's form."""
+    """Encode a number."""
     encoded = bytearray()
     while number > 127:
         encoded.append(number & 127 | 128)

@@ -33,7 +33,7 @@ from uactor.host.grpc.servicer import ActorServicer, Authorization
 from uactor.host.grpc.typed_handler import TypedHandler
 from uactor.host.settings import Settings
 from uactor.transport.lane import lane_path
-from uactor.transport.unix_sockets import listening, serve_at
+from uactor.transport.unix_sockets import create_listener, serve_at
 
 _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_length'
 
@@ -62,7 +62,7 @@ def bind(settings: Settings, start_on_demand: bool) -> BoundAddress:
     address = resolve_host(settings.address)
     path = to_socket_path(target(address))
     if start_on_demand and path is not None:
-        return BoundAddress(address, listener=listening(path))
+        return BoundAddress(address, listener=create_listener(path))
     server = _create_server(settings)
     return BoundAddress(_listen(server, address, settings.insecure), server=server)
 
