@@ -29,7 +29,7 @@ SOURCES = ('source/examples/', 'source/examples/polyglot/', 'source/proto/uactor
 SEARCHES = {
     'deadline': 'DeadlineError',
     'ActorDiedError': 'ActorDiedError',
-    'mailbox': 'concurrency',
+    'mailbox': 'Mailboxes',
 }
 """What is typed, and what one of the results has to contain."""
 
@@ -76,7 +76,8 @@ class Visitor:
         """Open a page, and look at it on a wide and on a narrow screen."""
         self._at = path
         self._page.set_viewport_size(WIDE)
-        self._page.goto(self._base + path, wait_until='load')
+        # A page that is left earlier gives up loading what its search needs.
+        self._page.goto(self._base + path, wait_until='networkidle')
         self._look('wide')
         self._page.set_viewport_size(NARROW)
         self._look('narrow')
