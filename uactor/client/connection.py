@@ -15,7 +15,7 @@ from uactor.client.decoding import ResponseDecoder, raise_failure
 from uactor.client.encoding import PLAIN, CallEncoder, Delivery, FastRequest
 from uactor.client.grpc_transport import GrpcTransport
 from uactor.client.holds import Holds
-from uactor.client.lane_transport import LaneTransport, leads_to, offered
+from uactor.client.lane_transport import LaneTransport, find_lane, leads_to
 from uactor.client.link import Link
 from uactor.client.pending import CallBurst, PendingCall, PipelineChannel
 from uactor.client.pipeline import Encoded
@@ -66,7 +66,7 @@ def check_transport(name: str) -> str:
     return name
 
 
-def _opened(
+def _open_link(
     address: str, keys: Sequence[bytes], serializer: str, patience: float | None, by: Transport
 ) -> tuple[Link, ClientSession]:
     """Return a new link, and its first session."""
@@ -79,8 +79,8 @@ def _opened(
         raise
 
 
-def _opened_by_lane(
-    opened: Callable[[Transport], tuple[Link, ClientSession]], lane: str, address: str
+def _open_by_lane(
+    open_link: Callable[[Transport], tuple[Link, ClientSession]], lane: str, address: str
 ) -> tuple[Link, ClientSession] | None:
     """Return a link by a lane; None when that leads elsewhere, or nowhere, and gRPC is to be tried.
 
@@ -89,7 +89,7 @@ def _opened_by_lane(
     it knows the authkey, tells whose lane it is.
     """
     try:
-        link, session = opened(LaneTransport(lane))
+        link, session = open_link(LaneTransport(lane))
     except ActorUnreachableError as error:
         if isinstance(error.__cause__, ConnectionRefusedError) and not is_interruption(error):
             return None
@@ -119,10 +119,10 @@ class ClientConnection:
     ) -> None:
         self.address = address
         self._keys = tuple(keys)
-        lane = offered(address) if transport == 'auto' else None
-        opened = functools.partial(_opened, address, keys, serializer, patience)
-        found = _opened_by_lane(opened, lane, address) if lane else None
-        link, session = found or opened(GrpcTransport(address))
+        lane = find_lane(address) if transport == 'auto' else None
+        open_link = functools.partial(_open_link, address, keys, serializer, patience)
+        found = _open_by_lane(open_link, lane, address) if lane else None
+        link, session = found or open_link(GrpcTransport(address))
         self.actor = Token('actor', address, session.actor.id)
         self._use(link)
 

@@ -124,10 +124,10 @@ class IdleStreams:
         for number, _ in poll.poll(None if timeout is None else timeout * 1000):
             if number == bell:
                 os.read(bell, 1 << 10)
-            elif not self._attended(by_number[number]):
+            elif not self._try_attend(by_number[number]):
                 self._note_moving(by_number[number])
 
-    def _attended(self, stream: Attended) -> bool:
+    def _try_attend(self, stream: Attended) -> bool:
         """Attend to a stream; tell whether no other thread does, and it has not failed."""
         try:
             return stream.attend()
@@ -145,7 +145,9 @@ class IdleStreams:
             before = self._moving.copy()
         now = {stream: stream.progress for stream in before}
         idle = {
-            stream for stream in before if now[stream] == before[stream] and self._attended(stream)
+            stream
+            for stream in before
+            if now[stream] == before[stream] and self._try_attend(stream)
         }
         self._idle |= idle
         with self._lock:

@@ -41,7 +41,7 @@ from uactor.v1 import actor_pb2 as pb
 log = logging.getLogger('uactor.client')
 
 
-def offered(address: str) -> str | None:
+def find_lane(address: str) -> str | None:
     """Return the path of the lane to the actor at ``address``, if it has one for this user."""
     path = to_socket_path(address)
     if path is None:
@@ -90,7 +90,7 @@ class LaneTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
         made: list[SocketType] = []
         try:
-            stream = LaneStream(self._connected(made, seconds), on_end, calls=not pipelined)
+            stream = LaneStream(self._connect(made, seconds), on_end, calls=not pipelined)
             close_with(stream, made[-1])
         except BaseException:
             for sock in made:
@@ -99,7 +99,7 @@ class LaneTransport:
         self._streams.add(stream)
         return stream
 
-    def _connected(self, made: list[SocketType], seconds: float | None) -> SocketType:
+    def _connect(self, made: list[SocketType], seconds: float | None) -> SocketType:
         try:
             sock = make_socket(socket.AF_UNIX, made)
             connect_unix(sock, self._path, seconds)
@@ -139,7 +139,7 @@ class LaneStream:
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._send_with(request.SerializeToString(), self._passed_with(request))
+        self._send_with(request.SerializeToString(), self._descriptors_of(request))
 
     def send_bytes(self, message: bytes) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -150,25 +150,25 @@ class LaneStream:
 
     def request(self, request: pb.SessionRequest) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        return self._asked(request.SerializeToString(), self._passed_with(request))
+        return self._request_with(request.SerializeToString(), self._descriptors_of(request))
 
     def request_bytes(self, message: bytes) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         if self._lane.wants_slot:
-            return self._asked(message, [])
+            return self._request_with(message, [])
         try:
-            return self._lane.call(message)  # type: ignore[return-value]  # as in _heard()
+            return self._lane.call(message)  # type: ignore[return-value]  # as in _receive_by()
         except frames.UnsentError as error:
-            self._find_out(error)
+            self._raise_reason(error)
         except frames.LaneError as error:
             self._break_off(error)
 
-    def _asked(self, message: bytes, passed: list[tuple[int, int]]) -> bytes:
+    def _request_with(self, message: bytes, passed: list[tuple[int, int]]) -> bytes:
         self._lane.begin_call()
         self._send_with(message, passed)
-        return self._heard(self._lane.end_call)
+        return self._receive_by(self._lane.end_call)
 
-    def _passed_with(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
+    def _descriptors_of(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
         """Return the descriptors that a request needs, with their numbers."""
         if self.memory is None or not self.memory.outgoing:
             return []
@@ -184,21 +184,21 @@ class LaneStream:
             else:
                 self._lane.send(message)
         except frames.UnsentError as error:
-            self._find_out(error)
+            self._raise_reason(error)
         except frames.LaneError as error:
             self._break_off(error)
         if segment is not None:
             self._shares = False
             self._lane.share_slot(segment.mapping, 0)
 
-    def _find_out(self, error: frames.LaneError) -> NoReturn:
+    def _raise_reason(self, error: frames.LaneError) -> NoReturn:
         """Raise why the host has closed the lane, if it has said so.
 
         What it said is here already: once this end has hung up, too, nothing is waited for.
         """
         self._lane.hang_up()
         try:
-            self.read(self._heard(self._lane.receive))
+            self.read(self._receive_by(self._lane.receive))
         except StreamEnd as end:
             end.unread = True
             raise
@@ -231,9 +231,9 @@ class LaneStream:
 
     def receive(self) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        return self._heard(self._lane.receive)
+        return self._receive_by(self._lane.receive)
 
-    def _heard(self, receive: Callable[[], bytes | bytearray]) -> bytes:
+    def _receive_by(self, receive: Callable[[], bytes | bytearray]) -> bytes:
         try:
             return receive()  # type: ignore[return-value]  # Protobuf takes bytearrays
         except frames.LaneError as error:

@@ -24,7 +24,13 @@ from uactor.client.decoding import raise_failure
 from uactor.client.holds import Holds
 from uactor.client.link_state import LinkEvent, LinkLife, LinkState
 from uactor.client.pipeline import ClientPipeline
-from uactor.client.session import ClientSession, is_ending, leave_with_process, nobody, note_end
+from uactor.client.session import (
+    ClientSession,
+    is_ending,
+    leave_with_process,
+    note_end,
+    unreachable_error,
+)
 from uactor.client.timeouts import HANDSHAKE_S, Unanswered
 from uactor.codec import values
 from uactor.errors import (
@@ -78,7 +84,7 @@ class _ThreadEnd(weakref.ref[_OfThread]):
     """Has the reaper retire the session of a thread that has ended, whose local storage is gone.
 
     A callback in C queues it, since a signal handler could raise in one in Python. In a forked
-    child it goes to the queue of the parent's reaper, where nobody looks: the threads are its.
+    child it goes to the queue of the parent's reaper, where no thread looks: the threads are its.
     """
 
     __slots__ = ('_link', '_session', '_thread')
@@ -104,7 +110,7 @@ class _ThreadEnd(weakref.ref[_OfThread]):
 
 
 class _ConnectionEnd(weakref.ref[Any]):
-    """Has the reaper close the link of a connection that nobody uses any more."""
+    """Has the reaper close the link of a connection that no proxy uses any more."""
 
     __slots__ = ('_link',)
     __hash__ = object.__hash__
@@ -288,12 +294,12 @@ class Link:
         try:
             for key in others:
                 try:
-                    return self._opened_somehow(key, pipelined, beginning, seconds, made)
+                    return self._open_by_any_way(key, pipelined, beginning, seconds, made)
                 except AuthkeyError as error:
                     if is_interruption(error):
                         raise
                     log.debug('an authkey known for %s does not fit', self.address)
-            return self._opened_somehow(last, pipelined, beginning, seconds, made)
+            return self._open_by_any_way(last, pipelined, beginning, seconds, made)
         except Unanswered as error:
             if seconds == left:
                 told = f'the actor at {self.address} has not answered within {seconds:g} seconds'
@@ -303,19 +309,19 @@ class Link:
                 'passed; is the actor stopped, or busy in code that lets no other thread run?'
             ) from error
 
-    def _opened_somehow(self, *args: Any) -> ClientSession:
-        """Open a session by another way if there is one and the usual one leads to nobody."""
+    def _open_by_any_way(self, *args: Any) -> ClientSession:
+        """Open a session by another way, if there is one, when the first leads nowhere."""
         try:
-            return self._opened(*args)
+            return self._open_with_key(*args)
         except ActorDiedError as error:
             if self.other_way is None or self._is_closed or is_interruption(error):
                 raise
             log.debug('%s is tried by another way: %s', self.address, error)
             other_way, self.other_way = self.other_way, None
             self.transport = other_way()
-            return self._opened(*args)
+            return self._open_with_key(*args)
 
-    def _opened(
+    def _open_with_key(
         self,
         key: bytes,
         pipelined: bool,
@@ -344,14 +350,14 @@ class Link:
             remaining = left()
             if remaining is not None and remaining <= _TICK:
                 raise Unanswered from end
-            raise self._unreachable(nobody(self.address, end)) from end.__cause__
+            raise self._unreachable(unreachable_error(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
             # One that refuses lives, and has nothing to spare.
             if self.actor is None or error._refuses or is_interruption(error):
                 raise
             raise self._unreachable(error) from error
         try:
-            self._take_in(session)
+            self._admit(session)
         except BaseException:
             session.abandon()
             raise
@@ -374,12 +380,12 @@ class Link:
             self._is_registered = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
-        """Return what it means that nobody answers: to those who knew the actor, its end."""
+        """Return what a refused connection means: once the actor was reached, its end."""
         if self.actor is None:
             return error
         return ActorDiedError(f'the actor has ended, or is out of reach: {error}', 'no')
 
-    def _take_in(self, session: ClientSession) -> None:
+    def _admit(self, session: ClientSession) -> None:
         """Have a new session among one's own, if it leads to the same actor as the others."""
         if self.actor is None:
             self.actor = session.actor

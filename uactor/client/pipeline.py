@@ -45,12 +45,12 @@ class ClientPipeline:
 
     Nothing here blocks but these threads; one of them opens the session, too.
 
-    :param opened: opens the session.
+    :param open_session: opens the session.
     :ivar session: None until it is open.
     """
 
-    def __init__(self, opened: Callable[[], ClientSession], address: str) -> None:
-        self._opened = opened
+    def __init__(self, open_session: Callable[[], ClientSession], address: str) -> None:
+        self._open = open_session
         self._address = address
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
@@ -109,7 +109,7 @@ class ClientPipeline:
     def _queue(self, encoded: Encoded, pending: PendingRequest) -> None:
         """Number a request and put it among those to be sent. With the lock."""
         if self._ended is not None:
-            raise self._told(self._ended, 'no')
+            raise self._error_for(self._ended, 'no')
         number = self._number
         self._number += pending.count  # now: whatever is raised, no other request has the number
         pending.number = number
@@ -237,7 +237,7 @@ class ClientPipeline:
     def _run(self) -> None:
         session = None
         try:
-            session = self._opened()
+            session = self._open()
             if self._ended is not None:
                 session.abandon()
                 return
@@ -326,10 +326,10 @@ class ClientPipeline:
             call.number for _, call in pending if self._unsent.recall(call.number) is not None
         }
         for number, call in pending:
-            told = self._told(error, 'no' if call.number in unsent else 'maybe')
+            told = self._error_for(error, 'no' if call.number in unsent else 'maybe')
             attempt('to tell of the end of a connection', call.fail, number, told)
 
-    def _told(self, error: BaseException, executed: Executed) -> Exception:
+    def _error_for(self, error: BaseException, executed: Executed) -> Exception:
         """Return what to tell the caller of a call: that the actor has ended only if it has."""
         if isinstance(error, SerializationError):  # a message broke the session
             told: Exception = SerializationError(str(error))

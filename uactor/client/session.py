@@ -128,7 +128,7 @@ class ClientSession:
         try:
             self.stream.send(proof)
         except StreamEnd as end:
-            raise self._ended(end, opening=True) from end.__cause__
+            raise self._error_of(end, opening=True) from end.__cause__
         self.actor = welcome.actor
         self._same_versions = pickling.can_travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
@@ -269,7 +269,7 @@ class ClientSession:
             self.abandon()
             return
         executed: Executed = 'no' if error.unread else 'maybe'
-        raise self._ended(error, opening, executed) from error.__cause__
+        raise self._error_of(error, opening, executed) from error.__cause__
 
     def _take_back(self) -> None:
         """Tell the host that its answer gets lost, and with it an item or a lock."""
@@ -303,9 +303,9 @@ class ClientSession:
             message = self.stream.receive()
             return fastpath.split_coalesced(message, _MORE) or self.stream.read(message)
         except StreamEnd as end:
-            raise self._ended(end, opening=False) from end.__cause__
+            raise self._error_of(end, opening=False) from end.__cause__
 
-    def _ended(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
+    def _error_of(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
         """Return our error for the end of the stream."""
         leave_with_process()
         if end.kind is AuthkeyError:
@@ -319,7 +319,7 @@ class ClientSession:
             refusal._refuses = True
             return refusal
         if opening:
-            return nobody(self._address, end)
+            return unreachable_error(self._address, end)
         if self._is_broken_off:
             return ConnectionLostError(
                 f'the connection to the actor at {self._address} was broken off: an exception '
@@ -374,7 +374,7 @@ def check_size(size: int, limit: int, address: str) -> None:
         )
 
 
-def nobody(address: str, end: StreamEnd) -> ActorUnreachableError:
+def unreachable_error(address: str, end: StreamEnd) -> ActorUnreachableError:
     """Return the error for an address where no actor answers."""
     return ActorUnreachableError(
         f'nothing answers at {address} ({end.details}); is the actor running?'
