@@ -224,7 +224,7 @@ def test_arguments_of_iterators_are_gathered_as_in_calls() -> None:
 
 def test_a_remote_method_is_like_a_bound_method(bench: Any) -> None:
     assert bench.add.__name__ == 'add'
-    assert bench.wait_for.__doc__.startswith('Tell that it has begun')
+    assert bench.wait_for.__doc__.startswith('Report that the call has begun')
     assert bench.add.__self__ is bench
     assert bench.add == bench.add
     assert hash(bench.add) == hash(bench.add)
