@@ -39,12 +39,12 @@ def encode_arguments(
     channel: Lender | None = None,
     definitions: Numbering | None = None,
 ) -> bytes | None:
-    """Return the pickle of the arguments of a call if it is small, and all that travels.
+    """Return the pickle of the arguments of a call if it is small and travels alone.
 
     Otherwise put the arguments into the ``request``.
 
-    :param channel: takes what is large.
-    :param definitions: what the session remembers.
+    :param channel: lends memory for large data.
+    :param definitions: the definitions that the session remembers.
     """
     outer = current_transfer()
     try:
@@ -70,17 +70,17 @@ def encode_arguments(
 
 
 def encode_plain_arguments(args: Sequence[Any], kwargs: Mapping[str, Any] = {}) -> bytes | None:
-    """Return the pickle of arguments that are all scalars, and small; None for other ones."""
+    """Pickle arguments that are small scalars; return None for any others."""
     if not _are_plain(args) or (kwargs and not _are_plain(kwargs.values())):
         return None
     keywords = dict(kwargs) if kwargs else {}
-    data = _dumps((tuple(args), keywords), PROTOCOL)  # there is nothing to look out for
+    data = _dumps((tuple(args), keywords), PROTOCOL)  # scalars need no pickler of ours
     return data if len(data) < MIN_SEGMENT_BYTES else None
 
 
 def _are_plain(values: Iterable[Any]) -> bool:
-    """Tell whether all values are scalars, and small by themselves."""
-    for value in values:  # pickling what is large, to see that it is, would copy it
+    """Return whether all values are small scalars."""
+    for value in values:  # to pickle large data only to measure it would copy it
         kind = type(value)
         if kind not in OF_A_SIZE and (kind not in OF_ANY_LENGTH or len(value) >= MIN_SEGMENT_BYTES):
             return False
@@ -88,12 +88,12 @@ def _are_plain(values: Iterable[Any]) -> bool:
 
 
 def pickle_plain(scalars: list[Any]) -> bytes:
-    """Return the pickle of a list of scalars, or of tuples of them."""
+    """Pickle a list of scalars, or of tuples of scalars."""
     return _dumps(scalars, PROTOCOL)
 
 
 def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
-    """Return what :func:`pickle_plain` has made a message of.
+    """Unpickle a message of :func:`pickle_plain`.
 
     :raises SerializationError: when it is not accepted or can't be rebuilt.
     """
@@ -102,11 +102,11 @@ def decode_plain(message: pb.Pickle, unpickle: bool) -> list[Any]:
 
 
 _BRIEF = 1 << 10
-"""How many bytes the arguments of a call have at most, on average, that go with many others."""
+"""Largest arguments of a call in a burst, in bytes, on average."""
 
 
 def encode_plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
-    """Return the pickle of the arguments of many small calls, or None for other ones."""
+    """Pickle the arguments of many small calls together; return None for larger ones."""
     kinds = set(map(type, itertools.chain.from_iterable(arguments)))
     if not kinds <= OF_A_SIZE and not _are_plain(itertools.chain.from_iterable(arguments)):
         return None
@@ -120,7 +120,7 @@ def decode_arguments(
     channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the positional and keyword arguments that travel as one pickle.
+    """Unpickle the positional and keyword arguments of a call.
 
     :raises SerializationError: when it is not accepted or can't be rebuilt.
     """

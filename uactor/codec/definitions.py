@@ -1,16 +1,16 @@
-"""Classes and functions that travel by value: sent once in a session, and then named by a number.
+"""Classes and functions that travel by value: sent once in a session, then named by a number.
 
-To pickle a class by value, and to make one of that, takes longer than some ten calls. So a session
-remembers what it has sent. Each side numbers what it sends. A number goes along with its
-definition until the other side surely has that: until there has been an answer to a message
-with it. So nothing is out of step when a message is never sent, is refused, or can't be rebuilt.
-In a pipelined session, where no request says that the last result has come, it is enough that one
-with the definition is on its way: it is read before those that follow.
+Problem: to pickle a class by value and to rebuild it takes longer than ten calls.
 
-A class is the same one as long as it lives: its receivers have always filled it only once, and so
-what is changed in it later does not travel. A function takes along what it uses of its module
-and of what surrounds it, as that is at the moment. It is remembered only if all that is known not
-to change, and not to be changed by the function.
+Mechanism: each side of a session numbers the classes and functions that it sends. The definition
+goes along with its number until the other side has answered a message that had it. So both sides
+agree even when a message is never sent, is refused, or can't be rebuilt. In a pipelined session
+the receiver reads messages in order, so it suffices that one message with the definition was sent.
+
+Invariants: a class has one number as long as it lives. Its receivers fill it only once, so later
+changes of a class never travel. A function brings along the globals and defaults that it uses, as
+they are now. So a session remembers a function only if these are constants that the function does
+not write.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from uactor.errors import SerializationError
 from uactor.v1 import actor_pb2 as pb
 
 _MOST = 1024
-"""How many definitions a session remembers in each direction."""
+"""Most definitions that a session remembers in each direction."""
 _LOST = 'a class or function has been lost on its way'
 _CONSTANTS = frozenset([type(None), bool, int, float, complex, str, bytes])
 _WRITERS = frozenset(['globals', 'exec', 'eval', 'vars'])
-"""Built-in functions by which a function may write its globals."""
+"""Built-in functions through which a function may write its globals."""
 
 Dump = Callable[[Any], 'bytes | None']
-"""Pickles something by value; None when the pickle is good only once."""
+"""Pickles an object by value; returns None if the pickle serves only once."""
 
 
 class UnknownDefinitionError(SerializationError):
-    """A pickle names what has not come, or has been lost by an interrupt."""
+    """A pickle uses a number whose definition has not arrived."""
 
 
 class _Sent:
-    """What has got a number.
+    """A class or function that has a number.
 
-    :ivar state: what it was when it was pickled, if that can change.
-    :ivar data: its pickle, until the other side has it.
+    :ivar state: the state of a function when it was pickled; () for a class.
+    :ivar data: the pickle, until the other side has it.
     """
 
     __slots__ = ('data', 'number', 'reference', 'state')
@@ -60,26 +60,26 @@ class _Sent:
 
 
 class Numbering(Protocol):
-    """Numbers what a message has."""
+    """Numbers the classes and functions of a message."""
 
     def number(self, value: Any) -> int | None:
-        """Return the number of a class or function; None for what has to travel in full."""
+        """Return the number of a class or function; None for one that has to travel in full."""
         ...
 
     def find_number(self, cls: type) -> int | None:
-        """Return the number that a class has got; None while it has none."""
+        """Return the number of a class; None while it has none."""
         ...
 
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
-        """Return the definitions that have to go along with a message that has such numbers."""
+        """Return the definitions that a message with these numbers has to bring along."""
         ...
 
 
 class Definitions:
-    """What one side of a session has sent and received. Threads may use it at the same time.
+    """The definitions that one side of a session has sent and received. Thread-safe.
 
     :param dump: pickles a class or function.
-    :param load: makes it of that.
+    :param load: rebuilds it.
     """
 
     def __init__(self, dump: Dump, load: Callable[[bytes], Any]) -> None:
@@ -90,8 +90,8 @@ class Definitions:
         self._numbers = itertools.count(1)
         self._received: dict[int, bytes] = {}
         self._made: dict[int, Any] = {}
-        self.unsure = False  # whether something has been sent that the other side may not have
-        self.has_any = False  # whether something has been received: each call asks
+        self.unsure = False  # whether a definition was sent that has not been confirmed
+        self.has_any = False  # whether a definition was received: each call reads this
 
     # --- the sender ----------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ class Definitions:
         """See :class:`Numbering`."""
         known = self._sent.get(id(value))
         if known is not None and known.reference() is not value:
-            known = None  # another one had its place in memory
+            known = None  # another object had this id before
         state = _capture_state(value) if isinstance(value, types.FunctionType) else ()
         if state is None:
             return None
@@ -118,7 +118,7 @@ class Definitions:
         data = self._dump(value)
         if data is None:
             return None
-        number = next(self._numbers)  # no other thread gets it
+        number = next(self._numbers)  # atomic: no other thread gets this number
         sent = _Sent(weakref.ref(value), number, state, data)
         self._sent[id(value)] = self._by_number[number] = sent
         return number
@@ -132,7 +132,7 @@ class Definitions:
                 yield pb.Definition(number=number, data=data)
 
     def confirm(self, definitions: Sequence[pb.Definition]) -> None:
-        """Know that the other side has these before whatever it is sent from now on."""
+        """Record that the other side has these definitions before any later message."""
         self.unsure = False
         for definition in definitions:
             self._by_number[definition.number].data = None
@@ -140,28 +140,28 @@ class Definitions:
     # --- the receiver --------------------------------------------------------------------------
 
     def receive(self, definitions: Sequence[pb.Definition]) -> None:
-        """Take what comes along with a message. Nothing is made of it before it is used."""
+        """Keep the definitions of a message. They are rebuilt when they are first used."""
         for definition in definitions:
             self.has_any = True
             if definition.number not in self._made:
                 self._received[definition.number] = definition.data
 
     def get(self, number: int) -> Any:
-        """Return what a number stands for.
+        """Return the class or function of a number.
 
-        :raises UnknownDefinitionError: when that is not known.
+        :raises UnknownDefinitionError: when its definition has not arrived.
         """
         if number not in self._made:
             data = self._received.get(number)
             if data is not None:
                 self._made.setdefault(number, self._load(data))
                 self._received.pop(number, None)
-            elif number not in self._made:  # nor has another thread made it meanwhile
+            elif number not in self._made:  # nor has another thread rebuilt it meanwhile
                 raise UnknownDefinitionError(_LOST)
         return self._made[number]
 
     def use_while(self, load: Callable[..., Any], *args: Any) -> Any:
-        """Return what ``load`` makes of a pickle that may use them, on this thread."""
+        """Run ``load`` on this thread with a pickle that may use these definitions."""
         outer, _local.definitions = _local.definitions, self
         try:
             return load(*args)
@@ -178,7 +178,7 @@ _local = _Receiving()
 
 @_wire.implements(_wire.get_definition)
 def _get_definition(number: int) -> Any:
-    """Return what a number in a pickle stands for."""
+    """Return the class or function of a number in a pickle."""
     if _local.definitions is None:
         raise UnknownDefinitionError(_LOST)
     return _local.definitions.get(number)
@@ -188,7 +188,7 @@ def _get_definition(number: int) -> Any:
 
 
 def _capture_state(function: types.FunctionType) -> tuple[Any, ...] | None:
-    """Return what a function takes along, to be compared; None when it may change unseen."""
+    """Return what a function brings along, comparable; None when it can change unnoticed."""
     if function.__closure__ or function.__dict__ or function.__kwdefaults__:
         return None
     defaults = function.__defaults__ or ()
@@ -211,13 +211,13 @@ def _is_constant(value: Any) -> bool:
 
 
 def _make_distinct(values: Iterable[tuple[Any, Any]]) -> tuple[tuple[Any, type, str], ...]:
-    """Return what differs when a value differs, even 1 from True, and 0.0 from -0.0."""
+    """Return keys that differ whenever the values do: 1 from True, 0.0 from -0.0."""
     return tuple((name, type(value), repr(value)) for name, value in values)
 
 
 @functools.lru_cache(maxsize=1024)
 def _list_globals(code: types.CodeType) -> tuple[str, ...] | None:
-    """Return the names of the globals that a function reads; None when it may write any."""
+    """Return the names of the globals that a function reads; None if it may write one."""
     found: dict[str, None] = {}
     for instruction in dis.get_instructions(code):
         if instruction.opname in ('STORE_GLOBAL', 'DELETE_GLOBAL'):

@@ -28,10 +28,10 @@ from uactor.v1 import actor_pb2 as pb
 log = logging.getLogger('uactor.host')
 
 _EXECUTED_ERRORS = (ActorDiedError, DeadlineError, SerializationError)
-"""What says whether the call has run."""
+"""Errors that say whether their call has run."""
 
 _HOST_MODULES = 'uactor.host', 'uactor.core.current_call'
-"""Modules whose frames lead to the method that has raised an exception."""
+"""Modules whose frames stand above the user's method in a traceback."""
 
 _EXECUTED = {
     'no': pb.EXECUTED_NO,
@@ -52,9 +52,9 @@ def encode(
     pickles: bool = True,
     by_value: bool = True,
 ) -> pb.Failure:
-    """Return the failure that tells of ``error``.
+    """Encode an exception as a failure.
 
-    Proxies that it brings along are pickled as the current passage says.
+    Proxies in it are pickled as the current transfer context says.
 
     :param pickles: whether the receiver accepts pickles.
     :param by_value: whether the exception's class may travel by value.
@@ -73,7 +73,7 @@ def encode(
 
 
 def shorten(failure: pb.Failure, limit: int) -> None:
-    """Leave out of a failure what makes it larger than ``limit`` bytes, if that is not negative."""
+    """Shorten a failure to ``limit`` bytes; a negative limit is none."""
     if 0 <= limit < failure.ByteSize():
         failure.ClearField('pickle')
         share = limit // 10  # in characters, each four bytes at most
@@ -81,7 +81,7 @@ def shorten(failure: pb.Failure, limit: int) -> None:
 
 
 def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
-    """Return the exception that a failure tells of, with the remote traceback as cause."""
+    """Decode a failure into its exception, with the remote traceback as cause."""
     name, text, trace = failure.type_name, failure.message, failure.traceback
     if not unpickle:
         chain = [errors.rebuild_exception(name, text, trace)]
@@ -93,7 +93,7 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
         except errors.UActorException as reason:  # the host could rebuild it, this process can't
             chain = [RemoteError(name, text, trace), reason]
     error = chain[0]
-    if isinstance(error, _EXECUTED_ERRORS):  # says it of its own call
+    if isinstance(error, _EXECUTED_ERRORS):  # about the call that failed, not about an earlier one
         error.executed = _EXECUTED_NAMES[failure.executed]
     for later, earlier in itertools.pairwise([error, RemoteTraceback(trace), *chain[1:]]):
         BaseException.__setattr__(later, '__cause__', earlier)  # a frozen dataclass has its own
@@ -104,25 +104,25 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
 
 
 def _pickle_chain(error: BaseException, by_value: bool) -> bytes | None:
-    """Return the pickled chain of causes, or None when the exception can't be rebuilt.
+    """Pickle an exception and its causes; return None when they can't be rebuilt.
 
-    It is pickled for the receiver only after the trial: that one uses proxies in it up.
+    The trial uses up the proxies in it, so the receiver's pickle is made after the trial.
     """
     try:
         chain = _select_rebuildable(error, by_value)
         return _dumps(chain, by_value) if chain else None
-    except BaseException as broken:  # SystemExit in the user's __reduce__; the caller is waiting
+    except BaseException as broken:  # even SystemExit of a user's __reduce__: the caller waits
         log.debug('an exception does not travel', exc_info=broken)
         return None
 
 
 def _select_rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
-    """Return as much of the chain of causes as can be pickled and rebuilt."""
+    """Return as much of the chain of causes as can be pickled and rebuilt here."""
     for chain in (_list_causes(error), [error]):
         try:
             with transfer.transfer():
                 copies = _loads(_dumps(chain, by_value))
-        except Exception as reason:  # anything, of the user's hooks
+        except Exception as reason:  # the hooks are the user's: they raise anything
             log.debug('an exception does not travel', exc_info=reason)
         else:
             if list(map(type, copies)) == list(map(type, chain)):
@@ -135,7 +135,7 @@ def _dumps(chain: Sequence[BaseException], by_value: bool) -> bytes:
 
 
 def _loads(data: bytes, buffers: Sequence[bytes] = ()) -> list[BaseException]:
-    """Rebuild exceptions, undoing what their constructors have made of their arguments."""
+    """Rebuild exceptions with their original arguments, which constructors may change."""
     chain = []
     for error, args in pickling.loads(data, buffers):
         BaseException.__setattr__(error, 'args', args)
@@ -144,9 +144,9 @@ def _loads(data: bytes, buffers: Sequence[bytes] = ()) -> list[BaseException]:
 
 
 def _list_causes(error: BaseException) -> list[BaseException]:
-    """Return the exception and its causes; tracebacks of other actors are not repeated."""
+    """Return an exception and its causes, without the tracebacks of other actors."""
     chain: list[BaseException] = []
-    seen: set[int] = set()  # by identity: what == does is the user's
+    seen: set[int] = set()  # by identity: the user defines ==
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
@@ -161,7 +161,7 @@ def _list_causes(error: BaseException) -> list[BaseException]:
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
-    if isinstance(error, RemoteError):  # from another actor: pass it on as it is
+    if isinstance(error, RemoteError):  # of another actor: passed on unchanged
         return error.type_name, error.message
     return errors.get_type_name(type(error)), errors.get_text(error)
 
@@ -175,7 +175,7 @@ def _format_exception(error: BaseException) -> str:
 
 
 def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Return the traceback without the frames of uactor's host that lead to the method."""
+    """Return the part of a traceback that begins with the user's method."""
     inner = trace
     while inner is not None and inner.tb_frame.f_globals.get('__name__', '').startswith(
         _HOST_MODULES
@@ -185,7 +185,7 @@ def _user_frames(trace: types.TracebackType | None) -> types.TracebackType | Non
 
 
 def _escape_surrogates(text: str) -> str:
-    """Return ``text`` without what UTF-8 can't carry."""
+    """Escape the characters that UTF-8 can't encode."""
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 

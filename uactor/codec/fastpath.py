@@ -1,10 +1,13 @@
-"""The usual messages of a session, put together and taken apart by hand.
+"""A fast path for the most frequent messages of a session, encoded and decoded without Protobuf.
 
-Most calls bring a few scalars, or arguments in one small pickle, and get a scalar or another such
-pickle, as does who reads an attribute. Making objects of such messages, and asking them for one
-field after the other, takes a third of the time of a call. The wire form is Protobuf's, and who
-does not know of this module does not see a difference: what has any other form than that written
-here is left to Protobuf.
+Problem: most calls bring a few scalars or one small pickle, and return the same. Protobuf makes an
+object of each such message, and each field is read from it: a third of the time of a call.
+
+Mechanism: the functions of this module write and read exactly these messages as bytes. The wire
+form is Protobuf's. A message in any other form is left to Protobuf: encoders return None for it,
+decoders too.
+
+Invariant: a decoder returns what Protobuf would read, or None. Property tests compare both.
 """
 
 from __future__ import annotations
@@ -21,34 +24,34 @@ from uactor.transport.varint import encode_varint
 from uactor.v1 import actor_pb2 as pb
 
 MAX_DATA_BYTES = MIN_SEGMENT_BYTES
-"""What has as many bytes is not usual: it may travel beside its message."""
+"""Size from which data takes the slow path: it may travel beside its message, in memory."""
 _MAX_MESSAGE_BYTES = MAX_DATA_BYTES + (1 << 16)
-"""Largest message, in bytes."""
+"""Largest message of the fast path: the largest data, and its envelope."""
 _MAX_SCALARS = 3
-"""How many scalars travel by themselves. More of them are pickled faster."""
+"""More scalars than this are faster as one pickle."""
 _MIN_VIEW_BYTES = 1 << 13
-"""Smallest pickle that is not copied out of its message, in bytes."""
+"""A pickle of this size or more is a view of its message, not a copy."""
 _HEAD = struct.Struct('4B')
-"""What a request has before its arguments, when each number in that takes a byte."""
+"""The four bytes of a request before its arguments, when each number takes one byte."""
 _double = struct.Struct('<d')
 
 NUMBERED = b'\x08'
-"""What a message with a number begins with."""
+"""The first byte of a message that has a number."""
 
-# Fields, as what they hold begins with. A scalar is an argument, or the result; an item of a stream
-# is where the result would be.
+# Tags of Protobuf: the byte before the value of a field. A scalar is an argument or a result; an
+# item of a stream stands where the result would stand.
 _ID, _CALL, _ATTRIBUTE, _ARGUMENTS, _DATA, _SCALAR = 0x08, 0x2A, 0x32, 0x2A, 0x0A, 0x1A
 _RESULT, _ITEM = bytes((_SCALAR,)), b'\x32'
 _NULL, _BOOL, _INT, _FLOAT, _STR, _BYTES, _PICKLE = 0x08, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x52
 
 _SHORT = 1 << 7
-"""The first number that takes more than one byte."""
+"""The first number whose varint takes more than one byte."""
 _NUMBERED = [bytes((_ID, number)) for number in range(_SHORT)]
 _CALLS = [bytes((_CALL, size)) for size in range(_SHORT)]
 
 
 def _encode_number(number: int) -> bytes:
-    """Return what a message of such a number begins with. No two messages have the same."""
+    """Return the beginning of a message with this number."""
     if number < _SHORT:
         return _NUMBERED[number]
     if number < 1 << 14:
@@ -59,16 +62,16 @@ def _encode_number(number: int) -> bytes:
 
 
 class _NotFastError(Exception):
-    """What stands here is not written by hand."""
+    """The message has a form that the fast path does not write."""
 
 
 # --- messages in messages -----------------------------------------------------------------------
 
 
 def split_coalesced(message: bytes, more: int) -> list[bytes] | None:
-    """Return the messages that travel as one; None when Protobuf has to find them.
+    """Split messages that travel as one; return None when Protobuf has to do it.
 
-    :param more: number of the field that has all but the first one.
+    :param more: number of the field that holds all messages but the first.
     """
     message, length, tag = bytes(message), len(message), more << 3 | 2
     if length < 4 or message[0] != _ID:
@@ -77,9 +80,9 @@ def split_coalesced(message: bytes, more: int) -> list[bytes] | None:
         number, at = message[1], 2
         if number >= _SHORT:
             _, at = _long_number(message, 1)
-        if message[at] & 7 != 2:  # it has no length
+        if message[at] & 7 != 2:  # a field without a length
             return None
-        if message[at] > 127:  # as that of a burst, the number of the field has another byte
+        if message[at] > 127:  # the number of the field, as that of a burst, has a second byte
             at += 1
             if message[at] > 127:
                 return None
@@ -105,12 +108,12 @@ def split_coalesced(message: bytes, more: int) -> list[bytes] | None:
 
 
 _INTS = 1 << 14
-"""The first int that has more than two bytes. Most have one or two."""
+"""The first int whose varint takes three bytes. Most ints take one or two."""
 _two = struct.Struct('<3sH')
-"""An int of two bytes: what stands before it, and both of them."""
+"""An int of two bytes, and the three bytes before it."""
 _OF_TWO = bytes((_SCALAR, 3, _INT))
 _MARKS, _IN_TWO = 1 << 15 | 1 << 7, 1 << 7
-"""Bits of the two bytes that say whether more follow, and what they are when there are two."""
+"""The continuation bits of both bytes, and their state in an int of two bytes."""
 _SMALL = [bytes((_SCALAR, 2, _INT, value)) for value in range(_SHORT)]
 _SMALL_INTS = {encoded: value for value, encoded in enumerate(_SMALL)}
 _CONSTANTS: dict[bool | None, bytes] = {
@@ -125,11 +128,11 @@ _ONE: dict[bytes, tuple[Any, ...]] = {
     **{encoded: (value,) for value, encoded in enumerate(_SMALL)},
     **{encoded: (value,) for value, encoded in _CONSTANTS.items()},
 }
-"""Arguments that are one scalar of four bytes, or none at all."""
+"""All arguments of four bytes, decoded: one scalar, or none."""
 
 
 def _encode_short_scalar(value: Any) -> bytes | None:
-    """Return the wire form of a short scalar; None for anything else."""
+    """Return the wire form of a short scalar, or None for any other value."""
     kind: Any = type(value)
     if kind is int:
         if 0 <= value < _SHORT:
@@ -145,9 +148,9 @@ def _encode_short_scalar(value: Any) -> bytes | None:
 
 
 def _decode_scalar(message: bytes, at: int) -> tuple[Any, int]:
-    """Return the scalar in a message that is no text and no bytes, and where it ends.
+    """Decode a scalar other than text and bytes; return it and its end in the message.
 
-    :raises _Unusual: when it is one, or none that is usual.
+    :raises _NotFastError: for text, bytes, and forms that Protobuf would not write.
     """
     end, kind, at = at + 2 + message[at + 1], message[at + 2], at + 3
     if kind == _FLOAT:
@@ -172,14 +175,14 @@ def _decode_scalar(message: bytes, at: int) -> tuple[Any, int]:
 
 @functools.lru_cache(maxsize=1024)
 def encode_target(handle: str, method: str) -> bytes:
-    """Return the part of a request that says which method is called."""
+    """Encode the part of a request that names the object and its method."""
     call = pb.CallRequest(handle=handle, method=method, accept_pickle=True)
     return call.SerializeToString(deterministic=True)
 
 
 @functools.lru_cache(maxsize=1024)
 def decode_target(part: bytes) -> tuple[str, str] | None:
-    """Return the handle and method that :func:`encode_target` has made ``part`` of, if it has."""
+    """Decode a part of :func:`encode_target` into handle and method; None for any other part."""
     try:
         call = pb.CallRequest.FromString(part)
     except DecodeError:
@@ -189,14 +192,14 @@ def decode_target(part: bytes) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=1024)
 def encode_attribute(handle: str, name: str) -> bytes:
-    """Return a request that reads an attribute, but for its number."""
+    """Encode a request that reads an attribute, without its number."""
     get = pb.GetAttributeRequest(handle=handle, name=name, accept_pickle=True)
     return pb.SessionRequest(get_attribute=get).SerializeToString(deterministic=True)
 
 
 @functools.lru_cache(maxsize=1024)
 def _decode_attribute_part(part: bytes) -> tuple[str, str] | None:
-    """Return the handle and name that :func:`encode_attribute` has made ``part`` of, if it has."""
+    """Decode a part of :func:`encode_attribute` into handle and name; None for any other part."""
     try:
         get = pb.SessionRequest.FromString(part).get_attribute
     except DecodeError:
@@ -205,7 +208,7 @@ def _decode_attribute_part(part: bytes) -> tuple[str, str] | None:
 
 
 def encode_request(number: int, part: bytes, arguments: bytes | None) -> bytes:
-    """Return a request that calls a method, or reads an attribute.
+    """Encode a request that calls a method or reads an attribute.
 
     :param part: from :func:`encode_target`, or else from :func:`encode_attribute`.
     :param arguments: from :func:`encode_scalars` or :func:`encode_pickle`; None for an attribute.
@@ -219,10 +222,10 @@ def encode_request(number: int, part: bytes, arguments: bytes | None) -> bytes:
 
 
 def encode_scalars(values: Sequence[Any]) -> bytes | None:
-    """Return what a request has of arguments that are a few short scalars; None for others."""
+    """Encode arguments that are a few short scalars; return None for any others."""
     if len(values) == 1:
         value = values[0]
-        if type(value) is int and 0 <= value < _INTS:  # as below, in one piece
+        if type(value) is int and 0 <= value < _INTS:  # inlined: the most frequent argument
             if value < _SHORT:
                 return _SMALL[value]
             return _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
@@ -239,24 +242,24 @@ def encode_scalars(values: Sequence[Any]) -> bytes | None:
 
 
 def encode_pickle(arguments: bytes) -> bytes:
-    """Return what a request has of arguments that are pickled."""
+    """Encode arguments that are one pickle."""
     size = encode_varint(len(arguments))
     return b'*%b\n%b%b' % (encode_varint(1 + len(size) + len(arguments)), size, arguments)
 
 
 Arguments = tuple[Any, ...] | bytes | memoryview
-"""A few scalars, or a pickle of arguments."""
+"""Decoded scalars, or the pickle of all arguments."""
 Request = tuple[int, str, str, Arguments]
-"""Number, handle, method and arguments of a usual call."""
+"""Number, handle, method and arguments of a call."""
 
 
 def decode_request(message: bytes | bytearray) -> Request | None:
-    """Return what :func:`encode_request` has made a message of; None for any other message."""
+    """Decode a message of :func:`encode_request`; return None for any other message."""
     length = len(message)
     if not 6 <= length <= _MAX_MESSAGE_BYTES or message[0] != _ID:
         return None
     if isinstance(message, bytearray):
-        message = bytes(message)  # parts of which can be looked up
+        message = bytes(message)  # slices of bytes are hashable
     number, at = message[1], 2
     try:
         if number >= _SHORT:
@@ -280,7 +283,7 @@ def decode_request(message: bytes | bytearray) -> Request | None:
 
 
 def decode_attribute(message: bytes | bytearray) -> tuple[int, str, str] | None:
-    """Return number, handle and name of a request that reads an attribute; None for any other."""
+    """Decode a request that reads an attribute: number, handle, name; None for any other."""
     if not 4 <= len(message) < _SHORT or message[0] != _ID or message[2] != _ATTRIBUTE:
         return None
     number, found = message[1], _decode_attribute_part(bytes(message[2:]))
@@ -288,21 +291,21 @@ def decode_attribute(message: bytes | bytearray) -> tuple[int, str, str] | None:
 
 
 class RequestReader:
-    """Reads requests as they come: most of them call the method that the one before has called."""
+    """Decodes the requests of a session; most call the method that the request before called."""
 
     def __init__(self) -> None:
-        # What said which method was called, its size, handle and method. None was called yet.
+        # The last target in its wire form, its size, handle and method. No call has come yet.
         self._last = b'', _MAX_MESSAGE_BYTES + 1, '', ''
 
     def read(self, message: bytes | bytearray) -> Request | None:
-        """Return what :func:`decode_request` does."""
+        """Decode a message as :func:`decode_request` does."""
         part, size, handle, method = self._last
         length = len(message)
         end = length - size
         if 4 <= end <= 9 and message.endswith(part) and type(message) is bytes:
             first, number, field, size = _HEAD.unpack_from(message)
             if first == _ID and number < _SHORT and field == _CALL and size == length - 4 < _SHORT:
-                # What stands between is whole scalars: so the part begins where it seems to.
+                # The bytes between are whole scalars, so the target begins where it seems to.
                 if end == 9:
                     head, value = _two.unpack_from(message, 4)
                     if head == _OF_TWO and value & _MARKS == _IN_TWO:
@@ -352,15 +355,15 @@ def _decode_pickle(message: bytes, at: int) -> tuple[Arguments, int]:
 
 
 def _long_number(message: bytes, at: int) -> tuple[int, int]:
-    """Return a number that has more than one byte, and where it ends.
+    """Decode a varint of more than one byte; return it and its end.
 
-    :raises IndexError: when it does not, or not where a number has to.
+    :raises IndexError: when the message ends before it, or it is longer than ten bytes.
     """
     number = shift = 0
     while message[at] >= _SHORT:
         number |= (message[at] & 127) << shift
         at, shift = at + 1, shift + 7
-    if shift > 63:  # Protobuf takes ten bytes at most
+    if shift > 63:  # Protobuf reads ten bytes at most
         raise IndexError
     return number | message[at] << shift, at + 1
 
@@ -369,9 +372,9 @@ def _long_number(message: bytes, at: int) -> tuple[int, int]:
 
 
 def encode_result(number: int, value: Any) -> bytes | None:
-    """Return a response with a scalar; None when ``value`` is none that is usual."""
+    """Encode a response with a scalar; return None for any other value."""
     kind: Any = type(value)
-    if kind is int and 0 <= value < _INTS and number < _SHORT:  # as below, in one piece
+    if kind is int and 0 <= value < _INTS and number < _SHORT:  # inlined: the most frequent result
         if value < _SHORT:
             return _NUMBERED[number] + _SMALL[value]  # type: ignore[no-any-return]
         return _NUMBERED[number] + _two.pack(_OF_TWO, value & 127 | 128 | value >> 7 << 8)
@@ -396,7 +399,7 @@ def encode_result(number: int, value: Any) -> bytes | None:
 
 
 def encode_item(number: int, value: Any) -> bytes | None:
-    """Return a response with an item of a stream; None when ``value`` is none that is usual."""
+    """Encode a response with an item of a stream; return None for a value that is no scalar."""
     found = encode_result(number, value)
     if found is None:
         return None
@@ -405,9 +408,9 @@ def encode_item(number: int, value: Any) -> bytes | None:
 
 
 class PickledResult:
-    """What a response has a pickle of.
+    """A result that is still a pickle.
 
-    :ivar data: the pickle.
+    :ivar data: the pickle, as a view of its message.
     """
 
     __slots__ = ('data',)
@@ -417,15 +420,15 @@ class PickledResult:
 
 
 def decode_result(message: bytes | bytearray) -> tuple[int, Any] | None:
-    """Return the number and value of a response; None for one that is not usual.
+    """Decode a response into number and value; return None for one that the fast path lacks.
 
-    The value may be :class:`PickledResult`.
+    The value of a pickle is a :class:`PickledResult`.
     """
     length = len(message)
     if not 6 <= length <= _MAX_MESSAGE_BYTES or message[0] != _ID:
         return None
     if isinstance(message, bytearray):
-        message = bytes(message)  # parts of which can be looked up
+        message = bytes(message)  # slices of bytes are hashable
     try:
         number, at = message[1], 2
         if number >= _SHORT:
@@ -468,9 +471,9 @@ def decode_result(message: bytes | bytearray) -> tuple[int, Any] | None:
 
 
 def decode_item(message: bytes | bytearray) -> tuple[int, Any] | None:
-    """Return the number and value of an item; None for one that is not usual, or no item.
+    """Decode an item of a stream into number and value, as :func:`decode_result` does.
 
-    The value is one of those of :func:`decode_result`.
+    Return None for any other message.
     """
     at, length = 2, len(message)
     while at < length and message[at - 1] >= _SHORT:

@@ -1,4 +1,4 @@
-"""What messages hold: handles, pickles, definitions, and their size."""
+"""Reading handles, pickles, definitions and sizes out of messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from uactor.v1 import actor_pb2 as pb
 
 SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
-"""Kinds of values that are what they hold, and bring nothing along."""
+"""Kinds of values that are plain scalars."""
 
 
 def granted_handles(value: pb.Value) -> Iterable[str]:
-    """Return the ids of the handles that come with ``value``, each once per hold."""
+    """Return the ids of the handles in ``value``, each once per hold that the receiver gets."""
     return () if value.WhichOneof('kind') in SCALAR_FORMS else _walk_handles(value)
 
 
@@ -49,15 +49,15 @@ def _list_pickles(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pi
 
 
 def list_memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
-    """Return what describes the memory that comes along with a message of ours."""
+    """Return the descriptions of the memory beside a message that this process has made."""
     return [found.memory for found in _list_pickles(message) if found.HasField('memory')]
 
 
 def list_definitions(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Definition]:
-    """Return the definitions that come along with a message of ours."""
+    """Return the definitions in a message that this process has made."""
     return [known for found in _list_pickles(message) for known in found.definitions]
 
 
 def measure_size(message: pb.SessionRequest | pb.SessionResponse) -> int:
-    """Return how many bytes a message has, along with those that it has in memory."""
+    """Return the size of a message in bytes, with the memory beside it."""
     return message.ByteSize() + sum(sum(memory.sizes) for memory in list_memories(message))

@@ -1,4 +1,9 @@
-"""Pickles by name where names suffice, and by value where they do not."""
+"""Pickling of values for Python peers.
+
+The C pickler pickles by name whatever can be imported by name. That is four times as fast as
+cloudpickle, which is used where something has to travel by value: functions and classes of
+``__main__``, lambdas, closures.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +32,12 @@ from uactor.transport.segments import MIN_SEGMENT_BYTES
 
 PROTOCOL = 5
 _MAX_SIZE = 2**31 - 2**16
-"""Largest pickle, in bytes: Protobuf's messages end at 2 GiB."""
+"""Largest pickle, since a message of Protobuf has at most 2 GiB."""
 _UNNAMED = (type(None), type(NotImplemented), type(...))
-"""Classes that have no name in any module; pickle knows them."""
+"""Classes without a name in any module. Pickle knows them."""
 _CACHED: Any = type(functools.lru_cache(lambda: None))
 _NAMED = (type, types.FunctionType, TypeVar, typing.NewType, _CACHED)
-"""What is pickled by its name, if it has one."""
+"""Types of objects that are pickled by name, if they have one."""
 _MAINS = ('__main__', '__mp_main__')
 _MAPPINGS: tuple[Mapping[Any, Any], ...] = ({}, collections.OrderedDict())
 VIEWS = tuple(
@@ -41,14 +46,14 @@ VIEWS = tuple(
 
 
 PYTHON_VERSION = platform.python_version()
-"""Of this process; what it takes to find it out is not worth it for each session."""
+"""The version of this interpreter, looked up once: each session sends it."""
 
 
 def can_travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
-    """Tell whether classes and functions can go by value to a peer with these versions.
+    """Return whether classes and functions can go by value to a peer with these versions.
 
-    Not between minor versions of Python, whose code objects crash each other's interpreter, nor
-    between major versions of cloudpickle, whose pickles name its own functions.
+    They can't between minor versions of Python, whose code objects crash each other's interpreter,
+    nor between major versions of cloudpickle, whose pickles name its own functions.
     """
     here = PYTHON_VERSION.split('.')[:2]
     major = cloudpickle.__version__.partition('.')[0]
@@ -59,11 +64,11 @@ def can_travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
 
 
 class _NeedsValue(Exception):
-    """Something in the pickle can't be imported by name."""
+    """The pickle needs an object that can't be imported by name."""
 
 
 def is_importable(obj: Any) -> bool:
-    """Tell whether a class, function or the like can be found by its name in another process."""
+    """Return whether another process can import a class, a function or the like by name."""
     module_name = getattr(obj, '__module__', None)
     if module_name is None or module_name in _MAINS or _is_registered(module_name):
         return False
@@ -75,15 +80,15 @@ def is_importable(obj: Any) -> bool:
 
 
 def _is_registered(module_name: str) -> bool:
-    """Tell whether the user has told cloudpickle to send this module's contents by value."""
+    """Return whether the user has registered a module with cloudpickle, to travel by value."""
     registered = cloudpickle.list_registry_pickle_by_value()
-    if not registered:  # as nearly always; a generator would take a third of importable()'s time
+    if not registered:  # nearly always; a generator would take a third of the caller's time
         return False
     return any(f'{module_name}.'.startswith(f'{name}.') for name in registered)
 
 
 class _NamePickler(pickle.Pickler):
-    """Pickles by name only, and says when that is not enough."""
+    """Pickles by name only; raises :class:`_NeedsValue` where names do not suffice."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, _NAMED):
@@ -94,7 +99,7 @@ class _NamePickler(pickle.Pickler):
         return NotImplemented
 
     def reduce_unnamed(self, obj: Any) -> Any:
-        """Return how to reduce what has no name.
+        """Return how to reduce an object without a name.
 
         :raises _NeedsValue: when there is no way.
         """
@@ -104,7 +109,7 @@ class _NamePickler(pickle.Pickler):
 class _NumberPickler(_NamePickler):
     """Pickles by number what a session remembers, and all else by name.
 
-    :param numbers: gets those that the pickle has.
+    :param numbers: receives the numbers in the pickle.
     """
 
     def __init__(self, definitions: Numbering, numbers: Numbers, *args: Any) -> None:
@@ -113,7 +118,7 @@ class _NumberPickler(_NamePickler):
         self._numbers = numbers
 
     def reducer_override(self, obj: Any) -> Any:
-        """See :class:`_NamePickler`. Most that it is asked about has a number."""
+        """See :class:`_NamePickler`. Most objects that come here have a number."""
         if isinstance(obj, type):
             number = self._definitions.find_number(obj)
             if number is not None:
@@ -134,7 +139,7 @@ class _NumberPickler(_NamePickler):
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
-    """Pickles by value where names won't do, filling each class only once per process.
+    """Pickles by value where names do not suffice; the receiver fills each class only once.
 
     :cvar with_names: whether classes bring along what their annotations name.
     """
@@ -168,7 +173,7 @@ _filling = threading.RLock()
 
 
 class NamelessPickler(ValuePickler):
-    """Pickles by value, without what annotations name."""
+    """Pickles by value, without the names in annotations."""
 
     with_names = False
 
@@ -177,7 +182,7 @@ class NamelessPickler(ValuePickler):
 def _fill_class_once(
     cls: type, state: tuple[Callable[[type, Any], None], Any, dict[str, Any]]
 ) -> None:
-    """Give a class that came by value its attributes, unless it has them already.
+    """Set the attributes of a received class, unless it has them already.
 
     cloudpickle would set them anew at each load, and so undo whatever this process has
     done to the class since it first came.
@@ -200,7 +205,7 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
 
 
 def pickle_definition(value: Any) -> bytes | None:
-    """Pickle a class or function by value; None when it has to be pickled anew each time."""
+    """Pickle a class or function by value; return None if the pickle serves only once."""
     outer = current_transfer()
     try:
         with transfer() as made:
@@ -212,7 +217,7 @@ def pickle_definition(value: Any) -> bytes | None:
 
 
 def create_definitions() -> Definitions:
-    """Return what a new session remembers: nothing so far."""
+    """Create the memory of a new session."""
     return Definitions(pickle_definition, loads)
 
 
@@ -229,9 +234,9 @@ def dump(
 ) -> bytes:
     """Pickle ``value``.
 
-    :param buffers: gets the large buffers, which are not in the pickle then.
-    :param definitions: what the session remembers.
-    :param numbers: gets what is used of that.
+    :param buffers: receives the large buffers, which the pickle then only refers to.
+    :param definitions: the definitions that the session remembers.
+    :param numbers: receives the numbers of the definitions that the pickle uses.
     :raises SerializationError: when it can't be pickled.
     """
     try:
@@ -259,7 +264,7 @@ def _pickle_by_name(
     definitions: Numbering | None,
     numbers: Numbers | None,
 ) -> bytes | None:
-    """Return the pickle, or, with ``quits``, None where names and numbers won't do."""
+    """Pickle by name and number; with ``quits``, return None where these do not suffice."""
     grants = _current_grants()
     count = len(grants)
     pickler: Callable[..., pickle.Pickler] = _NamePickler
@@ -268,7 +273,7 @@ def _pickle_by_name(
     try:
         return _run_pickler(pickler, value, buffers)
     except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError) as error:
-        del grants[count:]  # of a pickle that nobody gets
+        del grants[count:]  # they belong to a pickle that is not sent
         if numbers is not None:
             numbers.clear()
         if not quits or is_interruption(error):
@@ -279,7 +284,7 @@ def _pickle_by_name(
 def pickle_with(pickler: Callable[..., pickle.Pickler], value: Any) -> bytes:
     """Pickle ``value`` with a pickler derived from :class:`ValuePickler`.
 
-    What goes wrong is raised as it is.
+    Errors of the pickler are raised unchanged.
     """
     _send_worker_main_by_value()
     return _run_pickler(pickler, value, None)
@@ -302,7 +307,7 @@ def _pickle_by_value(value: Any, buffers: Buffers | None) -> bytes:
         del grants[count:]
         if is_interruption(error):
             raise
-    # What annotations name may be what does not travel.
+    # A name in an annotation may be what can not be pickled.
     return _run_pickler(NamelessPickler, value, buffers)
 
 
@@ -312,7 +317,7 @@ def _run_pickler(
     stream = io.BytesIO()
     keep: Callable[[pickle.PickleBuffer], bool] | None = None
     if buffers is not None:
-        del buffers[:]  # of a try where names would not do
+        del buffers[:]  # of an attempt that failed
 
         def keep_small(buffer: pickle.PickleBuffer) -> bool:
             large = _is_large(buffer)
@@ -322,14 +327,14 @@ def _run_pickler(
 
         keep = keep_small
 
-    pickler(stream, PROTOCOL, True, keep).dump(value)  # by position: names take time
+    pickler(stream, PROTOCOL, True, keep).dump(value)  # keyword arguments would take longer
     return stream.getvalue()
 
 
 def _is_large(buffer: pickle.PickleBuffer) -> bool:
     try:
         return buffer.raw().nbytes >= MIN_SEGMENT_BYTES
-    except BufferError:  # not in one piece; pickle says what is wrong with that
+    except BufferError:  # not contiguous: pickle raises a clear error
         return False
 
 
@@ -380,7 +385,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 
 
 class _Bulk:
-    """Large bytes or a bytearray, in a pickle that refers to them. It is rebuilt as they are."""
+    """Large bytes or a bytearray, to be pickled out of band and rebuilt as they are."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = data
@@ -393,12 +398,12 @@ BULKY = frozenset([bytes, bytearray])
 
 
 def bulk(value: Any) -> Any:
-    """Return what to pickle for ``value``: pickle copies large bytes more than once."""
+    """Wrap large bytes, which pickle would copy more than once; return others unchanged."""
     return _Bulk(value) if type(value) in BULKY and len(value) >= MIN_SEGMENT_BYTES else value
 
 
 def loads_with(definitions: Definitions | None, data: Any, buffers: Iterable[Any] = ()) -> Any:
-    """Rebuild a pickled value that may name what a session remembers; see :func:`loads`."""
+    """Rebuild a pickle that may use definitions of the session; see :func:`loads`."""
     if definitions is None or not definitions.has_any:
         return loads(data, buffers)
     return definitions.use_while(loads, data, buffers)

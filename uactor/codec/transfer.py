@@ -1,4 +1,9 @@
-"""How the pickle that a thread makes will be received."""
+"""How the receiver takes the pickle that a thread is making.
+
+A proxy that is pickled has to keep its object until the receiver holds it. What the sender does for
+that depends on the message that the pickle goes in. So the encoder of a message sets a context for
+its thread, and the reducer of a proxy reads it.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,18 @@ import threading
 from collections.abc import Callable
 
 GRANTED = 'granted'
-"""Claim of a proxy whose hold the host has given to the receiver already."""
-
-
-# --- what a pickle of a proxy may rely on -----------------------------------------------
+"""The claim of a proxy whose hold the host has already given to the receiver."""
 
 
 class TransferContext:
-    """Says how the pickle that this thread is making will be received.
+    """What the reducers of proxies know of the message that they are pickled into.
 
-    :ivar grants: ids of this process's objects whose holds the receiver gets along with
-        the pickle; None when the receiver takes its holds itself.
-    :ivar leases: those taken on objects of other actors, by their ids. One will do for all
-        proxies of an object in the message, and for the second try where names won't do.
-    :ivar undo: gives these leases up, when there is no message after all.
-    :ivar has_proxies: whether the pickle holds any, whose receiver takes a hold when it comes.
+    :ivar grants: ids of this process's own objects. The receiver gets their holds with the
+        pickle. None when the receiver takes its holds itself.
+    :ivar leases: leases on objects of other actors, by the ids of the objects. One lease serves all
+        proxies of an object in the message, and a second attempt to pickle it.
+    :ivar undo: functions that give the leases up when no message is sent after all.
+    :ivar has_proxies: whether the pickle contains a proxy.
     """
 
     def __init__(self, granting: bool = False) -> None:
@@ -38,32 +40,29 @@ _transfers = _Transfers()
 
 
 def current_transfer() -> TransferContext | None:
-    """Return how the pickle in the making travels; None for one that uactor doesn't send.
-
-    In a passage the sender keeps its proxies alive until the receiver has them.
-    """
+    """Return the context of the pickle that this thread makes; None for one outside uactor."""
     return _transfers.current
 
 
 def restore_transfer(outer: TransferContext | None) -> None:
-    """Let go of a passage that a signal handler left between two bytecodes of its ``with``."""
+    """Restore a context that a signal handler left set, between two bytecodes of a ``with``."""
     _transfers.current = outer
 
 
 class transfer:  # a generator would take four times as long, for each call
-    """Say that what this thread pickles meanwhile is sent in one message by uactor."""
+    """Set the context of what this thread pickles in the block, which goes in one message."""
 
-    __slots__ = ('_passage', '_previous')
+    __slots__ = ('_context', '_previous')
 
     def __init__(self, granting: bool = False) -> None:
-        self._passage = TransferContext(granting)
+        self._context = TransferContext(granting)
 
     def __enter__(self) -> TransferContext:
-        self._previous, _transfers.current = _transfers.current, self._passage
-        return self._passage
+        self._previous, _transfers.current = _transfers.current, self._context
+        return self._context
 
     def __exit__(self, kind: object, *exception: object) -> None:
         _transfers.current = self._previous
         if kind is not None:
-            for undo in self._passage.undo:
+            for undo in self._context.undo:
                 undo()

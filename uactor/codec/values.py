@@ -1,12 +1,7 @@
 """Python value ↔ ``uactor.v1.Value``.
 
-Between Python peers, plain scalars travel in their native form and all else as a
-pickle: by the C pickler when everything in it can be imported by name, which is
-four times as fast, and by cloudpickle when something has to travel by value
-(functions and classes of ``__main__``, lambdas, closures).
-
-For callers that take no pickles, plain data is mapped to the native forms, and
-anything else to a handle.
+Between Python peers, plain scalars travel in their native form and all else as a pickle. For
+callers that take no pickles, plain data has native forms, and any other value becomes a handle.
 """
 
 from __future__ import annotations
@@ -45,7 +40,7 @@ SERIALIZERS = ('cloudpickle', 'pickle', 'native')
 
 _INT64 = range(-(2**63), 2**63)
 _MAX_DEPTH = 30
-"""Deepest native value: Protobuf reads 100 messages in one another, and a dict takes three."""
+"""Deepest native value: Protobuf reads 100 nested messages, and a dict takes three."""
 
 
 def validate_serializer(name: str) -> str:
@@ -59,7 +54,7 @@ def validate_serializer(name: str) -> str:
 
 
 def choose_stricter(one: str, other: str) -> str:
-    """Return which of two serializers allows less."""
+    """Return the serializer that allows less."""
     return max(one, other, key=SERIALIZERS.index)
 
 
@@ -72,9 +67,9 @@ SCALARS = OF_A_SIZE | OF_ANY_LENGTH
 
 
 def put_scalar(message: pb.Value, value: Any, channel: Lender | None = None) -> bool:
-    """Put a scalar into ``message``, where its native form is exact, and tell whether it was one.
+    """Put a scalar with an exact native form into ``message``; return whether there is one.
 
-    It is cheaper than a pickle, too; but for large bytes, when there is a ``channel`` for them.
+    A native form is cheaper than a pickle, except for large bytes that a ``channel`` can take.
     """
     kind = type(value)
     if kind is int:
@@ -110,8 +105,8 @@ def put(
 ) -> None:
     """Put ``value`` into ``message``, for a peer that accepts pickles.
 
-    :param channel: takes what is large.
-    :param definitions: what the session remembers.
+    :param channel: lends memory for large data.
+    :param definitions: the definitions that the session remembers.
     :raises SerializationError: when it can't be pickled.
     """
     if not put_scalar(message, value, channel):
@@ -151,9 +146,9 @@ def small_pickle(
     channel: Lender | None,
     definitions: Numbering | None,
 ) -> bytes | None:
-    """Return the pickle of ``value`` if it is small, and all that travels.
+    """Return the pickle of ``value`` if it is small and travels alone.
 
-    Otherwise put it into the ``message``.
+    Otherwise put the pickle, its buffers and definitions into the ``message``.
     """
     buffers: Buffers = []
     numbers: Numbers = {}
@@ -187,7 +182,7 @@ Resolve = Callable[['pb.Handle'], Any]
 
 
 def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
-    """Return ``value`` in native forms; what has none becomes a handle by ``share``.
+    """Encode ``value`` in native forms; a value without one becomes a handle by ``share``.
 
     :raises SerializationError: from ``share``, when there is no handle for it either.
     """
@@ -201,9 +196,9 @@ def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
 
 
 def _encode_container(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Value | None:
-    """Return the native form of what holds other values.
+    """Encode a value that holds other values; return None for any other.
 
-    :param encoded: makes the native forms of these.
+    :param encoded: encodes the values that it holds.
     """
     kind = type(value)
     if kind in (list, tuple, *VIEWS):
@@ -216,13 +211,13 @@ def _encode_container(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Valu
     if kind is bytearray:
         return pb.Value(bytes=bytes(value))
     if kind is slice:
-        with contextlib.suppress(TypeError, ValueError):  # not of ints of 64 bits
+        with contextlib.suppress(TypeError, ValueError):  # an int of more than 64 bits
             return pb.Value(slice=pb.Slice(start=value.start, stop=value.stop, step=value.step))
     return None
 
 
 def refuse_to_share(value: Any) -> pb.Handle:
-    """Refuse to make a handle: the ``share`` of those who can't."""
+    """Refuse to make a handle: the ``share`` of a client, which has no objects to share."""
     raise SerializationError(
         f'{describe_type(value)} has no native form; only None, bool, int of 64 bits, float, str, '
         'bytes, list, dict and proxies travel without pickles, and not too deep in one another'
@@ -236,12 +231,12 @@ def decode(
     channel: Carrier | None = None,
     definitions: Definitions | None = None,
 ) -> Any:
-    """Return the Python value.
+    """Decode a message into the Python value.
 
-    :param resolve: makes what a handle stands for.
+    :param resolve: returns the object or proxy of a handle.
     :param unpickle: whether pickles are accepted.
-    :param channel: has what has come beside the message.
-    :param definitions: what the session remembers.
+    :param channel: receives the memory that came beside the message.
+    :param definitions: the definitions that the session remembers.
     :raises SerializationError: for a pickle that is not accepted or can't be rebuilt.
     """
     kind = value.WhichOneof('kind')
@@ -266,7 +261,7 @@ def decode(
 def unpickle_message(
     message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> Any:
-    """Rebuild the value of a pickle and of what has come beside it; see :func:`decode`."""
+    """Rebuild the value of a pickle and the memory beside it; see :func:`decode`."""
     if not unpickle:
         if channel is not None and message.HasField('memory'):
             channel.ignore([message.memory])
@@ -275,9 +270,11 @@ def unpickle_message(
     buffers: Iterable[Any]
     if not data and channel is not None:
         data, *buffers = channel.borrow(message.memory)  # type: ignore[assignment]  # views
-    else:  # whoever pickled them could write to them
+    else:  # buffers stay writable, as they were for the sender
         buffers = map(bytearray, message.buffers)
-        if channel is not None and message.HasField('memory'):  # nobody will look at that
+        if channel is not None and message.HasField(
+            'memory'
+        ):  # a peer that sends both: this memory is not used
             channel.ignore([message.memory])
     if definitions is not None:
         definitions.receive(message.definitions)
@@ -285,7 +282,7 @@ def unpickle_message(
 
 
 def _to_key(key: Any) -> Any:
-    """Return ``key`` as a dict can use it: what came as a list was a tuple."""
+    """Return a key that a dict accepts: a list on the wire was a tuple."""
     if isinstance(key, list):
         return tuple(map(_to_key, key))
     if isinstance(key, dict):

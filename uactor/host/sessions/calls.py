@@ -132,7 +132,7 @@ class Reply(Protocol):
     """How the result of a call is sent: at once, with those of other calls, or as a stream."""
 
     def take(self, call: HostCall, result: Any, typeid: str) -> None:
-        """Send the result of a call, or first run its coroutine. On the thread of the call."""
+        """Send the result of a call, or run its coroutine first; on the thread that ran it."""
         ...
 
     def fail(self, call: HostCall, error: BaseException) -> None:
