@@ -87,10 +87,14 @@ class Visitor:
         self._at = f'search for {words!r}'
         self._page.set_viewport_size(WIDE)
         self._page.goto(self._base, wait_until='load')
-        self._page.fill('input[name=query]', words)
+        field = self._page.locator('input[name=query]')
+        ready = self._page.locator('.md-search-result__meta', has_text='Type to start searching')
         results = self._page.locator('.md-search-result__item', has_text=expected)
         try:
-            results.first.wait_for(state='attached', timeout=10_000)
+            field.click()
+            ready.wait_for()
+            field.press_sequentially(words)
+            results.first.wait_for(state='attached')
         except TimeoutError as error:
             self._note(f'nothing with {expected!r} is found: {error}')
         self._take_picture('search')
