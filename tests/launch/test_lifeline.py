@@ -16,7 +16,7 @@ from tests.support import Actor
 from uactor.errors import ActorDiedError
 from uactor.launch import actor_process, lifeline
 from uactor.launch.actor_process import ActorProcess
-from uactor.launch.lifeline import MessageReader, encode_message
+from uactor.launch.lifeline import LifelineReader, encode_message
 
 MESSAGES = [(b'a', b''), (b'b', b'x'), (b'c', b'y' * 300), (b'a', b'\0')]
 
@@ -24,7 +24,7 @@ MESSAGES = [(b'a', b''), (b'b', b'x'), (b'c', b'y' * 300), (b'a', b'\0')]
 @pytest.mark.parametrize('size', [1, 2, 8, 9, 10, 11, 100, 1000])
 def test_messages_are_cut_out_of_bytes_however_they_come(size: int) -> None:
     data = b''.join(itertools.starmap(encode_message, MESSAGES))
-    reader = MessageReader()
+    reader = LifelineReader()
     parts = [data[at : at + size] for at in range(0, len(data), size)]
     assert [found for part in parts for found in reader.feed(part)] == MESSAGES
 

@@ -1,4 +1,4 @@
-"""The house rules of the design: imports run downward only, and functions are short."""
+"""The rules of the house: imports run downward, without circles; functions are short."""
 
 from __future__ import annotations
 
@@ -115,6 +115,122 @@ def test_imports_run_downward_only() -> None:
 
 def test_every_room_is_in_the_table() -> None:
     assert {room_of(path) for path in MODULES} | {'v1'} <= set(ROOMS)
+
+
+# --- no circles ----------------------------------------------------------------------------------
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a module."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+    return '.'.join(parts).removesuffix('.__init__')
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Return which modules each module imports, for types or at any time."""
+    paths = {module_name(path): path for path in MODULES}
+    graph = {}
+    for module, path in paths.items():
+        names = [name for _, name in imported(path) if name.startswith('uactor')]
+        found = {name if name in paths else name.rpartition('.')[0] for name in names}
+        graph[module] = (found & set(paths)) - {module}
+    return graph
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = module_graph()
+    # The root only names things, and a module of a package that is imported imports its root.
+    del graph['uactor']
+    while leaves := {module for module, found in graph.items() if not found & set(graph)}:
+        for module in leaves:
+            del graph[module]
+    assert not {module: found & set(graph) for module, found in graph.items()}
+
+
+# Folders of a room, from the ground up: a folder may import those before it, and itself. Files
+# of the room itself stand beside them.
+FOLDERS = {
+    'service': ['codecs', 'mapping', 'contract'],
+    'host': ['objects', 'execution', 'sessions', 'grpc'],
+}
+
+
+@pytest.mark.parametrize('room', FOLDERS)
+def test_the_folders_of_a_room_import_downward(room: str) -> None:
+    order = FOLDERS[room]
+    for index, folder in enumerate(order):
+        above = tuple(f'uactor.{room}.{name}.' for name in order[index + 1 :])
+        for path in (PACKAGE / room / folder).glob('*.py'):
+            wrong = [f'{line}: {name}' for line, name in imported(path) if name.startswith(above)]
+            assert not wrong, path
+    assert {path.name for path in (PACKAGE / room).iterdir() if path.is_dir()} - {
+        '__pycache__'
+    } == {*order}
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_a_class_name_is_used_once() -> None:
+    found: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path))
+    assert not {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+IRREGULAR = frozenset(
+    [
+        *('built', 'found', 'gave', 'given', 'held', 'kept', 'known', 'made', 'sent', 'shown'),
+        *('taken', 'told', 'took', 'written', 'drawn', 'left', 'lost', 'met', 'paid', 'said'),
+    ]
+)
+ALLOWED = frozenset(
+    [
+        # Public names, and those of protocols that Python or uActor defines.
+        *('renamed_from', 'registered', 'cancelled', 'locked', 'executed', 'connected'),
+        # Verbs and adjectives that only look like participles.
+        *('feed', 'need', 'typed_service_name'),
+    ]
+)
+
+
+def is_participle(name: str) -> bool:
+    """Return whether the name of a function begins with a participle."""
+    first = name.strip('_').partition('_')[0]
+    return first in IRREGULAR or (len(first) > 4 and first.endswith('ed') and first[-3] != 'e')
+
+
+def test_no_function_is_named_by_a_participle() -> None:
+    wrong = [
+        f'{path}:{node.lineno}: {node.name}'
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        if is_participle(node.name) and node.name not in ALLOWED
+    ]
+    assert not wrong
+
+
+RETIRED = re.compile(
+    r'\b(porch|knock\w*|front door|board|misfit|unmappable|reaper|surroundings|whoever|somebody'
+    r'|bury|tidy|passage|outcomes|ticket)\b',
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_retired_word_comes_back(path: Path) -> None:
+    text = path.read_text()
+    wrong = [
+        f'{path}:{text.count(chr(10), 0, match.start()) + 1}: {match.group()}'
+        for match in RETIRED.finditer(text)
+    ]
+    assert not wrong
+
+
+# --- the host ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('room', ['execution', 'objects', 'sessions'])

@@ -218,11 +218,11 @@ class RequestHandler:
         elif not pickles:
             result.CopyFrom(self._encode_native(caller, value))
         else:
-            with transfer.transfer(granting=True) as passage:
+            with transfer.transfer(granting=True) as context:
                 values.put(result, value, by_value, caller.memory, caller.definitions)
-            if passage.grants:
-                self._table.retain(passage.grants, caller.holder)
-                result.pickle.granted.extend(passage.grants)
+            if context.grants:
+                self._table.retain(context.grants, caller.holder)
+                result.pickle.granted.extend(context.grants)
 
     def take_back(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Release what ``caller`` holds by a result that it will not receive."""

@@ -21,7 +21,7 @@ from uactor.launch.lifeline import (
     ANSWER,
     FAILED,
     READY,
-    MessageReader,
+    LifelineReader,
     encode_message,
     split_request,
 )
@@ -256,7 +256,7 @@ class ActorProcess:
         A child that the process leaves behind may keep that end open. So this watches the process
         itself, too, where the system has pidfds.
         """
-        reader, poll = MessageReader(), select.poll()
+        reader, poll = LifelineReader(), select.poll()
         descriptor = self._lifeline.fileno()
         if descriptor < 0:  # the start was interrupted, and the process ends
             return

@@ -30,7 +30,7 @@ _NUMBER = struct.Struct('!I')
 _HEAD_BYTES = _LENGTH.size + 1
 
 
-class MessageReader:
+class LifelineReader:
     """Splits bytes into messages, without a socket."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Lifeline:
 
     def deliver_answers(self) -> None:
         """Deliver answers to waiting threads until the owner shuts its end down."""
-        reader = MessageReader()
+        reader = LifelineReader()
         try:
             while data := self.socket.recv(1 << 16):
                 for kind, content in reader.feed(data):

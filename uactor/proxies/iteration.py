@@ -180,10 +180,10 @@ class Results(_Iteration[T]):
                     raise
                 self._error = error
         if arguments:
-            outcomes = ResultBuffer(len(arguments))
-            self._bursts.append(outcomes)
+            results = ResultBuffer(len(arguments))
+            self._bursts.append(results)
             self._left += len(arguments)
-            outcomes.burst = self._submit(arguments, outcomes)
+            results.burst = self._submit(arguments, results)
 
     def _adapt(self) -> None:
         """Enlarge or shrink the window, so that a burst takes about a millisecond."""

@@ -128,8 +128,8 @@ class RemoteMethod(Generic[P, C, R, T]):
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the method and await its result; cancelling the task cancels the call."""
         receiver = LoopFuture()
-        ticket = self._proxy._connection.submit(self._call(args, kwargs), receiver)
-        return cast('R', await receiver.wait(ticket))
+        call_handle = self._proxy._connection.submit(self._call(args, kwargs), receiver)
+        return cast('R', await receiver.wait(call_handle))
 
     def map(
         self, iterable: Iterable[Any], /, *more: Iterable[Any], window: int | None = None

@@ -229,12 +229,12 @@ class Responder:
         if isinstance(error, InvalidArgument):
             error = error.reason
         pickles = pickles and self._requests.pickles
-        with transfer.transfer(granting=True) as passage:
+        with transfer.transfer(granting=True) as context:
             failure = failures.encode(error, caller.executed, pickles, self.by_value)
         failures.shorten(failure, self._limit)
-        if passage.grants and failure.HasField('pickle'):
-            self._table.retain(passage.grants, caller.holder)
-            failure.pickle.granted.extend(passage.grants)
+        if context.grants and failure.HasField('pickle'):
+            self._table.retain(context.grants, caller.holder)
+            failure.pickle.granted.extend(context.grants)
         return failure
 
 
