@@ -1,1 +1,1 @@
-"""What Python, the operating system and gRPC need to be told."""
+"""Work around what Python, the operating system and gRPC do."""

@@ -1,4 +1,4 @@
-"""Run work that finalizers must not do themselves, on one thread of this process.
+"""Run work that finalizers must not do themselves, on one thread.
 
 A finalizer may run at any point of any thread, also inside gRPC's own locks. So it must not send:
 it appends a job to a queue that is safe to re-enter. One thread runs the queued jobs, in batches.
@@ -17,16 +17,16 @@ from uactor.runtime.locks import locked
 from uactor.runtime.threads import OnDemandThread, attempt
 
 _BATCH_S = 0.01
-"""How long the thread gathers jobs before it runs them. A call that goes to the same actor
-meanwhile takes the releases along, and spares the thread a message."""
+"""How long the thread gathers jobs before it runs them. A call to the same actor that is sent
+meanwhile carries the releases, and spares the thread a message."""
 
 
 class _End(weakref.ref[Any]):
     """Submits a job once an object is gone.
 
     The callback is C code alone: a signal handler could raise in a callback in Python. In a forked
-    child the callback appends to the queue of the parent's thread, which nobody reads there: the
-    job is the parent's.
+    child the callback appends to the queue of the parent's thread. No thread of the child reads
+    that queue, because the job belongs to the parent.
     """
 
     __slots__ = ('_job',)
@@ -36,7 +36,7 @@ class _End(weakref.ref[Any]):
     _job: Callable[[], None]
 
     def __call__(self) -> None:
-        """Run the job, on the thread of the queue."""
+        """Run the job. The queue's thread calls this."""
         _ends.discard(self)
         deferred.remove_user()
         self._job()
@@ -46,9 +46,10 @@ _ends: set[_End] = set()
 
 
 class DeferredWork:
-    """Runs submitted jobs on a thread of its own, which lives while it has users.
+    """Runs submitted jobs on its own thread, which lives while it has users.
 
-    :ivar submit: queues a job. C code alone: safe in finalizers and as a weak reference's callback.
+    :ivar submit: queues a job. It is C code alone, so it is safe in finalizers and as the callback
+        of a weak reference.
     """
 
     submit: Callable[[Callable[[], object]], None]
@@ -57,16 +58,17 @@ class DeferredWork:
         self.reset()
 
     def reset(self) -> None:
-        """Start afresh, in a process that was forked."""
+        """Start without jobs and users, in a forked child."""
         self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self.submit = self._jobs.put
-        self._lock = threading.RLock()  # a finalizer may interrupt the thread that has it
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self._users = 0
         self._thread = OnDemandThread('uactor-deferred', self._step)
 
     def submit_when_gone(self, item: object, job: Callable[[], None]) -> None:
-        """Run a job once ``item`` is garbage. The job must not refer to it.
+        """Run a job once ``item`` is garbage.
 
+        :param job: must not refer to the item.
         :raises ResourceError: when the process can start no more threads.
         """
         end = _End(item, self.submit)
@@ -76,15 +78,15 @@ class DeferredWork:
 
     @locked
     def add_user(self) -> None:
-        """Keep the thread alive until :meth:`remove_user` has been called as often.
+        """Keep the thread alive until :meth:`remove_user` is called as often.
 
-        :raises ResourceError: when the process can start no more threads. No user is added then.
+        :raises ResourceError: when the process can start no more threads. Then no user is added.
         """
         self._thread.ensure_running()
         self._users += 1
 
     def remove_user(self) -> None:
-        """Let the thread end if this was its last user."""
+        """Remove a user; the thread ends after its last one."""
         self._decrement_users()
         self.submit(lambda: None)  # wakes the thread, which looks at the count
 
@@ -93,11 +95,11 @@ class DeferredWork:
         self._users -= 1
 
     def _step(self) -> bool:
-        """Wait for jobs and run them; return whether users are left."""
+        """Wait for jobs and run them; return whether any users remain."""
         job = self._jobs.get()
         time.sleep(_BATCH_S)
         attempt('a queued release', job)
-        del job  # and what it refers to, while this thread waits for the next
+        del job  # else it keeps its objects alive while this thread waits
         while not self._jobs.empty():
             attempt('a queued release', self._jobs.get())
         with self._lock:

@@ -1,8 +1,8 @@
-"""Room for the descriptors that come along with messages, in a process that has used up its own.
+"""Keep descriptors in reserve, to receive those that messages pass.
 
-The system drops a descriptor for which the receiver has no number left, and what it was of is lost.
-So this process keeps two in reserve, and gives them up for a moment when one has to be received.
-What has come then is copied and closed at once.
+The system drops a passed descriptor when the receiving process has no number left for it. The
+data behind it is lost then. So this process holds two descriptors in reserve. It closes them for
+a moment when it has to receive one. The receiver copies the data and closes the descriptor at once.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from uactor.runtime.locks import is_owned, locked, release_fully
 from uactor.runtime.system_errors import is_own
 
 _COUNT = 2
-"""One to be received, and one for what maps it: before Python 3.13, that keeps its own."""
+"""One for the received descriptor, and one for its mapping: before Python 3.13, a mapping keeps a
+descriptor of its own."""
 
 SHORTAGE = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
-"""What the system says when this process, or the machine, has no more descriptors or memory."""
+"""Error numbers that say that this process, or the machine, has no more descriptors or memory."""
 
 
 class Reserve:
-    """Descriptors that are there to be given up."""
+    """Descriptors that this process opens only to close them when it needs one."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -33,29 +34,29 @@ class Reserve:
         at_fork(in_child=self._unlock)
 
     def _unlock(self) -> None:
-        """Replace the lock, which another thread may have held when this process was forked."""
+        """Replace the lock: another thread may have held it at the fork."""
         self._lock = threading.RLock()
 
     @locked
     def fill(self) -> None:
-        """Open what is missing, as far as there are descriptors."""
+        """Fill the reserve, as far as descriptors are available."""
         self._open_missing()
 
     def _open_missing(self) -> None:
         try:
             while len(self._kept) < _COUNT:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY))
-        except OSError as error:  # there are none: the next time, perhaps
+        except OSError as error:  # none is available; the next call tries again
             if not is_own(error):
                 raise
 
     @contextlib.contextmanager
     def room(self, like: int) -> Iterator[bool]:
-        """Have room for a descriptor meanwhile; yield whether it has to be closed within.
+        """Make room for a descriptor; yield whether the block must close it.
 
-        Another thread of the program may be faster, and take what is given up.
+        Another thread of the program may be faster, and take the number that this frees.
 
-        :param like: any descriptor that is open: to duplicate it is the fastest way to find out.
+        :param like: any open descriptor. To duplicate it is the fastest test for a shortage.
         """
         if not is_short(like):
             yield False

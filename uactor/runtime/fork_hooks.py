@@ -1,4 +1,4 @@
-"""Who has something to do when this process is forked."""
+"""Run registered hooks when this process forks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from uactor.runtime.threads import report
 
-# Logging is imported first: the holder of a lock may log.
+# Logging is imported first: a hook that holds a lock may log.
 log = logging.getLogger('uactor.runtime')
 
 ForkHook = Callable[[], object]
@@ -19,9 +19,9 @@ _in_parent: list[ForkHook] = []
 _in_child: list[ForkHook] = []
 
 is_blank = False
-"""Whether this process has begun nothing yet of which a child would have to know.
+"""Whether this process has begun nothing yet that concerns a child.
 
-A template has not. What is called there changes memory that it would share with its children."""
+A template is blank. Hooks that ran there would change memory that it shares with its children."""
 
 
 def at_fork(
@@ -29,11 +29,13 @@ def at_fork(
     in_parent: ForkHook | None = None,
     in_child: ForkHook | None = None,
 ) -> None:
-    """Have calls made at forks, like :func:`os.register_at_fork`; where there are none, never.
+    """Register hooks that run at forks, like :func:`os.register_at_fork`.
 
-    :param before: is called in the parent, before those that were registered earlier.
-    :param in_parent: is called after the fork, after those that were registered earlier.
-    :param in_child: the same in the child.
+    On a system without forks they never run.
+
+    :param before: runs in the parent before the fork, ahead of hooks that were registered earlier.
+    :param in_parent: runs in the parent after the fork, behind hooks that were registered earlier.
+    :param in_child: runs in the child, in the same order.
     """
     if before is not None:
         _before.insert(0, before)
@@ -43,13 +45,13 @@ def at_fork(
         _in_child.append(in_child)
 
 
-def _run_hooks(calls: list[ForkHook]) -> None:
+def _run_hooks(hooks: list[ForkHook]) -> None:
     if is_blank:
         return
-    for call in tuple(calls):
+    for hook in tuple(hooks):
         try:
-            call()
-        except BaseException:  # nobody else would hear of it, and the others have their part to do
+            hook()
+        except BaseException:  # no caller would see it, and the other hooks have to run
             report('what was to be done at a fork has failed', to=log)
 
 

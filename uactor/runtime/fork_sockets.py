@@ -1,6 +1,7 @@
-"""Sockets that a forked child inherits and must not keep open.
+"""Disconnect sockets that a forked child inherits.
 
-While it does, neither side learns of the end of the process that they belong to.
+While the child keeps one open, its peer does not learn that the parent has ended. The parent does
+not learn of the end of its peer either.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ _DESCRIPTORS = '/dev/fd'
 
 
 def disconnect(chosen: Callable[[socket.socket], bool]) -> None:
-    """Put /dev/null in the place of those sockets of this process that are chosen.
+    """Replace the chosen sockets of this process by /dev/null.
 
-    Their numbers stay taken: gRPC's objects, which a forked child inherits too, know them.
+    Their numbers stay taken: gRPC's objects refer to them, and a forked child inherits those too.
+
+    :param chosen: returns whether to replace a socket.
     """
     if not os.path.isdir(_DESCRIPTORS):
         return
@@ -35,5 +38,5 @@ def _is_chosen(descriptor: int, chosen: Callable[[socket.socket], bool]) -> bool
 
 
 def strip_ipv6_scope(name: Any) -> Any:
-    """Return what ``getsockname()`` or ``getpeername()`` says without the scope of IPv6."""
+    """Return a name from ``getsockname()`` or ``getpeername()`` without its IPv6 scope."""
     return name[:2] if isinstance(name, tuple) else name

@@ -1,4 +1,4 @@
-"""Loading gRPC, late and without its messages on standard error."""
+"""Load gRPC late, and without its messages on standard error."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import ModuleType
 
 _VERBOSITY = 'GRPC_VERBOSITY'
 
-# Python 3.10 has been seen to give a second thread the module half imported.
+# Python 3.10 was seen to give a second thread the half-imported module.
 _loading = threading.Lock()
 
 
 def load_grpc() -> ModuleType:
-    """Import gRPC and return it; what the user says in ``GRPC_VERBOSITY`` holds."""
+    """Import gRPC quietly and return it, unless the user set ``GRPC_VERBOSITY``."""
     with _loading:
         if 'grpc' in sys.modules or _VERBOSITY in os.environ:
             import grpc
@@ -25,18 +25,18 @@ def load_grpc() -> ModuleType:
         try:
             import grpc
         finally:
-            del os.environ[_VERBOSITY]  # not for this process's children
+            del os.environ[_VERBOSITY]  # this process's children must not inherit it
         return grpc
 
 
 def load_grpc_server() -> None:
-    """Import also what gRPC imports when a server is made."""
+    """Import gRPC, and the modules that it imports to create a server."""
     load_grpc()
     for name in ('grpc._interceptor', 'grpc._server'):
         importlib.import_module(name)
 
 
 def copy_environment() -> dict[bytes, bytes]:
-    """Return the environment of this process, without what is there while gRPC is loaded."""
+    """Copy this process's environment, without the variable that quiets gRPC."""
     with _loading:
         return dict(os.environb)

@@ -1,4 +1,4 @@
-"""What a time limit is: decided here, for all places where one enters."""
+"""Validate the time limits and counts that users or peers give."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import operator
 from typing import Any, Protocol
 
 MAX_WAIT_S = 1e9
-"""The longest time that is kept, 31 years: what is longer counts as any time. All systems can wait
-as long, and add it to their clocks."""
+"""The longest time limit, 31 years: a longer one counts as none. Every system can wait that long,
+and add it to its clock."""
 
 _MAX_DURATION_S = 315_576_000_000
 """The most seconds that a ``google.protobuf.Duration`` may have, by its definition."""
@@ -17,9 +17,9 @@ _NANOS_PER_S = 1_000_000_000
 
 
 def validate_count(value: Any, what: str) -> int:
-    """Return a whole number, 1 or more.
+    """Return a value as a whole number of 1 or more.
 
-    :param what: what it is, as an error says it.
+    :param what: names the value in an error.
     :raises TypeError: when it is no whole number.
     :raises ValueError: when it is less than 1.
     """
@@ -46,11 +46,11 @@ class ProtoDuration(Protocol):
 
 
 def validate_seconds(value: Any, what: str = 'a timeout') -> float:
-    """Return a number of seconds; infinity when it is longer than :data:`MAX_WAIT_S`.
+    """Return a value as seconds; infinity beyond :data:`MAX_WAIT_S`.
 
-    Negative ones become 0: a time that has passed.
+    A negative number becomes 0: its time has passed.
 
-    :param what: what it is, as an error says it.
+    :param what: names the value in an error.
     :raises TypeError: when it is no number.
     :raises ValueError: when it is NaN.
     """
@@ -68,11 +68,11 @@ def validate_seconds(value: Any, what: str = 'a timeout') -> float:
 
 
 def validate_timeout(value: Any, what: str = 'a timeout') -> float | None:
-    """Return a time limit in seconds, or None for any time.
+    """Return a time limit in seconds, or None for no limit.
 
-    Any time is also what infinity says, and what is longer than :data:`MAX_WAIT_S`.
+    Infinity, and a time longer than :data:`MAX_WAIT_S`, are no limit either.
 
-    :param what: what it is, as an error says it.
+    :param what: names the value in an error.
     :raises TypeError: when it is no number.
     :raises ValueError: when it is NaN.
     """
@@ -83,7 +83,7 @@ def validate_timeout(value: Any, what: str = 'a timeout') -> float | None:
 
 
 def duration_to_seconds(duration: ProtoDuration) -> float:
-    """Return how many seconds a message of the wire says.
+    """Convert a ``Duration`` of the wire to seconds.
 
     :raises ValueError: when it is out of the range that its definition gives.
     """
@@ -96,7 +96,7 @@ def duration_to_seconds(duration: ProtoDuration) -> float:
 
 
 def duration_to_timeout(duration: ProtoDuration) -> float | None:
-    """Return the time limit that a message of the wire says; see :func:`validate_timeout`.
+    """Convert a ``Duration`` of the wire to a time limit; see :func:`validate_timeout`.
 
     :raises ValueError: when it is out of the range that its definition gives.
     """
@@ -104,9 +104,9 @@ def duration_to_timeout(duration: ProtoDuration) -> float | None:
 
 
 def clamp_timeout(value: Any) -> Any:
-    """Return a timeout for :mod:`threading`, which fails for those that are too long.
+    """Clamp a timeout for :mod:`threading`, which fails for one that is too long.
 
-    What is no number is left for it to refuse.
+    A value that is no number is returned as it is, so that :mod:`threading` refuses it.
 
     :raises ValueError: when it is NaN.
     """

@@ -1,9 +1,9 @@
 """Locks, latches and thread starts that a signal handler can interrupt without harm.
 
 A handler may raise between any two bytecodes of the main thread. The end of a ``with`` block is
-several of them: an exception there leaves the block without releasing its lock, and other threads
-wait for ever. :mod:`threading` waits with Python code that has such places, too: it may raise a
-``RuntimeError`` of its own in place of what the handler raised, or keep a lock.
+several of them. An exception there leaves the block without releasing its lock, and other threads
+wait for ever. The Python code in which :mod:`threading` waits can be interrupted like this, too. It
+may raise a ``RuntimeError`` of its own in place of the handler's exception, or keep a lock.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class OwnedLock(Protocol):
     """A lock that knows its owner: an ``RLock``, or a ``Condition`` with one."""
 
     def release(self) -> None:
-        """Release it once."""
+        """Release the lock once."""
         ...
 
 
 def is_owned(lock: OwnedLock) -> bool:
-    """Return whether this thread has a lock."""
+    """Return whether this thread holds a lock."""
     owned: bool = lock._is_owned()  # type: ignore[attr-defined]  # as threading.Condition does
     return owned
 
@@ -38,20 +38,23 @@ def is_owned(lock: OwnedLock) -> bool:
 def release_fully(lock: OwnedLock) -> None:
     """Release a lock as often as this thread has acquired it.
 
-    For an ``except`` block. In a ``finally`` block, which runs without an exception too, one may
-    come in here before the lock is released.
+    Call this in an ``except`` block. A ``finally`` block runs without an exception too. A signal
+    handler could then raise in here before the lock is released.
     """
     while is_owned(lock):
         lock.release()
 
 
 def locked(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Run a method with its object's ``_lock``, an ``RLock``, which no exception leaves locked."""
+    """Run a method with its object's ``_lock``; release that after any exception.
+
+    The lock is an ``RLock``.
+    """
 
     @functools.wraps(method)
     def with_lock(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         lock: Any = self._lock  # type: ignore[attr-defined]
-        outer = lock._is_owned()  # as by code that this thread's signal handler interrupted
+        outer = lock._is_owned()  # e.g. by code of this thread that a signal handler interrupted
         try:
             with lock:
                 return method(self, *args, **kwargs)
@@ -64,30 +67,33 @@ def locked(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P]
 
 
 class Latch:
-    """An event that is set once. Its waiters share no lock, so that none can keep it."""
+    """An event that is set once.
+
+    Its waiters share no lock that one of them could keep.
+    """
 
     def __init__(self) -> None:
         self._is_set = False
         self._waiting: collections.deque[threading.Lock] = collections.deque()
 
     def is_set(self) -> bool:
-        """Return whether it is set."""
+        """Return whether the latch is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Set it, and wake all waiters."""
+        """Set the latch, and wake all waiters."""
         self._is_set = True
         while self._waiting:
             try:
                 waiter = self._waiting.popleft()
-            except IndexError:  # another thread sets it, too
+            except IndexError:  # another thread sets the latch, too
                 return
             waiter.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set; return whether it is.
+        """Wait until the latch is set; return whether it is.
 
-        :param timeout: how long at most, in seconds.
+        :param timeout: how long to wait at most, in seconds; None for any time.
         """
         if self._is_set:
             return True
@@ -105,20 +111,21 @@ class Latch:
     def _forget(self, waiter: threading.Lock) -> None:
         try:
             self._waiting.remove(waiter)
-        except ValueError:  # it is being set
+        except ValueError:  # another thread sets the latch, and has removed the waiter
             return
 
 
 def _lock_timeout(timeout: float | None) -> float:
-    """Return a timeout as locks take it: -1 for none, and no longer than they can wait."""
+    """Convert a timeout for locks: -1 for none, and at most their maximum."""
     return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 
 def start_thread(make: Callable[[], threading.Thread]) -> None:
-    """Start a thread. What a signal handler raises meanwhile goes through unchanged.
+    """Start a thread. A signal handler's exception passes through unchanged.
 
-    It may run then, or not. :meth:`threading.Thread.start` breaks threads when it is interrupted,
-    and whoever has the last reference to a thread runs a finalizer of :mod:`threading` in Python.
+    After that exception the thread may run, or not. :meth:`threading.Thread.start` breaks a thread
+    when it is interrupted. The owner of a thread's last reference runs a finalizer of
+    :mod:`threading` in Python.
 
     :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
     """
@@ -128,12 +135,13 @@ def start_thread(make: Callable[[], threading.Thread]) -> None:
 def run_uninterrupted(
     do: Callable[[], object], if_left: Callable[[], object] = lambda: None
 ) -> None:
-    """Do what no signal handler may interrupt: for the main thread, another one does it.
+    """Run a function that no signal handler can interrupt.
 
-    What a handler raises meanwhile goes through, and it is done nevertheless.
+    The main thread runs it on another thread. An exception that a handler raises meanwhile passes
+    through, and the function runs to its end nevertheless.
 
-    :param do: it has no result: one could be lost on its way.
-    :param if_left: what to do after it if a handler has raised before it was done.
+    :param do: the function. It has no result, because an exception could lose one.
+    :param if_left: runs after it if a handler raised before it was done.
     :raises RuntimeError: when the system has no more threads, or the interpreter is ending.
     """
     if threading.get_ident() != threading.main_thread().ident:

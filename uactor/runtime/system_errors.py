@@ -1,9 +1,9 @@
-"""Whose error an exception is: that of a system call of this package, or a signal handler's.
+"""Distinguish the errors of this package's system calls from those of signal handlers.
 
 A signal handler runs between any two bytecodes of the main thread, and inside system calls that
-wait. What it raises may be an ``OSError`` (``TimeoutError`` is one), with any error number or none,
-or one of this package's own classes. Its class doesn't tell, but its traceback does: the handler
-has a frame of its own, behind that of the code which it interrupted.
+wait. It may raise an ``OSError`` (``TimeoutError`` is one), with any error number or none. It may
+also raise one of this package's own classes. So the class of the exception is no evidence, but its
+traceback is. The handler has a frame of its own, behind that of the code which it interrupted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 
 def is_own(error: BaseException, *through: Callable[..., Any]) -> bool:
-    """Return whether the catching function raised an error by a call of its own.
+    """Return whether the catching function's own system call raised an error.
 
-    False means that other code raised it, a signal handler for one: let it go through.
+    False means that other code raised it, for example a signal handler. The caller raises it again.
 
     :param through: Python functions that may stand between the catching function and the system
         call.
@@ -39,7 +39,7 @@ def _code(function: Callable[..., Any]) -> CodeType:
 def is_interruption(error: BaseException) -> bool:
     """Return whether a signal handler raised an error.
 
-    For code that runs functions of users, whose frames are not known: see :func:`is_own`.
+    This is for code that runs functions of users, whose frames are unknown. See :func:`is_own`.
     """
     trace = error.__traceback__
     while trace is not None:
@@ -50,7 +50,7 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def _is_given(frame: FrameType, interrupted: FrameType) -> bool:
-    """Return whether a frame has its caller as argument, as only that of a handler has."""
+    """Return whether a frame has its caller as argument, as only handlers have."""
     code = frame.f_code
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & inspect.CO_VARARGS)

@@ -1,7 +1,7 @@
-"""Threads that a process depends on: what one item raises does not end them, nor in silence.
+"""Run threads that survive the exceptions of their items, and log them.
 
-A callback, a finalizer, a log handler or a pickle may raise anything on such a thread, SystemExit
-too, which :mod:`threading` takes for a quiet end.
+A process depends on these threads. A callback, a finalizer, a log handler or a pickle may raise
+anything on them. That includes SystemExit, which :mod:`threading` takes for a quiet end.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from uactor.runtime.system_errors import is_interruption
 log = logging.getLogger('uactor.runtime')
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 1.0
-"""How long a thread whose steps fail one after the other rests before the next: it would take all
-of a core, and fill the log."""
+"""Pause of a thread between steps that fail one after the other. Without it the thread would use
+a whole core, and fill the log."""
 
 
 def report(text: str, *args: object, to: logging.Logger = log) -> None:
-    """Log the exception that is being handled, as an error; raise nothing.
+    """Log the current exception as an error; raise nothing.
 
-    Handlers of loggers are the user's, and may raise as well.
+    Log handlers are the user's, and may raise as well.
     """
     try:
         to.error(text, *args, exc_info=True)
-    except BaseException as broken:  # standard error is left
+    except BaseException as broken:  # only standard error remains
         out: Any = sys.__stderr__
-        with contextlib.suppress(BaseException):  # there may be none
+        with contextlib.suppress(BaseException):  # the process may have none
             out.write(f'uactor: {text % args}; a log handler raised {broken!r}\n')
 
 
 def attempt(what: str, item: Callable[..., object], /, *args: Any) -> bool:
-    """Do one item of a thread that others depend on; return whether it raised nothing.
+    """Run one item of a thread; return whether it raised nothing.
 
     :param what: names the item in the log.
     """
     try:
         item(*args)
-    except BaseException:  # SystemExit too: it is not this thread's to end for
+    except BaseException:  # SystemExit too: other threads depend on this one
         report('%s has failed on the thread %s', what, threading.current_thread().name)
         return False
     return True
@@ -59,12 +59,12 @@ def start_daemon(
     *args: Any,
     failed: Callable[[BaseException], object] | None = None,
 ) -> None:
-    """Start a daemon thread, of which an end by an exception is logged.
+    """Start a daemon thread, and log an exception that ends it.
 
-    :param failed: is called with that exception, for those who wait for what the thread does.
-    :raises ResourceError: when there is no thread to be had.
+    :param failed: is called with that exception, to fail callers that wait for the thread's work.
+    :raises ResourceError: when the process can start no more threads.
     """
-    # Not as arguments of the thread, which it would keep until it ends.
+    # In a list that the thread empties: a thread keeps its arguments until it ends.
     work = [(run, args)]
     given = name, work, failed
     make = functools.partial(threading.Thread, target=_run, args=given, name=name, daemon=True)
@@ -81,8 +81,8 @@ def _run(
     work: list[tuple[Callable[..., object], tuple[Any, ...]]],
     failed: Callable[[BaseException], object] | None,
 ) -> None:
-    # An error that comes from here keeps the thread by its frames, and a caller may drop it last:
-    # threading has a callback in Python for that moment, in which a signal handler could raise.
+    # The traceback of an error refers to the thread, and a caller may drop the last reference.
+    # Then threading runs a callback in Python, in which a signal handler could raise.
     threading._dangling.discard(threading.current_thread())  # type: ignore[attr-defined]
     run, args = work.pop()
     try:
@@ -94,12 +94,12 @@ def _run(
 
 
 class OnDemandThread:
-    """A daemon thread that does one step after the other while there is something to do.
+    """A daemon thread that runs its steps while it has work.
 
-    A step that raises is logged, and the next one is done. Its owner has a lock, under which it
-    calls :meth:`ensure_running`, and :meth:`mark_finished` before its step returns False.
+    The thread logs the exception of a step, and runs the next one. The owner has a lock. With it,
+    the owner calls :meth:`ensure_running`, and :meth:`mark_finished` before a step returns False.
 
-    :param step: does one thing, or waits for it; returns False when there is nothing left to do.
+    :param step: does one piece of work, or waits for it; returns False when no work is left.
     """
 
     def __init__(self, name: str, step: Callable[[], bool]) -> None:
@@ -109,20 +109,20 @@ class OnDemandThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a thread."""
+        """Whether the thread runs."""
         return self._runs
 
     def ensure_running(self) -> None:
-        """Start the thread if there is none.
+        """Start the thread if it does not run.
 
-        :raises ResourceError: when there is no thread to be had.
+        :raises ResourceError: when the process can start no more threads.
         """
         if not self._runs:
             start_daemon(self.name, self._run)
-            self._runs = True  # only now: an interrupt may come before it has started
+            self._runs = True  # only now: a signal handler may raise before the thread has started
 
     def mark_finished(self) -> None:
-        """Note that the step that is being done is the last one."""
+        """Mark the current step as the last one."""
         self._runs = False
 
     def _run(self) -> None:

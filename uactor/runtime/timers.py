@@ -1,4 +1,4 @@
-"""One thread for all deadlines of this process."""
+"""Fire all deadlines of this process on one thread."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from uactor.runtime.locks import locked
 from uactor.runtime.threads import OnDemandThread, attempt
 
 _IDLE_S = 5.0
-"""How long the thread stays without a deadline, in seconds."""
+"""How long the thread waits without a timer before it ends, in seconds."""
 _MIN_CANCELLED = 64
+"""How many cancelled timers the heap may hold: to rebuild it for fewer does not pay."""
 
 
 class Timer:
-    """A call that is to be made at a time, unless it is cancelled before.
+    """Calls a function at a given time, unless it is cancelled.
 
-    :ivar when: the time, as :func:`time.monotonic` tells it.
+    :ivar when: the time, on the clock of :func:`time.monotonic`.
     """
 
     __slots__ = ('_call', '_timers', 'when')
@@ -33,7 +34,7 @@ class Timer:
         self._call: Callable[[], object] | None = call
 
     def cancel(self) -> None:
-        """Have the call not made, if it has not been by now."""
+        """Cancel the timer, unless it has fired."""
         if self._take() is not None:
             self._timers._count_cancelled(self)
 
@@ -48,14 +49,14 @@ class Timer:
 
 
 class Timers:
-    """Makes calls at given times, on a thread that lives while there are any."""
+    """Calls functions at given times, on a thread that lives meanwhile."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Start afresh, in a process that was forked."""
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        """Start without timers, in a forked child."""
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self._changed = threading.Condition(self._lock)
         self._numbers = itertools.count()
         self._heap: list[tuple[float, int, Timer]] = []
@@ -63,10 +64,11 @@ class Timers:
         self._thread = OnDemandThread('uactor-timers', self._step)
 
     def at(self, when: float, call: Callable[[], object]) -> Timer:
-        """Make ``call``, which must not block, at ``when``, or soon if that has passed.
+        """Call a function at ``when``, or soon if that has passed.
 
-        :raises ValueError: when the time is NaN: no other would come after it.
-        :raises ResourceError: when there is no thread to be had; the call is not made.
+        :param call: the function. It must not block.
+        :raises ValueError: when the time is NaN, which would break the order of all timers.
+        :raises ResourceError: when the process can start no more threads. Then no timer is set.
         """
         if math.isnan(when):
             raise ValueError('a timer is set for a time, not for nan')
@@ -83,7 +85,7 @@ class Timers:
 
     @locked
     def _count_cancelled(self, timer: Timer) -> None:
-        """Forget cancelled timers, once they are most."""
+        """Drop the cancelled timers once they are the majority."""
         self._dead += 1
         if self._dead > _MIN_CANCELLED and self._dead * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2]._call is not None]
@@ -98,7 +100,7 @@ class Timers:
         return True
 
     def _next(self) -> Timer | None:
-        """Wait for the next timer that is due; None when there has been none for a while."""
+        """Wait for the next due timer, or return None after an idle time."""
         with self._changed:
             while True:
                 left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE_S

@@ -1,7 +1,8 @@
-"""Weak references whose end runs no Python code.
+"""Weak references whose callbacks run no Python code.
 
 The collections of :mod:`weakref`, and its ``finalize``, have callbacks in Python. Those run
-wherever the last reference is dropped, and what a signal handler raises in one, nobody hears of.
+wherever a thread drops the last reference. An exception that a signal handler raises in one is
+lost.
 """
 
 from __future__ import annotations
@@ -20,37 +21,40 @@ V = TypeVar('V')
 
 
 class WeakKeys(Generic[T, V]):
-    """Values by objects, as long as somebody else has these. Threads may share it."""
+    """Maps objects to values, without keeping the objects alive.
+
+    Threads may share it.
+    """
 
     def __init__(self) -> None:
         self._values: dict[weakref.ref[T], V] = {}
         self._gone: collections.deque[weakref.ref[T]] = collections.deque()
 
     def get(self, item: T) -> V | None:
-        """Return the value of an object; None when it has none."""
+        """Return the value of an object, or None without one."""
         return self._values.get(weakref.ref(item))
 
     def __contains__(self, item: T) -> bool:
         return weakref.ref(item) in self._values
 
     def values(self) -> list[V]:
-        """Return the values of the objects that there are."""
+        """Return the values of the live objects."""
         return [
             value for reference, value in tuple(self._values.items()) if reference() is not None
         ]
 
     def __setitem__(self, item: T, value: V) -> None:
-        """Give an object a value, and forget those that have gone."""
+        """Set the value of an object, and forget the dead objects."""
         while self._gone:
-            self._values.pop(self._gone.popleft(), None)  # which equals itself alone now
+            self._values.pop(self._gone.popleft(), None)  # a dead reference equals only itself
         self._values[weakref.ref(item, self._gone.append)] = value
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all objects."""
         self._values.clear()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the objects that there are."""
+        """Yield the live objects."""
         for reference in tuple(self._values):
             item = reference()
             if item is not None:
@@ -58,15 +62,15 @@ class WeakKeys(Generic[T, V]):
 
 
 class WeakBag(WeakKeys[T, None]):
-    """Objects, as long as somebody else has them. Threads may use it at the same time."""
+    """Collects objects, without keeping them alive. Threads may share it."""
 
     def add(self, item: T) -> None:
-        """Take an object in."""
+        """Add an object."""
         self[item] = None
 
 
 class _Named(weakref.ref[T]):
-    """An object under a name."""
+    """A weak reference to an object that has a name."""
 
     __slots__ = ('name',)
 
@@ -74,19 +78,22 @@ class _Named(weakref.ref[T]):
 
 
 class WeakValues(Generic[K, T]):
-    """Objects by name, as long as somebody else has them. One thread at a time names some."""
+    """Maps names to objects, without keeping the objects alive.
+
+    One thread at a time sets names.
+    """
 
     def __init__(self) -> None:
         self._known: dict[K, _Named[T]] = {}
         self._gone: collections.deque[weakref.ref[T]] = collections.deque()
 
     def get(self, name: K) -> T | None:
-        """Return the object of a name; None when there is none."""
+        """Return the object of a name, or None without one."""
         reference = self._known.get(name)
         return None if reference is None else reference()
 
     def __setitem__(self, name: K, item: T) -> None:
-        """Name an object, and forget those that have gone."""
+        """Name an object, and forget the dead objects."""
         while self._gone:
             self._forget(self._gone.popleft())
         named: Any = _Named(item, self._gone.append)
@@ -95,17 +102,17 @@ class WeakValues(Generic[K, T]):
 
     def _forget(self, gone: Any) -> None:
         name: K = gone.name
-        if self._known.get(name) is gone:  # else it is another one's by now
+        if self._known.get(name) is gone:  # else the name has a new object by now
             del self._known[name]
 
 
 class _DescriptorEnd(weakref.ref[Any]):
-    """Closes descriptors whose owner has gone; by C code alone."""
+    """Closes the descriptors of an owner that is gone, by C code alone."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
-    close: Callable[[], object] = bool  # does nothing, until there is a list
+    close: Callable[[], object] = bool  # does nothing until a list is set
 
 
 _CLOSE = operator.methodcaller('close')
@@ -113,10 +120,10 @@ _ends: set[_DescriptorEnd] = set()
 
 
 def descriptors_of(owner: object) -> list[int]:
-    """Return a list whose descriptors are closed once ``owner`` has gone.
+    """Return a list whose descriptors are closed once ``owner`` is gone.
 
-    Append a descriptor by C code that makes it, and no signal handler comes between. Take it out to
-    close it sooner.
+    Append a descriptor by the C code that opens it: then no signal handler can raise in between.
+    Remove it from the list to close it sooner.
     """
     for end in tuple(_ends):
         if end() is None:
