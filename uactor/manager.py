@@ -280,8 +280,8 @@ class ActorManager:
         deferred.submit_when_gone(self, self._process.end_soon)  # at exit launch ends what is left
         _owners[address] = self
         self._link = connections.get(address, self._options.transport)
-        self._process.on_ending(lambda: connections.ending(address))
-        self._process.on_exit(lambda: connections.lost(address))
+        self._process.on_ending(lambda: connections.expect_end(address))
+        self._process.on_exit(lambda: connections.abandon(address))
 
     def _settings(self, directory: str | None, lineage: Sequence[str]) -> bytes:
         authkey = self._options.authkey
@@ -437,7 +437,7 @@ def get_manager(
     :param handle: an object of the actor, by which the actor is known under any address.
     :raises AuthkeyError: if this process does not know the actor's authkey.
     """
-    name = connections.reaching(handle) or keyring.resolve(target(address))
+    name = connections.find_address(handle) or keyring.resolve(target(address))
     owner = find_owner(name)
     if owner is not None:
         return owner.view()
@@ -512,9 +512,9 @@ def is_known(address: Address, handle: str = '') -> bool:
     name, here = keyring.resolve(target(address)), current_host.host
     if here is not None and (here.is_own_address(name) or name == here.owner):
         return True
-    if keyring.knows(name) or find_owner(name) is not None or connections.reaches(name):
+    if keyring.knows(name) or find_owner(name) is not None or connections.has_connection(name):
         return True
-    return connections.reaching(handle) is not None
+    return connections.find_address(handle) is not None
 
 
 def create_foreign_proxy(

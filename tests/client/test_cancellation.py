@@ -338,7 +338,7 @@ def test_what_is_recalled_takes_no_room_of_what_is_on_its_way() -> None:
     pipeline.session = session
     call = ClientCall('a.0', 'echo', (), {}, lambda shared: shared)
     pending = PendingCall(pipeline, NO_RECEIVER, lambda *_: None, call)
-    pipeline.submit(lambda number: bytes(1 << 16), pending, held=True)
+    pipeline.submit(lambda number: bytes(1 << 16), pending, await_flush=True)
     assert pipeline.recall(pending)
     pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=5)))
     pipeline.hurry()

@@ -30,7 +30,7 @@ class Told:
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> IdleStreams:
-    monkeypatch.setattr(keepalive, '_PERIOD', 0.02)
+    monkeypatch.setattr(keepalive, '_PERIOD_S', 0.02)
     return IdleStreams()
 
 
@@ -84,7 +84,7 @@ def test_a_stream_that_is_finished_is_attended_to_until_its_end(parts: Any) -> N
     peer.do(lambda h2: h2.ping(b'are you?'))
     eventually(lambda: peer.saw(PingAckReceived))
     peer.end(OK)
-    stream.wait_ended(30)
+    stream.wait_for_end(30)
     assert stream.ended
 
 

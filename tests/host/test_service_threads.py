@@ -261,7 +261,7 @@ class Stream:
 def test_idle_streams_are_attended_to_beside_one_that_fails(
     failing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr('uactor.client.keepalive._PERIOD', 0.01)
+    monkeypatch.setattr('uactor.client.keepalive._PERIOD_S', 0.01)
     watch, attended = IdleStreams(), Waiting()
 
     def attend() -> bool:
@@ -290,7 +290,7 @@ def test_all_hear_of_the_end_of_a_forked_child(
 ) -> None:
     child, heard = ForkedChild(), Waiting()
     other = os.dup(child._childs)  # as the child has it
-    child.born_in_parent([failing, heard])
+    child.watch_in_parent([failing, heard])
     os.close(other)
     heard.wait()
     assert told(caplog)

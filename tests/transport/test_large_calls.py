@@ -210,7 +210,7 @@ def test_memory_of_calls_whose_caller_dies_is_given_back(near: Any) -> None:
 def test_data_travels_in_the_message_while_the_session_does_not_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, '_OPENING', 0.0)
+    monkeypatch.setattr(pipeline, '_OPENING_S', 0.0)
     with LaneStore() as actor:
         assert is_full(actor.echo.future(full(7)).result(), 7)
 

@@ -18,7 +18,7 @@ from uactor.client.holds import Holds
 from uactor.client.lane_transport import LaneTransport, find_lane, leads_to
 from uactor.client.link import Link
 from uactor.client.pending import CallBurst, PendingCall, PipelineChannel
-from uactor.client.pipeline import Encoded
+from uactor.client.pipeline import EncodeNumbered
 from uactor.client.session import ClientSession, check_size
 from uactor.client.timeouts import FORK_S, GRACE_S, HANDSHAKE_S
 from uactor.codec import fastpath, messages, transfer
@@ -202,7 +202,7 @@ class ClientConnection:
             if type(answer) is tuple and type(answer[1]) is not fastpath.PickledResult:
                 return answer[1]  # as most do, without further ado
             return self._decoder.decode_answer(answer, session, resolve)
-        return self._result(session, request, resolve)
+        return self._request_result(session, request, resolve)
 
     def _call_on_own_thread(self, call: ClientCall, timeout: float) -> Any:
         """Call a method with a timeout on the host thread that belongs to this one.
@@ -218,7 +218,7 @@ class ClientConnection:
         )
         left = max(0.0, expires - time.monotonic())
         request.call.context.timeout.FromNanoseconds(round(left * 1e9))
-        return self._result(session, request, call.resolve, left + GRACE_S)
+        return self._request_result(session, request, call.resolve, left + GRACE_S)
 
     def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
         """Make a call without blocking; see :class:`uactor.core.interfaces.Connection`."""
@@ -231,7 +231,9 @@ class ClientConnection:
         burst = self._submit_burst(call, arguments, receiver)
         if burst is None:
             handles = [
-                self._submit(call.with_args(args), IndexedReceiver(receiver, index), held=True)
+                self._submit(
+                    call.with_args(args), IndexedReceiver(receiver, index), await_flush=True
+                )
                 for index, args in enumerate(arguments)
             ]
             burst = CallHandles(handles)
@@ -254,14 +256,16 @@ class ClientConnection:
             pipeline = self._link.pipeline()
             decode = self._decoder.decode_pipelined
             burst = CallBurst(pipeline, receiver, decode, call, len(arguments))
-            pipeline.submit(functools.partial(burst.request, data), burst, held=True)
+            pipeline.submit(functools.partial(burst.request, data), burst, await_flush=True)
         except (ActorDiedError, RuntimeError) as error:
             if is_interruption(error):
                 raise
             return None  # no thread to be had: each call is told so
         return burst
 
-    def _submit(self, call: ClientCall, receiver: Receiver, held: bool = False) -> CallHandle:
+    def _submit(
+        self, call: ClientCall, receiver: Receiver, await_flush: bool = False
+    ) -> CallHandle:
         timeout = current_call.limit_to_call(call.timeout)
         outer = current_call.current() if call.waits else None
         delivery = PLAIN
@@ -274,7 +278,7 @@ class ClientConnection:
             )
 
         try:
-            return self._send(call, receiver, encode, timeout, held)
+            return self._send(call, receiver, encode, timeout, await_flush)
         except Exception as error:
             if is_interruption(error):
                 raise
@@ -287,7 +291,7 @@ class ClientConnection:
         receiver: Receiver,
         encode: Callable[[PipelineChannel], FastRequest | pb.SessionRequest],
         timeout: float | None,
-        held: bool = False,
+        await_flush: bool = False,
     ) -> PendingCall:
         """Send a request by the pipeline.
 
@@ -301,20 +305,20 @@ class ClientConnection:
         try:
             request = encode(channel)
             if isinstance(request, tuple):
-                encoded = self._number_fast(request, terms.limit)
+                encode_numbered = self._number_fast(request, terms.limit)
             else:
-                encoded = self._number(request, pending, channel)
+                encode_numbered = self._number(request, pending, channel)
             if timeout is not None:
                 expires = time.monotonic() + timeout
                 pending.expire_at(expires, _deadline_message(call, timeout))
-            pipeline.submit(encoded, pending, held)
+            pipeline.submit(encode_numbered, pending, await_flush)
         except BaseException:
             if not pending.is_queued:
                 channel.recall_all()
             raise
         return pending
 
-    def _number_fast(self, request: FastRequest, limit: int) -> Encoded:
+    def _number_fast(self, request: FastRequest, limit: int) -> EncodeNumbered:
         """Return what gives a fast request its number."""
         part, arguments = request
         if limit:
@@ -323,7 +327,7 @@ class ClientConnection:
 
     def _number(
         self, request: pb.SessionRequest, pending: PendingCall, channel: PipelineChannel
-    ) -> Encoded:
+    ) -> EncodeNumbered:
         """Return what gives a request its number, and puts it into its wire form."""
         memories = messages.list_memories(request)
         check_size(messages.measure_size(request), self._link.terms.limit, self.address)
@@ -332,11 +336,11 @@ class ClientConnection:
         if self._link.holds.pending:
             request.releases.extend(self._link.holds.drain())
 
-        def encoded(number: int) -> bytes | pb.SessionRequest:
+        def encode_numbered(number: int) -> bytes | pb.SessionRequest:
             request.id = number
             return request if memories else request.SerializeToString()
 
-        return encoded
+        return encode_numbered
 
     # --- requests beside calls -------------------------------------------------------------
 
@@ -356,7 +360,7 @@ class ClientConnection:
         if isinstance(request, tuple):
             part, arguments = request
             return self._decoder.decode_answer(session.call(part, arguments), session, resolve)
-        return self._result(session, request, resolve)
+        return self._request_result(session, request, resolve)
 
     def set_attribute(
         self, handle: str, name: str, value: Any, timeout: float | None = None
@@ -365,12 +369,12 @@ class ClientConnection:
         timeout = current_call.limit_to_call(timeout)
         encode = functools.partial(self._encoder.encode_set, handle, name, value)
         if timeout is not None:
-            call = ClientCall(handle, f'writing {name}', (value,), {}, _as_it_is, timeout)
+            call = ClientCall(handle, f'writing {name}', (value,), {}, _keep_shared, timeout)
             self._wait_within(call, encode, timeout)
             return
         session = self._link.session()
         outer = current_call.current()
-        self._result(session, encode(session, Delivery(outer=outer)), _as_it_is)
+        self._request_result(session, encode(session, Delivery(outer=outer)), _keep_shared)
 
     def create(
         self,
@@ -387,7 +391,7 @@ class ClientConnection:
             call = ClientCall('', f'making a {typeid}', args, kwargs, resolve, timeout)
             return self._wait_within(call, encode, timeout)
         session = self._link.session()
-        return self._result(session, encode(session, PLAIN), resolve)
+        return self._request_result(session, encode(session, PLAIN), resolve)
 
     def _wait_within(
         self,
@@ -408,7 +412,7 @@ class ClientConnection:
         )
         return future.wait()
 
-    def _result(
+    def _request_result(
         self,
         session: ClientSession,
         request: pb.SessionRequest,
@@ -470,15 +474,15 @@ class ClientConnection:
 
     def claim(self, handle: str) -> str:
         """Take a lease, unless this process keeps the object alive until it is received."""
-        passage = transfer.current_transfer()
-        if passage is None:
+        context = transfer.current_transfer()
+        if context is None:
             return self._lease([handle])
-        if passage.grants is None:
+        if context.grants is None:
             return ''
-        lease = passage.leases.get(handle)
+        lease = context.leases.get(handle)
         if lease is None:
-            lease = passage.leases[handle] = self._lease([handle])
-            passage.undo.append(functools.partial(self._link.holds.release, lease))
+            lease = context.leases[handle] = self._lease([handle])
+            context.undo.append(functools.partial(self._link.holds.release, lease))
         return lease
 
     def lease(self, handle: str) -> None:
@@ -517,7 +521,7 @@ class ClientConnection:
                 log.debug('the forked child will not hold %s: %s', self.address, error)
         return self._fork_lease is not None
 
-    def fork_lease_release(self) -> Callable[[], None]:
+    def release_of_fork_lease(self) -> Callable[[], None]:
         """Return what ends the lease when the child has ended and may not have used it."""
         if self._fork_lease is None:
             return lambda: None
@@ -528,7 +532,7 @@ class ClientConnection:
         """Leave the parent's streams alone and get own ones, in the child."""
         parents = self._link
         parents.leave()
-        transport = parents.transport.inherited()
+        transport = parents.transport.reopen_after_fork()
         way = parents.other_way
         link = Link(self.address, self._keys, parents.serializer, transport, way)
         link.actor = parents.actor
@@ -542,6 +546,6 @@ def _deadline_message(call: ClientCall, timeout: float) -> str:
     return f'{call.method}() has taken longer than {timeout} seconds'
 
 
-def _as_it_is(shared: SharedObject) -> SharedObject:
+def _keep_shared(shared: SharedObject) -> SharedObject:
     """Make no proxy: there is none in the result."""
     return shared

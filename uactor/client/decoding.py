@@ -108,7 +108,7 @@ class ResponseDecoder:
             raise
 
     def _decode_value(self, value: pb.Value, session: ClientSession, resolve: Resolve) -> Any:
-        def resolved(handle: pb.Handle) -> Any:
+        def resolve_handle(handle: pb.Handle) -> Any:
             address = handle.address
             if address == self._address or self.owns(handle.id):
                 self._holds.take_granted(handle.id)
@@ -121,9 +121,9 @@ class ResponseDecoder:
         granted = [handle for handle in messages.granted_handles(value) if self.owns(handle)]
         try:
             if not granted:
-                return values.decode(value, resolved, unpickle, *beside)
+                return values.decode(value, resolve_handle, unpickle, *beside)
             with self._holds.granting(granted):
-                return values.decode(value, resolved, unpickle, *beside)
+                return values.decode(value, resolve_handle, unpickle, *beside)
         except SerializationError as error:
             if not is_interruption(error):
                 error.executed = 'yes'

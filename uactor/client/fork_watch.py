@@ -20,11 +20,11 @@ class ForkedChild:
     def __init__(self) -> None:
         self._parents, self._childs = os.pipe()
 
-    def born_in_child(self) -> None:
+    def keep_child_end(self) -> None:
         """Be the child."""
         os.close(self._parents)
 
-    def born_in_parent(self, when_it_ends: Sequence[Callable[[], None]]) -> None:
+    def watch_in_parent(self, when_it_ends: Sequence[Callable[[], None]]) -> None:
         """Be the parent.
 
         :param when_it_ends: what to call when the child has ended, or runs another program.

@@ -31,8 +31,8 @@ from uactor.transport.interfaces import (
     close_with,
     connect_unix,
     make_socket,
-    no_message,
-    unopened,
+    map_connect_error,
+    map_decode_error,
 )
 from uactor.transport.lane import lane_path
 from uactor.v1 import actor_pb2 as pb
@@ -103,7 +103,7 @@ class GrpcTransport:
             for sock in opened:
                 sock.close()
             if isinstance(error, CallEnd):
-                raise _stream_end(error.end) from error
+                raise _map_call_end(error.end) from error
             raise
         self._streams.add(stream)
         if not pipelined:  # else a thread always receives
@@ -123,7 +123,7 @@ class GrpcTransport:
         except OSError as error:
             if not is_own(error, GrpcTransport._connect_tcp, *_CONNECT_HELPERS):
                 raise
-            raise unopened(error) from error
+            raise map_connect_error(error) from error
         return sock
 
     def _note_peer(self, sock: SocketType) -> None:
@@ -162,7 +162,7 @@ class GrpcTransport:
             return sock
         raise OSError(f'{self._address} has no address')
 
-    def inherited(self) -> GrpcTransport:
+    def reopen_after_fork(self) -> GrpcTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
         disconnect(lambda sock: strip_ipv6_scope(sock.getpeername()) in self._peers)
         for stream in tuple(self._streams):
@@ -214,7 +214,7 @@ class GrpcStream:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         return not self.ended and self._call.is_open()
 
-    def proved(self) -> None:
+    def confirm_host(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._call.limit_messages(-1)
         self._is_trusted = True
@@ -268,19 +268,19 @@ class GrpcStream:
             return pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as in receive()
         except DecodeError as error:
             self._end()
-            raise no_message(error) from error
+            raise map_decode_error(error) from error
 
     # --- ending ------------------------------------------------------------------------------
 
     def _break_off(self, call_end: CallEnd) -> NoReturn:
         self._end()
-        raise _stream_end(call_end.end, self._is_remote) from call_end
+        raise _map_call_end(call_end.end, self._is_remote) from call_end
 
     def finish(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._call.finish()
 
-    def wait_ended(self, timeout: float) -> None:
+    def wait_for_end(self, timeout: float) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         deadline = time.monotonic() + timeout
         while not self.ended and (left := deadline - time.monotonic()) > 0:
@@ -329,7 +329,7 @@ class GrpcStream:
         return True
 
 
-def _stream_end(end: End, is_remote: bool = False) -> StreamEnd:
+def _map_call_end(end: End, is_remote: bool = False) -> StreamEnd:
     """Return what the end of a call means for its stream.
 
     A local connection ends without a status when the host process ends. A remote one may also end

@@ -21,7 +21,7 @@ from uactor.runtime.threads import OnDemandThread, report
 
 log = logging.getLogger('uactor.client')
 
-_PERIOD = 1.0
+_PERIOD_S = 1.0
 """A stream by which nothing has been sent and received for this long is idle, in seconds."""
 
 
@@ -54,55 +54,55 @@ class IdleStreams:
         self._lock = threading.RLock()  # a finalizer may interrupt who has it
         self._moving: dict[Attended, int] = {}  # and their progress, when that was looked at
         self._idle: set[Attended] = set()
-        self._bell: tuple[int, int] | None = None  # a pipe, while the thread lives
+        self._wake_pipe: tuple[int, int] | None = None  # a pipe, while the thread lives
         self._due = 0.0  # when idle ones are looked for
 
     def reset(self) -> None:
         """Start afresh, in a process that was forked: its parent goes on with what it has."""
-        if self._bell is not None:
-            self._close(self._bell)
+        if self._wake_pipe is not None:
+            self._close(self._wake_pipe)
         self.__init__()  # type: ignore[misc]  # nothing else refers to what it has
 
     @locked
     def add(self, stream: Attended) -> None:
         """Attend to a stream, when it is idle, until it has ended."""
         self._moving[stream] = -1
-        if self._bell is None:
+        if self._wake_pipe is None:
             self._start()
         else:
-            os.write(self._bell[1], b'.')
+            os.write(self._wake_pipe[1], b'.')
 
     def _start(self) -> None:
-        bell = os.pipe()
+        pipe = os.pipe()
         try:
-            step = functools.partial(self._step, *bell)
-            self._due = time.monotonic() + _PERIOD
+            step = functools.partial(self._step, *pipe)
+            self._due = time.monotonic() + _PERIOD_S
             OnDemandThread('uactor-idle', step).ensure_running()
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             if is_interruption(error):
                 raise
             log.debug('nobody attends to idle streams: %s', error)
-            self._close(bell)
+            self._close(pipe)
         else:
-            self._bell = bell
+            self._wake_pipe = pipe
 
     @staticmethod
-    def _close(bell: tuple[int, int]) -> None:
-        for descriptor in bell:
+    def _close(pipe: tuple[int, int]) -> None:
+        for descriptor in pipe:
             os.close(descriptor)
 
-    def _step(self, bell: int, rope: int) -> bool:
-        if not self._goes_on():
-            self._close((bell, rope))
+    def _step(self, wake_read: int, wake_write: int) -> bool:
+        if not self._forget_ended():
+            self._close((wake_read, wake_write))
             return False
         left = max(0.0, self._due - time.monotonic()) if self._moving else None
-        self._wait(bell, left)
+        self._wait(wake_read, left)
         if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _PERIOD
+            self._due = time.monotonic() + _PERIOD_S
             self._find_idle()
         return True
 
-    def _goes_on(self) -> bool:
+    def _forget_ended(self) -> bool:
         """Forget streams that have ended; tell whether there are others."""
         with self._lock:
             self._moving = {
@@ -111,19 +111,19 @@ class IdleStreams:
             self._idle = {stream for stream in self._idle if not stream.ended}
             if self._moving or self._idle:
                 return True
-            self._bell = None
+            self._wake_pipe = None
             return False
 
-    def _wait(self, bell: int, timeout: float | None) -> None:
+    def _wait(self, wake_read: int, timeout: float | None) -> None:
         """Wait until something comes by an idle stream, for so long at most; act upon it."""
         poll = select.poll()
-        poll.register(bell, select.POLLIN)
+        poll.register(wake_read, select.POLLIN)
         by_number = {number: stream for stream in self._idle if (number := stream.fileno()) >= 0}
         for number in by_number:
             poll.register(number, select.POLLIN)
         for number, _ in poll.poll(None if timeout is None else timeout * 1000):
-            if number == bell:
-                os.read(bell, 1 << 10)
+            if number == wake_read:
+                os.read(wake_read, 1 << 10)
             elif not self._try_attend(by_number[number]):
                 self._note_moving(by_number[number])
 

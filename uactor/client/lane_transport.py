@@ -33,8 +33,8 @@ from uactor.transport.interfaces import (
     close_with,
     connect_unix,
     make_socket,
-    no_message,
-    unopened,
+    map_connect_error,
+    map_decode_error,
 )
 from uactor.v1 import actor_pb2 as pb
 
@@ -88,28 +88,28 @@ class LaneTransport:
         seconds: float | None = None,
     ) -> LaneStream:
         """See :class:`uactor.transport.interfaces.Transport`."""
-        made: list[SocketType] = []
+        opened: list[SocketType] = []
         try:
-            stream = LaneStream(self._connect(made, seconds), on_end, calls=not pipelined)
-            close_with(stream, made[-1])
+            stream = LaneStream(self._connect(opened, seconds), on_end, calls=not pipelined)
+            close_with(stream, opened[-1])
         except BaseException:
-            for sock in made:
+            for sock in opened:
                 sock.close()
             raise
         self._streams.add(stream)
         return stream
 
-    def _connect(self, made: list[SocketType], seconds: float | None) -> SocketType:
+    def _connect(self, opened: list[SocketType], seconds: float | None) -> SocketType:
         try:
-            sock = make_socket(socket.AF_UNIX, made)
+            sock = make_socket(socket.AF_UNIX, opened)
             connect_unix(sock, self._path, seconds)
         except OSError as error:
             if not is_own(error, make_socket, connect_unix):
                 raise
-            raise unopened(error) from error
+            raise map_connect_error(error) from error
         return sock
 
-    def inherited(self) -> LaneTransport:
+    def reopen_after_fork(self) -> LaneTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
         disconnect(lambda sock: sock.getpeername() == self._path)  # of threads on their way here
         for stream in tuple(self._streams):
@@ -219,7 +219,7 @@ class LaneStream:
                 log.debug('there will be no shared slot: %s', error)
         return None
 
-    def proved(self) -> None:
+    def confirm_host(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._lane.frames.limit = -1
         if self.memory is not None:
@@ -249,16 +249,16 @@ class LaneStream:
             response = pb.SessionResponse.FromString(message)
         except DecodeError as error:
             self._end()
-            raise no_message(error) from error
+            raise map_decode_error(error) from error
         if response.id:
             return response
         self._end()
-        raise _refusal(response.failure)
+        raise _map_refusal(response.failure)
 
     def finish(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
 
-    def wait_ended(self, timeout: float) -> None:
+    def wait_for_end(self, timeout: float) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         if not self.ended:
             poll = select.poll()
@@ -310,5 +310,5 @@ _KINDS = {
 """What a host refuses: what its failure without a number says."""
 
 
-def _refusal(failure: pb.Failure) -> StreamEnd:
+def _map_refusal(failure: pb.Failure) -> StreamEnd:
     return StreamEnd(failure.message, _KINDS.get(failure.type_name, ActorUnreachableError))

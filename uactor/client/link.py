@@ -54,8 +54,8 @@ log = logging.getLogger('uactor.client')
 
 _END_PRIORITY = 30  # before the actors of this process are shut down
 _EXIT_PRIORITY = 10  # after that
-_CLOSE_TIMEOUT = 1.0
-_TICK = 0.02
+_CLOSE_TIMEOUT_S = 1.0
+_TICK_S = 0.02
 """How much sooner than it should the system may say that a time has passed, in seconds."""
 
 
@@ -71,7 +71,7 @@ def _hook_exit() -> None:
         _exit_hooked = os.getpid()  # only now: a signal handler may raise before
 
 
-class _OfThread:
+class _SessionOfThread:
     """Has a session of a thread, in whose local storage it lives."""
 
     __slots__ = ('__weakref__', 'session')
@@ -80,7 +80,7 @@ class _OfThread:
         self.session = session
 
 
-class _ThreadEnd(weakref.ref[_OfThread]):
+class _ThreadEnd(weakref.ref[_SessionOfThread]):
     """Has the reaper retire the session of a thread that has ended, whose local storage is gone.
 
     A callback in C queues it, since a signal handler could raise in one in Python. In a forked
@@ -94,7 +94,7 @@ class _ThreadEnd(weakref.ref[_OfThread]):
     _thread: int
 
     @classmethod
-    def of(cls, known: _OfThread, link: Link) -> _ThreadEnd:
+    def of(cls, known: _SessionOfThread, link: Link) -> _ThreadEnd:
         """Watch over the end of this thread."""
         end = cls(known, deferred.submit)
         end._link, end._session, end._thread = weakref.ref(link), known.session, get_ident()
@@ -140,7 +140,7 @@ def _send_releases(link: weakref.ref[Link]) -> None:
 
 class _ThreadSessions(threading.local):
     # Of the class: finalizers, which may call, may also interrupt an __init__.
-    known: tuple[_OfThread, ...] = ()
+    known: tuple[_SessionOfThread, ...] = ()
 
 
 _links: WeakBag[Link] = WeakBag()
@@ -236,7 +236,7 @@ class Link:
         self, made: list[ClientSession], patience: float | None, left: float | None
     ) -> ClientSession:
         """Open a session for this thread."""
-        known = _OfThread(self.open(False, patience, left, made))
+        known = _SessionOfThread(self.open(False, patience, left, made))
         others = [one for one in self._local.known if one.session.alive]
         self._ends.add(_ThreadEnd.of(known, self))
         self._local.known = *others, known
@@ -302,8 +302,8 @@ class Link:
             return self._open_by_any_way(last, pipelined, beginning, seconds, made)
         except Unanswered as error:
             if seconds == left:
-                told = f'the actor at {self.address} has not answered within {seconds:g} seconds'
-                raise DeadlineError(told, 'no') from error
+                message = f'the actor at {self.address} has not answered within {seconds:g} seconds'
+                raise DeadlineError(message, 'no') from error
             raise ActorUnreachableError(
                 f'{self.address} accepts connections but does not answer: {seconds:g} seconds have '
                 'passed; is the actor stopped, or busy in code that lets no other thread run?'
@@ -331,11 +331,11 @@ class Link:
     ) -> ClientSession:
         self._register()
 
-        def left() -> float | None:
+        def seconds_left() -> float | None:
             return None if seconds is None else beginning + seconds - time.monotonic()
 
         try:
-            stream = self.transport.open(self._note_end, pipelined, left())
+            stream = self.transport.open(self._note_end, pipelined, seconds_left())
             session = ClientSession(
                 stream,
                 self.address,
@@ -343,12 +343,12 @@ class Link:
                 self._client_id,
                 self.serializer,
                 pipelined=pipelined,
-                patience=left(),
+                patience=seconds_left(),
             )
             made.append(session)
         except StreamEnd as end:
-            remaining = left()
-            if remaining is not None and remaining <= _TICK:
+            remaining = seconds_left()
+            if remaining is not None and remaining <= _TICK_S:
                 raise Unanswered from end
             raise self._unreachable(unreachable_error(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
@@ -489,7 +489,7 @@ class Link:
             for session in tuple(self._sessions):
                 session.say_goodbye(process_ends)
 
-    def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
+    def close(self, timeout: float = _CLOSE_TIMEOUT_S) -> None:
         """Say goodbye, and wait until the host has taken note."""
         deadline = time.monotonic() + timeout
         self.say_goodbye()
@@ -529,7 +529,7 @@ def _close_all() -> None:
     links = [link for link in tuple(_links) if link.pid == os.getpid()]
     for link in links:
         link.say_goodbye(process_ends=True)
-    deadline = time.monotonic() + _CLOSE_TIMEOUT
+    deadline = time.monotonic() + _CLOSE_TIMEOUT_S
     for link in links:
         link.close(max(0.0, deadline - time.monotonic()))
     detach_sockets()

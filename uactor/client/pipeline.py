@@ -28,15 +28,15 @@ from uactor.transport.outbox import Outbox, coalesce
 from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
-_SMALL = 1 << 15
+_BUFFERED_BYTES = 1 << 15
 """How much surely fits into the buffers of a connection, beside nothing else, in bytes."""
 
 _MORE = pb.SessionRequest.MORE_FIELD_NUMBER
-_OPENING = 0.1
+_OPENING_S = 0.1
 """How long large data waits for the session to be open, in seconds, and what travels by value; then
 all of it goes in the message."""
 
-Encoded = Callable[[int], 'bytes | pb.SessionRequest']
+EncodeNumbered = Callable[[int], 'bytes | pb.SessionRequest']
 """Returns a request with such a number, in its wire form unless large data goes with it."""
 
 
@@ -58,7 +58,7 @@ class ClientPipeline:
         self._pending: dict[int, PendingRequest] = {}
         self._unsent = Outbox[pb.SessionRequest]()
         self._sending = threading.RLock()
-        self._asked = self._answered = 0  # how much, in bytes
+        self._requested_bytes = self._answered_bytes = 0  # how much, in bytes
         self.session: ClientSession | None = None
         self._opening = Latch()  # set once it is open, or can't be
         self._ended: BaseException | None = None
@@ -81,23 +81,25 @@ class ClientPipeline:
         session = self.session
         return self._ended is None and (session is None or session.alive)
 
-    def submit(self, encoded: Encoded, pending: PendingRequest, held: bool = False) -> None:
+    def submit(
+        self, encode: EncodeNumbered, pending: PendingRequest, await_flush: bool = False
+    ) -> None:
         """Send a request.
 
         Numbers rise as requests leave.
 
         :param pending: takes its responses.
-        :param held: whether it leaves with those that follow, or by :meth:`flush`.
+        :param await_flush: whether it leaves with those that follow, or by :meth:`flush`.
         :raises ActorDiedError: when the session has ended.
         """
         outer = is_owned(self._lock)
         try:
             with self._lock:
                 alone = not self._pending
-                self._queue(encoded, pending)
-            if alone and not held:
+                self._queue(encode, pending)
+            if alone and not await_flush:
                 self.flush()
-            elif not held:
+            elif not await_flush:
                 self._unsent.wake()
         except BaseException:
             if not outer:
@@ -106,18 +108,18 @@ class ClientPipeline:
                 self._forget(pending)  # else it has been sent
             raise
 
-    def _queue(self, encoded: Encoded, pending: PendingRequest) -> None:
+    def _queue(self, encode: EncodeNumbered, pending: PendingRequest) -> None:
         """Number a request and put it among those to be sent. With the lock."""
         if self._ended is not None:
             raise self._error_for(self._ended, 'no')
         number = self._number
         self._number += pending.count  # now: whatever is raised, no other request has the number
         pending.number = number
-        message = encoded(number)
+        message = encode(number)
         pending.size = (
             len(message) if isinstance(message, bytes) else messages.measure_size(message)
         )
-        self._asked += pending.size
+        self._requested_bytes += pending.size
         for each in range(number, number + pending.count):
             self._pending[each] = pending
         self._unsent.put_numbered(number, message)  # from now on it may be answered
@@ -126,7 +128,7 @@ class ClientPipeline:
     def flush(self) -> None:
         """Send what has gathered: here, if it surely finds room at the other end."""
         session = self.session
-        small = self._asked - self._answered <= _SMALL
+        small = self._requested_bytes - self._answered_bytes <= _BUFFERED_BYTES
         if not small or session is None or is_owned(self._sending):
             self._unsent.wake()  # or a signal handler has interrupted this thread as it sent
             return
@@ -143,13 +145,13 @@ class ClientPipeline:
     def flush_now(self) -> None:
         """Send what has gathered before this returns, if it surely finds room at the other end."""
         session = self.session
-        small = self._asked - self._answered <= _SMALL
+        small = self._requested_bytes - self._answered_bytes <= _BUFFERED_BYTES
         if session is None or not small or not session.stream.is_read_ahead:
             return  # the thread that sends does, and more at a time
         if is_owned(self._sending):
             return  # a signal handler has interrupted this thread as it sent
         try:
-            if self._sending.acquire(timeout=_OPENING):
+            if self._sending.acquire(timeout=_OPENING_S):
                 self._send_all(session)
                 self._sending.release()
         except BaseException:
@@ -194,7 +196,7 @@ class ClientPipeline:
 
     @locked
     def _count_recalled(self, size: int) -> None:
-        self._asked -= size
+        self._requested_bytes -= size
 
     def awaits(self, number: int) -> bool:
         """Tell whether a call has not been answered."""
@@ -230,7 +232,7 @@ class ClientPipeline:
 
     def wait_opened(self) -> None:
         """Wait for a moment until the session is open, or can't be."""
-        self._opening.wait(_OPENING)
+        self._opening.wait(_OPENING_S)
 
     # --- the thread --------------------------------------------------------------------------
 
@@ -246,7 +248,7 @@ class ClientPipeline:
             self._opening.set()
             while True:
                 self._take_all_of(session.receive())
-        except BaseException as error:  # every caller is told of it, whatever it is
+        except BaseException as error:  # every caller is mapped of it, whatever it is
             self._end(error)
         finally:
             self._opening.set()
@@ -263,12 +265,12 @@ class ClientPipeline:
             for one in received.more:
                 self._take(one)
 
-    def _give(
+    def _deliver(
         self, pending: PendingRequest, number: int, response: Any, more: bool = False
     ) -> None:
         """Have a call take a response. Whatever comes of that, others get theirs."""
         try:
-            self._answered += pending.take(number, response, more)
+            self._answered_bytes += pending.take(number, response, more)
         except BaseException as error:
             report('the answer to a call could not be taken')
             attempt('to tell of that', pending.fail, number, error)
@@ -291,7 +293,7 @@ class ClientPipeline:
         number, value = found
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
-            self._give(pending, number, value, more)
+            self._deliver(pending, number, value, more)
 
     def _take(self, response: pb.SessionResponse) -> None:
         number, more = response.id, response.HasField('item')
@@ -303,7 +305,7 @@ class ClientPipeline:
             definitions.receive(messages.list_definitions(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
-            self._give(pending, number, response, more)
+            self._deliver(pending, number, response, more)
         elif self.memory is not None:
             self.memory.ignore(messages.list_memories(response))
 
@@ -314,7 +316,7 @@ class ClientPipeline:
         results = burst.results(response)
         for number in range(first, first + len(results)):
             self._pending.pop(number, None)
-        self._answered += burst.take_all(first, results)
+        self._answered_bytes += burst.take_all(first, results)
 
     def _end(self, error: BaseException) -> None:
         """Have all calls end with an error that says whether they may have run."""
@@ -326,28 +328,30 @@ class ClientPipeline:
             call.number for _, call in pending if self._unsent.recall(call.number) is not None
         }
         for number, call in pending:
-            told = self._error_for(error, 'no' if call.number in unsent else 'maybe')
-            attempt('to tell of the end of a connection', call.fail, number, told)
+            mapped = self._error_for(error, 'no' if call.number in unsent else 'maybe')
+            attempt('to tell of the end of a connection', call.fail, number, mapped)
 
     def _error_for(self, error: BaseException, executed: Executed) -> Exception:
         """Return what to tell the caller of a call: that the actor has ended only if it has."""
         if isinstance(error, SerializationError):  # a message broke the session
-            told: Exception = SerializationError(str(error))
+            mapped: Exception = SerializationError(str(error))
         elif isinstance(error, ActorDiedError):
             lost = isinstance(error, ConnectionLostError)
-            told = (ConnectionLostError if lost else ActorDiedError)(str(error), executed)
+            mapped = (ConnectionLostError if lost else ActorDiedError)(str(error), executed)
         elif isinstance(error, SystemExit):  # of a daemon thread, because the process ends
-            told = ActorDiedError('this process ends', executed)
+            mapped = ActorDiedError('this process ends', executed)
         elif isinstance(error, ResourceError):
-            told = ResourceError(str(error), executed)
+            mapped = ResourceError(str(error), executed)
         elif isinstance(error, UActorException):
             return error
         elif isinstance(error, (MemoryError, OSError, RuntimeError)):
-            told = ResourceError(f'the connection to {self._address} is lost: {error!r}', executed)
+            mapped = ResourceError(
+                f'the connection to {self._address} is lost: {error!r}', executed
+            )
         else:
-            told = VersionError(f'{self._address} has sent what is no answer: {error!r}')
-        told.__cause__ = error
-        return told
+            mapped = VersionError(f'{self._address} has sent what is no answer: {error!r}')
+        mapped.__cause__ = error
+        return mapped
 
 
 _pipelines: WeakBag[ClientPipeline] = WeakBag()

@@ -74,7 +74,7 @@ class Connections:
         connection = ClientConnection(address, keys, self._serializer(address), transport, patience)
         return self._add(connection, transport)
 
-    def reaching(self, handle: str) -> str | None:
+    def find_address(self, handle: str) -> str | None:
         """Return the address at which this process reaches the actor of ``handle`` already.
 
         An actor may go by other names elsewhere: behind a forwarded port, or a host's alias.
@@ -84,7 +84,7 @@ class Connections:
         known = (connection for connection in self.all() if connection.owns(handle))
         return next((connection.address for connection in known if connection.reusable), None)
 
-    def reaches(self, address: str) -> bool:
+    def has_connection(self, address: str) -> bool:
         """Return whether this process has a connection to an address already."""
         known = self._known.get(keyring.resolve(address))
         return known is not None and known.reusable
@@ -124,12 +124,12 @@ class Connections:
         self._all.add(connection)
         return connection
 
-    def ending(self, address: str) -> None:
+    def expect_end(self, address: str) -> None:
         """Know that this process ends the actor at ``address``. Safe in finalizers."""
         for known in self._at(address):
             known.expect_end()
 
-    def lost(self, address: str) -> None:
+    def abandon(self, address: str) -> None:
         """Let every caller know that the actor process at ``address`` has ended."""
         for known in self._at(address):
             known.abandon()
@@ -142,7 +142,7 @@ class Connections:
         """Return the connections that there are, also those to actors that have ended."""
         return list(self._all)
 
-    def unlock(self) -> None:
+    def replace_lock(self) -> None:
         """Replace the lock, which another thread may have held when this process was forked."""
         self._lock = threading.RLock()
 
@@ -163,16 +163,18 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     if _child is not None:
-        _child.born_in_parent([connection.fork_lease_release() for connection in connections.all()])
+        _child.watch_in_parent(
+            [connection.release_of_fork_lease() for connection in connections.all()]
+        )
 
 
 def _after_fork_in_child() -> None:
     deferred.reset()
     call_baton.reset()
     idle_streams.reset()
-    connections.unlock()
+    connections.replace_lock()
     if _child is not None:
-        _child.born_in_child()
+        _child.keep_child_end()
     for connection in connections.all():
         connection.after_fork()
     disown_all()

@@ -124,11 +124,11 @@ class ClientSession:
         hello = handshake.hello(self._pipelined, self.stream.memory is not None)
         welcome = self.request(hello, opening=True).welcome
         proof = handshake.proof(welcome)
-        self.stream.proved()
+        self.stream.confirm_host()
         try:
             self.stream.send(proof)
         except StreamEnd as end:
-            raise self._error_of(end, opening=True) from end.__cause__
+            raise self._map_end(end, opening=True) from end.__cause__
         self.actor = welcome.actor
         self._same_versions = pickling.can_travel_by_value(
             welcome.python_version, welcome.cloudpickle_version
@@ -197,7 +197,7 @@ class ClientSession:
             response = self._read(self.stream.request(request), number)
             self.busy = False
         except BaseException as error:
-            self._broken(error, opening)
+            self._end_after_error(error, opening)
             raise
         return response
 
@@ -218,8 +218,8 @@ class ClientSession:
         except ActorDiedError as error:
             if not answering.expired:
                 raise
-            told = f'the actor at {self._address} has not answered within {seconds:g} seconds'
-            raise DeadlineError(told, error.executed) from error
+            message = f'the actor at {self._address} has not answered within {seconds:g} seconds'
+            raise DeadlineError(message, error.executed) from error
 
     def call(self, part: bytes, arguments: bytes | None) -> pb.SessionResponse | tuple[int, Any]:
         """Make a request by a usual message, and return what :func:`usual.decode_result` does.
@@ -244,7 +244,7 @@ class ClientSession:
             response = self._read(answer, number)
             self.busy = False
         except BaseException as error:
-            self._broken(error, False)
+            self._end_after_error(error, False)
             raise
         return response
 
@@ -258,20 +258,20 @@ class ClientSession:
     def _wait_offered(self) -> None:
         """Wait until another thread has sent what it offers."""
 
-    def _broken(self, error: BaseException, opening: bool) -> None:
+    def _end_after_error(self, error: BaseException, opening: bool) -> None:
         """End the session after an error, or else the response would meet the next request.
 
         Raise our error for the end of the stream.
         """
         if not isinstance(error, StreamEnd):  # KeyboardInterrupt for one
             if not opening:
-                self._take_back()
+                self._cancel_request()
             self.abandon()
             return
         executed: Executed = 'no' if error.unread else 'maybe'
-        raise self._error_of(error, opening, executed) from error.__cause__
+        raise self._map_end(error, opening, executed) from error.__cause__
 
-    def _take_back(self) -> None:
+    def _cancel_request(self) -> None:
         """Tell the host that its answer gets lost, and with it an item or a lock."""
         cancel = pb.SessionRequest(cancel=pb.Cancel(request_id=self._number))
         try:
@@ -303,9 +303,9 @@ class ClientSession:
             message = self.stream.receive()
             return fastpath.split_coalesced(message, _MORE) or self.stream.read(message)
         except StreamEnd as end:
-            raise self._error_of(end, opening=False) from end.__cause__
+            raise self._map_end(end, opening=False) from end.__cause__
 
-    def _error_of(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
+    def _map_end(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
         """Return our error for the end of the stream."""
         leave_with_process()
         if end.kind is AuthkeyError:
@@ -348,7 +348,7 @@ class ClientSession:
     def wait_closed(self, timeout: float) -> None:
         """Wait until the host has taken note of the goodbye."""
         if self.alive:
-            self.stream.wait_ended(timeout)
+            self.stream.wait_for_end(timeout)
 
     def break_off(self) -> None:
         """Abandon a pipelined session by which a message may have been sent in part."""

@@ -44,12 +44,12 @@ class StreamEnd(Exception):
         self.lost = lost
 
 
-def no_message(error: DecodeError) -> StreamEnd:
+def map_decode_error(error: DecodeError) -> StreamEnd:
     """Return the end of a stream on which something else has come than a message."""
     return StreamEnd(f'what comes is no message of a session: {error}', VersionError)
 
 
-def unopened(error: OSError) -> Exception:
+def map_connect_error(error: OSError) -> Exception:
     """Return what it means that a connection could not be opened.
 
     That this process lacks what it takes says nothing about the actor.
@@ -142,7 +142,7 @@ class SessionStream(Protocol):
         """What it can take large data by, if the host can, too; None when it can't."""
         ...
 
-    def proved(self) -> None:
+    def confirm_host(self) -> None:
         """Know that the host has proved that it knows the authkey: take messages of any size."""
         ...
 
@@ -197,7 +197,7 @@ class SessionStream(Protocol):
         """Send no more; the host ends the stream. Any thread may."""
         ...
 
-    def wait_ended(self, timeout: float) -> None:
+    def wait_for_end(self, timeout: float) -> None:
         """Wait until the host has ended the stream, for so many seconds at most."""
         ...
 
@@ -232,6 +232,6 @@ class Transport(Protocol):
         """
         ...
 
-    def inherited(self) -> Transport:
+    def reopen_after_fork(self) -> Transport:
         """Let go of the parent's sockets, in a forked child, and return a transport for it."""
         ...
