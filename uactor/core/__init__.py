@@ -1,1 +1,1 @@
-"""The words that all layers share."""
+"""Define the terms that all layers share."""

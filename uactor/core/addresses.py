@@ -1,4 +1,4 @@
-"""What names an object in an actor process, and where that process listens."""
+"""Name the objects of actor processes, and the addresses where these listen."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class Token:
 
 
 def target(address: Address) -> str:
-    """Return ``address`` as ``'unix:/path'`` or ``'host:port'``, what gRPC dials.
+    """Convert an address to the form that gRPC dials.
 
-    :raises AddressError: when it is none.
+    :returns: ``'unix:/path'`` or ``'host:port'``.
+    :raises AddressError: when it is no address.
     """
     if isinstance(address, tuple):
         return _join_host_port(*_split_host_port(address))
@@ -54,7 +55,7 @@ def _split_host_port(address: str | tuple[object, ...]) -> tuple[str, int]:
     parts = address.rpartition(':')[::2] if isinstance(address, str) else address
     try:
         host, port = parts
-        number = int(port)  # type: ignore[call-overload]  # whatever the user gave
+        number = int(port)  # type: ignore[call-overload]  # the user may have given any type
     except (TypeError, ValueError):
         raise AddressError(f'{address!r} is not an address; {_FORMS}') from None
     if not isinstance(host, str) or not host or not 0 <= number < 65536:
@@ -80,28 +81,28 @@ def _validate_path(path: str) -> str:
 
 
 def to_socket_path(address: str) -> str | None:
-    """Return the path of the Unix socket that a target names, or None for TCP."""
+    """Return the path of a Unix target, or None for TCP."""
     return address[len('unix:') :] if address.startswith('unix:') else None
 
 
 def server_path(path: str) -> str:
-    """Return where the gRPC server listens that is made when somebody has come to ``path``.
+    """Return where the gRPC server that starts on demand for ``path`` listens.
 
-    In a directory of its own, until its socket is given that name; ``getpeername()`` goes on
-    saying the first one.
+    The path is in a directory of its own. Later the server's socket is renamed to ``path``, but
+    ``getpeername()`` continues to return this one.
     """
     return f'{path}g/s'
 
 
 def split_host_port(address: str) -> tuple[str, int]:
-    """Return host and port of a TCP target."""
+    """Split a TCP target into host and port."""
     return _split_host_port(address)
 
 
 def resolve_host(address: Address) -> Address:
-    """Return a TCP address with its host name looked up, in the form that it came in.
+    """Look up the host name of a TCP address, keeping its form.
 
-    What :mod:`multiprocessing.managers` reports as the address of a listener.
+    :mod:`multiprocessing.managers` reports this as the address of a listener.
     """
     name = target(address)
     if to_socket_path(name) is not None:
@@ -119,13 +120,13 @@ def resolve_host(address: Address) -> Address:
 
 
 def peer_names(address: str) -> frozenset[Any]:
-    """Return what ``getpeername()`` may say of a socket that is connected to a target."""
+    """Return what ``getpeername()`` may return for a socket connected to a target."""
     path = to_socket_path(address)
     if path is not None:
         return frozenset([path, server_path(path)])
     try:
         found = socket.getaddrinfo(*split_host_port(address), type=socket.SOCK_STREAM)
-    except OSError as error:  # whoever connects will find out
+    except OSError as error:  # a client that connects reports it
         if not is_own(error, socket.getaddrinfo):
             raise
         return frozenset()
@@ -133,13 +134,13 @@ def peer_names(address: str) -> frozenset[Any]:
 
 
 def replace_port(address: Address, port: int) -> Address:
-    """Return a TCP address with another port, in the form that it came in."""
+    """Replace the port of a TCP address, keeping its form."""
     host, _ = split_host_port(target(address))
     return (host, port) if isinstance(address, tuple) else _join_host_port(host, port)
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether a resolved target stays on this machine."""
+    """Return whether a resolved target is on this machine."""
     if to_socket_path(address) is not None:
         return True
     host, _ = split_host_port(address)

@@ -1,9 +1,8 @@
-"""Authkeys: which one belongs to which address, and how its knowledge is proved.
+"""Keep the authkeys of addresses, and prove that a peer knows one.
 
-An authkey never leaves this module for a handle, an argument list, the
-environment, a log line or a repr. Python peers never send it at all: they prove
-that they know it, by HMAC over nonces of both sides. Only plain gRPC clients
-carry it, in the metadata of their calls.
+An authkey never leaves this module for a handle, an argument list, the environment, a log line or
+a repr. Python peers never send it at all. They prove that they know it, by HMAC over nonces of both
+sides. Only plain gRPC clients send it, in the metadata of their calls.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def get_family_key() -> bytes:
 def call_metadata(authkey: bytes) -> tuple[tuple[str, str], ...]:
     """Return the metadata that authenticates a gRPC call.
 
-    For hand-written clients: ``stub.Call(request, metadata=uactor.call_metadata(key))``.
+    A hand-written client calls ``stub.Call(request, metadata=uactor.call_metadata(key))``.
 
     :param authkey: the actor's authkey.
     """
@@ -37,12 +36,12 @@ def call_metadata(authkey: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def is_authorized(metadata: Sequence[tuple[str, str | bytes]], authkey: bytes) -> bool:
-    """Tell in constant time whether call metadata carries ``authkey``."""
+    """Return, in constant time, whether call metadata carries ``authkey``."""
     ((_, expected),) = call_metadata(authkey)
     given = next((value for key, value in metadata if key == METADATA_KEY), '')
     if isinstance(given, bytes):
         given = given.decode('ascii', 'replace')
-    # Padded base64 is as good as unpadded.
+    # A client may pad its base64, or not.
     return hmac.compare_digest(given.rstrip('=').encode(), expected.encode())
 
 
@@ -61,19 +60,19 @@ def compute_proof(authkey: bytes, role: str, theirs: bytes, ours: bytes) -> byte
 
 
 def is_valid_proof(given: bytes, authkey: bytes, role: str, theirs: bytes, ours: bytes) -> bool:
-    """Tell in constant time whether ``given`` is the other side's proof."""
+    """Return, in constant time, whether ``given`` is the other side's proof."""
     return hmac.compare_digest(given, compute_proof(authkey, role, theirs, ours))
 
 
 class Keyring:
-    """The authkeys that this process knows by address, and further names of addresses."""
+    """The authkeys that this process knows by address, and aliases of addresses."""
 
     def __init__(self) -> None:
         self._keys: dict[str, bytes] = {}
         self._aliases: dict[str, str] = {}
 
     def add(self, address: str, authkey: bytes, aliases: Sequence[str] = ()) -> None:
-        """Remember the key of the actor at ``address``.
+        """Add the key of the actor at ``address``.
 
         :param aliases: further addresses under which the same actor may appear.
         """
@@ -85,7 +84,7 @@ class Keyring:
         self._keys.pop(address, None)
 
     def knows(self, address: str) -> bool:
-        """Return whether this process has been given a key for an address."""
+        """Return whether this process has a key for an address."""
         return self.resolve(address) in self._keys
 
     def resolve(self, address: str) -> str:
@@ -93,7 +92,7 @@ class Keyring:
         return self._aliases.get(address, address)
 
     def candidates(self, address: str) -> tuple[bytes, ...]:
-        """Return the keys to try at ``address``: its own one first, then the family's."""
+        """Return the keys to try at ``address``: its own, then the family's."""
         known = self._keys.get(address)
         family = get_family_key()
         return (family,) if known in (None, family) else (known, family)

@@ -1,4 +1,4 @@
-"""The call that is running: on whose behalf, how long it is waited for, who waits for it."""
+"""The running call: its caller, its deadline, the calls that wait."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ T = TypeVar('T')
 
 
 class Cancellable(Protocol):
-    """Tells whether anybody waits for a call."""
+    """Knows whether no caller waits for a call any more."""
 
     is_cancelled: bool
 
 
 class CurrentCall:
-    """What a method of an actor can know about the call that runs it.
+    """The call that runs a method, as the method sees it.
 
-    :ivar caller: who calls: the name of a method, as ``'Counter.add'``, when an actor does, else
-        that of the client process.
+    :ivar caller: names the caller. For an actor it is the name of a method, as ``'Counter.add'``,
+        and for a client the name of its process.
     """
 
     __slots__ = ('_cancel_token', '_path', 'caller', 'expires', 'runs')
@@ -42,35 +42,35 @@ class CurrentCall:
 
     @property
     def name(self) -> str:
-        """What is called, as ``'Counter.add'``; '' before that has been looked up."""
+        """The called method, as ``'Counter.add'``; '' until the host has looked it up."""
         return '' if self.runs is None else f'{self.runs[0].__name__}.{self.runs[1]}'
 
     @property
     def deadline(self) -> float | None:
-        """How long the caller still waits, in seconds, 0 when no longer; None for any time.
+        """How long the caller still waits, in seconds; None for any time.
 
-        Calls to other actors that the method makes take it on.
+        It is 0 once the caller no longer waits. The method's own calls to other actors inherit it.
         """
         return None if self.expires is None else max(0.0, self.expires - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for the result any more: a long method may stop then."""
+        """Whether no caller waits any more: a long method may stop."""
         return self._cancel_token.is_cancelled
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The calls of actors that wait for this one, the outermost first, and this one itself."""
+        """The calls that wait for this one, outermost first, and this one itself."""
         return (*self._path, f'{self.ident} {self.name}')
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """The calls that wait for this one."""
+        """The calls of actors that wait for this one, outermost first."""
         return self._path
 
     @property
     def ident(self) -> str:
-        """What names this call among all that run."""
+        """A name of this call that is unique among all running calls."""
         return f'{_process}/{id(self):x}'
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ _process = ''
 
 
 def set_process_name(process: str) -> None:
-    """Have the calls of this actor process begin with its name."""
+    """Set the process name that begins the idents of this process's calls."""
     global _process
     _process = process
 
@@ -89,13 +89,13 @@ def set_process_name(process: str) -> None:
 running: contextvars.ContextVar[CurrentCall | None] = contextvars.ContextVar(
     'uactor_call', default=None
 )
-"""The call that runs in this context; None outside actors, and in threads of their own."""
+"""The call that runs in this context; None outside actors, and in threads that a method starts."""
 
 current = running.get
 
 
 def run_in(call: CurrentCall | None, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    """Run a function as part of a call, or of the one that runs already if there is none."""
+    """Run a function as part of a call; None leaves the current call."""
     if call is None:
         return function(*args, **kwargs)
     token = running.set(call)
@@ -108,8 +108,8 @@ def run_in(call: CurrentCall | None, function: Callable[..., T], /, *args: Any, 
 def current_call() -> CurrentCall:
     """Return the call that runs this method of an actor.
 
-    It is that of the thread or asyncio task that runs the method, and of tasks that this one has
-    started; other threads have none.
+    The thread or asyncio task that runs the method has it, and so have tasks that this task starts.
+    Other threads have no current call.
 
     :raises ProxyError: outside calls.
     """
@@ -120,7 +120,7 @@ def current_call() -> CurrentCall:
 
 
 def limit_to_call(timeout: float | None) -> float | None:
-    """Return ``timeout``, or what is left of the current call's if that is less, in seconds."""
+    """Limit a timeout to the remaining time of the current call, in seconds."""
     call = current()
     left = None if call is None else call.deadline
     if left is None:

@@ -1,7 +1,7 @@
-"""The host of this process, if it is an actor process.
+"""Hold the host of this process, if it is an actor process.
 
-The host sets it; proxies and connections read it, so that an object of this very process is
-reached without a wire. Neither imports the other.
+The host sets it. Proxies and connections read it, so that they reach an object of this very process
+without a wire. Neither side imports the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ host: Host | None = None
 """The host of this process, or None outside actor processes."""
 
 constructing: type | None = None
-"""The actor class whose instance this process is about to make."""
+"""The actor class that this process is about to instantiate."""
 
 
 def _forget() -> None:

@@ -1,4 +1,4 @@
-"""What receives the results of calls that nobody blocks for: futures, coroutines, streams."""
+"""Receive the results of calls without blocking: futures, coroutines, streams."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ log = logging.getLogger('uactor.client')
 
 
 class CallFuture(concurrent.futures.Future[T]):
-    """The result of a call, once it has come.
+    """The future of a call's result.
 
-    As :class:`concurrent.futures.Future`, but :meth:`cancel` also succeeds while the method runs.
-    Callbacks run on a thread that other results come through: they must not wait for one.
+    Unlike that of :class:`concurrent.futures.Future`, :meth:`cancel` also succeeds while the method
+    runs. Callbacks run on the thread that delivers all results, so they must not wait for one.
     """
 
-    _is_delivered = False  # whether the thread that settles it is not the user's
+    _is_delivered = False  # whether the delivering thread completes it, not the user's
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,26 +51,28 @@ class CallFuture(concurrent.futures.Future[T]):
     def start(
         cls, submit: Callable[[ClientCall, Receiver], CallHandle], call: ClientCall
     ) -> CallFuture[Any]:
-        """Have a call made, and return the future of its result."""
+        """Submit a call, and return the future of its result."""
         future: CallFuture[Any] = CallFuture()
         future.call_handle = submit(call, future)
         return future
 
     def cancel(self) -> bool:
-        """Give the call up, unless it is done; tell whether it has been given up.
+        """Give the call up, unless it is done; return whether that succeeded.
 
-        A method that has not begun when the actor hears of that never runs. The word is on its way
-        when this returns, unless more than 32 KiB of requests have not been answered, which the
-        wire may not hold. An actor that has been stopped by then hears of it before it runs what
-        it has not read yet; over gRPC that can't be told, and the method may run. One that runs
-        goes on to its end, and can see that it is in vain (:func:`uactor.current_call`); a
-        coroutine is cancelled.
+        A method that has not begun when the actor receives the cancellation never runs. A running
+        method goes on to its end. It can see in :func:`uactor.current_call` that its result is not
+        needed. A coroutine is cancelled.
+
+        The cancellation is on its way when this returns. The exception is more than 32 KiB of
+        unanswered requests, which the wire may not hold. If the actor process is stopped by then,
+        it later receives the cancellation before it runs calls that it has not read yet. Over gRPC
+        this order is not certain, and the method may run.
         """
         if not super().cancel():
             return False
         try:
             self._uncancelled.pop()
-        except IndexError:  # it has been cancelled before
+        except IndexError:  # it was cancelled before
             return True
         self.set_running_or_notify_cancel()
         self.call_handle.cancel()
@@ -78,7 +80,7 @@ class CallFuture(concurrent.futures.Future[T]):
         return True
 
     def receive(self, value: T) -> None:
-        """Take the result. See :class:`uactor.core.interfaces.Receiver`."""
+        """Receive the result. See :class:`uactor.core.interfaces.Receiver`."""
         try:
             self._is_delivered = True
             self.set_result(value)
@@ -86,7 +88,7 @@ class CallFuture(concurrent.futures.Future[T]):
             log.debug('the result of a call came too late')
 
     def fail(self, error: BaseException) -> None:
-        """Take the error. See :class:`uactor.core.interfaces.Receiver`."""
+        """Receive the error. See :class:`uactor.core.interfaces.Receiver`."""
         try:
             self._is_delivered = True
             self.set_exception(error)
@@ -94,9 +96,10 @@ class CallFuture(concurrent.futures.Future[T]):
             log.debug('the error of a call came too late: %s', error)
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        """Call a function when the future is done; see :class:`concurrent.futures.Future`.
+        """Call a function when the future is done.
 
-        What it raises on the thread that other results come through is logged: SystemExit too.
+        See :class:`concurrent.futures.Future`. The thread that delivers results logs any exception
+        of the function, SystemExit too.
         """
 
         def call(future: concurrent.futures.Future[T]) -> None:
@@ -105,7 +108,7 @@ class CallFuture(concurrent.futures.Future[T]):
             except Exception:
                 raise  # the base class logs it
             except BaseException:
-                # Asked of the argument: with itself in it, a done future would be a cycle.
+                # Read from the argument: a callback that refers to its future would be a cycle.
                 if not known or not cast('CallFuture[T]', future)._is_delivered:
                     raise  # on the thread of the user
                 report('a callback of a future has failed')
@@ -115,9 +118,10 @@ class CallFuture(concurrent.futures.Future[T]):
         known = True
 
     def disown(self, error: BaseException) -> None:
-        """Fail in a forked child, where threads that had the lock of this future are gone.
+        """Fail the future in a forked child, without calling its callbacks.
 
-        Its callbacks are the parent's.
+        The callbacks are the parent's. The lock is replaced, because a thread of the parent may
+        have held it, and the child lacks that thread.
         """
         self._condition = threading.Condition()
         self._waiters: list[Any] = []
@@ -125,10 +129,10 @@ class CallFuture(concurrent.futures.Future[T]):
         self.fail(error)
 
     def result(self, timeout: float | None = None) -> T:
-        """Return the result, or raise the error.
+        """Wait for the result and return it, or raise the error.
 
-        :param timeout: how long it is waited for at most, in seconds.
-        :raises TimeoutError: when it has not come by then.
+        :param timeout: how long to wait at most, in seconds; None for any time.
+        :raises TimeoutError: when the result has not arrived by then.
         """
         try:
             self._await(timeout)
@@ -140,7 +144,7 @@ class CallFuture(concurrent.futures.Future[T]):
             del self  # a cycle with the traceback otherwise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return the error; None when there is a result. See :meth:`result`."""
+        """Return the error, or None if the call succeeds. See :meth:`result`."""
         try:
             self._await(timeout)
             return super().exception(0)
@@ -151,10 +155,10 @@ class CallFuture(concurrent.futures.Future[T]):
             del self
 
     def _await(self, timeout: float | None) -> None:
-        """Wait until it is done.
+        """Wait until the future is done, on a latch of this thread's own.
 
-        On a latch of this thread's own. A signal handler that interrupts the wait for a condition
-        may leave that locked, and then the thread that brings results hangs.
+        A signal handler that interrupts the wait for a condition may leave the condition locked.
+        Then the thread that delivers results would hang.
         """
         if not self.done():
             done = Latch()
@@ -163,7 +167,7 @@ class CallFuture(concurrent.futures.Future[T]):
                 raise concurrent.futures.TimeoutError
 
     def wait(self) -> T:
-        """Return the result; give the call up when this thread is interrupted meanwhile."""
+        """Return the result; cancel the call if this thread is interrupted meanwhile."""
         try:
             return self.result()
         except BaseException:
@@ -176,25 +180,33 @@ class CallFuture(concurrent.futures.Future[T]):
 # --- asyncio -------------------------------------------------------------------------------------
 
 _MAX_CALLBACKS_AT_ONCE = 500
-"""How many results an event loop takes before it has a look at other things."""
+"""How many results an event loop takes before its other callbacks may run."""
 
 
 class _LoopCallbacks:
-    """What other threads have for an event loop: a burst wakes it once."""
+    """Callbacks that other threads queue for an event loop.
+
+    A burst of them wakes the loop once.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)  # which knows this, by _posts: that would keep both
-        self._letters: collections.deque[Callable[[], None]] = collections.deque()
+        # Weak: _loop_callbacks maps the loop to this object, and a strong one would keep both.
+        self._loop = weakref.ref(loop)
+        self._queued: collections.deque[Callable[[], None]] = collections.deque()
         self._woken = False
 
-    def put(self, letter: Callable[[], None]) -> None:
-        self._letters.append(letter)
+    def put(self, callback: Callable[[], None]) -> None:
+        """Queue a callback, and wake the loop unless it is being woken."""
+        self._queued.append(callback)
         if not self._woken:
             self._woken = True
             self._wake()
 
     def forget_waking(self) -> None:
-        """Wake the loop at the next letter: who was about to may be a thread of the parent."""
+        """Wake the loop at the next callback, in a forked child.
+
+        A thread of the parent, which the child lacks, may have been about to wake it.
+        """
         self._woken = False
 
     def _wake(self) -> None:
@@ -202,35 +214,35 @@ class _LoopCallbacks:
         if loop is not None:
             try:
                 loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError as error:  # it has been closed
+            except RuntimeError as error:  # the loop is closed
                 log.debug('nobody waits for a result any more: %s', error)
 
     def _deliver(self) -> None:
         self._woken = False
         for _ in range(_MAX_CALLBACKS_AT_ONCE):
             try:
-                letter = self._letters.popleft()
+                callback = self._queued.popleft()
             except IndexError:
                 return
-            letter()
-        if self._letters and not self._woken:
+            callback()
+        if self._queued and not self._woken:
             self._woken = True
             self._wake()
 
 
-_callbacks: WeakKeys[asyncio.AbstractEventLoop, _LoopCallbacks] = WeakKeys()
+_loop_callbacks: WeakKeys[asyncio.AbstractEventLoop, _LoopCallbacks] = WeakKeys()
 
 
-def _callbacks_of(loop: asyncio.AbstractEventLoop) -> _LoopCallbacks:
-    """Return what takes letters for a loop. On its thread."""
-    post = _callbacks.get(loop)
-    if post is None:
-        post = _callbacks[loop] = _LoopCallbacks(loop)
-    return post
+def _get_loop_callbacks(loop: asyncio.AbstractEventLoop) -> _LoopCallbacks:
+    """Return the callback queue of a loop. The loop's thread calls this."""
+    callbacks = _loop_callbacks.get(loop)
+    if callbacks is None:
+        callbacks = _loop_callbacks[loop] = _LoopCallbacks(loop)
+    return callbacks
 
 
 def disown(receiver: Receiver, error: BaseException) -> None:
-    """Have the receiver of a call that is the parent's fail, in a forked child."""
+    """Fail the receiver of a call of the parent, in a forked child."""
     if isinstance(receiver, CallFuture):
         receiver.disown(error)
     else:
@@ -238,8 +250,8 @@ def disown(receiver: Receiver, error: BaseException) -> None:
 
 
 def _after_fork_in_child() -> None:
-    for post in _callbacks.values():
-        post.forget_waking()
+    for callbacks in _loop_callbacks.values():
+        callbacks.forget_waking()
     for receiver in tuple(_awaiting_threads):
         receiver.fail(ForkedError())
 
@@ -248,24 +260,24 @@ at_fork(in_child=_after_fork_in_child)
 
 
 class LoopFuture:
-    """Receives the result of a call for a coroutine of the loop that runs here."""
+    """Receives the result of a call for a coroutine of the running loop."""
 
-    __slots__ = ('_future', '_post')
+    __slots__ = ('_callbacks', '_future')
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self._future: asyncio.Future[Any] = loop.create_future()
-        self._post = _callbacks_of(loop)
+        self._callbacks = _get_loop_callbacks(loop)
 
     def receive(self, value: Any) -> None:
-        """Take the result. See :class:`uactor.core.interfaces.Receiver`."""
-        self._post.put(lambda: self._settle(value, None))
+        """Receive the result. See :class:`uactor.core.interfaces.Receiver`."""
+        self._callbacks.put(lambda: self._complete(value, None))
 
     def fail(self, error: BaseException) -> None:
-        """Take the error. See :class:`uactor.core.interfaces.Receiver`."""
-        self._post.put(lambda: self._settle(None, error))
+        """Receive the error. See :class:`uactor.core.interfaces.Receiver`."""
+        self._callbacks.put(lambda: self._complete(None, error))
 
-    def _settle(self, value: Any, error: BaseException | None) -> None:
+    def _complete(self, value: Any, error: BaseException | None) -> None:
         if self._future.done():
             log.debug('the result of a call came too late')
         elif error is None:
@@ -275,26 +287,26 @@ class LoopFuture:
         else:
             self._future.set_exception(error)
 
-    async def wait(self, ticket: CallHandle) -> Any:
-        """Return the result; give the call up when this task is cancelled meanwhile."""
+    async def wait(self, call_handle: CallHandle) -> Any:
+        """Return the result; cancel the call if this task is cancelled meanwhile."""
         try:
             return await self._future
         finally:
             if self._future.cancelled():
-                ticket.cancel()
+                call_handle.cancel()
 
 
 def _wrap_unraisable(error: BaseException) -> BaseException:
-    """Return an error for one that a coroutine can't raise."""
-    told = RuntimeError(f'the method raised {type(error).__name__}')
-    told.__cause__ = error
-    return told
+    """Wrap an error that a coroutine can't raise."""
+    wrapped = RuntimeError(f'the method raised {type(error).__name__}')
+    wrapped.__cause__ = error
+    return wrapped
 
 
 async def run_in_thread(function: Callable[[], T]) -> T:
-    """Await what a blocking function returns.
+    """Run a blocking function on a new thread, and await its result.
 
-    On a thread of its own: those of the loop's executor are few, and may all be blocked.
+    The threads of the loop's executor are few, and may all be blocked.
     """
     receiver = LoopFuture()
     context = contextvars.copy_context()
@@ -317,18 +329,18 @@ async def run_in_thread(function: Callable[[], T]) -> T:
 
 
 _awaiting_threads: set[LoopFuture] = set()
-"""Who waits for a thread."""
+"""The futures of coroutines that wait for a thread."""
 
 
 # --- streams -------------------------------------------------------------------------------------
 
 
 class StreamBuffer:
-    """Receives the items of a stream, and hands them out to one consumer.
+    """Receives the items of a stream, and hands them to one consumer.
 
-    The consumer grants new ones when half of those granted have been handed out.
+    Once the consumer has taken half of the window, it grants the sender as many new items.
 
-    :param window: how many may be on their way or here.
+    :param window: how many items may be on their way or in this buffer.
     """
 
     def __init__(self, window: int) -> None:
@@ -339,22 +351,22 @@ class StreamBuffer:
         self._notify: Callable[[], None] | None = None
 
     def cancel(self) -> None:
-        """Give up what has not come."""
-        ticket, self.call_handle = self.call_handle, NO_HANDLE
-        ticket.cancel()
+        """Cancel the call, and so the items that have not arrived."""
+        call_handle, self.call_handle = self.call_handle, NO_HANDLE
+        call_handle.cancel()
 
-    # --- of the sender
+    # --- called by the sender
 
     def item(self, value: Any) -> None:
-        """Take an item. See :class:`uactor.core.interfaces.Receiver`."""
+        """Receive an item. See :class:`uactor.core.interfaces.StreamReceiver`."""
         self._put(True, value)
 
     def receive(self, value: Any) -> None:
-        """Take the end. See :class:`uactor.core.interfaces.Receiver`."""
+        """Receive the end. See :class:`uactor.core.interfaces.Receiver`."""
         self._put(False, None)
 
     def fail(self, error: BaseException) -> None:
-        """Take the error. See :class:`uactor.core.interfaces.Receiver`."""
+        """Receive the error. See :class:`uactor.core.interfaces.Receiver`."""
         self._put(False, error)
 
     def _put(self, more: bool, value: Any) -> None:
@@ -363,7 +375,7 @@ class StreamBuffer:
         if notify is not None:
             notify()
 
-    # --- of the consumer
+    # --- called by the consumer
 
     def _hand_out(self, more: bool, value: Any) -> tuple[bool, Any]:
         if more:
@@ -377,15 +389,18 @@ class StreamBuffer:
         self.call_handle.grant(items)
 
     def next(self) -> tuple[bool, Any]:
-        """Wait for the next item, or the end: then False, and the error or None."""
+        """Wait for the next item, or for the end.
+
+        :returns: True and the item, or False and the error; at a normal end that is None.
+        """
         return self._hand_out(*self._items.get())
 
     async def anext(self) -> tuple[bool, Any]:
-        """Await the next item, or the end: then False, and the error or None."""
+        """Await the next item, or the end. See :meth:`next`."""
         if self._items.empty():
             loop = asyncio.get_running_loop()
-            post, arrived = _callbacks_of(loop), asyncio.Event()
-            self._notify = lambda: post.put(arrived.set)
+            callbacks, arrived = _get_loop_callbacks(loop), asyncio.Event()
+            self._notify = lambda: callbacks.put(arrived.set)
             try:
                 while self._items.empty():
                     await arrived.wait()
@@ -396,7 +411,7 @@ class StreamBuffer:
 
 
 class FailedCall:
-    """The exception of a call, where values are expected."""
+    """The exception of a call, in the place of its result."""
 
     __slots__ = ('error',)
 
@@ -408,59 +423,59 @@ _MISSING: Any = object()
 
 
 class ResultBuffer:
-    """Receives what comes of calls that were made together, and hands it out by their index.
+    """Receives the results of a burst, and hands them out by index.
 
-    :ivar burst: those calls.
-    :ivar count: how many there are.
-    :ivar ready: how many of the first ones are done, at least.
+    :ivar burst: the handle of the calls.
+    :ivar count: the number of calls.
+    :ivar ready: calls with a lower index are done; further ones may be.
     """
 
     def __init__(self, count: int) -> None:
         self.burst: BurstHandle = NO_BURST
         self.count = count
         self.ready = 0
-        self._outcomes: list[Any] = [_MISSING] * count
+        self._results: list[Any] = [_MISSING] * count
         self._awaited = -1
-        self._notify: Callable[[], None] = _notify_nobody
+        self._notify: Callable[[], None] = _do_nothing
 
-    # --- of the sender
+    # --- called by the sender
 
     def receive_all(self, first: int, values: Sequence[Any]) -> None:
-        """Take results. See :class:`uactor.core.interfaces.BurstReceiver`."""
+        """Receive results. See :class:`uactor.core.interfaces.BurstReceiver`."""
         end = first + len(values)
-        self._outcomes[first:end] = values
+        self._results[first:end] = values
         if first == self.ready:
             self.ready = end
         if first <= self._awaited < end:
             self._notify()
 
     def fail(self, index: int, error: BaseException) -> None:
-        """Take the error of a call. See :class:`uactor.core.interfaces.BurstReceiver`."""
+        """Receive the error of a call. See :class:`uactor.core.interfaces.BurstReceiver`."""
         self.receive_all(index, [FailedCall(error)])
 
-    # --- of the consumer
+    # --- called by the consumer
 
     def take(self, index: int) -> Any:
-        """Return the result of a call, which is there, or a :class:`FailedCall`."""
-        outcome, self._outcomes[index] = self._outcomes[index], None
-        return outcome
+        """Remove the result of a finished call and return it, or a :class:`FailedCall`."""
+        result, self._results[index] = self._results[index], None
+        return result
 
     def has(self, index: int) -> bool:
-        """Tell whether a call is done."""
-        return self._outcomes[index] is not _MISSING
+        """Return whether a call is done."""
+        return self._results[index] is not _MISSING
 
     def wait(self, index: int) -> None:
         """Wait until a call is done."""
         arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._expect(index, lambda: arrived.put(None))
-        if self._outcomes[index] is _MISSING:  # else nobody may notify
+        if self._results[index] is _MISSING:  # else the sender may not notify any more
             arrived.get()
 
     async def await_for(self, index: int) -> None:
-        """Await that a call is done."""
-        post, arrived = _callbacks_of(asyncio.get_running_loop()), asyncio.Event()
-        self._expect(index, lambda: post.put(arrived.set))
-        if self._outcomes[index] is _MISSING:
+        """Wait until a call is done, in a coroutine."""
+        callbacks, arrived = _get_loop_callbacks(asyncio.get_running_loop()), asyncio.Event()
+        self._expect(index, lambda: callbacks.put(arrived.set))
+        if self._results[index] is _MISSING:
             await arrived.wait()
 
     def _expect(self, index: int, notify: Callable[[], None]) -> None:
@@ -469,20 +484,20 @@ class ResultBuffer:
 
 
 class IndexedReceiver:
-    """Receives what comes of one of such calls, where that was made by itself."""
+    """Passes the result of one call, with its index, to a burst's receiver."""
 
-    def __init__(self, outcomes: BurstReceiver, index: int) -> None:
-        self._outcomes = outcomes
+    def __init__(self, receiver: BurstReceiver, index: int) -> None:
+        self._receiver = receiver
         self._index = index
 
     def receive(self, value: Any) -> None:
-        """Take the result. See :class:`uactor.core.interfaces.Receiver`."""
-        self._outcomes.receive_all(self._index, [value])
+        """Receive the result. See :class:`uactor.core.interfaces.Receiver`."""
+        self._receiver.receive_all(self._index, [value])
 
     def fail(self, error: BaseException) -> None:
-        """Take the error. See :class:`uactor.core.interfaces.Receiver`."""
-        self._outcomes.fail(self._index, error)
+        """Receive the error. See :class:`uactor.core.interfaces.Receiver`."""
+        self._receiver.fail(self._index, error)
 
 
-def _notify_nobody() -> None:
-    """Wake nobody."""
+def _do_nothing() -> None:
+    """Do nothing: no consumer waits."""

@@ -1,4 +1,4 @@
-"""What the calling side and the actor process know of each other."""
+"""Define the interfaces between the calling side and the actor process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uactor.core.addresses import Token
 
 
 class SharedObject:
-    """A result that stays in the actor: what names it, held once by this process."""
+    """Names a result that stays in the actor, and that this process holds once."""
 
     __slots__ = ('methods', 'token')
 
@@ -25,13 +25,13 @@ Resolve = Callable[[SharedObject], Any]
 
 
 class ClientCall:
-    """A call that is to be made without blocking.
+    """A call for a client to make without blocking.
 
     :ivar resolve: makes the proxies in its result.
-    :ivar timeout: how long it is waited for, in seconds; None for any time.
-    :ivar proxy: what is called: it has to live until the call is answered.
-    :ivar waits: whether the method that makes the call, if it is an actor's, waits for it.
-    :ivar window: how many items of a stream may be on their way; 0 for a call that has one result.
+    :ivar timeout: how long the caller waits, in seconds; None for any time.
+    :ivar proxy: the called proxy, which has to live until the host has answered.
+    :ivar waits: whether the calling method, if it is an actor's, waits for the call.
+    :ivar window: how many items of a stream may be on their way; 0 for a call with one result.
     """
 
     __slots__ = (
@@ -70,61 +70,64 @@ class ClientCall:
 
 
 class Receiver(Protocol):
-    """Takes what comes of a call, on any thread, without blocking."""
+    """Receives the result of a call, on any thread, without blocking."""
 
     def receive(self, value: Any) -> None:
-        """Take the result, or the end of a stream."""
+        """Receive the result, or the end of a stream."""
         ...
 
     def fail(self, error: BaseException) -> None:
-        """Take the exception that the call ended with."""
+        """Receive the exception that ended the call."""
         ...
 
 
 class BurstReceiver(Protocol):
-    """Takes what comes of calls that are made together, on any thread, without blocking."""
+    """Receives the results of a burst, on any thread, without blocking."""
 
     def receive_all(self, first: int, values: Sequence[Any]) -> None:
-        """Take the results of calls, the first of which has such an index."""
+        """Receive the results of calls with adjacent indices.
+
+        :param first: index of the first call.
+        """
         ...
 
     def fail(self, index: int, error: BaseException) -> None:
-        """Take the exception that a call ended with."""
+        """Receive the exception that ended a call."""
         ...
 
 
 class StreamReceiver(Receiver, Protocol):
-    """Takes the items of a stream as well."""
+    """Receives the items of a stream as well."""
 
     def item(self, value: Any) -> None:
-        """Take an item."""
+        """Receive an item."""
         ...
 
 
 class _NoReceiver:
     def receive(self, value: Any) -> None:
-        """Do nothing: the call has ended before."""
+        """Do nothing: the call has ended already."""
 
     def fail(self, error: BaseException) -> None:
-        """Do nothing."""
+        """Do nothing: the call has ended already."""
 
 
 NO_RECEIVER: Receiver = _NoReceiver()
 
 
 class CallHandle(Protocol):
-    """A call that is under way."""
+    """The handle of a call that is under way."""
 
     def cancel(self) -> None:
-        """Have the host give it up. Safe in finalizers."""
+        """Cancel the call in the host. Safe in finalizers."""
         ...
 
     def grant(self, items: int) -> None:
-        """Let the host send more items of a stream."""
+        """Allow the host to send more items of a stream."""
         ...
 
     def flush(self) -> None:
-        """Have sent what the host is to know. Not for finalizers."""
+        """Send the queued messages to the host. Not for finalizers."""
         ...
 
 
@@ -133,52 +136,55 @@ class _NoHandle:
         """Do nothing: the call has ended, or not begun."""
 
     def grant(self, items: int) -> None:
-        """Do nothing."""
+        """Do nothing: no stream is open."""
 
     def flush(self) -> None:
-        """Do nothing: there is nothing to know."""
+        """Do nothing: no message is queued."""
 
 
 NO_HANDLE: CallHandle = _NoHandle()
 
 
 class BurstHandle(Protocol):
-    """Calls that have been made together."""
+    """The handle of a burst of calls."""
 
     def cancel_from(self, first: int) -> None:
-        """Have the host give up the calls from such an index on. Safe in finalizers."""
+        """Cancel the calls from index ``first`` on. Safe in finalizers."""
         ...
 
 
 class CallHandles:
-    """Calls that have been made one by one, as a burst."""
+    """The handles of single calls, used like that of a burst."""
 
-    def __init__(self, tickets: Sequence[CallHandle]) -> None:
-        self._tickets = tickets
+    def __init__(self, call_handles: Sequence[CallHandle]) -> None:
+        self._call_handles = call_handles
 
     def cancel_from(self, first: int) -> None:
-        """See :class:`BurstHandle`."""
-        for ticket in self._tickets[first:]:
-            ticket.cancel()
+        """Cancel the calls from index ``first`` on. See :class:`BurstHandle`."""
+        for call_handle in self._call_handles[first:]:
+            call_handle.cancel()
 
 
 NO_BURST: BurstHandle = CallHandles(())
 
 
 class Connection(Protocol):
-    """How a proxy reaches its object: through a wire, or inside this process."""
+    """The way from a proxy to its object.
+
+    It goes through a wire, or stays inside this process.
+    """
 
     actor: Token
     """Names the actor at the other end."""
 
     @property
     def serializer(self) -> str:
-        """How values travel."""
+        """The name of the serializer for values."""
         ...
 
     @property
     def has_family_key(self) -> bool:
-        """Whether the actor has proved that it knows the key of this process family."""
+        """Whether the actor has proved its knowledge of the family's key."""
         ...
 
     def call(
@@ -191,24 +197,25 @@ class Connection(Protocol):
         timeout: float | None = None,
         on_own_thread: bool = False,
     ) -> Any:
-        """Call a method and return its result, handles made into proxies by ``resolve``.
+        """Call a method and return its result.
 
-        :param timeout: how long it is waited for, in seconds; None for any time.
+        :param resolve: makes the proxies in the result.
+        :param timeout: how long to wait, in seconds; None for any time.
         :param on_own_thread: whether it has to run on the host thread that belongs to this one.
-        :raises DeadlineError: when that takes too long.
+        :raises DeadlineError: when the result has not arrived by then.
         """
         ...
 
     def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
-        """Make a call, without blocking; what comes of it goes to ``receiver``."""
+        """Make a call without blocking; ``receiver`` gets the result."""
         ...
 
     def submit_all(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle:
-        """Make a call with one set of arguments after the other, as :meth:`submit` does.
+        """Make one call for each set of arguments, and send them together.
 
-        They are sent together.
+        It does not block, like :meth:`submit`.
         """
         ...
 
@@ -232,34 +239,34 @@ class Connection(Protocol):
         resolve: Resolve,
         timeout: float | None = None,
     ) -> Any:
-        """Make a new object of a typeid, held once; see :meth:`call` for the timeout."""
+        """Create an object of a typeid, held once; see :meth:`call` for the timeout."""
         ...
 
     def retain(self, handle: str, lease: str = '') -> None:
-        """Take a hold, out of a lease if there is one."""
+        """Take a hold on an object, out of a lease if given."""
         ...
 
     def adopt(self, handle: str) -> None:
-        """Have the hold that came along with a pickle."""
+        """Take over the hold that came with a pickle."""
         ...
 
     def hold(self, proxy: object, handle: str) -> None:
-        """Give a hold up as soon as ``proxy`` is gone. That never blocks, never calls."""
+        """Release a hold once ``proxy`` is gone, without blocking or calling."""
         ...
 
     def lease(self, handle: str) -> None:
-        """Have an object held for a while, for whoever gets a handle of it."""
+        """Keep an object for a while, for any receiver of its handle."""
         ...
 
     def claim(self, handle: str) -> str:
-        """Return what a pickled proxy must present to be held by its receiver."""
+        """Return the claim that a pickled proxy must present to hold its object."""
         ...
 
 
 class Hold(weakref.ref[Any]):
-    """What a proxy holds.
+    """The hold of a proxy on its object.
 
-    :ivar handle: names it.
+    :ivar handle: names the object.
     """
 
     __slots__ = ('handle',)
@@ -270,11 +277,11 @@ class Hold(weakref.ref[Any]):
 
 
 class Host(Protocol):
-    """What the rest of uactor needs of the actor process that it runs in."""
+    """The actor process, as the rest of uactor sees it from inside."""
 
     @property
     def connection(self) -> Connection:
-        """The way to this process's own objects."""
+        """The connection to this process's own objects."""
         ...
 
     @property
@@ -284,26 +291,26 @@ class Host(Protocol):
 
     @property
     def owner(self) -> str:
-        """Where the actor listens that has started this one; '' when none has."""
+        """Address of the actor that started this one; '' without one."""
         ...
 
     @property
     def serializer(self) -> str:
-        """How values travel to and from this actor."""
+        """The name of the serializer for values to and from this actor."""
         ...
 
     def share(self, value: Any, typeid: str) -> SharedObject:
-        """Put an object into the table; held once by this process."""
+        """Put an object into the table, and hold it once for this process."""
         ...
 
     def share_again(self, handle: str) -> SharedObject:
-        """Return an object that is in the table already; held once more by this process."""
+        """Return an object of the table, held once more by this process."""
         ...
 
     def is_own_address(self, address: str) -> bool:
-        """Tell whether ``address`` is one of this process's own."""
+        """Return whether ``address`` is one of this process's own."""
         ...
 
     def has_object(self, handle: str) -> bool:
-        """Tell whether ``handle`` is of this process, by whatever address it came."""
+        """Return whether ``handle`` is of this process, whatever address came with it."""
         ...

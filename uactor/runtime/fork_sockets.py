@@ -1,7 +1,6 @@
 """Disconnect sockets that a forked child inherits.
 
-While the child keeps one open, its peer does not learn that the parent has ended. The parent does
-not learn of the end of its peer either.
+While the child keeps one open, neither end of the connection learns that its process has ended.
 """
 
 from __future__ import annotations
