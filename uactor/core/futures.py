@@ -64,9 +64,9 @@ class CallFuture(concurrent.futures.Future[T]):
         needed. A coroutine is cancelled.
 
         The cancellation is on its way when this returns. The exception is more than 32 KiB of
-        unanswered requests, which the wire may not hold. If the actor process is stopped by then,
-        it later receives the cancellation before it runs calls that it has not read yet. Over gRPC
-        this order is not certain, and the method may run.
+        unanswered requests, which the wire may not hold. An actor process that is stopped by then
+        receives it before it runs calls that it has not read yet. Over gRPC this order is not
+        certain, and the method may run.
         """
         if not super().cancel():
             return False

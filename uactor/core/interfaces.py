@@ -11,7 +11,7 @@ from uactor.core.addresses import Token
 
 
 class SharedObject:
-    """Names a result that stays in the actor, and that this process holds once."""
+    """Names a result that stays in the actor, held once by this process."""
 
     __slots__ = ('methods', 'token')
 
