@@ -1,8 +1,9 @@
-"""The names of uactor that pickles contain. They never move, and keep their arguments.
+"""The functions of uactor that pickles name. They never move.
 
-A pickle names the function that rebuilds a value by module and name, so another release at the
-other end of a connection must find each of them here. The standard library has :mod:`copyreg` for
-the same reason. What the functions do is implemented in the rooms above, which register it.
+They keep their arguments, too. A pickle names the function that rebuilds a value by module and
+name. So another release at the other end of a connection must find each of them here. The standard
+library has :mod:`copyreg` for the same reason. The rooms above implement the functions, and
+register the implementations.
 
 Beside these, a pickle names public classes only: see ``docs/wire.md``.
 """
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from uactor.runtime.weakrefs import WeakKeys
 
 PROTOCOL_VERSION = 1
-"""Version of the protocol, which both ends of a session must have."""
+"""Version of the protocol. Both ends of a session must have the same."""
 
 F = TypeVar('F', bound=Callable[..., Any])
 
@@ -27,7 +28,7 @@ _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def implements(wire_function: Callable[..., Any]) -> Callable[[F], F]:
-    """Return a decorator that registers what a function of this module does."""
+    """Return a decorator that registers the implementation of a wire function."""
 
     def register(implementation: F) -> F:
         _implementations[wire_function] = implementation
@@ -45,7 +46,7 @@ def get_definition(number: int) -> Any:
 
 
 def fill_class(cls: type, state: tuple[Any, ...]) -> None:
-    """Give a class that came by value its attributes."""
+    """Set the attributes of a class that was sent by value."""
     _implementations[fill_class](cls, state)
 
 
@@ -53,7 +54,10 @@ _cached_functions: WeakKeys[Callable[..., Any], weakref.ref[Any]] = WeakKeys()
 
 
 def make_cached_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    """Return a function with an empty cache: the same one where it refers to itself."""
+    """Return a function with an empty cache.
+
+    A function that refers to itself gets the same cached function.
+    """
     known = _cached_functions.get(function)
     cached = None if known is None else known()
     if cached is None:
@@ -63,14 +67,14 @@ def make_cached_function(function: Callable[..., Any], maxsize: int | None, type
 
 
 def make_new_type(name: str, supertype: Any, module: str, qualname: str) -> Any:
-    """Return a :class:`typing.NewType` of some module."""
+    """Create a :class:`typing.NewType` of a given module."""
     new_type: Any = typing.NewType(name, supertype)  # type: ignore[misc]  # the name is no literal
     new_type.__module__, new_type.__qualname__ = module, qualname
     return new_type
 
 
 def look_up(module: str, name: str) -> Any:
-    """Return what a module has under a dotted name."""
+    """Return the object that a module has under a dotted name."""
     found: Any = importlib.import_module(module)
     for part in name.split('.'):
         found = getattr(found, part)
@@ -81,17 +85,17 @@ def look_up(module: str, name: str) -> Any:
 
 
 def rebuild_proxy(*state: Any) -> Any:
-    """Return a proxy, which holds its object."""
+    """Rebuild a proxy, which then holds its object."""
     return _implementations[rebuild_proxy](*state)
 
 
 def rebuild_unreached_proxy(*state: Any) -> Any:
-    """Return a proxy of an actor that its sender has not reached."""
+    """Rebuild a proxy of an actor that its sender has not reached."""
     return _implementations[rebuild_unreached_proxy](*state)
 
 
 def rebuild_remote_method(proxy: Any, name: str, options: tuple[Any, ...] | None) -> Any:
-    """Return a method of a proxy, with the options of its calls: timeout and window."""
+    """Rebuild a method of a proxy, with its options: timeout and window."""
     method = getattr(proxy, name)
     if options is None:
         return method
@@ -100,17 +104,17 @@ def rebuild_remote_method(proxy: Any, name: str, options: tuple[Any, ...] | None
 
 
 def make_remote_member(name: str, member: Any) -> Any:
-    """Return what a proxy class has for a method of its actor class."""
+    """Create a proxy class's member for a method of its actor class."""
     return _implementations[make_remote_member](name, member)
 
 
 def make_proxy_method(name: str) -> Any:
-    """Return what a proxy class of the user's own has for a method of its object."""
+    """Create the method of a user's proxy class for one of its object."""
     return _implementations[make_proxy_method](name)
 
 
 def make_remote_attribute(name: str, doc: str | None) -> Any:
-    """Return what a proxy class has for an attribute of its actor class."""
+    """Create a proxy class's attribute for one of its actor class."""
     return _implementations[make_remote_attribute](name, doc)
 
 
@@ -118,10 +122,10 @@ def make_remote_attribute(name: str, doc: str | None) -> Any:
 
 
 def make_registration(*fields: Any) -> Any:
-    """Return what a manager class knows of a typeid."""
+    """Create the registration of a typeid in a manager class."""
     return _implementations[make_registration](*fields)
 
 
 def make_marker(kind: str, *values: Any) -> Any:
-    """Return a marker that annotations of a typed service have."""
+    """Create a marker for annotations of a typed service."""
     return _implementations[make_marker](kind, *values)
