@@ -1,10 +1,10 @@
-"""Memory for a message of which only the size is known yet.
+"""Receive a message of known size into memory that grows with it.
 
 Problem: a peer that announces a message has sent four bytes of it. To fill memory of the announced
-size with zeros takes a second for 2 GiB, in which no other thread of this process runs.
+size with zeros takes a second for 2 GiB. No other thread of this process runs meanwhile.
 
-Mechanism: the memory grows with the bytes that have come. It is doubled while that takes moments.
-The system moves large blocks without copying them, so that to receive takes no longer.
+Mechanism: the memory grows with the bytes that have arrived. It doubles as long as that takes only
+moments. The system moves large blocks without copying them, so receiving takes no longer.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import functools
 from socket import SocketType
 
 _FIRST_BYTES = 1 << 20
-"""How much memory there is at once. Most messages fit."""
+"""Size of the memory at the beginning. Most messages fit."""
 _MAX_STEP_BYTES = 1 << 24
-"""How much is added at once: to fill it with zeros takes some milliseconds."""
+"""The most memory to add at once: to fill it with zeros takes some milliseconds."""
 
 
 class Buffer:
     """Receives a message of a known size.
 
-    :ivar data: the bytes that have come; the message once the buffer :attr:`is_full`.
-    :ivar size: how long the message is, in bytes.
+    :ivar data: the bytes that have arrived; the message once the buffer :attr:`is_full`.
+    :ivar size: length of the message, in bytes.
     """
 
     __slots__ = ('_got', 'data', 'size')
@@ -34,16 +34,16 @@ class Buffer:
 
     @property
     def missing(self) -> int:
-        """The number of bytes that have not come yet."""
+        """The number of bytes that have not arrived yet."""
         return self.size - self._got
 
     @property
     def is_full(self) -> bool:
-        """Whether the whole message has come."""
+        """Whether the whole message has arrived."""
         return self._got == self.size
 
     def add(self, data: bytes | memoryview) -> None:
-        """Add bytes that have come, no more than are missing."""
+        """Add bytes that have arrived, no more than are missing."""
         end = self._got + len(data)
         while end > len(self.data):
             self._grow()
@@ -51,9 +51,9 @@ class Buffer:
         self._got = end
 
     def receive_from(self, sock: SocketType, most: int = -1) -> int:
-        """Receive more bytes and return how many, 0 at the end.
+        """Receive more bytes and return their number; 0 at the end.
 
-        :param most: how many at most; -1 for what is missing.
+        :param most: the most bytes to receive; -1 for all that are missing.
         """
         if self._got == len(self.data):
             self._grow()
@@ -73,6 +73,6 @@ class Buffer:
 def _get_zeros() -> memoryview:
     """Return zeros to grow by: pages that are only read take no memory.
 
-    They are made once: to free such a block would make the allocator keep blocks of this size.
+    They are created once. Freeing a block makes the allocator keep blocks of its size from then on.
     """
     return memoryview(bytes(_MAX_STEP_BYTES))

@@ -1,4 +1,4 @@
-"""What a session sends and receives by, whatever the wire: gRPC, or the local lane."""
+"""Define the stream of a session, over gRPC or the local lane."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from uactor.v1 import actor_pb2 as pb
 class StreamEnd(Exception):
     """The stream has ended.
 
-    :ivar kind: what the host refuses, as the class of our error; None when it has said nothing.
-    :ivar details: what is known of the end, for people.
-    :ivar unread: whether the host has surely not got the last message.
-    :ivar lost: whether the network may have ended it, and nothing is known of the host.
+    :ivar kind: the error class for what the host has refused; None when it has given no reason.
+    :ivar details: the known reason of the end, for people.
+    :ivar unread: whether the host has certainly not received the last message.
+    :ivar lost: whether the network may have ended the stream, so that the host's state is unknown.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class StreamEnd(Exception):
 
 
 def map_decode_error(error: DecodeError) -> StreamEnd:
-    """Return the end of a stream on which something else has come than a message."""
+    """Convert the error of an undecodable message to the stream's end."""
     return StreamEnd(f'what comes is no message of a session: {error}', VersionError)
 
 
 def map_connect_error(error: OSError) -> Exception:
-    """Return what it means that a connection could not be opened.
+    """Convert the error of a failed connect to one of this package.
 
-    That this process lacks what it takes says nothing about the actor.
+    A shortage of descriptors or memory in this process says nothing about the actor.
     """
     said = error.strerror or str(error)
     if error.errno in SHORTAGE:
@@ -61,26 +61,26 @@ def map_connect_error(error: OSError) -> Exception:
 
 
 def make_socket(family: int, into: list[SocketType]) -> SocketType:
-    """Make a blocking socket and append it to a list, from which an exception can't part it.
+    """Create a blocking socket and append it to a list.
 
-    C code alone makes and appends it. So no signal handler comes between, whose exception would
-    leave a socket that nobody closes.
+    C code alone creates and appends it. So no signal handler can raise in between, and leave a
+    socket that no thread closes.
     """
     into.extend(map(SocketType, (family,)))
-    into[-1].settimeout(None)  # whatever socket.setdefaulttimeout() says
+    into[-1].settimeout(None)  # the program may have called socket.setdefaulttimeout()
     return into[-1]
 
 
 _sockets: set[SocketType] = set()
-"""The sockets of the streams of this process, and in a forked child those of its parent."""
+"""The sockets of this process's streams. In a forked child, they include its parent's."""
 
 
 def close_with(stream: object, sock: SocketType) -> None:
-    """Close a socket once nobody has its stream any more.
+    """Close a socket once its stream is garbage.
 
-    Sooner, another thread might be using the descriptor.
+    Before that, another thread might be using the descriptor.
 
-    :raises ResourceError: when there is no thread to be had that closes it.
+    :raises ResourceError: when the process can't start the thread that closes it.
     """
     deferred.submit_when_gone(stream, functools.partial(_close, sock))
     _sockets.add(sock)
@@ -92,24 +92,28 @@ def _close(sock: SocketType) -> None:
 
 
 def detach_sockets() -> None:
-    """Leave the descriptors of all streams to the system, which closes them: the process ends."""
+    """Leave the descriptors of all streams to the system, at exit.
+
+    The system closes them when the process ends.
+    """
     for sock in tuple(_sockets):
         sock.detach()
 
 
 _SHORTEST_S = 1e-3
-"""No time at all would mean any time to the system."""
+"""The shortest timeout: to the system, 0 means no limit."""
 
 _TIME = struct.Struct('@ll')  # seconds and microseconds
 
 
 def connect_unix(sock: SocketType, path: str, seconds: float | None) -> None:
-    """Connect to a Unix socket, for so many seconds at most.
+    """Connect to a Unix socket, within a time limit.
 
-    A socket with a timeout of Python's fails at once when the listener has its backlog full. And
-    what a signal interrupts there is taken for connected.
+    The timeout is the system's, not Python's. With Python's, a connect fails at once when the
+    listener's backlog is full. Python also takes a connect that a signal interrupts for a success.
 
-    :raises OSError: when nobody listens, or nobody accepts in time.
+    :param seconds: how long to wait at most; None for any time.
+    :raises OSError: when no process listens, or the listener does not accept in time.
     """
     end = None if seconds is None else time.monotonic() + seconds
     while True:
@@ -131,7 +135,7 @@ class SessionStream(Protocol):
     """One bidirectional stream of messages, used by one session.
 
     :ivar ended: whether it has ended, as far as this side has noticed.
-    :ivar is_read_ahead: whether the host takes in what has arrived before it runs calls.
+    :ivar is_read_ahead: whether the host reads all arrived messages before it runs calls.
     """
 
     ended: bool
@@ -139,37 +143,43 @@ class SessionStream(Protocol):
 
     @property
     def memory(self) -> Carrier | None:
-        """What it can take large data by, if the host can, too; None when it can't."""
+        """The carrier of large data; None unless both ends support it."""
         ...
 
     def confirm_host(self) -> None:
-        """Know that the host has proved that it knows the authkey: take messages of any size."""
+        """Accept messages of any size: the host has proved its authkey."""
         ...
 
     def share(self, limit: int) -> None:
-        """Know that large data goes beside messages.
+        """Send large data beside messages from now on.
 
-        :param limit: largest message that the host takes, along with that, in bytes; 0 for any.
+        :param limit: the largest message that the host accepts, including that data, in bytes; 0
+            for any.
         """
         ...
 
     def is_open(self) -> bool:
-        """Find out whether it is open still. Any thread may."""
+        """Return whether the stream is still open. Any thread may call this."""
         ...
 
     def send(self, request: pb.SessionRequest) -> None:
-        """Send a message, and what goes beside it. One thread at a time.
+        """Send a message, and its data beside it. One thread at a time.
 
-        :raises StreamEnd: when it can't reach the host any more.
+        :raises StreamEnd: when the host can't be reached any more.
         """
         ...
 
     def send_bytes(self, message: bytes, /) -> None:
-        """Send a message in its wire form; another thread may be receiving. See :meth:`send`."""
+        """Send a message in its wire form. See :meth:`send`.
+
+        Another thread may be receiving meanwhile.
+        """
         ...
 
     def request(self, request: pb.SessionRequest) -> bytes:
-        """Send a message, and what goes beside it, and return the response in its wire form.
+        """Send a message, and return the response in its wire form.
+
+        The message's data goes beside it.
 
         :raises StreamEnd: when the stream has ended.
         """
@@ -187,30 +197,30 @@ class SessionStream(Protocol):
         ...
 
     def read(self, message: bytes) -> pb.SessionResponse:
-        """Return the response that a message is.
+        """Decode a response.
 
-        :raises StreamEnd: when it says why the host has ended the stream.
+        :raises StreamEnd: when the response says why the host has ended the stream.
         """
         ...
 
     def finish(self) -> None:
-        """Send no more; the host ends the stream. Any thread may."""
+        """Stop sending; the host then ends the stream. Any thread may call this."""
         ...
 
     def wait_for_end(self, timeout: float) -> None:
-        """Wait until the host has ended the stream, for so many seconds at most."""
+        """Wait until the host has ended the stream, for ``timeout`` seconds at most."""
         ...
 
     def send_last(self, message: bytes, /) -> None:
-        """Send a last message before the stream is broken off, as far as that can be at once."""
+        """Send a last message before an abort, if that needs no waiting."""
         ...
 
     def cancel(self) -> None:
-        """Break the stream off. Any thread may."""
+        """Abort the stream. Any thread may call this."""
         ...
 
     def close(self) -> None:
-        """Give back what a stream has that has ended, and that no thread uses."""
+        """Release the resources of an ended stream that no thread uses."""
         ...
 
 
@@ -223,15 +233,15 @@ class Transport(Protocol):
         pipelined: bool = False,
         seconds: float | None = None,
     ) -> SessionStream:
-        """Return a new stream.
+        """Open a stream.
 
-        :param on_end: is called when it has ended, on any thread.
-        :param pipelined: whether there is always a thread that receives.
-        :param seconds: how long the other end may take to let it in; None for any time.
-        :raises StreamEnd: when there is nobody.
+        :param on_end: is called when the stream has ended, on any thread.
+        :param pipelined: whether a thread always receives.
+        :param seconds: how long the host may take to accept the stream; None for any time.
+        :raises StreamEnd: when no host listens.
         """
         ...
 
     def reopen_after_fork(self) -> Transport:
-        """Let go of the parent's sockets, in a forked child, and return a transport for it."""
+        """Leave the parent's sockets in a forked child, and return its own transport."""
         ...

@@ -1,4 +1,4 @@
-"""Messages that wait to be sent: all that have gathered are sent in one write."""
+"""Queue messages, and join all that have gathered into one write."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from uactor.runtime.system_errors import is_own
 from uactor.transport.varint import encode_varint
 
 _MAX_BATCH_BYTES = 1 << 16
-"""How large a message becomes by others that are joined to it. A single one may be larger."""
+"""The largest message that results from joining others. A single message may be larger."""
 _MAX_BATCH_MESSAGES = 128
+"""The most messages that are joined into one."""
 _ENVELOPE_BYTES = 8
-"""How many bytes more a message takes as a part of another, at most."""
+"""The most bytes that a message needs in addition as a part of another one."""
 _LENGTH_DELIMITED = 2
 """Protobuf's wire type of messages in messages."""
 
 
 Message = TypeVar('Message')
-"""A message that is not in its wire form: it has to be sent by itself."""
+"""A message that is not in its wire form. It has to be sent by itself."""
 
 
 class Outbox(Generic[Message]):
     """Queues messages for one sending thread at a time, in order.
 
-    Messages are in their wire form, but for those with which large data goes.
+    Messages are in their wire form, except those that carry large data beside them.
     """
 
     def __init__(self) -> None:
         self._messages: collections.deque[bytes | Message | int] = collections.deque()
         self._by_number: dict[int, bytes | Message] = {}
-        self._asleep = threading.Lock()  # released to wake the sender
+        self._asleep = threading.Lock()  # its release wakes the sender
         self._asleep.acquire()
         self._is_awaited = False
         self._ended = False
@@ -51,7 +52,7 @@ class Outbox(Generic[Message]):
         return self._by_number.pop(number, None)
 
     def get(self) -> bytes | Message | None:
-        """Take the next message out of the queue, or None when there is none."""
+        """Dequeue the next message and return it; None without one."""
         while True:
             try:
                 found = self._messages.popleft()
@@ -60,7 +61,7 @@ class Outbox(Generic[Message]):
             if not isinstance(found, int):
                 return found
             message = self._by_number.pop(found, None)
-            if message is not None:  # else it has been withdrawn
+            if message is not None:  # else a thread has withdrawn it
                 return message
 
     def wake(self) -> None:
@@ -78,9 +79,9 @@ class Outbox(Generic[Message]):
         self.wake()
 
     def wait(self) -> bool:
-        """Wait until there are messages; return False at the end."""
+        """Wait for messages; return False at the end."""
         while not self._messages and not self._ended:
-            # A thread that puts a message now sees that it is awaited, or its message is seen here.
+            # A thread that puts a message now sees the flag, or this thread sees the message.
             self._is_awaited = True
             if not self._messages and not self._ended:
                 self._asleep.acquire()
@@ -89,12 +90,12 @@ class Outbox(Generic[Message]):
 
 
 def coalesce(messages: Outbox[Message], field: int, limit: int = -1) -> Iterator[bytes | Message]:
-    """Yield all queued messages, joining those that follow each other into one.
+    """Yield all queued messages, joining adjacent ones into one.
 
     A message that is not in its wire form is yielded as it is.
 
-    :param field: number of the field in which a message has those that follow it.
-    :param limit: most bytes that a message may have; -1 for any number.
+    :param field: number of the field in which a message has the ones that follow it.
+    :param limit: the most bytes that a message may have; -1 for any number.
     """
     tag = encode_varint(field << 3 | _LENGTH_DELIMITED)
     largest = _MAX_BATCH_BYTES

@@ -1,4 +1,4 @@
-"""Segments of shared memory, and the pool that keeps them for the next message."""
+"""Create segments of shared memory, and keep them for later messages."""
 
 from __future__ import annotations
 
@@ -23,34 +23,37 @@ log = logging.getLogger('uactor.transport')
 POSSIBLE = all(
     (hasattr(os, 'memfd_create'), hasattr(fcntl, 'F_ADD_SEALS'), hasattr(socket, 'send_fds'))
 )
-"""Whether this system has anonymous memory that can be passed on, and sealed."""
+"""Whether this system has anonymous memory that a process can pass on and seal."""
 
 MIN_SEGMENT_BYTES = 1 << 17
-"""Smallest buffer that is worth a segment: to map one costs as much as to copy less."""
+"""Smallest buffer that is worth a segment: to map one costs as much as to copy a smaller buffer."""
 
 _ALIGNMENT_BYTES = 64
+"""Alignment of the parts in a segment."""
 
 _MAX_LENT = 128
+"""The most segments that this process lends: each takes a descriptor or two."""
 _ALWAYS_LENT_BYTES = 1 << 30
-"""A total from this size on is lent however many segments are: no message could hold it."""
+"""Parts of this size or more are lent beyond that limit: no message could hold them."""
 _MAX_IDLE_BYTES = 1 << 29
-"""How much idle memory is kept for later messages, and for how long."""
+"""The most idle memory that the pool keeps for later messages."""
 _IDLE_S = 10.0
+"""How long the pool keeps an idle segment."""
 
 
 def map_memory(descriptor: int, size: int, flags: int) -> mmap.mmap:
-    """Map the memory of a descriptor, which the mapping does not keep open."""
+    """Map the memory of a descriptor, without keeping that open."""
     if sys.version_info >= (3, 13):  # before, a mapping has a descriptor of its own
         return mmap.mmap(descriptor, size, flags, trackfd=False)
     return mmap.mmap(descriptor, size, flags)
 
 
 class Segment:
-    """Shared memory of this process, mapped.
+    """Shared memory that this process has created and mapped.
 
-    :param name: what the list of a process's mappings shows.
-    :ivar capacity: in bytes.
-    :ivar since: since when it has been idle.
+    :param name: appears in the system's list of a process's mappings.
+    :ivar capacity: size in bytes.
+    :ivar since: the time since which the segment has been idle.
     """
 
     def __init__(self, capacity: int, name: str = 'uactor') -> None:
@@ -60,12 +63,12 @@ class Segment:
         owned.extend(map(os.memfd_create, (name,), (os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,)))
         [self.descriptor] = owned
         os.ftruncate(self.descriptor, capacity)
-        # The process that maps it relies on its size: to read beyond the end would kill it.
+        # The receiver relies on the size: a read beyond the end would kill it.
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         self.mapping = map_memory(self.descriptor, capacity, mmap.MAP_SHARED)
 
     def fill(self, parts: Sequence[memoryview]) -> None:
-        """Copy ``parts`` into it."""
+        """Copy ``parts`` into the segment."""
         with memoryview(self.mapping) as whole:
             places = compute_places([part.nbytes for part in parts])
             for (start, end), part in zip(places, parts, strict=True):
@@ -87,9 +90,9 @@ def compute_extent(sizes: Sequence[int]) -> int:
 
 
 def _round_capacity(size: int) -> int:
-    """Round a size up to one of a few capacities, by an eighth at most.
+    """Round a size up to one of a few capacities.
 
-    Pages that are not used take no memory.
+    That adds an eighth at most. Pages that are not used take no memory.
     """
     step = max(mmap.PAGESIZE, 1 << max(0, size.bit_length() - 3))
     return -(-size // step) * step
@@ -100,10 +103,10 @@ T = TypeVar('T')
 
 
 def frees_pool(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function that uses the pool's lock, which no exception leaves locked."""
+    """Decorate a function to release the pool's lock after any exception."""
 
     @functools.wraps(function)
-    def freeing(*args: P.args, **kwargs: P.kwargs) -> T:
+    def release_on_error(*args: P.args, **kwargs: P.kwargs) -> T:
         outer = is_owned(pool.lock)
         try:
             return function(*args, **kwargs)
@@ -112,23 +115,23 @@ def frees_pool(function: Callable[P, T]) -> Callable[P, T]:
                 release_fully(pool.lock)
             raise
 
-    return freeing
+    return release_on_error
 
 
 class SegmentLender(Protocol):
     """Lends segments to the other end of a connection."""
 
     def gather(self) -> int:
-        """Take back what the other end has returned; return how many segments it has."""
+        """Take back returned segments; return how many the peer still has."""
         ...
 
     def abandon(self) -> None:
-        """Forget what is lent, in a forked child: it is the parent's."""
+        """Forget the lent segments, in a forked child: they are the parent's."""
         ...
 
 
 class Pool:
-    """The segments of this process: the idle ones, and the channels that lend the others."""
+    """Keeps the idle segments of this process, and the channels that lend others."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -143,9 +146,9 @@ class Pool:
             self._channels.add(channel)
 
     def take(self, size: int) -> Segment | None:
-        """Return a segment that holds ``size`` bytes, or None when too many are lent already.
+        """Return a segment for ``size`` bytes, or None if too many are lent.
 
-        :raises OSError: when the system gives none.
+        :raises OSError: when the system has no memory or no descriptor left.
         """
         with self.lock:
             if self._gather() >= _MAX_LENT and size < _ALWAYS_LENT_BYTES:
@@ -164,7 +167,7 @@ class Pool:
             segment.since = time.monotonic()
             self._idle.append(segment)
             while sum(known.capacity for known in self._idle) > _MAX_IDLE_BYTES:
-                del self._idle[0]  # has been idle for longest
+                del self._idle[0]  # the one that has been idle longest
             self.watch()
 
     @property
@@ -173,11 +176,11 @@ class Pool:
         return self._thread.is_running
 
     def _gather(self) -> int:
-        """Take back what the other ends have returned; return how many segments they have."""
+        """Take back returned segments; return how many the peers still have."""
         return sum(channel.gather() for channel in tuple(self._channels))
 
     def counts(self) -> tuple[int, int]:
-        """Return how many segments are idle, and how many are lent."""
+        """Return how many segments are idle, and how many lent."""
         with self.lock:
             lent = self._gather()
             return len(self._idle), lent
@@ -186,11 +189,11 @@ class Pool:
         """Start the thread that frees idle segments after a while."""
         try:
             self._thread.ensure_running()
-        except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
+        except RuntimeError as error:  # since Python 3.12, no thread starts at exit
             log.debug('idle memory is kept: %s', error)
 
     def _watch(self) -> bool:
-        time.sleep(_IDLE_S / 2)  # a mark is a byte in memory: nothing tells that it is set
+        time.sleep(_IDLE_S / 2)  # a mark is a byte in memory, so no event reports it
         with self.lock:
             lent = self._gather()
             oldest = time.monotonic() - _IDLE_S
@@ -203,7 +206,7 @@ class Pool:
     def after_fork(self) -> None:
         """Forget all segments, in a forked child: they are the parent's."""
         channels = tuple(self._channels)
-        self.__init__()  # type: ignore[misc]  # another thread may have had the lock
+        self.__init__()  # type: ignore[misc]  # another thread may have held the lock
         for channel in channels:
             channel.abandon()
 

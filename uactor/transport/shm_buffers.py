@@ -1,15 +1,16 @@
-"""Large data between processes of one machine: by memory that both map.
+"""Pass large data between processes of one machine by memory that both map.
 
-The sender copies buffers into a segment of shared memory (``memfd_create``), and passes its
-descriptor along with the message. The receiver maps the segment copy-on-write and reads it in
-place: what it writes is its own. When its last view has gone, the receiver sets a mark in a page
-that the sender sees. Then the sender uses the segment again, which is mapped and has its pages.
+Problem: a large buffer inside a message is copied several times on its way.
 
-A segment has no name: the system frees it once neither side has it, however each of them ends.
+Mechanism: the sender copies buffers into a segment of shared memory (``memfd_create``), and passes
+its descriptor with the message. The receiver maps the segment copy-on-write and reads it in place.
+What the receiver writes stays its own. When its last view is gone, it sets a mark in a page that
+the sender sees. Then the sender uses the segment again, which is already mapped and has its pages.
 
-The sender uses a segment again only when the receiver says so. A receiver that was forked has a
-child with the same views. A receiver whose connection ends may keep its views. In both cases the
-sender forgets the segment, which lasts as long as there is a view.
+Invariants: a segment has no name. The system frees it once neither side has it, however they end.
+The sender uses a segment again only when the receiver has marked it as returned. A receiver that
+forks has a child with the same views. A receiver whose connection ends may keep its views. In both
+cases the sender forgets the segment, which lasts until its last view is gone.
 """
 
 from __future__ import annotations
@@ -47,28 +48,28 @@ from uactor.v1 import actor_pb2 as pb
 log = logging.getLogger('uactor.transport')
 
 _MARKS_SLOT = 0
-"""In the place of a segment's number: the descriptor is that of the page with the marks."""
+"""Number, in the place of a segment's, of the descriptor of the page with the marks."""
 SHARED_SLOT = 1 << 16
-"""The same: the descriptor is that of a shared slot, see :mod:`uactor.transport.shm_slot`."""
+"""The same for the descriptor of a shared slot, see :mod:`uactor.transport.shm_slot`."""
 _SLOTS = range(1, mmap.PAGESIZE)
 _RETURNED, _INHERITED = 1, 2
 """Marks: the segment has no views any more; or only those of a forked child."""
 _MAX_BORROWED = 256
-"""How many segments this process lends and borrows at most: each takes a descriptor or two."""
+"""The most segments that this process borrows: each takes a descriptor or two."""
 
 
 class _Loan(weakref.ref[mmap.mmap]):
-    """A segment that this process has views of. Its lender learns when the last one has gone.
+    """A borrowed segment. It is marked for its lender after the last view.
 
-    C code alone sets the mark at that moment: what a signal handler raises in a finalizer in
-    Python is lost.
+    C code alone sets the mark at that moment. An exception that a signal handler raises in a Python
+    finalizer would be lost.
     """
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
     mark_as: Callable[[int], None]
-    mark: Callable[[], object] = bool  # does nothing, until there is a slot to be marked
+    mark: Callable[[], object] = bool  # does nothing until a slot to mark is set
 
 
 _MARK = operator.methodcaller('mark')
@@ -79,13 +80,13 @@ class _Borrowed:
     """The segments that this process has borrowed."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # taken when it forks
+        self._lock = threading.RLock()  # held during a fork
         self._loans: dict[int, tuple[weakref.ref[mmap.mmap], _Loan]] = {}
         self._ended: collections.deque[weakref.ref[mmap.mmap]] = collections.deque()
 
     @locked
     def add(self, map_it: Callable[[], mmap.mmap], marks: mmap.mmap, slot: int) -> mmap.mmap:
-        """Map a segment, and mark it once its last view has gone."""
+        """Map a segment, and mark it once its last view is gone."""
         mapping = map_it()
         end = weakref.ref(mapping, self._ended.append)  # made first, and so called last
         loan = _Loan(mapping, _MARK)
@@ -101,32 +102,35 @@ class _Borrowed:
 
     @locked
     def _forget_ended(self) -> None:
-        # Not those whose mapping has gone: mmap unmaps first, without the interpreter's lock, and
-        # has the mark set after that.
+        # A dead mapping is not enough to drop its loan. A mapping first unmaps, without the
+        # interpreter's lock, and only then runs the callback that sets the mark.
         while self._ended:
             self._loans.pop(id(self._ended[0]), None)
-            self._ended.popleft()  # only now: a signal handler may raise before
+            self._ended.popleft()  # last, because a signal handler may raise before it
 
     def before_fork(self) -> None:
-        """Mark all as inherited later: the child has the same views."""
+        """Arrange that all segments are marked as inherited at their end.
+
+        The child has the same views.
+        """
         self._lock.acquire()
         for _, loan in self._loans.values():
             loan.mark = functools.partial(loan.mark_as, _INHERITED)
 
     def after_fork_in_parent(self) -> None:
-        """Let threads of the parent borrow again."""
+        """Allow threads of the parent to borrow again."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Leave the marks to the parent."""
-        self.__init__()  # type: ignore[misc]  # another thread may have had the lock
+        """Forget all loans in the child: the parent sets the marks."""
+        self.__init__()  # type: ignore[misc]  # another thread may have held the lock
 
 
 _borrowed = _Borrowed()
 
 
 def count_borrowed() -> int:
-    """Return how many segments this process has views of."""
+    """Return how many borrowed segments this process has views of."""
     return _borrowed.count()
 
 
@@ -137,7 +141,7 @@ class UnmappableError(SerializationError):
 def map_foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
     """Map memory that another process has created.
 
-    :raises SerializationError: when it is not what it should be.
+    :raises SerializationError: when the memory is no sealed memory of that size.
     """
     _validate_foreign(descriptor, size)
     try:
@@ -149,7 +153,7 @@ def map_foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
 
 
 def _validate_foreign(descriptor: int, size: int) -> None:
-    """Refuse memory that may shrink: to read beyond its end would kill this process."""
+    """Refuse memory that may shrink: a read beyond its end kills the reader."""
     try:
         sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
         if sealed and os.fstat(descriptor).st_size >= size:
@@ -162,9 +166,9 @@ def _validate_foreign(descriptor: int, size: int) -> None:
 
 
 def _copy_segment(descriptor: int, size: int) -> bytearray:
-    """Return a copy of a segment.
+    """Copy the content of a segment.
 
-    :raises SerializationError: when it is not what it should be.
+    :raises SerializationError: when the segment is no sealed memory of that size.
     """
     _validate_foreign(descriptor, size)
     copied, got = bytearray(size), 0
@@ -179,7 +183,7 @@ def _copy_segment(descriptor: int, size: int) -> bytearray:
 
 
 def _borrow(memory: pb.Memory, descriptor: int, marks: mmap.mmap) -> mmap.mmap:
-    """Map a segment, and mark it once its last view has gone."""
+    """Map a segment, and mark it once its last view is gone."""
     extent = compute_extent(memory.sizes)
     map_it = functools.partial(map_foreign, descriptor, extent, mmap.MAP_PRIVATE)
     return _borrowed.add(map_it, marks, memory.slot)
@@ -189,14 +193,14 @@ class Lender(Protocol):
     """Lends large data along with messages."""
 
     def lend(self, parts: Sequence[memoryview]) -> pb.Memory | None:
-        """Send ``parts`` along with the next message, and return their description.
+        """Send ``parts`` with the next message, and return their description.
 
-        :returns: None when it is better to put them into the message.
+        :returns: None when the caller should put them into the message instead.
         """
         ...
 
     def recall(self, memories: Sequence[pb.Memory]) -> None:
-        """Take back the data of a message that is not sent."""
+        """Withdraw the data of a message that will not be sent."""
         ...
 
 
@@ -205,27 +209,28 @@ class Carrier(Lender, Protocol):
 
     @property
     def outgoing(self) -> Mapping[int, Any]:
-        """What goes with messages that have not been sent yet, by number."""
+        """The data of messages that have not been sent yet, by number."""
         ...
 
     def lend(
         self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
     ) -> pb.Memory | None:
-        """See :class:`Lender`.
+        """Send ``parts`` with the next message. See :class:`Lender`.
 
-        :param into: gets what is returned, before a signal handler could keep it from that.
+        :param into: the result is appended here, too. So the caller has it even if a signal handler
+            raises before the return.
         """
         ...
 
     def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
-        """Return the parts that have come along with a message. They can be written to.
+        """Return the parts that came with a message. They are writable.
 
-        :raises SerializationError: when they are not there.
+        :raises SerializationError: when they have not arrived.
         """
         ...
 
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
-        """Forget the data of a message, as far as it has not been borrowed."""
+        """Drop the data of a message, unless it has been borrowed."""
         ...
 
     def close(self) -> None:
@@ -234,10 +239,10 @@ class Carrier(Lender, Protocol):
 
 
 class ShmChannel:
-    """One end of a connection as lender and borrower of segments.
+    """Lends and borrows segments, at one end of a connection.
 
     :ivar outgoing: the segments that are lent with messages that have not been sent yet.
-    :ivar limit: the most that is borrowed with one message, in bytes; -1 for any.
+    :ivar limit: the most bytes to borrow with one message; -1 for any number.
     """
 
     def __init__(self) -> None:
@@ -258,10 +263,10 @@ class ShmChannel:
     def lend(
         self, parts: Sequence[memoryview], into: list[pb.Memory] | None = None
     ) -> pb.Memory | None:
-        """Copy ``parts`` into a segment for the next message, and return its description.
+        """Copy ``parts`` into a segment for the next message; return its description.
 
-        :returns: None when it is better to put them into the message: too many segments are lent,
-            or the system gives no more.
+        :returns: None when the caller should put them into the message instead. Then too many
+            segments are lent, or the system has no more memory or descriptors.
         """
         sizes = [part.nbytes for part in parts]
         try:
@@ -301,7 +306,7 @@ class ShmChannel:
 
     @frees_pool
     def recall(self, memories: Sequence[pb.Memory]) -> None:
-        """Take back the segments of a message that is not sent."""
+        """Withdraw the segments of a message that will not be sent."""
         with pool.lock:
             for memory in memories:
                 segment = self.outgoing.get(memory.slot)
@@ -312,7 +317,7 @@ class ShmChannel:
 
     @frees_pool
     def pop_outgoing(self, memories: Sequence[pb.Memory]) -> list[tuple[int, int]]:
-        """Return the numbers and descriptors to pass with a message that is about to be sent."""
+        """Return the numbers and descriptors to pass with the next message."""
         with pool.lock:
             going = [(memory.slot, self.outgoing.pop(memory.slot)) for memory in memories]
             if going and not self._marks_passed and self._marks is not None:
@@ -321,15 +326,15 @@ class ShmChannel:
         return [(slot, segment.descriptor) for slot, segment in going]
 
     def gather(self) -> int:
-        """Take back what the other end is done with; return how many segments are lent still.
+        """Take back returned segments; return how many are still lent.
 
-        With the pool's lock.
+        The caller holds the pool's lock.
         """
         if self._marks is not None:
             marks = self._marks.mapping
             for slot in tuple(self._lent):
                 if mark := marks[slot]:
-                    # An exception may come between: lend() takes the mark away.
+                    # A signal handler may raise in between, and leave the mark: lend() clears it.
                     segment = self._lent.pop(slot, None)
                     if mark == _RETURNED and segment is not None:
                         pool.give(segment)
@@ -338,9 +343,9 @@ class ShmChannel:
     # --- the borrower ----------------------------------------------------------------------
 
     def expect(self, memories: Sequence[pb.Memory]) -> TakeDescriptor:
-        """Return a function that takes the descriptors of a message.
+        """Return a function that receives the descriptors of a message.
 
-        It closes all that are not of ``list_memories``, or come twice.
+        It closes a descriptor that does not belong to ``memories``, or that arrives twice.
         """
         sizes = {memory.slot: compute_extent(memory.sizes) for memory in memories}
 
@@ -352,7 +357,7 @@ class ShmChannel:
                 elif size is not None:
                     found = self._keep_or_copy(descriptor, size, is_scarce)
                     if found is descriptor:
-                        descriptor = None  # it is kept
+                        descriptor = None  # _keep() owns it now
                     self._keep(slot, found)
             finally:
                 if descriptor is not None:
@@ -366,17 +371,17 @@ class ShmChannel:
         try:
             self._their_marks = map_foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
         except SerializationError as error:
-            log.debug('no marks can be set: %s', error)  # without them what comes is copied
+            log.debug('no marks can be set: %s', error)  # so borrow() copies every segment
 
     def _keep_or_copy(
         self, descriptor: int | None, size: int, is_scarce: bool
     ) -> int | bytearray | None:
-        """Return the descriptor, or a copy of its segment when descriptors are scarce."""
+        """Return a descriptor, or its segment's copy if descriptors are scarce."""
         if descriptor is None or not is_scarce:
             return descriptor
         try:
             return _copy_segment(descriptor, size)
-        except SerializationError as error:  # borrow() says so
+        except SerializationError as error:  # borrow() raises an error for the lost data
             log.debug('what has come beside a message is lost: %s', error)
             return None
 
@@ -389,7 +394,7 @@ class ShmChannel:
         self._arrived[slot] = found
 
     def _forget(self, slot: int) -> bool:
-        """Close what has come for a slot; return whether anything had."""
+        """Drop the data that arrived for a slot; return whether any had."""
         if slot not in self._arrived:
             return False
         found = self._arrived.pop(slot, None)
@@ -398,9 +403,9 @@ class ShmChannel:
         return True
 
     def borrow(self, memory: pb.Memory) -> Sequence[memoryview | bytearray]:
-        """Return the parts that have come along with a message. They can be written to.
+        """Return the parts that came with a message. They are writable.
 
-        :raises SerializationError: when they are not there.
+        :raises SerializationError: when they have not arrived.
         """
         if 0 <= self.limit < sum(memory.sizes):
             self.ignore([memory])
@@ -416,14 +421,14 @@ class ShmChannel:
                 'the memory of a message is lost: this process has no descriptor left to take it '
                 'by; see RLIMIT_NOFILE'
             )
-        whole = self._whole(memory, found)
-        parts = [whole[start:end] for start, end in compute_places(memory.sizes)]
+        view = self._view_segment(memory, found)
+        parts = [view[start:end] for start, end in compute_places(memory.sizes)]
         if _borrowed.count() > _MAX_BORROWED:
             return [bytearray(part) for part in parts]
         return parts
 
-    def _whole(self, memory: pb.Memory, found: int | bytearray) -> memoryview:
-        """Return a view of a segment, or of a copy where the segment can't be mapped."""
+    def _view_segment(self, memory: pb.Memory, found: int | bytearray) -> memoryview:
+        """Return a view of a segment, or of its copy if mapping fails."""
         marks, size = self._their_marks, compute_extent(memory.sizes)
         if not isinstance(found, int):
             self._mark(memory.slot)
@@ -441,12 +446,12 @@ class ShmChannel:
         return memoryview(copied)
 
     def _mark(self, slot: int) -> None:
-        """Give a segment without views back to its lender, if there is a page for marks."""
+        """Return a segment without views to its lender, if that sent marks."""
         if self._their_marks is not None and slot in _SLOTS:
             self._their_marks[slot] = _RETURNED
 
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
-        """Give back the segments of a message, as far as they have not been borrowed."""
+        """Return the segments of a message that have not been borrowed."""
         for memory in memories:
             if self._forget(memory.slot):
                 self._mark(memory.slot)
@@ -454,14 +459,14 @@ class ShmChannel:
     # --- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Forget what the other end has not given back, and close what was not borrowed."""
+        """Forget the segments that the peer keeps; close those not borrowed."""
         with pool.lock:
             self._closed = True
             self.gather()
         self.abandon()
 
     def abandon(self) -> None:
-        """Forget everything."""
+        """Forget all segments, and close the descriptors that were not borrowed."""
         self._closed = True
         self._lent, self.outgoing = {}, {}
         self._marks = self._their_marks = None

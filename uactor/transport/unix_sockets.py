@@ -1,9 +1,11 @@
-"""Unix sockets to listen on, and the names that they have in the file system.
+"""Listen on Unix sockets, and take their names in the file system.
 
-To look whether a name is free, to remove what a killed process has left there, and to take the name
-are several steps, and so is to remove one's own. Of two processes that take them at the same moment
-both would succeed. So each does them alone: it locks a file beside, which is there meanwhile. One
-that a killed process leaves is no longer locked, and goes with the next.
+Problem: to take a name is several steps. A process looks whether the name is free, removes the
+socket of a killed process, and binds. To remove its own name is several steps, too. Two processes
+that do this at the same moment would both succeed.
+
+Mechanism: each process does it alone. It creates a file beside the name, locks it, and removes it
+at the end. A killed process leaves a file that is no longer locked. The next process removes that.
 """
 
 from __future__ import annotations
@@ -25,20 +27,20 @@ log = logging.getLogger('uactor.host')
 
 _BACKLOG = 1024
 _LOCK_TIMEOUT_S, _LOCK_TIMEOUT_AT_END_S = 10.0, 0.5
-"""How long others may take that are alone with a name."""
+"""How long this process waits for others that have locked a name."""
 _LOCK_RETRY_S = 0.005
-"""How long is waited before a lock is tried again: one that is waited for has no time limit."""
+"""Pause before a lock is tried again: a blocking wait for a lock has no time limit."""
 _UNSUPPORTED = errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL
-"""What file systems without locks say."""
+"""Errors of file systems without locks."""
 
 _own: dict[str, tuple[int, int, int]] = {}
-"""The names that this process has taken, and what it has put there."""
+"""The names that this process has taken, with the identity of its socket there."""
 
 
 def create_listener(path: str) -> socket.socket:
-    """Return a socket that listens at ``path``, for this user alone, and is never waited on.
+    """Create a non-blocking socket that listens at ``path`` for this user alone.
 
-    :raises AddressError: when it can't be had.
+    :raises AddressError: when this process can't listen there.
     """
     with _lock_name(path, _LOCK_TIMEOUT_S):
         clear_stale(path)
@@ -56,13 +58,14 @@ def create_listener(path: str) -> socket.socket:
 
 
 def serve_at(path: str, serve: Callable[[str], bool], *others: str) -> bool:
-    """Have gRPC listen at ``path``; return whether it does.
+    """Start the gRPC server at ``path``; return whether it listens.
 
-    It listens in a private directory beside, and then its socket is given the name. So it takes no
-    name from another process, and at its end removes none. The actor's own code may be running:
-    what files that makes is not to depend on this, as it would on the umask.
+    The server listens in a private directory beside, and then its socket is renamed to ``path``. So
+    gRPC takes no name from another process, and removes none at its end. The actor's own code may
+    be running. The mode of files that it creates must not change meanwhile, as the umask would
+    change it.
 
-    :param serve: has it listen at a path, and returns whether it does.
+    :param serve: starts the server at a path, and returns whether it listens.
     :param others: names that have to be free, too.
     :raises AddressError: when another process has the name.
     """
@@ -72,7 +75,7 @@ def serve_at(path: str, serve: Callable[[str], bool], *others: str) -> bool:
         if not _is_own(path):
             for name in (path, *others):
                 clear_stale(name)
-        _remove_directory(directory, made)  # of a process that was killed in the middle of this
+        _remove_directory(directory, made)  # a process may have been killed in the middle of this
         os.mkdir(directory, 0o700)
         try:
             if not serve(made):
@@ -86,20 +89,20 @@ def serve_at(path: str, serve: Callable[[str], bool], *others: str) -> bool:
 
 
 def remove_own() -> None:
-    """Remove the names that this process has taken, and that are still its own."""
+    """Remove the names that are still this process's own."""
     while _own:
         path, _ = next(reversed(_own.items()))
         try:
             with _lock_name(path, _LOCK_TIMEOUT_AT_END_S):
                 if _is_own(path):
                     os.unlink(path)
-        except (OSError, AddressError) as error:  # the directory may have been removed
+        except (OSError, AddressError) as error:  # the directory may be gone
             log.debug('%s is left as it is: %s', path, error)
         del _own[path]
 
 
 def _identity(path: str) -> tuple[int, int, int]:
-    """Return what tells a socket from another one of the same name, later."""
+    """Return what distinguishes a socket from a later one of the same name."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
@@ -112,15 +115,15 @@ def _is_own(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _lock_name(path: str, patience: float) -> Iterator[None]:
-    """Be the only process that takes or removes the name ``path``.
+def _lock_name(path: str, timeout_s: float) -> Iterator[None]:
+    """Exclude other processes from taking or removing the name ``path``.
 
-    :param patience: how long others may take, in seconds.
+    :param timeout_s: how long to wait for the others.
     :raises AddressError: when they take longer.
     """
     name = f'{path}.lock'
     try:
-        lock = _acquire_lock(name, time.monotonic() + patience)
+        lock = _acquire_lock(name, time.monotonic() + timeout_s)
     except OSError as error:
         raise AddressError(f'cannot listen at unix:{path}: {error.strerror}') from error
     if lock is None:
@@ -128,14 +131,14 @@ def _lock_name(path: str, patience: float) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # the directory has been removed
+        with contextlib.suppress(OSError):  # the directory may be gone
             os.unlink(name)
-        fcntl.flock(lock, fcntl.LOCK_UN)  # a forked child may have it, too
+        fcntl.flock(lock, fcntl.LOCK_UN)  # a forked child may have the descriptor, too
         os.close(lock)
 
 
 def _acquire_lock(name: str, deadline: float) -> int | None:
-    """Return a descriptor of the file ``name``, locked; None when that is not to be had in time."""
+    """Lock the file ``name`` and return its descriptor, or None after the deadline."""
     while True:
         lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -162,7 +165,10 @@ def _try_lock(lock: int) -> bool:
 
 
 def _has_name(lock: int, name: str) -> bool:
-    """Return whether the file has its name still: who had it locked has removed it."""
+    """Return whether the locked file still has its name.
+
+    The process that had the lock before has removed the file.
+    """
     try:
         return os.path.samestat(os.fstat(lock), os.lstat(name))
     except FileNotFoundError:
@@ -170,9 +176,11 @@ def _has_name(lock: int, name: str) -> bool:
 
 
 def clear_stale(path: str) -> None:
-    """Remove the socket of a process that has ended; binding would steal that of a live one.
+    """Remove the socket of a process that has ended.
 
-    :raises AddressError: when there is something else.
+    The socket of a live process stays: to bind in its place would steal the name.
+
+    :raises AddressError: when the name belongs to a live process, or is no socket.
     """
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -180,7 +188,7 @@ def clear_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # one whose backlog is full is there
+        probe.setblocking(False)  # a live listener with a full backlog would block
         try:
             probe.connect(path)
         except ConnectionRefusedError:
@@ -204,7 +212,10 @@ def _remove_directory(directory: str, path: str) -> None:
 
 @contextlib.contextmanager
 def private_sockets() -> Iterator[None]:
-    """Make sockets that only this user can open meanwhile. Before the actor's own code runs."""
+    """Restrict new sockets to this user, within the block.
+
+    Use it only before the actor's own code runs, because the umask belongs to the whole process.
+    """
     previous = os.umask(0o177)
     try:
         yield
