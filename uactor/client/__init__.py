@@ -1,1 +1,1 @@
-"""The calling side: one connection per (process, actor), one session per thread."""
+"""The client side: a connection per actor, a session per thread."""

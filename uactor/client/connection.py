@@ -1,6 +1,7 @@
-"""A connection: how the proxies of this process reach one actor process.
+"""A connection: the way from this process's proxies to an actor.
 
-There is one per (process, actor), shared by all proxies, with one session per thread.
+There is one connection per process and actor. All proxies share it, and each thread has its own
+session in it.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ from uactor.v1 import actor_pb2 as pb
 log = logging.getLogger('uactor.client')
 
 TRANSPORTS = ('auto', 'grpc')
-"""``'grpc'``, or ``'auto'`` for an actor's local lane where there is one, and else gRPC."""
+"""``'auto'`` is an actor's local lane, or gRPC if it has none."""
 
 
 def check_transport(name: str) -> str:
-    """Return ``name`` if it is a transport.
+    """Return ``name`` if it is the name of a transport.
 
-    :raises ValueError: otherwise.
+    :raises ValueError: if it is not.
     """
     if name not in TRANSPORTS:
         raise ValueError(f'unknown transport {name!r}; choose one of {", ".join(TRANSPORTS)}')
@@ -69,7 +70,7 @@ def check_transport(name: str) -> str:
 def _open_link(
     address: str, keys: Sequence[bytes], serializer: str, patience: float | None, by: Transport
 ) -> tuple[Link, ClientSession]:
-    """Return a new link, and its first session."""
+    """Open a link, and return it with its first session."""
     other_way = functools.partial(GrpcTransport, address) if isinstance(by, LaneTransport) else None
     link = Link(address, keys, serializer, by, other_way)
     try:
@@ -82,11 +83,11 @@ def _open_link(
 def _open_by_lane(
     open_link: Callable[[Transport], tuple[Link, ClientSession]], lane: str, address: str
 ) -> tuple[Link, ClientSession] | None:
-    """Return a link by a lane; None when that leads elsewhere, or nowhere, and gRPC is to be tried.
+    """Open a link by a lane; return None to try gRPC.
 
-    The lane is found by its name, beside that of the address. It may be left of an actor that was
-    killed, and may have been put there: only what the host says of itself, once it has proved that
-    it knows the authkey, tells whose lane it is.
+    The client finds the lane by its name, beside the socket of the address. A killed actor may have
+    left it behind, and another process may have put it there. So the client believes only the host
+    itself, once that has proved that it knows the authkey.
     """
     try:
         link, session = open_link(LaneTransport(lane))
@@ -102,7 +103,7 @@ def _open_by_lane(
 
 
 class ClientConnection:
-    """This process's way to one actor process.
+    """The way from this process to one actor process.
 
     :ivar actor: names the actor.
     :param transport: one of :data:`TRANSPORTS`.
@@ -127,7 +128,7 @@ class ClientConnection:
         self._use(link)
 
     def _use(self, link: Link) -> None:
-        """Reach the actor by a link from now on."""
+        """Use a link for all further requests."""
         self._link = link
         self._encoder = CallEncoder(self.address, link.holds)
         self._decoder = ResponseDecoder(self.address, self.actor.id, link.holds)
@@ -135,41 +136,41 @@ class ClientConnection:
 
     @property
     def reusable(self) -> bool:
-        """Whether the actor is there, as far as this process knows."""
+        """Whether the actor is reachable, as far as this process knows."""
         return self._link.connected
 
     @property
     def serializer(self) -> str:
-        """How values travel."""
+        """The name of the serializer for values."""
         return self._link.terms.serializer
 
     @property
     def has_family_key(self) -> bool:
-        """Whether the actor has proved that it knows the key of this process family."""
+        """Whether the actor has proved knowledge of this family's key."""
         return self._link.key == get_family_key()
 
     def restrict(self, serializer: str) -> None:
-        """Have values travel as ``serializer`` allows, if that is stricter."""
+        """Use ``serializer`` for values from now on, if it is stricter."""
         self._link.restrict(serializer)
 
     def suits(self, transport: str) -> bool:
-        """Tell whether this is what ``transport`` asks for."""
+        """Return whether this connection uses the transport that ``transport`` names."""
         return transport == 'auto' or isinstance(self._link.transport, GrpcTransport)
 
     def greet(self, patience: float | None) -> None:
-        """Find out whether the actor answers.
+        """Check that the actor answers, by opening and closing a session.
 
-        :param patience: how long it may take, in seconds; None for any time.
-        :raises ActorUnreachableError: when it takes longer.
+        :param patience: how long the actor may take, in seconds; None for any time.
+        :raises ActorUnreachableError: if the actor takes longer.
         """
         self._link.open(patience=patience).say_goodbye()
 
     def expect_end(self) -> None:
-        """Know that this process ends the actor. Safe in finalizers."""
+        """Record that this process ends the actor. Safe in finalizers."""
         self._link.expect_end()
 
     def abandon(self) -> None:
-        """Let every caller know that the actor process has ended."""
+        """Fail the calls of all callers: the actor process has ended."""
         self._link.abandon()
 
     # --- requests --------------------------------------------------------------------------
@@ -200,15 +201,15 @@ class ClientConnection:
             part, arguments = request
             answer = session.call(part, arguments)
             if type(answer) is tuple and type(answer[1]) is not fastpath.PickledResult:
-                return answer[1]  # as most do, without further ado
+                return answer[1]  # most answers: a plain value needs no decoder
             return self._decoder.decode_answer(answer, session, resolve)
         return self._request_result(session, request, resolve)
 
     def _call_on_own_thread(self, call: ClientCall, timeout: float) -> Any:
-        """Call a method with a timeout on the host thread that belongs to this one.
+        """Call a method with a timeout, on this thread's own host thread.
 
-        The host gives the call up by itself. When it does not even say so, this thread's session
-        ends, and with it what belongs to its thread.
+        The host cancels the call by itself when the timeout expires. If the host does not even
+        report that, this thread's session ends. The state of its host thread ends with it.
         """
         expires = time.monotonic() + timeout
         session = self._link.session(left=timeout)
@@ -221,13 +222,13 @@ class ClientConnection:
         return self._request_result(session, request, call.resolve, left + GRACE_S)
 
     def submit(self, call: ClientCall, receiver: Receiver) -> CallHandle:
-        """Make a call without blocking; see :class:`uactor.core.interfaces.Connection`."""
+        """Start a call without blocking; see :class:`uactor.core.interfaces.Connection`."""
         return self._submit(call, receiver)
 
     def submit_all(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle:
-        """Make calls without blocking; see :class:`uactor.core.interfaces.Connection`."""
+        """Start calls without blocking; see :class:`uactor.core.interfaces.Connection`."""
         burst = self._submit_burst(call, arguments, receiver)
         if burst is None:
             handles = [
@@ -243,7 +244,7 @@ class ClientConnection:
     def _submit_burst(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle | None:
-        """Make calls by one request; return None if they can't travel so."""
+        """Send calls as one request; return None if they can't share one."""
         timeout, outer = current_call.limit_to_call(call.timeout), current_call.current()
         delivery = PLAIN if timeout is None and outer is None else Delivery(timeout, outer)
         terms = self._link.terms
@@ -260,7 +261,7 @@ class ClientConnection:
         except (ActorDiedError, RuntimeError) as error:
             if is_interruption(error):
                 raise
-            return None  # no thread to be had: each call is told so
+            return None  # no thread could be started: each call will fail by itself
         return burst
 
     def _submit(
@@ -282,7 +283,7 @@ class ClientConnection:
         except Exception as error:
             if is_interruption(error):
                 raise
-            receiver.fail(error)  # what can't be sent ends the call as what can't be done
+            receiver.fail(error)  # a call that can't be sent ends like a call that fails
             return NO_HANDLE
 
     def _send(
@@ -293,7 +294,7 @@ class ClientConnection:
         timeout: float | None,
         await_flush: bool = False,
     ) -> PendingCall:
-        """Send a request by the pipeline.
+        """Encode a request and send it by the pipeline.
 
         :param timeout: how long the caller waits, in seconds; None for any time.
         """
@@ -319,7 +320,7 @@ class ClientConnection:
         return pending
 
     def _number_fast(self, request: FastRequest, limit: int) -> EncodeNumbered:
-        """Return what gives a fast request its number."""
+        """Return the function that serializes a fast request with its number."""
         part, arguments = request
         if limit:
             check_size(len(fastpath.encode_request(1, part, arguments)), limit, self.address)
@@ -328,7 +329,7 @@ class ClientConnection:
     def _number(
         self, request: pb.SessionRequest, pending: PendingCall, channel: PipelineChannel
     ) -> EncodeNumbered:
-        """Return what gives a request its number, and puts it into its wire form."""
+        """Return the function that numbers a request and serializes it."""
         memories = messages.list_memories(request)
         check_size(messages.measure_size(request), self._link.terms.limit, self.address)
         if channel.known is not None and channel.known.unsure:
@@ -384,7 +385,7 @@ class ClientConnection:
         resolve: Resolve,
         timeout: float | None = None,
     ) -> Any:
-        """Make a new object; see :class:`uactor.core.interfaces.Connection`."""
+        """Create an object; see :class:`uactor.core.interfaces.Connection`."""
         timeout = current_call.limit_to_call(timeout)
         encode = functools.partial(self._encoder.encode_create, typeid, args, kwargs)
         if timeout is not None:
@@ -399,11 +400,12 @@ class ClientConnection:
         encode: Callable[[PipelineChannel, Delivery], FastRequest | pb.SessionRequest],
         timeout: float,
     ) -> Any:
-        """Make a request that is no call of a method, and wait for its result as for one.
+        """Send a request other than a call, and wait for its result.
 
-        Through the pipeline: a session of a thread could only end at a deadline.
+        The request goes by the pipeline. In a session of a thread, an expired deadline could only
+        end the whole session.
 
-        :param call: what it is, for people.
+        :param call: describes the request in error messages.
         """
         delivery = Delivery(timeout, current_call.current())
         future = CallFuture[Any]()
@@ -423,13 +425,13 @@ class ClientConnection:
         return self._decoder.decode_result(response.result, session, resolve)
 
     def owns(self, handle: str) -> bool:
-        """Return whether ``handle`` is of the actor process at the other end."""
+        """Return whether ``handle`` belongs to the actor process of this connection."""
         return self._decoder.owns(handle)
 
     def _request(
         self, session: ClientSession, request: pb.SessionRequest, seconds: float | None = None
     ) -> pb.SessionResponse:
-        """Return the response to a request.
+        """Send a request and return its response.
 
         :param seconds: how long the host may take; None for any time.
         """
@@ -451,7 +453,7 @@ class ClientConnection:
         request.releases.extend(released)
         try:
             return session.request_within(request, seconds)
-        except SerializationError:  # too large to be sent
+        except SerializationError:  # the request was too large to be sent
             holds.give_back(released)
             raise
 
@@ -464,16 +466,19 @@ class ClientConnection:
         self._link.holds.add(handle)
 
     def adopt(self, handle: str) -> None:
-        """Have the hold that came along; see :class:`uactor.core.interfaces.Connection`."""
-        if not self._link.holds.take_granted(handle):  # it came by another connection
+        """Take the granted hold; see :class:`uactor.core.interfaces.Connection`."""
+        if not self._link.holds.take_granted(handle):  # another connection brought the handle
             self.retain(handle)
 
     def hold(self, proxy: object, handle: str) -> None:
-        """Give a hold up when ``proxy`` is gone; see :class:`Connection`."""
+        """Release a hold once ``proxy`` is gone; see :class:`uactor.core.interfaces.Connection`."""
         self._link.holds.release_with(proxy, handle)
 
     def claim(self, handle: str) -> str:
-        """Take a lease, unless this process keeps the object alive until it is received."""
+        """Take a lease, and return its id; '' if none is needed.
+
+        None is needed if this process keeps the object alive until the receiver has it.
+        """
         context = transfer.current_transfer()
         if context is None:
             return self._lease([handle])
@@ -486,19 +491,22 @@ class ClientConnection:
         return lease
 
     def lease(self, handle: str) -> None:
-        """Have an object held for a while; see :class:`uactor.core.interfaces.Connection`."""
+        """Take a lease of an object; see :class:`uactor.core.interfaces.Connection`."""
         self._lease([handle])
 
     def _lease(self, handles: list[str], seconds: float | None = None) -> str:
-        """Take a lease.
+        """Take a lease of objects and return its id.
 
-        :param seconds: how long the host may take, if the call that runs does not say less.
+        :param seconds: how long the host may take, unless the running call has less time left.
         """
         retain = pb.RetainHandleRequest(handles=handles, as_lease=True)
         return self._hold(retain, current_call.limit_to_call(seconds)).lease_id
 
     def _hold(self, retain: pb.RetainHandleRequest, left: float | None) -> pb.RetainHandleResponse:
-        """Take holds, as long as that is waited for."""
+        """Take holds.
+
+        :param left: how long the caller still waits, in seconds; None for any time.
+        """
         expires = None if left is None else time.monotonic() + left
         session = self._link.session(left=left)
         if expires is not None:
@@ -510,7 +518,7 @@ class ClientConnection:
     _fork_lease: tuple[str, list[str]] | None = None
 
     def before_fork(self) -> bool:
-        """Lease what this process holds for the child that is about to be; tell if it could."""
+        """Lease the objects that the child inherits; return whether that worked."""
         link = self._link
         handles = link.holds.handles()
         self._fork_lease = None
@@ -522,14 +530,20 @@ class ClientConnection:
         return self._fork_lease is not None
 
     def release_of_fork_lease(self) -> Callable[[], None]:
-        """Return what ends the lease when the child has ended and may not have used it."""
+        """Return the function that releases the lease after the child's end.
+
+        The child may have ended before it used the lease.
+        """
         if self._fork_lease is None:
             return lambda: None
         lease, _ = self._fork_lease
         return functools.partial(self._link.holds.release, lease)
 
     def after_fork(self) -> None:
-        """Leave the parent's streams alone and get own ones, in the child."""
+        """Replace the parent's link by an own one, in a forked child.
+
+        The child leaves the parent's streams alone.
+        """
         parents = self._link
         parents.leave()
         transport = parents.transport.reopen_after_fork()
@@ -547,5 +561,5 @@ def _deadline_message(call: ClientCall, timeout: float) -> str:
 
 
 def _keep_shared(shared: SharedObject) -> SharedObject:
-    """Make no proxy: there is none in the result."""
+    """Return the object itself: the result contains no proxy."""
     return shared

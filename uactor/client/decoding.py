@@ -1,4 +1,4 @@
-"""Responses into values, proxies and exceptions."""
+"""Decode responses into values, proxies and exceptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uactor.v1 import actor_pb2 as pb
 
 
 def raise_failure(holds: Holds, session: ClientSession, response: pb.SessionResponse) -> None:
-    """Raise the exception that a response has, if it has one."""
+    """Raise the exception that a response carries, if it carries one."""
     if response.HasField('failure'):
         with holds.granting(response.failure.pickle.granted):
             error = failures.decode(response.failure, session.serializer != 'native')
@@ -26,15 +26,15 @@ def raise_failure(holds: Holds, session: ClientSession, response: pb.SessionResp
         try:
             raise error
         finally:
-            del error  # a cycle with its traceback otherwise
+            del error  # else it would form a cycle with its traceback
 
 
 class ResponseDecoder:
     """Decodes the responses of a connection.
 
-    :param address: where this process reaches the actor.
-    :param actor_id: names the actor at the other end.
-    :param holds: gets the holds that come with a response.
+    :param address: address by which this process reaches the actor.
+    :param actor_id: names the actor of the connection.
+    :param holds: receives the holds that a response grants.
     """
 
     def __init__(self, address: str, actor_id: str, holds: Holds) -> None:
@@ -43,13 +43,13 @@ class ResponseDecoder:
         self._holds = holds
 
     def owns(self, handle: str) -> bool:
-        """Return whether ``handle`` is of the actor process at the other end."""
+        """Return whether ``handle`` belongs to the actor process of the connection."""
         return handle.partition('.')[0] == self._process
 
     def decode_answer(
         self, answer: pb.SessionResponse | tuple[int, Any], session: ClientSession, resolve: Resolve
     ) -> Any:
-        """Return the value that the answer to a fast request carries, or raise its failure."""
+        """Decode the answer to a fast request, or raise its failure."""
         if isinstance(answer, tuple):
             value = answer[1]
             return (
@@ -61,20 +61,20 @@ class ResponseDecoder:
         return self.decode_result(answer.result, session, resolve)
 
     def decode_result(self, result: pb.Value, session: ClientSession, resolve: Resolve) -> Any:
-        """Return the value of a result, by which the session of this thread answers."""
+        """Decode a result that a session of this thread has received."""
         kind = result.WhichOneof('kind')
         if kind in messages.SCALAR_FORMS:
-            return getattr(result, kind)  # as most do, without further ado
+            return getattr(result, kind)  # most results: a scalar needs no decoder
         try:
             return self._decode_value(result, session, resolve)
         except UnknownDefinitionError:
-            session.abandon()  # the next one begins anew
+            session.abandon()  # the next session begins without definitions
             raise
 
     def decode_pipelined(self, response: Any, resolve: Resolve, session: ClientSession) -> Any:
-        """Return what a response of the pipeline carries, or raise its failure.
+        """Decode a response of the pipeline, or raise its failure.
 
-        :param response: one, or the value of a fast one.
+        :param response: a response, or the value that a fast response carries.
         """
         if type(response) is fastpath.PickledResult:
             return self._unpickle(response, session)
@@ -84,7 +84,7 @@ class ResponseDecoder:
         if kind == 'result':
             form = response.result.WhichOneof('kind')
             if form in messages.SCALAR_FORMS:
-                return getattr(response.result, form)  # as most do, without further ado
+                return getattr(response.result, form)  # most results: a scalar needs no decoder
         if kind == 'failure':
             with self._holds.granting(response.failure.pickle.granted):
                 raise failures.decode(response.failure, session.serializer != 'native')
@@ -97,14 +97,14 @@ class ResponseDecoder:
 
     @staticmethod
     def _unpickle(pickled: fastpath.PickledResult, session: ClientSession) -> Any:
-        """Return what a fast response has a pickle of."""
+        """Unpickle the value of a fast response."""
         try:
             return pickling.loads_with(session.definitions, pickled.data)
         except SerializationError as error:
             if not is_interruption(error):
                 error.executed = 'yes'
             if isinstance(error, UnknownDefinitionError):
-                session.abandon()  # the next one begins anew
+                session.abandon()  # the next session begins without definitions
             raise
 
     def _decode_value(self, value: pb.Value, session: ClientSession, resolve: Resolve) -> Any:

@@ -1,6 +1,6 @@
-"""Calls into requests, and whether a request goes the fast way or by Protobuf's objects.
+"""Encode calls into requests, by the fast path or by Protobuf's objects.
 
-The fast way saves a third of the time of a small call: :mod:`uactor.codec.fastpath` writes the
+The fast path saves a third of the time of a small call: :mod:`uactor.codec.fastpath` writes the
 request by hand. The wire form is the same, so the host sees no difference.
 """
 
@@ -20,15 +20,15 @@ from uactor.v1 import actor_pb2 as pb
 
 FastRequest = tuple[bytes, bytes | None]
 """A request without its number: target and arguments, as :func:`fastpath.encode_request` takes
-them. A plain tuple, since anything else takes a few per cent of a call to make."""
+them. It is a plain tuple, because creating any other object costs a few per cent of a call."""
 
 
 class RequestChannel(Protocol):
-    """What a request is encoded for: a session, or a session to be of a pipeline."""
+    """The session, present or future, for which a request is encoded."""
 
     @property
     def serializer(self) -> str:
-        """How values travel."""
+        """The name of the serializer for values."""
         ...
 
     @property
@@ -38,20 +38,20 @@ class RequestChannel(Protocol):
 
     @property
     def memory(self) -> Lender | None:
-        """What carries large data beside the request; None when it goes in it."""
+        """The carrier of large data; None if the request contains it."""
         ...
 
     @property
     def definitions(self) -> Numbering | None:
-        """What the session remembers; None when nothing."""
+        """The definitions that the session remembers; None if it remembers none."""
         ...
 
 
 class Delivery(NamedTuple):
-    """What a request says beside what is called.
+    """The part of a request that does not depend on the method.
 
     :ivar timeout: how long the caller waits, in seconds; None for any time.
-    :ivar outer: the call of an actor that waits for this one; None when there is none.
+    :ivar outer: the call of an actor that waits for this one; None if there is none.
     :ivar window: how many items of a stream may be on their way; 0 for one result.
     """
 
@@ -66,7 +66,7 @@ class Delivery(NamedTuple):
         | pb.SetAttributeRequest
         | pb.CreateHandleRequest,
     ) -> None:
-        """Put timeout and outer call into a request."""
+        """Write timeout and outer call into a request."""
         if self.timeout is not None:
             request.context.timeout.FromNanoseconds(round(self.timeout * 1e9))
         if self.outer is not None:
@@ -74,14 +74,14 @@ class Delivery(NamedTuple):
 
 
 PLAIN = Delivery()
-"""A request that says nothing beside what is called, as most do."""
+"""The delivery of most requests: no timeout, no outer call, one result."""
 
 
 class CallEncoder:
     """Encodes the requests of a connection.
 
-    :param address: of the actor that gets them.
-    :param holds: has the releases that travel with the next request that is not fast.
+    :param address: address of the actor that receives the requests.
+    :param holds: queues the releases, which the next request outside the fast path carries.
     """
 
     def __init__(self, address: str, holds: Holds) -> None:
@@ -89,7 +89,7 @@ class CallEncoder:
         self._releases = holds.pending
 
     def is_fast(self, serializer: str, delivery: Delivery) -> bool:
-        """Return whether a request may go the fast way, if its arguments may."""
+        """Return whether a request with suitable arguments may take the fast path."""
         return delivery is PLAIN and not self._releases and serializer != 'native'
 
     def encode_call(
@@ -101,7 +101,7 @@ class CallEncoder:
         channel: RequestChannel,
         delivery: Delivery = PLAIN,
     ) -> FastRequest | pb.SessionRequest:
-        """Return the request for a call of a method."""
+        """Encode the request for a call of a method."""
         is_fast = self.is_fast(channel.serializer, delivery)
         if is_fast:
             arguments = None if kwargs else fastpath.encode_scalars(args)
@@ -135,7 +135,7 @@ class CallEncoder:
     def encode_get(
         self, handle: str, name: str, channel: RequestChannel, delivery: Delivery
     ) -> FastRequest | pb.SessionRequest:
-        """Return the request that reads an attribute."""
+        """Encode the request that reads an attribute."""
         if self.is_fast(channel.serializer, delivery):
             return fastpath.encode_attribute(handle, name), None
         get = pb.GetAttributeRequest(
@@ -147,7 +147,7 @@ class CallEncoder:
     def encode_set(
         self, handle: str, name: str, value: Any, channel: RequestChannel, delivery: Delivery
     ) -> pb.SessionRequest:
-        """Return the request that writes an attribute."""
+        """Encode the request that writes an attribute."""
         (encoded,) = self._encode_values([value], channel)
         put = pb.SetAttributeRequest(
             handle=handle, name=name, value=encoded, accept_pickle=channel.serializer != 'native'
@@ -163,7 +163,7 @@ class CallEncoder:
         channel: RequestChannel,
         delivery: Delivery,
     ) -> pb.SessionRequest:
-        """Return the request that makes an object of a typeid."""
+        """Encode the request that creates an object of a typeid."""
         encoded = self._encode_values([*args, *kwargs.values()], channel)
         create = pb.CreateHandleRequest(typeid=typeid, args=encoded[: len(args)])
         for name, value in zip(kwargs, encoded[len(args) :], strict=True):
@@ -191,14 +191,14 @@ class CallEncoder:
 
 
 def handle_of(value: Any, receiver: str) -> pb.Handle:
-    """Return the native form of a proxy.
+    """Encode a proxy as a native handle.
 
-    :param receiver: address of the actor that gets it.
-    :raises SerializationError: for anything else.
+    :param receiver: address of the actor that receives it.
+    :raises SerializationError: if the value is no proxy.
     """
     token = getattr(value, '_token', None)
     if isinstance(token, Token):
         if token.typeid != 'actor' and token.target != receiver:
-            value._lease()  # its receiver may hold it only when it uses it
+            value._lease()  # the receiver may not take a hold before it uses the handle
         return pb.Handle(id=token.id, address=token.target, typeid=token.typeid)
     return values.refuse_to_share(value)

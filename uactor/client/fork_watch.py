@@ -1,4 +1,4 @@
-"""Forked children: how their parent hears of their end."""
+"""Notice the end of forked children, by a pipe for each."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ log = logging.getLogger('uactor.client')
 
 
 class ForkedChild:
-    """A child that is about to be forked, of whose end its parent hears, however it ends.
+    """A child about to be forked, whose end its parent notices.
 
-    The child holds one end of a pipe as long as it lives.
+    The child holds one end of a pipe as long as it lives. However the child ends, the system closes
+    that end. A thread of the parent reads the other one, and so notices.
     """
 
     def __init__(self) -> None:
         self._parents, self._childs = os.pipe()
 
     def keep_child_end(self) -> None:
-        """Be the child."""
+        """Keep only the child's end of the pipe, in the forked child."""
         os.close(self._parents)
 
     def watch_in_parent(self, when_it_ends: Sequence[Callable[[], None]]) -> None:
-        """Be the parent.
+        """Keep only the parent's end of the pipe, and start its reader.
 
-        :param when_it_ends: what to call when the child has ended, or runs another program.
+        :param when_it_ends: called once the child has ended, or runs another program.
         """
         os.close(self._childs)
         try:

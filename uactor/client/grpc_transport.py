@@ -1,4 +1,7 @@
-"""Sessions over gRPC, each by a connection of its own: see :mod:`uactor.transport.http2`."""
+"""Streams of sessions over gRPC: each has its own connection.
+
+See :mod:`uactor.transport.http2`.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,9 @@ from uactor.transport.lane import lane_path
 from uactor.v1 import actor_pb2 as pb
 
 _SERVER_START_S = 2.0
-"""How long to wait for the gRPC server of an actor. A busy one is connected to anyway."""
+"""How long to wait for an actor's gRPC server to start. Then the client connects regardless."""
 _MIN_TIMEOUT_S = 1e-3
-"""A timeout of 0 would make the socket non-blocking."""
+"""Shortest timeout of a socket: 0 would make it non-blocking."""
 
 _SESSION_METHOD = '/uactor.v1.ActorService/Session'
 
@@ -49,8 +52,8 @@ _ERROR_BY_STATUS: Mapping[int, type[Exception]] = {
     Status.FAILED_PRECONDITION: VersionError,
     Status.RESOURCE_EXHAUSTED: SerializationError,
 }
-"""Our error for a status by which a host refuses a session. Any other means that there is no host.
-"""
+"""Our error for each status by which a host refuses a session. Any other status means that no host
+listens."""
 
 _TCP_OPTIONS = {
     'TCP_NODELAY': (socket.IPPROTO_TCP, 1),
@@ -60,11 +63,11 @@ _TCP_OPTIONS = {
     'TCP_KEEPCNT': (socket.IPPROTO_TCP, 2),
     'TCP_USER_TIMEOUT': (socket.IPPROTO_TCP, 30_000),
 }
-"""Options of a TCP connection, of which a system may lack some. Messages leave at once. The system
+"""Options of a TCP connection; a system may lack some. The system sends messages at once, and
 notices within half a minute that a peer has vanished."""
 
 _CONNECT_HELPERS = make_socket, connect_unix, socket.getaddrinfo
-"""Functions whose own system calls fail when a connection is opened: see :func:`is_own`."""
+"""Functions whose system calls can fail during a connect: see :func:`is_own`."""
 
 
 class GrpcTransport:
@@ -106,7 +109,7 @@ class GrpcTransport:
                 raise _map_call_end(error.end) from error
             raise
         self._streams.add(stream)
-        if not pipelined:  # else a thread always receives
+        if not pipelined:  # a pipelined stream always has a thread that receives
             idle_streams.add(stream)
         return stream
 
@@ -127,7 +130,7 @@ class GrpcTransport:
         return sock
 
     def _note_peer(self, sock: SocketType) -> None:
-        """Remember the peer's address, by which a forked child finds this connection."""
+        """Store the peer's address, by which a forked child finds this connection."""
         try:
             self._peers.add(strip_ipv6_scope(sock.getpeername()))
         except OSError as error:  # the peer has gone
@@ -140,10 +143,11 @@ class GrpcTransport:
     ) -> SocketType:
         """Connect to the first reachable address of a host.
 
-        :raises OSError: if none can be reached, that of the last one.
+        :raises OSError: if none can be reached: the error of the last address.
         """
         host, port = split_host_port(self._address)
-        # Bytes: the codec for names replaces what a signal handler raises in it.
+        # Bytes, because the codec for host names replaces an exception that a signal handler
+        # raises in it.
         name = host.encode() if host.isascii() else host
         *others, last = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         for family, _, _, _, address in (*others, last):
@@ -171,10 +175,11 @@ class GrpcTransport:
 
 
 def _wake_server(path: str, seconds: float) -> None:
-    """Make an actor start its gRPC server, if that starts on demand.
+    """Start an actor's gRPC server, if it starts on demand.
 
-    Connections that come before the server runs are passed on to it by threads of the actor: see
-    :mod:`uactor.host.grpc.on_demand`. A connection that is kept had better not be one of them.
+    Until the server runs, threads of the actor forward connections to it: see
+    :mod:`uactor.host.grpc.on_demand`. A connection that stays open should not be forwarded. So the
+    client wakes the server by a connection that it drops.
     """
     if not os.path.exists(lane_path(path)):
         return
@@ -184,7 +189,7 @@ def _wake_server(path: str, seconds: float) -> None:
         sock.settimeout(seconds)
         sock.connect(path)
         sock.recv(1)  # a server sends first
-    except OSError as error:  # connecting again will meet it
+    except OSError as error:  # the next connect will fail in the same way, and report it
         if not is_own(error, make_socket):
             raise
     finally:
@@ -193,7 +198,7 @@ def _wake_server(path: str, seconds: float) -> None:
 
 
 class GrpcStream:
-    """A :class:`uactor.transport.interfaces.SessionStream` by a call of gRPC."""
+    """A :class:`uactor.transport.interfaces.SessionStream` over a gRPC call."""
 
     is_read_ahead = False
 
@@ -255,7 +260,7 @@ class GrpcStream:
             message = self._call.receive()
             while not message.startswith(NUMBERED):
                 if not self._is_trusted:
-                    raise CallEnd(End(None, 'no number comes with the first message'))
+                    raise CallEnd(End(None, 'the first message has no number'))
                 self.memory.receive(self.read(message).chunk)
                 message = self._call.receive()
         except CallEnd as call_end:
@@ -288,14 +293,14 @@ class GrpcStream:
                 self._end_noted.wait(left)
 
     def send_last(self, message: bytes) -> None:
-        """Do nothing: a gRPC server drops what it has not read when a stream is broken off."""
+        """Do nothing: a gRPC server drops unread messages of a broken stream."""
 
     def cancel(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._end()
 
     def _end(self) -> None:
-        """Note the end of the stream, on the first call only."""
+        """Record the end of the stream, on the first call only."""
         if self._first_to_end.acquire(blocking=False):
             self.ended = True
             self._call.hang_up()
@@ -313,11 +318,11 @@ class GrpcStream:
 
     @property
     def progress(self) -> int:
-        """How much has been sent and received, in bytes."""
+        """The number of bytes that have been sent and received."""
         return self._call.progress
 
     def fileno(self) -> int:
-        """Return the descriptor of the connection; negative when it is closed."""
+        """Return the descriptor of the connection; negative if it is closed."""
         return self._call.fileno()
 
     def attend(self, timeout: float = 0.0) -> bool:
@@ -330,10 +335,10 @@ class GrpcStream:
 
 
 def _map_call_end(end: End, is_remote: bool = False) -> StreamEnd:
-    """Return what the end of a call means for its stream.
+    """Return the stream end for the end of a gRPC call.
 
-    A local connection ends without a status when the host process ends. A remote one may also end
-    because of the network.
+    A local connection ends without a status when the host process ends. A remote connection may
+    also end because of the network.
     """
     kind = None if end.status is None else _ERROR_BY_STATUS.get(end.status)
     lost = is_remote and end.status is None

@@ -1,8 +1,8 @@
-"""The handshake of a session, from the client's side: hello, welcome, proof.
+"""The handshake of a session, on the client's side: hello, welcome, proof.
 
-Each side sends a nonce, and proves that it knows the authkey by an HMAC over both. The host proves
-it first: neither side unpickles anything before the other side's proof has been checked. Nothing
-here sends or receives: :class:`uactor.client.session.ClientSession` does.
+Each side sends a nonce, and proves that it knows the authkey by an HMAC over both nonces. The host
+proves it first. Neither side unpickles anything before it has checked the other side's proof. This
+module sends and receives nothing: :class:`uactor.client.session.ClientSession` does.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from uactor.v1 import actor_pb2 as pb
 
 
 class ClientHandshake:
-    """The messages by which a client and a host get to know each other.
+    """The messages by which a client and a host authenticate each other.
 
-    :param address: where the host listens, for error messages.
-    :param client_id: by which the host counts what this process holds.
+    :param address: address of the host, for error messages.
+    :param client_id: identifies this process in the host's count of holds.
     """
 
     def __init__(self, address: str, authkey: bytes, client_id: str) -> None:
@@ -35,7 +35,7 @@ class ClientHandshake:
     def hello(self, pipelined: bool, has_memory: bool) -> pb.SessionRequest:
         """Return the first message of a session.
 
-        :param pipelined: whether calls of the session do not wait for each other.
+        :param pipelined: whether the session sends calls before earlier ones are answered.
         :param has_memory: whether large data can travel beside the messages.
         """
         hello = pb.Hello(
@@ -52,10 +52,10 @@ class ClientHandshake:
         return pb.SessionRequest(hello=hello)
 
     def proof(self, welcome: pb.Welcome) -> pb.SessionRequest:
-        """Check the host's welcome, and return the message that proves this side.
+        """Validate the host's welcome, and return the message that proves this side.
 
-        :raises AuthkeyError: when the host does not know the authkey.
-        :raises VersionError: when the host speaks another version of the protocol.
+        :raises AuthkeyError: if the host does not know the authkey.
+        :raises VersionError: if the host speaks another version of the protocol.
         """
         theirs, ours = welcome.nonce, self._nonce
         if not auth.is_valid_proof(welcome.proof, self._authkey, 'host', ours, theirs):

@@ -1,8 +1,8 @@
-"""What this process holds at one actor.
+"""The holds of this process at one actor.
 
-The host keeps an object as long as some process holds it. Here holds are counted, so that a forked
-child can take them anew, and given up: a release is queued, and travels with the next call or in a
-message of its own, whichever comes first.
+The host keeps an object as long as some process holds it. The client counts its holds, so that a
+forked child can take them anew. It queues releases: each travels with the next call or in a message
+of its own, depending on which is sent first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uactor.runtime.locks import locked
 
 
 class _ProxyEnd(weakref.ref[Any]):
-    """Sends releases once a proxy is gone, unless a call takes them along."""
+    """Sends the queued releases once a proxy is gone."""
 
     __slots__ = ('_send',)
     __hash__ = object.__hash__
@@ -33,18 +33,17 @@ class _ProxyEnd(weakref.ref[Any]):
 
 
 class _ThreadGrants(threading.local):
-    # Of the class: finalizers, which may call, may also interrupt an __init__.
+    # A class attribute: a finalizer that calls may interrupt an __init__.
     granted: collections.Counter[str] | None = None
 
 
 class Holds:
-    """Holds, counted by handle, and the releases that gather.
+    """Holds, counted by handle, and the queued releases.
 
-    Finalizers may interrupt any method, and threads may call them at the same time.
+    Finalizers may interrupt any method, and several threads may call methods at the same time.
 
-    :param send: sends the releases that have gathered. It does not keep its link alive, since
-        proxies keep it.
-    :ivar pending: the releases that gather. A proxy's is appended by C code alone.
+    :param send: sends the queued releases. Proxies keep it, so it must not keep its link alive.
+    :ivar pending: the queued releases. C code alone appends the release of a proxy.
     """
 
     def __init__(self, send: Callable[[], None]) -> None:
@@ -57,18 +56,18 @@ class Holds:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is held, as far as releases have been sent."""
+        """Whether this process holds nothing; a release counts once it is sent."""
         return not self._counts
 
     @locked
     def handles(self) -> list[str]:
-        """Return the handles of all holds that are not to be released, each once per hold."""
+        """Return the handle of each hold that has no queued release."""
         held = self._counts.copy()
         held.subtract(map(_handle_of, tuple(self.pending)))
         return list(held.elements())
 
     def inherit(self, parents: Holds) -> None:
-        """Take over, in a forked child, what the parent holds and its proxies."""
+        """Copy the parent's holds and watch its proxies, in a forked child."""
         self._counts = parents._counts
         for hold in tuple(parents._proxy_ends):
             proxy = hold()
@@ -80,13 +79,13 @@ class Holds:
         """Count a hold that the host has given to this process."""
         self._counts[handle] += 1
 
-    # --- holds that come along ---------------------------------------------------------------
+    # --- granted holds -----------------------------------------------------------------------
 
     @contextlib.contextmanager
     def granting(self, handles: Iterable[str]) -> Iterator[None]:
-        """Let proxies that this thread makes meanwhile have the holds that a message brings.
+        """Offer a message's granted holds to new proxies of this thread.
 
-        A hold that no proxy has taken is released at the end.
+        A hold that no proxy has taken when the context ends is released.
         """
         outer, granted = self._local.granted, collections.Counter(handles)
         try:
@@ -99,7 +98,7 @@ class Holds:
                 self.release(handle)
 
     def take_granted(self, handle: str) -> bool:
-        """Take one of the holds that a message brings; return whether there is one."""
+        """Take one of the granted holds; return whether there was one."""
         granted = self._local.granted
         if not granted or not granted[handle]:
             return False
@@ -112,8 +111,8 @@ class Holds:
     def release_with(self, proxy: object, handle: str) -> None:
         """Release a hold once ``proxy`` is gone.
 
-        C code alone queues that at that moment: a signal handler could raise in a finalizer in
-        Python, and its exception would be lost.
+        C code alone queues the release then. In a finalizer written in Python, a signal handler
+        could raise, and its exception would be lost.
         """
         hold, end = Hold(proxy, self.pending.append), _ProxyEnd(proxy, deferred.submit)
         hold.handle, end._send = handle, self._send
@@ -126,7 +125,7 @@ class Holds:
 
     @locked
     def drain(self) -> list[str]:
-        """Take the queued releases, and return their handles."""
+        """Remove the queued releases, and return their handles."""
         released: list[str] = []
         while self.pending:
             try:
@@ -143,7 +142,7 @@ class Holds:
         return released
 
     def give_back(self, released: Sequence[str]) -> None:
-        """Queue releases once more that could not be sent."""
+        """Queue again the releases that could not be sent."""
         for handle in released:
             self.add(handle)
             self.release(handle)

@@ -1,8 +1,8 @@
-"""Streams that nobody receives from for the time being.
+"""Keep streams alive while no thread receives from them.
 
-The other end asks now and then whether this one is there, and takes it for dead when nobody
-answers. While a thread waits for a message, that thread answers. Else the one here does, which
-sleeps until something comes; it also notices when a stream ends.
+The host sends a ping now and then, and takes a client that does not answer for dead. A thread that
+waits for a message answers pings meanwhile. For all other streams, the thread of this module does.
+It sleeps until data arrives, and also notices the end of a stream.
 """
 
 from __future__ import annotations
@@ -22,50 +22,53 @@ from uactor.runtime.threads import OnDemandThread, report
 log = logging.getLogger('uactor.client')
 
 _PERIOD_S = 1.0
-"""A stream by which nothing has been sent and received for this long is idle, in seconds."""
+"""A stream that carries no data for this long is idle."""
 
 
 class Attended(Protocol):
-    """A stream that there may be nobody for.
+    """A stream that no thread may be receiving from.
 
-    :ivar ended: whether it has ended, as far as this side has noticed.
+    :ivar ended: whether the stream has ended, as far as this side has noticed.
     """
 
     ended: bool
 
     @property
     def progress(self) -> int:
-        """A number that changes with all that is sent and received."""
+        """A number that changes whenever data is sent or received."""
         ...
 
     def fileno(self) -> int:
-        """Return the descriptor at which something may come; negative when it is closed."""
+        """Return the descriptor of the connection; negative if it is closed."""
         ...
 
     def attend(self) -> bool:
-        """Act upon what has come, without waiting, unless another thread does; tell if none did."""
+        """Handle the data that has arrived, without waiting.
+
+        :returns: whether this thread did; false if another thread receives.
+        """
         ...
 
 
 class IdleStreams:
-    """The thread that attends to idle streams, which lives while there are streams."""
+    """The idle streams, and their thread, which lives while there are streams."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
-        self._moving: dict[Attended, int] = {}  # and their progress, when that was looked at
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
+        self._moving: dict[Attended, int] = {}  # with the progress that was last seen
         self._idle: set[Attended] = set()
-        self._wake_pipe: tuple[int, int] | None = None  # a pipe, while the thread lives
-        self._due = 0.0  # when idle ones are looked for
+        self._wake_pipe: tuple[int, int] | None = None  # open while the thread lives
+        self._due = 0.0  # time of the next search for idle streams
 
     def reset(self) -> None:
-        """Start afresh, in a process that was forked: its parent goes on with what it has."""
+        """Forget all streams, in a forked child: they belong to the parent."""
         if self._wake_pipe is not None:
             self._close(self._wake_pipe)
-        self.__init__()  # type: ignore[misc]  # nothing else refers to what it has
+        self.__init__()  # type: ignore[misc]  # nothing else refers to the attributes
 
     @locked
     def add(self, stream: Attended) -> None:
-        """Attend to a stream, when it is idle, until it has ended."""
+        """Attend to a stream whenever it is idle, until it has ended."""
         self._moving[stream] = -1
         if self._wake_pipe is None:
             self._start()
@@ -81,7 +84,7 @@ class IdleStreams:
         except RuntimeError as error:  # in Python 3.12 there are no more threads at exit
             if is_interruption(error):
                 raise
-            log.debug('nobody attends to idle streams: %s', error)
+            log.debug('no thread attends to idle streams: %s', error)
             self._close(pipe)
         else:
             self._wake_pipe = pipe
@@ -103,7 +106,7 @@ class IdleStreams:
         return True
 
     def _forget_ended(self) -> bool:
-        """Forget streams that have ended; tell whether there are others."""
+        """Forget streams that have ended; return whether others are left."""
         with self._lock:
             self._moving = {
                 stream: progress for stream, progress in self._moving.items() if not stream.ended
@@ -115,7 +118,10 @@ class IdleStreams:
             return False
 
     def _wait(self, wake_read: int, timeout: float | None) -> None:
-        """Wait until something comes by an idle stream, for so long at most; act upon it."""
+        """Wait until data arrives on idle streams, and handle it.
+
+        :param timeout: longest wait, in seconds; None for any time.
+        """
         poll = select.poll()
         poll.register(wake_read, select.POLLIN)
         by_number = {number: stream for stream in self._idle if (number := stream.fileno()) >= 0}
@@ -128,10 +134,10 @@ class IdleStreams:
                 self._note_moving(by_number[number])
 
     def _try_attend(self, stream: Attended) -> bool:
-        """Attend to a stream; tell whether no other thread does, and it has not failed."""
+        """Attend to a stream; return whether this thread could."""
         try:
             return stream.attend()
-        except BaseException:  # the others are not to suffer for it
+        except BaseException:  # the other streams still need this thread
             report('an idle stream could not be attended to')
             return False
 

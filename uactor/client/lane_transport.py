@@ -1,4 +1,4 @@
-"""The local lane under sessions: see :mod:`uactor.transport.lane`."""
+"""Streams of sessions over the local lane: see :mod:`uactor.transport.lane`."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ log = logging.getLogger('uactor.client')
 
 
 def find_lane(address: str) -> str | None:
-    """Return the path of the lane to the actor at ``address``, if it has one for this user."""
+    """Return the path of an actor's lane, if it belongs to this user."""
     path = to_socket_path(address)
     if path is None:
         return None
     path = lane.lane_path(path)
     try:
-        found = os.lstat(path)  # a link could lead to the lane of another actor
+        found = os.lstat(path)  # a symbolic link could lead to the lane of another actor
     except OSError as error:
         if not is_own(error):
             raise
@@ -59,7 +59,7 @@ def find_lane(address: str) -> str | None:
 def leads_to(said: str, address: str) -> bool:
     """Return whether a lane leads to the actor at ``address``.
 
-    :param said: the address at which the host behind the lane says that it listens.
+    :param said: the address at which the host behind the lane claims to listen.
     """
     if said == address:
         return True
@@ -68,14 +68,14 @@ def leads_to(said: str, address: str) -> bool:
         return False
     try:
         return os.path.samefile(*paths)  # type: ignore[arg-type]
-    except OSError as error:  # this process can't see it
+    except OSError as error:  # this process can't see one of the paths
         if not is_own(error, os.path.samefile):
             raise
         return False
 
 
 class LaneTransport:
-    """Opens streams on the lane at ``path``: each is a connection of its own."""
+    """Opens streams on the lane at ``path``: each has its own connection."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -111,14 +111,14 @@ class LaneTransport:
 
     def reopen_after_fork(self) -> LaneTransport:
         """See :class:`uactor.transport.interfaces.Transport`."""
-        disconnect(lambda sock: sock.getpeername() == self._path)  # of threads on their way here
+        disconnect(lambda sock: sock.getpeername() == self._path)  # of threads that were connecting
         for stream in tuple(self._streams):
             stream.close()
         return LaneTransport(self._path)
 
 
 class LaneStream:
-    """A connection to a lane, as :class:`uactor.transport.interfaces.SessionStream`."""
+    """A :class:`uactor.transport.interfaces.SessionStream` over a lane."""
 
     is_read_ahead = True
 
@@ -169,7 +169,7 @@ class LaneStream:
         return self._receive_by(self._lane.end_call)
 
     def _descriptors_of(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
-        """Return the descriptors that a request needs, with their numbers."""
+        """Return the descriptors that travel with a request, with their numbers."""
         if self.memory is None or not self.memory.outgoing:
             return []
         return self.memory.pop_outgoing(messages.list_memories(request))
@@ -192,9 +192,9 @@ class LaneStream:
             self._lane.share_slot(segment.mapping, 0)
 
     def _raise_reason(self, error: frames.LaneError) -> NoReturn:
-        """Raise why the host has closed the lane, if it has said so.
+        """Raise the host's reason for closing the lane, if any.
 
-        What it said is here already: once this end has hung up, too, nothing is waited for.
+        The reason has already arrived. This side hangs up first, so that reading it can't block.
         """
         self._lane.hang_up()
         try:
@@ -205,9 +205,9 @@ class LaneStream:
         raise StreamEnd(str(error), unread=True) from error
 
     def _create_slot(self) -> segments.Segment | None:
-        """Return memory for a shared slot, or None if the system gives none.
+        """Allocate memory for a shared slot; return None without memory.
 
-        The other end gets the descriptor.
+        The host receives the descriptor with the next message.
         """
         self._lane.wants_slot = False
         if self._shares and shm_slot.POSSIBLE:
@@ -227,7 +227,7 @@ class LaneStream:
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._shares = self._calls  # other sessions wait too long for messages to gain by a slot
+        self._shares = self._calls  # other sessions wait too long between messages to gain by it
 
     def receive(self) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -264,7 +264,7 @@ class LaneStream:
             poll = select.poll()
             poll.register(self._lane.frames.socket, frames.GONE)
             poll.poll(timeout * 1000)
-            self.close()  # it has been finished: no thread uses it
+            self.close()  # the stream is finished, so no thread uses it
 
     def send_last(self, message: bytes) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -276,7 +276,7 @@ class LaneStream:
         self._end()
 
     def _end(self) -> None:
-        """Note the end, once."""
+        """Record the end of the stream, on the first call only."""
         if self._ending.acquire(blocking=False):
             self.ended = True
             self._close_memory()
@@ -295,10 +295,10 @@ class LaneStream:
 
 
 def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> frames.TakeDescriptor:
-    """Return what takes the descriptors that come along with a message."""
+    """Return the function that takes the descriptors of a message."""
     try:
         response = pb.SessionResponse.FromString(message)  # type: ignore[arg-type]  # as above
-    except DecodeError:  # whoever reads it will find out
+    except DecodeError:  # the thread that reads the message will report it
         response = pb.SessionResponse()
     return channel.expect(messages.list_memories(response))
 
@@ -307,7 +307,9 @@ _KINDS = {
     errors.get_type_name(kind): kind
     for kind in (AuthkeyError, VersionError, SerializationError, ActorUnreachableError)
 }
-"""What a host refuses: what its failure without a number says."""
+"""Our error for each type name in a refusal.
+
+A refusal is a failure without a number."""
 
 
 def _map_refusal(failure: pb.Failure) -> StreamEnd:

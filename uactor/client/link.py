@@ -1,7 +1,7 @@
-"""A link: the transport and sessions by which this process reaches one actor process.
+"""A link: the transport and sessions from this process to an actor.
 
-It counts what this process holds there, so that holds can be given up in batches and taken anew by
-a forked child.
+It counts the holds of this process there. So the client can release holds in batches, and a forked
+child can take them anew.
 """
 
 from __future__ import annotations
@@ -56,23 +56,26 @@ _END_PRIORITY = 30  # before the actors of this process are shut down
 _EXIT_PRIORITY = 10  # after that
 _CLOSE_TIMEOUT_S = 1.0
 _TICK_S = 0.02
-"""How much sooner than it should the system may say that a time has passed, in seconds."""
+"""How early the system may report that a timeout has expired."""
 
 
 _exit_hooked = 0
 
 
 def _hook_exit() -> None:
-    """Close all connections politely when the process ends, a multiprocessing worker too."""
+    """Register the closing of all links for the end of the process.
+
+    It also takes place in a multiprocessing worker.
+    """
     global _exit_hooked
     if _exit_hooked != os.getpid():
         multiprocessing.util.Finalize(None, note_end, exitpriority=_END_PRIORITY)
         multiprocessing.util.Finalize(None, _close_all, exitpriority=_EXIT_PRIORITY)
-        _exit_hooked = os.getpid()  # only now: a signal handler may raise before
+        _exit_hooked = os.getpid()  # last, because a signal handler may raise before
 
 
 class _SessionOfThread:
-    """Has a session of a thread, in whose local storage it lives."""
+    """Keeps a session in the local storage of its thread."""
 
     __slots__ = ('__weakref__', 'session')
 
@@ -81,10 +84,11 @@ class _SessionOfThread:
 
 
 class _ThreadEnd(weakref.ref[_SessionOfThread]):
-    """Has the reaper retire the session of a thread that has ended, whose local storage is gone.
+    """Retires a thread's session once the thread's local storage is gone.
 
-    A callback in C queues it, since a signal handler could raise in one in Python. In a forked
-    child it goes to the queue of the parent's reaper, where no thread looks: the threads are its.
+    A callback in C queues that for the thread for deferred work. In a callback in Python, a signal
+    handler could raise. In a forked child, it goes to the queue of the parent's thread, which no
+    thread reads there: the threads whose storage is gone are the parent's.
     """
 
     __slots__ = ('_link', '_session', '_thread')
@@ -95,13 +99,13 @@ class _ThreadEnd(weakref.ref[_SessionOfThread]):
 
     @classmethod
     def of(cls, known: _SessionOfThread, link: Link) -> _ThreadEnd:
-        """Watch over the end of this thread."""
+        """Watch for the end of this thread."""
         end = cls(known, deferred.submit)
         end._link, end._session, end._thread = weakref.ref(link), known.session, get_ident()
         return end
 
     def __call__(self) -> None:
-        """Retire the session, on the reaper's thread."""
+        """Retire the session, on the thread for deferred work."""
         call_baton.retire(self._thread)
         link = self._link()
         if link is not None:
@@ -110,7 +114,7 @@ class _ThreadEnd(weakref.ref[_SessionOfThread]):
 
 
 class _ConnectionEnd(weakref.ref[Any]):
-    """Has the reaper close the link of a connection that no proxy uses any more."""
+    """Closes the link of a connection once no proxy uses the connection."""
 
     __slots__ = ('_link',)
     __hash__ = object.__hash__
@@ -118,7 +122,7 @@ class _ConnectionEnd(weakref.ref[Any]):
     _link: Link
 
     def __call__(self) -> None:
-        """Close the link, on the reaper's thread."""
+        """Close the link, on the thread for deferred work."""
         self._link.leave()
         self._link.close()
 
@@ -139,12 +143,12 @@ def _send_releases(link: weakref.ref[Link]) -> None:
 
 
 class _ThreadSessions(threading.local):
-    # Of the class: finalizers, which may call, may also interrupt an __init__.
+    # A class attribute: a finalizer that calls may interrupt an __init__.
     known: tuple[_SessionOfThread, ...] = ()
 
 
 _links: WeakBag[Link] = WeakBag()
-"""All links of this process, and in a forked child those of its parent."""
+"""All links of this process, and in a child its parent's."""
 
 
 class Terms(NamedTuple):
@@ -156,12 +160,12 @@ class Terms(NamedTuple):
 
 
 class Link:
-    """The transport and sessions of a connection, and what it holds.
+    """The transport, the sessions and the holds of a connection.
 
-    Apart from :class:`ClientConnection`, so that it can be closed after that is gone.
+    It is apart from :class:`ClientConnection`, so that it can be closed after that is gone.
 
-    :param other_way: makes the transport to be used once that of the link leads nowhere, or to
-        another actor: a lane may be removed, or replaced.
+    :param other_way: creates the transport that replaces the first one once that no longer leads
+        to the actor: a lane may be removed, or replaced by that of another actor.
     """
 
     def __init__(
@@ -178,13 +182,13 @@ class Link:
         self.pid = os.getpid()
         self.serializer = serializer
         self.terms = Terms(serializer, by_value=False, limit=0)
-        # What the host counts holds by: anew in a forked child, and for each connection, so
-        # that the holds of one that is closed are told from those of its successor.
+        # The host counts holds by this id. It differs in a forked child and for each connection,
+        # so that the holds of a closed connection are not those of its successor.
         self._client_id = secrets.token_hex(16)
         self.actor: pb.Handle | None = None
         self.inherited: tuple[str, list[str]] | None = None
         self._keys = tuple(keys)
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         this = weakref.ref(self)  # streams and proxies may outlive it
         self.holds = Holds(functools.partial(_send_releases, this))
         self._note_end = functools.partial(_note_session_end, this)
@@ -197,13 +201,13 @@ class Link:
         _links.add(self)
 
     def close_after(self, connection: object) -> None:
-        """Close when ``connection`` is gone. When the process ends, all links are closed."""
+        """Close this link once ``connection`` is gone, or the process ends."""
         end = _ConnectionEnd(connection, deferred.submit)
         end._link = self
         _connection_ends[self] = end
 
     def leave(self) -> None:
-        """Don't close with the connection: it is gone, or another link has taken over."""
+        """Stop watching the connection: it is gone, or has another link."""
         _connection_ends.pop(self, None)
 
     # --- sessions --------------------------------------------------------------------------
@@ -211,10 +215,10 @@ class Link:
     def session(
         self, patience: float | None = HANDSHAKE_S, left: float | None = None
     ) -> ClientSession:
-        """Return an idle session of this thread; see :meth:`open` for the parameters.
+        """Return an idle session of this thread; open one if needed.
 
-        There is more than one only where a finalizer or signal handler has made a call while
-        the thread was waiting for another one's response.
+        See :meth:`open` for the parameters. A thread needs a second session only while it waits for
+        a response: a finalizer or signal handler may make a call then.
         """
         for known in self._local.known:
             session = known.session
@@ -222,7 +226,7 @@ class Link:
                 if session.memory is not None and session.memory.outgoing:
                     session.recall_unsent()
                 return session
-        if sys.is_finalizing():  # other threads have stopped: a call would wait for ever
+        if sys.is_finalizing():  # other threads have stopped, so a call would wait for ever
             raise ActorDiedError('the interpreter is ending', 'no')
         made: list[ClientSession] = []
         try:
@@ -243,16 +247,16 @@ class Link:
         return known.session
 
     def forget(self, end: _ThreadEnd) -> None:
-        """Take note that a thread has ended."""
+        """Forget the watch of a thread that has ended."""
         self._ends.discard(end)
 
     @property
     def key(self) -> bytes:
-        """The authkey that fits, once a session has been opened."""
+        """The authkey of the actor, once a session has been opened."""
         return self._keys[0]
 
     def pipeline(self) -> ClientPipeline:
-        """Return the pipeline for calls that no thread blocks for, which may be about to open."""
+        """Return the pipeline for non-blocking calls; its session may still be opening."""
         known = self._pipeline
         return known if known is not None and known.usable else self._open_pipeline()
 
@@ -267,7 +271,7 @@ class Link:
         return known
 
     def flush(self) -> None:
-        """Have sent what has been held in the pipeline."""
+        """Send the messages that are queued in the pipeline."""
         if self._pipeline is not None:
             self._pipeline.flush()
 
@@ -280,12 +284,13 @@ class Link:
     ) -> ClientSession:
         """Open a session, with the first authkey that fits.
 
-        :param pipelined: whether its calls don't wait for each other.
+        :param pipelined: whether the session sends calls before earlier ones are answered.
         :param patience: how long the host may take to answer, in seconds; None for any time.
-        :param left: how long the call that needs the session is waited for; None for any time.
-        :param made: gets the session as soon as there is one.
-        :raises ActorUnreachableError: when the host takes longer.
-        :raises DeadlineError: when the call is not waited for any more.
+        :param left: how long the caller that needs the session waits, in seconds; None for any
+            time.
+        :param made: receives the session as soon as it exists.
+        :raises ActorUnreachableError: if the host takes longer.
+        :raises DeadlineError: if the caller's time expires first.
         """
         made = [] if made is None else made
         seconds = min((each for each in (patience, left) if each is not None), default=None)
@@ -310,7 +315,7 @@ class Link:
             ) from error
 
     def _open_by_any_way(self, *args: Any) -> ClientSession:
-        """Open a session by another way, if there is one, when the first leads nowhere."""
+        """Open a session, by the other transport if the first one fails."""
         try:
             return self._open_with_key(*args)
         except ActorDiedError as error:
@@ -352,7 +357,7 @@ class Link:
                 raise Unanswered from end
             raise self._unreachable(unreachable_error(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
-            # One that refuses lives, and has nothing to spare.
+            # A host that refuses a session is alive, but has no resources to spare.
             if self.actor is None or error._refuses or is_interruption(error):
                 raise
             raise self._unreachable(error) from error
@@ -370,7 +375,7 @@ class Link:
 
     @locked
     def _register(self) -> None:
-        """Close this link when the process ends, before its first session is opened."""
+        """Prepare the closing of this link, before its first session is opened."""
         if self._is_closed:
             leave_with_process()
             raise ActorDiedError(f'the connection to {self.address} has been closed', 'no')
@@ -380,13 +385,19 @@ class Link:
             self._is_registered = True
 
     def _unreachable(self, error: ActorUnreachableError) -> UActorException:
-        """Return what a refused connection means: once the actor was reached, its end."""
+        """Return the error for a failed connect.
+
+        If this process had reached the actor before, the actor has ended, or is out of reach.
+        """
         if self.actor is None:
             return error
         return ActorDiedError(f'the actor has ended, or is out of reach: {error}', 'no')
 
     def _admit(self, session: ClientSession) -> None:
-        """Have a new session among one's own, if it leads to the same actor as the others."""
+        """Add a session to the same actor as the others.
+
+        :raises ActorDiedError: if it leads to another actor.
+        """
         if self.actor is None:
             self.actor = session.actor
         elif self.actor.id != session.actor.id:
@@ -404,28 +415,31 @@ class Link:
         return inherited
 
     def _take_over(self, session: ClientSession, lease: str, handles: list[str]) -> None:
-        """Hold what the parent of this forked process held, as far as it is there."""
+        """Take the parent's holds anew, in a forked child.
+
+        The child skips the objects that no longer exist.
+        """
         try:
             retain(self, session, handles, lease)
         except HandleError as error:  # the lease has expired
             if is_interruption(error):
                 raise
             for handle in handles:
-                with contextlib.suppress(HandleError):  # whoever uses it will be told
+                with contextlib.suppress(HandleError):  # a call of that object will raise it
                     retain(self, session, [handle])
 
     @locked
     def restrict(self, serializer: str) -> None:
-        """Have values travel as ``serializer`` allows, if that is stricter."""
+        """Use ``serializer`` for values from now on, if it is stricter."""
         self.serializer = values.choose_stricter(self.serializer, serializer)
         for session in self._sessions:
             session.restrict(serializer)
             self.terms = Terms(session.serializer, session.by_value, session.limit)
 
     def retire(self, session: ClientSession) -> None:
-        """Close the session of a thread that has ended, unless it is the last.
+        """Close an ended thread's session, unless it is the last.
 
-        The last one stays, for releases, and to show that this process is alive.
+        The last session stays open, to send releases, and to show that this process is alive.
         """
         with self._lock:
             self._sessions = {known for known in self._sessions if known.alive}
@@ -435,21 +449,24 @@ class Link:
         session.say_goodbye()
 
     def note_session_end(self) -> None:
-        """Come back if the session that has ended was the last one, and is needed."""
+        """Reopen a session if the last one has ended and is needed."""
         if self._life.state not in (LinkState.LEFT, LinkState.CLOSED):
             deferred.submit(self._stay)
 
     def _stay(self) -> None:
-        """Keep the host from taking this process for dead.
+        """Open a session if none is left and this process has holds.
 
-        A call that a KeyboardInterrupt has ended takes its session along, and that may have been
-        the only one.
+        Without a session, the host takes this process for dead. A call that a KeyboardInterrupt
+        ends takes its session along, and that may have been the only one.
         """
         if not self.holds.is_empty and not self.connected:
             self._return()
 
     def _return(self) -> None:
-        """Open a session that no thread has, on a thread of its own: the host may not answer."""
+        """Open a session that belongs to no thread.
+
+        A separate thread opens it, because the host may never answer.
+        """
         if is_ending() or not self._life.advance(LinkEvent.RETURN):
             return
         try:
@@ -460,7 +477,7 @@ class Link:
 
     def _open_spare(self) -> None:
         try:
-            self.open(patience=None)  # an actor that was stopped takes this process in afterwards
+            self.open(patience=None)  # a stopped actor accepts the session once it goes on
         except (UActorException, RuntimeError) as error:  # the interpreter may be ending
             log.debug('what is held at %s is lost: %s', self.address, error)
             self.holds.drain()
@@ -469,28 +486,31 @@ class Link:
         self.send_releases()
 
     def expect_end(self) -> None:
-        """Do not come back once the sessions have ended: this process ends the actor."""
+        """Stop reopening sessions, because this process ends the actor."""
         self._life.advance(LinkEvent.EXPECT_END)
 
     def abandon(self) -> None:
-        """Break all sessions off: the actor process is known to have ended."""
+        """Break all sessions off, because the actor process has ended."""
         self._life.advance(LinkEvent.LEAVE)
         for session in tuple(self._sessions):
             session.abandon()
 
     @property
     def connected(self) -> bool:
-        """Whether some session is open."""
+        """Whether any session is open."""
         return any(session.connected for session in tuple(self._sessions))
 
     def say_goodbye(self, process_ends: bool = False) -> None:
-        """Close all sessions, without waiting for that."""
+        """Close all sessions, without waiting for the host."""
         if self._life.advance(LinkEvent.LEAVE):
             for session in tuple(self._sessions):
                 session.say_goodbye(process_ends)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT_S) -> None:
-        """Say goodbye, and wait until the host has taken note."""
+        """Say goodbye, and wait until the host has processed that.
+
+        :param timeout: longest wait, in seconds.
+        """
         deadline = time.monotonic() + timeout
         self.say_goodbye()
         for session in tuple(self._sessions):
@@ -504,7 +524,7 @@ class Link:
     # --- releases --------------------------------------------------------------------------
 
     def send_releases(self) -> None:
-        """Send the queued releases by a session that has nothing else to do."""
+        """Send the queued releases by an idle session."""
         if not self.holds.pending:
             return
         idle = (known for known in tuple(self._sessions) if known.alive and not known.busy)
@@ -514,18 +534,21 @@ class Link:
             return
         released = self.holds.drain()
         if released and not session.offer(pb.SessionRequest(releases=released)):
-            self.holds.give_back(released)  # a call has begun
+            self.holds.give_back(released)  # the session is busy with a new call, or has ended
 
 
 def retain(link: Link, session: ClientSession, handles: list[str], lease: str = '') -> None:
-    """Take holds, out of a lease if there is one."""
+    """Take holds, from a lease if there is one."""
     request = pb.RetainHandleRequest(handles=handles, lease_id=lease)
     response = session.request(pb.SessionRequest(retain_handle=request))
     raise_failure(link.holds, session, response)
 
 
 def _close_all() -> None:
-    """Close all links: also those whose connection has gone, and that wait for the reaper."""
+    """Close all links of this process, at its end.
+
+    They include links that wait for the thread for deferred work.
+    """
     links = [link for link in tuple(_links) if link.pid == os.getpid()]
     for link in links:
         link.say_goodbye(process_ends=True)

@@ -1,4 +1,4 @@
-"""The life of a link, as a table of states."""
+"""The states of a link, as a table of transitions."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from uactor.runtime.locks import locked
 
 
 class LinkState(enum.Enum):
-    """Whether a link opens sessions, and comes back by itself when the last one has ended."""
+    """Whether a link opens sessions, and reopens the last one."""
 
-    OPEN = 'sessions are opened as threads need them'
+    OPEN = 'the link opens a session for each thread that calls'
     RETURNING = 'a thread opens a session that shows that this process is alive'
-    ENDING = 'this process ends the actor: no session is opened only to stay'
+    ENDING = 'this process ends the actor, so the link opens no session only to keep holds'
     LEFT = 'this process has said goodbye, or knows that the actor has ended'
-    CLOSED = 'no session is opened any more'
+    CLOSED = 'the link opens no session any more'
 
 
 class LinkEvent(enum.Enum):
     """What happens to a link."""
 
-    RETURN = 'no session is left, and this process still holds something, or has releases to send'
-    RETURNED = 'the session for that has been opened, or could not be'
+    RETURN = 'no session is left, and this process still has holds, or releases to send'
+    RETURNED = 'the thread has opened the session, or failed to'
     EXPECT_END = 'this process is about to end the actor'
-    LEAVE = 'goodbye is said, or the actor is known to have ended'
-    CLOSE = 'the link is closed'
+    LEAVE = 'this process says goodbye, or learns that the actor has ended'
+    CLOSE = 'this process closes the link'
 
 
 _LATER = {
@@ -44,30 +44,31 @@ TRANSITIONS: dict[LinkState, dict[LinkEvent, LinkState]] = {
     LinkState.LEFT: {LinkEvent.CLOSE: LinkState.CLOSED},
     LinkState.CLOSED: {},
 }
-"""The states that follow each other, by what leads from one to the other. Any other event of a
-state changes nothing: its time has passed."""
+"""The legal transitions: state, event, next state. Any other event of a state changes nothing,
+because the link is already past it."""
 
 
 def next_state(state: LinkState, event: LinkEvent) -> LinkState | None:
-    """Return the state that an event leads to; None when it changes nothing."""
+    """Return the state that an event leads to; None without a change."""
     return TRANSITIONS[state].get(event)
 
 
 class LinkLife:
-    """The state of a link, which any thread and any finalizer may change.
+    """The state of a link; any thread and finalizer may change it.
 
-    Its lock is not the link's: a finalizer that needs it waits for no thread that does more.
+    It has a lock of its own, apart from the link's. A finalizer that needs it never waits for a
+    thread that does longer work.
 
-    :ivar state: the present one.
+    :ivar state: the present state.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a finalizer may interrupt its owner
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self.state = LinkState.OPEN
 
     @locked
     def advance(self, event: LinkEvent) -> bool:
-        """Change to the state that an event leads to; return whether there is one."""
+        """Move to the next state; return whether the event leads to one."""
         while True:
             before = self.state
             after = next_state(before, event)

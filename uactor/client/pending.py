@@ -1,4 +1,4 @@
-"""Calls that have been made by a pipeline and not been answered, and what travels with them."""
+"""The pending requests of a pipeline: queued or sent, but unanswered."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 Decode = Callable[[Any, Resolve, ClientSession], Any]
-"""Return the value that a response carries, with its proxies, or raise what a failure carries.
+"""Decodes a response with its proxies, or raises its failure.
 
-The response may be the value of a fast one. The session has what stands beside the message."""
+The first argument may also be the value of a fast response. The session has the large data and the
+definitions that belong to the message."""
 
 _REQUEST_FIELDS = 'is_queued', 'number', 'size'
-"""What is known of a request: whether it waits to be sent, or has been, its number, and how many
-bytes it has."""
+"""Whether a request has been queued, its number, and its bytes."""
 
 
 class RequestSender(Protocol):
-    """What a pending call needs of its pipeline."""
+    """The part of a pipeline that a pending call uses."""
 
     @property
     def session(self) -> Any:
-        """The session by which responses come; None until it is open."""
+        """The session that receives the responses; None until it is open."""
         ...
 
     @property
     def memory(self) -> Carrier | None:
-        """What carries large data beside the messages; None while there is nothing."""
+        """The carrier of large data; None while there is none."""
         ...
 
     @property
     def definitions(self) -> Definitions | None:
-        """What the session remembers; None while there is none, or when it does not."""
+        """The session's definitions; None without a session, or if it has none."""
         ...
 
     def wait_opened(self) -> None:
-        """Wait for a moment until the session is open, or can't be."""
+        """Wait briefly until the session is open, or has failed to open."""
         ...
 
     def post(self, message: pb.SessionRequest) -> None:
-        """Send a message that has no response. Safe in finalizers."""
+        """Send a message that gets no response. Safe in finalizers."""
         ...
 
     def recall(self, pending: PendingRequest) -> bool:
-        """Withdraw a request that has not left; return whether that came in time."""
+        """Withdraw a queued request; return whether it was still unsent."""
         ...
 
     def recall_large(self, memories: Sequence[pb.Memory]) -> None:
-        """Take back the large data of a request that is not sent."""
+        """Reclaim the large data of an unsent request."""
         ...
 
     def flush_now(self) -> None:
-        """Send what has gathered before this returns."""
+        """Send the queued messages before this returns."""
         ...
 
     def awaits(self, number: int) -> bool:
-        """Return whether a call has not been answered."""
+        """Return whether a call has not been answered yet."""
         ...
 
     def note_arrived(self, definitions: Sequence[pb.Definition]) -> None:
@@ -80,12 +80,12 @@ class RequestSender(Protocol):
 
 
 class PendingCall:
-    """A call that has been made and not been answered. See :class:`CallHandle`.
+    """A call that has not been answered. See :class:`CallHandle`.
 
-    It stays until the host's answer has come, even if nobody waits for it any more: that may bring
-    holds, which have to be given back.
+    It stays until the host's answer has arrived, even if no caller waits for it any more. The
+    answer may grant holds, and the client must release them.
 
-    :ivar defines: the definitions that go along with the request.
+    :ivar defines: the definitions that travel with the request.
     """
 
     __slots__ = (
@@ -107,17 +107,18 @@ class PendingCall:
         self._pipeline = pipeline
         self._receiver = receiver
         self._decode = decode
-        self._call = call  # and with it what is called, which has to live until then
+        self._call = call  # keeps the called object alive until the answer arrives
         self._timer: Timer | None = None
         self.number = self.size = 0
         self.is_queued = False
 
     def expire_at(self, expires: float, message: str) -> None:
-        """Fail with a :class:`DeadlineError` at a time.
+        """Fail with a :class:`DeadlineError` at a point in time.
 
-        The host gives the call up by itself, and says so; what it had taken for it by then is not
-        lost. Only when it does not answer, that is said here; once it goes on, it reads that
-        nobody waits any more before it runs the call.
+        The host cancels the call by itself at the deadline, and answers so. Then an item or a lock
+        that it took for the call is not lost. If the host does not answer, the client fails the
+        call, and sends a cancellation. A host that goes on later reads the cancellation before it
+        runs the call.
         """
 
         def expire() -> None:
@@ -156,14 +157,14 @@ class PendingCall:
             timer.cancel()
 
     def take(self, number: int, response: Any, more: bool) -> int:
-        """Take a response of the host, or the value of a usual one.
+        """Take a response, or the value of a fast response.
 
-        :param more: whether others follow.
-        :returns: how many bytes of requests have been answered by that.
+        :param more: whether further responses follow.
+        :returns: how many bytes of requests the response has answered.
         """
         try:
             value = self._decode(response, self._call.resolve, self._pipeline.session)
-        except BaseException as error:  # what the method raised, SystemExit for one
+        except BaseException as error:  # a method may raise SystemExit, for example
             self.fail(number, error)
         else:
             if self.defines:
@@ -175,18 +176,19 @@ class PendingCall:
         return 0 if more else self.size
 
     def disown(self, number: int) -> None:
-        """End in a forked child: the call is the parent's."""
+        """End the call in a forked child: it belongs to the parent."""
         self._timer = None
         disown(self._release_receiver(), ForkedError())
 
     def fail(self, number: int, error: BaseException) -> None:
-        """End with an error."""
+        """End the call with an error."""
         self._release_receiver().fail(error)
 
     def _release_receiver(self) -> Receiver:
-        """Have no more for the receiver, and return it.
+        """Drop the receiver, and return it.
 
-        It would be in a cycle with the traceback of an error, and keep what has come for it.
+        Otherwise the receiver would form a cycle with the traceback of an error, and the result
+        would stay in memory.
         """
         self._stop_timer()
         receiver, self._receiver = self._receiver, NO_RECEIVER
@@ -194,9 +196,11 @@ class PendingCall:
 
 
 class CallBurst:
-    """Calls that travel as one request, and have its number and those that follow.
+    """Calls that travel as one request, and have consecutive numbers.
 
-    :param count: how many there are.
+    The first call has the number of the request.
+
+    :param count: how many calls there are.
     """
 
     __slots__ = (
@@ -220,13 +224,13 @@ class CallBurst:
         self._pipeline = pipeline
         self._receiver = receiver
         self._decode = decode
-        self._call = call  # and with it what is called, which has to live until then
+        self._call = call  # keeps the called object alive until the answers arrive
         self._unanswered = self.count = count
         self.number = self.size = 0
         self.is_queued = False
 
     def request(self, data: bytes, number: int) -> bytes:
-        """Return the request, in its wire form.
+        """Serialize the request.
 
         :param data: the pickle of the arguments.
         """
@@ -247,19 +251,19 @@ class CallBurst:
                 self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=number)))
 
     def take(self, number: int, response: Any, more: bool) -> int:
-        """Take a response of the host to one call; see :meth:`PendingCall.take`."""
+        """Take the host's response to one call; see :meth:`PendingCall.take`."""
         index = number - self.number
         try:
             value = self._decode(response, self._call.resolve, self._pipeline.session)
-        except BaseException as error:  # what the method raised, SystemExit for one
+        except BaseException as error:  # a method may raise SystemExit, for example
             self._receiver.fail(index, error)
             return self._count_answered(1)
         return self.take_all(number, [value])
 
     def results(self, response: pb.SessionResponse) -> Sequence[Any]:
-        """Return the results that a response has of some of the calls.
+        """Decode a response that has the results of several calls.
 
-        :raises VersionError: when it has more than there are calls.
+        :raises VersionError: if it has more results than there are calls.
         """
         found: Sequence[Any] = self._decode(response, self._call.resolve, self._pipeline.session)
         if response.id + len(found) > self.number + self.count:
@@ -267,7 +271,10 @@ class CallBurst:
         return found
 
     def take_all(self, number: int, values: Sequence[Any]) -> int:
-        """Take the results of calls, the first of which has such a number; see :meth:`take`."""
+        """Take the results of consecutive calls; see :meth:`take`.
+
+        :param number: number of the first call.
+        """
         self._receiver.receive_all(number - self.number, values)
         return self._count_answered(len(values))
 
@@ -276,7 +283,7 @@ class CallBurst:
         return 0 if self._unanswered else self.size
 
     def disown(self, number: int) -> None:
-        """End a call in a forked child: it is the parent's."""
+        """End a call in a forked child: it belongs to the parent."""
         self.fail(number, ForkedError())
 
     def fail(self, number: int, error: BaseException) -> None:
@@ -285,12 +292,12 @@ class CallBurst:
 
 
 class PipelineChannel:
-    """What a request of a pipeline is encoded for, before the session has to be open.
+    """The channel of a pipeline, whose session may still be opening.
 
-    It lends large data, and numbers what travels by value. See
+    The channel lends large data, and numbers the classes and functions that travel by value. See
     :class:`uactor.client.encoding.RequestChannel`.
 
-    :ivar known: what the session remembers; None when nothing has been asked for, or it does not.
+    :ivar known: the session's definitions; None if none has been looked up, or it has none.
     """
 
     __slots__ = ('_lent', '_pipeline', 'by_value', 'known', 'serializer')
@@ -323,7 +330,7 @@ class PipelineChannel:
         self._pipeline.recall_large(memories)
 
     def recall_all(self) -> None:
-        """Take back all that has been lent: the request is not sent."""
+        """Reclaim all lent data: the request is not sent."""
         self.recall(self._lent)
 
     def number(self, value: Any) -> int | None:

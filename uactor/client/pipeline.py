@@ -1,4 +1,4 @@
-"""The calls of a connection that no thread blocks for: one session for all of them."""
+"""The pipeline of a connection: one session for all non-blocking calls."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 _BUFFERED_BYTES = 1 << 15
-"""How much surely fits into the buffers of a connection, beside nothing else, in bytes."""
+"""How many bytes surely fit into the empty buffers of a connection."""
 
 _MORE = pb.SessionRequest.MORE_FIELD_NUMBER
 _OPENING_S = 0.1
-"""How long large data waits for the session to be open, in seconds, and what travels by value; then
-all of it goes in the message."""
+"""How long a request waits for the session to open. After that, large data and classes travel
+inside the message."""
 
 EncodeNumbered = Callable[[int], 'bytes | pb.SessionRequest']
-"""Returns a request with such a number, in its wire form unless large data goes with it."""
+"""Numbers a request and serializes it, unless large data goes beside it."""
 
 
 class ClientPipeline:
-    """Calls by number, the thread that takes their answers, and one that sends what gathers.
+    """The pending calls by number, a receiving thread, and a sending thread.
 
-    Nothing here blocks but these threads; one of them opens the session, too.
+    Only these two threads block. The receiving thread also opens the session.
 
     :param open_session: opens the session.
     :ivar session: None until it is open.
@@ -53,44 +53,44 @@ class ClientPipeline:
         self._open = open_session
         self._address = address
         self._pid = os.getpid()
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self._number = 1
         self._pending: dict[int, PendingRequest] = {}
         self._unsent = Outbox[pb.SessionRequest]()
         self._sending = threading.RLock()
-        self._requested_bytes = self._answered_bytes = 0  # how much, in bytes
+        self._requested_bytes = self._answered_bytes = 0
         self.session: ClientSession | None = None
-        self._opening = Latch()  # set once it is open, or can't be
+        self._opening = Latch()  # set once the session is open, or has failed to open
         self._ended: BaseException | None = None
         _pipelines.add(self)
 
     def start(self) -> None:
-        """Start the thread.
+        """Start the receiving thread.
 
-        :raises ResourceError: when there are no more threads to be had.
+        :raises ResourceError: if the system has no more threads.
         """
         try:
             start_daemon('uactor-pipeline', self._run)
-        except BaseException:  # it may run nevertheless
+        except BaseException:  # the thread may run nevertheless
             self._ended = ActorDiedError('the pipeline was not started', 'no')
             raise
 
     @property
     def usable(self) -> bool:
-        """Whether calls can be made, as far as this side knows."""
+        """Whether the pipeline accepts calls, as far as this side knows."""
         session = self.session
         return self._ended is None and (session is None or session.alive)
 
     def submit(
         self, encode: EncodeNumbered, pending: PendingRequest, await_flush: bool = False
     ) -> None:
-        """Send a request.
+        """Queue a request, and send it unless it waits for a flush.
 
-        Numbers rise as requests leave.
+        The numbers of requests rise in the order in which they are sent.
 
-        :param pending: takes its responses.
-        :param await_flush: whether it leaves with those that follow, or by :meth:`flush`.
-        :raises ActorDiedError: when the session has ended.
+        :param pending: takes the responses.
+        :param await_flush: whether it is sent only with later requests, or by :meth:`flush`.
+        :raises ActorDiedError: if the session has ended.
         """
         outer = is_owned(self._lock)
         try:
@@ -105,15 +105,15 @@ class ClientPipeline:
             if not outer:
                 release_fully(self._lock)
             if pending.number and not self.recall(pending) and not pending.is_queued:
-                self._forget(pending)  # else it has been sent
+                self._forget(pending)  # a queued request that can't be recalled has been sent
             raise
 
     def _queue(self, encode: EncodeNumbered, pending: PendingRequest) -> None:
-        """Number a request and put it among those to be sent. With the lock."""
+        """Number a request and queue it. The caller holds the lock."""
         if self._ended is not None:
             raise self._error_for(self._ended, 'no')
         number = self._number
-        self._number += pending.count  # now: whatever is raised, no other request has the number
+        self._number += pending.count  # first: after an exception no other request has the number
         pending.number = number
         message = encode(number)
         pending.size = (
@@ -122,20 +122,25 @@ class ClientPipeline:
         self._requested_bytes += pending.size
         for each in range(number, number + pending.count):
             self._pending[each] = pending
-        self._unsent.put_numbered(number, message)  # from now on it may be answered
+        self._unsent.put_numbered(number, message)  # from now on an answer may arrive
         pending.is_queued = True
 
     def flush(self) -> None:
-        """Send what has gathered: here, if it surely finds room at the other end."""
+        """Send the queued messages, here if that surely does not block.
+
+        This thread does not block while all unanswered requests fit into the connection's buffers.
+        Otherwise the sending thread sends.
+        """
         session = self.session
         small = self._requested_bytes - self._answered_bytes <= _BUFFERED_BYTES
         if not small or session is None or is_owned(self._sending):
-            self._unsent.wake()  # or a signal handler has interrupted this thread as it sent
+            # In the last case a signal handler has interrupted this thread while it sent.
+            self._unsent.wake()
             return
         try:
             if self._sending.acquire(blocking=False):
                 self._send_all(session)
-                self._sending.release()  # here: an exception before it leads to where it is freed
+                self._sending.release()  # after an exception, the handler below releases it
             else:
                 self._unsent.wake()
         except BaseException:
@@ -143,13 +148,13 @@ class ClientPipeline:
             raise
 
     def flush_now(self) -> None:
-        """Send what has gathered before this returns, if it surely finds room at the other end."""
+        """Send the queued messages on this thread, unless that may block."""
         session = self.session
         small = self._requested_bytes - self._answered_bytes <= _BUFFERED_BYTES
         if session is None or not small or not session.stream.is_read_ahead:
-            return  # the thread that sends does, and more at a time
+            return  # the sending thread sends, and more messages at a time
         if is_owned(self._sending):
-            return  # a signal handler has interrupted this thread as it sent
+            return  # a signal handler has interrupted this thread while it sent
         try:
             if self._sending.acquire(timeout=_OPENING_S):
                 self._send_all(session)
@@ -161,19 +166,19 @@ class ClientPipeline:
     def _send_all(self, session: ClientSession) -> None:
         try:
             for message in coalesce(self._unsent, _MORE, session.limit or -1):
-                session.send(message)  # if the session has ended, the other thread sees that
-        except BaseException:  # what has been half sent, or not at all, would be waited for in vain
+                session.send(message)  # the receiving thread notices the end of the session
+        except BaseException:  # callers would wait in vain for a message that is not fully sent
             session.break_off()
             raise
 
     def post(self, message: pb.SessionRequest) -> None:
-        """Send a message that has no response, after those before it. Safe in finalizers."""
-        if os.getpid() == self._pid:  # else a forked child: the calls are its parent's
+        """Queue a message that gets no response. Safe in finalizers."""
+        if os.getpid() == self._pid:  # in a forked child, the calls belong to the parent
             self._unsent.put(message.SerializeToString())
             self._unsent.wake()
 
     def recall(self, pending: PendingRequest) -> bool:
-        """Have a request not sent that has not left yet; tell whether that came in time."""
+        """Withdraw a queued request; return whether it was still unsent."""
         if os.getpid() != self._pid:
             return False
         message = self._unsent.recall(pending.number)
@@ -190,7 +195,7 @@ class ClientPipeline:
         self._count_recalled(pending.size)
 
     def recall_large(self, memories: Sequence[pb.Memory]) -> None:
-        """Take back large data of a request that is not sent."""
+        """Reclaim the large data of an unsent request."""
         if self.memory is not None:
             self.memory.recall(memories)
 
@@ -199,29 +204,32 @@ class ClientPipeline:
         self._requested_bytes -= size
 
     def awaits(self, number: int) -> bool:
-        """Tell whether a call has not been answered."""
+        """Return whether a call has not been answered yet."""
         return number in self._pending
 
     @property
     def memory(self) -> Carrier | None:
-        """What large data goes by, beside the messages; None while there is nothing."""
+        """The carrier of large data; None while there is none."""
         session = self.session
         return None if session is None else session.memory
 
     @property
     def definitions(self) -> Definitions | None:
-        """What the session remembers; None while there is none, or when it does not."""
+        """The session's definitions; None without a session, or if it has none."""
         session = self.session
         return None if session is None else session.definitions
 
     def note_arrived(self, definitions: Sequence[pb.Definition]) -> None:
-        """Know that the host has these."""
+        """Record that the host has these definitions."""
         known = self.definitions
         if known is not None:
             known.confirm(definitions)
 
     def disown(self) -> None:
-        """End all calls, in a forked child: they are the parent's, and so are the locks here."""
+        """End all calls in a forked child: they belong to the parent.
+
+        The locks are replaced: a thread of the parent may have held them.
+        """
         self._lock, self._sending = threading.RLock(), threading.RLock()
         self._opening = Latch()
         self._opening.set()
@@ -231,10 +239,10 @@ class ClientPipeline:
             attempt('to end a call of the parent', call.disown, number)
 
     def wait_opened(self) -> None:
-        """Wait for a moment until the session is open, or can't be."""
+        """Wait briefly until the session is open, or has failed to open."""
         self._opening.wait(_OPENING_S)
 
-    # --- the thread --------------------------------------------------------------------------
+    # --- the threads -------------------------------------------------------------------------
 
     def _run(self) -> None:
         session = None
@@ -248,7 +256,7 @@ class ClientPipeline:
             self._opening.set()
             while True:
                 self._take_all_of(session.receive())
-        except BaseException as error:  # every caller is mapped of it, whatever it is
+        except BaseException as error:  # every caller gets it, whatever it is
             self._end(error)
         finally:
             self._opening.set()
@@ -268,19 +276,22 @@ class ClientPipeline:
     def _deliver(
         self, pending: PendingRequest, number: int, response: Any, more: bool = False
     ) -> None:
-        """Have a call take a response. Whatever comes of that, others get theirs."""
+        """Pass a response to a call, and report any error.
+
+        An error of one call must not keep the others from their responses.
+        """
         try:
             self._answered_bytes += pending.take(number, response, more)
         except BaseException as error:
             report('the answer to a call could not be taken')
-            attempt('to tell of that', pending.fail, number, error)
+            attempt('to fail a call', pending.fail, number, error)
 
     def _send_gathered(self, session: ClientSession) -> None:
         try:
             while self._unsent.wait():
                 with self._sending:
                     self._send_all(session)
-        finally:  # the thread that takes answers tells all callers
+        finally:  # the receiving thread then fails the calls of all callers
             session.abandon()
 
     def _take_message(self, message: bytes) -> None:
@@ -301,7 +312,7 @@ class ClientPipeline:
             self._take_all(response)
             return
         definitions = self.definitions
-        if definitions is not None:  # also of what nobody waits for
+        if definitions is not None:  # also for a response that no caller waits for
             definitions.receive(messages.list_definitions(response))
         pending = self._pending.get(number) if more else self._pending.pop(number, None)
         if pending is not None:
@@ -312,14 +323,14 @@ class ClientPipeline:
     def _take_all(self, response: pb.SessionResponse) -> None:
         first, burst = response.id, self._pending.get(response.id)
         if not isinstance(burst, CallBurst):
-            return  # it has been answered by itself
+            return  # the burst has been answered already
         results = burst.results(response)
         for number in range(first, first + len(results)):
             self._pending.pop(number, None)
         self._answered_bytes += burst.take_all(first, results)
 
     def _end(self, error: BaseException) -> None:
-        """Have all calls end with an error that says whether they may have run."""
+        """End all calls with errors that say whether they may have run."""
         with self._lock:
             self._ended = error
             pending = tuple(self._pending.items())
@@ -329,16 +340,19 @@ class ClientPipeline:
         }
         for number, call in pending:
             mapped = self._error_for(error, 'no' if call.number in unsent else 'maybe')
-            attempt('to tell of the end of a connection', call.fail, number, mapped)
+            attempt('to fail a call after the end of a connection', call.fail, number, mapped)
 
     def _error_for(self, error: BaseException, executed: Executed) -> Exception:
-        """Return what to tell the caller of a call: that the actor has ended only if it has."""
+        """Return the error for a caller after the end of the pipeline.
+
+        It says that the actor has ended only if the actor has.
+        """
         if isinstance(error, SerializationError):  # a message broke the session
             mapped: Exception = SerializationError(str(error))
         elif isinstance(error, ActorDiedError):
             lost = isinstance(error, ConnectionLostError)
             mapped = (ConnectionLostError if lost else ActorDiedError)(str(error), executed)
-        elif isinstance(error, SystemExit):  # of a daemon thread, because the process ends
+        elif isinstance(error, SystemExit):  # ends a daemon thread, because the process ends
             mapped = ActorDiedError('this process ends', executed)
         elif isinstance(error, ResourceError):
             mapped = ResourceError(str(error), executed)
@@ -355,11 +369,11 @@ class ClientPipeline:
 
 
 _pipelines: WeakBag[ClientPipeline] = WeakBag()
-"""All pipelines of this process, and in a forked child those of its parent."""
+"""All pipelines of this process, and in a child its parent's."""
 
 
 def disown_all() -> None:
-    """End the calls that are the parent's, in a forked child."""
+    """End the parent's calls, in a forked child."""
     for pipeline in tuple(_pipelines):
         pipeline.disown()
     _pipelines.clear()

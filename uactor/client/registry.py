@@ -1,4 +1,4 @@
-"""The connections of this process, and what becomes of them in a forked child."""
+"""The connections of this process, and their renewal in a forked child."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from uactor.transport.baton import call_baton
 
 
 class Connections:
-    """The connections of this process, by address; each lives while a proxy uses it."""
+    """The connections of this process by address, while a proxy uses them."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a finalizer may interrupt who has it
+        self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self._known: WeakValues[str, ClientConnection] = WeakValues()
         self._all: WeakBag[ClientConnection] = WeakBag()
         self._serializers: dict[str, str] = {}
 
     def restrict(self, address: str, serializer: str) -> None:
-        """Have values travel to and from ``address`` as ``serializer`` allows, from now on.
+        """Use ``serializer`` for an address's values, if it is stricter.
 
-        Whichever proxy is used: a peer whose pickles are not trusted is not trusted by another
-        name either.
+        This holds for every proxy of the peer: a peer whose pickles are not trusted is not trusted
+        by another name either.
         """
         address = keyring.resolve(address)
         if serializer != self._serializer(address):
@@ -54,13 +54,13 @@ class Connections:
         patience: float | None = HANDSHAKE_S,
         greets: bool = False,
     ) -> interfaces.Connection:
-        """Return the connection to the actor at ``address``, opened if there is none.
+        """Return the connection to the actor at ``address``; open one if needed.
 
         :param transport: one of :data:`TRANSPORTS`.
         :param patience: how long the actor may take to answer, in seconds; None for any time.
-        :param greets: whether it has to, also where there is a connection.
-        :raises AuthkeyError: when no known authkey fits.
-        :raises ActorUnreachableError: when nothing listens there.
+        :param greets: whether the actor must answer even if there is a connection already.
+        :raises AuthkeyError: if no known authkey fits.
+        :raises ActorUnreachableError: if no actor listens there.
         """
         if current_host.host is not None and current_host.host.is_own_address(address):
             return current_host.host.connection
@@ -75,9 +75,10 @@ class Connections:
         return self._add(connection, transport)
 
     def find_address(self, handle: str) -> str | None:
-        """Return the address at which this process reaches the actor of ``handle`` already.
+        """Return the address of an open connection to the actor of ``handle``.
 
-        An actor may go by other names elsewhere: behind a forwarded port, or a host's alias.
+        An actor may have other addresses elsewhere: behind a forwarded port, or by an alias of its
+        machine.
         """
         if current_host.host is not None and current_host.host.has_object(handle):
             return current_host.host.connection.actor.target
@@ -85,7 +86,7 @@ class Connections:
         return next((connection.address for connection in known if connection.reusable), None)
 
     def has_connection(self, address: str) -> bool:
-        """Return whether this process has a connection to an address already."""
+        """Return whether this process already has a connection to an address."""
         known = self._known.get(keyring.resolve(address))
         return known is not None and known.reusable
 
@@ -97,9 +98,9 @@ class Connections:
         transport: str = 'auto',
         patience: float | None = HANDSHAKE_S,
     ) -> interfaces.Connection:
-        """Connect with an explicit authkey and remember it, once it has proved right.
+        """Connect with an explicit authkey, and store it once it has fitted.
 
-        :param aliases: further addresses under which the same actor may appear.
+        :param aliases: further addresses by which the same actor may appear.
         :param transport: one of :data:`TRANSPORTS`.
         :param patience: how long the actor may take to answer, in seconds; None for any time.
         """
@@ -119,31 +120,34 @@ class Connections:
             and known.reusable
             and known.actor.id == connection.actor.id
         ):
-            return known  # another thread was faster; ours closes itself
+            return known  # another thread was faster; this connection closes itself
         self._known[connection.address] = connection
         self._all.add(connection)
         return connection
 
     def expect_end(self, address: str) -> None:
-        """Know that this process ends the actor at ``address``. Safe in finalizers."""
+        """Record that this process ends the actor at ``address``. Safe in finalizers."""
         for known in self._at(address):
             known.expect_end()
 
     def abandon(self, address: str) -> None:
-        """Let every caller know that the actor process at ``address`` has ended."""
+        """Fail all calls to ``address``: the actor process has ended."""
         for known in self._at(address):
             known.abandon()
 
     def _at(self, address: str) -> list[ClientConnection]:
-        """Return the connections to ``address``, on whatever transport."""
+        """Return the connections to ``address``, on any transport."""
         return [connection for connection in self.all() if connection.address == address]
 
     def all(self) -> list[ClientConnection]:
-        """Return the connections that there are, also those to actors that have ended."""
+        """Return all connections, also those to actors that have ended."""
         return list(self._all)
 
     def replace_lock(self) -> None:
-        """Replace the lock, which another thread may have held when this process was forked."""
+        """Replace the lock, in a forked child.
+
+        Another thread of the parent may have held it during the fork.
+        """
         self._lock = threading.RLock()
 
 
@@ -152,7 +156,7 @@ connections = Connections()
 
 
 _child: ForkedChild | None = None
-"""The child that is being forked; None when it inherits no holds."""
+"""The child that is being forked; None if it inherits no holds."""
 
 
 def _before_fork() -> None:

@@ -1,4 +1,4 @@
-"""A session: the conversation of one thread of this process with an actor."""
+"""A session: the conversation of one thread with an actor."""
 
 from __future__ import annotations
 
@@ -29,45 +29,48 @@ from uactor.v1 import actor_pb2 as pb
 
 _MORE = pb.SessionResponse.MORE_FIELD_NUMBER
 _NUMBERS = 127
-"""How many numbers requests have. One is under way at a time."""
+"""How many request numbers there are. One request is under way at a time, so few suffice."""
 
 
 _ending_pid = 0
 
 
 def note_end() -> None:
-    """Note that this process ends, and is about to end its actors."""
+    """Record that this process is ending, and will end its actors."""
     global _ending_pid
     _ending_pid = os.getpid()
 
 
 def is_ending() -> bool:
-    """Tell whether this process ends."""
+    """Return whether this process is ending."""
     return _ending_pid == os.getpid()
 
 
 def leave_with_process() -> None:
-    """End a daemon thread whose call has ended because the process ends, as it would anyway.
+    """Exit from a daemon thread whose call failed because the process ends.
 
-    Without a word: its traceback on standard error would tell of nothing that went wrong. In an
-    actor process the caller of the method is told.
+    The thread would end anyway. It exits silently, because its traceback on standard error would
+    report an error where nothing went wrong. In an actor process the thread goes on, and the caller
+    of the method gets the error.
     """
     if is_ending() and threading.current_thread().daemon and current_host.host is None:
         sys.exit()
 
 
 class ClientSession:
-    """One stream. Used by one thread at a time, one request at a time, unless it is pipelined.
+    """The conversation over one stream, with the results of its handshake.
 
-    :ivar actor: handle of the actor at the other end.
-    :ivar serializer: how values travel.
-    :ivar by_value: whether classes and functions may travel by value. Not between different Python
-        versions, where cloudpickle's code objects crash the receiver.
-    :ivar limit: largest message that the host takes, in bytes; 0 for any.
+    Unless it is pipelined, one thread at a time uses it, for one request at a time.
+
+    :ivar actor: handle of the actor of this session.
+    :ivar serializer: name of the serializer for values.
+    :ivar by_value: whether classes and functions may travel by value. They may not between
+        different Python versions, where cloudpickle's code objects crash the receiver.
+    :ivar limit: largest message that the host accepts, in bytes; 0 for any.
     :ivar busy: whether a request is under way.
-    :ivar stream: what it sends and receives by.
-    :ivar definitions: what it remembers; None when nothing.
-    :ivar memory: what large data travels by, beside the messages; None when it is in them.
+    :ivar stream: the stream that sends and receives the messages.
+    :ivar definitions: the definitions that both sides remember; None if they remember none.
+    :ivar memory: carrier of large data beside the messages; None if they contain it.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class ClientSession:
         """Open a session.
 
         :param patience: how long the host may take to answer, in seconds; None for any time.
-        :raises Unanswered: when it takes longer.
+        :raises Unanswered: if the host takes longer.
         """
         self.stream = stream
         self.busy = False
@@ -94,7 +97,7 @@ class ClientSession:
         self._pipelined = pipelined
         self._is_broken_off = False
         self._offering = False
-        self._lock = threading.RLock()  # while a message is offered
+        self._lock = threading.RLock()  # held while a message is offered
         answering = Patience(stream.cancel, patience)
         try:
             with answering:
@@ -141,7 +144,7 @@ class ClientSession:
             self.stream.share(self.limit)
 
     def restrict(self, serializer: str) -> None:
-        """Have values travel as ``serializer`` allows; of both sides the stricter one counts."""
+        """Use ``serializer`` for values from now on, if it is stricter."""
         self.serializer = values.choose_stricter(self.serializer, serializer)
         self.by_value = self._same_versions and self.serializer == 'cloudpickle'
         if not self.by_value:
@@ -151,11 +154,13 @@ class ClientSession:
 
     @locked
     def offer(self, request: pb.SessionRequest) -> bool:
-        """Send a message that gets no response, unless a request is under way. Any thread may.
+        """Send a message without a response, unless a request is under way.
 
-        :returns: whether it has been sent: not when the actor has ended, either.
+        Any thread may call this.
+
+        :returns: whether the message was sent; also false if the actor has ended.
         """
-        # Either a request sees that this is under way, or this sees the request.
+        # Either the requesting thread sees this flag, or this thread sees that thread's flag.
         self._offering = True
         try:
             if self.busy:
@@ -169,11 +174,11 @@ class ClientSession:
 
     @locked
     def send(self, message: bytes | pb.SessionRequest) -> None:
-        """Send a message of a pipelined session. Any thread may.
+        """Send a message of a pipelined session. Any thread may call this.
 
-        Nothing is said when the actor has ended: that :meth:`receive` does.
+        If the actor has ended, :meth:`receive` raises the error, and this method does not.
 
-        :param message: in its wire form, unless large data goes with it.
+        :param message: serialized, unless it has large data beside it.
         """
         with contextlib.suppress(StreamEnd):
             if isinstance(message, bytes):
@@ -184,8 +189,8 @@ class ClientSession:
     def request(self, request: pb.SessionRequest, opening: bool = False) -> pb.SessionResponse:
         """Send a request and wait for its response.
 
-        :param opening: whether this begins the session.
-        :raises ActorDiedError: when the actor ends meanwhile.
+        :param opening: whether the request opens the session.
+        :raises ActorDiedError: if the actor ends meanwhile.
         """
         if self.limit:
             self._check_size(request)
@@ -204,10 +209,12 @@ class ClientSession:
     def request_within(
         self, request: pb.SessionRequest, seconds: float | None
     ) -> pb.SessionResponse:
-        """Do what :meth:`encode_request` does; end the session when no response comes in time.
+        """Send a request and wait a limited time; see :meth:`request`.
 
-        :param seconds: how long it may take; None for any time.
-        :raises DeadlineError: when it takes longer.
+        If no response arrives in time, the session ends.
+
+        :param seconds: how long the host may take; None for any time.
+        :raises DeadlineError: if the host takes longer.
         """
         if seconds is None:
             return self.request(request)
@@ -222,11 +229,13 @@ class ClientSession:
             raise DeadlineError(message, error.executed) from error
 
     def call(self, part: bytes, arguments: bytes | None) -> pb.SessionResponse | tuple[int, Any]:
-        """Make a request by a usual message, and return what :func:`usual.decode_result` does.
+        """Send a request by the fast path, and wait for its response.
 
-        Or the response, if that is not usual. See :func:`usual.encode_request`.
+        See :func:`fastpath.encode_request` for the parameters.
 
-        :raises ActorDiedError: when the actor ends meanwhile.
+        :returns: number and value, as :func:`fastpath.decode_result` returns them, or the whole
+            response if it is not a fast one.
+        :raises ActorDiedError: if the actor ends meanwhile.
         """
         self._number = number = self._number % _NUMBERS + 1
         message = fastpath.encode_request(number, part, arguments)
@@ -256,14 +265,14 @@ class ClientSession:
 
     @locked
     def _wait_offered(self) -> None:
-        """Wait until another thread has sent what it offers."""
+        """Wait until another thread has sent its offered message."""
 
     def _end_after_error(self, error: BaseException, opening: bool) -> None:
-        """End the session after an error, or else the response would meet the next request.
+        """End the session after an error, and map a stream end.
 
-        Raise our error for the end of the stream.
+        If the session went on, the next request would get the response of the failed one.
         """
-        if not isinstance(error, StreamEnd):  # KeyboardInterrupt for one
+        if not isinstance(error, StreamEnd):  # a KeyboardInterrupt, for example
             if not opening:
                 self._cancel_request()
             self.abandon()
@@ -272,16 +281,19 @@ class ClientSession:
         raise self._map_end(error, opening, executed) from error.__cause__
 
     def _cancel_request(self) -> None:
-        """Tell the host that its answer gets lost, and with it an item or a lock."""
+        """Cancel the request at the host, because this thread drops the answer.
+
+        Otherwise an item or a lock in the answer would be lost with it.
+        """
         cancel = pb.SessionRequest(cancel=pb.Cancel(request_id=self._number))
         try:
             self.stream.send_last(cancel.SerializeToString())
-        except BaseException:  # another signal handler
+        except BaseException:  # another signal handler has raised
             self.abandon()
             raise
 
     def recall_unsent(self) -> None:
-        """Take back large data of a request that a signal handler has kept from being sent."""
+        """Reclaim the large data of a request that a signal handler interrupted."""
         if self.memory is not None:
             self.memory.recall([pb.Memory(slot=slot) for slot in tuple(self.memory.outgoing)])
 
@@ -294,10 +306,10 @@ class ClientSession:
             raise
 
     def receive(self) -> list[bytes] | pb.SessionResponse:
-        """Wait for the next response of a pipelined session, or more of them.
+        """Wait for the next responses of a pipelined session.
 
-        :returns: them in their wire form, or the first one, which has the others.
-        :raises ActorDiedError: when there are no more.
+        :returns: the serialized responses, or the first response, which contains the others.
+        :raises ActorDiedError: if the stream has ended.
         """
         try:
             message = self.stream.receive()
@@ -337,7 +349,7 @@ class ClientSession:
     # --- ending ----------------------------------------------------------------------------
 
     def say_goodbye(self, process_ends: bool = False) -> None:
-        """Close the session, without waiting for that; abandon a busy one."""
+        """Close an idle session without waiting; abandon a busy one."""
         goodbye = pb.SessionRequest(goodbye=pb.Goodbye(process_ends=process_ends))
         if self.alive and self.offer(goodbye):
             self.busy = True
@@ -346,26 +358,26 @@ class ClientSession:
             self.abandon()
 
     def wait_closed(self, timeout: float) -> None:
-        """Wait until the host has taken note of the goodbye."""
+        """Wait until the host has processed the goodbye."""
         if self.alive:
             self.stream.wait_for_end(timeout)
 
     def break_off(self) -> None:
-        """Abandon a pipelined session by which a message may have been sent in part."""
+        """Abandon a pipelined session that may have sent part of a message."""
         self._is_broken_off = True
         self.abandon()
 
     def abandon(self) -> None:
-        """Break the stream off; the host takes it for the death of this thread."""
+        """Break the stream off, which tells the host of this thread's death."""
         self.stream.cancel()
 
 
 def check_size(size: int, limit: int, address: str) -> None:
-    """Refuse a message that the host does not take: it would break the session.
+    """Validate a message's size: a larger one would break the session.
 
-    :param size: how many bytes it has, with what goes beside it.
-    :param limit: largest one that the host takes, in bytes; 0 for any.
-    :raises SerializationError: when it is larger.
+    :param size: size of the message with its large data, in bytes.
+    :param limit: largest message that the host accepts, in bytes; 0 for any.
+    :raises SerializationError: if the message is larger.
     """
     if limit and size > limit:
         raise SerializationError(

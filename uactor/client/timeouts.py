@@ -1,4 +1,4 @@
-"""How long an actor may take to answer."""
+"""Limits on how long an actor may take to answer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from uactor.runtime.timers import Timer, timers
 log = logging.getLogger('uactor.client')
 
 HANDSHAKE_S = 20.0
-"""How long it may take to open a session. A stopped actor never answers, and one that keeps the
-interpreter to itself is slow to. gRPC gives an address as long."""
+"""How long it may take to open a session. A stopped actor never answers, and an actor whose code
+holds the interpreter lock answers late. gRPC allows as much for each address."""
 
 GRACE_S = 0.25
-"""How long the host has to say that a deadline has passed."""
+"""How long the host has to report that a deadline has passed."""
 
 FORK_S = 1.0
-"""How long a fork waits for each actor to keep what the child inherits."""
+"""How long a fork waits for each actor to lease the inherited objects."""
 
 
 class Unanswered(Exception):
@@ -28,11 +28,11 @@ class Unanswered(Exception):
 
 
 class Patience(contextlib.AbstractContextManager[None]):
-    """The context of a wait for a host: breaks the stream off when it lasts too long.
+    """Breaks the stream off when the host takes too long.
 
-    :param cancel: breaks it off; any thread may call it.
+    :param cancel: breaks the stream off; any thread may call it.
     :param seconds: how long the wait may last; None for any time.
-    :ivar expired: whether it has lasted too long.
+    :ivar expired: whether the wait has taken too long.
     """
 
     def __init__(self, cancel: Callable[[], None], seconds: float | None) -> None:
@@ -47,7 +47,7 @@ class Patience(contextlib.AbstractContextManager[None]):
         try:
             self._timer = timers.at(time.monotonic() + self._seconds, self._expire)
         except ResourceError as error:  # the wait may still end by itself
-            log.warning('nobody sees how long an actor takes to answer: %s', error)
+            log.warning('the time that an actor takes to answer is not limited: %s', error)
 
     def __exit__(self, *exception: object) -> None:
         if self._timer is not None:
