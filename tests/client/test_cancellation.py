@@ -333,7 +333,7 @@ def test_what_is_recalled_takes_no_room_of_what_is_on_its_way() -> None:
     sent: list[bytes] = []
     pipeline = ClientPipeline(lambda: pytest.fail('it is never opened'), 'nowhere')
     session: Any = SimpleNamespace(
-        put=sent.append, limit=0, memory=None, stream=SimpleNamespace(is_read_ahead=True)
+        send=sent.append, limit=0, memory=None, stream=SimpleNamespace(is_read_ahead=True)
     )
     pipeline.session = session
     call = ClientCall('a.0', 'echo', (), {}, lambda shared: shared)
@@ -341,5 +341,5 @@ def test_what_is_recalled_takes_no_room_of_what_is_on_its_way() -> None:
     pipeline.submit(lambda number: bytes(1 << 16), pending, await_flush=True)
     assert pipeline.recall(pending)
     pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=5)))
-    pipeline.hurry()
+    pipeline.flush_now()
     assert len(sent) == 1

@@ -29,7 +29,7 @@ from tests.client.test_handshake import HELLO, KEY, Trap, call, proof, welcome
 from tests.support import eventually
 from tests.support.interrupts import in_thread
 from tests.support.raw_session import End, open_session
-from uactor.client.lane_transport import LaneStream, offered
+from uactor.client.lane_transport import LaneStream, find_lane
 from uactor.runtime import cpu
 from uactor.transport import shm_slot
 from uactor.transport.frames import LaneError, OversizedError, UnsentError
@@ -865,8 +865,8 @@ def test_a_session_whose_calls_do_not_wait_ends_with_what_is_no_message(target: 
 def test_a_link_is_no_lane(tmp_path: Path) -> None:
     with socket.create_server(str(tmp_path / 'al'), family=socket.AF_UNIX):
         (tmp_path / 'bl').symlink_to(tmp_path / 'al')
-        assert offered(f'unix:{tmp_path}/a') == str(tmp_path / 'al')
-        assert offered(f'unix:{tmp_path}/b') is None
+        assert find_lane(f'unix:{tmp_path}/a') == str(tmp_path / 'al')
+        assert find_lane(f'unix:{tmp_path}/b') is None
 
 
 @with_slots
