@@ -310,7 +310,7 @@ def flattened(responses: Any) -> Iterator[pb.SessionResponse]:
 def test_a_duration_that_is_none_is_refused(bench: Any, timeout: Duration, pipelined: bool) -> None:
     failure = ask(bench, timeout, pipelined).failure
     assert (failure.type_name, failure.executed) == ('ValueError', pb.EXECUTED_NO)
-    assert 'ProtoDuration' in failure.message
+    assert 'Duration' in failure.message
 
 
 @pytest.mark.parametrize('pipelined', [False, True])

@@ -42,7 +42,7 @@ log = logging.getLogger('uactor.client')
 
 
 def find_lane(address: str) -> str | None:
-    """Return the path of an actor's lane, if it belongs to this user."""
+    """Return the path of an actor's lane, if this user owns it."""
     path = to_socket_path(address)
     if path is None:
         return None

@@ -20,7 +20,7 @@ GRACE_S = 0.25
 """How long the host has to report that a deadline has passed."""
 
 FORK_S = 1.0
-"""How long a fork waits for each actor to lease the inherited objects."""
+"""How long a fork waits for an actor to lease inherited objects."""
 
 
 class Unanswered(Exception):

@@ -208,7 +208,7 @@ class SessionStream(Protocol):
         ...
 
     def wait_for_end(self, timeout: float) -> None:
-        """Wait until the host has ended the stream, for ``timeout`` seconds at most."""
+        """Wait up to ``timeout`` seconds until the host has ended the stream."""
         ...
 
     def send_last(self, message: bytes, /) -> None:
@@ -243,5 +243,5 @@ class Transport(Protocol):
         ...
 
     def reopen_after_fork(self) -> Transport:
-        """Leave the parent's sockets in a forked child, and return its own transport."""
+        """Drop the parent's sockets in a forked child; return its own transport."""
         ...
