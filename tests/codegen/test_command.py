@@ -87,7 +87,7 @@ def test_what_mends_it_leaves_out_what_was_left_out(project: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         'stale: protos/shop/v1/shop.proto',
-        'Mend it with: uactor-codegen shop:Counter -o protos --no-python',
+        'To update, run: uactor-codegen shop:Counter -o protos --no-python',
     ]
 
 
@@ -117,7 +117,7 @@ def test_a_lock_is_held_against_the_classes_of_one_module_only(project: Path) ->
     words = 'shop:Counter', 'bank:Gauge', '-o', 'out', '--against', 'shop.actors.lock.json'
     done = run(*words, cwd=project)
     assert done.returncode == 2
-    assert 'name the classes of one only' in done.stderr
+    assert 'name classes of that module only' in done.stderr
     assert not (project / 'bank.actors.lock.json').exists()
 
 

@@ -107,7 +107,7 @@ def rpc_of(call: Call) -> Any:
         request=lambda values: values,
         item=lambda value: value,
         result=lambda response: response,
-        callable=lambda channel: started,
+        bind=lambda channel: started,
     )
 
 
@@ -143,7 +143,7 @@ def test_a_call_whose_first_item_can_not_be_had_is_cancelled_once_it_is_there() 
     consumer = threading.Thread(target=lambda: list(requests))
     consumer.start()
     eventually(lambda: requests.error is not None)
-    requests.belong_to(call)
+    requests.attach(call)
     consumer.join(20)
     assert call.is_cancelled
 

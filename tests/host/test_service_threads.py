@@ -498,11 +498,11 @@ def test_threads_are_started_in_one_place() -> None:
     assert found == ['threads.py']
 
 
-def test_the_thread_of_a_reaper_ends_when_nothing_is_open() -> None:
-    before, reaper = set(threading.enumerate()), DeferredWork()
-    reaper.opened()
+def test_the_thread_for_deferred_work_ends_when_nothing_is_open() -> None:
+    before, deferred = set(threading.enumerate()), DeferredWork()
+    deferred.add_user()
     [thread] = set(threading.enumerate()) - before
-    reaper.closed()
+    deferred.remove_user()
     thread.join(20)
     assert not thread.is_alive()
 

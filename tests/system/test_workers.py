@@ -302,7 +302,7 @@ def test_a_child_holds_nothing_that_its_parent_is_about_to_let_go(shop: Any) -> 
     items, others = shop._manager.list(), shop._manager.list()
     ident = items._token.id
     is_busy, gate = threading.Event(), threading.Event()
-    deferred.put(lambda: is_busy.set() or gate.wait(20))  # so that it can't send
+    deferred.submit(lambda: is_busy.set() or gate.wait(20))  # so that it can't send
     assert is_busy.wait(20)
     del others
     try:

@@ -339,7 +339,7 @@ def test_health_knows_what_was_found_before_there_was_a_server(
     source = """
     def prepare(self) -> bool:
         from uactor.core import current_host
-        return current_host.host.typed.schema() is None
+        return current_host.host.typed_service.schema() is None
 """
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / 'late_shop.py').write_text(MODULE + source)
