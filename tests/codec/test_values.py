@@ -158,7 +158,7 @@ def test_handles_are_counted_wherever_they_stand_in_a_value() -> None:
     inner = pb.Value(list=pb.ListValue(items=[handle('in a list'), pb.Value(int64=1)]))
     entry = pb.MapEntry(key=handle('a key'), value=inner)
     value = pb.Value(map=pb.MapValue(entries=[entry, entry]))
-    assert list(messages.granted_handles(value)) == 2 * ['a key', 'in a list']
+    assert list(messages.list_granted_handles(value)) == 2 * ['a key', 'in a list']
 
 
 def test_a_value_that_is_unset_is_none() -> None:

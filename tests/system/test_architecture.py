@@ -191,7 +191,7 @@ ALLOWED = frozenset(
         # Public names, and those of protocols that Python or uActor defines.
         *('renamed_from', 'registered', 'cancelled', 'locked', 'executed', 'connected'),
         # Verbs and adjectives that only look like participles.
-        *('feed', 'need', 'typed_service_name'),
+        *('feed', 'need', 'typed_service_name', '__reversed__'),
     ]
 )
 

@@ -118,7 +118,7 @@ class ResponseDecoder:
 
         unpickle = session.serializer != 'native'
         beside = session.memory, session.definitions
-        granted = [handle for handle in messages.granted_handles(value) if self.owns(handle)]
+        granted = [handle for handle in messages.list_granted_handles(value) if self.owns(handle)]
         try:
             if not granted:
                 return values.decode(value, resolve_handle, unpickle, *beside)

@@ -10,7 +10,7 @@ SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
 """Kinds of values that are plain scalars."""
 
 
-def granted_handles(value: pb.Value) -> Iterable[str]:
+def list_granted_handles(value: pb.Value) -> Iterable[str]:
     """Return the ids of the handles in ``value``, each once per hold that the receiver gets."""
     return () if value.WhichOneof('kind') in SCALAR_FORMS else _walk_handles(value)
 
@@ -23,11 +23,11 @@ def _walk_handles(value: pb.Value) -> Iterator[str]:
         yield value.handle.id
     elif kind == 'list':
         for item in value.list.items:
-            yield from granted_handles(item)
+            yield from list_granted_handles(item)
     elif kind == 'map':
         for entry in value.map.entries:
-            yield from granted_handles(entry.key)
-            yield from granted_handles(entry.value)
+            yield from list_granted_handles(entry.key)
+            yield from list_granted_handles(entry.value)
 
 
 def _list_pickles(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pickle]:

@@ -227,7 +227,7 @@ class RequestHandler:
     def take_back(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Release what ``caller`` holds by a result that it will not receive."""
         for value in (response.result, response.item):
-            self._table.release(messages.granted_handles(value), caller.holder)
+            self._table.release(messages.list_granted_handles(value), caller.holder)
         if caller.memory is not None:
             caller.memory.recall(messages.list_memories(response))
 

@@ -86,14 +86,14 @@ def create_gathering_method(name: str) -> Any:
     """Return a method that calls ``name``, whose positional arguments are iterables."""
     call = ProxyMethod(name).function
 
-    def gathered(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def gather_all(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(map(_gather, args)), kwargs
 
     @functools.wraps(call)
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
         return call(self, *map(_gather, args), **kwargs)
 
-    return RemoteMember(name, method, gathered)
+    return RemoteMember(name, method, gather_all)
 
 
 def _register_as(abstract: Any) -> Callable[[type[P]], type[P]]:

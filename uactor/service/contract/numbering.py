@@ -161,7 +161,7 @@ def _update_message(locked: LockedMessage, message: MessagePlan, names: Names) -
     for part in message.parts:
         name = locked.names.get(part.name, part.name)
         wanted |= {field.name: field for field in part.plan_fields(name)}
-    kept = _unchanged_fields(locked, wanted, names)
+    kept = _keep_unchanged_fields(locked, wanted, names)
     for name in locked.fields.keys() - wanted.keys():
         locked.reserved.names.append(name)
     _reserve(locked.reserved, (locked.fields[name].number for name in locked.fields.keys() - kept))
@@ -215,7 +215,7 @@ def _choose_wire_name(locked: LockedMessage, part: Part, taken: Collection[str])
     raise LockError(f'no name is left for {part.name!r}')
 
 
-def _unchanged_fields(
+def _keep_unchanged_fields(
     locked: LockedMessage, wanted: Mapping[str, FieldPlan], names: Names
 ) -> dict[str, LockedField]:
     """Return the fields that keep their numbers: those whose type and pin allow it."""

@@ -74,7 +74,7 @@ class _Printer:
 
     def _message(self, message: descriptor_pb2.DescriptorProto, path: _Path) -> Iterator[str]:
         yield from self._comments_at(path)
-        body = [*self._reserved_lines(message), *self._fields(message, path)]
+        body = [*self._format_reserved_lines(message), *self._fields(message, path)]
         yield from _block(f'message {message.name}', body)
 
     def _fields(self, message: descriptor_pb2.DescriptorProto, path: _Path) -> Iterator[str]:
@@ -129,15 +129,15 @@ class _Printer:
         is_hidden = full[1:].partition('.')[0] in self._file.package.split('.')
         return full if is_hidden else full.removeprefix('.')
 
-    def _reserved_lines(self, message: descriptor_pb2.DescriptorProto) -> Iterator[str]:
+    def _format_reserved_lines(self, message: descriptor_pb2.DescriptorProto) -> Iterator[str]:
         ranges = [(each.start, each.end - 1) for each in message.reserved_range]
-        yield from _reserved_statements(ranges, message.reserved_name)
+        yield from _format_reserved(ranges, message.reserved_name)
 
     # --- enums -----------------------------------------------------------------------------------
 
     def _enum(self, enum: descriptor_pb2.EnumDescriptorProto, path: _Path) -> Iterator[str]:
         ranges = [(each.start, each.end) for each in enum.reserved_range]
-        body = list(_reserved_statements(ranges, enum.reserved_name))
+        body = list(_format_reserved(ranges, enum.reserved_name))
         for index, value in enumerate(enum.value):
             body += [*self._comments_at((*path, _VALUE, index)), f'{value.name} = {value.number};']
         yield from self._comments_at(path)
@@ -159,7 +159,7 @@ def _separate(blocks: list[list[str]]) -> Iterator[str]:
         yield from (*([''] if index else []), *block)
 
 
-def _reserved_statements(ranges: list[tuple[int, int]], names: Iterable[str]) -> Iterator[str]:
+def _format_reserved(ranges: list[tuple[int, int]], names: Iterable[str]) -> Iterator[str]:
     numbers = [str(start) if start == end else f'{start} to {end}' for start, end in ranges]
     if numbers:
         yield f'reserved {", ".join(numbers)};'

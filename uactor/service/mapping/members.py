@@ -62,7 +62,7 @@ class _Planner:
         self.unmapped: dict[str, str] = {}
 
     def run(self) -> None:
-        names = list(_exposed_names(self._cls))
+        names = list(_list_exposed_names(self._cls))
         methods = [name for name in names if _function(self._member(name)) is not None]
         for name in methods:
             self._try(name, lambda name=name: self._add_call(name))  # type: ignore[misc]
@@ -265,7 +265,7 @@ class _Planner:
         self._add(f'Set{pascal(name)}', name, 'set', doc, signature)
 
 
-def _exposed_names(cls: Any) -> Iterator[str]:
+def _list_exposed_names(cls: Any) -> Iterator[str]:
     """Yield the names that a proxy of ``cls`` exposes, without those of every actor."""
     root = next(base for base in reversed(cls.__mro__) if 'proxy_class' in vars(base))
     for name in dict.fromkeys(cls.proxy_class._exposed_ or ()):
