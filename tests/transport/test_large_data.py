@@ -557,7 +557,7 @@ class Sharing(Dialled):
         """Call with memory; return which error the call ends with."""
         arguments = pb.Pickle(memory=pb.Memory(slot=slot, sizes=sizes))
         request = pb.SessionRequest(id=2, call=pb.CallRequest(method='echo', arguments=arguments))
-        self.lane.send_with(request.SerializeToString(), passed)
+        self.lane.frames.send_with(request.SerializeToString(), passed)
         response = self.receive()
         assert response is not None
         return response.failure.type_name.rpartition('.')[2]
@@ -588,7 +588,7 @@ def test_descriptors_of_a_stranger_are_not_taken(near: Any) -> None:
     with contextlib.closing(Dialled(lane_of(near))) as client:
         lane = Lane(client.socket)
         with contextlib.suppress(LaneError):
-            lane.send_with(HELLO.SerializeToString(), [(1, segment.descriptor)])
+            lane.frames.send_with(HELLO.SerializeToString(), [(1, segment.descriptor)])
         response = client.receive()
         assert response is not None
         assert response.failure.type_name == 'uactor.errors.SerializationError'
@@ -602,7 +602,7 @@ def test_descriptors_come_along_with_messages_of_any_size(size: int, count: int)
     with here, there:
         sender, receiver = Lane(here), Lane(there)
         got: list[tuple[int, int | None]] = []
-        receiver.expect = lambda message: (
+        receiver.frames.expect = lambda message: (
             lambda number, descriptor, _: got.append((number, descriptor))
         )
         sent = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
@@ -611,7 +611,7 @@ def test_descriptors_come_along_with_messages_of_any_size(size: int, count: int)
         def send() -> None:
             for _ in range(3):  # at once, with others before and behind
                 sender.send(b'before')
-                sender.send_with(message, list(enumerate(sent, 1)))
+                sender.frames.send_with(message, list(enumerate(sent, 1)))
                 sender.send(b'behind')
 
         thread = threading.Thread(target=send)
