@@ -189,7 +189,7 @@ class Link:
         self.inherited: tuple[str, list[str]] | None = None
         self._keys = tuple(keys)
         self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
-        this = weakref.ref(self)  # streams and proxies may outlive it
+        this: weakref.ref[Link] = weakref.ref(self)  # streams and proxies may outlive it
         self.holds = Holds(functools.partial(_send_releases, this))
         self._note_end = functools.partial(_note_session_end, this)
         self._ends: set[_ThreadEnd] = set()
