@@ -103,23 +103,25 @@ class CallEncoder:
     ) -> FastRequest | pb.SessionRequest:
         """Encode the request for a call of a method."""
         is_fast = self.is_fast(channel.serializer, delivery)
-        if is_fast:
-            arguments = None if kwargs else fastpath.encode_scalars(args)
+        if is_fast and not kwargs:
+            arguments = fastpath.encode_scalars(args)
             if arguments is not None:
                 return fastpath.encode_target(handle, method), arguments
-            data = encode_plain_arguments(args, kwargs)
-            if data is not None:
-                return fastpath.encode_target(handle, method), fastpath.encode_pickle(data)
+        is_native = channel.serializer == 'native'
+        data = None if is_native else encode_plain_arguments(args, kwargs)
+        if data is not None and is_fast:
+            return fastpath.encode_target(handle, method), fastpath.encode_pickle(data)
         request = pb.SessionRequest()
 
         def message() -> pb.CallRequest:
             return request.open_stream.call if delivery.window else request.call
 
-        data = encode_arguments(
-            *(message, args, kwargs, channel.serializer, channel.by_value, self._handle_of),
-            channel.memory,
-            channel.definitions,
-        )
+        if data is None:
+            data = encode_arguments(
+                *(message, args, kwargs, channel.serializer, channel.by_value, self._handle_of),
+                channel.memory,
+                channel.definitions,
+            )
         if data is not None:
             if is_fast:
                 return fastpath.encode_target(handle, method), fastpath.encode_pickle(data)
@@ -128,7 +130,7 @@ class CallEncoder:
             request.open_stream.credit = delivery.window
         call = message()
         call.handle, call.method = handle, method
-        call.accept_pickle = channel.serializer != 'native'
+        call.accept_pickle = not is_native
         delivery.put_context(call)
         return request
 

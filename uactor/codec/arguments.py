@@ -41,7 +41,8 @@ def encode_arguments(
 ) -> bytes | None:
     """Return the pickle of the arguments of a call if it is small and travels alone.
 
-    Otherwise put the arguments into the ``request``.
+    Otherwise put the arguments into the ``request``. :func:`encode_plain_arguments` is faster for
+    small scalars, and so is tried before.
 
     :param channel: lends memory for large data.
     :param definitions: the definitions that the session remembers.
@@ -55,9 +56,6 @@ def encode_arguments(
                 for name, value in kwargs.items():
                     message.kwargs[name].CopyFrom(encode_native(value, share))
             return None
-        data = encode_plain_arguments(args, kwargs)
-        if data is not None:
-            return data
         if not BULKY.isdisjoint(map(type, args)):
             args = tuple(map(bulk, args))
         with transfer():
