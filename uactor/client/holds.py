@@ -10,26 +10,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 from uactor.core.interfaces import Hold
-from uactor.runtime.deferred import deferred
+from uactor.runtime.deferred import ObjectEnd, deferred
 from uactor.runtime.locks import locked
-
-
-class _ProxyEnd(weakref.ref[Any]):
-    """Sends the queued releases once a proxy is gone."""
-
-    __slots__ = ('_send',)
-    __hash__ = object.__hash__
-
-    _send: Callable[[], None]
-
-    def __call__(self) -> None:
-        """Send the releases, on the thread for deferred work."""
-        self._send()
 
 
 class _ThreadGrants(threading.local):
@@ -51,7 +36,7 @@ class Holds:
         self._lock = threading.RLock()
         self._counts: collections.Counter[str] = collections.Counter()
         self.pending: collections.deque[str | Hold] = collections.deque()
-        self._proxy_ends: dict[Hold, _ProxyEnd] = {}
+        self._proxy_ends: dict[Hold, ObjectEnd] = {}
         self._local = _ThreadGrants()
 
     @property
@@ -114,8 +99,8 @@ class Holds:
         C code alone queues the release then. In a finalizer written in Python, a signal handler
         could raise, and its exception would be lost.
         """
-        hold, end = Hold(proxy, self.pending.append), _ProxyEnd(proxy, deferred.submit)
-        hold.handle, end._send = handle, self._send
+        hold, end = Hold(proxy, self.pending.append), ObjectEnd(proxy, deferred.submit)
+        hold.handle, end.job = handle, self._send
         self._proxy_ends[hold] = end
 
     def release(self, handle: str) -> None:

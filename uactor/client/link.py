@@ -41,7 +41,7 @@ from uactor.errors import (
     HandleError,
     UActorException,
 )
-from uactor.runtime.deferred import deferred
+from uactor.runtime.deferred import ObjectEnd, deferred
 from uactor.runtime.locks import locked
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.threads import start_daemon
@@ -113,21 +113,7 @@ class _ThreadEnd(weakref.ref[_SessionOfThread]):
             link.retire(self._session)
 
 
-class _ConnectionEnd(weakref.ref[Any]):
-    """Closes the link of a connection once no proxy uses the connection."""
-
-    __slots__ = ('_link',)
-    __hash__ = object.__hash__
-
-    _link: Link
-
-    def __call__(self) -> None:
-        """Close the link, on the thread for deferred work."""
-        self._link.leave()
-        self._link.close()
-
-
-_connection_ends: dict[Link, _ConnectionEnd] = {}
+_connection_ends: dict[Link, ObjectEnd] = {}
 
 
 def _note_session_end(link: weakref.ref[Link]) -> None:
@@ -202,9 +188,13 @@ class Link:
 
     def close_after(self, connection: object) -> None:
         """Close this link once ``connection`` is gone, or the process ends."""
-        end = _ConnectionEnd(connection, deferred.submit)
-        end._link = self
+        end = ObjectEnd(connection, deferred.submit)
+        end.job = self._close_unused
         _connection_ends[self] = end
+
+    def _close_unused(self) -> None:
+        self.leave()
+        self.close()
 
     def leave(self) -> None:
         """Stop watching the connection: it is gone, or has another link."""

@@ -21,28 +21,40 @@ _BATCH_S = 0.01
 meanwhile carries the releases, and spares the thread a message."""
 
 
-class _End(weakref.ref[Any]):
-    """Submits a job once an object is gone.
+class ObjectEnd(weakref.ref[Any]):
+    """Submits a job once an object is gone, unless it is dropped before.
 
     The callback is C code alone: a signal handler could raise in a callback in Python. In a forked
     child the callback appends to the queue of the parent's thread. No thread of the child reads
     that queue, because the job belongs to the parent.
+
+    :ivar job: runs on the thread for deferred work. It must not refer to the object.
     """
 
-    __slots__ = ('_job',)
+    __slots__ = ('job',)
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
-    _job: Callable[[], None]
+    job: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Run the job. The queue's thread calls this."""
+        self.job()
+
+
+class _CountedEnd(ObjectEnd):
+    """Keeps itself, and the thread for deferred work, until the object is gone."""
+
+    __slots__ = ()
 
     def __call__(self) -> None:
         """Run the job. The queue's thread calls this."""
         _ends.discard(self)
         deferred.remove_user()
-        self._job()
+        self.job()
 
 
-_ends: set[_End] = set()
+_ends: set[_CountedEnd] = set()
 
 
 class DeferredWork:
@@ -71,8 +83,8 @@ class DeferredWork:
         :param job: must not refer to the item.
         :raises ResourceError: when the process can start no more threads.
         """
-        end = _End(item, self.submit)
-        end._job = job
+        end = _CountedEnd(item, self.submit)
+        end.job = job
         self.add_user()
         _ends.add(end)
 
