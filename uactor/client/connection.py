@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uactor.client.decoding import ResponseDecoder, raise_failure
-from uactor.client.encoding import PLAIN, CallEncoder, Delivery, FastRequest
+from uactor.client.encoding import PLAIN, CallEncoder, Delivery, FastRequest, select_delivery
 from uactor.client.grpc_transport import GrpcTransport
 from uactor.client.holds import Holds
 from uactor.client.lane_transport import LaneTransport, find_lane, leads_to
@@ -245,8 +245,8 @@ class ClientConnection:
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver
     ) -> BurstHandle | None:
         """Send calls as one request; return None if they can't share one."""
-        timeout, outer = current_call.limit_to_call(call.timeout), current_call.current()
-        delivery = PLAIN if timeout is None and outer is None else Delivery(timeout, outer)
+        timeout = current_call.limit_to_call(call.timeout)
+        delivery = select_delivery(timeout, current_call.current())
         terms = self._link.terms
         if terms.limit or not self._encoder.is_fast(terms.serializer, delivery):
             return None
@@ -269,9 +269,7 @@ class ClientConnection:
     ) -> CallHandle:
         timeout = current_call.limit_to_call(call.timeout)
         outer = current_call.current() if call.waits else None
-        delivery = PLAIN
-        if timeout is not None or outer is not None or call.window:
-            delivery = Delivery(timeout, outer, call.window)
+        delivery = select_delivery(timeout, outer, call.window)
 
         def encode(channel: PipelineChannel) -> FastRequest | pb.SessionRequest:
             return self._encoder.encode_call(
@@ -355,8 +353,7 @@ class ClientConnection:
             encode = functools.partial(self._encoder.encode_get, handle, name)
             return self._wait_within(call, encode, timeout)
         session = self._link.session()
-        outer = current_call.current()
-        delivery = PLAIN if outer is None else Delivery(outer=outer)
+        delivery = select_delivery(None, current_call.current())
         request = self._encoder.encode_get(handle, name, session, delivery)
         if isinstance(request, tuple):
             part, arguments = request
@@ -374,8 +371,8 @@ class ClientConnection:
             self._wait_within(call, encode, timeout)
             return
         session = self._link.session()
-        outer = current_call.current()
-        self._request_result(session, encode(session, Delivery(outer=outer)), _keep_shared)
+        delivery = select_delivery(None, current_call.current())
+        self._request_result(session, encode(session, delivery), _keep_shared)
 
     def create(
         self,

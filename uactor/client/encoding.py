@@ -77,6 +77,15 @@ PLAIN = Delivery()
 """The delivery of most requests: no timeout, no outer call, one result."""
 
 
+def select_delivery(
+    timeout: float | None, outer: current_call.CurrentCall | None, window: int = 0
+) -> Delivery:
+    """Return a delivery; for most requests :data:`PLAIN` itself, which the fast path needs."""
+    if timeout is None and outer is None and not window:
+        return PLAIN
+    return Delivery(timeout, outer, window)
+
+
 class CallEncoder:
     """Encodes the requests of a connection.
 
