@@ -72,11 +72,16 @@ def is_importable(obj: Any) -> bool:
     module_name = getattr(obj, '__module__', None)
     if module_name is None or module_name in _MAINS or _is_registered(module_name):
         return False
-    found: Any = sys.modules.get(module_name)
     name = getattr(obj, '__qualname__', None) or getattr(obj, '__name__', None)
-    for part in str(name).split('.'):
-        found = getattr(found, part, None)
+    found = find_attribute(sys.modules.get(module_name), str(name))
     return found is obj or any(obj is known for known in _UNNAMED)
+
+
+def find_attribute(owner: Any, path: str) -> Any:
+    """Return the attribute under a dotted path, or None if a part of it is missing."""
+    for name in path.split('.'):
+        owner = getattr(owner, name, None)
+    return owner
 
 
 def _is_registered(module_name: str) -> bool:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from typing import Any
 
+from uactor.codec.pickling import find_attribute
 from uactor.service.errors import UnsupportedTypeError
 from uactor.service.naming import service_of
 
@@ -19,9 +20,7 @@ def service_name_of_proxy(proxy: Any) -> str:
     """
     cls = type(proxy)
     path, _, last = cls.__qualname__.rpartition('.')
-    found: Any = sys.modules.get(cls.__module__)
-    for part in path.split('.'):
-        found = getattr(found, part, None)
+    found = find_attribute(sys.modules.get(cls.__module__), path)
     return typed_service_name(found) if getattr(found, last, None) is cls else ''
 
 

@@ -122,9 +122,7 @@ def _decode_filter(entry: Any) -> tuple[Any, ...] | None:
     if isinstance(entry, bytes):
         return _load_filter(entry)
     action, message, (module, name), *rest = entry
-    found: Any = sys.modules.get(module)
-    for part in name.split('.'):
-        found = getattr(found, part, None)
+    found = pickling.find_attribute(sys.modules.get(module), name)
     return (action, message, found, *rest) if isinstance(found, type) else None
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from uactor import _wire
 from uactor.codec import pickling, transfer
-from uactor.codec.pickling import is_importable
+from uactor.codec.pickling import find_attribute, is_importable
 from uactor.codec.transfer import GRANTED
 from uactor.codec.values import DEFAULT_SERIALIZER
 from uactor.core import current_host, interfaces
@@ -151,11 +151,7 @@ def _is_importable(cls: type | None) -> bool:
     """
     if cls is None or is_importable(cls):
         return True
-    module = inspect.getmodule(cls)
-    found: Any = module
-    for part in cls.__qualname__.split('.'):
-        found = getattr(found, part, None)
-    return found is cls
+    return find_attribute(inspect.getmodule(cls), cls.__qualname__) is cls
 
 
 @_wire.implements(_wire.rebuild_proxy)
