@@ -189,9 +189,9 @@ IRREGULAR = frozenset(
 ALLOWED = frozenset(
     [
         # Public names, and those of protocols that Python or uActor defines.
-        *('renamed_from', 'registered', 'cancelled', 'locked', 'executed', 'connected'),
-        # Verbs and adjectives that only look like participles.
-        *('feed', 'need', 'typed_service_name', '__reversed__'),
+        *('renamed_from', 'cancelled', 'locked', 'executed', 'connected', '__reversed__'),
+        # The participle is that of a noun: the typed service.
+        'typed_service_name',
     ]
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from uactor import _wire
 
@@ -54,7 +54,7 @@ class Renamed(_PickledByKind):
 
 Marker = Width | Digits | Pin | Renamed
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Width, Digits, Pin, Renamed)}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Marker)}
 
 
 @_wire.implements(_wire.make_marker)
