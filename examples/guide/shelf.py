@@ -17,4 +17,4 @@ class Reader(uactor.Actor):
         return shelf.count()  # asks the owner's actor
 
 
-shelf = Shelf()  # in the owner alone, whoever imports this module
+shelf = Shelf()  # starts in the owner alone, not in processes that import this module
