@@ -120,6 +120,20 @@ class Liar:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
+        self.kinds = [
+            *[self.fill_call] * 3,  # the kind with the most to get wrong
+            self.fill_open_stream,
+            self.fill_cancel,
+            self.fill_credit,
+            self.fill_call_all,
+            self.fill_get_attribute,
+            self.fill_set_attribute,
+            self.fill_create_handle,
+            self.fill_retain_handle,
+            self.fill_releases,
+            self.fill_chunk,
+            self.fill_hello,
+        ]
 
     def number(self) -> int:
         return self.random.choice([0, 0, 1, 2, 3, 127, 128, (1 << 31) - 1, (1 << 32) - 1])
@@ -168,43 +182,55 @@ class Liar:
     def request(self, depth: int = 0) -> pb.SessionRequest:
         """Return a request of any kind."""
         made = pb.SessionRequest(id=self.number())
-        kind = self.random.randrange(14)
-        if kind < 3:
-            made.call.CopyFrom(self.call())
-        elif kind == 3:
-            made.open_stream.call.CopyFrom(self.call())
-            made.open_stream.credit = self.number()
-        elif kind == 4:
-            made.cancel.request_id = self.number()
-        elif kind == 5:
-            made.credit.request_id, made.credit.items = self.number(), self.number()
-        elif kind == 6:
-            made.call_all.count = self.number()
-            made.call_all.method = self.text()
-            made.call_all.arguments.data = self.pickle().data
-        elif kind == 7:
-            made.get_attribute.name = self.text()
-        elif kind == 8:
-            made.set_attribute.name = self.text()
-            made.set_attribute.value.CopyFrom(self.value())
-        elif kind == 9:
-            made.create_handle.typeid = self.random.choice(['list', 'none', ''])
-            made.create_handle.args.append(self.value())
-        elif kind == 10:
-            made.retain_handle.handles.append(self.text())
-            made.retain_handle.lease_id = self.text()
-            made.retain_handle.as_lease = self.random.random() < 0.5
-        elif kind == 11:
-            made.releases.extend([self.text(), self.text()])
-        elif kind == 12:
-            made.chunk.slot, made.chunk.data = self.number(), b'x' * self.random.randrange(9)
-            made.chunk.sizes.extend([self.number()] * self.random.randrange(3))
-            made.id = self.random.choice([0, made.id])
-        else:
-            made.hello.protocol_version = 1
+        self.random.choice(self.kinds)(made)
         if depth < 2 and self.random.random() < 0.2:
             made.more.extend(self.request(depth + 1) for _ in range(2))
         return made
+
+    def fill_call(self, made: pb.SessionRequest) -> None:
+        made.call.CopyFrom(self.call())
+
+    def fill_open_stream(self, made: pb.SessionRequest) -> None:
+        made.open_stream.call.CopyFrom(self.call())
+        made.open_stream.credit = self.number()
+
+    def fill_cancel(self, made: pb.SessionRequest) -> None:
+        made.cancel.request_id = self.number()
+
+    def fill_credit(self, made: pb.SessionRequest) -> None:
+        made.credit.request_id, made.credit.items = self.number(), self.number()
+
+    def fill_call_all(self, made: pb.SessionRequest) -> None:
+        made.call_all.count = self.number()
+        made.call_all.method = self.text()
+        made.call_all.arguments.data = self.pickle().data
+
+    def fill_get_attribute(self, made: pb.SessionRequest) -> None:
+        made.get_attribute.name = self.text()
+
+    def fill_set_attribute(self, made: pb.SessionRequest) -> None:
+        made.set_attribute.name = self.text()
+        made.set_attribute.value.CopyFrom(self.value())
+
+    def fill_create_handle(self, made: pb.SessionRequest) -> None:
+        made.create_handle.typeid = self.random.choice(['list', 'none', ''])
+        made.create_handle.args.append(self.value())
+
+    def fill_retain_handle(self, made: pb.SessionRequest) -> None:
+        made.retain_handle.handles.append(self.text())
+        made.retain_handle.lease_id = self.text()
+        made.retain_handle.as_lease = self.random.random() < 0.5
+
+    def fill_releases(self, made: pb.SessionRequest) -> None:
+        made.releases.extend([self.text(), self.text()])
+
+    def fill_chunk(self, made: pb.SessionRequest) -> None:
+        made.chunk.slot, made.chunk.data = self.number(), b'x' * self.random.randrange(9)
+        made.chunk.sizes.extend([self.number()] * self.random.randrange(3))
+        made.id = self.random.choice([0, made.id])
+
+    def fill_hello(self, made: pb.SessionRequest) -> None:
+        made.hello.protocol_version = 1
 
     def message(self) -> bytes:
         """Return a request in its wire form, or what was one."""

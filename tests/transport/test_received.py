@@ -121,68 +121,96 @@ def call_of(number: int, *args: pb.Value) -> bytes:
 # --- descriptors at the actor ------------------------------------------------------------------
 
 
-def descriptor_cases() -> dict[str, Callable[[RawSession, int, int], None]]:
-    """Return what a client may do with a descriptor and another one that the actor can't use."""
-
-    def twice_in_one_message(session: RawSession, fd: int, other: int) -> None:
-        session.stream.send_descriptors(call_of(9), [(5, [fd]), (5, [fd]), (5, [other])])
-
-    def twice_in_two_messages(session: RawSession, fd: int, other: int) -> None:
-        segment = Segment(mmap.PAGESIZE)
-        message = call_of(9, packed(5, segment, 'x'), pb.Value(int64=1))
-        session.stream.send_descriptors(message, [(5, [fd])])
-        session.stream.send_descriptors(message, [(5, [fd])])
-
-    def unknown_slots(session: RawSession, fd: int, other: int) -> None:
-        numbers = (1, 4095, 4096, shm_buffers.SHARED_SLOT + 1, 0xFFFFFFFF)
-        session.stream.send_descriptors(call_of(9), [(number, [fd]) for number in numbers])
-
-    def several_for_one_number(session: RawSession, fd: int, other: int) -> None:
-        session.stream.send_descriptors(call_of(9), [(5, [fd] * 50), (6, [other] * 200)])
-
-    def more_than_are_announced(session: RawSession, fd: int, other: int) -> None:
-        session.stream.send_descriptors(call_of(9), [(5, [fd]), (6, [other])], count=1)
-
-    def with_plain_messages(session: RawSession, fd: int, other: int) -> None:
-        message = call_of(9)
-        frame = struct.pack('!I', len(message)) + message
-        socket.send_fds(session.stream.socket, [frame], [fd] * 100)
-
-    def marks_and_slots_again(session: RawSession, fd: int, other: int) -> None:
-        for _ in range(3):
-            passed = [(0, [fd]), (shm_buffers.SHARED_SLOT, [fd]), (0, [other]), (65536, [other])]
-            session.stream.send_descriptors(call_of(9), passed)
-
-    def without_data(session: RawSession, fd: int, other: int) -> None:
-        value = pb.Pickle(data=pickle.dumps('x'), memory=pb.Memory(slot=5, sizes=[1]))
-        session.stream.send_descriptors(call_of(9, pb.Value(pickle=value)), [(5, [fd])])
-
-    def in_the_middle_of_many(session: RawSession, fd: int, other: int) -> None:
-        inner = pb.SessionRequest.FromString(call_of(9, packed(7, Segment(4096), 'x')))
-        message = pb.SessionRequest(id=9, more=[inner]).SerializeToString()
-        session.stream.send_descriptors(message, [(7, [fd])])
-
-    def garbage(session: RawSession, fd: int, other: int) -> None:
-        session.stream.send_descriptors(b'\xff' * 100, [(5, [fd]), (6, [other])])
-
-    def a_creation_that_fails(session: RawSession, fd: int, other: int) -> None:
-        args = [packed(slot, Segment(4096), 'x') for slot in (5, 6)]
-        request = pb.CreateHandleRequest(typeid='nothing such', args=args)
-        message = pb.SessionRequest(id=9, create_handle=request).SerializeToString()
-        session.stream.send_descriptors(message, [(5, [other]), (6, [fd])])
-
-    def none_at_all(session: RawSession, fd: int, other: int) -> None:
-        session.stream.send_descriptors(call_of(9, packed(5, Segment(4096), 'x')), [(5, [])])
-
-    def half_a_frame(session: RawSession, fd: int, other: int) -> None:
-        args = [packed(slot, Segment(4096), 'x') for slot in (5, 6, 7)]
-        session.stream.send_descriptors(call_of(9, *args), [(5, [fd]), (6, [other])], count=3)
-        session.stream.socket.shutdown(socket.SHUT_WR)
-
-    return {name: case for name, case in locals().items() if callable(case)}
+DescriptorCase = Callable[[RawSession, int, int], None]
+CASES: dict[str, DescriptorCase] = {}
+"""What a client may do with a descriptor and another one that the actor can't use."""
 
 
-CASES = descriptor_cases()
+def descriptor_case(function: DescriptorCase) -> DescriptorCase:
+    """Add a function to the cases."""
+    CASES[function.__name__] = function
+    return function
+
+
+@descriptor_case
+def twice_in_one_message(session: RawSession, fd: int, other: int) -> None:
+    session.stream.send_descriptors(call_of(9), [(5, [fd]), (5, [fd]), (5, [other])])
+
+
+@descriptor_case
+def twice_in_two_messages(session: RawSession, fd: int, other: int) -> None:
+    segment = Segment(mmap.PAGESIZE)
+    message = call_of(9, packed(5, segment, 'x'), pb.Value(int64=1))
+    session.stream.send_descriptors(message, [(5, [fd])])
+    session.stream.send_descriptors(message, [(5, [fd])])
+
+
+@descriptor_case
+def unknown_slots(session: RawSession, fd: int, other: int) -> None:
+    numbers = (1, 4095, 4096, shm_buffers.SHARED_SLOT + 1, 0xFFFFFFFF)
+    session.stream.send_descriptors(call_of(9), [(number, [fd]) for number in numbers])
+
+
+@descriptor_case
+def several_for_one_number(session: RawSession, fd: int, other: int) -> None:
+    session.stream.send_descriptors(call_of(9), [(5, [fd] * 50), (6, [other] * 200)])
+
+
+@descriptor_case
+def more_than_are_announced(session: RawSession, fd: int, other: int) -> None:
+    session.stream.send_descriptors(call_of(9), [(5, [fd]), (6, [other])], count=1)
+
+
+@descriptor_case
+def with_plain_messages(session: RawSession, fd: int, other: int) -> None:
+    message = call_of(9)
+    frame = struct.pack('!I', len(message)) + message
+    socket.send_fds(session.stream.socket, [frame], [fd] * 100)
+
+
+@descriptor_case
+def marks_and_slots_again(session: RawSession, fd: int, other: int) -> None:
+    for _ in range(3):
+        passed = [(0, [fd]), (shm_buffers.SHARED_SLOT, [fd]), (0, [other]), (65536, [other])]
+        session.stream.send_descriptors(call_of(9), passed)
+
+
+@descriptor_case
+def without_data(session: RawSession, fd: int, other: int) -> None:
+    value = pb.Pickle(data=pickle.dumps('x'), memory=pb.Memory(slot=5, sizes=[1]))
+    session.stream.send_descriptors(call_of(9, pb.Value(pickle=value)), [(5, [fd])])
+
+
+@descriptor_case
+def in_the_middle_of_many(session: RawSession, fd: int, other: int) -> None:
+    inner = pb.SessionRequest.FromString(call_of(9, packed(7, Segment(4096), 'x')))
+    message = pb.SessionRequest(id=9, more=[inner]).SerializeToString()
+    session.stream.send_descriptors(message, [(7, [fd])])
+
+
+@descriptor_case
+def garbage(session: RawSession, fd: int, other: int) -> None:
+    session.stream.send_descriptors(b'\xff' * 100, [(5, [fd]), (6, [other])])
+
+
+@descriptor_case
+def a_creation_that_fails(session: RawSession, fd: int, other: int) -> None:
+    args = [packed(slot, Segment(4096), 'x') for slot in (5, 6)]
+    request = pb.CreateHandleRequest(typeid='nothing such', args=args)
+    message = pb.SessionRequest(id=9, create_handle=request).SerializeToString()
+    session.stream.send_descriptors(message, [(5, [other]), (6, [fd])])
+
+
+@descriptor_case
+def none_at_all(session: RawSession, fd: int, other: int) -> None:
+    session.stream.send_descriptors(call_of(9, packed(5, Segment(4096), 'x')), [(5, [])])
+
+
+@descriptor_case
+def half_a_frame(session: RawSession, fd: int, other: int) -> None:
+    args = [packed(slot, Segment(4096), 'x') for slot in (5, 6, 7)]
+    session.stream.send_descriptors(call_of(9, *args), [(5, [fd]), (6, [other])], count=3)
+    session.stream.socket.shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.parametrize('pipelined', [False, True], ids=['', 'pipelined'])

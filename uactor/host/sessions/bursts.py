@@ -86,7 +86,7 @@ class HostBurst(SingleReply):
         call.release()
         self._session.end_with_scalar(self, call.number, result)
 
-    def run(self, call: HostCall, lead: Lead) -> None:
+    def run(self, call: HostCall, lead: Lead) -> None:  # noqa: C901  # in one piece, see below
         """Run one call after the other, until one is unusual, or another thread leads.
 
         In one piece, because it is the path of every call of a ``map``.

@@ -145,23 +145,16 @@ class _HostSession:
                     number, handle, method, arguments = call  # faster than with a star
                     response = responder.run_call(caller, number, handle, method, arguments)
                 elif (attribute := responder.read_attribute(message)) is not None:
-                    caller.last_undo = None
-                    if self._unsure is not None:
-                        self._record_arrival()
+                    self._begin_response()
                     response = responder.get_attribute(caller, *attribute)
                 else:
                     request = self._read(message)
                     kind = self._receive(request)
-                    if kind == 'cancel' and request.cancel.request_id == number:
-                        caller.undo_last_call()
-                        return
-                    caller.last_undo = None
-                    if kind == 'goodbye':
+                    if self._is_last(request, kind, number):
                         return
                     if kind is None or kind == 'proof':
                         continue
-                    if self._unsure is not None:
-                        self._record_arrival()
+                    self._begin_response()
                     number = request.id
                     response = self._answer(request, kind)
                 yield response
@@ -176,6 +169,23 @@ class _HostSession:
         finally:
             if current() is caller.call:  # else this is not the thread that has served it
                 running.set(None)
+
+    def _begin_response(self) -> None:
+        """Forget how the last call is undone, since the client has had its response."""
+        self._caller.last_undo = None
+        if self._unsure is not None:
+            self._record_arrival()
+
+    def _is_last(self, request: pb.SessionRequest, kind: str | None, number: int) -> bool:
+        """Return whether a request ends the session.
+
+        :param number: that of the last call, which a cancellation undoes.
+        """
+        if kind == 'cancel' and request.cancel.request_id == number:
+            self._caller.undo_last_call()
+            return True
+        self._caller.last_undo = None
+        return kind == 'goodbye'
 
     def _record_sent(self, response: pb.SessionResponse) -> None:
         """Keep a response with definitions for the client until it surely has arrived."""
