@@ -10,6 +10,7 @@ first round, in which memory is made, left out.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.managers
 import statistics
 import sys
@@ -61,8 +62,8 @@ def main(megabytes: int = 100, rounds: int = 7) -> None:
         managed = manager.Store(size)  # type: ignore[attr-defined]  # made by register()
         runs: dict[str, Callable[[], Any]] = {'memcpy': lambda: numpy.copyto(copy, array)}
         for name, store in (('lane', lane), ('gRPC', over_grpc), ('multiprocessing', managed)):
-            runs[f'{name}, argument'] = lambda store=store: store.put(array)
-            runs[f'{name}, result'] = lambda store=store: store.get()
+            runs[f'{name}, argument'] = functools.partial(store.put, array)
+            runs[f'{name}, result'] = store.get
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds + 1):
             for name, run in runs.items():

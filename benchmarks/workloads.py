@@ -68,7 +68,7 @@ def typed(peer: Any, count: int) -> float:
 
 
 def dataclass(peer: Any, count: int) -> float:
-    point = sys.modules['__main__'].Point(1, 2)  # type: ignore[attr-defined]
+    point = sys.modules['__main__'].Point(1, 2)
     return repeated(peer.argument, [point] * count)
 
 
@@ -115,11 +115,15 @@ def in_threads(number: int) -> Callable[[Any, int], float]:
             for argument in share:
                 client.call(argument)
 
+        def join_all() -> None:
+            for worker in workers:
+                worker.join()
+
         workers = [threading.Thread(target=work) for _ in range(number)]
         for worker in workers:
             worker.start()
         ready.wait()
-        return timed(lambda: [worker.join() for worker in workers]) * count / (len(share) * number)
+        return timed(join_all) * count / (len(share) * number)
 
     return threads
 

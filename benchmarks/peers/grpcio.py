@@ -66,10 +66,12 @@ class Peer(Base):
 
         self._address = address
         channel = grpc.insecure_channel(address, OPTIONS)
-        self._add = channel.unary_unary('/Work/Add')
-        self._take = channel.unary_unary('/Work/Take')
-        self._give = channel.unary_unary('/Work/Give')
-        self._count = channel.unary_stream('/Work/Count')
+        self._add: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary('/Work/Add')
+        self._take: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary('/Work/Take')
+        self._give: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary('/Work/Give')
+        self._count: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            '/Work/Count'
+        )
 
     def __exit__(self, *exception: object) -> None:
         self._server.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.peer import Base, Server, Work
@@ -28,9 +27,9 @@ def serve() -> None:
             return bytes(memoryview(super().give(size)))
 
         def item(self, index: int) -> int:
-            return self._items[index]
+            return int(self._items[index])
 
-        def count(self, stop: int) -> Iterator[int]:
+        def count(self, stop: int) -> Any:
             return super().count(stop)
 
     daemon = Pyro5.api.Daemon()

@@ -8,7 +8,7 @@ import uactor
 from benchmarks.peer import Base, Work
 
 
-class Actor(Work, uactor.Actor):  # type: ignore[misc]
+class Actor(Work, uactor.Actor):
     _exposed_ = ('add', 'take', 'give', 'items', 'count', 'pid', 'limit', 'shutdown')
     _method_to_typeid_ = {'items': 'list', 'count': 'Iterator'}
 
