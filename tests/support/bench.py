@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from queue import Queue
 from typing import Any
 
 import uactor
@@ -24,8 +24,8 @@ class Bench(Actor):
 
     def __init__(self) -> None:
         self._events: dict[str, threading.Event] = {}
-        self._queue: queue.Queue[Any] = queue.Queue()
-        self._told: queue.Queue[Any] = queue.Queue()
+        self._queue: Queue[Any] = Queue()
+        self._told: Queue[Any] = Queue()
         self._lock = threading.Lock()
         self._running = self._most = 0
         self._order: list[Any] = []
@@ -36,10 +36,10 @@ class Bench(Actor):
         with self._lock:
             return self._events.setdefault(name, threading.Event())
 
-    def queue(self) -> queue.Queue[Any]:
+    def queue(self) -> Queue[Any]:
         return self._queue
 
-    def told(self) -> queue.Queue[Any]:
+    def told(self) -> Queue[Any]:
         return self._told
 
     # --- methods

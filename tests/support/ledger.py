@@ -7,6 +7,7 @@ true.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -72,6 +73,15 @@ class Office(uactor.Actor):
         self._open()
 
 
+def _enter(book: Any, number: int) -> int:
+    entered: int = book.enter(number)
+    return entered
+
+
+def _is_gone(pid: int) -> bool:
+    return not is_running(pid)
+
+
 class Client:
     """Makes calls of all kinds from several threads, and writes down what it was told of each.
 
@@ -112,7 +122,7 @@ class Client:
             numbers = self._take(chance.choice((1, 10, 50)))
             if not chance.choice(kinds)(book, numbers):
                 # It has been said that the actor has died: that is true, or the test fails.
-                eventually(lambda pid=pid: not is_running(pid))
+                eventually(functools.partial(_is_gone, pid))
                 number, pid, book = self._book(number)
         with self._lock:
             self._finished += 1
@@ -146,7 +156,7 @@ class Client:
 
     def _plain(self, book: Any, numbers: Sequence[int]) -> bool:
         return all(
-            self._result(number, lambda number=number: book.enter(number)) for number in numbers
+            self._result(number, functools.partial(_enter, book, number)) for number in numbers
         )
 
     def _futures(self, book: Any, numbers: Sequence[int]) -> bool:

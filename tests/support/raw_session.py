@@ -113,7 +113,9 @@ class RawGrpcStream:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        session = channel.stream_stream('/uactor.v1.ActorService/Session')
+        session: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            '/uactor.v1.ActorService/Session'
+        )
         self.call = session(iter(self._requests.get, None), timeout=60)
 
     def put(self, message: bytes) -> None:

@@ -72,7 +72,10 @@ class Client:
         self.rpc('SetAttribute', handle=handle, name=name, value=native(value))
 
     def create(self, typeid: str, *args: Any, **kwargs: Any) -> pb.Handle:
-        return self.rpc('CreateHandle', typeid=typeid, args=map(native, args), **kwargs).handle
+        response: pb.CreateHandleResponse = self.rpc(
+            'CreateHandle', typeid=typeid, args=map(native, args), **kwargs
+        )
+        return response.handle
 
 
 def call_request(
@@ -107,6 +110,7 @@ def native(value: Any) -> pb.Value:
 def plain(value: pb.Value) -> Any:
     """Return the plain value of a native form; handles and pickles stay as they are."""
     kind = value.WhichOneof('kind')
+    assert kind is not None, value
     if kind == 'list':
         return [plain(item) for item in value.list.items]
     if kind == 'map':
@@ -126,7 +130,8 @@ def failing(code: str) -> Iterator[SimpleNamespace]:
     error = caught.value
     assert error.code().name == code, error
     failure.text = error.details()
-    failure.trailers = dict(error.trailing_metadata() or ())
+    trailers: Any = error.trailing_metadata() or ()
+    failure.trailers = dict(trailers)
     failure.details = _details(failure.trailers.get('grpc-status-details-bin', b''))
     failure.info = failure.details.get('ErrorInfo')
     failure.executed = failure.info and failure.info.metadata['executed']

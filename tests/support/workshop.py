@@ -46,7 +46,7 @@ class Workshop(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr]
 
 
 def outcome(code: str, **names: Any) -> tuple[Any, Any]:

@@ -164,7 +164,7 @@ class RunningActor:
 
 def _read_exception_name(error: Any) -> str:
     """Return the name of the exception that has ended an RPC, or ''."""
-    from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+    from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 
     status = rpc_status.from_call(error)

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
