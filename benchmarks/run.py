@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pythons = dict(entry.split('=', 1) for entry in options.python)
     options.output.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(open(options.output / 'peers.log', 'w'))
+        log = stack.enter_context((options.output / 'peers.log').open('w'))
         # Not the checkout, whose uactor would stand in the way of uActor.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / 'benchmarks').symlink_to(ROOT / 'benchmarks')

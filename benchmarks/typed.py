@@ -12,7 +12,6 @@ interleaved; medians are compared.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -83,7 +82,7 @@ def microseconds(call: Callable[[int], int]) -> float:
 def main(rounds: int) -> None:
     context = multiprocessing.get_context('spawn')
     with tempfile.TemporaryDirectory() as directory, Adder() as actor:
-        address, ready = f'unix:{os.path.join(directory, "s")}', context.Event()
+        address, ready = f'unix:{directory}/s', context.Event()
         by_hand = context.Process(target=serve_by_hand, args=(address, ready), daemon=True)
         by_hand.start()
         ready.wait()

@@ -113,7 +113,7 @@ def shown(text: str) -> str:
 
 def environment() -> dict[str, str]:
     """The environment of what is run: this Python, the project and its examples."""
-    programs = [os.path.dirname(sys.executable), os.environ.get('PATH', '')]
+    programs = [str(Path(sys.executable).parent), os.environ.get('PATH', '')]
     paths = [*map(str, IMPORTED), *filter(None, [os.environ.get('PYTHONPATH')])]
     return {**os.environ, 'PATH': ':'.join(programs), 'PYTHONPATH': ':'.join(paths)}
 

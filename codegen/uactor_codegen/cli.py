@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     * 2: an error has stopped the command.
     """
     options = _create_parser().parse_args(arguments)
-    if '' not in sys.path and os.getcwd() not in sys.path:  # as with `python -m`
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if '' not in sys.path and here not in sys.path:  # as with `python -m`
+        sys.path.insert(0, here)
     try:
         modules = load_modules(options.classes)
         if options.against is not None and _report_breaks(options.against, modules):

@@ -33,7 +33,7 @@ def codegen(*arguments: str) -> None:
 
 def main() -> None:
     codegen('library:Library', '-o', 'clients')
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     from library import Library
 
     with Library() as actor:

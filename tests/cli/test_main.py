@@ -206,7 +206,7 @@ def paste(environment: dict[str, str], home: Path) -> Callable[..., Any]:
     """Runs a line in bash, with a console script in the PATH, and returns the JSON it prints."""
     grpcurl = require_tool('grpcurl')
     script = console_script(home / 'bin')
-    path = os.pathsep.join([str(script.parent), os.path.dirname(grpcurl), environment['PATH']])
+    path = os.pathsep.join([str(script.parent), str(Path(grpcurl).parent), environment['PATH']])
     environment['PATH'] = path
 
     def run(line: str) -> Any:

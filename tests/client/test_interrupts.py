@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -493,8 +494,8 @@ def test_what_a_handler_raises_comes_out_of_a_start_wherever_it_is(
 
 
 def _process_descriptors() -> int:
-    links = [f'/proc/self/fd/{number}' for number in os.listdir('/proc/self/fd')]
-    return sum('pidfd' in os.readlink(link) for link in links if os.path.lexists(link))
+    links = list(Path('/proc/self/fd').iterdir())
+    return sum('pidfd' in str(link.readlink()) for link in links if os.path.lexists(link))
 
 
 @pytest.mark.parametrize('launcher', LAUNCHERS)

@@ -220,7 +220,7 @@ def test_the_end_of_a_killed_actor_is_relayed(house: Any) -> None:
 
 def test_what_a_killed_process_has_left_keeps_nobody_away(house: Any) -> None:
     path = server_path(path_of(house))
-    os.mkdir(os.path.dirname(path))
+    Path(path).parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(path)
     with guest(house) as client:
@@ -249,5 +249,5 @@ def test_nothing_is_left_at_the_address(tmp_path: Path, visited: bool) -> None:
         if visited:
             with guest(actor) as client:
                 client.rpc('Describe')
-        assert stat.S_IMODE(os.stat(tmp_path / 'house').st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / 'house').stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == []

@@ -601,7 +601,7 @@ def test_the_import_path_and_the_directory_follow(
     def look() -> tuple[Any, ...]:
         import found_by_path_only  # type: ignore[import-not-found]
 
-        return found_by_path_only.answer, os.getcwd(), sys.path, sys.argv
+        return found_by_path_only.answer, str(pathlib.Path.cwd()), sys.path, sys.argv
 
     with Surrounded(look) as actor:
         assert actor.result == (42, str(tmp_path), sys.path, ['program', '--option'])

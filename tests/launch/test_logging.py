@@ -179,7 +179,7 @@ def test_a_formatter_that_can_not_be_pickled_formats_in_the_owner(
     class Bound(logging.Formatter):
         def __init__(self) -> None:
             super().__init__()
-            self.file = open(os.devnull, 'w')  # noqa: SIM115
+            self.file = pathlib.Path(os.devnull).open('w')  # noqa: SIM115
 
         def format(self, record: logging.LogRecord) -> str:
             return f'{os.getpid()} {record.getMessage()}'

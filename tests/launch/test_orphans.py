@@ -44,7 +44,7 @@ def in_child(check: Callable[[], None], seconds: float = 20.0) -> None:
     os.close(writing)
     killer = threading.Timer(seconds, os.kill, (pid, 9))
     killer.start()
-    with open(reading, 'rb') as pipe:
+    with os.fdopen(reading, 'rb') as pipe:
         said = pipe.read().decode()
     killer.cancel()
     os.waitpid(pid, 0)

@@ -97,7 +97,7 @@ def test_an_idle_template_does_nothing(template: psutil.Process) -> None:
 def test_a_template_keeps_no_file_of_its_owner_open(template: psutil.Process) -> None:
     files = {number.fd: number.path for number in template.open_files()}
     assert files == {}
-    targets = [os.readlink(path) for path in pathlib.Path(f'/proc/{template.pid}/fd').iterdir()]
+    targets = [str(path.readlink()) for path in pathlib.Path(f'/proc/{template.pid}/fd').iterdir()]
     assert sorted(target.partition(':')[0] for target in targets) == ['/dev/null'] * 3 + ['socket']
     assert template.cwd() == '/'
 
@@ -156,7 +156,7 @@ def traits() -> dict[str, Any]:
         'name': pathlib.Path('/proc/self/comm').read_text(),
         'handlers': [repr(signal.getsignal(number))[:20] for number in range(1, 32)],
         'environment': dict(os.environ),
-        'place': (sys.path, sys.argv, os.getcwd()),
+        'place': (sys.path, sys.argv, str(pathlib.Path.cwd())),
         'flags': (tuple(sys.flags), sys._xoptions, sys.warnoptions, sys.getrecursionlimit()),
         'warnings': [str(entry) for entry in warnings.filters],
         'loggers': [type(handler).__name__ for handler in logging.getLogger().handlers],
@@ -186,8 +186,8 @@ def status(*names: str) -> list[str]:
 
 def descriptors() -> list[str]:
     """Return what kinds of files this process has open."""
-    links = [f'/proc/self/fd/{number}' for number in os.listdir('/proc/self/fd')]
-    return sorted(os.readlink(link).partition(':')[0] for link in filter(os.path.exists, links))
+    links = list(pathlib.Path('/proc/self/fd').iterdir())
+    return sorted(str(link.readlink()).partition(':')[0] for link in links if link.exists())
 
 
 class Described(Actor):
@@ -590,7 +590,7 @@ def test_a_start_goes_on_when_the_template_is_killed_after_the_fork(
     os.mkfifo(pipe)
     with ThreadPoolExecutor(1) as pool:
         start = pool.submit(Slow, pipe)
-        with open(pipe, 'w') as writer:  # the constructor reads
+        with pipe.open('w') as writer:  # the constructor reads
             template.kill()
             eventually(lambda: not is_running(template.pid))
             writer.write('written')
@@ -698,7 +698,7 @@ def test_starts_of_several_threads_do_not_wait_for_a_constructor_that_hangs(
     os.mkfifo(pipe)
     with ThreadPoolExecutor(9) as pool:
         slow = pool.submit(Slow, pipe)
-        with open(pipe, 'w'):
+        with pipe.open('w'):
             actors = list(pool.map(lambda _: Runner(), range(8)))
             assert {parent_of(actor) for actor in actors} == {template.pid}
             assert len({actor.run(os.getpid) for actor in actors}) == 8

@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -77,7 +78,7 @@ def descendants(pid: int | None = None) -> Iterator[psutil.Process]:
             yield process
 
 
-_LISTS_CHILDREN = os.path.exists(f'/proc/self/task/{os.getpid()}/children')
+_LISTS_CHILDREN = Path(f'/proc/self/task/{os.getpid()}/children').exists()
 
 
 def _below(pid: int) -> list[psutil.Process]:
@@ -98,12 +99,9 @@ def _below(pid: int) -> list[psutil.Process]:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-        for thread in os.listdir(f'/proc/{pid}/task'):
-            with (
-                contextlib.suppress(FileNotFoundError, ProcessLookupError),
-                open(f'/proc/{pid}/task/{thread}/children') as file,
-            ):
-                children += map(int, file.read().split())
+        for thread in Path(f'/proc/{pid}/task').iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                children += map(int, (thread / 'children').read_text().split())
     return children
 
 

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 VARIABLE = 'UACTOR_TEST_BRAKE'
 MOST = 100
@@ -74,7 +75,7 @@ def begin(*, is_worker: bool, grace: float = GRACE_S) -> None:
 
     :param grace: how many seconds actors may take to end after this process has ended.
     """
-    if not os.path.isdir('/proc/self'):
+    if not Path('/proc/self').is_dir():
         return  # the brake needs Linux
     if is_worker:
         directory = Group.parse(os.environ[VARIABLE]).directory
@@ -136,10 +137,9 @@ class Process:
     @classmethod
     def read(cls, pid: int, directory: str) -> Process | None:
         """Return a process, or None for a zombie."""
-        with open(f'/proc/{pid}/stat') as stat:
-            name, _, rest = stat.read().partition('(')[2].rpartition(')')
-        with open(f'/proc/{pid}/environ', 'rb') as environ:
-            lines = environ.read().split(b'\0')
+        stat = Path(f'/proc/{pid}/stat').read_text()
+        name, _, rest = stat.partition('(')[2].rpartition(')')
+        lines = Path(f'/proc/{pid}/environ').read_bytes().split(b'\0')
         state, parent, *fields = rest.split()
         if state == 'Z':
             return None

@@ -9,12 +9,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uactor
 
-_PACKAGE = os.path.dirname(uactor.__file__) + os.sep
+_PACKAGE = str(Path(uactor.__file__).parent) + os.sep
 _USED = threading.__file__, concurrent.futures._base.__file__, contextlib.__file__
 """Modules that uactor waits and locks by, where an exception may leave a lock taken, too."""
 

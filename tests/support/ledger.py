@@ -14,6 +14,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import uactor
@@ -179,12 +180,10 @@ class Client:
 
 def entries(path: str) -> list[int]:
     """Return the calls that have run."""
-    with open(path, 'rb') as file:
-        return [number for (number,) in NUMBER.iter_unpack(file.read())]
+    return [number for (number,) in NUMBER.iter_unpack(Path(path).read_bytes())]
 
 
 def outcomes(path: str) -> dict[int, int]:
     """Return what a client was told of its calls."""
-    with open(path, 'rb') as file:
-        data = file.read()
+    data = Path(path).read_bytes()
     return dict(OUTCOME.iter_unpack(data[: len(data) - len(data) % OUTCOME.size]))

@@ -44,7 +44,7 @@ def test_what_is_said_of_calls_is_true(
     files: list[str] = []
     with (
         contextlib.ExitStack() as stack,
-        open(tmp_path / 'errors', 'w+b') as errors,
+        (tmp_path / 'errors').open('w+b') as errors,
         Office(door, book) as office,
     ):
 
@@ -56,7 +56,7 @@ def test_what_is_said_of_calls_is_true(
             return stack.enter_context(Peer(CLIENT, *given, stderr=errors))
 
         def have_run(calls: float) -> bool:
-            return os.path.getsize(book) >= ledger.NUMBER.size * calls
+            return pathlib.Path(book).stat().st_size >= ledger.NUMBER.size * calls
 
         clients = [begin() for _ in range(CLIENTS)]
         for kill in range(kills):

@@ -65,17 +65,17 @@ def target() -> Iterator[Any]:
         yield actor
 
 
-def lane_of(actor: Any) -> str:
+def lane_of(actor: Any) -> Path:
     """Return the path of an actor's lane."""
-    return lane_path(actor.connection_address.removeprefix('unix:'))
+    return Path(lane_path(actor.connection_address.removeprefix('unix:')))
 
 
 class Dialled:
     """A client of a lane that is written by hand."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
+        self.socket.connect(str(path))
 
     def send(self, *requests: pb.SessionRequest) -> None:
         """Send messages, all at once: the host may hang up after the first."""
@@ -230,13 +230,13 @@ def test_connections_of_a_client_leave_no_descriptor_in_it(target: Any) -> None:
 
 
 def test_the_socket_is_for_its_user_alone(target: Any) -> None:
-    mode = os.stat(lane_of(target)).st_mode
+    mode = lane_of(target).stat().st_mode
     assert stat.S_ISSOCK(mode)
     assert stat.S_IMODE(mode) == 0o600
-    assert stat.S_IMODE(os.stat(os.path.dirname(lane_of(target))).st_mode) == 0o700
+    assert stat.S_IMODE(lane_of(target).parent.stat().st_mode) == 0o700
 
 
-def become_nobody_and_dial(path: str, found: Any) -> None:
+def become_nobody_and_dial(path: Path, found: Any) -> None:
     os.setgid(65534)
     os.setuid(65534)
     client = Dialled(path)
@@ -247,8 +247,8 @@ def become_nobody_and_dial(path: str, found: Any) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can be somebody else')
 def test_processes_of_other_users_are_refused_even_if_they_can_open_the_socket() -> None:
     with Target() as actor:
-        os.chmod(os.path.dirname(lane_of(actor)), 0o755)
-        os.chmod(lane_of(actor), 0o666)
+        lane_of(actor).parent.chmod(0o755)
+        lane_of(actor).chmod(0o666)
         ours, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context('fork')
         process = context.Process(target=become_nobody_and_dial, args=(lane_of(actor), theirs))
@@ -403,7 +403,7 @@ def test_an_actor_can_be_without_a_lane() -> None:
 
     with Plain() as actor:
         assert actor.take(1) == 1
-        assert not os.path.exists(lane_of(actor))
+        assert not lane_of(actor).exists()
 
 
 def test_a_client_can_do_without_the_lane(target: Any) -> None:
@@ -430,9 +430,8 @@ def test_a_forked_child_has_its_own_connection(target: Any) -> None:
     ours = target._connection._link.session().stream._lane.frames.socket.fileno()
 
     def in_child(found: Any) -> None:
-        inherited = (
-            os.readlink(f'/proc/self/fd/{ours}') if os.path.exists(f'/proc/self/fd/{ours}') else ''
-        )
+        link = Path(f'/proc/self/fd/{ours}')
+        inherited = str(link.readlink()) if link.exists() else ''
         found.send((inherited.startswith('socket:'), [target.take(n) for n in range(3)]))
 
     reader, writer = multiprocessing.Pipe()
@@ -446,9 +445,9 @@ def test_a_forked_child_has_its_own_connection(target: Any) -> None:
 def test_the_socket_of_a_killed_actor_is_removed() -> None:
     actor = Target()
     path = lane_of(actor)
-    assert os.path.exists(path)
+    assert path.exists()
     os.kill(actor.pid(), signal.SIGKILL)
-    eventually(lambda: not os.path.exists(path))
+    eventually(lambda: not path.exists())
     with pytest.raises(uactor.ActorDiedError) as caught:
         actor.take(1)
     assert caught.value.executed == 'no'
@@ -462,7 +461,7 @@ def test_a_stale_socket_at_a_chosen_address_is_replaced(tmp_path: Path) -> None:
     process = first._manager.process
     os.kill(first.pid(), signal.SIGKILL)
     process.join()
-    assert os.path.exists(f'{tmp_path}/sl')
+    assert (tmp_path / 'sl').exists()
     with Fixed() as second:
         assert second.take(2) == 2
         with pytest.raises(uactor.ActorDiedError):
@@ -841,9 +840,9 @@ def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) 
 
     with Target() as other, Fixed() as actor:
         assert actor.take(1) == 1
-        os.unlink(lane_of(actor))
+        lane_of(actor).unlink()
         if is_replaced:
-            os.symlink(lane_of(other), lane_of(actor))
+            lane_of(actor).symlink_to(lane_of(other))
         for _ in range(2):
             assert actor.take.future(2).result() == 2
         assert in_thread(lambda: actor.take(3)) == 3

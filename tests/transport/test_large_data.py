@@ -144,7 +144,7 @@ def segments_of(pid: int) -> set[str]:
             found.add(line.split()[4])
     for entry in Path(f'/proc/{pid}/fd').iterdir():
         with contextlib.suppress(OSError):  # closed by now
-            if '/memfd:uactor ' in os.readlink(entry):
+            if '/memfd:uactor ' in str(entry.readlink()):
                 found.add(str(entry.stat().st_ino))
     return found
 

@@ -230,7 +230,7 @@ def test_descriptors_that_are_not_used_are_closed(
     session.stream.close()
     eventually(lambda: files_of(target) < before)
     os.close(writer)
-    with open(reader, 'rb') as pipe:
+    with os.fdopen(reader, 'rb') as pipe:
         assert pipe.read() == b''  # nobody has the writer, or keeps a reader busy
     assert target.take('xy') == 2
 

@@ -217,7 +217,7 @@ def test_a_lane_that_is_put_beside_an_address_leads_nobody_astray(
 ) -> None:
     with named('a', tmp_path, transport=transport) as one, named('b', tmp_path) as other:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(tmp_path / 'al')
+            (tmp_path / 'al').unlink()
         getattr(os, by)(tmp_path / 'bl', tmp_path / 'al')
         assert Named.connect(f'unix:{tmp_path}/a').name() == 'a'
         assert one.name() == 'a'
@@ -243,13 +243,13 @@ def test_a_lane_that_a_killed_actor_has_left_does_not_hide_its_successor(tmp_pat
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(tmp_path / 'al'))
         assert Named.connect(f'unix:{tmp_path}/a').name() == 'a'
-        os.unlink(tmp_path / 'al')
+        (tmp_path / 'al').unlink()
     eventually(lambda: not os.listdir(tmp_path))
 
 
 def test_an_address_beside_which_another_actor_has_a_lane_is_taken(tmp_path: Path) -> None:
     with named('a', tmp_path) as one:
-        os.unlink(tmp_path / 'a')  # somebody has cleared up too much
+        (tmp_path / 'a').unlink()  # somebody has cleared up too much
         for transport in ('grpc', 'auto'):
             with pytest.raises(AddressError, match='another process does'):
                 named('a', tmp_path, transport=transport)

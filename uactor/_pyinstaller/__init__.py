@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 
 def hook_directories() -> list[str]:
     """Return where the hooks are; see PyInstaller's manual, "Providing PyInstaller hooks"."""
-    return [os.path.dirname(__file__)]
+    return [str(Path(__file__).parent)]

@@ -185,8 +185,9 @@ def _find_actor_class(target: str) -> type[Actor]:
     module_name, _, name = target.partition(':')
     if not module_name or not name:
         raise _CommandError(f'{target!r} names no class; write MODULE:CLASS')
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         found = attrgetter(name)(_import_module(module_name))
     except AttributeError:
@@ -317,7 +318,7 @@ def _provide_keyfile(path: str | None, authkey: bytes | None, directory: Path) -
     if path is not None:
         return Path(path).absolute()
     created = directory / 'authkey'
-    with open(os.open(created, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
+    with os.fdopen(os.open(created, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
         file.write((authkey or secrets.token_hex(32).encode()) + b'\n')
     return created
 
@@ -411,6 +412,6 @@ def _find_own_command() -> str:
     if script.name == '__main__.py':
         return f'{shlex.quote(sys.executable)} -m uactor'
     found = shutil.which(script.name)
-    if found is not None and os.path.samefile(found, script):
+    if found is not None and script.samefile(found):
         return script.name
     return shlex.quote(str(script))

@@ -38,7 +38,7 @@ class ForkedChild:
             os.close(self._parents)
 
     def _wait(self, when_it_ends: Sequence[Callable[[], None]]) -> None:
-        with open(self._parents, 'rb') as pipe:
+        with os.fdopen(self._parents, 'rb') as pipe:
             pipe.read()
         for call in when_it_ends:
             attempt('what follows the end of a forked child', call)
