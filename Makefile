@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-TRANSPORTS ?= unix grpc tcp
 # Most tests wait for other processes, so there can be more than there are cores.
 WORKERS ?= 4
 
@@ -20,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo quick test test-unix test-grpc test-tcp test-polyglot full soak bench docs docs-site docs-browser corpus
+.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot full soak bench docs docs-site docs-browser corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -35,20 +34,26 @@ demo: $(VENV)/.project  ## Show what uactor does, in under a minute
 quick: $(VENV)/.dev  ## Run the tests that start no process, in less than a minute; ARGS='-k name' goes to pytest
 	$(BIN)/python -m pytest --numprocesses=2 -m 'quick and not processes' $(ARGS)
 
-test: $(TRANSPORTS:%=test-%) test-polyglot  ## Run the tests over each transport; ARGS='-k name' goes to pytest
+test: test-unix test-doors test-polyglot  ## Run the tests; ARGS='-k name' goes to pytest
 
 # What is the same over each transport runs over the first one.
 ONCE := tests/service tests/codegen
+PYTEST = PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" $(BIN)/python -m pytest
 
-$(TRANSPORTS:%=test-%): test-%: $(VENV)/.dev tools
-	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" UACTOR_TEST_TRANSPORT=$* \
-		$(BIN)/python -m pytest --numprocesses=$(WORKERS) \
-		$(if $(filter unix,$*),,$(ONCE:%=--ignore=%)) $(ARGS)
+test-unix: $(VENV)/.dev tools
+	UACTOR_TEST_TRANSPORT=unix $(PYTEST) --numprocesses=$(WORKERS) $(ARGS)
+
+test-grpc test-tcp: test-%: $(VENV)/.dev tools
+	UACTOR_TEST_TRANSPORT=$* $(PYTEST) --numprocesses=$(WORKERS) $(ONCE:%=--ignore=%) $(ARGS)
+
+# What meets the wire, over another transport than the local lane.
+test-doors: $(VENV)/.dev tools
+	UACTOR_TEST_TRANSPORT=tcp $(PYTEST) --numprocesses=$(WORKERS) $(ONCE:%=--ignore=%) \
+		-m 'doors and not polyglot and not full and not soak' $(ARGS)
 
 # In one process: what the programs are made of is compiled once in each.
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
-	PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" \
-		$(BIN)/python -m pytest -m polyglot tests/polyglot $(ARGS)
+	$(PYTEST) -m polyglot tests/polyglot $(ARGS)
 
 full:  ## Run all checks, all tests under all versions of Python and over all transports
 	bash .ci/run full

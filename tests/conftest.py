@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.support import LAUNCHERS, brake, descendants, eventually
+from tests.support import LAUNCHERS, brake, descendants, eventually, in_full
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,9 +79,9 @@ launcher = pytest.fixture(params=LAUNCHERS, name='launcher')(select_launcher)
 """Both ways to start an actor, one after the other."""
 
 usual_launcher = pytest.fixture(
-    params=['template', pytest.param('interpreter', marks=pytest.mark.soak)], name='usual_launcher'
+    params=['template', *in_full('interpreter')], name='usual_launcher'
 )(select_launcher)
-"""The usual way to start an actor; the other one in the long run."""
+"""The usual way to start an actor; the other one in the full run."""
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.codegen.support import CASES, run
+from tests.codegen.support import CASES, generate
 
 
 @pytest.fixture(scope='session')
@@ -14,6 +14,5 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what is generated for each case, in a package of its own."""
     folder = tmp_path_factory.mktemp('generated')
     for case in CASES:
-        done = run(*case.targets, '-o', folder / f'made_{case.name}')
-        assert done.returncode == 0, done.stderr
+        generate(case, folder / f'made_{case.name}')
     return folder

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from uactor_codegen.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 CORPUS = Path(__file__).parent / 'corpus'
@@ -73,6 +77,13 @@ def run(
         text=True,
         check=False,
     )
+
+
+def generate(case: Case, folder: Path) -> None:
+    """Do in this process what the command does for a case."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        assert main([*case.targets, '-o', str(folder)]) == 0, printed.getvalue()
 
 
 def files_in(folder: Path) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_actors_of_an_owner_that_ignores_signals_end_with_it(
         has_ended(pids, directory)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_actors_of_an_owner_that_blocks_signals_end_with_it(directory: pathlib.Path) -> None:
     """As a program does that waits for its signals in a thread, by sigwait."""
     body = """
@@ -104,7 +104,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.S
         has_ended(pids, directory)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_actors_end_with_an_owner_when_a_signal_comes_to_all_of_them(
     number: signal.Signals, directory: pathlib.Path
@@ -124,7 +124,7 @@ say(*parent.pids(), *Child().ignored())
 """
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
 def test_actors_survive_a_terminal_with_an_owner_that_ignores_its_signals(
     number: signal.Signals, directory: pathlib.Path
@@ -140,7 +140,7 @@ def test_actors_survive_a_terminal_with_an_owner_that_ignores_its_signals(
         assert owner.end() == 0
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_actors_survive_a_terminal_with_an_owner_that_handles_its_end(
     directory: pathlib.Path,
 ) -> None:
@@ -166,7 +166,7 @@ def test_actors_survive_a_terminal_with_an_owner_that_handles_its_end(
         assert owner.end() == 0
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('ignored', [[], [signal.SIGHUP, signal.SIGINT]], ids=['none', 'both'])
 def test_programs_that_an_actor_runs_ignore_what_its_owner_ignores(
     ignored: list[signal.Signals], directory: pathlib.Path

@@ -223,7 +223,7 @@ FAILURES: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('failure', FAILURES)
 def test_a_constructor_that_fails_raises_at_the_call_and_leaves_nothing(
     tally: Any, directory: pathlib.Path, failure: str
@@ -292,7 +292,7 @@ def test_an_actor_whose_exit_hangs_is_ended_by_sigterm(
     assert steps(caplog) == ['requesting', 'SIGTERM', 'signal 15']
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_an_actor_that_ignores_sigterm_is_killed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, 'uactor')
     with Hanging(at_exit=True, stubborn=True) as actor:
@@ -521,7 +521,7 @@ asyncio.run(main())
 }
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('place', PLACES)
 def test_an_actor_can_be_started_from(place: str, tmp_path: pathlib.Path) -> None:
     """The main module runs once, without a guard, and its process is never forked."""
@@ -539,7 +539,7 @@ def test_an_actor_can_be_started_from_a_program_without_a_file(options: list[str
     assert program.stdout.splitlines() == ['main runs', 'hello you']
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('method', ['fork', 'spawn', 'forkserver'])
 def test_an_actor_can_be_started_from_a_multiprocessing_worker(
     method: str, tmp_path: pathlib.Path
@@ -589,7 +589,7 @@ class Surrounded(Actor):
         logging.getLogger(name).debug(text)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_the_import_path_and_the_directory_follow(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -607,7 +607,7 @@ def test_the_import_path_and_the_directory_follow(
         assert actor.result == (42, str(tmp_path), sys.path, ['program', '--option'])
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_warning_filters_follow() -> None:
     def warn() -> str:
         warnings.warn('ignored', UserWarning, stacklevel=1)
@@ -629,7 +629,7 @@ class OwnWarning(UserWarning):
     """Of a module that the actor has to import."""
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_warning_filters_follow_for_categories_of_the_actor_s_modules() -> None:
     def warn() -> str:
         try:
@@ -645,7 +645,7 @@ def test_warning_filters_follow_for_categories_of_the_actor_s_modules() -> None:
             assert actor.result == 'raised'
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_warning_filters_of_modules_of_the_actor_come_before_those_of_its_owner(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -674,7 +674,7 @@ with quiet.Quiet() as actor:
     assert printed_by(run_python('-c', program, str(tmp_path))) == 'nothing\n'
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_warning_filters_import_nothing_into_the_actor() -> None:
     import numpy.exceptions
 
@@ -684,7 +684,7 @@ def test_warning_filters_import_nothing_into_the_actor() -> None:
             assert actor.result is False
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_the_set_up_of_logging_follows(tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'log'
     logger, quiet = logging.getLogger('test.lifecycle'), logging.getLogger('test.quiet')
@@ -706,7 +706,7 @@ def test_the_set_up_of_logging_follows(tmp_path: pathlib.Path) -> None:
         quiet.setLevel(logging.NOTSET)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_the_interpreter_has_the_same_options(tmp_path: pathlib.Path) -> None:
     script = tmp_path / 'script.py'
     script.write_text("""

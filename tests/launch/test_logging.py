@@ -373,7 +373,7 @@ class Closed(Collecting):
         self.close()
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('kind', [Collecting, Refusing, OfThreads, Closed])
 def test_records_travel_to_handlers_of_the_owner(
     kind: type[Collecting], logger: logging.Logger
@@ -1177,7 +1177,7 @@ logging.config.dictConfig({
 }
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('setup', SETUPS)
 def test_a_module_that_sets_logging_up_does_so_once(setup: str, tmp_path: pathlib.Path) -> None:
     """It is imported in the actor, too, for a class of the set-up or of the actor."""

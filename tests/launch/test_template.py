@@ -298,7 +298,7 @@ shadow = True
 """
 
 
-@pytest.mark.usefixtures('template', 'launcher')
+@pytest.mark.usefixtures('template', 'usual_launcher')
 def test_a_module_of_the_user_takes_the_place_of_another_one_as_his_path_has_it(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +322,7 @@ def test_a_module_of_the_user_takes_the_place_of_another_one_as_his_path_has_it(
         assert actor.run(find)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_what_a_process_inherits_follows(template: psutil.Process) -> None:
     usual = resource.getrlimit(resource.RLIMIT_CORE)
     mask = os.umask(0o027)
@@ -403,7 +403,7 @@ with Speaker() as speaker:
 """
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('way', ['command', 'input'])
 def test_a_program_may_leave_the_directory_of_its_modules(tmp_path: pathlib.Path, way: str) -> None:
     """As in multiprocessing: what '' on the path has led to is found again."""
@@ -437,7 +437,7 @@ with open(sys.argv[1], 'w') as told:
 """
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('numbers', ['0', '1', '2', '12', '012'])
 def test_nothing_takes_the_place_of_a_standard_stream_that_is_closed(
     numbers: str, tmp_path: pathlib.Path
@@ -449,7 +449,7 @@ def test_nothing_takes_the_place_of_a_standard_stream_that_is_closed(
     assert told.read_text() == "{'/dev/null'}"
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_an_actor_writes_where_its_owner_writes_then(tmp_path: pathlib.Path) -> None:
     script, file = tmp_path / 'script.py', tmp_path / 'file'
     script.write_text(REDIRECTED)
@@ -491,7 +491,7 @@ def test_an_interpreter_that_begins_with(what: str, tmp_path: pathlib.Path) -> N
 # --- how actors and templates end ----------------------------------------------------------------
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('status', [0, 7, -signal.SIGKILL, -signal.SIGSEGV])
 def test_the_exit_status_of_an_actor_is_known(status: int) -> None:
     with Runner() as actor:

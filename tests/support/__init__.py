@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 import uactor
 from tests.support import brake
@@ -61,6 +62,11 @@ def seed() -> int:
     number = int(os.environ.get('UACTOR_TEST_SEED') or secrets.randbits(32))
     print(f'UACTOR_TEST_SEED={number}')
     return number
+
+
+def in_full(*values: Any) -> list[Any]:
+    """Return values of a parameter that are only for the full run, since others are like them."""
+    return [pytest.param(value, marks=pytest.mark.full) for value in values]
 
 
 def is_running(pid: int) -> bool:

@@ -7,11 +7,15 @@ from a thread that could go on. Nearly all errors of such programs need one or t
 
 from __future__ import annotations
 
+import math
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
+
+from tests.support import seed
 
 _MOST_STEPS = 5000
 
@@ -134,14 +138,18 @@ class Scheduler:
         return chosen
 
 
-def explore(run: Callable[[list[int]], Scheduler], interruptions: int) -> int:
-    """Try all interleavings up to a number of interruptions, and return how many there are.
+def explore(
+    run: Callable[[list[int]], Scheduler], interruptions: int, most: float = math.inf
+) -> int:
+    """Try all interleavings up to a number of interruptions, and return how many were tried.
 
     :param run: makes a run that begins with these choices, and raises the errors that it finds.
+    :param most: how many to try; they are chosen at random if there are more.
     """
     count, todo = 0, [list[int]()]
-    while todo:
-        begun = todo.pop()
+    chance = random.Random(seed() if most < math.inf else 0)
+    while todo and count < most:
+        begun = todo.pop(chance.randrange(len(todo)) if most < math.inf else -1)
         steps = run(begun).steps
         count += 1
         used = sum(_interrupts(*step) for step in steps[: len(begun)])

@@ -309,7 +309,7 @@ def test_actors_end_with_an_owner_that_ends(end: str, directory: pathlib.Path) -
         has_ended(owner, pids, directory)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_actors_end_with_an_owner_that_is_killed(
     number: signal.Signals, directory: pathlib.Path
@@ -354,7 +354,7 @@ def test_actors_that_are_busy_end_with_an_owner_that_is_killed(directory: pathli
         has_ended(owner, pids, directory)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_an_actor_under_construction_ends_with_an_owner_that_is_killed(
     directory: pathlib.Path,
 ) -> None:
@@ -403,7 +403,7 @@ def test_an_actor_whose_end_hangs_ends_with_an_owner_that_is_killed(
         has_ended(owner, pids, directory)
 
 
-@pytest.mark.usefixtures('launcher')
+@pytest.mark.usefixtures('usual_launcher')
 def test_a_forked_child_that_outlives_a_killed_owner_does_not_keep_its_actors(
     directory: pathlib.Path,
 ) -> None:

@@ -16,7 +16,7 @@ from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
 import uactor
-from tests.support import TRANSPORT
+from tests.support import TRANSPORT, in_full
 from tests.support.programs import (
     EXAMPLES,
     Finished,
@@ -57,7 +57,7 @@ def as_command(path: pathlib.Path) -> Finished:
     return run_python('-c', path.read_text(), directory=path.parent)
 
 
-@pytest.fixture(params=[as_script, from_stdin, as_command], ids=lambda run: run.__name__)
+@pytest.fixture(params=[as_script, *in_full(from_stdin, as_command)], ids=lambda run: run.__name__)
 def run(request: pytest.FixtureRequest) -> Run:
     return request.param
 
