@@ -145,7 +145,7 @@ def test_attributes_within_a_timeout_are_as_any_other() -> None:
 def test_an_attribute_that_is_not_waited_for_is_not_asked_for(slow: Any) -> None:
     """Else nobody could say whether it has been read, while the actor does not answer."""
     assert slow.open.future().result(20) is None
-    connection, pid = slow._connection, slow._manager.parent.process.pid
+    connection, pid = slow._manager.connection, slow._manager.parent.process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(uactor.DeadlineError) as caught:

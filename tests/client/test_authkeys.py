@@ -388,7 +388,7 @@ def test_no_repr_shows_a_key() -> None:
         remote = Keyed.connect(keyed.connection_address, KEY)
         known = (
             *(keyed, items, remote, keyed._manager, remote._manager, items._manager),
-            *(keyed._manager.process, keyed._token, items._connection, auth.keyring),
+            *(keyed._manager.process, keyed._token, items._manager.connection, auth.keyring),
             *(keyed._manager.process and keyed._manager.process.__dict__, items.__dict__),
         )
         assert not [thing for thing in known if shows_a_key(f'{thing!r} {thing!s}')]

@@ -286,8 +286,8 @@ def test_calls_that_are_cancelled_all_the_time_leave_nothing(bench: Any) -> None
         ]
         assert all(future.result() in range(100) for future in kept)
     assert bench.add.future(1, 1).result() == 2
-    pipeline = bench._connection._link.pipeline()
-    eventually(lambda: not pipeline._pending)
+    pipeline = bench._manager.connection.link.pipeline()
+    eventually(lambda: not pipeline.pending)
 
 
 # --- over plain gRPC -----------------------------------------------------------------------------

@@ -144,15 +144,15 @@ def test_a_call_that_waits_does_not_stop_the_one_that_it_waits_for(bench: Any) -
 def test_a_call_is_known_before_it_can_be_answered(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = bench._connection._link.pipeline()
+    pipeline = bench._manager.connection.link.pipeline()
     known: list[bool] = []
-    put = pipeline._unsent.put_numbered
+    put = pipeline.unsent.put_numbered
 
     def noted(number: int, message: bytes) -> None:
         known.append(pipeline.awaits(number))
         put(number, message)
 
-    monkeypatch.setattr(pipeline._unsent, 'put_numbered', noted)
+    monkeypatch.setattr(pipeline.unsent, 'put_numbered', noted)
     assert bench.echo.future(1).result() == 1
     assert list(bench.echo.map(range(3))) == [0, 1, 2]
     assert known == [True, True]

@@ -147,7 +147,7 @@ def test_an_authkey_never_travels_in_a_python_session() -> None:
         assert connected._callmethod('method', ('argument',)) == 42
         kinds = [request.WhichOneof('kind') for request in actor.requests]
         assert kinds == ['hello', 'proof', 'call']
-        connected._manager.connection._link.close(5.0)
+        connected._manager.connection.link.close(5.0)
     everything = repr(actor.metadata).encode() + b''.join(
         request.SerializeToString() for request in actor.requests
     )

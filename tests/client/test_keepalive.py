@@ -40,10 +40,10 @@ def parts(watch: IdleStreams) -> Iterator[tuple[GrpcStream, Peer, Told]]:
         told = Told()
         stream = GrpcStream(call, told)
         watch.add(stream)
-        eventually(lambda: stream in watch._idle)
+        eventually(lambda: stream in watch.idle)
         yield stream, peer, told
         stream.cancel()
-        eventually(lambda: not watch._idle and not watch._moving)
+        eventually(lambda: not watch.idle and not watch.moving)
 
 
 def test_pings_of_an_idle_stream_are_answered(parts: Any) -> None:
@@ -71,7 +71,7 @@ def test_the_end_of_an_idle_connection_is_noticed(parts: Any) -> None:
 def test_an_idle_stream_can_be_used_again(watch: IdleStreams, parts: Any) -> None:
     stream, peer, _ = parts
     for _ in range(20):
-        eventually(lambda: stream in watch._idle)
+        eventually(lambda: stream in watch.idle)
         message = bytes([8, 1])  # what every message of a host begins like
         threading.Timer(0.01, peer.send, (message,)).start()
         assert stream.request_bytes(b'ask') == message
@@ -114,9 +114,9 @@ def test_a_stream_that_a_thread_receives_from_is_not_idle(watch: IdleStreams) ->
         receiver.start()
         eventually(lambda: not call.attend())
         watch.add(stream)
-        eventually(lambda: watch._moving.get(stream) == stream.progress)
-        assert stream not in watch._idle
+        eventually(lambda: watch.moving.get(stream) == stream.progress)
+        assert stream not in watch.idle
         peer.send(bytes([8, 1]))
         receiver.join()
-        eventually(lambda: stream in watch._idle)
+        eventually(lambda: stream in watch.idle)
         stream.cancel()

@@ -96,7 +96,7 @@ import uactor
 
 (port,) = given
 actor = uactor.Actor.connect(('10.77.0.2', port), b'key')
-lock, event = (actor._connection.call('', name, (), {}, actor._manager.create_proxy)
+lock, event = (actor._manager.connection.call('', name, (), {}, actor._manager.create_proxy)
                for name in ('lock', 'event'))
 say(lock.acquire())
 try:

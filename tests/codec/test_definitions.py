@@ -64,18 +64,18 @@ def keeper() -> Iterator[Any]:
 
 def memory_of(actor: Any) -> Any:
     """Return what this thread's session with an actor remembers."""
-    return actor._connection._link.session().definitions
+    return actor._manager.connection.link.session().definitions
 
 
 def unsent(actor: Any) -> list[int]:
     """Return the numbers whose definitions still go along with messages."""
-    sent = memory_of(actor)._sent.values()
+    sent = memory_of(actor).sent.values()
     return [known.number for known in sent if known.data is not None]
 
 
 def memory_of_pipeline(actor: Any) -> Any:
     """Return what the session for calls that nobody waits for remembers, once it is open."""
-    return actor._connection._link.pipeline().definitions
+    return actor._manager.connection.link.pipeline().definitions
 
 
 def new_class(name: str = 'Point') -> Any:
@@ -89,9 +89,9 @@ def test_a_class_goes_once_and_then_by_number(keeper: Any) -> None:
     point_class = new_class()
     assert keeper.echo(point_class(1, 2)) == point_class(1, 2)
     assert unsent(keeper) == []
-    (known,) = memory_of(keeper)._sent.values()
+    (known,) = memory_of(keeper).sent.values()
     assert keeper.echo([point_class(3, 4), point_class]) == [point_class(3, 4), point_class]
-    assert list(memory_of(keeper)._sent.values()) == [known]
+    assert list(memory_of(keeper).sent.values()) == [known]
 
 
 def test_a_class_is_the_same_in_all_calls_threads_and_ways(keeper: Any) -> None:
@@ -153,7 +153,7 @@ def test_a_session_remembers_so_many_and_sends_the_others_in_full(
     for _ in range(2):
         for point_class in classes:
             assert type(keeper.echo(point_class(1, 2))) is point_class
-    assert len(memory_of(keeper)._sent) == 5
+    assert len(memory_of(keeper).sent) == 5
 
 
 def test_a_class_with_a_proxy_goes_in_full(keeper: Any) -> None:
@@ -161,7 +161,7 @@ def test_a_class_with_a_proxy_goes_in_full(keeper: Any) -> None:
         shared = keeper.shared()
 
     assert list(keeper.echo(Holder).shared) == [1, 2]
-    assert memory_of(keeper)._sent == {}
+    assert memory_of(keeper).sent == {}
 
 
 # --- calls that do not wait for each other -------------------------------------------------------
@@ -172,10 +172,10 @@ def test_a_class_goes_once_with_calls_that_do_not_wait(keeper: Any) -> None:
     points = [point_class(number, 0) for number in range(300)]
     assert list(keeper.echo.map(points)) == points
     memory = memory_of_pipeline(keeper)
-    (known,) = memory._sent.values()
+    (known,) = memory.sent.values()
     assert known.data is None
     assert keeper.echo.future(points).result() == points
-    assert list(memory._sent.values()) == [known]
+    assert list(memory.sent.values()) == [known]
 
 
 def test_the_class_of_results_comes_once_to_who_does_not_wait(keeper: Any) -> None:
@@ -219,7 +219,7 @@ def test_threads_may_send_classes_at_the_same_time(keeper: Any, streamed: bool) 
     for thread in threads:
         thread.join()
     assert not wrong
-    assert all(known.data is None for known in memory_of_pipeline(keeper)._sent.values())
+    assert all(known.data is None for known in memory_of_pipeline(keeper).sent.values())
 
 
 def test_a_class_in_a_call_that_has_been_given_up_goes_with_the_next() -> None:
@@ -247,7 +247,7 @@ def test_where_the_session_of_calls_that_do_not_wait_is_new_so_is_what_it_rememb
     for _ in range(2):
         assert keeper.echo.future(point_class(1, 2)).result() == point_class(1, 2)
         before = memory_of_pipeline(keeper)
-        keeper._connection._link.pipeline().session.abandon()
+        keeper._manager.connection.link.pipeline().session.abandon()
         eventually(lambda before=before: memory_of_pipeline(keeper) not in (None, before))
         assert keeper.echo.future(point_class(3, 4)).result() == point_class(3, 4)
 
@@ -295,7 +295,7 @@ def test_a_result_whose_class_has_been_lost_says_so_and_the_next_call_works(keep
     point_class = new_class()
     for _ in range(2):
         keeper.echo(point_class(1, 2))
-    memory_of(keeper)._made.clear()  # as if an interrupt had come before they were taken
+    memory_of(keeper).rebuilt.clear()  # as if an interrupt had come before they were taken
     with pytest.raises(uactor.SerializationError, match='lost on its way') as caught:
         keeper.echo(point_class(1, 2))
     assert caught.value.executed == 'yes'
@@ -320,7 +320,7 @@ def test_a_function_that_takes_nothing_along_is_remembered(keeper: Any) -> None:
         return number * times
 
     assert [keeper.call(double, number) for number in range(3)] == [0, 2, 4]
-    assert len(memory_of(keeper)._sent) == 1
+    assert len(memory_of(keeper).sent) == 1
     assert keeper.identity(double) == keeper.identity(double)
 
 
@@ -378,7 +378,7 @@ def test_a_closure_takes_along_what_it_sees_now(keeper: Any) -> None:
     assert keeper.call(current) == 0
     total = 5
     assert keeper.call(current) == 5
-    assert memory_of(keeper)._sent == {}
+    assert memory_of(keeper).sent == {}
 
 
 def test_a_function_has_no_memory_of_its_own_in_the_actor(keeper: Any) -> None:
@@ -399,7 +399,7 @@ def test_a_function_has_no_memory_of_its_own_in_the_actor(keeper: Any) -> None:
         assert keeper.call(collect, 1) == [1]
         assert keeper.call(count) == 1
     assert keeper.call(count_otherwise) == keeper.call(count_otherwise)
-    assert memory_of(keeper)._sent == {}
+    assert memory_of(keeper).sent == {}
 
 
 def test_attributes_of_a_function_travel_with_it(keeper: Any) -> None:

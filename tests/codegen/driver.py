@@ -1,7 +1,7 @@
 """Makes calls with generated clients where there is neither uactor nor the actor's source.
 
-``python -I driver.py FOLDER MODULE SCRIPT ADDRESS KEY [CALLS]``. The script is told the module of
-the clients, and a function for a client of the actor.
+``python -I driver.py FOLDER MODULE SCRIPT ADDRESS KEY [CALLS]``. The script has the module of the
+clients, and the package around it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main() -> None:
         {
             'calls': sys.argv[6] if len(sys.argv) > 6 else '',
             'clients': clients,
+            'package': importlib.import_module(module.partition('.')[0]),
             'address': address,
             'authkey': authkey,
         },

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Actor, eventually
+from tests.support import Actor, count_waiters, eventually
 from tests.support.bench import Bench
 from tests.support.peers import Peer
 from uactor.v1 import actor_pb2 as pb
@@ -61,9 +61,9 @@ class Meeting(Actor):
 
     def waiting(self) -> int:
         """Return how many wait anywhere."""
-        conditions = self._condition, self._queue.not_empty, self._event._cond
+        primitives = self._condition, self._queue.not_empty, self._event
         barriers = self._barriers.values()
-        return sum(len(each._waiters) for each in conditions) + sum(b.n_waiting for b in barriers)
+        return sum(map(count_waiters, primitives)) + sum(b.n_waiting for b in barriers)
 
     def host_thread(self) -> int:
         return threading.get_ident()
@@ -322,7 +322,7 @@ def test_nothing_is_offered_to_a_session_that_is_in_a_call() -> None:
     sessions: list[Any] = []
 
     def work(bench: Any) -> None:
-        sessions.append(bench._connection._link.session())
+        sessions.append(bench._manager.connection.link.session())
         bench.wait_for('gate')
 
     with Bench() as bench:
@@ -338,8 +338,8 @@ def test_nothing_is_offered_to_a_session_that_is_in_a_call() -> None:
 
 def test_a_session_that_has_said_goodbye_is_used_no_more() -> None:
     with Bench() as bench:
-        before = bench._connection._link.session()
+        before = bench._manager.connection.link.session()
         assert bench.echo(5) == 5
         before.say_goodbye()
         assert bench.echo(6) == 6
-        assert bench._connection._link.session() is not before
+        assert bench._manager.connection.link.session() is not before

@@ -25,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 import uactor
-from tests.support import TRANSPORT, Actor, eventually
+from tests.support import TRANSPORT, Actor, count_waiters, eventually
 from tests.support.rpc import (
     KEY,
     KEYED,
@@ -73,7 +73,7 @@ class Waiting(uactor.Actor):
         return self._queue
 
     def waiters(self) -> int:
-        return len(self._queue.not_empty._waiters)  # type: ignore[attr-defined]
+        return count_waiters(self._queue.not_empty)
 
     def sleep(self) -> Any:
         self._asleep.set()
@@ -948,7 +948,7 @@ class Quiet(Actor):
     def serves_grpc(self) -> bool:
         """Tell whether gRPC's own thread for RPCs is there."""
         assert current_host.host is not None
-        server = current_host.host._server._server  # type: ignore[attr-defined]  # of the host itself
+        server = current_host.host.grpc_server.server  # type: ignore[attr-defined]  # of the host itself
         return server is not None
 
 

@@ -157,13 +157,13 @@ class Session:
         )
         self.workers = OneWorker(scheduler, lambda: self.over)
         changed: Any = pipeline
-        changed._messages = self.wire
-        changed.replies._gathering = Lock(scheduler)
+        changed.messages = self.wire
+        changed.replies.gathering = Lock(scheduler)
         changed.workers = self.workers
         changed.leader.start_follower = self.start_follower
         changed.wake = self.end
-        changed.leader.watch._is_watching = True  # as if: watch() of these tests does it
-        changed._poll, changed._poll_at = self.poll, math.inf  # whatever the time is
+        changed.leader.watch.is_watching = True  # as if: watch() of these tests does it
+        changed.poll, changed.next_poll = self.poll, math.inf  # whatever the time is
         self.threads: Iterator[bool] = itertools.repeat(True)  # whether there is one to be had
 
     def start_follower(self) -> None:

@@ -36,12 +36,12 @@ class House(Actor):
     """Knows who is in it."""
 
     def has_server(self) -> bool:
-        server = current_host.host._server._server  # type: ignore[union-attr]  # of the host itself
+        server = current_host.host.grpc_server.server  # type: ignore[union-attr]  # of the host itself
         return server is not None
 
     def announce_end(self) -> None:
         host: Any = current_host.host
-        host._status.advance(ServerEvent.END)  # as it does when it ends
+        host.status.advance(ServerEvent.END)  # as it does when it ends
 
     def relay_threads(self) -> int:
         """Return how many threads pass on what first connections bring."""

@@ -117,13 +117,13 @@ def test_workers_become_more_after_one_who_looks_has_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workers, done, gate = Workers(), Waiting(), threading.Event()
-    add = workers._add_some
+    add = workers.add_workers
     fails = iter([True, True])
 
     def fail_at_first(count: int) -> int:
         return failing() if next(fails, False) else add(count)
 
-    monkeypatch.setattr(workers, '_add_some', fail_at_first)
+    monkeypatch.setattr(workers, 'add_workers', fail_at_first)
     workers.put(gate.wait)
     workers.put(done)
     done.wait()
@@ -184,9 +184,9 @@ def test_the_reserve_of_rpcs_goes_on(
 ) -> None:
     executor = ThreadPerCall()
     for _ in range(3):
-        executor._waiting.put(failing)
+        executor.reserve_work.put(failing)
         done = Waiting()
-        executor._waiting.put(done)
+        executor.reserve_work.put(done)
         done.wait()
     assert told(caplog)
 
@@ -195,7 +195,7 @@ def test_leases_end_after_one_that_could_not(
     failing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = ObjectTable(lambda value, typeid: (frozenset(), {}))
-    end, bad = table._end_lease, list[Any]()
+    end, bad = table.end_lease, list[Any]()
 
     def end_or_fail(lease_id: str) -> Any:
         if not bad:
@@ -203,7 +203,7 @@ def test_leases_end_after_one_that_could_not(
             failing()
         return end(lease_id)
 
-    monkeypatch.setattr(table, '_end_lease', end_or_fail)
+    monkeypatch.setattr(table, 'end_lease', end_or_fail)
     for _ in range(2):
         entry = table.share(object(), 'auto', 'a client')
         table.lease([entry.id], 0.001)
@@ -229,12 +229,12 @@ def test_holds_are_taken_back_after_one_that_could_not_be(
 ) -> None:
     table = ObjectTable(lambda value, typeid: (frozenset(), {}))
     entries = [table.share(object(), 'auto', LOCAL) for _ in range(2)]
-    drop = table._drop
+    drop = table.drop_holds
 
     def drop_or_fail(handle: str, *args: Any) -> Any:
         return failing() if handle == entries[0].id else drop(handle, *args)
 
-    monkeypatch.setattr(table, '_drop', drop_or_fail)
+    monkeypatch.setattr(table, 'drop_holds', drop_or_fail)
     table.expect_releases()
     for entry in entries:
         table.release_later(entry.id)
@@ -289,7 +289,7 @@ def test_all_hear_of_the_end_of_a_forked_child(
     failing: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     child, heard = ForkedChild(), Waiting()
-    other = os.dup(child._childs)  # as the child has it
+    other = os.dup(child.child_end)  # as the child has it
     child.watch_in_parent([failing, heard])
     os.close(other)
     heard.wait()
@@ -300,7 +300,7 @@ def test_calls_at_forks_are_made_after_one_that_fails(
     failing: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = Waiting()
-    fork_hooks._run_hooks([failing, made])
+    fork_hooks.run_hooks([failing, made])
     made.wait()
     assert told(caplog)
 
@@ -425,13 +425,13 @@ def test_connections_are_accepted_after_one_that_can_not_be_served() -> None:
         def fail(self) -> None:
             from uactor.host import lane_listener
 
-            user_of = lane_listener._user_of
+            get_peer_user = lane_listener.get_peer_user
 
             def fails(sock: socket.socket) -> int:
-                lane_listener._user_of = user_of
+                lane_listener.get_peer_user = get_peer_user
                 raise OSError(errno.ENOTCONN, 'on purpose')
 
-            lane_listener._user_of = fails
+            lane_listener.get_peer_user = fails
 
     with Faulty() as bench:
         bench.fail()  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ import psutil
 import pytest
 
 import uactor
-from tests.support import TRANSPORT, Actor, descendants, eventually, seed
+from tests.support import TRANSPORT, Actor, count_waiters, descendants, eventually, seed
 from tests.support.peers import Peer
 from tests.support.programs import printed_by, run_python
 from uactor.client.link import Link
@@ -424,7 +424,7 @@ class Waiting(Actor):
         return []
 
     def waiting(self) -> int:
-        return len(self._event._cond._waiters)
+        return count_waiters(self._event)
 
     def expected(self) -> int:
         """Return how many clients are given a moment to come back."""

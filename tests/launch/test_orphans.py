@@ -82,7 +82,7 @@ def test_a_future_whose_lock_another_thread_has_fails_in_the_child(bench: Any) -
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with future._condition:
+        with future._condition:  # noqa: SLF001  # as concurrent.futures itself takes it
             held.set()
             done.wait(30)
 

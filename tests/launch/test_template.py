@@ -145,6 +145,7 @@ SIGNALS = 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt'
 def traits() -> dict[str, Any]:
     """Return what could tell a forked process from a fresh interpreter."""
     process = psutil.Process()
+    tracker = multiprocessing.resource_tracker._resource_tracker  # noqa: SLF001  # of Python
     return {
         'streams': [
             (stream.name, stream.encoding, stream.errors, stream.line_buffering)
@@ -162,14 +163,14 @@ def traits() -> dict[str, Any]:
         'loggers': [type(handler).__name__ for handler in logging.getLogger().handlers],
         'threads': sorted(thread.name.partition('-')[0] for thread in threading.enumerate()),
         'main thread': (threading.main_thread().native_id == os.getpid(), threading.stack_size()),
-        'exit handlers': atexit._ncallbacks(),
+        'exit handlers': atexit._ncallbacks(),  # noqa: SLF001  # the only way to count them
         'multiprocessing': (
             multiprocessing.current_process().name,
             bytes(multiprocessing.current_process().authkey),
             multiprocessing.parent_process(),
             multiprocessing.active_children(),
             multiprocessing.get_start_method(),
-            multiprocessing.resource_tracker._resource_tracker._fd,  # type: ignore[attr-defined]
+            tracker._fd,  # type: ignore[attr-defined]  # noqa: SLF001  # whether one was inherited
         ),
         'collector': (gc.isenabled(), gc.get_threshold()),
         'faults': faulthandler.is_enabled(),

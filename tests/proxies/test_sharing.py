@@ -86,7 +86,7 @@ class Shop(Workshop):
 
     def is_own(self, proxy: Any) -> bool:
         """Tell whether a proxy of this actor's own object needs no connection."""
-        return not isinstance(proxy._connection, uactor.client.connection.ClientConnection)
+        return not isinstance(proxy._manager.connection, uactor.client.connection.ClientConnection)
 
     def fail(self, error: Exception) -> None:
         raise error

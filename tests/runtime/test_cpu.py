@@ -27,7 +27,7 @@ def in_a_thread(work: Callable[[], object]) -> None:
 
 @pytest.mark.skipif(cpu.count_spare_cores() < 1, reason='there is one core')
 def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, '_count_runnable_threads', lambda: 2)
+    monkeypatch.setattr(cpu, 'count_runnable_threads', lambda: 2)
     found: list[int] = []
     real = os.sched_setaffinity
 
@@ -35,13 +35,13 @@ def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.Monk
         real(thread, allowed)
         found.append(tell())
 
-    tell = cpu._current_core
+    tell = cpu.get_current_core
     monkeypatch.setattr(os, 'sched_setaffinity', noted)
 
     def work() -> None:
         before, allowed = tell(), os.sched_getaffinity(0)
         monkeypatch.setattr(
-            cpu, '_current_core', lambda: before
+            cpu, 'get_current_core', lambda: before
         )  # whatever the system does meanwhile
         cpu.move_to_idle_core()
         assert found[0] != before
@@ -51,13 +51,13 @@ def test_a_thread_goes_to_another_core_when_one_is_idle(monkeypatch: pytest.Monk
 
 
 def test_a_thread_stays_when_no_core_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, '_count_runnable_threads', lambda: 1 + (os.cpu_count() or 1))
+    monkeypatch.setattr(cpu, 'count_runnable_threads', lambda: 1 + (os.cpu_count() or 1))
     monkeypatch.setattr(os, 'sched_setaffinity', pytest.fail)
     cpu.move_to_idle_core()
 
 
 def test_a_thread_that_may_use_one_core_only_stays_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, '_count_runnable_threads', lambda: 1)
+    monkeypatch.setattr(cpu, 'count_runnable_threads', lambda: 1)
 
     def work() -> None:
         only = {min(os.sched_getaffinity(0))}
@@ -84,5 +84,5 @@ def test_a_system_that_does_not_tell_leaves_threads_where_they_are(
 
 
 def test_what_the_system_tells_is_understood() -> None:
-    assert cpu._count_runnable_threads() >= 1
-    assert cpu._current_core() in range(os.cpu_count() or 1)
+    assert cpu.count_runnable_threads() >= 1
+    assert cpu.get_current_core() in range(os.cpu_count() or 1)

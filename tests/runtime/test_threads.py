@@ -25,7 +25,7 @@ class Argument:
 def test_a_thread_that_is_through_takes_the_next_call() -> None:
     threads = ThreadPerCall()
     first = threads.submit(threading.get_ident).result(10)
-    eventually(lambda: threads._idle)
+    eventually(lambda: threads.idle)
     assert threads.submit(threading.get_ident).result(10) == first
 
 
@@ -79,6 +79,6 @@ def test_an_idle_thread_keeps_nothing_of_its_call_alive() -> None:
     kept = weakref.ref(argument)
     threads.submit(id, argument).result(10)
     del argument
-    eventually(lambda: threads._idle)
+    eventually(lambda: threads.idle)
     gc.collect()
     assert kept() is None

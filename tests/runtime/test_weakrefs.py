@@ -27,7 +27,7 @@ def test_objects_are_known_by_name_as_long_as_they_are_there() -> None:
     third = Thing()
     things['third'] = third  # upon which the first one is forgotten
     assert (things.get('second'), things.get('third')) == (second, third)
-    assert len(things._known) == 2
+    assert len(things.references) == 2
 
 
 def test_a_name_goes_on_to_another_object() -> None:
@@ -53,7 +53,7 @@ def test_objects_have_values_as_long_as_they_are_there() -> None:
     assert values.values() == [2]
     third = Thing()
     values[third] = 4
-    assert len(values._values) == 2
+    assert len(values.by_reference) == 2
 
 
 def test_a_bag_has_what_is_there() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,14 @@ def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
     return result
+
+
+def count_waiters(primitive: threading.Condition | threading.Event) -> int:
+    """Return how many threads of this process wait for a condition or an event."""
+    # No event announces that a thread waits, and Python shows it in no other way.
+    if isinstance(primitive, threading.Event):
+        primitive = primitive._cond  # type: ignore[attr-defined]  # noqa: SLF001
+    return len(primitive._waiters)  # type: ignore[union-attr]  # noqa: SLF001
 
 
 def seed() -> int:

@@ -35,7 +35,7 @@ MOST = 100
 MOST_OF_A_PROGRAM = 20
 GRACE_S = 10.0
 
-_PERIOD_S = 0.2
+PERIOD_S = 0.2
 _LOOKS = 3
 """How often a process is read. Its variables change once more if it runs another program."""
 
@@ -174,12 +174,12 @@ class Guard:
             os.setpriority(os.PRIO_PROCESS, 0, -10)
         parent = os.getppid()
         try:
-            while os.getppid() == parent and not select.select([0], [], [], _PERIOD_S)[0]:
+            while os.getppid() == parent and not select.select([0], [], [], PERIOD_S)[0]:
                 if any(len(members) > group.most for group, members in self._groups().items()):
                     self._end_what_multiplies()
             deadline = time.monotonic() + self._grace
             while (left := self._groups(afresh=True)) and time.monotonic() < deadline:
-                time.sleep(_PERIOD_S)
+                time.sleep(PERIOD_S)
             for group, members in left.items():
                 self._end(group, members)
         finally:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures._base
+import concurrent.futures
 import contextlib
 import gc
+import inspect
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import uactor
 
 _PACKAGE = str(Path(uactor.__file__).parent) + os.sep
-_USED = threading.__file__, concurrent.futures._base.__file__, contextlib.__file__
+_USED = threading.__file__, inspect.getfile(concurrent.futures.Future), contextlib.__file__
 """Modules that uactor waits and locks by, where an exception may leave a lock taken, too."""
 
 

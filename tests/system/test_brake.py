@@ -57,7 +57,7 @@ def test_processes_that_multiply_and_leave_their_parents_are_ended(tmp_path: pat
 def test_a_program_with_as_many_processes_as_it_may_have_is_left_alone(
     tmp_path: pathlib.Path,
 ) -> None:
-    end = f'child.wait() if depth else time.sleep({3 * brake._PERIOD_S})'  # the guard looks
+    end = f'child.wait() if depth else time.sleep({3 * brake.PERIOD_S})'  # the guard looks
     printed_by(
         run_python('-S', '-c', chain('os.environ', end), str(tmp_path / 'pids'), '3', most=4)
     )

@@ -80,7 +80,7 @@ class Gone:
 
 def test_a_handle_error_comes_of_an_object_that_is_gone(subject: Any) -> None:
     numbers = subject.numbers()
-    numbers._connection.hold(Gone(), numbers._id)
+    numbers._manager.connection.hold(Gone(), numbers._id)
     subject.numbers()  # takes the release along
     with pytest.raises(uactor.HandleError) as caught:
         numbers.append(3)

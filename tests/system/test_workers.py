@@ -234,7 +234,7 @@ def append_own_pid(items: Any) -> int:
 
 def forget(items: Any) -> None:
     """Drop the holds of a proxy, as its finalizer does."""
-    items._connection.hold(Gone(), items._id)
+    items._manager.connection.hold(Gone(), items._id)
 
 
 class Gone:

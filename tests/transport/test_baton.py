@@ -113,7 +113,7 @@ def test_its_turn_ends_after_a_while(
     baton.acquire(ONE, in_a_row(), nothing)
     begun(baton.acquire, OTHER, in_a_row(), nothing)
     stands_in_line(baton)
-    baton._slice_end = 0.0
+    baton.slice_end = 0.0
     baton.release(ONE)
     first = begun(baton.acquire, ONE, in_a_row(), rests.set)
     assert rests.wait(10)  # before the other one has it

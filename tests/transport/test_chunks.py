@@ -313,4 +313,4 @@ def test_what_is_not_sent_or_not_wanted_is_forgotten() -> None:
         receiver.receive(chunk)
     receiver.ignore([other])
     assert not sender.outgoing
-    assert not receiver._received
+    assert not receiver.received

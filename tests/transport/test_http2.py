@@ -30,6 +30,7 @@ from hyperframe import frame as frames
 
 from tests.support import eventually
 from uactor.client.grpc_transport import GrpcTransport
+from uactor.runtime.locks import is_owned
 from uactor.transport import http2
 from uactor.transport.hpack import encode_headers
 from uactor.transport.http2 import Http2Call
@@ -258,7 +259,6 @@ class Preceded(contextlib.AbstractContextManager[None]):
     def __init__(self, lock: threading.RLock, *acts: Callable[[], object]) -> None:
         self._lock = lock
         self._acts = [*acts]
-        self._is_owned = lock._is_owned  # type: ignore[attr-defined]
 
     def __enter__(self) -> None:
         if self._acts:
@@ -267,6 +267,9 @@ class Preceded(contextlib.AbstractContextManager[None]):
 
     def __exit__(self, *exception: object) -> None:
         self._lock.release()
+
+    def _is_owned(self) -> bool:
+        return is_owned(self._lock)
 
 
 @pytest.mark.parametrize('size', [30_000, 200_000])
@@ -283,7 +286,7 @@ def test_no_more_is_sent_than_the_other_end_takes_once_it_takes_less(
     with talking(much) as (call, peer):
         eventually(lambda: peer.saw(SettingsAcknowledged))  # else that is taken for the next one's
 
-        window = call._stream.window
+        window = call.stream.window
 
         def take_less() -> None:
             peer.do(lambda h2: h2.update_settings({setting: less}))
@@ -292,8 +295,9 @@ def test_no_more_is_sent_than_the_other_end_takes_once_it_takes_less(
 
         def nothing() -> None: ...
 
-        lock: Any = Preceded(call._lock, *[nothing] * (times - 1), take_less)
-        call._lock = lock
+        between = [nothing] * (times - 1)
+        lock: Any = Preceded(call._lock, *between, take_less)  # noqa: SLF001  # where threads meet
+        call._lock = lock  # noqa: SLF001
         messages = [bytes(size), bytes(size)]
         for message in messages:
             call.send(message)
@@ -308,7 +312,7 @@ def test_who_may_not_send_takes_note_of_what_lets_it_while_another_thread_receiv
         receiver.start()
         eventually(lambda: not call.attend())
         thread, ends = sending(call, b'x' * 200_000)
-        eventually(lambda: call._is_sender_waiting)
+        eventually(lambda: call.is_sender_waiting)
         peer.be_generous()
         thread.join()
         assert not ends
@@ -325,7 +329,7 @@ def test_who_may_not_send_goes_on_where_a_thread_stops_receiving() -> None:
         receiver.start()
         eventually(lambda: not call.attend())
         thread, ends = sending(call, b'x' * 200_000)
-        eventually(lambda: call._is_sender_waiting)
+        eventually(lambda: call.is_sender_waiting)
         peer.send(b'heard')
         receiver.join()
         peer.be_generous()
@@ -337,7 +341,7 @@ def test_what_comes_while_nothing_may_be_sent_is_not_lost() -> None:
     with talking() as (call, peer):
         peer.generous = False
         thread, _ = sending(call, b'x' * 200_000)
-        eventually(lambda: call._is_sender_waiting)
+        eventually(lambda: call.is_sender_waiting)
         peer.send(b'heard')
         peer.be_generous()
         thread.join()
@@ -471,7 +475,7 @@ def test_who_may_not_send_is_told_of_the_end(call_and_peer: Any, receives: bool)
         receiver.start()
         eventually(lambda: not call.attend())
     thread, ends = sending(call, b'x' * 200_000)
-    eventually(lambda: call._is_sender_waiting)
+    eventually(lambda: call.is_sender_waiting)
     peer.end([('grpc-status', '8'), ('grpc-message', 'too large')])
     thread.join()
     assert [end.end for end in ends] == [End(8, 'too large', unread=True)]
@@ -622,7 +626,7 @@ def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
 ) -> None:
     with socket.create_server(('localhost', 0)) as server:
         streams = GrpcTransport(f'localhost:{server.getsockname()[1]}')
-        connected = streams._connect
+        connected = streams.connect
 
         def reset(*given: Any) -> socket.SocketType:
             sock = connected(*given)
@@ -634,6 +638,6 @@ def test_a_peer_that_resets_a_connection_as_soon_as_it_is_there_is_out_of_reach(
             assert poll.poll(30_000)  # it has come here
             return sock
 
-        monkeypatch.setattr(streams, '_connect', reset)
+        monkeypatch.setattr(streams, 'connect', reset)
         with pytest.raises(StreamEnd):
             streams.open(lambda: None)

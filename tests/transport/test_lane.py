@@ -365,7 +365,7 @@ CONNECT_ELSEWHERE = """
     import sys
     from tests.transport.test_lane import KEY, Target
     target = Target.connect(sys.argv[1], KEY)
-    print((target.take(1), type(target._connection._link.session().stream).__name__))
+    print((target.take(1), type(target._manager.connection.link.session().stream).__name__))
 """
 
 CALLS = """
@@ -410,7 +410,7 @@ def test_a_client_can_do_without_the_lane(target: Any) -> None:
     by_lane = Target.connect(target.connection_address, KEY)
     by_grpc = uactor.Actor.connect(target.connection_address, KEY, transport='grpc')
     kinds = [
-        type(proxy._connection._link.session().stream).__name__
+        type(proxy._manager.connection.link.session().stream).__name__
         for proxy in (target, by_lane, by_grpc)
     ]
     assert kinds == ['LaneStream', 'LaneStream', 'GrpcStream']
@@ -427,7 +427,7 @@ def test_an_unknown_transport_is_refused() -> None:
 
 def test_a_forked_child_has_its_own_connection(target: Any) -> None:
     assert target.take(1) == 1
-    ours = target._connection._link.session().stream._lane.frames.socket.fileno()
+    ours = target._manager.connection.link.session().stream.lane.frames.socket.fileno()
 
     def in_child(found: Any) -> None:
         link = Path(f'/proc/self/fd/{ours}')
@@ -564,7 +564,7 @@ def sharing(ends: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
     mapping = mmap.mmap(-1, shm_slot.MEMORY_BYTES)
     for number, end in enumerate(ends):
         end.share_slot(mapping, number)
-        end._slot.clear_need_wakeup()  # type: ignore[union-attr]
+        end.slot.clear_need_wakeup()  # type: ignore[union-attr]
     return ends
 
 
@@ -582,8 +582,8 @@ def test_a_message_to_who_sleeps_goes_by_the_socket(sharing: tuple[Lane, Lane]) 
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
-    state = theirs._slot._in  # type: ignore[union-attr]
-    eventually(lambda: not state[shm_slot._STATE] & shm_slot._AWAKE)
+    state = theirs.slot.incoming  # type: ignore[union-attr]
+    eventually(lambda: not state[shm_slot.STATE] & shm_slot.AWAKE)
     ours.send(b'hello')
     receiver.join()
     assert received == [b'hello']
@@ -607,7 +607,7 @@ def test_messages_by_slot_and_socket_stay_in_order(
     for message in messages:  # there is one place: most go by the socket
         ours.send(message)
     assert [bytes(theirs.receive()) for _ in messages] == messages
-    theirs._slot.clear_need_wakeup()  # type: ignore[union-attr]
+    theirs.slot.clear_need_wakeup()  # type: ignore[union-attr]
     for message in (
         b'6' * (shm_slot.MAX_SLOT_BYTES + 1),
         b'7',
@@ -673,7 +673,7 @@ def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
     ours.send(b'first')
     assert theirs.receive() == b'first'
     assert not ours.is_unread
-    theirs._slot.clear_need_wakeup()  # type: ignore[union-attr]
+    theirs.slot.clear_need_wakeup()  # type: ignore[union-attr]
     ours.send(b'second')
     theirs.hang_up()
     with pytest.raises(LaneError):
@@ -691,9 +691,9 @@ def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
 
     def put_late(self: shm_slot.ShmSlot, message: bytes, before: int) -> int:
         done = put(self, message, before)
-        theirs._slot.set_need_wakeup()  # type: ignore[union-attr]
+        theirs.slot.set_need_wakeup()  # type: ignore[union-attr]
         if taken:  # at the last look
-            assert theirs._slot.take(0) == b'hello'  # type: ignore[union-attr]
+            assert theirs.slot.take(0) == b'hello'  # type: ignore[union-attr]
         theirs.close()
         assert done == shm_slot.DELIVERED
         return shm_slot.NEED_WAKEUP
@@ -720,16 +720,16 @@ def test_a_limit_holds_on_the_slot(sharing: tuple[Lane, Lane]) -> None:
 def test_sizes_that_lie_on_the_slot_read_nothing_beyond_it(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     ours.send(b'hello')
-    ours._slot._out[shm_slot._HEADER] |= shm_slot._LENGTH  # type: ignore[union-attr]
+    ours.slot.outgoing[shm_slot.HEADER] |= shm_slot.LENGTH  # type: ignore[union-attr]
     assert len(theirs.receive()) == shm_slot.MAX_SLOT_BYTES
 
 
 @with_slots
 def test_a_busy_connection_gets_a_slot(target: Any) -> None:
-    lane = target._connection._link.session().stream._lane
+    lane = target._manager.connection.link.session().stream.lane
     lane.wants_slot = True  # as when answers have come soon for a while
     assert target.take(1) == 1
-    assert lane._slot is not None
+    assert lane.slot is not None
     for size in (
         1,
         shm_slot.MAX_SLOT_BYTES // 2,

@@ -160,7 +160,7 @@ def test_items_of_a_stream_go_through_memory_and_are_given_back_one_by_one(near:
 def test_more_is_on_its_way_than_there_are_segments(near: Any) -> None:
     found = by_future(near, [full(number) for number in range(300)])
     assert all(is_full(array, number) for number, array in enumerate(found))
-    assert shm_buffers.count_borrowed() == segments._MAX_LENT
+    assert shm_buffers.count_borrowed() == segments.MAX_LENT
     del found
 
 
@@ -174,7 +174,7 @@ def test_memory_of_calls_that_are_refused_is_given_back(near: Any) -> None:
     for handle, method in [('', 'nothing'), ('gone.1', 'append')]:
         call = ClientCall(handle, method, (full(1),), {}, resolve=lambda shared: None)
         with pytest.raises((AttributeError, uactor.HandleError)):
-            CallFuture.of(near._connection.submit, call).wait()
+            CallFuture.of(near._manager.connection.submit, call).wait()
 
 
 def test_memory_of_calls_that_are_cancelled_before_they_begin_is_given_back(near: Any) -> None:

@@ -357,13 +357,13 @@ def test_memory_of_a_call_that_fails_is_given_back(near: Any) -> None:
     with pytest.raises(AttributeError):
         near._callmethod('no_such_method', (full(1),))
     with pytest.raises(uactor.HandleError):
-        near._connection.call('nobody', 'echo', (full(1),), {}, lambda shared: shared)
+        near._manager.connection.call('nobody', 'echo', (full(1),), {}, lambda shared: shared)
     near.total(1)
     assert near.counts() == counts() == (0, 0)
 
 
 def test_memory_of_a_message_that_cannot_be_pickled_is_given_back(near: Any) -> None:
-    connection = near._connection
+    connection = near._manager.connection
     with pytest.raises(uactor.SerializationError):
         connection.create('list', ([full(1)], threading.Lock()), {}, lambda shared: shared)
     assert counts() == (0, 0)
@@ -521,7 +521,7 @@ def test_memory_is_shared_only_when_both_sides_have_said_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with LaneStore() as actor:
-        assert actor._connection._link.session().memory is not None
+        assert actor._manager.connection.link.session().memory is not None
         client = Dialled(lane_of(actor))
         client.enter(key())
         request = pb.CallRequest(method='full', args=[pb.Value(int64=1)], accept_pickle=True)
@@ -533,7 +533,7 @@ def test_memory_is_shared_only_when_both_sides_have_said_so(
         client.close()
     monkeypatch.setattr(segments, 'POSSIBLE', False)
     with LaneStore() as actor:
-        assert actor._connection._link.session().memory is None
+        assert actor._manager.connection.link.session().memory is None
         assert (actor.echo(full(3)) == 3).all()
         assert counts() == actor.counts() == (0, 0)
 

@@ -111,10 +111,10 @@ class End:
         self.received: list[bytes] = []
         self._scheduler = scheduler
         self._from_socket = self._sent = 0
-        self.slot._out = Seen(self.core, self.slot._out)
-        self.slot._in = Seen(self.core, self.slot._in)
-        self.slot._mapping = Seen(self.core, mapping)
-        self.slot._barrier = Barrier(self.core, has_barrier)
+        self.slot.outgoing = Seen(self.core, self.slot.outgoing)
+        self.slot.incoming = Seen(self.core, self.slot.incoming)
+        self.slot.mapping = Seen(self.core, mapping)
+        self.slot.barrier = Barrier(self.core, has_barrier)
 
     def send(self, messages: list[bytes], peer: End, results: list[int]) -> None:
         """Send as a lane does."""

@@ -125,11 +125,11 @@ def test_an_exception_beyond_the_cap_is_shortened(capped: Any) -> None:
 
 def test_the_session_and_its_handles_survive_what_is_too_large(capped: Any) -> None:
     items = capped.items()
-    session = capped._connection._link.session()
+    session = capped._manager.connection.link.session()
     for attempt in (lambda: capped.size(bytes(CAP)), lambda: capped.make(CAP)):
         with pytest.raises(uactor.SerializationError):
             attempt()
-    assert capped._connection._link.session() is session
+    assert capped._manager.connection.link.session() is session
     assert items[1] == 2
 
 

@@ -189,8 +189,8 @@ def test_a_yield_to_another_program_begins_the_count_again(
 def test_none_spins_for_a_moment_once_another_one_receives() -> None:
     spinning, one, other = Spinners(), SpinPolicy(False, False), SpinPolicy(False, False)
     assert not spinning.is_uncrowded(one, 1.0)
-    assert not spinning.is_uncrowded(one, 1.0 + spin._CROWDED_S / 2)
-    assert spinning.is_uncrowded(one, 1.0 + 2 * spin._CROWDED_S)
+    assert not spinning.is_uncrowded(one, 1.0 + spin.CROWDED_S / 2)
+    assert spinning.is_uncrowded(one, 1.0 + 2 * spin.CROWDED_S)
     assert spinning.is_uncrowded(one, 1.0)
     assert not spinning.is_uncrowded(other, 2.0)
     assert not spinning.is_uncrowded(one, 3.0)

@@ -230,7 +230,7 @@ def test_an_address_may_have_other_names(tmp_path: Path) -> None:
     with named('a', tmp_path / 'real'):
         connected = Named.connect(f'unix:{tmp_path}/alias/a')
         assert connected.name() == 'a'
-        assert type(connected._connection._link.transport).__name__ == 'LaneTransport'
+        assert type(connected._manager.connection.link.transport).__name__ == 'LaneTransport'
 
 
 def test_a_lane_that_a_killed_actor_has_left_does_not_hide_its_successor(tmp_path: Path) -> None:

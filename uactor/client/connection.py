@@ -106,6 +106,7 @@ class ClientConnection:
     """The way from this process to one actor process.
 
     :ivar actor: names the actor.
+    :ivar link: the sessions with it, and the holds on its objects.
     :param transport: one of :data:`TRANSPORTS`.
     :param patience: how long the actor may take to answer, in seconds; None for any time.
     """
@@ -129,7 +130,7 @@ class ClientConnection:
 
     def _use(self, link: Link) -> None:
         """Use a link for all further requests."""
-        self._link = link
+        self.link = link
         self._encoder = CallEncoder(self.address, link.holds)
         self._decoder = ResponseDecoder(self.address, self.actor.id, link.holds)
         link.close_after(self)
@@ -137,25 +138,25 @@ class ClientConnection:
     @property
     def reusable(self) -> bool:
         """Whether the actor is reachable, as far as this process knows."""
-        return self._link.connected
+        return self.link.connected
 
     @property
     def serializer(self) -> str:
         """The name of the serializer for values."""
-        return self._link.terms.serializer
+        return self.link.terms.serializer
 
     @property
     def has_family_key(self) -> bool:
         """Whether the actor has proved knowledge of this family's key."""
-        return self._link.key == get_family_key()
+        return self.link.key == get_family_key()
 
     def restrict(self, serializer: str) -> None:
         """Use ``serializer`` for values from now on, if it is stricter."""
-        self._link.restrict(serializer)
+        self.link.restrict(serializer)
 
     def suits(self, transport: str) -> bool:
         """Return whether this connection uses the transport that ``transport`` names."""
-        return transport == 'auto' or isinstance(self._link.transport, GrpcTransport)
+        return transport == 'auto' or isinstance(self.link.transport, GrpcTransport)
 
     def greet(self, patience: float | None) -> None:
         """Check that the actor answers, by opening and closing a session.
@@ -163,15 +164,15 @@ class ClientConnection:
         :param patience: how long the actor may take, in seconds; None for any time.
         :raises ActorUnreachableError: if the actor takes longer.
         """
-        self._link.open(patience=patience).say_goodbye()
+        self.link.open(patience=patience).say_goodbye()
 
     def expect_end(self) -> None:
         """Record that this process ends the actor. Safe in finalizers."""
-        self._link.expect_end()
+        self.link.expect_end()
 
     def abandon(self) -> None:
         """Fail the calls of all callers: the actor process has ended."""
-        self._link.abandon()
+        self.link.abandon()
 
     # --- requests --------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ class ClientConnection:
             if on_own_thread:
                 return self._call_on_own_thread(call, timeout)
             return CallFuture.start(self.submit, call).wait()
-        session = self._link.session()
+        session = self.link.session()
         delivery = PLAIN if outer is None else Delivery(outer=outer)
         request = self._encoder.encode_call(handle, method, args, kwargs, session, delivery)
         if isinstance(request, tuple):
@@ -212,7 +213,7 @@ class ClientConnection:
         report that, this thread's session ends. The state of its host thread ends with it.
         """
         expires = time.monotonic() + timeout
-        session = self._link.session(left=timeout)
+        session = self.link.session(left=timeout)
         delivery = Delivery(timeout, current_call.current())
         request: Any = self._encoder.encode_call(
             *(call.handle, call.method, call.args, call.kwargs, session, delivery)
@@ -238,7 +239,7 @@ class ClientConnection:
                 for index, args in enumerate(arguments)
             ]
             burst = CallHandles(handles)
-        self._link.flush()
+        self.link.flush()
         return burst
 
     def _submit_burst(
@@ -247,14 +248,14 @@ class ClientConnection:
         """Send calls as one request; return None if they can't share one."""
         timeout = current_call.limit_to_call(call.timeout)
         delivery = select_delivery(timeout, current_call.current())
-        terms = self._link.terms
+        terms = self.link.terms
         if terms.limit or not self._encoder.is_fast(terms.serializer, delivery):
             return None
         data = encode_plain_bursts(arguments)
         if data is None:
             return None
         try:
-            pipeline = self._link.pipeline()
+            pipeline = self.link.pipeline()
             decode = self._decoder.decode_pipelined
             burst = CallBurst(pipeline, receiver, decode, call, len(arguments))
             pipeline.submit(functools.partial(burst.request, data), burst, await_flush=True)
@@ -298,7 +299,7 @@ class ClientConnection:
         """
         if timeout is not None and timeout <= 0:
             raise DeadlineError(_deadline_message(call, timeout), 'no')
-        pipeline, terms = self._link.pipeline(), self._link.terms
+        pipeline, terms = self.link.pipeline(), self.link.terms
         pending = PendingCall(pipeline, receiver, self._decoder.decode_pipelined, call)
         channel = PipelineChannel(pipeline, terms.serializer, terms.by_value)
         try:
@@ -329,11 +330,11 @@ class ClientConnection:
     ) -> EncodeNumbered:
         """Return the function that numbers a request and serializes it."""
         memories = messages.list_memories(request)
-        check_size(messages.measure_size(request), self._link.terms.limit, self.address)
+        check_size(messages.measure_size(request), self.link.terms.limit, self.address)
         if channel.known is not None and channel.known.unsure:
             pending.defines = messages.list_definitions(request)
-        if self._link.holds.pending:
-            request.releases.extend(self._link.holds.drain())
+        if self.link.holds.pending:
+            request.releases.extend(self.link.holds.drain())
 
         def encode_numbered(number: int) -> bytes | pb.SessionRequest:
             request.id = number
@@ -352,7 +353,7 @@ class ClientConnection:
             call = ClientCall(handle, f'reading {name}', (), {}, resolve, timeout)
             encode = functools.partial(self._encoder.encode_get, handle, name)
             return self._wait_within(call, encode, timeout)
-        session = self._link.session()
+        session = self.link.session()
         delivery = select_delivery(None, current_call.current())
         request = self._encoder.encode_get(handle, name, session, delivery)
         if isinstance(request, tuple):
@@ -370,7 +371,7 @@ class ClientConnection:
             call = ClientCall(handle, f'writing {name}', (value,), {}, _keep_shared, timeout)
             self._wait_within(call, encode, timeout)
             return
-        session = self._link.session()
+        session = self.link.session()
         delivery = select_delivery(None, current_call.current())
         self._request_result(session, encode(session, delivery), _keep_shared)
 
@@ -388,7 +389,7 @@ class ClientConnection:
         if timeout is not None:
             call = ClientCall('', f'making a {typeid}', args, kwargs, resolve, timeout)
             return self._wait_within(call, encode, timeout)
-        session = self._link.session()
+        session = self.link.session()
         return self._request_result(session, encode(session, PLAIN), resolve)
 
     def _wait_within(
@@ -432,7 +433,7 @@ class ClientConnection:
 
         :param seconds: how long the host may take; None for any time.
         """
-        holds = self._link.holds
+        holds = self.link.holds
         if holds.pending:
             response = self._request_releasing(holds, session, request, seconds)
         else:
@@ -460,16 +461,16 @@ class ClientConnection:
         """Take a hold; see :class:`uactor.core.interfaces.Connection`."""
         retain = pb.RetainHandleRequest(handles=[handle], lease_id=lease)
         self._hold(retain, current_call.limit_to_call(None))
-        self._link.holds.add(handle)
+        self.link.holds.add(handle)
 
     def adopt(self, handle: str) -> None:
         """Take the granted hold; see :class:`uactor.core.interfaces.Connection`."""
-        if not self._link.holds.take_granted(handle):  # another connection brought the handle
+        if not self.link.holds.take_granted(handle):  # another connection brought the handle
             self.retain(handle)
 
     def hold(self, proxy: object, handle: str) -> None:
         """Release a hold once ``proxy`` is gone; see :class:`uactor.core.interfaces.Connection`."""
-        self._link.holds.release_with(proxy, handle)
+        self.link.holds.release_with(proxy, handle)
 
     def claim(self, handle: str) -> str:
         """Take a lease, and return its id; '' if none is needed.
@@ -484,7 +485,7 @@ class ClientConnection:
         lease = context.leases.get(handle)
         if lease is None:
             lease = context.leases[handle] = self._lease([handle])
-            context.undo.append(functools.partial(self._link.holds.release, lease))
+            context.undo.append(functools.partial(self.link.holds.release, lease))
         return lease
 
     def lease(self, handle: str) -> None:
@@ -505,7 +506,7 @@ class ClientConnection:
         :param left: how long the caller still waits, in seconds; None for any time.
         """
         expires = None if left is None else time.monotonic() + left
-        session = self._link.session(left=left)
+        session = self.link.session(left=left)
         if expires is not None:
             left = max(0.0, expires - time.monotonic())
         return self._request(session, pb.SessionRequest(retain_handle=retain), left).retained
@@ -516,7 +517,7 @@ class ClientConnection:
 
     def before_fork(self) -> bool:
         """Lease the objects that the child inherits; return whether that worked."""
-        link = self._link
+        link = self.link
         handles = link.holds.handles()
         self._fork_lease = None
         if handles and (link.connected or link.inherited is not None):
@@ -534,14 +535,14 @@ class ClientConnection:
         if self._fork_lease is None:
             return lambda: None
         lease, _ = self._fork_lease
-        return functools.partial(self._link.holds.release, lease)
+        return functools.partial(self.link.holds.release, lease)
 
     def after_fork(self) -> None:
         """Replace the parent's link by an own one, in a forked child.
 
         The child leaves the parent's streams alone.
         """
-        parents = self._link
+        parents = self.link
         parents.leave()
         transport = parents.transport.reopen_after_fork()
         way = parents.other_way

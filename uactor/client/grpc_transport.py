@@ -96,7 +96,7 @@ class GrpcTransport:
 
         opened: list[SocketType] = []
         try:
-            sock = self._connect(opened, seconds_left)
+            sock = self.connect(opened, seconds_left)
             self._note_peer(sock)
             authority = 'localhost' if self._path is not None else self._address
             call = Http2Call(sock, Http2Stream(_SESSION_METHOD, authority), seconds_left())
@@ -113,7 +113,12 @@ class GrpcTransport:
             idle_streams.add(stream)
         return stream
 
-    def _connect(self, opened: list[SocketType], seconds_left: Callable[[], float]) -> SocketType:
+    def connect(self, opened: list[SocketType], seconds_left: Callable[[], float]) -> SocketType:
+        """Connect to the server, which the first connection wakes.
+
+        :param opened: a list that each new socket is appended to.
+        :raises StreamEnd: if the server can't be reached.
+        """
         if self._path is not None and not self._has_woken_server:
             self._has_woken_server = True
             _wake_server(self._path, min(_SERVER_START_S, seconds_left()))

@@ -51,12 +51,16 @@ class Attended(Protocol):
 
 
 class IdleStreams:
-    """The idle streams, and their thread, which lives while there are streams."""
+    """The idle streams, and their thread, which lives while there are streams.
+
+    :ivar moving: the other streams, with the progress that was last seen.
+    :ivar idle: the idle streams.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
-        self._moving: dict[Attended, int] = {}  # with the progress that was last seen
-        self._idle: set[Attended] = set()
+        self.moving: dict[Attended, int] = {}
+        self.idle: set[Attended] = set()
         self._wake_pipe: tuple[int, int] | None = None  # open while the thread lives
         self._due = 0.0  # time of the next search for idle streams
 
@@ -69,7 +73,7 @@ class IdleStreams:
     @locked
     def add(self, stream: Attended) -> None:
         """Attend to a stream whenever it is idle, until it has ended."""
-        self._moving[stream] = -1
+        self.moving[stream] = -1
         if self._wake_pipe is None:
             self._start()
         else:
@@ -98,7 +102,7 @@ class IdleStreams:
         if not self._forget_ended():
             self._close((wake_read, wake_write))
             return False
-        left = max(0.0, self._due - time.monotonic()) if self._moving else None
+        left = max(0.0, self._due - time.monotonic()) if self.moving else None
         self._wait(wake_read, left)
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _PERIOD_S
@@ -108,11 +112,11 @@ class IdleStreams:
     def _forget_ended(self) -> bool:
         """Forget streams that have ended; return whether others are left."""
         with self._lock:
-            self._moving = {
-                stream: progress for stream, progress in self._moving.items() if not stream.ended
+            self.moving = {
+                stream: progress for stream, progress in self.moving.items() if not stream.ended
             }
-            self._idle = {stream for stream in self._idle if not stream.ended}
-            if self._moving or self._idle:
+            self.idle = {stream for stream in self.idle if not stream.ended}
+            if self.moving or self.idle:
                 return True
             self._wake_pipe = None
             return False
@@ -124,7 +128,7 @@ class IdleStreams:
         """
         poll = select.poll()
         poll.register(wake_read, select.POLLIN)
-        by_number = {number: stream for stream in self._idle if (number := stream.fileno()) >= 0}
+        by_number = {number: stream for stream in self.idle if (number := stream.fileno()) >= 0}
         for number in by_number:
             poll.register(number, select.POLLIN)
         for number, _ in poll.poll(None if timeout is None else timeout * 1000):
@@ -143,23 +147,23 @@ class IdleStreams:
 
     def _note_moving(self, stream: Attended) -> None:
         with self._lock:
-            self._idle.discard(stream)
-            self._moving[stream] = -1
+            self.idle.discard(stream)
+            self.moving[stream] = -1
 
     def _find_idle(self) -> None:
         with self._lock:
-            before = self._moving.copy()
+            before = self.moving.copy()
         now = {stream: stream.progress for stream in before}
         idle = {
             stream
             for stream in before
             if now[stream] == before[stream] and self._try_attend(stream)
         }
-        self._idle |= idle
+        self.idle |= idle
         with self._lock:
-            self._moving.update(now)
+            self.moving.update(now)
             for stream in idle:
-                self._moving.pop(stream, None)
+                self.moving.pop(stream, None)
 
 
 idle_streams = IdleStreams()

@@ -118,12 +118,15 @@ class LaneTransport:
 
 
 class LaneStream:
-    """A :class:`uactor.transport.interfaces.SessionStream` over a lane."""
+    """A :class:`uactor.transport.interfaces.SessionStream` over a lane.
+
+    :ivar lane: this end of it.
+    """
 
     is_read_ahead = True
 
     def __init__(self, sock: SocketType, on_end: Callable[[], None], calls: bool) -> None:
-        self._lane = lane.Lane(sock, frames.MAX_HANDSHAKE_BYTES, makes_calls=calls)
+        self.lane = lane.Lane(sock, frames.MAX_HANDSHAKE_BYTES, makes_calls=calls)
         self._calls = calls
         self._on_end = on_end
         self._ending = threading.Lock()
@@ -135,7 +138,7 @@ class LaneStream:
 
     def is_open(self) -> bool:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        return not self.ended and self._lane.frames.is_open()
+        return not self.ended and self.lane.frames.is_open()
 
     def send(self, request: pb.SessionRequest) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -144,7 +147,7 @@ class LaneStream:
     def send_bytes(self, message: bytes) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         try:
-            self._lane.send(message)
+            self.lane.send(message)
         except frames.LaneError as error:
             raise StreamEnd(str(error)) from error
 
@@ -154,19 +157,19 @@ class LaneStream:
 
     def request_bytes(self, message: bytes) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        if self._lane.wants_slot:
+        if self.lane.wants_slot:
             return self._request_with(message, [])
         try:
-            return self._lane.call(message)  # type: ignore[return-value]  # as in _receive_by()
+            return self.lane.call(message)  # type: ignore[return-value]  # as in _receive_by()
         except frames.UnsentError as error:
             self._raise_reason(error)
         except frames.LaneError as error:
             self._break_off(error)
 
     def _request_with(self, message: bytes, passed: list[tuple[int, int]]) -> bytes:
-        self._lane.begin_call()
+        self.lane.begin_call()
         self._send_with(message, passed)
-        return self._receive_by(self._lane.end_call)
+        return self._receive_by(self.lane.end_call)
 
     def _descriptors_of(self, request: pb.SessionRequest) -> list[tuple[int, int]]:
         """Return the descriptors that travel with a request, with their numbers."""
@@ -175,30 +178,30 @@ class LaneStream:
         return self.memory.pop_outgoing(messages.list_memories(request))
 
     def _send_with(self, message: bytes, passed: list[tuple[int, int]]) -> None:
-        segment = self._create_slot() if self._lane.wants_slot else None
+        segment = self._create_slot() if self.lane.wants_slot else None
         if segment is not None:
             passed.append((shm_buffers.SHARED_SLOT, segment.descriptor))
         try:
             if passed:
-                self._lane.frames.send_with(message, passed)
+                self.lane.frames.send_with(message, passed)
             else:
-                self._lane.send(message)
+                self.lane.send(message)
         except frames.UnsentError as error:
             self._raise_reason(error)
         except frames.LaneError as error:
             self._break_off(error)
         if segment is not None:
             self._shares = False
-            self._lane.share_slot(segment.mapping, 0)
+            self.lane.share_slot(segment.mapping, 0)
 
     def _raise_reason(self, error: frames.LaneError) -> NoReturn:
         """Raise the host's reason for closing the lane, if any.
 
         The reason has already arrived. This side hangs up first, so that reading it can't block.
         """
-        self._lane.hang_up()
+        self.lane.hang_up()
         try:
-            self.read(self._receive_by(self._lane.receive))
+            self.read(self._receive_by(self.lane.receive))
         except StreamEnd as end:
             end.unread = True
             raise
@@ -209,7 +212,7 @@ class LaneStream:
 
         The host receives the descriptor with the next message.
         """
-        self._lane.wants_slot = False
+        self.lane.wants_slot = False
         if self._shares and shm_slot.POSSIBLE:
             try:
                 return segments.Segment(shm_slot.MEMORY_BYTES, 'uactor-slot')
@@ -221,9 +224,9 @@ class LaneStream:
 
     def confirm_host(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._lane.frames.limit = -1
+        self.lane.frames.limit = -1
         if self.memory is not None:
-            self._lane.frames.expect = functools.partial(_expect, self.memory)
+            self.lane.frames.expect = functools.partial(_expect, self.memory)
 
     def share(self, limit: int) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -231,7 +234,7 @@ class LaneStream:
 
     def receive(self) -> bytes:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        return self._receive_by(self._lane.receive)
+        return self._receive_by(self.lane.receive)
 
     def _receive_by(self, receive: Callable[[], bytes | bytearray]) -> bytes:
         try:
@@ -241,7 +244,7 @@ class LaneStream:
 
     def _break_off(self, error: frames.LaneError) -> NoReturn:
         self._end()
-        raise StreamEnd(str(error), unread=self._lane.is_unread) from error
+        raise StreamEnd(str(error), unread=self.lane.is_unread) from error
 
     def read(self, message: bytes) -> pb.SessionResponse:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
@@ -262,17 +265,17 @@ class LaneStream:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         if not self.ended:
             poll = select.poll()
-            poll.register(self._lane.frames.socket, frames.GONE)
+            poll.register(self.lane.frames.socket, frames.GONE)
             poll.poll(timeout * 1000)
             self.close()  # the stream is finished, so no thread uses it
 
     def send_last(self, message: bytes) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._lane.frames.send_last(message)
+        self.lane.frames.send_last(message)
 
     def cancel(self) -> None:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
-        self._lane.hang_up()
+        self.lane.hang_up()
         self._end()
 
     def _end(self) -> None:
@@ -283,7 +286,7 @@ class LaneStream:
             self._on_end()
 
     def _close_memory(self) -> None:
-        self._lane.leave_slot()
+        self.lane.leave_slot()
         if self.memory is not None:
             self.memory.close()
 
@@ -291,7 +294,7 @@ class LaneStream:
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self.ended = True
         self._close_memory()
-        self._lane.close()
+        self.lane.close()
 
 
 def _expect(channel: shm_buffers.ShmChannel, message: bytearray) -> frames.TakeDescriptor:

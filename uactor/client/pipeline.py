@@ -47,6 +47,8 @@ class ClientPipeline:
 
     :param open_session: opens the session.
     :ivar session: None until it is open.
+    :ivar pending: the unanswered requests by number.
+    :ivar unsent: the messages that are queued.
     """
 
     def __init__(self, open_session: Callable[[], ClientSession], address: str) -> None:
@@ -55,8 +57,8 @@ class ClientPipeline:
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self._number = 1
-        self._pending: dict[int, PendingRequest] = {}
-        self._unsent = Outbox[pb.SessionRequest]()
+        self.pending: dict[int, PendingRequest] = {}
+        self.unsent = Outbox[pb.SessionRequest]()
         self._sending = threading.RLock()
         self._requested_bytes = self._answered_bytes = 0
         self.session: ClientSession | None = None
@@ -95,12 +97,12 @@ class ClientPipeline:
         outer = is_owned(self._lock)
         try:
             with self._lock:
-                alone = not self._pending
+                alone = not self.pending
                 self._queue(encode, pending)
             if alone and not await_flush:
                 self.flush()
             elif not await_flush:
-                self._unsent.wake()
+                self.unsent.wake()
         except BaseException:
             if not outer:
                 release_fully(self._lock)
@@ -121,8 +123,8 @@ class ClientPipeline:
         )
         self._requested_bytes += pending.size
         for each in range(number, number + pending.count):
-            self._pending[each] = pending
-        self._unsent.put_numbered(number, message)  # from now on an answer may arrive
+            self.pending[each] = pending
+        self.unsent.put_numbered(number, message)  # from now on an answer may arrive
         pending.is_queued = True
 
     def flush(self) -> None:
@@ -135,14 +137,14 @@ class ClientPipeline:
         small = self._requested_bytes - self._answered_bytes <= _BUFFERED_BYTES
         if not small or session is None or is_owned(self._sending):
             # In the last case a signal handler has interrupted this thread while it sent.
-            self._unsent.wake()
+            self.unsent.wake()
             return
         try:
             if self._sending.acquire(blocking=False):
                 self._send_all(session)
                 self._sending.release()  # after an exception, the handler below releases it
             else:
-                self._unsent.wake()
+                self.unsent.wake()
         except BaseException:
             release_fully(self._sending)
             raise
@@ -165,7 +167,7 @@ class ClientPipeline:
 
     def _send_all(self, session: ClientSession) -> None:
         try:
-            for message in coalesce(self._unsent, _MORE, session.limit or -1):
+            for message in coalesce(self.unsent, _MORE, session.limit or -1):
                 session.send(message)  # the receiving thread notices the end of the session
         except BaseException:  # callers would wait in vain for a message that is not fully sent
             session.break_off()
@@ -174,14 +176,14 @@ class ClientPipeline:
     def post(self, message: pb.SessionRequest) -> None:
         """Queue a message that gets no response. Safe in finalizers."""
         if os.getpid() == self._pid:  # in a forked child, the calls belong to the parent
-            self._unsent.put(message.SerializeToString())
-            self._unsent.wake()
+            self.unsent.put(message.SerializeToString())
+            self.unsent.wake()
 
     def recall(self, pending: PendingRequest) -> bool:
         """Withdraw a queued request; return whether it was still unsent."""
         if os.getpid() != self._pid:
             return False
-        message = self._unsent.recall(pending.number)
+        message = self.unsent.recall(pending.number)
         if message is None:
             return False
         if not isinstance(message, bytes):
@@ -191,7 +193,7 @@ class ClientPipeline:
 
     def _forget(self, pending: PendingRequest) -> None:
         for number in range(pending.number, pending.number + pending.count):
-            self._pending.pop(number, None)
+            self.pending.pop(number, None)
         self._count_recalled(pending.size)
 
     def recall_large(self, memories: Sequence[pb.Memory]) -> None:
@@ -205,7 +207,7 @@ class ClientPipeline:
 
     def awaits(self, number: int) -> bool:
         """Return whether a call has not been answered yet."""
-        return number in self._pending
+        return number in self.pending
 
     @property
     def memory(self) -> Carrier | None:
@@ -234,7 +236,7 @@ class ClientPipeline:
         self._opening = Latch()
         self._opening.set()
         self._ended = ForkedError()
-        pending, self._pending = self._pending, {}
+        pending, self.pending = self.pending, {}
         for number, call in pending.items():
             attempt('to end a call of the parent', call.disown, number)
 
@@ -260,7 +262,7 @@ class ClientPipeline:
             self._end(error)
         finally:
             self._opening.set()
-            self._unsent.end()
+            self.unsent.end()
             if session is not None:
                 session.abandon()
 
@@ -288,7 +290,7 @@ class ClientPipeline:
 
     def _send_gathered(self, session: ClientSession) -> None:
         try:
-            while self._unsent.wait():
+            while self.unsent.wait():
                 with self._sending:
                     self._send_all(session)
         finally:  # the receiving thread then fails the calls of all callers
@@ -302,7 +304,7 @@ class ClientPipeline:
             self._take(pb.SessionResponse.FromString(message))
             return
         number, value = found
-        pending = self._pending.get(number) if more else self._pending.pop(number, None)
+        pending = self.pending.get(number) if more else self.pending.pop(number, None)
         if pending is not None:
             self._deliver(pending, number, value, more)
 
@@ -314,30 +316,28 @@ class ClientPipeline:
         definitions = self.definitions
         if definitions is not None:  # also for a response that no caller waits for
             definitions.receive(messages.list_definitions(response))
-        pending = self._pending.get(number) if more else self._pending.pop(number, None)
+        pending = self.pending.get(number) if more else self.pending.pop(number, None)
         if pending is not None:
             self._deliver(pending, number, response, more)
         elif self.memory is not None:
             self.memory.ignore(messages.list_memories(response))
 
     def _take_all(self, response: pb.SessionResponse) -> None:
-        first, burst = response.id, self._pending.get(response.id)
+        first, burst = response.id, self.pending.get(response.id)
         if not isinstance(burst, CallBurst):
             return  # the burst has been answered already
         results = burst.results(response)
         for number in range(first, first + len(results)):
-            self._pending.pop(number, None)
+            self.pending.pop(number, None)
         self._answered_bytes += burst.take_all(first, results)
 
     def _end(self, error: BaseException) -> None:
         """End all calls with errors that say whether they may have run."""
         with self._lock:
             self._ended = error
-            pending = tuple(self._pending.items())
-            self._pending.clear()
-        unsent = {
-            call.number for _, call in pending if self._unsent.recall(call.number) is not None
-        }
+            pending = tuple(self.pending.items())
+            self.pending.clear()
+        unsent = {call.number for _, call in pending if self.unsent.recall(call.number) is not None}
         for number, call in pending:
             mapped = self._error_for(error, 'no' if call.number in unsent else 'maybe')
             attempt('to fail a call after the end of a connection', call.fail, number, mapped)

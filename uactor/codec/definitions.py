@@ -80,24 +80,28 @@ class Definitions:
 
     :param dump: pickles a class or function.
     :param load: rebuilds it.
+    :ivar sent: what has a number, by its id.
+    :ivar rebuilt: what was received and used, by number.
+    :ivar unsure: whether a definition was sent that has not been confirmed.
+    :ivar has_any: whether a definition was received.
     """
 
     def __init__(self, dump: Dump, load: Callable[[bytes], Any]) -> None:
         self._dump = dump
         self._load = load
-        self._sent: dict[int, _Sent] = {}
+        self.sent: dict[int, _Sent] = {}
         self._by_number: dict[int, _Sent] = {}
         self._numbers = itertools.count(1)
         self._received: dict[int, bytes] = {}
-        self._made: dict[int, Any] = {}
-        self.unsure = False  # whether a definition was sent that has not been confirmed
-        self.has_any = False  # whether a definition was received: each call reads this
+        self.rebuilt: dict[int, Any] = {}
+        self.unsure = False
+        self.has_any = False  # each call reads this
 
     # --- the sender ----------------------------------------------------------------------------
 
     def number(self, value: Any) -> int | None:
         """See :class:`Numbering`."""
-        known = self._sent.get(id(value))
+        known = self.sent.get(id(value))
         if known is not None and known.reference() is not value:
             known = None  # another object had this id before
         state = _capture_state(value) if isinstance(value, types.FunctionType) else ()
@@ -109,7 +113,7 @@ class Definitions:
 
     def find_number(self, cls: type) -> int | None:
         """See :class:`Numbering`."""
-        sent = self._sent.get(id(cls))
+        sent = self.sent.get(id(cls))
         return sent.number if sent is not None and sent.reference() is cls else None
 
     def _define(self, value: Any, state: Any) -> int | None:
@@ -120,7 +124,7 @@ class Definitions:
             return None
         number = next(self._numbers)  # atomic: no other thread gets this number
         sent = _Sent(weakref.ref(value), number, state, data)
-        self._sent[id(value)] = self._by_number[number] = sent
+        self.sent[id(value)] = self._by_number[number] = sent
         return number
 
     def to_send(self, numbers: Iterable[int]) -> Iterator[pb.Definition]:
@@ -143,7 +147,7 @@ class Definitions:
         """Keep the definitions of a message. They are rebuilt when they are first used."""
         for definition in definitions:
             self.has_any = True
-            if definition.number not in self._made:
+            if definition.number not in self.rebuilt:
                 self._received[definition.number] = definition.data
 
     def get(self, number: int) -> Any:
@@ -151,14 +155,14 @@ class Definitions:
 
         :raises UnknownDefinitionError: when its definition has not arrived.
         """
-        if number not in self._made:
+        if number not in self.rebuilt:
             data = self._received.get(number)
             if data is not None:
-                self._made.setdefault(number, self._load(data))
+                self.rebuilt.setdefault(number, self._load(data))
                 self._received.pop(number, None)
-            elif number not in self._made:  # nor has another thread rebuilt it meanwhile
+            elif number not in self.rebuilt:  # nor has another thread rebuilt it meanwhile
                 raise UnknownDefinitionError(_LOST)
-        return self._made[number]
+        return self.rebuilt[number]
 
     def use_while(self, load: Callable[..., Any], *args: Any) -> Any:
         """Run ``load`` on this thread with a pickle that may use these definitions."""

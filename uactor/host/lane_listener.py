@@ -141,7 +141,7 @@ class LaneListener:
     def _open(self, sock: socket.socket) -> None:
         """Serve a client on a thread of its own."""
         endpoint = _LaneEndpoint(sock, self._context.max_message_size)
-        if _user_of(sock) != os.geteuid():
+        if get_peer_user(sock) != os.geteuid():
             endpoint.end(AuthkeyError('the lane is for processes of one user'))
             return
         self._endpoints[endpoint.descriptor] = endpoint
@@ -196,7 +196,7 @@ class LaneListener:
                 self._epoll.unregister(endpoint.descriptor)
 
 
-def _user_of(sock: socket.socket) -> int:
+def get_peer_user(sock: socket.socket) -> int:
     """Return the id of the user whose process is the peer."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     user: int = _CREDENTIALS.unpack(credentials)[1]

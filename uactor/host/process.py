@@ -47,6 +47,8 @@ class HostProcess:
     :ivar address: where it listens, in the form in which the user gave it.
     :ivar target: the same, as gRPC dials it.
     :ivar context: the parts that the doors share.
+    :ivar status: which calls the doors admit.
+    :ivar grpc_server: the door for clients in any language.
     :ivar connection: reaches the objects of this process from within.
     """
 
@@ -58,7 +60,7 @@ class HostProcess:
         self.owner = settings.owner
         self.serializer = settings.serializer
         self._is_stop_requested = False
-        self._status = ServerStatus()
+        self.status = ServerStatus()
         has_lanes = settings.transport != 'grpc' and POSSIBLE
         bound = bind(settings, start_on_demand=has_lanes)
         self._wakeup_reader, self._wakeup_writer = socket.socketpair()
@@ -69,7 +71,7 @@ class HostProcess:
         self.context = self._create_context(settings, dependencies, typeids)
         self.table = self.context.table
         self.typed_service = self.context.typed_service
-        self._server = GrpcServer(self.context, settings, self._status, bound)
+        self.grpc_server = GrpcServer(self.context, settings, self.status, bound)
         path = to_socket_path(self.target) if has_lanes else None
         self._lanes = None if path is None else LaneListener(self.context, lane_path(path))
         self.connection = LoopbackConnection(self.context, typeids, dependencies.dial)
@@ -86,7 +88,7 @@ class HostProcess:
             table.release_all(client)
 
         dispatcher = Dispatcher(table, locks, settings.concurrency)
-        typed_service = TypedService(self.actor_class, self._status.announce_typed_failure)
+        typed_service = TypedService(self.actor_class, self.status.announce_typed_failure)
         return HostContext(
             target=self.target,
             authkey=settings.authkey,
@@ -117,9 +119,9 @@ class HostProcess:
         """Register as the host of this process, and accept connections."""
         current_host.host = self
         current_call.set_process_name(self.table.incarnation)
-        self._server.start()
+        self.grpc_server.start()
         if self._lanes is not None:
-            self._lanes.start(self._server.on_demand)
+            self._lanes.start(self.grpc_server.on_demand)
         at_fork(in_child=lambda: _disconnect_child(self.target))
 
     def construct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -133,7 +135,7 @@ class HostProcess:
         finally:
             current_host.constructing = None
         self.table.set_actor(self.instance)
-        self._status.advance(ServerEvent.CONSTRUCTED)
+        self.status.advance(ServerEvent.CONSTRUCTED)
 
     # --- what the rest of uactor needs -------------------------------------------------------
 
@@ -181,14 +183,14 @@ class HostProcess:
         to the standard error of every client.
         """
         gate = self.context.dispatcher.gate
-        self._status.advance(ServerEvent.END)
+        self.status.advance(ServerEvent.END)
         gate.close()
         self.context.callers.cancel_all()
         if not gate.wait_idle(_GRACE_S):
             log.warning('ending while calls are running')
         if self._lanes is not None:
             self._lanes.close()
-        self._server.stop(_GRACE_S)
+        self.grpc_server.stop(_GRACE_S)
 
 
 # --- addresses -----------------------------------------------------------------------------------

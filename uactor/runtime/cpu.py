@@ -41,10 +41,10 @@ def move_to_idle_core() -> None:
     if not hasattr(os, 'sched_setaffinity'):
         return
     try:
-        if _count_runnable_threads() > (os.cpu_count() or 1):
+        if count_runnable_threads() > (os.cpu_count() or 1):
             return  # probably no core is idle
         allowed = os.sched_getaffinity(0)  # of this thread
-        others = allowed - {_current_core()}
+        others = allowed - {get_current_core()}
         if others:
             os.sched_setaffinity(0, others)  # the system moves the thread at once
             os.sched_setaffinity(0, allowed)
@@ -52,12 +52,13 @@ def move_to_idle_core() -> None:
         log.debug('the ends of a lane stay on one core: %s', error)
 
 
-def _count_runnable_threads() -> int:
+def count_runnable_threads() -> int:
     """Return how many threads of the system are runnable."""
     return int(_read_system_file(_LOAD).split()[3].partition(b'/')[0])
 
 
-def _current_core() -> int:
+def get_current_core() -> int:
+    """Return the core on which this thread runs."""
     return int(_read_system_file(_STATE).rpartition(b')')[2].split()[_CORE])
 
 

@@ -45,7 +45,8 @@ def at_fork(
         _in_child.append(in_child)
 
 
-def _run_hooks(hooks: list[ForkHook]) -> None:
+def run_hooks(hooks: list[ForkHook]) -> None:
+    """Run all hooks, and log the exceptions of those that fail."""
     if is_blank:
         return
     for hook in tuple(hooks):
@@ -57,7 +58,7 @@ def _run_hooks(hooks: list[ForkHook]) -> None:
 
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(
-        before=functools.partial(_run_hooks, _before),
-        after_in_parent=functools.partial(_run_hooks, _in_parent),
-        after_in_child=functools.partial(_run_hooks, _in_child),
+        before=functools.partial(run_hooks, _before),
+        after_in_parent=functools.partial(run_hooks, _in_parent),
+        after_in_child=functools.partial(run_hooks, _in_child),
     )

@@ -24,38 +24,42 @@ class WeakKeys(Generic[T, V]):
     """Maps objects to values, without keeping the objects alive.
 
     Threads may share it.
+
+    :ivar by_reference: the values, also those of objects that have died recently.
     """
 
     def __init__(self) -> None:
-        self._values: dict[weakref.ref[T], V] = {}
+        self.by_reference: dict[weakref.ref[T], V] = {}
         self._gone: collections.deque[weakref.ref[T]] = collections.deque()
 
     def get(self, item: T) -> V | None:
         """Return the value of an object, or None without one."""
-        return self._values.get(weakref.ref(item))
+        return self.by_reference.get(weakref.ref(item))
 
     def __contains__(self, item: T) -> bool:
-        return weakref.ref(item) in self._values
+        return weakref.ref(item) in self.by_reference
 
     def values(self) -> list[V]:
         """Return the values of the live objects."""
         return [
-            value for reference, value in tuple(self._values.items()) if reference() is not None
+            value
+            for reference, value in tuple(self.by_reference.items())
+            if reference() is not None
         ]
 
     def __setitem__(self, item: T, value: V) -> None:
         """Set the value of an object, and forget the dead objects."""
         while self._gone:
-            self._values.pop(self._gone.popleft(), None)  # a dead reference equals only itself
-        self._values[weakref.ref(item, self._gone.append)] = value
+            self.by_reference.pop(self._gone.popleft(), None)  # a dead reference equals only itself
+        self.by_reference[weakref.ref(item, self._gone.append)] = value
 
     def clear(self) -> None:
         """Forget all objects."""
-        self._values.clear()
+        self.by_reference.clear()
 
     def __iter__(self) -> Iterator[T]:
         """Yield the live objects."""
-        for reference in tuple(self._values):
+        for reference in tuple(self.by_reference):
             item = reference()
             if item is not None:
                 yield item
@@ -81,15 +85,17 @@ class WeakValues(Generic[K, T]):
     """Maps names to objects, without keeping the objects alive.
 
     One thread at a time sets names.
+
+    :ivar references: weak references by name, also to objects that have died recently.
     """
 
     def __init__(self) -> None:
-        self._known: dict[K, _Named[T]] = {}
+        self.references: dict[K, _Named[T]] = {}
         self._gone: collections.deque[weakref.ref[T]] = collections.deque()
 
     def get(self, name: K) -> T | None:
         """Return the object of a name, or None without one."""
-        reference = self._known.get(name)
+        reference = self.references.get(name)
         return None if reference is None else reference()
 
     def __setitem__(self, name: K, item: T) -> None:
@@ -98,12 +104,12 @@ class WeakValues(Generic[K, T]):
             self._forget(self._gone.popleft())
         named: Any = _Named(item, self._gone.append)
         named.name = name
-        self._known[name] = named
+        self.references[name] = named
 
     def _forget(self, gone: Any) -> None:
         name: K = gone.name
-        if self._known.get(name) is gone:  # else the name has a new object by now
-            del self._known[name]
+        if self.references.get(name) is gone:  # else the name has a new object by now
+            del self.references[name]
 
 
 class _DescriptorEnd(weakref.ref[Any]):

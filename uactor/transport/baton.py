@@ -52,6 +52,7 @@ class CallBaton:
     :ivar holder: the thread that has the baton; 0 for none.
     :ivar in_call: whether the holder is in a call.
     :ivar waiting: the threads in the queue.
+    :ivar slice_end: when the holder's time slice ends.
     """
 
     def __init__(self) -> None:
@@ -64,7 +65,7 @@ class CallBaton:
         self.waiting: collections.deque[_Waiter] = collections.deque()
         self.in_call = False
         self._in_a_row = False  # whether the holder makes one call after the other
-        self._slice_end = 0.0
+        self.slice_end = 0.0
         self._latest: _Waiter | None = None  # the holder, or else the last one
 
     def acquire(self, thread: int, last_end: float, on_handover: Callable[[], None]) -> None:
@@ -78,7 +79,7 @@ class CallBaton:
         latest = self._latest
         if self.holder == thread and latest is not None:
             latest.on_handover = on_handover
-            if now < self._slice_end or not self.waiting:
+            if now < self.slice_end or not self.waiting:
                 self.in_call, self._in_a_row = True, in_a_row
                 return
         waiter = _Waiter(thread, in_a_row, on_handover)
@@ -104,7 +105,7 @@ class CallBaton:
             self.waiting.append(waiter)
         else:
             self.waiting.appendleft(waiter)
-            self._slice_end = now
+            self.slice_end = now
         return True
 
     def _wait(self, waiter: _Waiter, deadline: float) -> None:
@@ -140,7 +141,7 @@ class CallBaton:
         before, self._latest = self._latest, waiter
         if before is not None and before.thread != waiter.thread:
             before.on_handover()
-        self.holder, self._slice_end = waiter.thread, now + _SLICE_S
+        self.holder, self.slice_end = waiter.thread, now + _SLICE_S
         self.in_call, self._in_a_row = True, waiter.in_a_row
 
     def _pass_on(self, now: float) -> None:

@@ -30,6 +30,7 @@ class Chunks:
     is the number of what goes with one message.
 
     :ivar outgoing: the parts of messages that have not been sent, by slot.
+    :ivar received: what has come for messages that have not, by slot.
     :ivar limit: how much is received for one message, and in one chunk, in bytes; -1 for any.
     """
 
@@ -38,7 +39,7 @@ class Chunks:
         self.limit = -1
         self._count = itertools.count()  # threads may draw from it at the same time
         self._assembly: _Assembly | None = None  # what has come in part
-        self._received: dict[int, Sequence[bytearray]] = {}  # what has come, by slot
+        self.received: dict[int, Sequence[bytearray]] = {}
 
     # --- the sender ----------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Chunks:
             raise SerializationError('a chunk belongs to nothing that has begun')
         assembly.add(chunk.data)
         if assembly.is_complete:
-            self._received[chunk.slot] = assembly.parts
+            self.received[chunk.slot] = assembly.parts
             self._assembly = None
 
     def _begin(self, chunk: pb.Chunk) -> _Assembly:
@@ -110,7 +111,7 @@ class Chunks:
 
         :raises SerializationError: if they have not come, or differ from their description.
         """
-        parts = self._received.pop(memory.slot, None)
+        parts = self.received.pop(memory.slot, None)
         if parts is None or [len(part) for part in parts] != list(memory.sizes):
             raise SerializationError('the large data of a message has not come')
         return parts
@@ -118,12 +119,12 @@ class Chunks:
     def ignore(self, memories: Sequence[pb.Memory]) -> None:
         """Drop the parts of a message that nobody has borrowed."""
         for memory in memories:
-            self._received.pop(memory.slot, None)
+            self.received.pop(memory.slot, None)
 
     def close(self) -> None:
         """Drop all parts."""
         self.outgoing.clear()
-        self._received.clear()
+        self.received.clear()
         self._assembly = None
 
 

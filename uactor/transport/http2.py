@@ -49,27 +49,28 @@ class Http2Call:
     """A call. One thread sends messages at a time; any number may receive.
 
     :param sock: a connection by which nothing has been sent.
-    :param stream: the call on it, which has not begun.
+    :param stream: the call on it, which has not begun; also an attribute.
     :param timeout: how long the peer may take to show that it speaks HTTP/2, in seconds.
     :raises CallEnd: if it does not.
     :ivar end: why the call has ended; None until this side has noticed that.
+    :ivar is_sender_waiting: whether a sender waits for the peer to allow more.
     """
 
     def __init__(self, sock: SocketType, stream: Http2Stream, timeout: float) -> None:
         self.end: End | None = None
         self._socket = sock
-        self._stream = stream
+        self.stream = stream
         self._lock = threading.RLock()  # while frames are built and sent, so that they stay whole
         self._receiving = threading.RLock()  # never twice by one thread: see release_fully()
         self._messages: collections.deque[bytes | bytearray] = collections.deque()
-        self._is_sender_waiting = False
+        self.is_sender_waiting = False
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()  # for that sender
         self._begin(timeout)
 
     def _begin(self, timeout: float) -> None:
         self._socket.settimeout(timeout)
-        self._transmit(self._stream.begin)
-        while self._stream.state is StreamState.GREETING and self.end is None:
+        self._transmit(self.stream.begin)
+        while self.stream.state is StreamState.GREETING and self.end is None:
             self._receive_some()
         if self.end is not None:
             raise CallEnd(self.end)
@@ -77,7 +78,7 @@ class Http2Call:
 
     def limit_messages(self, max_bytes: int) -> None:
         """End the call when a larger message comes; -1 for no limit."""
-        self._stream.messages.max_bytes = max_bytes
+        self.stream.messages.max_bytes = max_bytes
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -87,16 +88,16 @@ class Http2Call:
         :raises CallEnd: if the call has ended.
         """
         self._check_open()
-        if self._transmit(functools.partial(self._stream.send, message)):
+        if self._transmit(functools.partial(self.stream.send, message)):
             return
         unsent = Unsent(message)
         while unsent:
             self._wait_for_room()
-            self._transmit(functools.partial(self._stream.send_part, unsent))
+            self._transmit(functools.partial(self.stream.send_part, unsent))
 
     def finish(self) -> None:
         """Send no more messages. The peer ends the call."""
-        self._reply(self._stream.finish)
+        self._reply(self.stream.finish)
 
     def _check_open(self) -> None:
         if self.end is not None:
@@ -128,13 +129,13 @@ class Http2Call:
 
         :raises CallEnd: if the call has ended.
         """
-        while self._stream.window.room_bytes <= 0:
+        while self.stream.window.room_bytes <= 0:
             self._check_open()
             # A thread that opens the window, or stops receiving, sees from now on that this waits.
-            self._is_sender_waiting = True
+            self.is_sender_waiting = True
             try:
                 if self._receiving.acquire(blocking=False):
-                    if self._stream.window.room_bytes <= 0 and self.end is None:
+                    if self.stream.window.room_bytes <= 0 and self.end is None:
                         self._receive_some()
                     self._receiving.release()
                 else:
@@ -142,10 +143,10 @@ class Http2Call:
             except BaseException:
                 release_fully(self._receiving)
                 raise
-        self._is_sender_waiting = False
+        self.is_sender_waiting = False
 
     def _wake_sender(self) -> None:
-        if self._is_sender_waiting:
+        if self.is_sender_waiting:
             self._wakeups.put(None)
 
     # --- receiving ---------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class Http2Call:
 
     def _receive_some(self) -> None:
         """Receive once, and act upon what that completes. With the lock for receiving."""
-        direct_bytes, partial = self._stream.direct_bytes, self._stream.messages.partial
+        direct_bytes, partial = self.stream.direct_bytes, self.stream.messages.partial
         data, count = b'', 0
         try:
             if partial is not None and direct_bytes > READ_BYTES:
@@ -200,7 +201,7 @@ class Http2Call:
                 raise
             self.end = End(None, error.strerror or str(error))
             return
-        events = self._stream.receive_direct(count) if count else self._stream.receive(data)
+        events = self.stream.receive_direct(count) if count else self.stream.receive(data)
         for event in events:
             self._act_upon(event)
 
@@ -213,7 +214,7 @@ class Http2Call:
             self.end = event.end
         else:
             if isinstance(event, SettingsReceived):
-                self._reply(functools.partial(self._stream.apply_settings, event.settings))
+                self._reply(functools.partial(self.stream.apply_settings, event.settings))
             self._wake_sender()  # a window may have been opened
 
     # --- the connection ----------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Http2Call:
     @property
     def progress(self) -> int:
         """How much has been sent and received, in bytes."""
-        return self._stream.progress
+        return self.stream.progress
 
     def is_open(self) -> bool:
         """Return whether the peer is there. Any thread may call this, after close() as well."""

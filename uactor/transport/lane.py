@@ -65,11 +65,12 @@ class Lane:
     :param may_move: whether it is this end that moves to another core when both share one.
     :ivar frames: the socket.
     :ivar spin: when the receiver spins.
+    :ivar slot: the slots in shared memory; None while there are none.
     :ivar wants_slot: whether spinning has paid for a while, so that a slot would, too.
     """
 
     __slots__ = (
-        *('__weakref__', '_is_paused', '_last_call_end', '_makes_calls', '_slot'),
+        *('__weakref__', '_is_paused', '_last_call_end', '_makes_calls', 'slot'),
         *('frames', 'spin', 'wants_slot'),
     )
 
@@ -84,7 +85,7 @@ class Lane:
         self.spin = SpinPolicy(makes_calls, may_move)
         self.wants_slot = False
         self._makes_calls = makes_calls
-        self._slot: ShmSlot | None = None
+        self.slot: ShmSlot | None = None
         self._last_call_end = 0.0
         self._is_paused = False  # whether the other end knows that it is another thread's turn
 
@@ -95,23 +96,23 @@ class Lane:
 
         :param end: which end of it this is, 0 or 1.
         """
-        self._slot = ShmSlot(mapping, end)
+        self.slot = ShmSlot(mapping, end)
         self.spin.apply(SLOT_SHARED)
 
     @property
     def has_slot(self) -> bool:
         """Whether there is a slot."""
-        return self._slot is not None
+        return self.slot is not None
 
     def leave_slot(self) -> None:
         """Release the memory of the slot. For any thread: all goes by the socket then."""
-        if self._slot is not None:
-            self._slot = LeftShmSlot(self._slot.is_unread)
+        if self.slot is not None:
+            self.slot = LeftShmSlot(self.slot.is_unread)
 
     @property
     def is_unread(self) -> bool:
         """Whether the other end, when it has gone, has surely not got the last message."""
-        return self._slot is not None and self._slot.is_unread
+        return self.slot is not None and self.slot.is_unread
 
     # --- the sender --------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class Lane:
         :raises UnsentError: when the other end has gone.
         :raises LaneError: when it has gone, and may have got the message; see :attr:`is_unread`.
         """
-        slot = self._slot
+        slot = self.slot
         result = REFUSED if slot is None else slot.put(message, self.frames.sent)
         if result != DELIVERED:
             self._finish_sending(result, message)
@@ -152,7 +153,7 @@ class Lane:
             self.begin_call()
             self.send(message)
             return self.end_call()
-        slot: ShmSlot = self._slot  # type: ignore[assignment]
+        slot: ShmSlot = self.slot  # type: ignore[assignment]
         frames = self.frames
         result = slot.put(message, frames.sent)
         if result == DELIVERED:
@@ -189,8 +190,8 @@ class Lane:
     def _set_paused(self, is_paused: bool) -> None:
         """Tell the other end whether to spin: while this end makes no calls, it need not."""
         self._is_paused = is_paused
-        if self._slot is not None:
-            self._slot.set_paused(is_paused)
+        if self.slot is not None:
+            self.slot.set_paused(is_paused)
 
     # --- the receiver ------------------------------------------------------------------------
 
@@ -206,7 +207,7 @@ class Lane:
             and not spinners.crowded_until
             and not spinners.active
         ):
-            slot: ShmSlot = self._slot  # type: ignore[assignment]
+            slot: ShmSlot = self.slot  # type: ignore[assignment]
             message = slot.take(self.frames.received, POLLS_BEFORE_YIELD)
             if message is not None:
                 return message
@@ -222,16 +223,16 @@ class Lane:
                     raise OversizedError.of(len(message), frames.limit)
                 return message
             message = frames.receive()
-            if message != DOORBELL or self._slot is None:
+            if message != DOORBELL or self.slot is None:
                 return message
 
     def _take_before_rest(self) -> bytes | None:
         """Return a message in the slot that comes before what the socket has brought."""
-        return None if self._slot is None else self._slot.take(self.frames.received)
+        return None if self.slot is None else self.slot.take(self.frames.received)
 
     def _wait(self) -> bytes | None:
         """Wait for a message: return it if it is in the slot, else have bytes of the socket."""
-        slot, frames, spin, now = self._slot, self.frames, self.spin, perf_counter()
+        slot, frames, spin, now = self.slot, self.frames, self.spin, perf_counter()
         if spin.state >= SPINNING and self._may_spin(now):
             found = self._spin(now)
             if found is not None:
@@ -266,7 +267,7 @@ class Lane:
 
         Return the message, or nothing if it is on the socket; None when none has come.
         """
-        slot, spin, poll, end = self._slot, self.spin, self.frames.poll, start + MAX_SPIN_S
+        slot, spin, poll, end = self.slot, self.spin, self.frames.poll, start + MAX_SPIN_S
         found: bytes | None
         try:
             spinners.active.add(spin)

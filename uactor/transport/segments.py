@@ -31,7 +31,7 @@ MIN_SEGMENT_BYTES = 1 << 17
 _ALIGNMENT_BYTES = 64
 """Alignment of the parts in a segment."""
 
-_MAX_LENT = 128
+MAX_LENT = 128
 """The most segments that this process lends: each takes a descriptor or two."""
 _ALWAYS_LENT_BYTES = 1 << 30
 """Parts of this size or more are lent beyond that limit: no message could hold them."""
@@ -151,7 +151,7 @@ class Pool:
         :raises OSError: when the system has no memory or no descriptor left.
         """
         with self.lock:
-            if self._gather() >= _MAX_LENT and size < _ALWAYS_LENT_BYTES:
+            if self._gather() >= MAX_LENT and size < _ALWAYS_LENT_BYTES:
                 return None
             capacity = _round_capacity(size)
             fitting = [known for known in self._idle if capacity <= known.capacity <= 2 * capacity]

@@ -38,20 +38,20 @@ MEMORY_BYTES = 2 * _HALF_BYTES
 MAX_SLOT_BYTES = _HALF_BYTES - 128
 """Largest message that fits: any that brings no large data beside itself."""
 
-# Words, by their place in a direction's half. What the receiver writes, _STATE, has a cache line of
+# Words, by their place in a direction's half. What the receiver writes, STATE, has a cache line of
 # its own: the header of the message that it has taken last, and whether it is awake.
-_STATE = 0
-_HEADER, _SOCKET_COUNT, _PAUSED = 16, 17, 18
+STATE = 0
+HEADER, _SOCKET_COUNT, _PAUSED = 16, 17, 18
 _WORD_BYTES = 4
 _MESSAGE_AT = 20 * _WORD_BYTES
 
 # The header of a message: its length, whether others went by the socket since the one before, and
 # above that its number. All of it, and the bit beyond, are integers with which Python is fast.
-_LENGTH = (1 << 18) - 1
+LENGTH = (1 << 18) - 1
 _AFTER_SOCKET = 1 << 18
-_NUMBER = (1 << 29) - 1 & ~(_AFTER_SOCKET | _LENGTH)
+_NUMBER = (1 << 29) - 1 & ~(_AFTER_SOCKET | LENGTH)
 _ONE = _AFTER_SOCKET << 1
-_AWAKE = 1 << 29
+AWAKE = 1 << 29
 
 REFUSED, DELIVERED, NEED_WAKEUP = range(3)
 """Results of :meth:`ShmSlot.put`: the slot can't take the message; the message is there; it is
@@ -63,39 +63,42 @@ class ShmSlot:
 
     :param mapping: the memory, shared with the other end.
     :param end: which end this is, 0 or 1.
+    :ivar outgoing: the words of the direction in which this end puts messages.
+    :ivar incoming: the words of the direction from which it takes messages.
+    :ivar barrier: a lock, Python's only memory barrier.
     """
 
     def __init__(self, mapping: mmap.mmap, end: int) -> None:
-        self._mapping = mapping
+        self.mapping = mapping
         words = memoryview(mapping).cast('I')
         half = _HALF_BYTES // _WORD_BYTES
-        self._out, self._in = words[end * half :][:half], words[(1 - end) * half :][:half]
+        self.outgoing, self.incoming = words[end * half :][:half], words[(1 - end) * half :][:half]
         self._out_at = end * _HALF_BYTES + _MESSAGE_AT
         self._in_at = (1 - end) * _HALF_BYTES + _MESSAGE_AT
         self._put = self._taken = self._socket_count = 0
-        self._free = _AWAKE  # the state in which the slot is free
+        self._free = AWAKE  # the state in which the slot is free
         self._awake = 0
-        self._barrier = threading.Lock()  # Python's only memory barrier
+        self.barrier = threading.Lock()
 
     def put(self, message: bytes, socket_count: int) -> int:
         """Put a message where the receiver polls; return what has become of it.
 
         :param socket_count: how many messages have been sent by the socket.
         """
-        out, size = self._out, len(message)
-        if out[_STATE] != self._free or size > MAX_SLOT_BYTES:
+        out, size = self.outgoing, len(message)
+        if out[STATE] != self._free or size > MAX_SLOT_BYTES:
             return REFUSED
         at = self._out_at
-        self._mapping[at : at + size] = message
+        self.mapping[at : at + size] = message
         header = (self._put + _ONE) & _NUMBER | size
         if socket_count != self._socket_count:
             self._socket_count = out[_SOCKET_COUNT] = socket_count
             header |= _AFTER_SOCKET
-        self._put = out[_HEADER] = header
-        self._free = header | _AWAKE
-        self._barrier.acquire(False)  # half the time that a with statement takes
-        self._barrier.release()
-        return DELIVERED if out[_STATE] & _AWAKE else NEED_WAKEUP
+        self._put = out[HEADER] = header
+        self._free = header | AWAKE
+        self.barrier.acquire(False)  # half the time that a with statement takes
+        self.barrier.release()
+        return DELIVERED if out[STATE] & AWAKE else NEED_WAKEUP
 
     def take(self, socket_count: int, polls: int = 1) -> bytes | None:
         """Return the message in the slot, if there is one that is due.
@@ -103,49 +106,49 @@ class ShmSlot:
         :param socket_count: how many messages have been received by the socket.
         :param polls: how often to look for it.
         """
-        come, taken = self._in, self._taken
+        come, taken = self.incoming, self._taken
         for _ in range(polls):
-            header = come[_HEADER]
+            header = come[HEADER]
             if header != taken:
                 break
         else:
             return None
-        at, size = self._in_at, header & (_AFTER_SOCKET | _LENGTH)
+        at, size = self._in_at, header & (_AFTER_SOCKET | LENGTH)
         if size > MAX_SLOT_BYTES:
             if header & _AFTER_SOCKET and come[_SOCKET_COUNT] != socket_count:
                 return None
-            size = min(header & _LENGTH, MAX_SLOT_BYTES)
-        message = self._mapping[at : at + size]
+            size = min(header & LENGTH, MAX_SLOT_BYTES)
+        message = self.mapping[at : at + size]
         self._taken = header
-        come[_STATE] = header | self._awake
+        come[STATE] = header | self._awake
         return message
 
     @property
     def is_unread(self) -> bool:
         """Whether the last message was not taken. Once the other end has gone, that is final."""
-        return self._out[_STATE] & ~_AWAKE != self._put
+        return self.outgoing[STATE] & ~AWAKE != self._put
 
     def set_paused(self, is_paused: bool) -> None:
         """Tell the other end whether there will be no message for a while."""
-        self._out[_PAUSED] = is_paused
+        self.outgoing[_PAUSED] = is_paused
 
     @property
     def is_peer_paused(self) -> bool:
         """Whether the other end has said that there will be no message for a while."""
-        return self._in[_PAUSED] == 1
+        return self.incoming[_PAUSED] == 1
 
     def clear_need_wakeup(self) -> None:
         """Let the other end put messages: this end polls."""
         if not self._awake:
-            self._awake = _AWAKE
-            self._in[_STATE] = self._taken | _AWAKE
+            self._awake = AWAKE
+            self.incoming[STATE] = self._taken | AWAKE
 
     def set_need_wakeup(self) -> None:
         """Have the other end wake this one, which takes once more and then sleeps."""
         if self._awake:
             self._awake = 0
-            self._in[_STATE] = self._taken
-            with self._barrier:
+            self.incoming[STATE] = self._taken
+            with self.barrier:
                 pass
 
 

@@ -41,7 +41,7 @@ _LOSS = 2
 """What spinning in vain costs, in messages that were found."""
 _MAX_BACKOFF = 16
 
-_CROWDED_S = 200e-6
+CROWDED_S = 200e-6
 """How long no lane spins after another one has begun to receive."""
 
 _CORE_SHARED_S = 8e-6
@@ -208,7 +208,7 @@ class Spinners:
     def is_uncrowded(self, spin: SpinPolicy, now: float) -> bool:
         """Return whether no other receiver has come first lately; this one is the latest now."""
         if self.latest is not spin:
-            self.latest, self.crowded_until = spin, now + _CROWDED_S
+            self.latest, self.crowded_until = spin, now + CROWDED_S
         elif self.crowded_until and now > self.crowded_until:
             self.crowded_until = 0.0
         return not self.crowded_until

@@ -16,7 +16,7 @@ async def main():
         try:
             await stream.__anext__()
             raise AssertionError
-        except clients._runtime.ActorError as error:
+        except package.ActorError as error:
             assert error.code is grpc.StatusCode.FAILED_PRECONDITION, error
 
         answered = asyncio.Semaphore(1)

@@ -47,13 +47,13 @@ with clients.FeedClient(address, authkey=authkey, timeout=0.2) as client:
     failing(raised(client.slow), grpc.StatusCode.DEADLINE_EXCEEDED)
 
 # A caller whose schema is another one: the parameter is missing.
-with clients.FeedClient(address, authkey=authkey) as client:
-    rpc = client._schema.rpcs['Fail']
-    call = rpc.bind(client._channel)
+runtime = package.runtime.client
+with grpc.insecure_channel(address) as channel:
+    call = channel.unary_unary('/corpus.streams.v1.FeedService/Fail')
     try:
-        call(rpc._request.bound(), metadata=client._metadata)
+        call(b'', metadata=runtime.metadata_of(authkey))
     except grpc.RpcError as raw:
-        error = clients._runtime.client.failure(raw)
+        error = runtime.failure(raw)
     failing(
         error,
         grpc.StatusCode.INVALID_ARGUMENT,

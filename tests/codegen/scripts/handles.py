@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 
-Handle = clients._runtime.Handle
+Handle = package.Handle
 with clients.DeskClient(address, authkey=authkey, timeout=20) as client:
     basket = client.basket()
     assert isinstance(basket, Handle)
@@ -19,7 +19,7 @@ with clients.DeskClient(address, authkey=authkey, timeout=20) as client:
     try:
         client.fill(Handle('nothing'), 1)
         raise AssertionError
-    except clients._runtime.ActorError as error:
+    except package.ActorError as error:
         known = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
         assert error.code in known, error
 

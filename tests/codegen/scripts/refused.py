@@ -9,7 +9,7 @@ with clients.FeedClient(address, authkey=authkey, timeout=20) as client:
         try:
             act()
             raise AssertionError
-        except clients._runtime.ActorError as error:
+        except package.ActorError as error:
             assert error.code is grpc.StatusCode.UNAUTHENTICATED, error
             assert error.executed in ('', 'no'), error.executed
 
@@ -19,7 +19,7 @@ async def main():
         try:
             await client.total([1])
             raise AssertionError
-        except clients._runtime.ActorError as error:
+        except package.ActorError as error:
             assert error.code is grpc.StatusCode.UNAUTHENTICATED, error
 
 

@@ -14,7 +14,7 @@ with clients.FeedClient(address, authkey=authkey, timeout=20) as client:
     try:
         next(stream)
         raise AssertionError
-    except clients._runtime.ActorError as error:
+    except package.ActorError as error:
         assert error.code is grpc.StatusCode.FAILED_PRECONDITION, error
         assert error.message.endswith('broken'), error
 

@@ -26,6 +26,7 @@ class Watch(contextlib.AbstractContextManager[None]):
     :param overdue: is called, once for a job that does not end, on the thread of the timer.
     :param going: is called at looks that find another job than before.
     :param part: returns the number of the part of the job that runs; each part counts as a job.
+    :ivar is_watching: whether the timer is set.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Watch(contextlib.AbstractContextManager[None]):
         self._begun = self._ended = 0
         self._seen = self._reported = (0, 0)
         self._quiet = 0
-        self._is_watching = False
+        self.is_watching = False
 
     @property
     def has_job(self) -> bool:
@@ -46,8 +47,8 @@ class Watch(contextlib.AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self._begun += 1
-        if not self._is_watching:
-            self._is_watching = True
+        if not self.is_watching:
+            self.is_watching = True
             self._look_soon()
 
     def __exit__(self, *exception: object) -> None:
@@ -57,7 +58,7 @@ class Watch(contextlib.AbstractContextManager[None]):
         try:
             timers.at(time.monotonic() + PATIENCE_S, self._look)
         except BaseException as error:
-            self._is_watching = False  # the next job tries again
+            self.is_watching = False  # the next job tries again
             if not isinstance(error, RuntimeError):
                 raise
             log.warning('calls may have to wait: %s', error)
@@ -72,10 +73,10 @@ class Watch(contextlib.AbstractContextManager[None]):
             self._quiet += 1
             if self._quiet >= _MAX_QUIET_LOOKS:
                 # A thread that begins a job now either sees this, or is seen by the next line.
-                self._is_watching = False
+                self.is_watching = False
                 if self._seen == (self._begun, self._part()):
                     return
-                self._is_watching = True
+                self.is_watching = True
         else:
             attempt('to have another thread take calls', self._report)
         self._look_soon()

@@ -124,10 +124,11 @@ class Workers:
                 if computing and now - since < _BUSY_PATIENCE_S:
                     added = 0
                     continue
-                added = self._add_some(min(step, len(self._jobs)))
+                added = self.add_workers(min(step, len(self._jobs)))
                 step, since = min(step * 2, _MAX_ADDED), now
 
-    def _add_some(self, count: int) -> int:
+    def add_workers(self, count: int) -> int:
+        """Start workers; return how many threads the system allowed. The caller has the lock."""
         for number in range(count):
             try:
                 self._add()

@@ -30,11 +30,14 @@ class ThreadPerCall(Executor):
 
     When no more threads can be started, a reserve thread runs RPCs. It answers health checks, and
     refuses other RPCs. An exception here would end the thread on which gRPC serves all RPCs.
+
+    :ivar idle: the queues of idle threads.
+    :ivar reserve_work: the queue of the reserve thread.
     """
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._idle: list[queue.SimpleQueue[Work]] = []
+        self.reserve_work: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self.idle: list[queue.SimpleQueue[Work]] = []
         self._idle_lock = threading.Lock()
         OnDemandThread('uactor-reserve', self._run_reserve).ensure_running()
 
@@ -51,7 +54,7 @@ class ThreadPerCall(Executor):
                 future.set_result(result)
 
         with self._idle_lock:
-            idle = self._idle.pop() if self._idle else None
+            idle = self.idle.pop() if self.idle else None
         if idle is not None:
             idle.put(run)
             return future
@@ -61,7 +64,7 @@ class ThreadPerCall(Executor):
             own.put(run)
         except RuntimeError as error:
             log.warning('a call is refused: %s', error)
-            self._waiting.put(run)
+            self.reserve_work.put(run)
         return future
 
     def _work(self, own: queue.SimpleQueue[Work]) -> None:
@@ -74,21 +77,21 @@ class ThreadPerCall(Executor):
     def _next(self, own: queue.SimpleQueue[Work]) -> Work | None:
         """Wait for another RPC; return None if this thread is to end."""
         with self._idle_lock:
-            if _this_thread.is_retired or len(self._idle) >= _MAX_IDLE:
+            if _this_thread.is_retired or len(self.idle) >= _MAX_IDLE:
                 return None
-            self._idle.append(own)
+            self.idle.append(own)
         try:
             return own.get(timeout=_IDLE_TIMEOUT_S)
         except queue.Empty:
             with self._idle_lock:
-                if own in self._idle:
-                    self._idle.remove(own)
+                if own in self.idle:
+                    self.idle.remove(own)
                     return None
             return own.get()  # it has just been given an RPC
 
     def _run_reserve(self) -> bool:
         _this_thread.is_reserve = True
-        self._waiting.get()()
+        self.reserve_work.get()()
         return True
 
 

@@ -70,6 +70,7 @@ def bind(settings: Settings, start_on_demand: bool) -> BoundAddress:
 class GrpcServer:
     """The gRPC server of an actor process.
 
+    :ivar server: that of grpcio; None until it is created.
     :ivar on_demand: receives the clients of a server that is not created yet; None when the server
         is created from the beginning.
     """
@@ -81,7 +82,7 @@ class GrpcServer:
         self._settings = settings
         self._status = status
         self._lock = threading.Lock()  # of creating a server, and of stopping
-        self._server = bound.server
+        self.server = bound.server
         self.on_demand: OnDemandListener | None = None
         if bound.listener is not None:
             path = bound.listener.getsockname()
@@ -89,9 +90,9 @@ class GrpcServer:
 
     def start(self) -> None:
         """Serve, unless the first client has the server created."""
-        if self._server is not None:
-            self._add_services(self._server)
-            self._server.start()
+        if self.server is not None:
+            self._add_services(self.server)
+            self.server.start()
 
     def serve_at(self, path: str) -> bool:
         """Create the server and serve at a path.
@@ -105,7 +106,7 @@ class GrpcServer:
             self._add_services(server)
             _add_port(server, f'unix:{path}')
             server.start()
-            self._server = server
+            self.server = server
             return True
 
     def _add_services(self, server: grpc.Server) -> None:
@@ -124,8 +125,8 @@ class GrpcServer:
             self._status.advance(ServerEvent.STOP)
         if self.on_demand is not None:
             self.on_demand.close()
-        if self._server is not None:
-            self._server.stop(grace_s)  # not waited for: replies that are under way go out
+        if self.server is not None:
+            self.server.stop(grace_s)  # not waited for: replies that are under way go out
             if self.on_demand is not None:
                 self.on_demand.finish(grace_s)
 

@@ -172,7 +172,7 @@ class ObjectTable:
             for entry in entries:
                 entry.holds[holder] += 1
             if self._is_transferable(lease_id):
-                gone = self._end_lease(lease_id)
+                gone = self.end_lease(lease_id)
                 del gone  # it is empty: the new holds came first
 
     def release(self, handles: Iterable[str], holder: Holder) -> None:
@@ -187,8 +187,8 @@ class ObjectTable:
 
     def _release(self, ident: str, holder: Holder) -> list[Entry | None]:
         if self._is_transferable(ident):
-            return self._end_lease(ident)
-        return [self._drop(ident, holder, 1)]
+            return self.end_lease(ident)
+        return [self.drop_holds(ident, holder, 1)]
 
     def _is_transferable(self, lease_id: str) -> bool:
         """Return whether this is a lease that any client may use up that presents its id.
@@ -202,13 +202,17 @@ class ObjectTable:
         """Give up all holds of ``holder``."""
         with self._lock:
             gone = [
-                self._drop(entry.id, holder, entry.holds[holder])
+                self.drop_holds(entry.id, holder, entry.holds[holder])
                 for entry in list(self._entries.values())
                 if holder in entry.holds
             ]
         del gone
 
-    def _drop(self, handle: str, holder: Holder, count: int) -> Entry | None:
+    def drop_holds(self, handle: str, holder: Holder, count: int) -> Entry | None:
+        """Drop holds of a client; return the entry if it has left the table with the last hold.
+
+        The caller has the lock.
+        """
         entry = self._entries.get(handle)
         if entry is None:
             return None
@@ -249,7 +253,7 @@ class ObjectTable:
         gone = []
         with self._lock:
             while self._queued_releases:
-                gone.append(self._drop(self._queued_releases.popleft(), LOCAL, 1))
+                gone.append(self.drop_holds(self._queued_releases.popleft(), LOCAL, 1))
         del gone
 
     # --- leases ----------------------------------------------------------------------------
@@ -282,7 +286,11 @@ class ObjectTable:
             self._sweeper.ensure_running()
             self._expiry.notify()
 
-    def _end_lease(self, lease_id: str) -> list[Entry | None]:
+    def end_lease(self, lease_id: str) -> list[Entry | None]:
+        """Drop the holds of a lease; return the entries that have left the table.
+
+        The caller has the lock.
+        """
         lease = self.leases.pop(lease_id, None)
         if lease is None:
             return []
@@ -291,15 +299,15 @@ class ObjectTable:
         if not lease.ids:  # anonymous: named by the handle
             entry = self._entries.get(lease_id)
             count = entry.holds[ANONYMOUS] if entry else 0
-            return [self._drop(lease_id, ANONYMOUS, count)]
-        return [self._drop(handle, of_lease(lease_id), 1) for handle in lease.ids]
+            return [self.drop_holds(lease_id, ANONYMOUS, count)]
+        return [self.drop_holds(handle, of_lease(lease_id), 1) for handle in lease.ids]
 
     def _sweep(self) -> bool:
         """End leases that have expired. A step of a thread that lives while there are leases."""
         with self._lock:
             now = time.monotonic()
             expired = [key for key, lease in self.leases.items() if lease.expires <= now]
-            gone = [self._end_lease(key) for key in expired]
+            gone = [self.end_lease(key) for key in expired]
             if not self.leases:
                 self._sweeper.mark_finished()
                 return False

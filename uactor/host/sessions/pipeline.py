@@ -65,6 +65,8 @@ class HostPipeline:
     :ivar process_ends: whether the client process has said that it ends.
     :ivar cancelled: numbers of requests that were cancelled before they became calls. Belongs to
         the leader.
+    :ivar messages: the messages of the client, once it is served. Belongs to the leader.
+    :ivar next_poll: when the leader polls at the earliest.
     :ivar is_poll_due: whether the leader is to interrupt a burst and poll for messages.
     """
 
@@ -95,12 +97,12 @@ class HostPipeline:
         # Of the thread that has the lead, and of the next one after it:
         self._arrived: collections.deque[pb.SessionRequest | fastpath.Request] = collections.deque()
         self._burst: HostBurst | None = None  # whose calls are being drawn
-        self._poll_at = 0.0
+        self.next_poll = 0.0
         self._is_at_end = False
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[Response]:
         """Yield responses until the client leaves or goes; on another thread, read requests."""
-        self._messages = messages
+        self.messages = messages
         with self.caller.cancel_token.wake_on_cancel(self):
             self.leader.start_follower()
             try:
@@ -135,18 +137,18 @@ class HostPipeline:
     def _read_as(self, reader: Reader) -> None:
         while self._run_arrived(reader):
             self.replies.flush()
-            message = None if self.polite or self._is_at_end else next(self._messages, None)
+            message = None if self.polite or self._is_at_end else next(self.messages, None)
             if message is None:
                 self._end_reading()
                 return
             self._receive(message)
-            self._poll()
+            self.poll()
 
     def _end_reading(self) -> None:
         self.leader.lead.end()
         self.wake()
 
-    def _poll(self) -> None:
+    def poll(self) -> None:
         """Receive the messages that have arrived: a call must not run if its cancellation has.
 
         A cancellation may be a message of its own, behind all requests. So a poll takes more than
@@ -158,13 +160,13 @@ class HostPipeline:
             waiting = len(self._arrived)
             if self._is_at_end or waiting > _MAX_POLLED or not self._has_more():
                 break
-            message = next(self._messages, None)
+            message = next(self.messages, None)
             if message is None:
                 self._is_at_end = True
             else:
                 self._receive(message)
         now = time.monotonic()
-        self._poll_at = now + min(_POLL_INTERVAL_S, _POLL_INTERVAL_RATIO * (now - start))
+        self.next_poll = now + min(_POLL_INTERVAL_S, _POLL_INTERVAL_RATIO * (now - start))
 
     def _receive(self, message: bytes) -> None:
         """Queue the requests of a message, and cancel the calls that it says."""
@@ -201,8 +203,8 @@ class HostPipeline:
         if self._burst is not None:  # which another thread has begun
             self._enter_burst(reader, self._burst)
         while reader.leads:
-            if time.monotonic() >= self._poll_at and self._arrived:
-                self._poll()
+            if time.monotonic() >= self.next_poll and self._arrived:
+                self.poll()
             try:
                 request = self._arrived.popleft()
             except IndexError:
@@ -272,7 +274,7 @@ class HostPipeline:
             with self.leader.watch:  # until the lead is taken back, as in LeaderFollowers.run()
                 while burst.has_more and reader.leads:
                     if self.is_poll_due:
-                        self._poll()
+                        self.poll()
                     self._run_some(reader, burst)
         finally:
             running.set(None)

@@ -59,6 +59,7 @@ class ReplyQueue:
     :param send: sends a response, from any thread, one at a time; None where only the thread of
         the session can.
     :param limit: how many bytes a message may have; -1 for any number.
+    :ivar gathering: the lock of the thread that gathers responses into messages.
     """
 
     def __init__(self, send: Send | None, limit: int) -> None:
@@ -67,7 +68,7 @@ class ReplyQueue:
         self._sending = threading.Lock()
         self._outbox = Outbox[pb.SessionResponse]()
         self._results: collections.deque[BurstResults] = collections.deque()
-        self._gathering = threading.Lock()
+        self.gathering = threading.Lock()
 
     def put(self, response: Response) -> None:
         """Add a response, without waking the thread of the session."""
@@ -114,7 +115,7 @@ class ReplyQueue:
 
     def gather(self) -> None:
         """Add a response for the results of each burst."""
-        with self._gathering:
+        with self.gathering:
             last, first, gathered, unfinished = None, 0, list[Any](), list[BurstResults]()
             while self._results:
                 results = self._results.popleft()
