@@ -13,7 +13,7 @@ from uactor.core.current_call import CurrentCall
 from uactor.errors import ActorDiedError, HandleError
 from uactor.host import admission, callers, cancellation
 from uactor.host.callers import Caller
-from uactor.host.cancellation import CancelToken, Interrupted, Waiter, make_interruptible
+from uactor.host.cancellation import CallCancelledError, CancelToken, Waiter, make_interruptible
 from uactor.host.describe import shorten_repr
 from uactor.host.execution import workers as host_workers
 from uactor.host.execution.dispatcher import Dispatcher
@@ -80,7 +80,7 @@ def test_a_call_that_is_given_up_in_its_turn_leaves_it(monkeypatch: pytest.Monke
         cancel_token.cancel('cancelled')
 
     monkeypatch.setattr(Waiter, 'wait', come_and_give_up)
-    with pytest.raises(Interrupted), mailbox.hold_place(calls[1], cancel_token):
+    with pytest.raises(CallCancelledError), mailbox.hold_place(calls[1], cancel_token):
         pytest.fail('a call runs for which nobody waits')
     assert mailbox.enter(calls[2], lambda: None)
 
@@ -93,7 +93,7 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
     cancel_token = CancelToken()
     assert mailbox.enter(first, lambda: None)
     monkeypatch.setattr(Waiter, 'wait', lambda waiter, timeout: cancel_token.cancel('cancelled'))
-    with pytest.raises(Interrupted), mailbox.hold_place(second, cancel_token):
+    with pytest.raises(CallCancelledError), mailbox.hold_place(second, cancel_token):
         pytest.fail('a call runs for which nobody waits')
     mailbox.leave(first)
     assert mailbox.enter(third, lambda: None)
@@ -122,11 +122,11 @@ def test_a_client_that_has_come_back_has_as_much_time_again(
     timers = SimpleNamespace(at=lambda when, call: due.append(call))
     monkeypatch.setattr(callers, 'timers', timers)
     monkeypatch.setattr(callers, 'start_daemon', lambda name, run: run())
-    known, holder = callers.Clients(gone.append), of_client('one')
+    known, holder = callers.ClientRegistry(gone.append), of_client('one')
     for _ in range(2):
         caller = Caller(holder)
         known.add_session(caller)
-        known.remove_session(caller, polite=False, process_ends=False)
+        known.remove_session(caller, has_said_goodbye=False, process_ends=False)
     first, second = due
     first()
     assert gone == []
@@ -167,7 +167,7 @@ def test_the_timeout_of_who_gets_from_a_queue_is_one_that_can_be_waited_for() ->
     caller, items = Caller(of_client('one')), queue.Queue[int]()
     make_interruptible(items)
     caller.cancel_token.cancel()
-    with pytest.raises(Interrupted):
+    with pytest.raises(CallCancelledError):
         primitives.call(items, 'get', (True, 1e300), {}, caller, Locks())
 
 
@@ -203,12 +203,12 @@ def test_a_client_whose_process_ends_is_not_waited_for_any_more(
     """Not even where a session of it has been lost just now."""
     gone: list[Any] = []
     monkeypatch.setattr(callers, 'timers', SimpleNamespace(at=lambda when, call: None))
-    known, holder = callers.Clients(gone.append), of_client('one')
+    known, holder = callers.ClientRegistry(gone.append), of_client('one')
     one, other = Caller(holder), Caller(holder)
     known.add_session(one)
     known.add_session(other)
-    known.remove_session(one, polite=False, process_ends=False)
-    known.remove_session(other, polite=True, process_ends=True)
+    known.remove_session(one, has_said_goodbye=False, process_ends=False)
+    known.remove_session(other, has_said_goodbye=True, process_ends=True)
     assert gone == [holder]
 
 
@@ -237,7 +237,7 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
         gone.cancel()
 
     monkeypatch.setattr(cancellation.Waiter, 'wait', wait)
-    with gone.bind_to_thread(), condition, pytest.raises(Interrupted):
+    with gone.bind_to_thread(), condition, pytest.raises(CallCancelledError):
         condition.wait()
     other.join(20)
     assert got.is_set()

@@ -190,6 +190,8 @@ ALLOWED = frozenset(
     [
         # Public names, and those of protocols that Python or uActor defines.
         *('renamed_from', 'cancelled', 'locked', 'executed', 'connected', '__reversed__'),
+        # What the field calls a method that runs with the lock of its object.
+        'synchronized',
         # The participle is that of a noun: the typed service.
         'typed_service_name',
     ]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from uactor.core.interfaces import Hold
 from uactor.runtime.deferred import ObjectEnd, deferred
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 
 
 class _ThreadGrants(threading.local):
@@ -44,7 +44,7 @@ class Holds:
         """Whether this process holds nothing; a release counts once it is sent."""
         return not self._counts
 
-    @locked
+    @synchronized
     def handles(self) -> list[str]:
         """Return the handle of each hold that has no queued release."""
         held = self._counts.copy()
@@ -59,7 +59,7 @@ class Holds:
             if proxy is not None:
                 self.release_with(proxy, hold.handle)
 
-    @locked
+    @synchronized
     def add(self, handle: str) -> None:
         """Count a hold that the host has given to this process."""
         self._counts[handle] += 1
@@ -108,7 +108,7 @@ class Holds:
         self.pending.append(handle)
         deferred.submit(self._send)
 
-    @locked
+    @synchronized
     def drain(self) -> list[str]:
         """Remove the queued releases, and return their handles."""
         released: list[str] = []

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Protocol
 
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.threads import OnDemandThread, report
 
@@ -25,8 +25,8 @@ _PERIOD_S = 1.0
 """A stream that carries no data for this long is idle."""
 
 
-class Attended(Protocol):
-    """A stream that no thread may be receiving from.
+class KeepaliveStream(Protocol):
+    """A stream that is kept alive while no thread receives from it.
 
     :ivar ended: whether the stream has ended, as far as this side has noticed.
     """
@@ -58,9 +58,12 @@ class IdleStreams:
     """
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
-        self.moving: dict[Attended, int] = {}
-        self.idle: set[Attended] = set()
+        self.moving: dict[KeepaliveStream, int] = {}
+        self.idle: set[KeepaliveStream] = set()
         self._wake_pipe: tuple[int, int] | None = None  # open while the thread lives
         self._due = 0.0  # time of the next search for idle streams
 
@@ -68,10 +71,10 @@ class IdleStreams:
         """Forget all streams, in a forked child: they belong to the parent."""
         if self._wake_pipe is not None:
             self._close(self._wake_pipe)
-        self.__init__()  # type: ignore[misc]  # nothing else refers to the attributes
+        self._reset()
 
-    @locked
-    def add(self, stream: Attended) -> None:
+    @synchronized
+    def add(self, stream: KeepaliveStream) -> None:
         """Attend to a stream whenever it is idle, until it has ended."""
         self.moving[stream] = -1
         if self._wake_pipe is None:
@@ -137,7 +140,7 @@ class IdleStreams:
             elif not self._try_attend(by_number[number]):
                 self._note_moving(by_number[number])
 
-    def _try_attend(self, stream: Attended) -> bool:
+    def _try_attend(self, stream: KeepaliveStream) -> bool:
         """Attend to a stream; return whether this thread could."""
         try:
             return stream.attend()
@@ -145,7 +148,7 @@ class IdleStreams:
             report('an idle stream could not be attended to')
             return False
 
-    def _note_moving(self, stream: Attended) -> None:
+    def _note_moving(self, stream: KeepaliveStream) -> None:
         with self._lock:
             self.idle.discard(stream)
             self.moving[stream] = -1

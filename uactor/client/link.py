@@ -42,7 +42,7 @@ from uactor.errors import (
     UActorException,
 )
 from uactor.runtime.deferred import ObjectEnd, deferred
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.runtime.system_errors import is_interruption
 from uactor.runtime.threads import start_daemon
 from uactor.runtime.weakrefs import WeakBag
@@ -250,7 +250,7 @@ class Link:
         known = self._pipeline
         return known if known is not None and known.usable else self._open_pipeline()
 
-    @locked
+    @synchronized
     def _open_pipeline(self) -> ClientPipeline:
         known = self._pipeline
         if known is None or not known.usable:
@@ -363,7 +363,7 @@ class Link:
     def _is_closed(self) -> bool:
         return self._life.state is LinkState.CLOSED
 
-    @locked
+    @synchronized
     def _register(self) -> None:
         """Prepare the closing of this link, before its first session is opened."""
         if self._is_closed:
@@ -396,7 +396,7 @@ class Link:
         if inherited is not None:
             self._take_over(session, *inherited)
 
-    @locked
+    @synchronized
     def _add(self, session: ClientSession) -> tuple[str, list[str]] | None:
         self.terms = Terms(session.serializer, session.by_value, session.limit)
         self._sessions = {known for known in self._sessions if known.alive}
@@ -418,7 +418,7 @@ class Link:
                 with contextlib.suppress(HandleError):  # a call of that object will raise it
                     retain(self, session, [handle])
 
-    @locked
+    @synchronized
     def restrict(self, serializer: str) -> None:
         """Use ``serializer`` for values from now on, if it is stricter."""
         self.serializer = values.choose_stricter(self.serializer, serializer)

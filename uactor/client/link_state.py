@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 
 
 class LinkState(enum.Enum):
@@ -66,7 +66,7 @@ class LinkLife:
         self._lock = threading.RLock()  # a finalizer may interrupt the thread that holds it
         self.state = LinkState.OPEN
 
-    @locked
+    @synchronized
     def advance(self, event: LinkEvent) -> bool:
         """Move to the next state; return whether the event leads to one."""
         while True:

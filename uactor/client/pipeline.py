@@ -21,7 +21,7 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
-from uactor.runtime.locks import Latch, is_owned, locked, release_fully
+from uactor.runtime.locks import Latch, is_owned, release_fully, synchronized
 from uactor.runtime.threads import attempt, report, start_daemon
 from uactor.runtime.weakrefs import WeakBag
 from uactor.transport.outbox import Outbox, coalesce
@@ -201,7 +201,7 @@ class ClientPipeline:
         if self.memory is not None:
             self.memory.recall(memories)
 
-    @locked
+    @synchronized
     def _count_recalled(self, size: int) -> None:
         self._requested_bytes -= size
 

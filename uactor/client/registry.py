@@ -15,7 +15,7 @@ from uactor.core import current_host, interfaces
 from uactor.core.auth import keyring
 from uactor.runtime.deferred import deferred
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.runtime.weakrefs import WeakBag, WeakValues
 from uactor.transport.baton import call_baton
 
@@ -111,7 +111,7 @@ class Connections:
         keyring.add(address, authkey, aliases)
         return self._add(connection, transport)
 
-    @locked
+    @synchronized
     def _add(self, connection: ClientConnection, transport: str) -> ClientConnection:
         known = self._known.get(connection.address)
         if (

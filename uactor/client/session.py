@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from uactor.client.handshake import ClientHandshake
-from uactor.client.timeouts import HANDSHAKE_S, Patience, Unanswered
+from uactor.client.timeouts import HANDSHAKE_S, StreamTimeout, Unanswered
 from uactor.codec import fastpath, messages, pickling, values
 from uactor.core import current_host
 from uactor.errors import (
@@ -23,7 +23,7 @@ from uactor.errors import (
     UActorException,
     VersionError,
 )
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.transport.interfaces import SessionStream, StreamEnd
 from uactor.v1 import actor_pb2 as pb
 
@@ -98,7 +98,7 @@ class ClientSession:
         self._is_broken_off = False
         self._offering = False
         self._lock = threading.RLock()  # held while a message is offered
-        answering = Patience(stream.cancel, patience)
+        answering = StreamTimeout(stream.cancel, patience)
         try:
             with answering:
                 self._shake_hands(ClientHandshake(address, authkey, client_id))
@@ -152,7 +152,7 @@ class ClientSession:
 
     # --- requests --------------------------------------------------------------------------
 
-    @locked
+    @synchronized
     def offer(self, request: pb.SessionRequest) -> bool:
         """Send a message without a response, unless a request is under way.
 
@@ -172,7 +172,7 @@ class ClientSession:
         finally:
             self._offering = False
 
-    @locked
+    @synchronized
     def send(self, message: bytes | pb.SessionRequest) -> None:
         """Send a message of a pipelined session. Any thread may call this.
 
@@ -218,7 +218,7 @@ class ClientSession:
         """
         if seconds is None:
             return self.request(request)
-        answering = Patience(self.stream.cancel, seconds)
+        answering = StreamTimeout(self.stream.cancel, seconds)
         try:
             with answering:
                 return self.request(request)
@@ -263,7 +263,7 @@ class ClientSession:
             raise VersionError('the actor answered another request than the one asked')
         return response
 
-    @locked
+    @synchronized
     def _wait_offered(self) -> None:
         """Wait until another thread has sent its offered message."""
 

@@ -27,8 +27,8 @@ class Unanswered(Exception):
     """The host has not answered in time."""
 
 
-class Patience(contextlib.AbstractContextManager[None]):
-    """Breaks the stream off when the host takes too long.
+class StreamTimeout(contextlib.AbstractContextManager[None]):
+    """Breaks a stream off when the host takes too long.
 
     :param cancel: breaks the stream off; any thread may call it.
     :param seconds: how long the wait may last; None for any time.

@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 from uactor.codec.definitions import Definitions
 from uactor.core.current_call import CurrentCall
 from uactor.errors import DeadlineError, Executed, Stage
-from uactor.host.cancellation import CancelToken, Interrupted
+from uactor.host.cancellation import CallCancelledError, CancelToken
 from uactor.host.holders import ANONYMOUS, Holder
 from uactor.runtime.threads import start_daemon
 from uactor.runtime.timers import timers
@@ -123,7 +123,7 @@ class Caller:
     def cancel_error(self) -> BaseException:
         """Return the error that says why the call has been cancelled.
 
-        :raises Interrupted: when the client has gone, and no error can reach it.
+        :raises CallCancelledError: when the client has gone, and no error can reach it.
         """
         if self.cancel_token.reason == 'deadline':
             name = self.call.name if self.call is not None else ''
@@ -131,18 +131,18 @@ class Caller:
             return DeadlineError(message, self.executed)
         if self.cancel_token.reason == 'cancelled':
             return CancelledError()
-        raise Interrupted
+        raise CallCancelledError
 
     def confirm(self) -> None:
         """Put back what the call has taken out of a queue, if it has been cancelled since.
 
-        :raises Interrupted: when the call has been cancelled.
+        :raises CallCancelledError: when the call has been cancelled.
         """
         undo, self.undo = self.undo, None
         if self.cancel_token.is_cancelled:
             if undo is not None:
                 undo()
-            raise Interrupted
+            raise CallCancelledError
         if undo is not None:
             self.record_undo(undo)
 
@@ -158,7 +158,7 @@ class Caller:
             undo()
 
 
-class Clients:
+class ClientRegistry:
     """The client processes with their sessions.
 
     :param forget: drops what a client process holds, once it has ended.
@@ -179,10 +179,10 @@ class Clients:
             self._sessions.setdefault(caller.holder, set()).add(caller)
             self._last_arrival[caller.holder] = next(self._arrivals)
 
-    def remove_session(self, caller: Caller, polite: bool, process_ends: bool) -> None:
+    def remove_session(self, caller: Caller, has_said_goodbye: bool, process_ends: bool) -> None:
         """Record the end of a session, and forget its client when that has ended.
 
-        :param polite: whether the client has said goodbye.
+        :param has_said_goodbye: whether the client has said goodbye.
         :param process_ends: whether the client process has said that it ends.
         """
         holder = caller.holder
@@ -191,10 +191,10 @@ class Clients:
             sessions.discard(caller)
             is_last = not sessions
             now = time.monotonic()
-            if not polite:
+            if not has_said_goodbye:
                 self._last_loss[holder] = now
             # A thread that lost its session, to a signal handler for example, is about to return.
-            leaves = polite and now - self._last_loss.get(holder, -GRACE_S) >= GRACE_S
+            leaves = has_said_goodbye and now - self._last_loss.get(holder, -GRACE_S) >= GRACE_S
             leaves = leaves or process_ends
             if is_last and leaves:
                 self._drop(holder)

@@ -43,7 +43,7 @@ Reason = Literal['gone', 'cancelled', 'deadline']
 """Why a call is cancelled: its client has gone, or has cancelled it, or its deadline has passed."""
 
 
-class Interrupted(BaseException):
+class CallCancelledError(BaseException):
     """The call that this thread runs has been cancelled."""
 
 
@@ -110,9 +110,9 @@ class CancelToken:
         self.cancel()
 
     def raise_if_cancelled(self) -> None:
-        """Raise :class:`Interrupted` if the token has been cancelled."""
+        """Raise :class:`CallCancelledError` if the token has been cancelled."""
         if self.is_cancelled:
-            raise Interrupted
+            raise CallCancelledError
 
     @contextlib.contextmanager
     def wake_on_cancel(self, waiter: Wakeable) -> Iterator[None]:
@@ -189,7 +189,7 @@ def _wait(condition: Any, timeout: float | None = None) -> bool:
     if cancel_token.is_cancelled:
         if waiter.notified:
             condition.notify()  # for another waiter, which can use it
-        raise Interrupted
+        raise CallCancelledError
     return waiter.notified
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from uactor.host.callers import Clients
+from uactor.host.callers import ClientRegistry
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.grpc.typed_service import TypedService
 from uactor.host.objects.primitives import Locks
@@ -34,7 +34,7 @@ class HostContext:
     target: str
     authkey: bytes
     max_message_size: int
-    callers: Clients
+    callers: ClientRegistry
     locks: Locks
     table: ObjectTable
     dispatcher: Dispatcher

@@ -32,7 +32,7 @@ from uactor.core.interfaces import (
 )
 from uactor.errors import ForkedError
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
 from uactor.host.execution.workers import Workers
 from uactor.host.holders import LOCAL
@@ -354,7 +354,7 @@ class _LoopbackCall:
                 self._send_items(result)
             else:
                 self._receiver.receive(self._resolve(result, typeid))
-        except Interrupted:
+        except CallCancelledError:
             self._receiver.fail(self._caller.cancel_error())
         except BaseException as error:  # also SystemExit: it is the caller's to see
             self._receiver.fail(error)

@@ -11,7 +11,7 @@ from typing import Any
 
 from uactor.core import current_call, current_host, interfaces
 from uactor.core.addresses import is_loopback, peer_names, split_host_port, target, to_socket_path
-from uactor.host.callers import Clients
+from uactor.host.callers import ClientRegistry
 from uactor.host.context import HostContext
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.grpc.health import ServerEvent, ServerStatus
@@ -93,7 +93,7 @@ class HostProcess:
             target=self.target,
             authkey=settings.authkey,
             max_message_size=settings.max_message_size,
-            callers=Clients(forget_client),
+            callers=ClientRegistry(forget_client),
             locks=locks,
             table=table,
             dispatcher=dispatcher,

@@ -204,7 +204,7 @@ class RequestHandler:
     ) -> None:
         """Put ``value`` into ``result``, and hold for ``caller`` the objects that it shares.
 
-        :raises Interrupted: when the client has gone meanwhile; nothing is held then.
+        :raises CallCancelledError: when the client has gone meanwhile; nothing is held then.
         """
         if not caller.is_waiting:
             caller.confirm()

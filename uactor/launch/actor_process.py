@@ -29,7 +29,7 @@ from uactor.launch.log_targets import LogTargets
 from uactor.runtime.deferred import deferred
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.limits import validate_timeout
-from uactor.runtime.locks import Latch, locked
+from uactor.runtime.locks import Latch, synchronized
 from uactor.runtime.system_errors import is_own
 from uactor.runtime.threads import OnDemandThread, attempt, report, start_daemon
 from uactor.runtime.timers import timers
@@ -335,7 +335,7 @@ class ActorProcess:
         if not self._await_exit(callback):
             callback()
 
-    @locked
+    @synchronized
     def _await_exit(self, callback: Callable[[], None]) -> bool:
         if self._exitcode is None:
             self._on_exit.append(callback)

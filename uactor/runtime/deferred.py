@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.runtime.threads import OnDemandThread, attempt
 
 _BATCH_S = 0.01
@@ -88,7 +88,7 @@ class DeferredWork:
         self.add_user()
         _ends.add(end)
 
-    @locked
+    @synchronized
     def add_user(self) -> None:
         """Keep the thread alive until :meth:`remove_user` is called as often.
 
@@ -102,7 +102,7 @@ class DeferredWork:
         self._decrement_users()
         self.submit(lambda: None)  # wakes the thread, which looks at the count
 
-    @locked
+    @synchronized
     def _decrement_users(self) -> None:
         self._users -= 1
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.locks import is_owned, locked, release_fully
+from uactor.runtime.locks import is_owned, release_fully, synchronized
 from uactor.runtime.system_errors import is_own
 
 _COUNT = 2
@@ -37,7 +37,7 @@ class Reserve:
         """Replace the lock: another thread may have held it at the fork."""
         self._lock = threading.RLock()
 
-    @locked
+    @synchronized
     def fill(self) -> None:
         """Fill the reserve, as far as descriptors are available."""
         self._open_missing()

@@ -45,7 +45,7 @@ def release_fully(lock: OwnedLock) -> None:
         lock.release()
 
 
-def locked(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+def synchronized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
     """Run a method with its object's ``_lock``; release that after any exception.
 
     The lock is an ``RLock``.

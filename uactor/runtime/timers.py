@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.limits import MAX_WAIT_S
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.runtime.threads import OnDemandThread, attempt
 
 _IDLE_S = 5.0
@@ -76,14 +76,14 @@ class Timers:
         self._add(timer)
         return timer
 
-    @locked
+    @synchronized
     def _add(self, timer: Timer) -> None:
         self._thread.ensure_running()
         heapq.heappush(self._heap, (timer.when, next(self._numbers), timer))
         if self._heap[0][2] is timer:
             self._changed.notify()
 
-    @locked
+    @synchronized
     def _count_cancelled(self, timer: Timer) -> None:
         """Drop the cancelled timers once they are the majority."""
         self._dead += 1

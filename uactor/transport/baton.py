@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable
 from time import perf_counter
 
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 
 _SLICE_S = 5e-3
 """How long a thread makes calls in a row before it lets others: as Python's own time slices."""
@@ -93,7 +93,7 @@ class CallBaton:
         self.in_call = True
         return True
 
-    @locked
+    @synchronized
     def _enqueue(self, waiter: _Waiter, now: float) -> bool:
         """Pass the baton to a thread that may have it; else queue it, and return True."""
         if self.holder == waiter.thread:
@@ -119,12 +119,12 @@ class CallBaton:
             self.yield_(waiter.thread)
             raise
 
-    @locked
+    @synchronized
     def _withdraw(self, waiter: _Waiter) -> None:
         if waiter in self.waiting:
             self.waiting.remove(waiter)
 
-    @locked
+    @synchronized
     def _must_wait(self, waiter: _Waiter, deadline: float) -> bool:
         """Return whether a queued thread goes on waiting; take it out of the queue if not."""
         now = perf_counter()
@@ -167,12 +167,12 @@ class CallBaton:
         if self.holder == thread:
             self._yield(thread)
 
-    @locked
+    @synchronized
     def _yield(self, thread: int) -> None:
         if self.holder == thread:
             self._pass_on(perf_counter())
 
-    @locked
+    @synchronized
     def retire(self, thread: int) -> None:
         """Pass the baton on for good: this thread makes no more calls."""
         self.yield_(thread)

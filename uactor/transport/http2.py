@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable
 from socket import SocketType
 
-from uactor.runtime.locks import locked, release_fully
+from uactor.runtime.locks import release_fully, synchronized
 from uactor.runtime.system_errors import is_own
 from uactor.transport.buffers import Buffer
 from uactor.transport.frames import GONE
@@ -103,7 +103,7 @@ class Http2Call:
         if self.end is not None:
             raise CallEnd(self.end._replace(unread=True))
 
-    @locked
+    @synchronized
     def _transmit(self, build: Callable[[], bytes]) -> bool:
         """Build frames and send them, while no other thread does; return whether there are any.
 

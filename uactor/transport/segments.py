@@ -134,6 +134,9 @@ class Pool:
     """Keeps the idle segments of this process, and the channels that lend others."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.lock = threading.RLock()
         self._idle: list[Segment] = []
         self._channels: WeakBag[SegmentLender] = WeakBag()
@@ -206,7 +209,7 @@ class Pool:
     def after_fork(self) -> None:
         """Forget all segments, in a forked child: they are the parent's."""
         channels = tuple(self._channels)
-        self.__init__()  # type: ignore[misc]  # another thread may have held the lock
+        self._reset()  # the lock too: another thread may have held it
         for channel in channels:
             channel.abandon()
 

@@ -30,7 +30,7 @@ from typing import Any, Protocol
 from uactor.errors import SerializationError
 from uactor.runtime.descriptors import reserve
 from uactor.runtime.fork_hooks import at_fork
-from uactor.runtime.locks import locked
+from uactor.runtime.locks import synchronized
 from uactor.runtime.system_errors import is_own
 from uactor.transport.frames import TakeDescriptor
 from uactor.transport.segments import (
@@ -80,11 +80,14 @@ class _Borrowed:
     """The segments that this process has borrowed."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._lock = threading.RLock()  # held during a fork
         self._loans: dict[int, tuple[weakref.ref[mmap.mmap], _Loan]] = {}
         self._ended: collections.deque[weakref.ref[mmap.mmap]] = collections.deque()
 
-    @locked
+    @synchronized
     def add(self, map_it: Callable[[], mmap.mmap], marks: mmap.mmap, slot: int) -> mmap.mmap:
         """Map a segment, and mark it once its last view is gone."""
         mapping = map_it()
@@ -100,7 +103,7 @@ class _Borrowed:
         self._forget_ended()
         return len(self._loans)
 
-    @locked
+    @synchronized
     def _forget_ended(self) -> None:
         # A dead mapping is not enough to drop its loan. A mapping first unmaps, without the
         # interpreter's lock, and only then runs the callback that sets the mark.
@@ -123,7 +126,7 @@ class _Borrowed:
 
     def after_fork_in_child(self) -> None:
         """Forget all loans in the child: the parent sets the marks."""
-        self.__init__()  # type: ignore[misc]  # another thread may have held the lock
+        self._reset()  # the lock too: another thread may have held it
 
 
 _borrowed = _Borrowed()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
-from uactor.host.cancellation import CancelToken, Interrupted
+from uactor.host.cancellation import CallCancelledError, CancelToken
 from uactor.runtime.threads import OnDemandThread
 
 T = TypeVar('T')
@@ -49,7 +49,7 @@ class EventLoop:
     def wait(self, coroutine: Coroutine[Any, Any, T], cancel_token: CancelToken) -> T:
         """Run a coroutine and return its result.
 
-        :raises Interrupted: when the call has been cancelled; so has the coroutine then.
+        :raises CallCancelledError: when the call has been cancelled; so has the coroutine then.
         :raises RuntimeError: on the thread of the loop itself, which would wait for ever.
         """
         if self._is_this_thread():
@@ -61,7 +61,7 @@ class EventLoop:
         with cancel_token.wake_on_cancel(loop_task):
             task = ended.get()
         if task.cancelled() and cancel_token.is_cancelled:
-            raise Interrupted
+            raise CallCancelledError
         return task.result()
 
     def _is_this_thread(self) -> bool:

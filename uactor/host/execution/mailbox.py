@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from uactor.core.current_call import CurrentCall
 from uactor.errors import DeadlockError
-from uactor.host.cancellation import CancelToken, Interrupted, Waiter
+from uactor.host.cancellation import CallCancelledError, CancelToken, Waiter
 
 Go = Callable[[], None]
 """Is called when a call may run."""
@@ -73,7 +73,7 @@ class Mailbox:
     def hold_place(self, call: CurrentCall, cancel_token: CancelToken) -> Iterator[None]:
         """Wait on this thread until a call may run, and let the next one run afterwards.
 
-        :raises Interrupted: when the call has been cancelled.
+        :raises CallCancelledError: when the call has been cancelled.
         """
         waiter = Waiter()
         if not self.enter(call, waiter.wake):
@@ -82,7 +82,7 @@ class Mailbox:
             if cancel_token.is_cancelled:
                 if not self.withdraw(call):
                     self.leave(call)
-                raise Interrupted
+                raise CallCancelledError
         try:
             yield
         finally:

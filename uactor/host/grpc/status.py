@@ -16,7 +16,7 @@ from uactor.codec import failures
 from uactor.errors import ActorDiedError, Executed
 from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 
 _MAX_TRAILERS_BYTES = 4096
 """The limit of all trailers together. Past 8 KiB the code itself is lost on the way."""
@@ -73,7 +73,7 @@ def _classify(
     """Return the error to report, the name of its code, and whether the call has run."""
     if isinstance(error, InvalidArgument):
         return error.reason, 'INVALID_ARGUMENT', caller.executed
-    if isinstance(error, Interrupted):  # or the client has gone, and gets no status
+    if isinstance(error, CallCancelledError):  # or the client has gone, and gets no status
         return ActorDiedError('the actor ended while the call was waiting'), 'ABORTED', 'maybe'
     return error, errors.find_status(error, caller.stage, error_codes), caller.executed
 

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from uactor.core.addresses import Token
 from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
 from uactor.host.grpc.unary import create_rpc_factory
 from uactor.host.requests import RequestHandler
@@ -164,8 +164,8 @@ def _messages(method: ServiceMethod, requests: Iterator[bytes]) -> Iterator[Any]
 def _until_gone(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
     """Yield the messages of a client, undecoded.
 
-    :raises Interrupted: when the client goes before its stream has ended. A method that took the
-        messages so far for all of them would do half of its work.
+    :raises CallCancelledError: when the client goes before its stream has ended. A method that took
+        the messages so far for all of them would do half of its work.
     """
     is_gone = threading.Event()
     if not context.add_callback(is_gone.set):
@@ -173,9 +173,9 @@ def _until_gone(requests: Iterator[bytes], context: grpc.ServicerContext) -> Ite
     try:
         yield from requests
     except grpc.RpcError as error:
-        raise Interrupted from error
+        raise CallCancelledError from error
     if is_gone.wait(_GONE_DELAY_S):
-        raise Interrupted
+        raise CallCancelledError
 
 
 def _encode_response(

@@ -19,7 +19,7 @@ from typing import Any
 
 from uactor.errors import ThreadOwnedError
 from uactor.host.callers import Caller
-from uactor.host.cancellation import WAITABLE, CancelToken, Interrupted
+from uactor.host.cancellation import WAITABLE, CallCancelledError, CancelToken
 from uactor.host.holders import Holder
 from uactor.runtime.limits import clamp_timeout
 
@@ -124,7 +124,7 @@ def call(
 ) -> Any:
     """Call a method of a shared primitive for a client.
 
-    :raises Interrupted: when the client goes while the call waits, which then takes nothing.
+    :raises CallCancelledError: when the client goes while the call waits, which then takes nothing.
     """
     function = getattr(primitive, method)
     _check_owner(primitive, method, caller)
@@ -196,7 +196,7 @@ def _acquire_for(
     if is_acquired:
         if caller.cancel_token.is_cancelled:
             lock.release()
-            raise Interrupted
+            raise CallCancelledError
         caller.record_undo(locks.record_acquire(lock, caller.owner))
     return is_acquired
 

@@ -23,7 +23,7 @@ import functools
 from typing import Any, NoReturn, Protocol
 
 from uactor.core.current_call import running
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 from uactor.host.requests import NO_KEYWORDS
 from uactor.host.sessions.calls import CallSession, CallState, HostCall, SingleReply
 from uactor.host.sessions.leader import Lead
@@ -151,7 +151,7 @@ class HostBurst(SingleReply):
         call.caller.stage = 'asked'
         gate = call.session.dispatcher.gate
         if call.caller.cancel_token.is_cancelled:
-            raise Interrupted
+            raise CallCancelledError
         raise gate.refusal() if gate.closed else arguments
 
 

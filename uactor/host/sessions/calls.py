@@ -34,7 +34,7 @@ from uactor.core.current_call import run_in
 from uactor.errors import ActorUnreachableError, UActorException
 from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupted, Reason
+from uactor.host.cancellation import CallCancelledError, Reason
 from uactor.host.execution.dispatcher import Dispatcher
 from uactor.host.execution.event_loop import FINISHED, LoopTask, is_unfinished
 from uactor.host.refusal import NO_THREADS
@@ -312,7 +312,7 @@ class HostCall:
         self.abandon_wait()
         dispatcher = self.session.dispatcher
         if reason == 'deadline' and dispatcher.is_uninterruptible(self.caller, self._handle):
-            self._respond(Interrupted())
+            self._respond(CallCancelledError())
 
     def abandon_wait(self) -> None:
         """End the wait of a parked call."""
@@ -447,7 +447,7 @@ class HostCall:
         response = pb.SessionResponse(id=self.number)
         try:
             self.session.responder.fail(self.caller, self.accepts_pickles, response, error)
-        except Interrupted:
+        except CallCancelledError:
             self.session.forget(self.number)
         else:
             self.session.end(self.number, response)

@@ -61,7 +61,7 @@ class HostPipeline:
     :param send: sends a response, from any thread, one at a time; None where only the thread of the
         session can.
     :ivar calls: the requests that have not been answered, by number.
-    :ivar polite: whether the client has said goodbye.
+    :ivar has_said_goodbye: whether the client has said goodbye.
     :ivar process_ends: whether the client process has said that it ends.
     :ivar cancelled: numbers of requests that were cancelled before they became calls. Belongs to
         the leader.
@@ -86,7 +86,7 @@ class HostPipeline:
         self._table = host.table
         self._decode = read
         self._has_more = has_more
-        self.polite = False
+        self.has_said_goodbye = False
         self.process_ends = False
         self.calls: dict[int, HostCall] = {}
         self.replies = ReplyQueue(send, host.max_message_size)
@@ -137,7 +137,8 @@ class HostPipeline:
     def _read_as(self, reader: Reader) -> None:
         while self._run_arrived(reader):
             self.replies.flush()
-            message = None if self.polite or self._is_at_end else next(self.messages, None)
+            is_over = self.has_said_goodbye or self._is_at_end
+            message = None if is_over else next(self.messages, None)
             if message is None:
                 self._end_reading()
                 return
@@ -221,7 +222,7 @@ class HostPipeline:
             self._table.release(request.releases, self.caller.holder)
         kind = request.WhichOneof('kind')
         if kind == 'goodbye':
-            self.polite, self.process_ends = True, request.goodbye.process_ends
+            self.has_said_goodbye, self.process_ends = True, request.goodbye.process_ends
         elif kind == 'credit':
             call = self.calls.get(request.credit.request_id)
             if call is not None and isinstance(call.reply, StreamReply):

@@ -8,7 +8,7 @@ from uactor.codec import failures, fastpath, messages, transfer, values
 from uactor.errors import SerializationError
 from uactor.host.arguments import InvalidArgument, field
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
 from uactor.host.requests import NO_KEYWORDS
 from uactor.runtime.limits import duration_to_timeout
@@ -50,7 +50,7 @@ class Responder:
     ) -> pb.SessionResponse | bytes:
         """Run a call of the fast path and return the response, in its wire form if it is fast too.
 
-        :raises Interrupted: when the client has gone, and no response can reach it.
+        :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
         gate = self._gate
         try:
@@ -81,7 +81,7 @@ class Responder:
     ) -> pb.SessionResponse | bytes:
         """Read an attribute for a request of the fast path, and return the response.
 
-        :raises Interrupted: when the client has gone, and no response can reach it.
+        :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
         try:
             with self._gate:
@@ -111,7 +111,7 @@ class Responder:
 
         :param pickles: whether the client accepts pickles.
         :param is_item: whether the result is an item of a stream.
-        :raises Interrupted: when the call has been cancelled; nothing is held then.
+        :raises CallCancelledError: when the call has been cancelled; nothing is held then.
         """
         if not typeid and self._limit < 0 and caller.is_waiting:
             encode = fastpath.encode_item if is_item else fastpath.encode_result
@@ -145,7 +145,7 @@ class Responder:
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
         """Run what a request asks for and return the response, whatever the outcome.
 
-        :raises Interrupted: when the client has gone, and no response can reach it.
+        :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
         try:
             caller.cancel_token.raise_if_cancelled()  # its deadline may have passed on the way
@@ -171,7 +171,7 @@ class Responder:
     ) -> pb.SessionResponse:
         """Return the response with the error of a request.
 
-        :raises Interrupted: when the client has gone, and no response can reach it.
+        :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
         # In a pipelined session, data with the same number may belong to another call.
         if caller.memory is not None and caller.owns_thread:
@@ -219,9 +219,9 @@ class Responder:
         """Put an error into a response.
 
         :param pickles: whether the client accepts pickles.
-        :raises Interrupted: when the client has gone, and no response can reach it.
+        :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
-        reason = caller.cancel_error() if isinstance(error, Interrupted) else error
+        reason = caller.cancel_error() if isinstance(error, CallCancelledError) else error
         response.failure.CopyFrom(self._encode_failure(caller, reason, pickles))
         BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
 

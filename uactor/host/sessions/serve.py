@@ -23,7 +23,7 @@ from uactor.errors import AuthkeyError, VersionError
 from uactor.host import holders
 from uactor.host.arguments import InvalidArgument
 from uactor.host.callers import Caller
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
 from uactor.host.sessions.endpoint import SessionEndpoint
 from uactor.host.sessions.pipeline import HostPipeline, Read
@@ -83,12 +83,12 @@ def serve(
     try:
         endpoint.on_end(caller.cancel_token.cancel)
         yield from session.serve(messages)
-    except Interrupted:
+    except CallCancelledError:
         pass  # the client has gone, or the actor is ending
     finally:
         # Interrupted waits have taken their locks back, on this thread, which owns them.
         host.locks.release_thread_owned(caller)
-        host.callers.remove_session(caller, session.polite, session.process_ends)
+        host.callers.remove_session(caller, session.has_said_goodbye, session.process_ends)
 
 
 def _receive_hello(first: pb.SessionRequest, endpoint: SessionEndpoint) -> pb.Hello:
@@ -127,7 +127,7 @@ class _HostSession:
         self._table = host.table
         self._read = read
         self._unsure: pb.SessionResponse | None = None  # may not have arrived
-        self.polite = False
+        self.has_said_goodbye = False
         self.process_ends = False
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[pb.SessionResponse | bytes]:
@@ -163,7 +163,7 @@ class _HostSession:
                     self._record_sent(response)
                 caller.begin_call()
                 running.set(caller.call)
-        except (GeneratorExit, Interrupted):  # the client has gone before it had the response
+        except (GeneratorExit, CallCancelledError):  # the response has not reached the client
             caller.undo_last_call()
             raise
         finally:
@@ -207,7 +207,7 @@ class _HostSession:
             self._table.release(request.releases, self._caller.holder)
         kind = request.WhichOneof('kind')
         if kind == 'goodbye':
-            self.polite, self.process_ends = True, request.goodbye.process_ends
+            self.has_said_goodbye, self.process_ends = True, request.goodbye.process_ends
         return kind
 
     def _answer(self, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:

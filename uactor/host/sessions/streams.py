@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import Any
 
 from uactor.core.current_call import run_in
-from uactor.host.cancellation import Interrupted
+from uactor.host.cancellation import CallCancelledError
 from uactor.host.execution.event_loop import close_iterator
 from uactor.host.sessions.calls import CallSession, CallState, HostCall
 from uactor.v1 import actor_pb2 as pb
@@ -144,7 +144,7 @@ class StreamReply:
             if close is not None:
                 run_in(call.caller.call, close)
         except BaseException as broken:  # the generator's own, also SystemExit
-            error = broken if error is None or isinstance(error, Interrupted) else error
+            error = broken if error is None or isinstance(error, CallCancelledError) else error
         self._end(call, error)
 
     def _end_closed(
