@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -87,7 +87,10 @@ usual_launcher = pytest.fixture(
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
     """The usual dispositions of signals that those ignore who run tests by nohup, or in a job."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
     before = {number: signal.signal(number, usual[number]) for number in usual}
     yield
     for number, handler in before.items():

@@ -109,7 +109,8 @@ def test_the_loop_is_never_blocked(caplog: pytest.LogCaptureFixture) -> None:
 
     async def main() -> None:
         asyncio.get_running_loop().slow_callback_duration = 0.25
-        async with await Bench.aio() as bench:
+        bench: Any = await Bench.aio()
+        async with bench:
             event = bench.event('never')
             waiting = asyncio.create_task(event.wait.aio())
             assert await bench.echo.aio(1) == 1
@@ -125,7 +126,8 @@ def test_the_loop_is_never_blocked(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_actor_in_an_asynchronous_block(run: Any) -> None:
     async def main() -> Any:
-        async with Bench() as bench:
+        bench: Any = Bench()
+        async with bench:
             return await bench.echo.aio('inside'), bench
 
     value, bench = run(main())

@@ -130,7 +130,8 @@ def open_gate(actor: Any) -> None:
 
 
 def test_attributes_within_a_timeout_are_as_any_other() -> None:
-    with Impatient() as actor:
+    actor: Any = Impatient()
+    with actor:
         open_gate(actor)
         assert actor.level == 5
         actor.limit = [1, {'a': b'x' * 100_000}]
@@ -226,9 +227,10 @@ def test_the_timeout_of_a_class_holds_for_objects_that_are_made(timeout: float) 
         _options_ = {'timeout': timeout}
 
     with Hasty() as actor:
+        manager: Any = actor._manager
         with pytest.raises(uactor.DeadlineError):
-            actor._manager.Waiting()
-        made = actor._manager.list([1, 2])
+            manager.Waiting()
+        made = manager.list([1, 2])
         assert list(made) == [1, 2]
 
 

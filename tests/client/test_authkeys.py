@@ -202,7 +202,7 @@ def load(data: bytes, pipe: Any, address: Any = None) -> None:
 def test_a_worker_knows_keys_only_if_it_was_forked_or_has_connected(
     method: str, connects: bool, expected: Any
 ) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     with Keyed() as keyed, ours, theirs:
         items = keyed.share('list', [1])

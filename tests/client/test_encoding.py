@@ -28,7 +28,7 @@ class Channel:
 class Waits:
     """Nobody has given the outer call up."""
 
-    fired = False
+    is_cancelled = False
 
 
 class Pointer:

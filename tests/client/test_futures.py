@@ -193,7 +193,7 @@ def test_thread_owned_locks_are_refused_in_futures_and_work_in_calls() -> None:
             return threading.RLock()
 
     with Owner() as owner:
-        lock = owner.lock()  # type: ignore[attr-defined]
+        lock = owner.lock()
         with pytest.raises(uactor.ThreadOwnedError):
             lock.acquire.future().result()
         with lock, lock:
@@ -214,7 +214,7 @@ def test_arguments_of_iterators_are_gathered_as_in_calls() -> None:
             return []
 
     with Lists() as lists:
-        numbers = lists.new()  # type: ignore[attr-defined]
+        numbers = lists.new()
         numbers.extend.future(iter(range(3))).result()
         assert list(numbers) == [0, 1, 2]
 
@@ -351,7 +351,8 @@ def test_a_window_takes_something(bench: Any, window: int) -> None:
 
 
 def test_futures_of_an_actor_that_is_killed_end_and_say_what_has_run() -> None:
-    with Bench() as bench:
+    bench: Any = Bench()
+    with bench:
         running = bench.wait_for.future('never')
         assert bench.told().get() == 'begun never'
         futures = [running, *(bench.event('never').wait.future() for _ in range(20))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hmac
 import os
 import pickle
@@ -43,7 +44,11 @@ def proof(key: bytes, role: bytes, theirs: bytes, ours: bytes) -> bytes:
 # --- a client among false actors ------------------------------------------------------------
 
 
-class FalseActor(actor_pb2_grpc.ActorServiceServicer):
+BaseServicer: Any = actor_pb2_grpc.ActorServiceServicer
+"""A base that implements no method: the types demand all of them."""
+
+
+class FalseActor(BaseServicer):
     """Answers sessions as it likes, and records what it is sent."""
 
     def __init__(self, answers: Callable[[pb.SessionRequest], pb.SessionResponse]) -> None:
@@ -64,7 +69,7 @@ class FalseActor(actor_pb2_grpc.ActorServiceServicer):
 @contextlib.contextmanager
 def listening(actor: FalseActor) -> Iterator[str]:
     """Serve a false actor, and return its address."""
-    server = grpc.server(ThreadPerCall())
+    server = grpc.server(ThreadPerCall())  # type: ignore[arg-type]  # any Executor will do
     actor_pb2_grpc.add_ActorServiceServicer_to_server(actor, server)
     port = server.add_insecure_port('127.0.0.1:0')
     server.start()
@@ -143,7 +148,7 @@ def test_an_authkey_never_travels_in_a_python_session() -> None:
 
     actor = FalseActor(answers)
     with listening(actor) as address:
-        connected = uactor.Actor.connect(address, KEY)
+        connected: Any = uactor.Actor.connect(address, KEY)
         assert connected._callmethod('method', ('argument',)) == 42
         kinds = [request.WhichOneof('kind') for request in actor.requests]
         assert kinds == ['hello', 'proof', 'call']
@@ -209,6 +214,13 @@ def refused(exchange: Callable[[], Any]) -> grpc.StatusCode:
     return code
 
 
+def begin(
+    stub: actor_pb2_grpc.ActorServiceStub, requests: list[pb.SessionRequest]
+) -> list[pb.SessionResponse]:
+    """Send the first requests of a session, and return the responses."""
+    return list(stub.Session(iter(requests)))
+
+
 def test_an_actor_loads_no_pickle_of_a_client_without_the_key(
     stub: actor_pb2_grpc.ActorServiceStub, tmp_path: Path
 ) -> None:
@@ -218,7 +230,7 @@ def test_an_actor_loads_no_pickle_of_a_client_without_the_key(
     empty = pb.SessionRequest(proof=pb.Proof())
     unauthenticated = grpc.StatusCode.UNAUTHENTICATED
     for messages in ([HELLO, attack], [HELLO, forged, attack], [HELLO, empty, attack]):
-        assert refused(lambda sent=messages: list(stub.Session(iter(sent)))) is unauthenticated
+        assert refused(functools.partial(begin, stub, messages)) is unauthenticated
     assert refused(lambda: stub.Call(call(trap))) is unauthenticated
     wrong = uactor.call_metadata(b'guessed')
     assert refused(lambda: stub.Call(call(trap), metadata=wrong)) is unauthenticated
@@ -254,6 +266,6 @@ def test_a_key_with_padding_is_as_good_as_one_without(
     target: Any, stub: actor_pb2_grpc.ActorServiceStub
 ) -> None:
     padded = base64.urlsafe_b64encode(KEY).decode()
-    metadata = [('authorization', f'Bearer {padded}')]
+    metadata = (('authorization', f'Bearer {padded}'),)
     request = pb.CallRequest(method='take', args=[pb.Value(int64=42)])
     assert stub.Call(request, metadata=metadata).result.int64 == 42

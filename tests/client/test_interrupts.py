@@ -464,7 +464,8 @@ def test_what_a_handler_raises_comes_out_of_a_start_wherever_it_is(
 ) -> None:
     """Also where the errors of system calls are expected, and passed over."""
     name = function.partition('.')[2]
-    real, fired = getattr(os, name), []
+    real: Any = getattr(os, name)
+    fired: list[str] = []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         if not fired:

@@ -406,6 +406,7 @@ def connected(address: str) -> socket.socket:
 def test_generated_clients_have_the_same_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / 'codegen'))
     client = importlib.import_module('uactor_codegen.runtime.client')
+    value: Any
     for value in None, *ABSURD[:3]:
         assert client.time_limit(value) is None
     for value in NUMBERS:

@@ -58,7 +58,7 @@ def network_actor() -> Iterator[KeyedNetworkActor]:
         yield actor
 
 
-def test_options_of_all_base_classes_add_up(network_actor: KeyedNetworkActor) -> None:
+def test_options_of_all_base_classes_add_up(network_actor: Any) -> None:
     host, port = network_actor.connection_address
     assert host == '127.0.0.1'  # the base class's address, looked up
     with KeyedNetworkActor.connect((host, port), SECRET) as remote:
@@ -164,7 +164,7 @@ def test_a_connected_proxy_runs_hooks_but_does_not_end_the_actor(network_actor: 
 
 def test_connecting_to_an_own_actor_at_its_own_address_gives_a_proxy_that_can_end_it() -> None:
     actor = KeyedNetworkActor()
-    process = actor._manager.process
+    process: Any = actor._manager.process
     KeyedNetworkActor.connect(actor.connection_address, SECRET).shutdown()
     assert not process.is_alive()
 
@@ -194,7 +194,8 @@ class AcceptedPublicActor(PublicActor):
 def test_listening_beyond_this_machine_is_refused_unless_that_is_accepted() -> None:
     with pytest.raises(uactor.AddressError, match='insecure'):
         PublicActor()
-    with AcceptedPublicActor() as actor:
+    actor: Any = AcceptedPublicActor()
+    with actor:
         host, port = actor.connection_address
         assert host == '0.0.0.0'
         assert AcceptedPublicActor.connect(('localhost', port), SECRET).pid() == actor.pid()
@@ -249,6 +250,10 @@ class Wire:
                 if b'wait' in data:
                     self.passed.set()
 
+    def cut_once_passed(self, how: str) -> None:
+        if self.passed.wait(20):
+            self.cut(how)
+
     def cut(self, how: str) -> None:
         """Have both ends believe that the other one has gone."""
         self._server.close()
@@ -277,10 +282,11 @@ class WaitingActor(NetworkActor):
 @pytest.mark.parametrize('how', ['closed', 'reset'])
 @pytest.mark.parametrize('form', ['call', 'future'])
 def test_where_the_network_is_cut_nothing_is_said_of_the_actor(how: str, form: str) -> None:
-    with WaitingActor() as actor:
+    actor: Any = WaitingActor()
+    with actor:
         wire = Wire(actor.connection_address)
-        remote = WaitingActor.connect(wire.address, SECRET)
-        cutting = threading.Thread(target=lambda: wire.passed.wait(20) and wire.cut(how))
+        remote: Any = WaitingActor.connect(wire.address, SECRET)
+        cutting = threading.Thread(target=wire.cut_once_passed, args=(how,))
         cutting.start()
         with pytest.raises(uactor.ConnectionLostError) as lost:
             remote.wait() if form == 'call' else remote.wait.future().result()

@@ -19,7 +19,7 @@ import uactor
 from tests.support import Actor, eventually
 from tests.support.bench import Bench
 from tests.support.rpc import KEY
-from uactor.client import link, session
+from uactor.client import link, timeouts
 
 SHORT = 0.3
 
@@ -104,7 +104,7 @@ def test_a_call_with_a_deadline_ends_at_it_and_never_runs(
 def test_a_lock_with_a_deadline_is_not_waited_for_longer(actor: Any) -> None:
     lock = actor.rlock()
     with stopped(actor):
-        error = on_a_fresh_thread(lambda: lock.acquire.options(timeout=SHORT)())
+        error: Any = on_a_fresh_thread(lambda: lock.acquire.options(timeout=SHORT)())
         assert (type(error), error.executed) == (uactor.DeadlineError, 'no')
         with pytest.raises(uactor.DeadlineError) as caught:  # this thread has a session
             lock.acquire.options(timeout=SHORT)()
@@ -246,7 +246,7 @@ def test_a_fork_does_not_wait_for_an_actor_that_does_not_answer(actor: Any) -> N
 
 def test_handshakes_have_a_limit() -> None:
     """That of a session that nobody limits is in one place."""
-    assert 1 <= session.HANDSHAKE_S <= 60
+    assert 1 <= timeouts.HANDSHAKE_S <= 60
 
 
 def test_what_is_held_survives_while_an_actor_is_stopped(actor: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import gc
 import threading
 import weakref
@@ -76,6 +77,10 @@ def unsent(actor: Any) -> list[int]:
 def memory_of_pipeline(actor: Any) -> Any:
     """Return what the session for calls that nobody waits for remembers, once it is open."""
     return actor._manager.connection.link.pipeline().definitions
+
+
+def has_another_memory(actor: Any, before: Any) -> bool:
+    return memory_of_pipeline(actor) not in (None, before)
 
 
 def new_class(name: str = 'Point') -> Any:
@@ -230,7 +235,8 @@ def test_a_class_in_a_call_that_has_been_given_up_goes_with_the_next() -> None:
             await asyncio.Event().wait()
 
     point_class = new_class()
-    with Single() as keeper:
+    keeper: Any = Single()
+    with keeper:
         assert keeper.echo.future(1).result() == 1
         waiting = keeper.wait.future()
         given_up = keeper.keep.future(point_class(0, 0))
@@ -248,7 +254,7 @@ def test_where_the_session_of_calls_that_do_not_wait_is_new_so_is_what_it_rememb
         assert keeper.echo.future(point_class(1, 2)).result() == point_class(1, 2)
         before = memory_of_pipeline(keeper)
         keeper._manager.connection.link.pipeline().session.abandon()
-        eventually(lambda before=before: memory_of_pipeline(keeper) not in (None, before))
+        eventually(functools.partial(has_another_memory, keeper, before))
         assert keeper.echo.future(point_class(3, 4)).result() == point_class(3, 4)
 
 

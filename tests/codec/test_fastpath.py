@@ -90,7 +90,7 @@ MORE = pb.SessionRequest.MORE_FIELD_NUMBER
 
 
 def gathered(messages: list[bytes]) -> bytes:
-    outbox = Outbox()
+    outbox: Outbox[bytes] = Outbox()
     for message in messages:
         outbox.put(message)
     (message,) = coalesce(outbox, MORE)

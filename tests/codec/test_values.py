@@ -457,7 +457,8 @@ class Native(Echo):
     def __init__(self) -> None:
         import cloudpickle
 
-        for module in (pickle, cloudpickle, values):
+        modules: list[Any] = [pickle, cloudpickle, pickling]
+        for module in modules:
             module.loads = no_pickles
         pickle.Unpickler = no_pickles  # type: ignore[misc, assignment]
         self._items = [1, 2]

@@ -21,7 +21,7 @@ class Refusing:
 
 def main() -> None:
     folder, module, script, address, key = sys.argv[1:6]
-    sys.meta_path.insert(0, Refusing())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Refusing())
     sys.path.insert(0, folder)
     clients = importlib.import_module(module)
     authkey = bytes.fromhex(key) or None

@@ -40,7 +40,7 @@ class Burst(Bench):
     def shared(self, number: int) -> list[int]:
         return [number]
 
-    def meet(self, number: int) -> int:
+    def meet(self, number: int) -> int:  # type: ignore[override]
         self._barrier.wait(20)
         return number
 
@@ -54,7 +54,7 @@ class Burst(Bench):
         time.sleep(0.0005)
         return bool(self.noted())
 
-    def caller(self, number: int) -> str:
+    def caller(self, number: int) -> str:  # type: ignore[override]
         return uactor.current_call().caller
 
     def name(self, number: int) -> str:
@@ -65,7 +65,7 @@ class Burst(Bench):
             number
         ]
 
-    async def later(self, number: int) -> int:
+    async def later(self, number: int) -> int:  # type: ignore[override]
         return number
 
     def steps(self, number: int) -> Iterator[int]:
@@ -205,7 +205,8 @@ def test_what_has_not_begun_when_a_map_is_left_never_runs() -> None:
     class Single(Burst):
         _options_ = {**Actor._options_, 'concurrency': 1}
 
-    with Single() as single:
+    single: Any = Single()
+    with single:
         told, gate = single.told(), single.event('gate')
         results = single.wait_for.map(['gate', *['never'] * 20])
         assert told.get() == 'begun gate'
@@ -221,7 +222,8 @@ def test_one_call_of_a_burst_at_a_time_where_the_actor_wants_it_so() -> None:
     class Single(Burst):
         _options_ = {**Actor._options_, 'concurrency': 1}
 
-    with Single() as single:
+    single: Any = Single()
+    with single:
         assert list(single.note.map(range(200))) == [*range(200)]
         assert single.noted() == [*range(200)]
 
@@ -243,7 +245,8 @@ def test_calls_made_by_a_burst_are_made_by_the_method(actor: Any) -> None:
         def ask(self, other: Any, number: int) -> str:
             return str(other.caller(number))
 
-    with Relay() as relay:
+    relay: Any = Relay()
+    with relay:
         assert list(relay.ask.map([actor] * 3, range(3))) == ['Relay.ask'] * 3
 
 
@@ -251,7 +254,8 @@ def test_an_actor_without_pickles_is_called_one_by_one() -> None:
     class Native(Burst):
         _options_ = {**Actor._options_, 'serializer': 'native'}
 
-    with Native() as native:
+    native: Any = Native()
+    with native:
         assert list(native.add.map(range(100), range(100))) == [*range(0, 200, 2)]
 
 
@@ -371,7 +375,7 @@ def test_an_actor_that_answers_calls_that_were_not_made_is_none(count: int) -> N
         return pb.SessionResponse(results=pb.Pickle(data=pickle.dumps([*range(count)])))
 
     with listening(FalseActor(answers)) as address:
-        actor = Burst.connect(address, KEY)
+        actor: Any = Burst.connect(address, KEY)
         with pytest.raises(uactor.VersionError, match='calls that were not made'):
             list(actor.echo.map([1, 2]))
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from uactor.codec.arguments import pickle_plain
 from uactor.host.callers import Caller
@@ -130,7 +131,7 @@ class WatchedCall(HostCall):
     seen: set[tuple[CallState, CallState]] = set()
 
     @property
-    def state(self) -> CallState:  # type: ignore[override]
+    def state(self) -> CallState:
         return self._state
 
     @state.setter
@@ -156,12 +157,13 @@ def request_call(session: Session, number: int, context: pb.CallContext) -> Host
 def stream_call(session: Session, method: str, count: int, credit: int) -> HostCall:
     session.open.add(1)
     asked = pb.CallRequest(method=method, arguments=pickled(count), accept_pickle=True)
-    request = pb.SessionRequest(id=1, open_stream={'call': asked, 'credit': credit})
+    opening = pb.OpenStreamRequest(call=asked, credit=credit)
+    request = pb.SessionRequest(id=1, open_stream=opening)
     return WatchedCall.of_method(session, request, 'open_stream', StreamReply(credit, ''))
 
 
 def pickled(number: int) -> pb.Pickle:
-    return pb.Pickle(data=pickle_plain(((number,), {})))
+    return pb.Pickle(data=pickle_plain([(number,), {}]))
 
 
 def grant(call: HostCall, items: int) -> None:
@@ -200,7 +202,7 @@ def finds_no_thread() -> None:
 
 def has_no_meaning() -> None:
     session = Session()
-    call = request_call(session, 7, pb.CallContext(timeout={'nanos': -5, 'seconds': 5}))
+    call = request_call(session, 7, pb.CallContext(timeout=Duration(nanos=-5, seconds=5)))
     call.enter()
     assert session.finish(call).failure.type_name == 'ValueError'
     assert session.actor.noted == []
@@ -208,7 +210,7 @@ def has_no_meaning() -> None:
 
 def is_too_late() -> None:
     session = Session()
-    call = request_call(session, 7, pb.CallContext(timeout={}))
+    call = request_call(session, 7, pb.CallContext(timeout=Duration()))
     call.enter()
     assert 'deadline' in session.finish(call).failure.message
     assert session.actor.noted == []
@@ -240,7 +242,7 @@ def finds_no_thread_for_its_coroutine() -> None:
     def refuse() -> NoReturn:
         raise RuntimeError("can't start new thread")
 
-    session.dispatcher.loop.ensure_running = refuse  # type: ignore[method-assign]
+    session.dispatcher.loop.ensure_running = refuse
     assert "can't start new thread" in session.finish(call).failure.message
 
 
@@ -353,7 +355,12 @@ def test_a_call_that_is_answered_at_its_deadline_sends_nothing_afterwards() -> N
     """R1: the method of a user can't be ended, and its result comes too late."""
     session = Session()
     call = fast_call(session, 1)
-    call.operation = lambda: (call.give_up('deadline'), '')
+
+    def give_up() -> tuple[None, str]:
+        call.give_up('deadline')
+        return None, ''
+
+    call.operation = give_up
     call.caller.stage = 'running'
     call.enter()
     session.step()

@@ -47,7 +47,7 @@ class Meeting(Actor):
     def condition(self) -> threading.Condition:
         return self._condition
 
-    def rlock(self) -> threading.RLock:  # type: ignore[valid-type]  # a function before 3.13
+    def rlock(self) -> threading.RLock:
         return self._rlock
 
     def queue(self) -> queue.Queue[int]:
@@ -61,7 +61,7 @@ class Meeting(Actor):
 
     def waiting(self) -> int:
         """Return how many wait anywhere."""
-        primitives = self._condition, self._queue.not_empty, self._event
+        primitives: list[Any] = [self._condition, self._queue.not_empty, self._event]
         barriers = self._barriers.values()
         return sum(map(count_waiters, primitives)) + sum(b.n_waiting for b in barriers)
 

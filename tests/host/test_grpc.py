@@ -119,7 +119,7 @@ class Store(Actor):
 class Methods(Store, Waiting):
     """Keeps things, and has methods."""
 
-    _exposed_ = None
+    _exposed_ = None  # type: ignore[assignment]
 
     def echo(self, value: Any) -> Any:
         return value
@@ -517,10 +517,11 @@ def test_an_error_of_uactor_in_a_method_invites_nobody_to_try_again(
 @pytest.mark.parametrize('letter', ['x', 'ё', '%', '\n'])
 def test_the_trailers_of_a_failure_stay_within_4_kib(client: Client, letter: str) -> None:
     text = letter * 65536
+    named: dict[str, Any] = {text: 1}
     attempts: list[tuple[str, Callable[[], Any]]] = [
         ('UNKNOWN', lambda: client.call('fail', 'Verbose', text)),
         ('UNKNOWN', lambda: client.call('fail_deep', 200, text)),
-        ('INVALID_ARGUMENT', lambda: client.call('keep', 'x', **{text: 1})),
+        ('INVALID_ARGUMENT', lambda: client.call('keep', 'x', **named)),
     ]
     for code, attempt in attempts:
         with failing(code) as failure:
@@ -652,7 +653,7 @@ def test_reflection_lists_all_services_itself_included(reflected: Callable[..., 
 
 @pytest.mark.parametrize('rpc', [name for name in RPCS if name != 'Session'])
 def test_a_request_that_cannot_be_decoded_is_an_invalid_argument(client: Client, rpc: str) -> None:
-    call = client.channel.unary_unary(SERVICE + rpc)
+    call: Any = client.channel.unary_unary(SERVICE + rpc)
     with failing('INVALID_ARGUMENT') as failure:
         call(b'\xff', metadata=KEYED, timeout=20)
     assert failure.executed == 'no'
@@ -724,22 +725,24 @@ SOME_PATHS = [
 @pytest.mark.parametrize('metadata', [(), WRONG, (('authorization', 'Basic x'),)], ids=repr)
 @pytest.mark.parametrize('path', SOME_PATHS)
 def test_without_the_authkey_nothing_is_answered(client: Client, path: str, metadata: Any) -> None:
+    call: Any = client.channel.unary_unary(path)
     with failing('UNAUTHENTICATED'):
-        client.channel.unary_unary(path)(b'', metadata=metadata, timeout=20)
+        call(b'', metadata=metadata, timeout=20)
     with failing('UNAUTHENTICATED'):
-        stream = client.channel.stream_stream(path)
+        stream: Any = client.channel.stream_stream(path)
         next(stream(iter([b'', b'']), metadata=metadata, timeout=20))
 
 
 def test_what_does_not_exist_is_unimplemented_for_who_has_the_authkey(client: Client) -> None:
+    call: Any = client.channel.unary_unary('/no.such.Service/Method')
     with failing('UNIMPLEMENTED'):
-        client.channel.unary_unary('/no.such.Service/Method')(b'', metadata=KEYED, timeout=20)
+        call(b'', metadata=KEYED, timeout=20)
 
 
 def test_padded_base64_is_as_good(client: Client) -> None:
     token = base64.urlsafe_b64encode(KEY).decode()
     client.stub.Describe(
-        pb.DescribeRequest(), metadata=[('authorization', f'Bearer {token}')], timeout=20
+        pb.DescribeRequest(), metadata=(('authorization', f'Bearer {token}'),), timeout=20
     )
 
 
@@ -750,7 +753,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_health_needs_no_authkey(client: Client) -> None:
-    health = health_pb2_grpc.HealthStub(client.channel)
+    health: Any = health_pb2_grpc.HealthStub(client.channel)
     for service in ('', 'uactor.v1.ActorService', 'grpc.reflection.v1.ServerReflection'):
         request = health_pb2.HealthCheckRequest(service=service)
         assert health.Check(request, timeout=20).status == SERVING
@@ -772,9 +775,8 @@ def test_health_tells_whether_the_actor_is_there_already_and_still(tmp_path: Pat
 
     with ThreadPoolExecutor(3) as threads, client_of(address) as client:
         started = threads.submit(Slow)
-        watch = health_pb2_grpc.HealthStub(client.channel).Watch(
-            health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True
-        )
+        health: Any = health_pb2_grpc.HealthStub(client.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)
         assert next(watch).status == NOT_SERVING
         with failing('UNAVAILABLE') as failure:
             client.call('sleep')

@@ -14,6 +14,7 @@ from tests.support.interleavings import Scheduler, explore
 from uactor.codec import arguments, fastpath
 from uactor.host.callers import Caller
 from uactor.host.execution.dispatcher import Dispatcher
+from uactor.host.holders import of_client
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
 from uactor.host.requests import RequestHandler
@@ -149,7 +150,7 @@ class Session:
         self.scheduler = scheduler
         self.wire = Wire(scheduler, messages)
         self.pipeline = pipeline = HostPipeline(
-            Caller('client', 'client', validated=True),
+            Caller(of_client('client'), 'client', validated=True),
             Responder(host, True),
             host,
             pb.SessionRequest.FromString,
@@ -182,7 +183,8 @@ class Session:
         replies = self.pipeline.replies
         replies.gather()
         found = []
-        for message in (*self.sent, *replies.messages()):
+        messages: list[Any] = [*self.sent, *replies.messages()]
+        for message in messages:
             for one in fastpath.split_coalesced(message, pb.SessionResponse.MORE_FIELD_NUMBER) or [
                 message
             ]:
@@ -311,7 +313,7 @@ def test_a_lead_is_offered_taken_and_ended_as_its_table_says() -> None:
     assert lead.state is LeadState.OFFERED
     reader = lead.follow()
     assert reader is not None
-    assert lead.state is LeadState.HELD
+    assert lead.state is LeadState.HELD  # type: ignore[comparison-overlap]  # it changes
     assert lead.follow() is None
     assert lead.is_of_this_thread()
     lead.offer(7)

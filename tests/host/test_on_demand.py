@@ -163,7 +163,7 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
 def test_who_comes_to_an_actor_that_ends_is_told_so(house: Any) -> None:
     house.announce_end()
     with guest(house) as client:
-        health = health_pb2_grpc.HealthStub(client.channel)
+        health: Any = health_pb2_grpc.HealthStub(client.channel)
         found = health.Check(health_pb2.HealthCheckRequest(), timeout=20)
         assert found.status == health_pb2.HealthCheckResponse.NOT_SERVING
 

@@ -31,13 +31,15 @@ from uactor.host.execution.event_loop import EventLoop
 from uactor.host.execution.watchdog import Watch
 from uactor.host.execution.workers import Workers
 from uactor.host.grpc.executor import ThreadPerCall
-from uactor.host.holders import LOCAL
+from uactor.host.holders import LOCAL, of_client
 from uactor.host.objects.table import ObjectTable
 from uactor.runtime import fork_hooks, threads
 from uactor.runtime.deferred import DeferredWork
 from uactor.runtime.timers import Timers
 from uactor.transport.outbox import Outbox
 from uactor.v1 import actor_pb2 as pb
+
+A_CLIENT = of_client('a client')
 
 ERRORS = [SystemExit, KeyboardInterrupt, RuntimeError, MemoryError]
 
@@ -124,7 +126,11 @@ def test_workers_become_more_after_one_who_looks_has_failed(
         return failing() if next(fails, False) else add(count)
 
     monkeypatch.setattr(workers, 'add_workers', fail_at_first)
-    workers.put(gate.wait)
+
+    def wait() -> None:
+        gate.wait()
+
+    workers.put(wait)
     workers.put(done)
     done.wait()
     gate.set()
@@ -205,20 +211,20 @@ def test_leases_end_after_one_that_could_not(
 
     monkeypatch.setattr(table, 'end_lease', end_or_fail)
     for _ in range(2):
-        entry = table.share(object(), 'auto', 'a client')
+        entry = table.share(object(), 'auto', A_CLIENT)
         table.lease([entry.id], 0.001)
-        table.release([entry.id], 'a client')
+        table.release([entry.id], A_CLIENT)
     eventually(lambda: not len(table))
     assert told(caplog)
 
 
 def test_leases_of_absurd_seconds_keep_none_from_ending() -> None:
     table = ObjectTable(lambda value, typeid: (frozenset(), {}))
-    lasting, short = (table.share(object(), 'auto', 'a client') for _ in range(2))
+    lasting, short = (table.share(object(), 'auto', A_CLIENT) for _ in range(2))
     for seconds in float('inf'), 1e300, 1e10:
         table.lease([lasting.id], seconds)
     table.lease([short.id], 0.001)
-    table.release([short.id, lasting.id], 'a client')
+    table.release([short.id, lasting.id], A_CLIENT)
     eventually(lambda: len(table) == 1)
     with pytest.raises(ValueError):
         table.lease([lasting.id], float('nan'))
@@ -415,7 +421,7 @@ def test_connections_are_accepted_after_one_that_could_not_be(number: int) -> No
             return False
 
     with Faulty() as bench:
-        bench.fail(number)  # type: ignore[attr-defined]
+        bench.fail(number)
         eventually(lambda: answers(bench))
 
 
@@ -434,7 +440,7 @@ def test_connections_are_accepted_after_one_that_can_not_be_served() -> None:
             lane_listener.get_peer_user = fails
 
     with Faulty() as bench:
-        bench.fail()  # type: ignore[attr-defined]
+        bench.fail()
         with pytest.raises(End), contextlib.closing(RawLaneStream(find_lane(bench))) as stream:
             RawSession(stream).enter(key=auth.get_family_key())
         with contextlib.closing(RawLaneStream(find_lane(bench))) as stream:

@@ -158,7 +158,8 @@ def test_an_exception_of_an_awaited_stream(bench: Any) -> None:
 def test_a_stream_of_proxies_holds_each(bench: Any) -> None:
     from tests.support.workshop import Workshop
 
-    with Workshop() as workshop:
+    workshop: Any = Workshop()
+    with workshop:
         lists = list(workshop.lists.stream(5))
         for new in lists:
             new.append(1)

@@ -726,7 +726,7 @@ with Flagged() as actor:
 # --- addresses -----------------------------------------------------------------------------------
 
 
-def listening_at(address: Any, **options: Any) -> type[uactor.Actor]:
+def listening_at(address: Any, **options: Any) -> Any:
     """Return an actor class that listens at ``address``."""
 
     class Listening(uactor.Actor):
@@ -854,6 +854,6 @@ def test_processes_that_do_not_end_are_waited_for_at_the_same_time(
     clock = [100.0]
     ending: Any = {number: _Ending(str(number), clock) for number in range(3)}
     monkeypatch.setattr(actor_process, '_processes', ending)
-    monkeypatch.setattr(actor_process.time, 'monotonic', lambda: clock[0])
+    monkeypatch.setattr(time, 'monotonic', lambda: clock[0])
     actor_process.end_all()
     assert [one.told for one in ending.values()] == [[-1.0, 3.0], [-1.0, 0.0], [-1.0, 0.0]]

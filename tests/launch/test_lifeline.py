@@ -6,6 +6,7 @@ import itertools
 import os
 import queue
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -86,7 +87,8 @@ def test_what_an_actor_has_told_has_been_handled_when_it_has_ended(
 def test_questions_of_several_threads_get_their_own_answers(
     told: queue.SimpleQueue[bytes],
 ) -> None:
-    with Talker() as talker:
+    talker: Any = Talker()
+    with talker:
         words = [b'word %d' % number for number in range(100)]
         asked: list[Any] = [talker.ask.future(b'q', word) for word in words]
         assert [one.result() for one in asked] == [word.upper() for word in words]
@@ -106,11 +108,16 @@ def test_a_handler_that_fails_leaves_those_after_it_alone(
 
 
 def test_a_question_ends_with_the_owner(told: queue.SimpleQueue[bytes]) -> None:
-    ours, theirs = lifeline.socket.socketpair()
+    ours, theirs = socket.socketpair()
     line = lifeline.Lifeline(theirs)
     server = threading.Thread(target=line.deliver_answers)
     server.start()
-    threading.Thread(target=lambda: (ours.recv(100), ours.close())).start()
+
+    def hang_up() -> None:
+        ours.recv(100)
+        ours.close()
+
+    threading.Thread(target=hang_up).start()
     with theirs, pytest.raises(ActorDiedError) as raised:
         line.request(b'q', b'word')
     server.join()

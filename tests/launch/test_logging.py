@@ -125,7 +125,7 @@ def by_value() -> logging.Formatter:
 
 def in_utc() -> logging.Formatter:
     formatter = logging.Formatter('%(asctime)s %(message)s', '%H')
-    formatter.converter = lambda seconds: time.gmtime(0)  # type: ignore[assignment, misc]
+    formatter.converter = lambda seconds: time.gmtime(0)
     return formatter
 
 
@@ -583,7 +583,11 @@ def of_a_request() -> Any:
     return redact
 
 
-FILTERS = {'class': Redacting, 'closure': redacting_closure, 'lock and context': of_a_request}
+FILTERS: dict[str, Any] = {
+    'class': Redacting,
+    'closure': redacting_closure,
+    'lock and context': of_a_request,
+}
 
 
 @pytest.mark.parametrize('of', ['logger', 'handler'])
@@ -638,7 +642,7 @@ def test_each_filter_of_a_handler_is_applied_once_and_in_order(
 
 def test_a_handler_with_a_way_of_its_own_to_filter_decides(logger: logging.Logger) -> None:
     class Deciding(Collecting):
-        def filter(self, record: logging.LogRecord) -> bool:  # type: ignore[override]
+        def filter(self, record: logging.LogRecord) -> bool:
             return record.msg != 'no'
 
     handler = Deciding()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import threading
@@ -65,7 +66,7 @@ def test_a_future_fails_in_the_child_and_goes_on_in_the_parent(bench: Any) -> No
 
     def check() -> None:
         for future in futures:
-            orphaned(lambda future=future: future.result(10))
+            orphaned(functools.partial(future.result, 10))
             assert future.done() and not future.cancel()
         assert not called, 'callbacks are of the parent'
         assert bench.echo(5) == 5

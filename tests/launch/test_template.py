@@ -37,7 +37,8 @@ from tests.support.peers import Peer
 from tests.support.programs import ROOT, printed_by, run_python
 from uactor.launch import import_path
 from uactor.launch import template as launch_template
-from uactor.launch.template import UNKNOWN_STATUS, templates
+from uactor.launch.interpreter import UNKNOWN_STATUS
+from uactor.launch.template import templates
 from uactor.launch.template_server import is_possible
 
 pytestmark = [

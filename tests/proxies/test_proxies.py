@@ -10,6 +10,7 @@ import multiprocessing.pool
 import queue
 import threading
 from collections.abc import Iterator
+from multiprocessing.managers import Value  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest
@@ -109,9 +110,9 @@ OBJECTS: dict[str, Any] = {
     'dict': {},
     'set': set(),
     'Namespace': multiprocessing.managers.Namespace(),
-    'Value': multiprocessing.managers.Value('i', 0),
+    'Value': Value('i', 0),
     'Array': array.array('i'),
-    'Iterator': (item for item in ()),
+    'Iterator': (item for item in list[int]()),
     'Queue': queue.Queue(),
     'JoinableQueue': queue.Queue(),
     'LifoQueue': queue.LifoQueue(),

@@ -20,7 +20,9 @@ import uactor
 from tests.support import Actor, eventually
 from tests.support.peers import Peer
 from tests.support.workshop import Workshop
+from uactor.client.connection import ClientConnection
 from uactor.core import auth
+from uactor.host.holders import of_client
 from uactor.host.objects.table import ObjectTable
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
@@ -86,7 +88,7 @@ class Shop(Workshop):
 
     def is_own(self, proxy: Any) -> bool:
         """Tell whether a proxy of this actor's own object needs no connection."""
-        return not isinstance(proxy._manager.connection, uactor.client.connection.ClientConnection)
+        return not isinstance(proxy._manager.connection, ClientConnection)
 
     def fail(self, error: Exception) -> None:
         raise error
@@ -480,10 +482,11 @@ def test_leases_end_even_if_at_first_there_was_no_thread_to_end_them(
         start(thread)
 
     table = ObjectTable(lambda value, typeid: (frozenset(), {}))
-    entry = table.share([], 'list', 'client')
+    client = of_client('client')
+    entry = table.share([], 'list', client)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match='new thread'):
         patch.setattr(threading.Thread, 'start', refused)
         table.lease([entry.id], 0.01)
     table.lease([entry.id], 0.01)
     eventually(lambda: not table.leases)
-    assert entry.holds == {'client': 1}
+    assert entry.holds == {client: 1}

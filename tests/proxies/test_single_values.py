@@ -9,7 +9,8 @@ import copy
 import ctypes
 import itertools
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from multiprocessing.managers import Value  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ str(a)
 TABLES: dict[str, tuple[str, Any]] = {
     'Array': (ARRAY, array.array('i', [3, 1, 2, 1])),
     'Namespace': (NAMESPACE, multiprocessing.managers.Namespace(x=1, y='two')),
-    'Value': (VALUE, multiprocessing.managers.Value('i', 1)),
+    'Value': (VALUE, Value('i', 1)),
 }
 MODULES = {module.__name__: module for module in (array, collections, copy)}
 
@@ -195,7 +196,7 @@ def test_a_namespace_proxy_stands_for_any_object_with_attributes(workshop: Works
 # --- iterators -----------------------------------------------------------------------------------
 
 
-def count_down(start: int) -> Iterator[Any]:
+def count_down(start: int) -> Generator[Any, Any, str]:
     """Yield numbers; what is sent replaces the current one, a KeyError starts again."""
     current = start
     while current > 0:
@@ -260,8 +261,9 @@ def test_an_iterator_proxy_works_wherever_an_iterator_does(workshop: Workshop) -
     assert list(zip('ab', proxy, strict=False)) == [('a', 3), ('b', 4)]
     assert dict(zip(proxy, 'a', strict=False)) == {5: 'a'}
     assert 8 in proxy
+    iterator: Any = proxy
     with pytest.raises(AttributeError):
-        proxy.send(1)
+        iterator.send(1)
 
 
 def test_a_generator_that_yields_proxies_is_driven_through_its_proxy(workshop: Workshop) -> None:

@@ -321,7 +321,7 @@ class Owning(Taker):
         return str(self.inner.first())
 
 
-Owning._exposed_ = (*Taker._exposed_, 'pass_on')
+Owning._exposed_ = (*Taker._exposed_, 'pass_on')  # type: ignore[assignment]
 
 
 def test_the_owner_of_an_actor_is_no_stranger() -> None:
@@ -380,13 +380,15 @@ def test_native_values_name_handles() -> None:
 
 def test_names_that_a_peer_chooses_take_no_place_of_the_proxy_s_own() -> None:
     """Python would call ``__del__`` by itself, and proxies call ``_callmethod``."""
-    with Bait('') as bait:
-        manager = bait._manager
-        token = Token('auto', manager.address, bait._id)
+    proxied: Any = Bait('')
+    with proxied:
+        manager = proxied._manager
+        token = Token('auto', manager.address, proxied._id)
         names = ['items', '__del__', '_callmethod', '__reduce__', '__class__', '__getattr__']
         proxy: Any = auto_proxy(token, manager=manager, exposed=names, incref=False)
         assert proxy.items().copy
         assert type(proxy)._callmethod is BaseProxy._callmethod
-        assert type(proxy).__reduce__ is BaseProxy.__reduce__
+        reduce: Any = type(proxy).__reduce__
+        assert reduce is BaseProxy.__reduce__
         assert not hasattr(type(proxy), '__getattr__')
         assert '__del__' not in vars(type(proxy))

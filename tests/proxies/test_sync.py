@@ -169,7 +169,7 @@ TABLES: list[tuple[str, str, Callable[[], Any]]] = [
     ('Barrier', BARRIER, lambda: threading.Barrier(2)),
     ('Barrier', BARRIER, lambda: FORK.Barrier(2)),
 ]
-HELPERS = {'elsewhere': elsewhere, 'holding': holding, 'threading': threading}
+HELPERS: dict[str, Any] = {'elsewhere': elsewhere, 'holding': holding, 'threading': threading}
 
 
 @pytest.mark.parametrize(

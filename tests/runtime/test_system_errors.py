@@ -27,7 +27,7 @@ def _raise_late(*_: object) -> None:
 
 
 @pytest.fixture
-def alarmed() -> Iterator[Callable[[Any], None]]:
+def alarmed() -> Iterator[Callable[[Any], object]]:
     """Yield what has SIGALRM call a handler."""
     usual = signal.getsignal(signal.SIGALRM)
     yield lambda handler: signal.signal(signal.SIGALRM, handler)

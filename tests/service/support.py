@@ -16,7 +16,7 @@ from uactor.service.schema import Schema, schema_of
 needs_3_12 = pytest.mark.skipif(sys.version_info < (3, 12), reason='Python 3.12')
 
 
-def actor(**members: Any) -> type[Actor]:
+def actor(**members: Any) -> type:
     """Return an actor class with these members."""
     return type('Made', (Actor,), {'_exposed_': tuple(members), '__module__': 'made', **members})
 

@@ -10,7 +10,8 @@ import pytest
 
 import uactor
 from tests.service.models import Point
-from tests.service.support import Actor, from_json, method, schema, sent, to_json
+from tests.service.support import from_json, method, schema, sent, to_json
+from tests.support import Actor
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.schema import schema_of
 from uactor.v1 import actor_pb2 as pb

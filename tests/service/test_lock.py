@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 
 from tests.service.buf import buf
-from tests.service.support import Actor, actor, sent
+from tests.service.support import actor, sent
 from uactor.service.contract import numbering
 from uactor.service.contract.lock import Lock, LockedEnum, LockedField, LockedMessage, find_lock
 from uactor.service.contract.numbering import next_lock
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.quick
 EMPTY = Lock()
 
 
-def made(name: str = 'Made', **members: Any) -> type[Actor]:
+def made(name: str = 'Made', **members: Any) -> type:
     cls = actor(**members)
     return type(name, (cls,), {'__module__': 'made'})
 
@@ -196,10 +196,16 @@ def test_arms_of_a_union_in_a_list_too() -> None:
     assert numbers(lock, 'CallValues') == {'value_int': 1, 'value_str': 2, 'value_bytes': 3}
 
 
-def color(*names: str) -> Any:
-    cls = enum.Enum('Color', {name: index for index, name in enumerate(names)}, module='made')
+def new_enum(name: str, members: dict[str, int]) -> Any:
+    functional: Any = enum.Enum
+    return functional(name, members, module='made')
 
-    def call(self: Any, value: cls) -> None: ...  # type: ignore[valid-type]
+
+def color(*names: str) -> Any:
+    members = {name: index for index, name in enumerate(names)}
+    cls: Any = new_enum('Color', members)
+
+    def call(self: Any, value: cls) -> None: ...
 
     call.__annotations__['value'] = cls
     return call
@@ -238,8 +244,8 @@ def test_two_enums_of_one_name_have_values_of_their_own() -> None:
 
 
 def test_enums_whose_values_would_clash_are_left_out() -> None:
-    one = enum.Enum('Color', {'RED_A': 1}, module='made')
-    two = enum.Enum('ColorRed', {'A': 1}, module='made')
+    one = new_enum('Color', {'RED_A': 1})
+    two = new_enum('ColorRed', {'A': 1})
     assert 'COLOR_RED_' in schema_of(made(call=taking(one, two))).unmapped['call']
 
 

@@ -15,14 +15,15 @@ import pytest
 from typing_extensions import Self
 
 from tests.service.models import Box, Point
-from tests.service.support import Actor, from_json, needs_3_12, schema, sent
+from tests.service.support import from_json, needs_3_12, schema, sent
+from tests.support import Actor
 from uactor.service.mapping.markers import field
 from uactor.service.schema import schema_of
 
 pytestmark = pytest.mark.quick
 
 if TYPE_CHECKING:
-    from somewhere import Unknown
+    from somewhere import Unknown  # type: ignore[import-not-found]
 
 T = TypeVar('T')
 K = TypeVar('K')
@@ -312,7 +313,7 @@ def test_pep_695(future: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_self_is_a_handle_and_in_a_dataclass_the_class() -> None:
-    def call(self: Any, tree: Tree) -> Self | None: ...
+    def call(self: Any, tree: Tree) -> Self | None: ...  # type: ignore[misc]
 
     made = schema(call)
     assert not made.unmapped
@@ -333,7 +334,7 @@ class Broken:
 def test_self_is_a_handle_after_a_class_that_has_no_form() -> None:
     def first(self: Any, value: Broken) -> None: ...
 
-    def second(self: Any) -> Self: ...
+    def second(self: Any) -> Self: ...  # type: ignore[misc]
 
     made = schema(first, 'first', second=second)
     assert set(made.unmapped) == {'first'}

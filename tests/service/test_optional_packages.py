@@ -133,14 +133,15 @@ def test_attrs_classes() -> None:
 
     _with_names(Base, Item)
     hint = Item[str]
+    made: Any = Item
     method = echo(hint)
-    item = Item(1, 2, 'a', ['b'])
+    item = made(1, 2, 'a', ['b'])
     for got in (there(method, item), back(method, item)):
         assert got == item
         assert type(got) is Item
     data = {'x': '1', 'secret': '2', 'value': 'a', 'tags': ['b'], 'made': '5'}
     assert to_json(method.write_request((item,))) == {'value': data}
-    assert from_json(method, {'value': {'x': 1, 'secret': 2}})['value'] == Item(1, 2)
+    assert from_json(method, {'value': {'x': 1, 'secret': 2}})['value'] == made(1, 2)
     with pytest.raises(ConversionError, match='x'):
         from_json(method, {'value': {'x': -1, 'secret': 2}})
 

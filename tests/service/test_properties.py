@@ -10,7 +10,7 @@ import decimal
 import inspect
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, Optional, Union
+from typing import Annotated, Any, Optional, Union, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -85,26 +85,28 @@ LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
 HASHABLE = [int, str, bool, uuid.UUID, Color, datetime.date]
 
 
+LIST, DICT, SET, TUPLE, OPTIONAL = (cast(Any, each) for each in (list, dict, set, tuple, Optional))
+"""What is filled with types that are chosen at run time."""
+
+
 def compound(
     leaves: st.SearchStrategy[tuple[Any, Any]],
 ) -> st.SearchStrategy[tuple[Any, st.SearchStrategy[Any]]]:
     keys = st.sampled_from([(hint, values) for hint, values in LEAVES if hint in HASHABLE])
     return st.one_of(
-        leaves.map(lambda each: (list[each[0]], st.lists(each[1], max_size=3))),
-        leaves.map(lambda each: (Optional[each[0]], st.none() | each[1])),
-        leaves.map(
-            lambda each: (tuple[each[0], ...], st.lists(each[1], max_size=3).map(tuple))  # type: ignore[misc]
-        ),
+        leaves.map(lambda each: (LIST[each[0]], st.lists(each[1], max_size=3))),
+        leaves.map(lambda each: (OPTIONAL[each[0]], st.none() | each[1])),
+        leaves.map(lambda each: (TUPLE[each[0], ...], st.lists(each[1], max_size=3).map(tuple))),
         st.tuples(leaves, leaves).map(
-            lambda both: (tuple[both[0][0], both[1][0]], st.tuples(both[0][1], both[1][1]))
+            lambda both: (TUPLE[both[0][0], both[1][0]], st.tuples(both[0][1], both[1][1]))
         ),
         st.tuples(keys, leaves).map(
             lambda both: (
-                dict[both[0][0], both[1][0]],
+                DICT[both[0][0], both[1][0]],
                 st.dictionaries(both[0][1], both[1][1], max_size=3),
             )
         ),
-        keys.map(lambda each: (set[each[0]], st.sets(each[1], max_size=3))),
+        keys.map(lambda each: (SET[each[0]], st.sets(each[1], max_size=3))),
         st.lists(
             st.sampled_from(LEAVES[:5] + LEAVES[7:16]), min_size=2, max_size=4, unique_by=id
         ).map(_union),
@@ -144,7 +146,7 @@ Parameters = dict[str, tuple[str, bool]]
 
 
 def function(parameters: Parameters, olds: dict[str, str]) -> Any:
-    def call(self, **kwargs) -> int: ...  # type: ignore[no-untyped-def,empty-body]
+    def call(self, **kwargs) -> int: ...  # type: ignore[no-untyped-def]
 
     kind = inspect.Parameter.KEYWORD_ONLY
     made_of = []
@@ -192,7 +194,8 @@ def versions(draw: st.DrawFn) -> list[tuple[Parameters, dict[str, str]]]:
 def test_no_number_and_no_name_ever_gets_another_meaning(
     versions: list[tuple[Parameters, dict[str, str]]],
 ) -> None:
-    lock, seen = Lock(), {}
+    lock = Lock()
+    seen: dict[Any, Any] = {}
     for parameters, olds in versions:
         lock = locked(made(call=function(parameters, olds)), lock)
         for name, each in lock.messages['CallRequest'].fields.items():

@@ -13,8 +13,9 @@ from google.protobuf import descriptor_pb2
 
 from tests.service.buf import buf, write
 from tests.service.models import Box, Color, Computed, Labelled, Movie, Node, Pair, Point, Point3
-from tests.service.support import Actor, schema
+from tests.service.support import schema
 from tests.service.test_lock import history, locked, made
+from tests.support import Actor
 from uactor.service.contract.proto_text import proto_text
 from uactor.service.naming import camel, pascal, snake, upper
 from uactor.service.schema import schema_of, schema_text

@@ -7,9 +7,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psutil
 import pytest
@@ -35,7 +35,10 @@ LAUNCHERS = ('template', 'interpreter')
 class Actor(uactor.Actor):
     """Base of the actors under test: listens on the transport under test."""
 
-    _options_ = OPTIONS[TRANSPORT]
+    _options_: ClassVar[Mapping[str, Any]] = OPTIONS[TRANSPORT]
+
+    if TYPE_CHECKING:  # parts of the proxy that tests look at
+        _manager: Any
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:

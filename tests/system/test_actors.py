@@ -83,7 +83,7 @@ class Greeter(Actor):
 
 
 class LoudGreeter(Greeter):
-    _exposed_ = ('shout',)
+    _exposed_ = ('shout',)  # type: ignore[assignment]
     _method_to_typeid_ = {'letters': None, 'initials': 'dict'}
 
     def greet(self) -> str:
@@ -157,7 +157,7 @@ def test_an_actor_class_can_be_a_generic_dataclass_with_a_mixin() -> None:
 
 def test_an_abstract_actor_class_cannot_be_instantiated() -> None:
     with pytest.raises(TypeError, match='abstract'):
-        AbstractActor()
+        AbstractActor()  # type: ignore[abstract]
 
 
 class PlainProxy(uactor.BaseProxy):
@@ -231,7 +231,7 @@ def test_a_proxy_class_can_hide_a_method_by_none() -> None:
 
         def secret(self) -> None: ...
 
-    assert Hiding.proxy_class.secret is None  # type: ignore[attr-defined]  # made at runtime
+    assert Hiding.proxy_class.secret is None
 
 
 def test_custom_manager_and_proxy_classes_are_used_and_inherited() -> None:
@@ -370,13 +370,14 @@ def test_an_actor_lives_while_a_result_proxy_is_held() -> None:
 
 def test_the_manager_of_the_owner_knows_the_process() -> None:
     with Counter() as entered:
-        process = entered._manager.parent.process
+        process: Any = entered._manager.parent.process
         assert process.pid == entered.pid()
         assert process.is_alive()
         assert process.exitcode is None
         process.join(timeout=0)
         assert process.is_alive()
-    assert (process.is_alive(), process.exitcode) == (False, 0)
+    exitcode: Any = process.exitcode
+    assert (process.is_alive(), exitcode) == (False, 0)
 
 
 HOLDING_PROGRAM = """
@@ -431,7 +432,7 @@ class Parent(Actor):
     _method_to_typeid_ = {'things': 'list'}
 
     def __init__(self, generations: int = 1) -> None:
-        self._child = type(self)(generations - 1) if generations else None
+        self._child: Any = type(self)(generations - 1) if generations else None
         self._things: list[Any] = []
 
     def child(self) -> Any:
@@ -441,7 +442,7 @@ class Parent(Actor):
         return self._child.connection_address
 
     def child_pid(self) -> int:
-        return self._child.pid()
+        return int(self._child.pid())
 
     def things(self) -> list[Any]:
         return self._things

@@ -59,7 +59,7 @@ class UnleavableActor(Actor):
 class MuteActor(Actor):
     """Forgets to return itself from __enter__."""
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None: ...  # type: ignore[override]
 
 
 class UnpicklableError(Exception):

@@ -32,14 +32,22 @@ two at most, but on a machine that is busy."""
 class Store(Actor):
     """Shares new things of any kind, and tells how many are held and how many threads it has."""
 
-    _exposed_ = ('new', 'held', 'threads', 'pid', 'sleep', 'sleeping', 'call')
+    _exposed_ = (
+        'new',
+        'held',
+        'threads',
+        'pid',
+        'sleep',
+        'sleeping',
+        'call',
+    )
     sleeping = False
 
     def new(self, typeid: str, *args: Any) -> Any:
         return uactor.proxy(MAKERS[typeid](*args), typeid)
 
     def held(self) -> int:
-        return len(uactor.core.current_host.host.table)  # type: ignore[union-attr, attr-defined]
+        return len(uactor.core.current_host.host.table)  # type: ignore[union-attr]
 
     def threads(self) -> int:
         return threading.active_count()
@@ -435,7 +443,7 @@ class Workers(Store):
         self._sleeper = context.Process(target=time.sleep, args=(60,), daemon=True)
         self._sleeper.start()
 
-    _exposed_ = ('squares', 'command', 'pids')
+    _exposed_ = ('squares', 'command', 'pids')  # type: ignore[assignment]
 
     def squares(self, numbers: list[int]) -> list[int]:
         return self._pool.map(square, numbers)

@@ -116,7 +116,7 @@ def test_a_thread_owned_error_comes_of_a_lock_outside_sessions(subject: Any) -> 
         with pytest.raises(grpc.RpcError) as caught:
             stub.Call(request, metadata=uactor.call_metadata(key))
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert 'ThreadOwnedError' in caught.value.details()
+    assert 'ThreadOwnedError' in str(caught.value.details())
 
 
 def test_an_unreachable_error_comes_of_an_address_where_nothing_listens(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Holder(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr]
 
     def keep(self, item: Any) -> None:
         self._kept.append(item)

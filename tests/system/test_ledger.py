@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -61,7 +62,7 @@ def test_what_is_said_of_calls_is_true(
         clients = [begin() for _ in range(CLIENTS)]
         for kill in range(kills):
             due = count * (kill + chance.random()) / kills
-            eventually(lambda due=due: have_run(due), timeout=A_WHILE_S)
+            eventually(functools.partial(have_run, due), timeout=A_WHILE_S)
             eventually(lambda: all(map(os.path.getsize, files)), timeout=A_WHILE_S)
             if kill % 2:
                 office.kill()

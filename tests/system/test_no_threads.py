@@ -33,7 +33,7 @@ def out_of_threads(spared: int = 0) -> Iterator[None]:
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    threading.Thread.start = refuse  # type: ignore[method-assign]
+    threading.Thread.start = refuse  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -124,7 +124,7 @@ def refuse(thread: threading.Thread) -> None:
 
 def allow_threads(are_there: bool) -> None:
     """Let threads be started from now on, or none; runs in the actor."""
-    threading.Thread.start = _start if are_there else refuse  # type: ignore[method-assign]
+    threading.Thread.start = _start if are_there else refuse  # type: ignore[method-assign, assignment]
 
 
 def refused() -> list[str]:

@@ -76,9 +76,8 @@ def use_all(shop: Any, items: Any, parcel: Parcel, append: Callable[[Any], None]
 def test_a_worker_uses_the_proxies_that_it_is_given(shop: Any, method: str) -> None:
     items, event = shop._manager.list(), shop._manager.Event()
     parcel = Parcel(shop._manager.RLock(), {'event': event})
-    process = multiprocessing.get_context(method).Process(
-        target=use_all, args=(shop, items, parcel, items.append)
-    )
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=use_all, args=(shop, items, parcel, items.append))
     process.start()
     assert event.wait(30)
     assert ended(process) == 0
@@ -107,7 +106,7 @@ def make_and_send(shop: Any, pipe: Any) -> None:
 
 @pytest.mark.parametrize('method', METHODS)
 def test_what_a_worker_has_made_outlives_it(shop: Any, method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     with ours, theirs:
         process = context.Process(target=make_and_send, args=(shop, theirs))
@@ -126,7 +125,7 @@ def start_an_actor(pipe: Any) -> None:
 
 @pytest.mark.parametrize('method', METHODS)
 def test_an_actor_of_a_worker_is_reached_from_outside_and_ends_with_it(method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     with ours, theirs:
         process = context.Process(target=start_an_actor, args=(theirs,))
@@ -149,7 +148,7 @@ def start_and_end(pipe: Any) -> None:
 @pytest.mark.parametrize('method', METHODS)
 def test_a_worker_ends_after_the_actors_that_it_has_started(shop: Any, method: str) -> None:
     """Also one that was forked of a process that has started some itself."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     with ours, theirs:
         process = context.Process(target=start_and_end, args=(theirs,))
@@ -283,7 +282,7 @@ def test_a_child_that_ends_without_a_call_leaves_nothing_behind(shop: Any) -> No
 
 def end_leases() -> None:
     """End all leases, as if their time was up; runs in the actor."""
-    table = current_host.host.table  # type: ignore[union-attr, attr-defined]
+    table = current_host.host.table  # type: ignore[union-attr]
     table.release(list(table.leases), LOCAL)
 
 
@@ -302,7 +301,12 @@ def test_a_child_holds_nothing_that_its_parent_is_about_to_let_go(shop: Any) -> 
     items, others = shop._manager.list(), shop._manager.list()
     ident = items._token.id
     is_busy, gate = threading.Event(), threading.Event()
-    deferred.submit(lambda: is_busy.set() or gate.wait(20))  # so that it can't send
+
+    def wait() -> None:
+        is_busy.set()
+        gate.wait(20)
+
+    deferred.submit(wait)  # so that it can't send
     assert is_busy.wait(20)
     del others
     try:
@@ -359,7 +363,7 @@ def test_several_children_at_once_have_sessions_of_their_own(shop: Any) -> None:
         child.start()
     nest(lock, items)
     assert [ended(child) for child in children] == [0] * 4
-    assert sorted(items) == sorted([os.getpid(), *(child.pid for child in children)])
+    assert sorted(items) == sorted([os.getpid(), *(child.pid or 0 for child in children)])
 
 
 def test_a_thread_that_has_called_may_fork(shop: Any) -> None:

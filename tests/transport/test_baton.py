@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -261,7 +262,7 @@ def test_threads_whose_calls_take_time_wait_side_by_side() -> None:
 def test_the_end_of_an_actor_ends_the_turn_of_who_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, '_MAX_WAIT_S', 60.0)
     with Echo() as actor, Echo() as other:
-        process = actor._manager.parent.process
+        process: Any = actor._manager.parent.process
         actor.echo(1)
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(uactor.ActorDiedError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
 import struct
@@ -207,13 +208,17 @@ def test_a_call_says_what_grpc_wants_to_know(call_and_peer: Any) -> None:
     }
 
 
+def has_got(peer: Any, count: int) -> bool:
+    return len(peer.messages) == count
+
+
 @pytest.mark.parametrize('size', [0, 1, 16_379, 16_380, 65_530, 65_531, 3_000_000])
 def test_messages_of_any_size_go_both_ways(call_and_peer: Any, size: int) -> None:
     call, peer = call_and_peer
     message = bytes(range(256)) * (size // 256) + b'x' * (size % 256)
     for count in (1, 2):
         call.send(message)
-        eventually(lambda count=count: len(peer.messages) == count)
+        eventually(functools.partial(has_got, peer, count))
         sender = threading.Thread(target=peer.send, args=(message,))
         sender.start()
         assert bytes(call.receive()) == message

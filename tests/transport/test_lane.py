@@ -191,7 +191,7 @@ def test_a_message_larger_than_the_actor_takes_is_refused() -> None:
 
 def test_clients_that_say_nothing_stop_neither_others_nor_the_end() -> None:
     owner = Target()
-    process = owner._manager.process
+    process: Any = owner._manager.process
     with contextlib.ExitStack() as stack:
         with owner as actor:
             for part in (b'', b'\0', struct.pack('!I', 100), struct.pack('!I', 100) + b'half'):
@@ -264,7 +264,7 @@ def test_processes_of_other_users_are_refused_even_if_they_can_open_the_socket()
 def test_a_lane_of_another_user_is_not_used() -> None:
     with Target() as actor:
         os.chown(lane_of(actor), 65534, 65534)
-        assert run(CONNECT_ELSEWHERE, actor.connection_address) == "(1, 'GrpcStream')"
+        assert run(CONNECT_ELSEWHERE, str(actor.connection_address)) == "(1, 'GrpcStream')"
 
 
 # --- a client among false lanes -------------------------------------------------------------
@@ -285,7 +285,7 @@ def false_lane(
                     lane.send(response.SerializeToString())
 
     def received(lane: Lane) -> pb.SessionRequest:
-        return pb.SessionRequest.FromString(lane.receive())
+        return pb.SessionRequest.FromString(bytes(lane.receive()))
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(lane_path(path))
@@ -407,8 +407,8 @@ def test_an_actor_can_be_without_a_lane() -> None:
 
 
 def test_a_client_can_do_without_the_lane(target: Any) -> None:
-    by_lane = Target.connect(target.connection_address, KEY)
-    by_grpc = uactor.Actor.connect(target.connection_address, KEY, transport='grpc')
+    by_lane: Any = Target.connect(target.connection_address, KEY)
+    by_grpc: Any = uactor.Actor.connect(target.connection_address, KEY, transport='grpc')
     kinds = [
         type(proxy._manager.connection.link.session().stream).__name__
         for proxy in (target, by_lane, by_grpc)
@@ -458,7 +458,7 @@ def test_a_stale_socket_at_a_chosen_address_is_replaced(tmp_path: Path) -> None:
         _options_ = {'address': f'unix:{tmp_path}/s'}
 
     first = Fixed()
-    process = first._manager.process
+    process: Any = first._manager.process
     os.kill(first.pid(), signal.SIGKILL)
     process.join()
     assert (tmp_path / 'sl').exists()
@@ -483,7 +483,12 @@ def ends() -> Iterator[tuple[Lane, Lane]]:
 def test_messages_arrive_as_they_were_sent(ends: tuple[Lane, Lane], size: int) -> None:
     ours, theirs = ends
     messages = [os.urandom(size), b'', os.urandom(size), b'last']
-    sender = threading.Thread(target=lambda: [ours.send(message) for message in messages])
+
+    def send_all() -> None:
+        for message in messages:
+            ours.send(message)
+
+    sender = threading.Thread(target=send_all)
     sender.start()
     assert [bytes(theirs.receive()) for _ in messages] == messages
     sender.join()
@@ -838,7 +843,8 @@ def test_a_lane_that_has_gone_is_done_without(tmp_path: Any, is_replaced: bool) 
     class Fixed(Target):
         _options_ = {'address': f'unix:{tmp_path}/s'}
 
-    with Target() as other, Fixed() as actor:
+    actor: Any = Fixed()
+    with Target() as other, actor:
         assert actor.take(1) == 1
         lane_of(actor).unlink()
         if is_replaced:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ HUGE = 100_000_000
 class Store(Keeper):
     """Takes and returns arrays, one call at a time."""
 
-    _options_ = {'concurrency': 1}
+    _options_: ClassVar[Mapping[str, Any]] = {'concurrency': 1}
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,8 @@ def store() -> Iterator[Any]:
 @pytest.fixture
 def near() -> Iterator[Any]:
     """An actor that shares memory with this process. All is given back, and not by a collection."""
-    with LaneStore() as actor:
+    actor: Any = LaneStore()
+    with actor:
         actor.echo.future(1).result()
         gc.collect()
         gc.disable()
@@ -173,8 +174,8 @@ def test_memory_of_a_call_that_fails_is_given_back_at_once(near: Any) -> None:
 def test_memory_of_calls_that_are_refused_is_given_back(near: Any) -> None:
     for handle, method in [('', 'nothing'), ('gone.1', 'append')]:
         call = ClientCall(handle, method, (full(1),), {}, resolve=lambda shared: None)
-        with pytest.raises((AttributeError, uactor.HandleError)):
-            CallFuture.of(near._manager.connection.submit, call).wait()
+        with pytest.raises((uactor.NotExposedError, uactor.HandleError)):
+            CallFuture.start(near._manager.connection.submit, call).result()
 
 
 def test_memory_of_calls_that_are_cancelled_before_they_begin_is_given_back(near: Any) -> None:
@@ -211,7 +212,8 @@ def test_data_travels_in_the_message_while_the_session_does_not_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pipeline, '_OPENING_S', 0.0)
-    with LaneStore() as actor:
+    actor: Any = LaneStore()
+    with actor:
         assert is_full(actor.echo.future(full(7)).result(), 7)
 
 
@@ -219,7 +221,8 @@ def test_what_exceeds_the_limit_is_refused_and_given_back(near: Any) -> None:
     class Small(LaneStore):
         _options_ = {'max_message_size': SIZE}
 
-    with Small() as actor:
+    actor: Any = Small()
+    with actor:
         for _ in range(3):
             with pytest.raises(uactor.SerializationError, match='max_message_size'):
                 actor.echo.future(full(1, 2 * SIZE)).result()
@@ -230,7 +233,8 @@ def test_what_exceeds_the_limit_is_refused_and_given_back(near: Any) -> None:
 @pytest.mark.skipif(not _CLEAR.exists(), reason='peaks are read from /proc')
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='chooses its own transport')
 def test_over_grpc_neither_side_needs_much_more_than_twice_what_is_sent() -> None:
-    with GrpcStore() as store:
+    store: Any = GrpcStore()
+    with store:
         array = np.ones(HUGE, np.uint8)
         store.keep.future(array[:SIZE]).result()  # what it takes once
         ours, theirs = forget_peak(), store.forget_peak()

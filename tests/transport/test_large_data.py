@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import uactor
-from tests.client.test_handshake import HELLO, proof
+from tests.client.test_handshake import HELLO, KEY, proof
 from tests.support import Actor, eventually
 from tests.support.peers import Peer
 from tests.transport.test_lane import Dialled, lane_of
@@ -520,7 +520,8 @@ def test_a_forked_child_makes_calls_of_its_own(near: Any) -> None:
 def test_memory_is_shared_only_when_both_sides_have_said_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with LaneStore() as actor:
+    actor: Any = LaneStore()
+    with actor:
         assert actor._manager.connection.link.session().memory is not None
         client = Dialled(lane_of(actor))
         client.enter(key())
@@ -532,7 +533,8 @@ def test_memory_is_shared_only_when_both_sides_have_said_so(
         assert len(response.result.pickle.buffers[0]) == SIZE
         client.close()
     monkeypatch.setattr(segments, 'POSSIBLE', False)
-    with LaneStore() as actor:
+    actor = LaneStore()
+    with actor:
         assert actor._manager.connection.link.session().memory is None
         assert (actor.echo(full(3)) == 3).all()
         assert counts() == actor.counts() == (0, 0)
@@ -541,7 +543,7 @@ def test_memory_is_shared_only_when_both_sides_have_said_so(
 class Sharing(Dialled):
     """A client of a lane that is written by hand, and shares memory."""
 
-    def enter(self, key: bytes) -> None:
+    def enter(self, key: bytes = KEY) -> None:
         hello = pb.SessionRequest()
         hello.CopyFrom(HELLO)
         hello.hello.memory = True

@@ -32,7 +32,7 @@ from uactor.transport.segments import MIN_SEGMENT_BYTES, Segment
 from uactor.transport.shm_buffers import ShmChannel
 from uactor.v1 import actor_pb2 as pb
 
-MEMORY = {'memory': True}
+MEMORY: dict[str, Any] = {'memory': True}
 
 
 def open_files() -> int:

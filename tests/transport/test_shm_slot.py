@@ -111,10 +111,11 @@ class End:
         self.received: list[bytes] = []
         self._scheduler = scheduler
         self._from_socket = self._sent = 0
-        self.slot.outgoing = Seen(self.core, self.slot.outgoing)
-        self.slot.incoming = Seen(self.core, self.slot.incoming)
-        self.slot.mapping = Seen(self.core, mapping)
-        self.slot.barrier = Barrier(self.core, has_barrier)
+        slot: Any = self.slot
+        slot.outgoing = Seen(self.core, slot.outgoing)
+        slot.incoming = Seen(self.core, slot.incoming)
+        slot.mapping = Seen(self.core, mapping)
+        slot.barrier = Barrier(self.core, has_barrier)
 
     def send(self, messages: list[bytes], peer: End, results: list[int]) -> None:
         """Send as a lane does."""

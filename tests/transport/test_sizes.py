@@ -45,7 +45,7 @@ class Store(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr, attr-defined]
+        return len(current_host.host.table) - 1  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope='module')

@@ -228,7 +228,7 @@ def test_an_address_may_have_other_names(tmp_path: Path) -> None:
     (tmp_path / 'real').mkdir()
     (tmp_path / 'alias').symlink_to(tmp_path / 'real')
     with named('a', tmp_path / 'real'):
-        connected = Named.connect(f'unix:{tmp_path}/alias/a')
+        connected: Any = Named.connect(f'unix:{tmp_path}/alias/a')
         assert connected.name() == 'a'
         assert type(connected._manager.connection.link.transport).__name__ == 'LaneTransport'
 

@@ -265,17 +265,18 @@ def forbidden(*args: Any, **kwargs: Any) -> Any:
 class Wary(Shop):
     """Can't unpickle anything once it has been told so."""
 
-    _exposed_ = ('forbid',)
+    _exposed_ = ('forbid',)  # type: ignore[assignment]
 
     def forbid(self) -> bool:
         import pickle
 
         import cloudpickle
 
-        from uactor.codec import values
+        from uactor.codec import pickling
 
-        for module in (pickle, cloudpickle, values):
-            module.loads = forbidden  # type: ignore[assignment]
+        modules: list[Any] = [pickle, cloudpickle, pickling]
+        for module in modules:
+            module.loads = forbidden
         pickle.load = pickle.Unpickler = forbidden  # type: ignore[assignment, misc]
         return True
 
