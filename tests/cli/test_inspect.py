@@ -11,7 +11,7 @@ import pytest
 
 from tests.host.typed.shop import Shop
 from tests.support import Actor
-from tests.support.rpc import KEY, dialled
+from tests.support.rpc import KEY, get_dial_address
 from uactor.cli.main import main
 
 Command = Callable[..., tuple[str, str, int]]
@@ -28,7 +28,7 @@ def command(shop: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Co
     """Runs a command about the shop; returns what it says, and its exit status."""
     (tmp_path / 'key').write_bytes(KEY + b'\n')
 
-    def run(name: str, *words: str, address: str = dialled(shop)) -> tuple[str, str, int]:
+    def run(name: str, *words: str, address: str = get_dial_address(shop)) -> tuple[str, str, int]:
         status = main([name, '--authkey-file', str(tmp_path / 'key'), address, *words])
         said = capsys.readouterr()
         return said.out, said.err, status
@@ -89,7 +89,7 @@ def test_the_items_of_an_iterator_come_line_by_line(command: Command) -> None:
         (['size', '@beef.1'], "the handle 'beef.1' is not of this actor process"),
     ],
 )
-def test_what_goes_wrong_is_told_in_one_line(command: Command, words: Any, told: str) -> None:
+def test_an_error_is_printed_in_one_line(command: Command, words: Any, told: str) -> None:
     output, errors, status = command('call', *words)
     assert (output, status) == ('', 1)
     assert errors.startswith('uactor call: ')
@@ -99,16 +99,16 @@ def test_what_goes_wrong_is_told_in_one_line(command: Command, words: Any, told:
 
 def test_a_dict_with_keys_that_json_has_not_is_shown_as_pairs(command: Command) -> None:
     with Table() as actor:
-        found = answer(command('call', 'by_number', address=dialled(actor)))
+        found = answer(command('call', 'by_number', address=get_dial_address(actor)))
     assert found == [[1, 'one'], [[2, 3], {'four': 4}]]
 
 
-def test_an_error_between_items_is_told_and_the_iterator_is_given_back(command: Command) -> None:
+def test_an_error_between_items_is_raised_and_the_iterator_is_released(command: Command) -> None:
     with Table() as actor:
-        output, errors, status = command('call', 'rows', address=dialled(actor))
+        output, errors, status = command('call', 'rows', address=get_dial_address(actor))
         assert (output, status) == ('1\n', 1)
         assert 'LookupError: in the second row' in errors
-        handles = answer(command('handles', '--json', address=dialled(actor)))['handles']
+        handles = answer(command('handles', '--json', address=get_dial_address(actor)))['handles']
     assert [known['handle']['typeid'] for known in handles] == ['actor']
 
 
@@ -119,7 +119,7 @@ def test_describe_shows_all_in_columns(command: Command, shop: Any) -> None:
     output, errors, status = command('describe')
     assert (errors, status) == ('', 0)
     lines = output.splitlines()
-    assert lines[0] == f'tests.host.typed.shop.Shop at {dialled(shop)}'
+    assert lines[0] == f'tests.host.typed.shop.Shop at {get_dial_address(shop)}'
     assert lines[1] == '  Sells articles.'
     [add] = [line.split('  ') for line in lines if line.startswith('  add(')]
     assert [cell.strip() for cell in add if cell] == ['add(by: int = 1) -> int', 'Add', 'Count on.']
@@ -161,19 +161,19 @@ def test_the_authkey_comes_from_a_file_or_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv('UACTOR_AUTHKEY', raising=False)
-    assert main(['handles', dialled(shop)]) == 2
+    assert main(['handles', get_dial_address(shop)]) == 2
     assert capsys.readouterr().err == (
         'uactor handles: which authkey? Give --authkey-file, or set UACTOR_AUTHKEY\n'
     )
     monkeypatch.setenv('UACTOR_AUTHKEY', 'wrong')
-    assert main(['handles', dialled(shop)]) == 1
+    assert main(['handles', get_dial_address(shop)]) == 1
     assert 'UNAUTHENTICATED' in capsys.readouterr().err
     (tmp_path / 'key').write_bytes(KEY + b'\n')
-    words = ['handles', dialled(shop), '--authkey-file', str(tmp_path / 'key')]
+    words = ['handles', get_dial_address(shop), '--authkey-file', str(tmp_path / 'key')]
     assert main(words) == 0
     with Keyed() as actor:
         monkeypatch.setenv('UACTOR_AUTHKEY', 'of the class')
-        assert main(['call', dialled(actor), 'five']) == 0
+        assert main(['call', get_dial_address(actor), 'five']) == 0
     assert capsys.readouterr().out.endswith('5\n')
 
 
@@ -193,7 +193,7 @@ class Table(Actor):
         raise LookupError('in the second row')
 
 
-def test_an_address_where_nobody_is_is_told(command: Command, tmp_path: Path) -> None:
+def test_an_address_without_a_listener_is_an_error(command: Command, tmp_path: Path) -> None:
     for address, status in ((f'unix:{tmp_path}/s', 1), ('nowhere', 2)):
         output, errors, found = command('describe', address=address)
         assert (output, found) == ('', status)

@@ -453,7 +453,7 @@ def in_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ('other=1', "TypeError: Counter.__init__() got an unexpected keyword argument 'other'"),
     ],
 )
-def test_an_error_of_the_constructor_is_told(
+def test_an_error_of_the_constructor_is_printed(
     start: Any, home: Path, argument: str, text: str
 ) -> None:
     errors, status = refused(start, 'serve', 'mymodule:Counter', '--', argument)
@@ -512,7 +512,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize('words', [[], ['serve'], ['lost'], ['header', 'x', '--', '1']], ids=str)
-def test_bad_usage_is_told(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_bad_usage_prints_an_error(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2

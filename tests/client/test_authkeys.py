@@ -113,7 +113,7 @@ def test_a_proxy_inside_a_value_is_refused_at_receipt_too(owner: Any) -> None:
         owner.inner_parcel()
 
 
-def test_an_exception_with_a_proxy_that_is_refused_is_told_as_text(owner: Any) -> None:
+def test_an_exception_with_a_refused_proxy_arrives_as_text(owner: Any) -> None:
     with pytest.raises(uactor.RemoteError, match='LookupError') as raised:
         owner.inner_failure()
     assert raised.value.__cause__ is not None

@@ -294,7 +294,7 @@ def test_calls_that_are_cancelled_all_the_time_leave_nothing(bench: Any) -> None
 
 
 def test_an_rpc_that_is_cancelled_is_given_up(bench: Any) -> None:
-    with rpc.client_of(rpc.dialled(bench)) as client:
+    with rpc.client_of(rpc.get_dial_address(bench)) as client:
         request = rpc.call_request('until_cancelled')
         call = client.stub.Call.future(request, metadata=client.metadata)
         assert bench.told().get() == 'begun'
@@ -303,7 +303,7 @@ def test_an_rpc_that_is_cancelled_is_given_up(bench: Any) -> None:
 
 
 def test_an_rpc_of_a_coroutine_that_is_cancelled_cancels_it(bench: Any) -> None:
-    with rpc.client_of(rpc.dialled(bench)) as client:
+    with rpc.client_of(rpc.get_dial_address(bench)) as client:
         request = rpc.call_request('later', 'never')
         call = client.stub.Call.future(request, metadata=client.metadata)
         assert bench.told().get() == 'begun never'

@@ -160,7 +160,7 @@ def test_a_method_can_see_who_calls(bench: Any) -> None:
         assert other.ask(bench.caller) == 'Bench.ask'
 
 
-def test_who_calls_is_the_last_of_all_who_wait() -> None:
+def test_a_new_caller_is_the_last_of_the_waiters() -> None:
     class Between(Bench):
         def pass_on(self, method: Callable[[], str]) -> str:
             return method()
@@ -223,7 +223,7 @@ def test_an_actor_has_a_deadline_by_default() -> None:
 
 
 def test_the_deadline_of_an_rpc_is_that_of_the_call(bench: Any) -> None:
-    with rpc.client_of(rpc.dialled(bench)) as client:
+    with rpc.client_of(rpc.get_dial_address(bench)) as client:
         call = functools.partial(client.stub.Call, metadata=client.metadata)
         left = call(rpc.call_request('left'), timeout=LONG).result.double
         assert 0 < left < 2 * LONG  # gRPC rounds it up

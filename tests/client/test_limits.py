@@ -284,7 +284,7 @@ LONG = [Duration(seconds=315_576_000_000), Duration(seconds=10**10, nanos=999_99
 
 def ask(bench: Any, timeout: Duration, pipelined: bool, method: str = 'left') -> pb.SessionResponse:
     """Make a call in a session of a client that is written by hand."""
-    with rpc.client_of(rpc.dialled(bench)) as client:
+    with rpc.client_of(rpc.get_dial_address(bench)) as client:
         call = rpc.call_request(method)
         call.context.timeout.CopyFrom(timeout)
         requests = [
@@ -333,7 +333,7 @@ def test_a_call_whose_time_is_up_when_it_comes_does_not_run(
 
 @pytest.mark.parametrize('lease', LONG, ids=str)
 def test_a_lease_may_last_as_long_as_a_duration(bench: Any, lease: Duration) -> None:
-    with rpc.client_of(rpc.dialled(bench)) as client:
+    with rpc.client_of(rpc.get_dial_address(bench)) as client:
         lasting = client.create('list', [1], lease=lease)
         short = client.create('list', [2], lease=Duration(nanos=1_000_000))
         while short.id in {info.handle.id for info in client.rpc('ListHandles').handles}:
@@ -344,7 +344,7 @@ def test_a_lease_may_last_as_long_as_a_duration(bench: Any, lease: Duration) -> 
 
 @pytest.mark.parametrize('lease', [*OUT_OF_RANGE, Duration(), Duration(nanos=-1)], ids=str)
 def test_a_lease_that_is_none_is_refused(bench: Any, lease: Duration) -> None:
-    with rpc.client_of(rpc.dialled(bench)) as client:
+    with rpc.client_of(rpc.get_dial_address(bench)) as client:
         with rpc.failing('INVALID_ARGUMENT') as failure:
             client.create('list', lease=lease)
         assert failure.fields == ['lease']
@@ -366,7 +366,7 @@ def unary(bench: Any, timeout: str) -> tuple[dict[str, str], bytes]:
     """Make a call of ``left`` by bare HTTP/2; return all headers and the response."""
     request = rpc.call_request('left').SerializeToString()
     connection = H2Connection()
-    with connected(rpc.dialled(bench)) as sock:
+    with connected(rpc.get_dial_address(bench)) as sock:
         connection.initiate_connection()
         fields = {
             **{':method': 'POST', ':scheme': 'http', ':path': '/uactor.v1.ActorService/Call'},

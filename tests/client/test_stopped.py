@@ -113,7 +113,7 @@ def test_a_lock_with_a_deadline_is_not_waited_for_longer(actor: Any) -> None:
 
 
 @pytest.mark.usefixtures('impatient')
-def test_a_call_without_a_deadline_is_told_that_the_actor_does_not_answer(actor: Any) -> None:
+def test_a_call_without_a_deadline_fails_when_the_actor_does_not_answer(actor: Any) -> None:
     with stopped(actor):
         for call in (
             lambda: actor.note(1),

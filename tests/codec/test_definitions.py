@@ -126,7 +126,7 @@ def test_what_comes_back_has_the_class_that_was_sent(keeper: Any) -> None:
     assert type(keeper.echo.future(point_class(1, 2)).result()) is point_class
 
 
-def test_classes_of_one_name_are_told_apart(keeper: Any) -> None:
+def test_classes_of_one_name_stay_distinct(keeper: Any) -> None:
     one, other = new_class(), new_class()
     for _ in range(3):
         assert type(keeper.echo(one(1, 2))) is one
@@ -359,7 +359,7 @@ def test_a_function_with_changed_keyword_defaults_is_another_one(keeper: Any) ->
     assert keeper.call(scaled, 3) == 15
 
 
-def test_who_sends_nothing_by_value_does_not_so_by_numbers_either(keeper: Any) -> None:
+def test_a_native_sender_sends_no_numbered_definitions_either(keeper: Any) -> None:
     point = new_class()(1, 2)
     assert keeper.echo(point) == point
     strict: Any = Keeper.connect(keeper.connection_address, serializer='pickle')

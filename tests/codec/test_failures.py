@@ -23,7 +23,7 @@ import pytest
 
 import uactor
 from tests.support import Actor, eventually
-from tests.support.programs import environment, printed_by, run_python
+from tests.support.programs import environment, get_output, run_python
 from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
@@ -317,7 +317,9 @@ def test_what_a_constructor_makes_of_its_argument_is_made_once(faulty: Any) -> N
         (Unpicklable, 'has a lock'),
     ],
 )
-def test_one_that_cannot_be_rebuilt_is_told(faulty: Any, make: Any, text: str) -> None:
+def test_an_exception_that_cannot_be_rebuilt_becomes_a_remote_error(
+    faulty: Any, make: Any, text: str
+) -> None:
     error = told(raised(faulty.raise_, make))
     name = type(make()).__name__
     assert (error.type_name, error.message) == (f'{__name__}.{name}', text)
@@ -337,7 +339,7 @@ def test_notes_come_along(faulty: Any) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason='notes came with Python 3.11')
-def test_notes_are_in_the_text_of_what_is_told(faulty: Any) -> None:
+def test_notes_are_in_the_text_of_a_remote_error(faulty: Any) -> None:
     assert 'a note' in told(raised(faulty.raise_, with_notes, Unpicklable)).traceback
 
 
@@ -357,18 +359,18 @@ def test_an_exception_with_unusual_methods_is_raised(faulty: Any, make: Any) -> 
 
 
 @pytest.mark.parametrize('make', [Quitting, functools.partial(Frozen, 1)])
-def test_an_exception_that_refuses_to_travel_is_told(faulty: Any, make: Any) -> None:
+def test_an_exception_that_refuses_to_travel_becomes_a_remote_error(faulty: Any, make: Any) -> None:
     name = type(make()).__name__
     assert told(raised(faulty.raise_, make)).type_name == f'{__name__}.{name}'
 
 
-def test_one_that_only_the_actor_can_rebuild_is_told_with_the_reason(faulty: Any) -> None:
+def test_an_exception_that_only_the_actor_can_rebuild_comes_with_the_reason(faulty: Any) -> None:
     error = told(raised(faulty.raise_, Homebound))
     assert error.type_name == f'{__name__}.Homebound'
     assert 'not in this process' in str(after_traceback(error))
 
 
-def test_text_that_is_no_unicode_is_told(faulty: Any) -> None:
+def test_text_that_is_no_unicode_is_an_error(faulty: Any) -> None:
     assert raised(faulty.raise_, Plain, '\ud800').args == ('\ud800',)
     assert told(raised(faulty.raise_, lambda: Extra('\ud800', 1))).message == '\\ud800'
 
@@ -406,7 +408,7 @@ def test_an_exception_of_main_is_caught_there() -> None:
             except uactor.RemoteError as error:
                 print(error)
     """
-    printed = printed_by(run_python('-', stdin=textwrap.dedent(program)))
+    printed = get_output(run_python('-', stdin=textwrap.dedent(program)))
     assert printed == "MyError('on purpose', 5)\n__main__.Local: odd\n"
 
 
@@ -487,7 +489,9 @@ def test_a_group_comes_back_with_its_exceptions(faulty: Any) -> None:
 
 
 @needs_groups
-def test_a_group_with_one_that_cannot_be_rebuilt_is_told(faulty: Any) -> None:
+def test_a_group_that_cannot_be_rebuilt_becomes_a_remote_error(
+    faulty: Any,
+) -> None:
     def fail() -> Any:
         return group('group', [Plain('one'), Extra('two', 2)])
 
@@ -517,7 +521,7 @@ def test_an_exception_may_bring_the_proxy_of_another_actor(faulty: Any) -> None:
     assert list(error.proxy) == [1, 2]
 
 
-def test_a_proxy_of_an_actor_that_did_not_come_to_be_is_told() -> None:
+def test_a_proxy_of_an_actor_that_failed_to_start_is_an_error() -> None:
     def fail() -> BaseException:
         error = Holding('with a proxy')
         error.proxy = uactor.proxy([], 'list')  # type: ignore[attr-defined]
@@ -690,4 +694,4 @@ def test_what_an_actor_logs_goes_where_its_owner_logs() -> None:
         with Actor() as actor:
             actor.log()
     """
-    assert printed_by(run_python('-', stdin=textwrap.dedent(program))) == 'INFO told\n'
+    assert get_output(run_python('-', stdin=textwrap.dedent(program))) == 'INFO told\n'

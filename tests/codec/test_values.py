@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import uactor
 from tests.support import Actor
 from tests.support.peers import Peer
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 from uactor.codec import messages, pickling, values
 from uactor.v1 import actor_pb2 as pb
 
@@ -375,7 +375,7 @@ def test_what_main_defines_comes_back_as_its_own(way: str, tmp_path: Path) -> No
     script = tmp_path / 'program.py'
     script.write_text(MAIN)
     arguments = {'script': [str(script)], 'stdin': ['-'], 'command': ['-c', MAIN]}[way]
-    assert printed_by(run_python(*arguments, stdin=MAIN)) == 'as promised\n'
+    assert get_output(run_python(*arguments, stdin=MAIN)) == 'as promised\n'
 
 
 def test_modules_that_the_user_has_registered_travel_by_value(echo: Any, tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_modules_that_the_user_has_registered_travel_by_value(echo: Any, tmp_pat
         """
     )
     (tmp_path / 'only_here.py').write_text('class Kind: pass\ndef function(): return 42\n')
-    assert printed_by(run_python('-c', program, str(tmp_path))) == '42 True\n'
+    assert get_output(run_python('-c', program, str(tmp_path))) == '42 True\n'
 
 
 def test_only_modules_within_a_registered_one_travel_by_value(

@@ -7,7 +7,7 @@ import re
 import types
 
 import uactor
-from tests.support.programs import ROOT, printed_by, run_python
+from tests.support.programs import ROOT, get_output, run_python
 from uactor import _wire
 
 SECTION = (ROOT / 'docs' / 'wire.md').read_text().partition('## Names in pickles\n')[2]
@@ -125,7 +125,7 @@ with Recording() as actor, Recording() as other, Inner() as inner:
 
 
 def test_pickles_name_nothing_that_may_move() -> None:
-    named = set(printed_by(run_python('-c', PROGRAM)).split())
+    named = set(get_output(run_python('-c', PROGRAM)).split())
     assert 'uactor._wire.rebuild_proxy' in named
     assert {name for name in named if not is_documented(name)} == set()
 

@@ -166,7 +166,7 @@ def test_python_can_be_left_out(project: Path) -> None:
         ('shop:uactor', 'shop:uactor is no actor class'),
     ],
 )
-def test_what_can_not_be_done_is_told(target: str, reason: str, project: Path) -> None:
+def test_an_impossible_command_prints_an_error(target: str, reason: str, project: Path) -> None:
     done = run(target, '-o', 'out', cwd=project)
     assert done.returncode == 2
     assert done.stderr.startswith(f'uactor-codegen: {reason}')

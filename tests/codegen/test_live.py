@@ -20,7 +20,7 @@ from uactor_codegen.runtime_copy import relocate
 
 from tests.codegen.support import BY_NAME, NAMES, Case
 from tests.support import eventually
-from tests.support.rpc import KEY, dialled
+from tests.support.rpc import KEY, get_dial_address
 from uactor.service.naming import snake
 
 # All of the corpus is generated first, beside other tests.
@@ -38,7 +38,7 @@ def drive(
         folder,
         module,
         HERE / 'scripts' / f'{script}.py',
-        dialled(actor),
+        get_dial_address(actor),
         key.hex(),
         *more,
     ]
@@ -155,7 +155,7 @@ def test_a_future_that_is_cancelled_cancels_its_call() -> None:
     assert call.is_cancelled
 
 
-def test_an_error_has_all_violations_that_it_is_told_of() -> None:
+def test_an_error_has_all_its_violations() -> None:
     request = error_details_pb2.BadRequest()
     for name in ('one', 'other'):
         request.field_violations.add(field=name, description=f'{name} is wrong')
@@ -165,7 +165,7 @@ def test_an_error_has_all_violations_that_it_is_told_of() -> None:
     assert error.violations == (('one', 'one is wrong'), ('other', 'other is wrong'))
 
 
-def test_what_nobody_has_told_an_error_does_not_say() -> None:
+def test_an_error_leaves_out_what_is_unknown() -> None:
     status = status_pb2.Status(code=3)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason='OTHER', domain='a proxy'))
     error = ActorError(grpc.StatusCode.INTERNAL, 'no', status.SerializeToString())

@@ -17,7 +17,7 @@ import uactor
 from tests.client.test_handshake import KEY, FalseActor, listening, welcome
 from tests.support import Actor
 from tests.support.bench import Bench
-from tests.support.rpc import KEYED, Client, client_of, dialled
+from tests.support.rpc import KEYED, Client, client_of, get_dial_address
 from uactor.codec.arguments import encode_plain_bursts
 from uactor.v1 import actor_pb2 as pb
 
@@ -300,7 +300,7 @@ def call_all(number: int, method: str, arguments: Any, count: int) -> pb.Session
 
 @pytest.fixture
 def client(actor: Any) -> Iterator[Client]:
-    with client_of(dialled(actor)) as connected:
+    with client_of(get_dial_address(actor)) as connected:
         yield connected
 
 
@@ -362,7 +362,7 @@ def test_an_actor_without_pickles_loads_none_of_a_burst() -> None:
     class Native(Burst):
         _options_ = {**Actor._options_, 'serializer': 'native'}
 
-    with Native() as native, client_of(dialled(native)) as client:
+    with Native() as native, client_of(get_dial_address(native)) as client:
         [response] = session(client, call_all(5, 'echo', [(1,)], 1))
         assert 'pickle' in response.failure.message
 

@@ -32,8 +32,8 @@ from tests.support.rpc import (
     Client,
     call_request,
     client_of,
-    dialled,
     failing,
+    get_dial_address,
     native,
     plain,
 )
@@ -196,7 +196,7 @@ def actor() -> Iterator[Any]:
 
 @pytest.fixture(scope='module')
 def client(actor: Any) -> Iterator[Client]:
-    with client_of(dialled(actor)) as client:
+    with client_of(get_dial_address(actor)) as client:
         yield client
 
 
@@ -292,7 +292,7 @@ def test_attributes_and_properties_are_read_and_set(client: Client) -> None:
     assert client.get('limit') == 11
 
 
-def test_an_error_of_a_property_is_told_like_that_of_a_method(client: Client) -> None:
+def test_an_error_of_a_property_is_reported_like_that_of_a_method(client: Client) -> None:
     with failing('UNKNOWN') as failure:
         client.set('limit', -1)
     assert failure.text == 'ValueError: a limit is positive'
@@ -330,7 +330,7 @@ def test_describe_tells_what_can_be_called_and_read(client: Client, actor: Any) 
     found = client.rpc('Describe')
     assert found.class_name == 'tests.host.test_grpc.Methods'
     assert found.doc == 'Keeps things, and has methods.'
-    assert found.handle.address == dialled(actor)
+    assert found.handle.address == get_dial_address(actor)
     methods = {method.name: method for method in found.methods}
     assert methods['keep'].doc == 'Keep a thing.'
     signature = '(thing: str, /, times: int = 1, *, loud: bool = False) -> list[str]'
@@ -375,7 +375,7 @@ def test_a_handle_lives_until_its_last_hold_is_released(client: Client) -> None:
         assert failure.executed == 'no'
 
 
-def test_a_handle_of_an_earlier_process_is_told_from_an_unknown_one(client: Client) -> None:
+def test_a_handle_of_an_earlier_process_differs_from_an_unknown_one(client: Client) -> None:
     with failing('FAILED_PRECONDITION') as failure:
         client.call('pop', handle='0123abcd.1')
     assert failure.info.metadata['py_type'] == 'uactor.errors.StaleHandleError'
@@ -439,7 +439,7 @@ def test_a_result_under_two_typeids_is_an_internal_error(client: Client) -> None
 
 def test_a_handle_can_be_an_argument(client: Client, other: Any) -> None:
     assert client.call('total', client.create('list', [1, 2])) == 3
-    with client_of(dialled(other)) as elsewhere:
+    with client_of(get_dial_address(other)) as elsewhere:
         assert client.call('total', elsewhere.create('list', [3, 4])) == 7
 
 
@@ -599,7 +599,7 @@ class Strict(Actor):
 
 
 def test_an_actor_can_refuse_pickles() -> None:
-    with Strict() as actor, client_of(dialled(actor)) as client:
+    with Strict() as actor, client_of(get_dial_address(actor)) as client:
         data = pickle.dumps((('x',), {}))
         with failing('INVALID_ARGUMENT') as failure:
             client.rpc('Call', method='echo', arguments=pb.Pickle(data=data), accept_pickle=True)
@@ -733,7 +733,7 @@ def test_without_the_authkey_nothing_is_answered(client: Client, path: str, meta
         next(stream(iter([b'', b'']), metadata=metadata, timeout=20))
 
 
-def test_what_does_not_exist_is_unimplemented_for_who_has_the_authkey(client: Client) -> None:
+def test_a_missing_method_is_unimplemented_for_clients_with_the_authkey(client: Client) -> None:
     call: Any = client.channel.unary_unary('/no.such.Service/Method')
     with failing('UNIMPLEMENTED'):
         call(b'', metadata=KEYED, timeout=20)
@@ -955,17 +955,17 @@ class Quiet(Actor):
 
 
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='the server waits for somebody only beside a lane')
-def test_the_server_runs_only_when_somebody_has_come() -> None:
+def test_the_server_runs_only_after_a_client_has_come() -> None:
     with Quiet() as actor:
         assert not actor.serves_grpc()
-        with client_of(dialled(actor)) as client:
+        with client_of(get_dial_address(actor)) as client:
             assert client.rpc('Describe').class_name
         assert actor.serves_grpc()
 
 
 def test_all_who_come_first_are_served() -> None:
     with Quiet() as actor, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client_of(dialled(actor))) for _ in range(20)]
+        clients = [stack.enter_context(client_of(get_dial_address(actor))) for _ in range(20)]
         with ThreadPoolExecutor(len(clients)) as pool:
             found = list(pool.map(lambda client: client.rpc('Describe').class_name, clients))
         assert found == [f'{__name__}.Quiet'] * 20
@@ -989,7 +989,7 @@ class Farewell(Actor):
 def test_shutdown_is_answered_and_then_the_process_ends(tmp_path: Path, error: bool) -> None:
     actor: Any = Farewell(tmp_path / 'diary', error)
     process = actor._manager.process
-    with client_of(dialled(actor)) as client:
+    with client_of(get_dial_address(actor)) as client:
         if error:
             with failing('UNKNOWN'):
                 client.rpc('Shutdown')

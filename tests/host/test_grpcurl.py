@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support import Actor
-from tests.support.rpc import dialled
-from tests.support.terminal import HEADER, WRONG, BufCurl, Grpcurl, parsed, run
+from tests.support.rpc import get_dial_address
+from tests.support.terminal import HEADER, WRONG, BufCurl, Grpcurl, parse_json_values, run
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
@@ -79,7 +79,7 @@ def actor() -> Iterator[Any]:
 
 @pytest.fixture
 def address(actor: Any) -> str:
-    return dialled(actor)
+    return get_dial_address(actor)
 
 
 # --- grpcurl -------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_grpcurl_holds_a_session(grpcurl: Grpcurl) -> None:
     stdin = ''.join(map(json.dumps, requests))
     done = run(*grpcurl.words('-d', '@'), f'{SERVICE}/Session', stdin=stdin)
     assert done.returncode == 0, done.stderr
-    welcome, acquired, released = parsed(done.stdout)
+    welcome, acquired, released = parse_json_values(done.stdout)
     assert welcome['welcome']['actor']['typeid'] == 'actor'
     assert acquired == {'id': '2', 'result': {'bool': True}}
     assert list(released['result']) == ['null']
@@ -224,7 +224,7 @@ def test_grpcurl_can_do_nothing_without_the_authkey(grpcurl: Grpcurl, rpc: str) 
 def test_grpcurl_ends_an_actor() -> None:
     actor: Any = Ledger()
     process = actor._manager.process
-    assert Grpcurl(dialled(actor)).rpc('Shutdown') == {}
+    assert Grpcurl(get_dial_address(actor)).rpc('Shutdown') == {}
     process.join(5)
     assert process.exitcode == 0
 

@@ -11,7 +11,7 @@ import pytest
 
 import uactor
 from tests.support.raw_session import KEY, STREAM_KINDS, open_session
-from tests.support.rpc import Client, channel_to, dialled
+from tests.support.rpc import Client, channel_to, get_dial_address
 from uactor.host.holders import ANONYMOUS, LOCAL, count_clients, of_client, of_lease
 from uactor.v1 import actor_pb2 as pb
 
@@ -41,7 +41,7 @@ def keeper() -> Iterator[Any]:
 
 @pytest.fixture
 def client(keeper: Any) -> Iterator[Client]:
-    with channel_to(dialled(keeper)) as channel:
+    with channel_to(get_dial_address(keeper)) as channel:
         yield Client(channel, uactor.call_metadata(KEY))
 
 

@@ -86,7 +86,7 @@ def test_one_method_runs_at_a_time_in_order_over_all_doors(mailbox: Any) -> None
     running = begin(mailbox, told, 'gate')
     futures = [mailbox.note.future('future')]
     arrive(told)
-    with rpc.client_of(rpc.dialled(mailbox)) as client, ThreadPoolExecutor() as threads:
+    with rpc.client_of(rpc.get_dial_address(mailbox)) as client, ThreadPoolExecutor() as threads:
         request = rpc.call_request('note', 'rpc')
         calls: list[Any] = [client.stub.Call.future(request, metadata=client.metadata)]
         calls.append(threads.submit(mailbox.note, 'thread'))

@@ -18,7 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support import TRANSPORT, Actor, eventually
-from tests.support.rpc import KEYED, Client, call_request, dialled, failing
+from tests.support.rpc import KEYED, Client, call_request, failing, get_dial_address
 from uactor.core import current_host
 from uactor.core.addresses import server_path, to_socket_path
 from uactor.host.grpc import on_demand as on_demand_module
@@ -78,7 +78,7 @@ def house() -> Iterator[Any]:
 
 
 def path_of(actor: Any) -> str:
-    path = to_socket_path(dialled(actor))
+    path = to_socket_path(get_dial_address(actor))
     assert path is not None
     return path
 
@@ -87,7 +87,7 @@ def path_of(actor: Any) -> str:
 def guest(actor: Any) -> Iterator[Client]:
     """A client with a connection of its own."""
     options = [('grpc.use_local_subchannel_pool', 1), ('grpc.max_receive_message_length', -1)]
-    with grpc.insecure_channel(dialled(actor), options) as channel:
+    with grpc.insecure_channel(get_dial_address(actor), options) as channel:
         yield Client(channel)
 
 
@@ -130,7 +130,7 @@ def test_the_library_is_not_relayed(house: Any) -> None:
     eventually(lambda: connected.relay_threads() == 0)  # but for a moment, when it has connected
 
 
-def test_who_goes_at_once_has_the_server_made_and_leaves_nothing(house: Any) -> None:
+def test_a_client_that_goes_at_once_starts_the_server_and_leaves_nothing(house: Any) -> None:
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.connect(path_of(house))
     eventually(house.has_server)
@@ -160,7 +160,7 @@ def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> N
         assert b''.join(iter(lambda: client.recv(1 << 16), b'')) == answer
 
 
-def test_who_comes_to_an_actor_that_ends_is_told_so(house: Any) -> None:
+def test_a_client_of_an_actor_that_ends_gets_an_error(house: Any) -> None:
     house.announce_end()
     with guest(house) as client:
         health: Any = health_pb2_grpc.HealthStub(client.channel)
@@ -194,9 +194,7 @@ def test_a_client_that_was_refused_takes_no_room_for_relays(
 
 
 @pytest.mark.parametrize('what', ['descriptors', 'threads'])
-def test_who_comes_when_a_server_can_not_be_had_is_turned_away_and_may_come_again(
-    house: Any, what: str
-) -> None:
+def test_a_client_is_refused_without_a_server_and_may_come_again(house: Any, what: str) -> None:
     house.lack(what)
     with guest(house) as client, failing('UNAVAILABLE'):
         client.rpc('Describe')

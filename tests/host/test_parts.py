@@ -140,7 +140,7 @@ def test_a_wait_for_any_time_goes_on_until_there_is_something(timeout: int | Non
     assert CancelToken().wait_in_slices(lambda seconds: next(found), timeout) == 'found'
 
 
-def test_who_waits_for_a_gate_goes_on_with_the_end_of_the_last_call() -> None:
+def test_a_waiter_of_a_gate_goes_on_after_the_last_call() -> None:
     gate = Gate()
     over = [gate.enter(), gate.enter()]
     gate.close()
@@ -152,7 +152,7 @@ def test_who_waits_for_a_gate_goes_on_with_the_end_of_the_last_call() -> None:
     assert not waits.is_alive()
 
 
-def test_who_is_no_stranger_any_more_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_authenticated_client_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled: list[str] = []
     timer = SimpleNamespace(cancel=lambda: cancelled.append('the end'))
     monkeypatch.setattr(admission, 'timers', SimpleNamespace(at=lambda when, end: timer))

@@ -311,7 +311,7 @@ def test_calls_at_forks_are_made_after_one_that_fails(
     assert told(caplog)
 
 
-def test_a_thread_that_ends_is_told_of_and_tells(
+def test_the_end_of_a_thread_is_logged_and_fails_its_callers(
     failing: Callable[..., Any], error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
@@ -513,7 +513,7 @@ def test_the_thread_for_deferred_work_ends_when_nothing_is_open() -> None:
     assert not thread.is_alive()
 
 
-def test_who_waits_for_messages_is_woken_by_an_end_that_comes_as_it_begins() -> None:
+def test_a_waiting_sender_is_woken_by_an_end_at_its_beginning() -> None:
     class Ending(Outbox[bytes]):
         """Ends just before it knows that somebody waits."""
 

@@ -89,7 +89,7 @@ def test_a_frozen_program_starts_actors(executable: pathlib.Path, tmp_path: path
     assert run(executable, tmp_path) == (0, PRINTED, '', 1)
 
 
-def test_a_frozen_program_without_support_is_told(
+def test_a_frozen_program_without_support_prints_an_error(
     executable: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     write_program(tmp_path, DISGUISE.format(frozen=True))

@@ -28,7 +28,7 @@ import pytest
 import uactor
 from tests.support import TRANSPORT, Actor, count_waiters, descendants, eventually, seed
 from tests.support.peers import Peer
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 from uactor.client.link import Link
 from uactor.launch import actor_process
 
@@ -527,7 +527,7 @@ def test_an_actor_can_be_started_from(place: str, tmp_path: pathlib.Path) -> Non
     """The main module runs once, without a guard, and its process is never forked."""
     script = tmp_path / 'script.py'
     script.write_text(HEADING + PLACES[place])
-    printed = set(printed_by(run_python(str(script))).splitlines())
+    printed = set(get_output(run_python(str(script))).splitlines())
     assert printed == {'main runs', 'hello you'}
 
 
@@ -570,7 +570,7 @@ if __name__ == '__main__':
         print(worker.exitcode, *greetings, sep=', ')
         print(greeter.greet('me'))
 """)
-    printed = printed_by(run_python(str(script)))
+    printed = get_output(run_python(str(script)))
     assert printed == '0, hello you, hello you, hello you, hello you\nhello me\n'
 
 
@@ -671,7 +671,7 @@ warnings.simplefilter('error', UserWarning)
 with quiet.Quiet() as actor:
     print(actor.warn())
 """
-    assert printed_by(run_python('-c', program, str(tmp_path))) == 'nothing\n'
+    assert get_output(run_python('-c', program, str(tmp_path))) == 'nothing\n'
 
 
 @pytest.mark.usefixtures('usual_launcher')
@@ -720,7 +720,7 @@ class Flagged(Actor):
 with Flagged() as actor:
     print(actor.flags() == (tuple(sys.flags), sys._xoptions))
 """)
-    assert printed_by(run_python('-O', '-B', '-X', 'dev', str(script))) == 'True\n'
+    assert get_output(run_python('-O', '-B', '-X', 'dev', str(script))) == 'True\n'
 
 
 # --- addresses -----------------------------------------------------------------------------------

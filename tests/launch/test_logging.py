@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from tests.support import Actor, eventually
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 from uactor.launch import log_channel
 from uactor.launch.log_channel import MAX_RECORDS
 from uactor.launch.log_records import SentRecord, encode_record, rebuild_record
@@ -341,7 +341,7 @@ print(repr(kept.getvalue()))
 
 
 def test_standard_streams_are_those_of_the_actor_unless_they_write_elsewhere_too() -> None:
-    printed = printed_by(run_python('-c', STREAMS)).splitlines()
+    printed = get_output(run_python('-c', STREAMS)).splitlines()
     assert printed[:3] == ['told', '> told', "['StreamHandler', 'Prefixed']"]
     assert sorted(printed[3:]) == ["'told\\n'", "['OwnerHandler']", 'told']
 
@@ -964,7 +964,7 @@ def test_usual_logging_costs_nothing() -> None:
         from uactor.launch.log_targets import LogTargets
         print(capture_logging(LogTargets()))
     """
-    assert printed_by(run_python('-c', textwrap.dedent(program))) == 'None\n'
+    assert get_output(run_python('-c', textwrap.dedent(program))) == 'None\n'
 
 
 def test_a_set_up_travels_by_a_plain_pickle(logger: logging.Logger) -> None:
@@ -1126,7 +1126,7 @@ def test_filters_for_warnings_of_the_main_module_are_taken_over() -> None:
         with Actor() as actor:
             print(actor.warn())
     """
-    assert printed_by(run_python('-c', textwrap.dedent(program))) == 'raised\n'
+    assert get_output(run_python('-c', textwrap.dedent(program))) == 'raised\n'
 
 
 # --- modules that set logging up themselves -------------------------------------------------------
@@ -1187,4 +1187,4 @@ def test_a_module_that_sets_logging_up_does_so_once(setup: str, tmp_path: pathli
     """It is imported in the actor, too, for a class of the set-up or of the actor."""
     (tmp_path / 'app.py').write_text(SETS_UP.format(setup=SETUPS[setup]))
     (tmp_path / 'main.py').write_text('import app\nwith app.Speaker() as one: one.say()\n')
-    assert printed_by(run_python(str(tmp_path / 'main.py'))) == 'once\n'
+    assert get_output(run_python(str(tmp_path / 'main.py'))) == 'once\n'

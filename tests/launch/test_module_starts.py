@@ -12,7 +12,7 @@ import pytest
 
 import uactor
 from tests.support import in_full
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 from uactor.launch import module_starts, start_guard
 
 pytestmark = [pytest.mark.pythons('imports')]
@@ -191,7 +191,7 @@ def write(directory: pathlib.Path, **modules: str) -> None:
 def test_a_module_starts_actors_at_its_import(program: str, tmp_path: pathlib.Path) -> None:
     end, use, printed = PROGRAMS[program]
     write(tmp_path, app=CACHE.format(options='') + end, main=f'import app\n{use}')
-    assert printed_by(run_python(str(tmp_path / 'main.py'))) == printed + '\n'
+    assert get_output(run_python(str(tmp_path / 'main.py'))) == printed + '\n'
 
 
 USERS = {
@@ -265,7 +265,7 @@ print(User().use(given))
 def test_such_a_module_is_used_by_other_actors(user: str, end: str, tmp_path: pathlib.Path) -> None:
     write(tmp_path, app=CACHE.format(options='') + end, main=USERS[user])
     expected = 'True True 1\n' if 'argument' in user else '1\n'
-    assert printed_by(run_python(str(tmp_path / 'main.py'))) == expected
+    assert get_output(run_python(str(tmp_path / 'main.py'))) == expected
 
 
 @usual_way
@@ -277,7 +277,7 @@ def test_modules_that_import_each_other_start_actors(tmp_path: pathlib.Path) -> 
         second='from actors import Cache\nimport first\ntwo = Cache()\nsum = first.one.get()',
         main='import first\nprint(first.second.sum, first.one.get(), first.second.two.get())',
     )
-    assert printed_by(run_python(str(tmp_path / 'main.py'))) == '5 5 5\n'
+    assert get_output(run_python(str(tmp_path / 'main.py'))) == '5 5 5\n'
 
 
 @usual_way
@@ -288,7 +288,7 @@ def test_a_package_starts_an_actor(tmp_path: pathlib.Path) -> None:
     write(package, cache='import uactor\nclass Cache(uactor.Actor):\n    def get(self): return 5')
     write(tmp_path, main='import app.cache\nprint(app.cache.get(), app.cache.Cache().get())')
     done = run_python('-c', 'import app; print(app.cache.get())', directory=tmp_path)
-    assert printed_by(done) == '5\n'
+    assert get_output(done) == '5\n'
 
 
 POOLED = """
@@ -314,7 +314,7 @@ if __name__ == '__main__':
 def test_a_module_has_a_pool_as_well(tmp_path: pathlib.Path) -> None:
     """Its workers don't come of a fork of the actor: they would keep its sockets, and its owner."""
     write(tmp_path, app=POOLED, main=USES_POOL)
-    assert printed_by(run_python(str(tmp_path / 'main.py'))) == '3 forkserver\n'
+    assert get_output(run_python(str(tmp_path / 'main.py'))) == '3 forkserver\n'
 
 
 @usual_way
@@ -354,7 +354,7 @@ except ConnectionRefusedError as error:
     print(error)
 """,
     )
-    printed = printed_by(run_python(str(tmp_path / 'main.py')))
+    printed = get_output(run_python(str(tmp_path / 'main.py')))
     assert re.search(r'actors\.Cache that line 3 of module hidden starts', printed)
     assert 'hidden has not been imported' in printed
 
@@ -368,7 +368,7 @@ def test_what_can_not_be_sent_of_a_module_is_told_with_the_reason(tmp_path: path
     )
     main = 'import app\ntry: app.Late()\nexcept Exception as error: print(error)'
     write(tmp_path, app=CACHE.format(options='') + end, main=main)
-    told = printed_by(run_python(str(tmp_path / 'main.py')))
+    told = get_output(run_python(str(tmp_path / 'main.py')))
     assert "module 'app' has 'Late' only in the process that has started this one" in told
     assert "cannot pickle '_thread.lock' object" in told
 
@@ -390,7 +390,7 @@ except ConnectionRefusedError as error:
     print(error)
 """,
     )
-    printed = printed_by(run_python(str(tmp_path / 'main.py')))
+    printed = get_output(run_python(str(tmp_path / 'main.py')))
     assert 'of module app starts has ended' in printed
 
 
@@ -423,7 +423,7 @@ def test_actors_that_start_each_other_without_end_are_refused(
         app=ENDLESS[program],
         main='import app\ntry: app.Chain()\nexcept Exception as error: print(error)',
     )
-    printed = printed_by(run_python(str(tmp_path / 'main.py')))
+    printed = get_output(run_python(str(tmp_path / 'main.py')))
     assert printed == 'actors start each other 64 deep, which is as deep as they may\n'
 
 
@@ -462,7 +462,7 @@ class Opener(Cache):
 """,
         main='import app\nprint(app.Opener().open())',
     )
-    assert "the thread 'of the module'" in printed_by(run_python(str(tmp_path / 'main.py')))
+    assert "the thread 'of the module'" in get_output(run_python(str(tmp_path / 'main.py')))
 
 
 SHADOW = """
@@ -491,7 +491,7 @@ def test_a_file_with_the_name_of_a_standard_module_starts_an_actor(
     done = run_python(str(tmp_path / 'main.py'))
     if name in sys.stdlib_module_names and 'partially initialized' in done.stderr:
         return  # uactor needs the module of that name: the program cannot even import it
-    assert printed_by(done) == '5\n'
+    assert get_output(done) == '5\n'
 
 
 @both_ways
@@ -529,7 +529,7 @@ users = Users()
 """
     write(package, __init__='from . import users', cache=cache, users=users)
     write(tmp_path, main='import shop.users\nprint(shop.users.users.get())')
-    assert printed_by(run_python(str(tmp_path / 'main.py'))) == 'a\n'
+    assert get_output(run_python(str(tmp_path / 'main.py'))) == 'a\n'
 
 
 def test_the_starts_of_a_module_that_is_imported_anew_are_counted_anew(

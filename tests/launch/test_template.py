@@ -34,7 +34,7 @@ import pytest
 import uactor
 from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
 from tests.support.peers import Peer
-from tests.support.programs import ROOT, printed_by, run_python
+from tests.support.programs import ROOT, get_output, run_python
 from uactor.launch import import_path
 from uactor.launch import template as launch_template
 from uactor.launch.interpreter import UNKNOWN_STATUS
@@ -119,7 +119,7 @@ with Numbered() as neighbour, Numbered() as actor:  # what two have is not one's
     taken = {}
     for launcher in LAUNCHERS:
         monkeypatch.setenv('UACTOR_LAUNCH', launcher)
-        taken[launcher] = int(printed_by(run_python('-c', program)))
+        taken[launcher] = int(get_output(run_python('-c', program)))
     assert taken['template'] < taken['interpreter'] / 3
 
 
@@ -416,7 +416,7 @@ def test_a_program_may_leave_the_directory_of_its_modules(tmp_path: pathlib.Path
         program = run_python('-', stdin=code, directory=tmp_path)
     else:
         program = run_python('-c', code, directory=tmp_path)
-    assert printed_by(program) == '/\n'
+    assert get_output(program) == '/\n'
 
 
 CLOSED = """
@@ -574,7 +574,7 @@ def test_a_template_has_nothing_of_the_user_s_import_path(
         'import uactor\nclass Child(uactor.Actor): pass\nChild().shutdown()\nprint(1)'
     )
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
-    assert printed_by(run_python(str(tmp_path / 'script.py'))) == '1\n'
+    assert get_output(run_python(str(tmp_path / 'script.py'))) == '1\n'
     assert not (tmp_path / 'found').exists()
 
 

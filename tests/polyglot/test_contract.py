@@ -13,7 +13,7 @@ import pytest
 from tests.polyglot.contract import Contract
 from tests.polyglot.programs import GO, TYPESCRIPT, run, told
 from tests.support.programs import ROOT
-from tests.support.rpc import KEYED, dialled
+from tests.support.rpc import KEYED, get_dial_address
 
 pytestmark = [pytest.mark.polyglot, pytest.mark.timeout(600)]  # compilers are slow at first
 
@@ -32,7 +32,7 @@ def environment() -> Iterator[Mapping[str, str]]:
     with Contract() as actor:
         yield {
             **os.environ,
-            'CONTRACT_ADDRESS': dialled(actor),
+            'CONTRACT_ADDRESS': get_dial_address(actor),
             'CONTRACT_AUTHORIZATION': KEYED[0][1],
         }
 

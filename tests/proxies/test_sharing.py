@@ -243,7 +243,7 @@ def test_an_actor_that_holds_its_own_object_by_proxy_lets_go_of_it(shop: Any) ->
 # --- callbacks -----------------------------------------------------------------------------------
 
 
-def test_a_method_of_a_proxy_is_called_by_whoever_gets_it(shop: Any, other: Any) -> None:
+def test_any_receiver_can_call_a_method_of_a_proxy(shop: Any, other: Any) -> None:
     items = shop._manager.list([3, 1, 2])
     assert other.run(items.pop) == 2
     other.run(items.append, 5)

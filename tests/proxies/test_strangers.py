@@ -16,7 +16,7 @@ import pytest
 
 import uactor
 from tests.support import Actor
-from tests.support.rpc import Client, client_of, dialled, native
+from tests.support.rpc import Client, client_of, get_dial_address, native
 from uactor.core import auth
 from uactor.core.addresses import Token, target
 from uactor.proxies.base import BaseProxy, auto_proxy
@@ -182,7 +182,7 @@ def careful() -> Iterator[Any]:
 
 @pytest.fixture
 def client(careful: Any) -> Iterator[Client]:
-    with client_of(dialled(careful)) as found:
+    with client_of(get_dial_address(careful)) as found:
         yield found
 
 
@@ -257,7 +257,7 @@ def test_what_needs_no_connection_makes_none(
 
 
 def test_a_stranger_can_be_sent_on(listener: Listener) -> None:
-    with Taker() as taker, Taker() as other, client_of(dialled(taker)) as client:
+    with Taker() as taker, Taker() as other, client_of(get_dial_address(taker)) as client:
         client.call('take', handle_at(listener.address))
         assert taker.sent(other) == 'ListProxy'
         assert 'ListProxy object' in other.shown()
@@ -302,7 +302,7 @@ def test_an_actor_in_the_keyring_is_held_at_receipt(mark: pathlib.Path) -> None:
 
 def test_an_actor_whose_callers_send_pickles_uses_what_their_handles_name() -> None:
     """R8: they could run any code anyway; but it is dialled when it is used, and not before."""
-    with Taker() as taker, client_of(dialled(taker)) as client, Bait('') as bait:
+    with Taker() as taker, client_of(get_dial_address(taker)) as client, Bait('') as bait:
         items = bait.items()
         items[0] = 'value'
         client.call('take', handle_of(items))
@@ -352,7 +352,7 @@ class Echoing(Careful):
 def test_a_stranger_in_a_result_is_not_dialled(listener: Listener) -> None:
     with Echoing() as echoing:
         metadata = auth.call_metadata(KEY)
-        with client_of(dialled(echoing), metadata) as client:
+        with client_of(get_dial_address(echoing), metadata) as client:
             client.call('take', handle_at(listener.address))
         found = echoing.give()
         assert uactor.typeid(found) == 'list'
@@ -365,7 +365,7 @@ def test_a_stranger_in_a_result_is_not_dialled(listener: Listener) -> None:
 
 def test_answers_of_an_actor_that_a_result_names_are_not_unpickled(mark: pathlib.Path) -> None:
     with Careful() as careful, Baiting(str(mark)) as baiting:
-        with client_of(dialled(careful)) as client:
+        with client_of(get_dial_address(careful)) as client:
             client.call('take', pb.Handle.FromString(baiting.handle()))
         found = careful.give()
         assert isinstance(found[0], uactor.BaseProxy)

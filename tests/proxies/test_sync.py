@@ -258,7 +258,7 @@ def test_a_semaphore_lets_in_as_many_as_it_says(workshop: Workshop) -> None:
     assert max(most) <= 2
 
 
-def test_notify_wakes_as_many_as_it_is_told(workshop: Workshop) -> None:
+def test_notify_wakes_the_requested_number_of_waiters(workshop: Workshop) -> None:
     condition = workshop.make('Condition', threading.Condition)
     waiting, woken = workshop.share('list', []), workshop.make('SimpleQueue', queue.SimpleQueue)
 

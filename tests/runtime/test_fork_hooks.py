@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.support import Actor
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 from uactor.runtime import fork_hooks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no forks')
@@ -37,7 +37,7 @@ os.wait()
 def printed_at_a_fork(between: str = '') -> list[str]:
     """Return the lines that are printed at a fork, by both processes."""
     program = run_python('-c', TWO.format(between=between))
-    return printed_by(program).splitlines()
+    return get_output(program).splitlines()
 
 
 def test_calls_before_a_fork_are_made_in_reverse_and_those_after_it_in_order() -> None:

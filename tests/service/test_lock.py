@@ -296,7 +296,7 @@ def test_a_class_that_moves_to_another_module_stays() -> None:
     assert 'Point2' not in lock.messages
 
 
-def test_two_classes_of_one_name_are_told_apart_and_keep_their_names() -> None:
+def test_two_classes_of_one_name_stay_distinct_and_keep_their_names() -> None:
     here, there = point(('x', int)), point(('y', int), module='there')
     lock = history(taking(here, there), taking(there, here))
     assert numbers(lock, 'Point') == {'x': 1}
@@ -384,7 +384,7 @@ def test_what_is_no_lock_is_refused(text: str) -> None:
         Lock.parse(text)
 
 
-def test_a_lock_of_another_version_is_told_by_that() -> None:
+def test_a_lock_of_another_version_is_an_error_about_the_version() -> None:
     text = history(ab).dump()
     assert Lock.parse(text).dump() == text
     later = json.dumps({**json.loads(text), 'version': 99})

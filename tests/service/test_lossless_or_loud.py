@@ -184,7 +184,7 @@ def test_a_request_that_means_nothing_is_an_error_that_says_where(
     assert error.value.path == path
 
 
-def test_what_a_constructor_says_against_an_argument_is_told() -> None:
+def test_the_error_of_a_constructor_about_an_argument_is_reported() -> None:
     with pytest.raises(ConversionError, match='a side is never negative'):
         from_json(echo(Computed), {'value': {'side': -1}})
 

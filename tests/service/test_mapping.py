@@ -211,7 +211,7 @@ OPTIONAL: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(('hint', 'value'), OPTIONAL)
-def test_none_is_told_from_every_value(hint: Any, value: Any) -> None:
+def test_none_differs_from_every_value(hint: Any, value: Any) -> None:
     method = echo(hint)
     for each in (value, None):
         assert there(method, each) == each

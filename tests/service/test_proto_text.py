@@ -125,7 +125,7 @@ def test_comments_are_the_docstrings() -> None:
     assert '// Colors of things.\nenum Color {' in text
 
 
-def test_what_is_left_out_is_told_on_the_service() -> None:
+def test_the_service_lists_the_methods_that_it_leaves_out() -> None:
     text = schema_text(schema_of(Everything))
     assert "//   unmapped: parameter 'x': complex has no form in Protobuf\n" in text
 

@@ -52,7 +52,7 @@ def run_python(
         brake.check()
 
 
-def printed_by(program: Finished) -> str:
+def get_output(program: Finished) -> str:
     """Return the output of a program that has succeeded without a warning."""
     assert (program.returncode, program.stderr) == (0, '')
     return program.stdout

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from tests.support.rpc import channel_to, dialled
+from tests.support.rpc import channel_to, get_dial_address
 from uactor.transport.lane import lane_path
 from uactor.v1 import actor_pb2 as pb
 
@@ -202,5 +202,5 @@ def open_session(actor: Any, stream: str) -> Iterator[RawSession]:
         if stream == 'lane':
             opened = RawLaneStream(find_lane(actor))
         else:
-            opened = RawGrpcStream(stack.enter_context(channel_to(dialled(actor))))
+            opened = RawGrpcStream(stack.enter_context(channel_to(get_dial_address(actor))))
         yield RawSession(stack.enter_context(contextlib.closing(opened)))

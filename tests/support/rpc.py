@@ -20,7 +20,7 @@ KEY = bytes(multiprocessing.current_process().authkey)
 KEYED = uactor.call_metadata(KEY)
 
 
-def dialled(actor: Any) -> str:
+def get_dial_address(actor: Any) -> str:
     """Return the address of an actor in the form that gRPC dials."""
     address = actor.connection_address
     return address if isinstance(address, str) else '{}:{}'.format(*address)

@@ -50,7 +50,7 @@ class Grpcurl:
         stdin = ''.join(map(json.dumps, requests))
         done = run(*self.words('-d', '@'), f'{self._service}/{rpc}', stdin=stdin)
         assert done.returncode == 0, done.stderr
-        return parsed(done.stdout)
+        return parse_json_values(done.stdout)
 
     def failure(self, rpc: str, /, **fields: Any) -> tuple[int, str]:
         """Make an RPC that fails, and return its status code and the error output."""
@@ -84,7 +84,7 @@ class BufCurl:
         return json.loads(done.stdout)
 
 
-def parsed(text: str) -> list[Any]:
+def parse_json_values(text: str) -> list[Any]:
     """Return the JSON values that follow one another in ``text``."""
     decoder, values = json.JSONDecoder(), []
     while text := text.lstrip():

@@ -13,7 +13,7 @@ import pytest
 
 import uactor
 from tests.support import Actor, eventually, is_running
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 
 T = TypeVar('T')
 
@@ -396,7 +396,7 @@ things = actor.things()
 
 
 def test_a_program_can_end_while_it_holds_proxies_and_its_actors_take_time() -> None:
-    assert printed_by(run_python('-c', HOLDING_PROGRAM)) == ''
+    assert get_output(run_python('-c', HOLDING_PROGRAM)) == ''
 
 
 LATE_CALL_PROGRAM = """

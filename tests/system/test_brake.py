@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import brake, eventually, is_running
 from tests.support.peers import Peer
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the brake needs Linux')
 
@@ -58,7 +58,7 @@ def test_a_program_with_as_many_processes_as_it_may_have_is_left_alone(
     tmp_path: pathlib.Path,
 ) -> None:
     end = f'child.wait() if depth else time.sleep({3 * brake.PERIOD_S})'  # the guard looks
-    printed_by(
+    get_output(
         run_python('-S', '-c', chain('os.environ', end), str(tmp_path / 'pids'), '3', most=4)
     )
 

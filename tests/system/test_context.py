@@ -100,13 +100,13 @@ def test_shutdown_without_a_block_runs_its_hook_once(path: pathlib.Path) -> None
     assert path.read_text().split() == ['__init__', 'shutdown']
 
 
-def test_exit_of_the_actor_is_told_the_exception_without_a_traceback(path: pathlib.Path) -> None:
+def test_exit_of_the_actor_gets_the_exception_without_a_traceback(path: pathlib.Path) -> None:
     with pytest.raises(KeyError), Diary(path):
         raise KeyError('gone')
     assert "__exit__ KeyError KeyError('gone') None" in path.read_text()
 
 
-def test_exit_of_the_actor_is_told_of_an_exception_that_cannot_be_pickled(
+def test_exit_of_the_actor_gets_an_exception_that_cannot_be_pickled(
     path: pathlib.Path,
 ) -> None:
     with pytest.raises(UnpicklableError), Diary(path):

@@ -14,7 +14,7 @@ import pytest
 import uactor
 from tests.conftest import require_tool
 from tests.support import TRANSPORT
-from tests.support.programs import ROOT, printed_by, run_python
+from tests.support.programs import ROOT, get_output, run_python
 from tools import docs
 from uactor import errors
 from uactor.codec import values
@@ -266,7 +266,7 @@ DEMO = (
 
 
 def test_the_demo_shows_what_it_says() -> None:
-    printed = printed_by(run_python('examples/demo.py'))
+    printed = get_output(run_python('examples/demo.py'))
     for expected in DEMO:
         assert re.search(expected, printed), f'{expected!r} is not in:\n{printed}'
     assert '"string": "heapq"' in printed or shutil.which('grpcurl') is None

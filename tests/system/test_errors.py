@@ -267,7 +267,7 @@ NOT_TOLD = [
 
 
 @pytest.mark.parametrize('error', NOT_TOLD, ids=lambda error: type(error).__name__)
-def test_others_are_told_as_remote_errors(error: BaseException) -> None:
+def test_other_exceptions_become_remote_errors(error: BaseException) -> None:
     name = errors.get_type_name(type(error))
     rebuilt = errors.rebuild_exception(name, str(error), 'Traceback …')
     assert isinstance(rebuilt, uactor.RemoteError)
@@ -282,7 +282,7 @@ def test_nothing_but_exceptions_is_made_from_a_name(name: str) -> None:
 @pytest.mark.parametrize(
     'name', [name for name, kind in vars(builtins).items() if isinstance(kind, type)]
 )
-def test_every_builtin_is_rebuilt_with_its_text_or_told(name: str) -> None:
+def test_every_builtin_is_rebuilt_with_its_text_or_becomes_a_remote_error(name: str) -> None:
     rebuilt = errors.rebuild_exception(name, 'text', '')
     assert 'text' in str(rebuilt)
     assert type(rebuilt).__name__ in (getattr(builtins, name).__name__, 'RemoteError')

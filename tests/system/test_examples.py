@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from tests.support import TRANSPORT
-from tests.support.programs import EXAMPLES, is_as_promised, printed_by, run_python
+from tests.support.programs import EXAMPLES, get_output, is_as_promised, run_python
 
 pytestmark = pytest.mark.skipif(TRANSPORT != 'unix', reason='examples choose their own transport')
 
@@ -16,7 +16,7 @@ PROMISING = [path for path in sorted(EXAMPLES.glob('*.py')) if '# prints ' in pa
 
 @pytest.mark.parametrize('path', PROMISING, ids=lambda path: path.stem)
 def test_an_example_prints_what_its_comments_say(path: pathlib.Path) -> None:
-    printed = printed_by(run_python(str(path)))
+    printed = get_output(run_python(str(path)))
     assert is_as_promised(printed, path.read_text()), printed
 
 

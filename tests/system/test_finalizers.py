@@ -14,7 +14,7 @@ import pytest
 
 import uactor
 from tests.support import Actor, eventually
-from tests.support.programs import printed_by, run_python
+from tests.support.programs import get_output, run_python
 from uactor.core import current_host
 from uactor.runtime.deferred import DeferredWork
 
@@ -210,7 +210,7 @@ CALLING = textwrap.dedent(
 
 
 def test_finalizers_may_call_actors_at_any_point_of_any_thread() -> None:
-    assert printed_by(run_python('-c', CALLING)) == 'done\n'
+    assert get_output(run_python('-c', CALLING)) == 'done\n'
 
 
 # --- the end of the interpreter ----------------------------------------------------------------
@@ -314,7 +314,7 @@ ENDS = {
 
 @pytest.mark.parametrize('end', ENDS.values(), ids=list(ENDS))
 def test_a_program_ends_well_with_live_proxies(end: str) -> None:
-    assert printed_by(run_python('-', stdin=BEGIN + textwrap.dedent(end))) == ''
+    assert get_output(run_python('-', stdin=BEGIN + textwrap.dedent(end))) == ''
 
 
 def test_a_finalizer_that_calls_too_late_does_not_hinder_the_end() -> None:
@@ -329,7 +329,7 @@ def test_a_finalizer_that_calls_too_late_does_not_hinder_the_end() -> None:
                     write(1, b'too late')
         sys.late = Late(item)
     """
-    assert printed_by(run_python('-', stdin=BEGIN + textwrap.dedent(end))) == 'too late'
+    assert get_output(run_python('-', stdin=BEGIN + textwrap.dedent(end))) == 'too late'
 
 
 def keep_in_globals(actor: Any, item: Any) -> None:
@@ -350,4 +350,4 @@ def test_a_multiprocessing_worker_ends_well_with_live_proxies() -> None:
                 worker.join()
                 print(worker.exitcode)
     """
-    assert printed_by(run_python('-c', textwrap.dedent(program))) == '0\n0\n'
+    assert get_output(run_python('-c', textwrap.dedent(program))) == '0\n0\n'

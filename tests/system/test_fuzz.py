@@ -30,7 +30,7 @@ from tests.support.raw_session import (
     RawSession,
     find_lane,
 )
-from tests.support.rpc import channel_to, dialled
+from tests.support.rpc import channel_to, get_dial_address
 from uactor.host import admission
 from uactor.v1 import actor_pb2 as pb
 
@@ -344,7 +344,7 @@ def test_a_session_over_grpc_that_says_nothing_ends(watched: Watched) -> None:
 
 def test_who_comes_before_the_server_and_says_nothing_does_not_stay() -> None:
     with Target() as actor, contextlib.ExitStack() as stack:
-        path = dialled(actor).removeprefix('unix:')
+        path = get_dial_address(actor).removeprefix('unix:')
         before = psutil.Process(actor.pid()).num_threads()
         doors = []
         for _ in range(300):

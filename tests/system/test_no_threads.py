@@ -147,7 +147,7 @@ def test_a_call_that_blocked_where_no_thread_could_read_on_keeps_no_other_from_r
         bench.ask(allow_threads, True)
 
 
-def test_a_session_that_gets_no_thread_is_told_so(bench: Any) -> None:
+def test_a_session_without_a_thread_gets_an_error(bench: Any) -> None:
     assert bench.echo(5) == 5
     bench.ask(allow_threads, False)
     try:

@@ -22,7 +22,7 @@ from tests.support.programs import (
     Finished,
     comments,
     environment,
-    printed_by,
+    get_output,
     run_python,
 )
 
@@ -110,7 +110,7 @@ def without_times(text: str) -> str:
 
 @pytest.mark.parametrize('example', TYPES_PRINTED)
 def test_an_example_prints_what_it_says(run: Run, example: str) -> None:
-    check_output(example, printed_by(run(REFERENCE / f'{example}.py')))
+    check_output(example, get_output(run(REFERENCE / f'{example}.py')))
 
 
 @pytest.mark.parametrize('example', TYPES_PRINTED)
@@ -145,11 +145,11 @@ def test_forwarding_is_rejected_before_connecting(run: Run) -> None:
 
 
 def test_forwarding_works_after_connecting(run: Run) -> None:
-    assert printed_by(run(REFERENCE / 'forwarding_connected.py')) == ''
+    assert get_output(run(REFERENCE / 'forwarding_connected.py')) == ''
 
 
 def test_connecting_can_be_the_fallback(run: Run, fallback: pathlib.Path) -> None:
-    assert printed_by(run(fallback)) == ''
+    assert get_output(run(fallback)) == ''
 
 
 def test_forwarding_is_rejected_before_connecting_in_a_notebook(notebook: Notebook) -> None:

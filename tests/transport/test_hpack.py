@@ -49,7 +49,7 @@ def test_a_status_is_found_by_its_place_in_the_table_or_by_its_name(
 
 @settings(deadline=None)
 @given(st.binary(max_size=100))
-def test_whatever_comes_is_decoded_or_refused(block: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(block: bytes) -> None:
     try:
         decode_headers(block)
     except HeaderError:

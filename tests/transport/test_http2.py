@@ -309,7 +309,7 @@ def test_no_more_is_sent_than_the_other_end_takes_once_it_takes_less(
         eventually(lambda: peer.messages == messages)
 
 
-def test_who_may_not_send_takes_note_of_what_lets_it_while_another_thread_receives() -> None:
+def test_a_sender_without_room_is_woken_by_the_receiving_thread() -> None:
     with talking() as (call, peer):
         peer.generous = False
         heard: list[bytes | bytearray] = []
@@ -327,7 +327,7 @@ def test_who_may_not_send_takes_note_of_what_lets_it_while_another_thread_receiv
         assert heard == [b'heard']
 
 
-def test_who_may_not_send_goes_on_where_a_thread_stops_receiving() -> None:
+def test_a_sender_without_room_takes_over_receiving() -> None:
     with talking() as (call, peer):
         peer.generous = False
         receiver = threading.Thread(target=call.receive)
@@ -472,7 +472,7 @@ def test_what_can_t_be_sent_has_not_been_read(call_and_peer: Any) -> None:
 
 
 @pytest.mark.parametrize('receives', [True, False])
-def test_who_may_not_send_is_told_of_the_end(call_and_peer: Any, receives: bool) -> None:
+def test_a_sender_without_room_notices_the_end(call_and_peer: Any, receives: bool) -> None:
     call, peer = call_and_peer
     peer.generous = False
     if receives:
@@ -546,7 +546,7 @@ HUGE_SETTINGS = b'\x10\0\0\x04\0\0\0\0\0'
 @pytest.mark.parametrize(
     'said', [b'HTTP/1.1 400 Bad Request\r\n\r\n', b'SSH-2.0-OpenSSH_9.2\r\n', HUGE_SETTINGS]
 )
-def test_who_speaks_another_protocol_is_found_out(said: bytes) -> None:
+def test_a_peer_with_another_protocol_is_refused(said: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(said)
@@ -574,7 +574,7 @@ def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill() -> 
     assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == b'gone\n'
 
 
-def test_who_says_nothing_is_not_waited_for() -> None:
+def test_the_client_does_not_wait_for_a_silent_peer() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(CallEnd, match='timed out'):
         begin(ours, timeout=0.05)

@@ -168,7 +168,7 @@ def test_no_frame_begins_within_data_or_after_the_end(state: StreamState, kind: 
 
 @settings(deadline=None)
 @given(st.sampled_from(StreamState), st.integers(0, 255), st.integers(0, 255))
-def test_whatever_comes_leads_to_a_state_or_is_refused(
+def test_each_event_leads_to_a_state_or_is_refused(
     state: StreamState, kind: int, flags: int
 ) -> None:
     following = next_state(state, kind, flags)
@@ -577,7 +577,7 @@ def test_headers_of_a_success_or_of_less_begin_the_call(status: str) -> None:
     assert stream.state is OPEN
 
 
-def test_a_farewell_is_told_when_the_connection_is_closed() -> None:
+def test_a_farewell_is_received_when_the_connection_is_closed() -> None:
     stream = greeted()
     assert stream.receive(goaway(1, 0)) == []
     assert messages_of(stream.receive(data(prefixed(b'still')))) == [b'still']
@@ -648,7 +648,7 @@ def test_a_frame_that_is_too_long_is_refused_before_its_content_comes(kind: int)
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=10), st.booleans())
-def test_whatever_comes_is_read_or_ends_the_call(parts: list[bytes], is_greeted: bool) -> None:
+def test_any_bytes_are_read_or_end_the_call(parts: list[bytes], is_greeted: bool) -> None:
     stream = greeted() if is_greeted else Http2Stream('/path', 'peer')
     events = receive_all(stream, filter(None, parts))
     ends = [event for event in events if isinstance(event, CallEnded)]
@@ -666,9 +666,7 @@ FRAMES = st.builds(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(FRAMES, max_size=8), st.integers(1, 50))
-def test_whatever_frames_come_the_pieces_make_no_difference(
-    given_frames: list[bytes], size: int
-) -> None:
+def test_the_pieces_of_frames_make_no_difference(given_frames: list[bytes], size: int) -> None:
     whole = b''.join(given_frames)
     one, other = greeted(), greeted()
     assert receive_all(one, pieces(whole, size)) == receive_all(other, [whole] * bool(whole))

@@ -106,7 +106,7 @@ class Dialled:
 
 
 @pytest.fixture
-def dialled(target: Any) -> Iterator[Dialled]:
+def raw_client(target: Any) -> Iterator[Dialled]:
     with contextlib.closing(Dialled(lane_of(target))) as client:
         yield client
 
@@ -124,11 +124,11 @@ def refusal(client: Dialled) -> str:
 # --- an actor among false clients -----------------------------------------------------------
 
 
-def test_a_client_written_by_hand_is_served(dialled: Dialled) -> None:
-    dialled.enter()
+def test_a_client_written_by_hand_is_served(raw_client: Dialled) -> None:
+    raw_client.enter()
     request = pb.CallRequest(method='take', args=[pb.Value(int64=42)])
-    dialled.send(pb.SessionRequest(id=2, call=request))
-    response = dialled.receive()
+    raw_client.send(pb.SessionRequest(id=2, call=request))
+    response = raw_client.receive()
     assert response is not None
     assert response.id == 2
     assert response.result.int64 == 42
@@ -136,46 +136,46 @@ def test_a_client_written_by_hand_is_served(dialled: Dialled) -> None:
 
 @pytest.mark.parametrize('guessed', [b'', b'guessed'])
 def test_a_client_without_the_key_is_refused_before_its_pickles_are_loaded(
-    dialled: Dialled, tmp_path: Path, guessed: bytes
+    raw_client: Dialled, tmp_path: Path, guessed: bytes
 ) -> None:
     trap = Trap(tmp_path / 'trap')
     forged = pb.Proof(proof=guessed and proof(guessed, b'client', b'n', b'n'))
     attack = pb.SessionRequest(id=2, call=call(trap))
-    dialled.send(HELLO)
-    assert dialled.receive() is not None
-    dialled.send(pb.SessionRequest(proof=forged), attack)
-    assert refusal(dialled) == 'AuthkeyError'
+    raw_client.send(HELLO)
+    assert raw_client.receive() is not None
+    raw_client.send(pb.SessionRequest(proof=forged), attack)
+    assert refusal(raw_client) == 'AuthkeyError'
     assert not trap.path.exists()
 
 
-def test_a_call_before_the_proof_is_refused(dialled: Dialled, tmp_path: Path) -> None:
+def test_a_call_before_the_proof_is_refused(raw_client: Dialled, tmp_path: Path) -> None:
     trap = Trap(tmp_path / 'trap')
-    dialled.send(HELLO, pb.SessionRequest(id=2, call=call(trap)))
-    assert dialled.receive() is not None
-    assert refusal(dialled) == 'AuthkeyError'
+    raw_client.send(HELLO, pb.SessionRequest(id=2, call=call(trap)))
+    assert raw_client.receive() is not None
+    assert refusal(raw_client) == 'AuthkeyError'
     assert not trap.path.exists()
 
 
-def test_a_session_begins_with_hello(dialled: Dialled, tmp_path: Path) -> None:
+def test_a_session_begins_with_hello(raw_client: Dialled, tmp_path: Path) -> None:
     trap = Trap(tmp_path / 'trap')
-    dialled.send(pb.SessionRequest(id=1, call=call(trap)))
-    assert refusal(dialled) == 'VersionError'
+    raw_client.send(pb.SessionRequest(id=1, call=call(trap)))
+    assert refusal(raw_client) == 'VersionError'
     assert not trap.path.exists()
 
 
-def test_a_client_of_another_protocol_is_refused(dialled: Dialled) -> None:
-    dialled.send(pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=9)))
-    assert refusal(dialled) == 'VersionError'
+def test_a_client_of_another_protocol_is_refused(raw_client: Dialled) -> None:
+    raw_client.send(pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=9)))
+    assert refusal(raw_client) == 'VersionError'
 
 
-def test_what_is_no_message_is_refused(dialled: Dialled) -> None:
-    dialled.socket.sendall(struct.pack('!I', 4) + b'\xff\xff\xff\xff')
-    assert refusal(dialled) == 'VersionError'
+def test_what_is_no_message_is_refused(raw_client: Dialled) -> None:
+    raw_client.socket.sendall(struct.pack('!I', 4) + b'\xff\xff\xff\xff')
+    assert refusal(raw_client) == 'VersionError'
 
 
-def test_a_stranger_that_announces_a_large_message_is_refused(dialled: Dialled) -> None:
-    dialled.socket.sendall(struct.pack('!I', 2**31))
-    assert refusal(dialled) == 'SerializationError'
+def test_a_stranger_that_announces_a_large_message_is_refused(raw_client: Dialled) -> None:
+    raw_client.socket.sendall(struct.pack('!I', 2**31))
+    assert refusal(raw_client) == 'SerializationError'
 
 
 def test_a_message_larger_than_the_actor_takes_is_refused() -> None:
@@ -524,7 +524,7 @@ def test_a_limit_is_exact(ends: tuple[Lane, Lane]) -> None:
         theirs.receive()
 
 
-def test_whoever_hangs_up_wakes_the_one_that_waits(ends: tuple[Lane, Lane]) -> None:
+def test_hanging_up_wakes_the_receiver(ends: tuple[Lane, Lane]) -> None:
     ours, _ = ends
     failures = []
 
@@ -671,7 +671,7 @@ def test_the_last_message_is_taken_before_the_end(sharing: tuple[Lane, Lane]) ->
 
 
 @with_slots
-def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
+def test_a_message_to_a_gone_peer_that_did_not_take_it_is_unread(
     sharing: tuple[Lane, Lane],
 ) -> None:
     ours, theirs = sharing
@@ -688,7 +688,7 @@ def test_who_has_gone_without_taking_a_message_is_known_not_to_have_got_it(
 
 @with_slots
 @pytest.mark.parametrize('taken', [True, False])
-def test_who_goes_before_it_can_be_woken_may_have_got_the_message(
+def test_a_peer_that_goes_before_its_wakeup_may_have_got_the_message(
     sharing: tuple[Lane, Lane], monkeypatch: pytest.MonkeyPatch, taken: bool
 ) -> None:
     ours, theirs = sharing
@@ -808,7 +808,7 @@ def test_of_two_ends_on_one_core_the_actor_moves_to_another_one(
 
 
 @with_slots
-def test_who_gets_a_slot_looks_at_it_as_the_other_end_does(ends: tuple[Lane, Lane]) -> None:
+def test_the_receiver_of_a_slot_polls_it_as_the_other_end_does(ends: tuple[Lane, Lane]) -> None:
     ours, theirs = ends
     theirs.spin.record = SpinRecord(BACKING_OFF, -1, backoff=16)
     theirs.share_slot(mmap.mmap(-1, shm_slot.MEMORY_BYTES), 1)
@@ -889,7 +889,7 @@ def test_what_has_been_taken_of_a_slot_is_known_to_be() -> None:
 
 
 @pytest.mark.parametrize('is_in_bytes', [True, False])
-def test_what_is_sent_to_who_has_gone_before_has_surely_not_come(is_in_bytes: bool) -> None:
+def test_a_message_to_a_peer_that_has_gone_is_unsent(is_in_bytes: bool) -> None:
     request = pb.SessionRequest(id=1, call=pb.CallRequest(method='take'))
     ours, theirs = socket.socketpair()
     theirs.close()

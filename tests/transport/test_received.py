@@ -522,7 +522,7 @@ def test_a_client_waits_for_no_gigabytes_from_who_has_not_proved_itself(tmp_path
         Target.connect(address, KEY)
 
 
-def test_what_is_no_message_is_told_as_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_malformed_message_raises_an_error_of_uactor(tmp_path: Path) -> None:
     def serve(stream: RawLaneStream, message: bytes) -> None:
         stream.put(b'\xff\xff\xff')
 

@@ -98,7 +98,7 @@ def test_of_processes_that_listen_at_the_same_moment_one_succeeds(tmp_path: Path
     assert os.listdir(tmp_path) == ([] if 'remove' in end else ['s'])
 
 
-def test_whoever_stops_removes_no_name_that_another_one_has_by_now(tmp_path: Path) -> None:
+def test_a_stopping_server_keeps_a_name_that_another_server_has_taken(tmp_path: Path) -> None:
     path = tmp_path / 's'
     first = unix_sockets.create_listener(str(path))
     first.close()  # as an actor does that ends, before it removes the name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.support.rpc import KEYED, channel_to, dialled
+from tests.support.rpc import KEYED, channel_to, get_dial_address
 from uactor.service.schema import Schema, schema_of
 from uactor.v1 import actor_pb2 as pb
 
@@ -76,6 +76,6 @@ class Typed:
 
 
 @contextmanager
-def typed_client(actor: Any, actor_class: type) -> Iterator[Typed]:
-    with channel_to(dialled(actor)) as channel:
+def create_typed_client(actor: Any, actor_class: type) -> Iterator[Typed]:
+    with channel_to(get_dial_address(actor)) as channel:
         yield Typed(channel, schema_of(actor_class))

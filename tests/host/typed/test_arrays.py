@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.host.typed.support import Typed, typed_client
+from tests.host.typed.support import Typed, create_typed_client
 from tests.support import Actor
-from tests.support.rpc import dialled, failing
+from tests.support.rpc import failing, get_dial_address
 from tests.support.terminal import Grpcurl
 
 pytestmark = [pytest.mark.pythons('annotations'), pytest.mark.oldest_python]
@@ -28,8 +28,8 @@ class Matrix(Actor):
 
 @pytest.fixture
 def client() -> Iterator[Typed]:
-    with Matrix() as actor, typed_client(actor, Matrix) as client:
-        client.address = dialled(actor)  # type: ignore[attr-defined]
+    with Matrix() as actor, create_typed_client(actor, Matrix) as client:
+        client.address = get_dial_address(actor)  # type: ignore[attr-defined]
         yield client
 
 

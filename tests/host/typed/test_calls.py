@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.host.typed.shop import Article, Kind, Shop
-from tests.host.typed.support import Typed, typed_client
+from tests.host.typed.support import Typed, create_typed_client
 from tests.support import eventually
-from tests.support.programs import printed_by, run_python
-from tests.support.rpc import KEYED, client_of, dialled, failing
+from tests.support.programs import get_output, run_python
+from tests.support.rpc import KEYED, client_of, failing, get_dial_address
 from tests.support.terminal import Grpcurl
 from uactor.service.schema import schema_of
 
@@ -29,13 +29,13 @@ def shop() -> Iterator[Any]:
 
 @pytest.fixture
 def client(shop: Any) -> Iterator[Typed]:
-    with typed_client(shop, Shop) as client:
+    with create_typed_client(shop, Shop) as client:
         yield client
 
 
 @pytest.fixture
 def grpcurl(shop: Any) -> Grpcurl:
-    return Grpcurl(dialled(shop), 'tests.host.typed.shop.v1.ShopService')
+    return Grpcurl(get_dial_address(shop), 'tests.host.typed.shop.v1.ShopService')
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_attributes_are_read_and_written(client: Typed, shop: Any) -> None:
 
 
 def test_typed_and_other_callers_share_the_object(client: Typed, shop: Any) -> None:
-    with client_of(dialled(shop)) as generic:
+    with client_of(get_dial_address(shop)) as generic:
         assert [client.call('Add'), shop.add(1), generic.call('add'), client.call('Add')] == [
             *(1, 2, 3, 4)
         ]
@@ -110,7 +110,7 @@ def test_nobody_gets_in_without_the_authkey(client: Typed) -> None:
 def test_a_result_that_stays_is_a_handle_for_all_doors(client: Typed, shop: Any) -> None:
     handle = client.call('Basket')
     assert (handle.typeid, handle.repr, handle.service) == ('list', '[]', '')
-    with client_of(dialled(shop)) as generic:
+    with client_of(get_dial_address(shop)) as generic:
         generic.call('append', 'a', handle=handle.id)
         assert client.call('Size', handle) == 1
 
@@ -130,11 +130,11 @@ def test_a_result_that_stays_is_a_handle_for_all_doors(client: Typed, shop: Any)
 def test_the_handle_of_an_actor_names_its_typed_service(client: Typed, shop: Any) -> None:
     me = client.call('Me')
     assert me.service == client.schema.service
-    assert me.address == dialled(shop)
+    assert me.address == get_dial_address(shop)
     assert client.call('First', me) == 'ann & co'
     with Shop() as other:
         other.owner = 'eve'
-        with typed_client(other, Shop) as there:
+        with create_typed_client(other, Shop) as there:
             assert client.call('First', there.call('Me')) == 'eve & co'
 
 
@@ -286,7 +286,7 @@ class Wary(Shop):
 
 def test_typed_calls_never_unpickle_anything() -> None:
     actor: Any = Wary()
-    with typed_client(actor, Wary) as client, client_of(dialled(actor)) as generic:
+    with create_typed_client(actor, Wary) as client, client_of(get_dial_address(actor)) as generic:
         assert client.call('Forbid')
         with failing('INVALID_ARGUMENT') as failure:
             generic.rpc('Call', method='add', arguments={'data': b'\x80\x05)}\x86.'})
@@ -379,15 +379,15 @@ EXPECTED = 'Pair Plant\nGetIds GetTop\nlost\nmain.v1.ForestService\n'
 
 def as_script(directory: Any) -> str:
     (directory / 'forest.py').write_text(SCRIPT)
-    return printed_by(run_python(str(directory / 'forest.py')))
+    return get_output(run_python(str(directory / 'forest.py')))
 
 
 @pytest.mark.parametrize(
     'run',
     [
         as_script,
-        lambda directory: printed_by(run_python('-c', SCRIPT)),
-        lambda directory: printed_by(run_python('-', stdin=SCRIPT)),
+        lambda directory: get_output(run_python('-c', SCRIPT)),
+        lambda directory: get_output(run_python('-', stdin=SCRIPT)),
     ],
     ids=['script', 'command', 'stdin'],
 )
@@ -408,11 +408,11 @@ class Odd(uactor.Actor):
         return 5
 print(Odd().call(1))
 """
-    assert printed_by(run_python('-c', program)) == '5\n'
+    assert get_output(run_python('-c', program)) == '5\n'
 
 
 def test_the_schema_here_is_the_one_there(client: Typed, shop: Any) -> None:
-    with client_of(dialled(shop)) as generic:
+    with client_of(get_dial_address(shop)) as generic:
         described = generic.rpc('Describe').typed_service
     assert described.fingerprint == schema_of(Shop).fingerprint
     unmapped = {member.name: member.reason for member in described.unmapped}

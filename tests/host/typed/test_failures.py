@@ -16,9 +16,9 @@ from google.rpc import status_pb2
 
 import uactor
 from tests.host.typed.shop import FAILURES, Shop, SoldOut
-from tests.host.typed.support import Typed, typed_client
+from tests.host.typed.support import Typed, create_typed_client
 from tests.support import Actor
-from tests.support.rpc import KEYED, client_of, dialled, failing
+from tests.support.rpc import KEYED, client_of, failing, get_dial_address
 from tests.support.terminal import Grpcurl
 from uactor.core import current_host
 from uactor.errors import STATUS_CODES
@@ -37,7 +37,7 @@ def shop() -> Iterator[Any]:
 
 @pytest.fixture
 def client(shop: Any) -> Iterator[Typed]:
-    with typed_client(shop, Shop) as client:
+    with create_typed_client(shop, Shop) as client:
         yield client
 
 
@@ -58,7 +58,7 @@ SERVICE = 'tests.host.typed.shop.v1.ShopService'
         ('Size', {}, 'basket', 'missing'),
     ],
 )
-def test_a_bad_argument_is_told_by_its_field(
+def test_a_bad_argument_is_reported_by_its_field(
     client: Typed, rpc: str, fields: Any, field: str, text: str
 ) -> None:
     with failing('INVALID_ARGUMENT') as failure:
@@ -114,7 +114,7 @@ def test_what_a_method_raises_has_its_code_at_both_doors(
     error = FAILURES[name]
     with failing(code) as failure:
         client.call('Fail', name)
-    with client_of(dialled(shop)) as generic, failing(code) as other:
+    with client_of(get_dial_address(shop)) as generic, failing(code) as other:
         generic.call('fail', name)
     assert failure.text == other.text
     assert failure.text.endswith(f'{type(error).__qualname__}: {error}')
@@ -160,7 +160,7 @@ class Small(Actor):
 
 
 def test_what_is_too_large_is_resource_exhausted() -> None:
-    with Small() as actor, typed_client(actor, Small) as client:
+    with Small() as actor, create_typed_client(actor, Small) as client:
         for rpc, argument in (('Size', bytes(20_000)), ('Blob', 20_000)):
             for _ in range(2):
                 with failing('RESOURCE_EXHAUSTED'):
@@ -179,7 +179,7 @@ class Dying(Actor):
 @pytest.mark.filterwarnings('ignore')
 def test_a_deadline_and_a_death_have_their_codes() -> None:
     actor: Any = Dying()
-    with typed_client(actor, Dying) as client:
+    with create_typed_client(actor, Dying) as client:
         request = client.schema.methods['Wait'].request_class(seconds=0.5)
         with failing('DEADLINE_EXCEEDED'):
             client.rpc('Wait')(request, metadata=KEYED, timeout=0.1)
@@ -190,7 +190,10 @@ def test_a_deadline_and_a_death_have_their_codes() -> None:
 def test_while_it_is_constructed_an_actor_is_unavailable() -> None:
     class Reflexive(Actor):
         def __init__(self) -> None:
-            with typed_client(_Here(), Reflexive) as client, failing('UNAVAILABLE') as failure:
+            with (
+                create_typed_client(_Here(), Reflexive) as client,
+                failing('UNAVAILABLE') as failure,
+            ):
                 client.call('Five')
             self.told = failure.executed
 
@@ -258,12 +261,12 @@ def module(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def described(actor: Any) -> Any:
-    with client_of(dialled(actor)) as generic:
+    with client_of(get_dial_address(actor)) as generic:
         return generic.rpc('Describe').typed_service
 
 
 def test_without_a_lock_numbers_follow_the_declaration(module: Any) -> None:
-    with module.Locked() as actor, typed_client(actor, module.Locked) as client:
+    with module.Locked() as actor, create_typed_client(actor, module.Locked) as client:
         assert client.call('First', 5, 3) == 2
         found = described(actor)
     assert (found.name, found.locked, found.error) == ('locked_shop.v1.LockedService', False, '')
@@ -284,7 +287,7 @@ def test_a_running_actor_has_the_numbers_of_the_lock_beside_its_module(
         found = described(actor)
         assert found.locked
         assert found.fingerprint == schema.fingerprint
-        with typed_client(actor, module.Locked) as client:
+        with create_typed_client(actor, module.Locked) as client:
             client.schema = schema
             assert client.call('First', 5, 3) == 2
             numbers = {field.name: field.number for field in schema.file.message_type[0].field}
@@ -293,21 +296,21 @@ def test_a_running_actor_has_the_numbers_of_the_lock_beside_its_module(
 
 def test_a_broken_lock_leaves_the_actor_its_generic_service(module: Any, tmp_path: Any) -> None:
     (tmp_path / 'locked_shop.actors.lock.json').write_text('{"version": 1')
-    with module.Locked() as actor, typed_client(actor, module.Locked) as client:
+    with module.Locked() as actor, create_typed_client(actor, module.Locked) as client:
         assert actor.first(5, 3) == 2
         for _ in range(2):
             with failing('FAILED_PRECONDITION') as failure:
                 client.call('First', 5, 3)
             assert 'is no lock of actors' in failure.text
         assert 'is no lock of actors' in described(actor).error
-        grpcurl = Grpcurl(dialled(actor), 'grpc.health.v1.Health')
+        grpcurl = Grpcurl(get_dial_address(actor), 'grpc.health.v1.Health')
         assert 'locked_shop' not in grpcurl.run('list').stdout
         health = grpcurl.rpc('Check', service='locked_shop.v1.LockedService')
         assert health == {'status': 'NOT_SERVING'}
         assert grpcurl.rpc('Check') == {'status': 'SERVING'}
 
 
-def test_a_lock_that_lacks_something_is_told_of(
+def test_an_incomplete_lock_is_an_error(
     module: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = lock_of(module.Locked).dump()
@@ -349,7 +352,7 @@ def test_health_knows_what_was_found_before_there_was_a_server(
     try:
         with module.Locked() as actor:
             assert actor.prepare()
-            grpcurl = Grpcurl(dialled(actor), 'grpc.health.v1.Health')
+            grpcurl = Grpcurl(get_dial_address(actor), 'grpc.health.v1.Health')
             health = grpcurl.rpc('Check', service='late_shop.v1.LockedService')
             assert health == {'status': 'NOT_SERVING'}
     finally:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from tests.host.typed.support import Typed, typed_client
+from tests.host.typed.support import Typed, create_typed_client
 from tests.host.typed.table import ROWS, Table
 from tests.service.support import to_json
-from tests.support.rpc import dialled
+from tests.support.rpc import get_dial_address
 from tests.support.terminal import Grpcurl
 
 pytestmark = [pytest.mark.pythons('annotations'), pytest.mark.oldest_python]
@@ -25,7 +25,7 @@ def table() -> Iterator[Any]:
 
 @pytest.fixture
 def client(table: Any) -> Iterator[Typed]:
-    with typed_client(table, Table) as client:
+    with create_typed_client(table, Table) as client:
         yield client
 
 
@@ -60,5 +60,5 @@ def test_grpcurl_sends_and_shows_it_as_json(
 ) -> None:
     method = client.schema.methods[rpc]
     request = to_json(method.write_request((value,)))
-    shown = Grpcurl(dialled(table), client.schema.service).rpc(rpc, **request)
+    shown = Grpcurl(get_dial_address(table), client.schema.service).rpc(rpc, **request)
     assert shown == json_format.MessageToDict(method.write_response(value))

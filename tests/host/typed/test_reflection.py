@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.host.typed.shop import Shop
-from tests.support.rpc import client_of, dialled
+from tests.support.rpc import client_of, get_dial_address
 from tests.support.terminal import HEADER, BufCurl, Grpcurl
 
 pytestmark = [pytest.mark.pythons('annotations'), pytest.mark.oldest_python]
@@ -25,7 +25,7 @@ def shop() -> Iterator[Any]:
 
 @pytest.fixture
 def grpcurl(shop: Any) -> Grpcurl:
-    return Grpcurl(dialled(shop), SERVICE)
+    return Grpcurl(get_dial_address(shop), SERVICE)
 
 
 def described(grpcurl: Grpcurl, symbol: str) -> str:
@@ -65,7 +65,7 @@ def test_grpcurl_describes_service_method_message_and_enum(grpcurl: Grpcurl) -> 
 
 @pytest.mark.parametrize('version', ['grpc-v1', 'grpc-v1alpha'])
 def test_buf_curl_lists_and_calls_with_both_versions(shop: Any, version: str) -> None:
-    curl = BufCurl(dialled(shop), SERVICE)
+    curl = BufCurl(get_dial_address(shop), SERVICE)
     reflection = ('--reflect-header', HEADER, '--reflect-protocol', version)
     assert SERVICE in curl.run('', '--list-services', *reflection).stdout.split()
     assert f'{SERVICE}/Add' in curl.run('', '--list-methods', *reflection).stdout
@@ -77,12 +77,12 @@ def test_buf_curl_lists_and_calls_with_both_versions(shop: Any, version: str) ->
 
 
 def test_health_answers_for_the_typed_service(shop: Any) -> None:
-    grpcurl = Grpcurl(dialled(shop), 'grpc.health.v1.Health')
+    grpcurl = Grpcurl(get_dial_address(shop), 'grpc.health.v1.Health')
     assert grpcurl.rpc('Check', service=SERVICE) == {'status': 'SERVING'}
 
 
 def test_describe_tells_of_the_typed_service(shop: Any) -> None:
-    with client_of(dialled(shop)) as client:
+    with client_of(get_dial_address(shop)) as client:
         found = client.rpc('Describe')
         basket = client.rpc('CreateHandle', typeid='list').handle
         of_basket = client.rpc('Describe', handle=basket.id)
