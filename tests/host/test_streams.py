@@ -149,7 +149,7 @@ def test_an_exception_of_an_awaited_stream(bench: Any) -> None:
         numbers = []
         with pytest.raises(LookupError, match='in a stream'):
             async for number in bench.fails_after.stream(3):
-                numbers.append(number)
+                numbers.append(number)  # noqa: PERF401  # kept after the error
         return numbers
 
     assert asyncio.run(gather()) == [0, 1, 2]

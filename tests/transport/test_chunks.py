@@ -128,12 +128,11 @@ def test_the_actor_may_change_what_it_has_returned(store: Any) -> None:
 
 
 def test_threads_get_what_is_theirs_in_chunks(store: Any) -> None:
-    failed = []
+    failed: list[int] = []
 
     def work(number: int) -> None:
-        for _ in range(5):
-            if not (store.echo(np.full(3 * MIN_SEGMENT_BYTES, number, np.uint8)) == number).all():
-                failed.append(number)
+        sent = np.full(3 * MIN_SEGMENT_BYTES, number, np.uint8)
+        failed.extend(number for _ in range(5) if not (store.echo(sent) == number).all())
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:

@@ -650,7 +650,7 @@ class _Loader:
         if not self.is_raw:
             with contextlib.suppress(Exception):  # of loading: the owner applies them
                 for place in setup.filters:
-                    filters.append(self._load_filter(place))
+                    filters.append(self._load_filter(place))  # noqa: PERF401  # kept after an error
         made = OwnerHandler(
             setup.number,
             setup.level,

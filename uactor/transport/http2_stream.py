@@ -519,8 +519,7 @@ class Http2Stream:
         """Count data of the frame that has begun, and report the messages that it completes."""
         self._data_left -= size
         self._count(size, events)
-        for message in messages:
-            events.append(MessageReceived(message))
+        events.extend(map(MessageReceived, messages))
         if not self._data_left:
             self.state = StreamState.OPEN
             self._check_end_of_stream()
@@ -528,8 +527,8 @@ class Http2Stream:
     def _read_padded_data(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
         self._ends_stream = bool(head.flags & END_STREAM)
         self._count(len(content), events)
-        for message in self.messages.read(strip_padding(head.flags, content)):
-            events.append(MessageReceived(message))
+        messages = self.messages.read(strip_padding(head.flags, content))
+        events.extend(map(MessageReceived, messages))
         self._check_end_of_stream()
 
     def _check_end_of_stream(self) -> None:

@@ -125,7 +125,8 @@ def _probe_resources() -> None:
     probed = threading.Event()
     try:
         for _ in range(_PROBED_DESCRIPTORS):
-            descriptors.append(os.open(os.devnull, os.O_RDONLY))
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            descriptors.append(descriptor)  # closed even if the next one fails
         for _ in range(_PROBED_THREADS):
             start_daemon('uactor-probe', probed.wait)
     finally:
