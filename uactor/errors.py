@@ -48,7 +48,7 @@ Stage = Literal['asked', 'running', 'done']
 """How far a call has come: before the actor's code runs, while it runs, or after that."""
 
 
-class UActorException(Exception):
+class UActorException(Exception):  # noqa: N818  # the name that uActor documents
     """Root of all errors that uactor itself raises."""
 
 

@@ -56,7 +56,9 @@ class FalseActor(BaseServicer):
         self.requests: list[pb.SessionRequest] = []
         self.metadata: list[tuple[str, Any]] = []
 
-    def Session(self, requests: Any, context: Any) -> Iterator[pb.SessionResponse]:
+    def Session(  # noqa: N802  # the name of the RPC
+        self, requests: Any, context: Any
+    ) -> Iterator[pb.SessionResponse]:
         self.metadata += context.invocation_metadata()
         for request in requests:
             self.requests.append(request)

@@ -262,8 +262,8 @@ def test_a_cycle_with_a_turn_to_spare_is_none() -> None:
 
 @pytest.mark.parametrize('concurrency', [0, -1])
 def test_a_concurrency_is_one_or_more(concurrency: int) -> None:
-    class None_(Bench):
+    class Unlimited(Bench):
         _options_ = {'concurrency': concurrency}
 
     with pytest.raises(ValueError, match='1 or more'):
-        None_()
+        Unlimited()

@@ -744,7 +744,7 @@ def test_tracebacks_travel_as_text() -> None:
 
 
 class Braces(logging.LogRecord):
-    def getMessage(self) -> str:
+    def getMessage(self) -> str:  # noqa: N802  # that of the base class
         return str(self.msg).format(*(self.args or ()))
 
 

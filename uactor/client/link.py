@@ -31,7 +31,7 @@ from uactor.client.session import (
     note_end,
     unreachable_error,
 )
-from uactor.client.timeouts import HANDSHAKE_S, Unanswered
+from uactor.client.timeouts import HANDSHAKE_S, UnansweredError
 from uactor.codec import values
 from uactor.errors import (
     ActorDiedError,
@@ -295,7 +295,7 @@ class Link:
                         raise
                     log.debug('an authkey known for %s does not fit', self.address)
             return self._open_by_any_way(last, pipelined, beginning, seconds, made)
-        except Unanswered as error:
+        except UnansweredError as error:
             if seconds == left:
                 message = f'the actor at {self.address} has not answered within {seconds:g} seconds'
                 raise DeadlineError(message, 'no') from error
@@ -344,7 +344,7 @@ class Link:
         except StreamEnd as end:
             remaining = seconds_left()
             if remaining is not None and remaining <= _TICK_S:
-                raise Unanswered from end
+                raise UnansweredError from end
             raise self._unreachable(unreachable_error(self.address, end)) from end.__cause__
         except ActorUnreachableError as error:
             # A host that refuses a session is alive, but has no resources to spare.

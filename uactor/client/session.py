@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from uactor.client.handshake import ClientHandshake
-from uactor.client.timeouts import HANDSHAKE_S, StreamTimeout, Unanswered
+from uactor.client.timeouts import HANDSHAKE_S, StreamTimeout, UnansweredError
 from uactor.codec import fastpath, messages, pickling, values
 from uactor.core import current_host
 from uactor.errors import (
@@ -86,7 +86,7 @@ class ClientSession:
         """Open a session.
 
         :param patience: how long the host may take to answer, in seconds; None for any time.
-        :raises Unanswered: if the host takes longer.
+        :raises UnansweredError: if the host takes longer.
         """
         self.stream = stream
         self.busy = False
@@ -103,12 +103,12 @@ class ClientSession:
             with answering:
                 self._shake_hands(ClientHandshake(address, authkey, client_id))
             if answering.expired:
-                raise Unanswered
+                raise UnansweredError
         except BaseException as error:
             self.abandon()
             stream.close()
             if answering.expired and isinstance(error, UActorException):
-                raise Unanswered from error
+                raise UnansweredError from error
             raise
 
     @property

@@ -23,7 +23,7 @@ FORK_S = 1.0
 """How long a fork waits for an actor to lease inherited objects."""
 
 
-class Unanswered(Exception):
+class UnansweredError(Exception):
     """The host has not answered in time."""
 
 

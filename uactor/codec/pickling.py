@@ -63,7 +63,7 @@ def can_travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
 # --- pickling ----------------------------------------------------------------------------
 
 
-class _NeedsValue(Exception):
+class _NeedsValueError(Exception):
     """The pickle needs an object that can't be imported by name."""
 
 
@@ -93,7 +93,7 @@ def _is_registered(module_name: str) -> bool:
 
 
 class _NamePickler(pickle.Pickler):
-    """Pickles by name only; raises :class:`_NeedsValue` where names do not suffice."""
+    """Pickles by name only; raises :class:`_NeedsValueError` where names do not suffice."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, _NAMED):
@@ -106,9 +106,9 @@ class _NamePickler(pickle.Pickler):
     def reduce_unnamed(self, obj: Any) -> Any:
         """Return how to reduce an object without a name.
 
-        :raises _NeedsValue: when there is no way.
+        :raises _NeedsValueError: when there is no way.
         """
-        raise _NeedsValue
+        raise _NeedsValueError
 
 
 class _NumberPickler(_NamePickler):
@@ -140,7 +140,7 @@ class _NumberPickler(_NamePickler):
             if number is not None:
                 self._numbers[number] = None
                 return _wire.get_definition, (number,)
-        raise _NeedsValue
+        raise _NeedsValueError
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
@@ -249,7 +249,7 @@ def dump(
         return _pickle_by_value(value, buffers) if data is None else data
     except UActorException:
         raise
-    except _NeedsValue:
+    except _NeedsValueError:
         raise SerializationError(
             f'cannot send {describe_type(value)}: it holds a class or function that only travels '
             'by value, which this serializer, or another Python version at the other side, '
@@ -277,7 +277,7 @@ def _pickle_by_name(
         pickler = functools.partial(_NumberPickler, definitions, numbers)
     try:
         return _run_pickler(pickler, value, buffers)
-    except (_NeedsValue, TypeError, AttributeError, pickle.PicklingError) as error:
+    except (_NeedsValueError, TypeError, AttributeError, pickle.PicklingError) as error:
         del grants[count:]  # they belong to a pickle that is not sent
         if numbers is not None:
             numbers.clear()

@@ -49,7 +49,8 @@ def restore_transfer(outer: TransferContext | None) -> None:
     _transfers.current = outer
 
 
-class transfer:  # a generator would take four times as long, for each call
+# A generator would take four times as long, for each call.
+class transfer:  # noqa: N801  # used as a function is
     """Set the context of what this thread pickles in the block, which goes in one message."""
 
     __slots__ = ('_context', '_previous')

@@ -24,7 +24,7 @@ _PASSED_ON = (HandleError, ActorUnreachableError, ActorDiedError)
 """Errors that a handle among the arguments may lead to; each has a status of its own."""
 
 
-class InvalidArgument(Exception):
+class InvalidArgumentError(Exception):
     """A field of the request has no meaning for the call.
 
     :ivar field: path of the field in the request.
@@ -39,8 +39,9 @@ class InvalidArgument(Exception):
         self.description = description
 
 
-class field(contextlib.AbstractContextManager[None]):  # a generator would take longer
-    """Turn errors into :class:`InvalidArgument` for the field at ``path``."""
+# A generator would take longer.
+class field(contextlib.AbstractContextManager[None]):  # noqa: N801  # used as a function is
+    """Turn errors into :class:`InvalidArgumentError` for the field at ``path``."""
 
     __slots__ = ('_path',)
 
@@ -54,7 +55,7 @@ class field(contextlib.AbstractContextManager[None]):  # a generator would take 
         trace: types.TracebackType | None,
     ) -> None:
         if isinstance(error, Exception) and not isinstance(error, _PASSED_ON):
-            raise InvalidArgument(self._path, error) from error
+            raise InvalidArgumentError(self._path, error) from error
 
 
 def decode_pickled_arguments(
@@ -65,7 +66,7 @@ def decode_pickled_arguments(
     :param unpickle: whether pickles are accepted.
     :param channel: has the large data that has come beside the message.
     :param definitions: the definitions that the session remembers.
-    :raises InvalidArgument: when they can't be decoded.
+    :raises InvalidArgumentError: when they can't be decoded.
     """
     try:
         return codec_arguments.decode_arguments(message, unpickle, channel, definitions)
@@ -87,7 +88,7 @@ def decode_arguments(
     :param unpickle: whether pickles are accepted.
     :param channel: has the large data that has come beside the message.
     :param definitions: the definitions that the session remembers.
-    :raises InvalidArgument: for the first argument that can't be decoded.
+    :raises InvalidArgumentError: for the first argument that can't be decoded.
     """
     args, kwargs = [], {}
     left = itertools.chain(request.args, request.kwargs.values())  # have not been decoded
@@ -111,10 +112,10 @@ def validate_arguments(
 ) -> None:
     """Check that a function takes these arguments, as far as its signature says.
 
-    :raises InvalidArgument: when it does not take them.
+    :raises InvalidArgumentError: when it does not take them.
     """
     if not callable(function):
-        raise InvalidArgument('method', TypeError('this is an attribute; use GetAttribute'))
+        raise InvalidArgumentError('method', TypeError('this is an attribute; use GetAttribute'))
     try:
         signature = inspect.signature(function)
     except ValueError:  # implemented in C, without one

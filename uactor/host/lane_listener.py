@@ -33,7 +33,7 @@ from uactor.errors import (
 from uactor.host.admission import Admission
 from uactor.host.context import HostContext
 from uactor.host.grpc.on_demand import OnDemandListener
-from uactor.host.refusal import NO_THREADS, Refused
+from uactor.host.refusal import NO_THREADS, RefusedError
 from uactor.host.sessions.serve import serve
 from uactor.runtime.threads import OnDemandThread, attempt, start_daemon
 from uactor.transport import segments, shm_buffers, shm_slot
@@ -182,7 +182,7 @@ class LaneListener:
             with contextlib.closing(responses):
                 for response in responses:
                     endpoint.send(response)
-        except (LaneError, Refused) as error:
+        except (LaneError, RefusedError) as error:
             log.debug('a session has ended: %s', error)
         finally:
             self._forget(endpoint)
@@ -260,7 +260,7 @@ class _LaneEndpoint:
         failure = pb.Failure(type_name=name, message=str(error), executed=pb.EXECUTED_NO)
         with contextlib.suppress(LaneError):  # it has gone before
             self.send(pb.SessionResponse(failure=failure))
-        raise Refused(str(error))
+        raise RefusedError(str(error))
 
     def admit(self) -> None:
         """Accept messages of any size that the actor accepts: the client has proved itself."""
@@ -326,7 +326,7 @@ class _LaneEndpoint:
 
     def end(self, error: UActorException) -> None:
         """Refuse a client, and close its connection."""
-        with contextlib.suppress(LaneError, Refused):
+        with contextlib.suppress(LaneError, RefusedError):
             self.refuse(error)
         self.close()
 

@@ -286,7 +286,7 @@ ActorManager._create_unreached = staticmethod(_create_unreached_proxy)
 
 
 @_wire.implements(_wire.make_proxy_method)
-def ProxyMethod(name: str) -> Any:  # the name that uActor documents
+def ProxyMethod(name: str) -> Any:  # noqa: N802  # the name that uActor documents
     """Return a method of a proxy class that calls ``name`` of the object."""
 
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:

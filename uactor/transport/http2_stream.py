@@ -104,7 +104,7 @@ class End(NamedTuple):
     unread: bool = False
 
 
-class CallEnd(Exception):
+class CallEnd(Exception):  # noqa: N818  # an end is no error, as StopIteration
     """The call has ended."""
 
     def __init__(self, end: End) -> None:

@@ -21,7 +21,7 @@ from uactor.transport.shm_buffers import Carrier
 from uactor.v1 import actor_pb2 as pb
 
 
-class StreamEnd(Exception):
+class StreamEnd(Exception):  # noqa: N818  # an end is no error, as StopIteration
     """The stream has ended.
 
     :ivar kind: the error class for what the host has refused; None when it has given no reason.

@@ -155,7 +155,7 @@ class Dispatcher:
     ) -> Any:
         """Run a function, or the coroutine that it returns, and return its result.
 
-        :raises InvalidArgument: when it does not take these arguments, and the caller is not
+        :raises InvalidArgumentError: when it does not take these arguments, and the caller is not
             validated.
         :raises BaseException: whatever the function raises.
         """

@@ -172,7 +172,7 @@ class Steps(Iterator[T]):
         self._loop.wait(close_iterator(self._items), CancelToken())
 
 
-class _EndOfIteration(Exception):
+class _EndOfIteration(Exception):  # noqa: N818  # no error, as StopIteration
     """An asynchronous iterator has no more items."""
 
 

@@ -17,11 +17,11 @@ from uactor.codec.messages import list_memories
 from uactor.core import auth
 from uactor.errors import AuthkeyError, SerializationError, UActorException, find_status
 from uactor.host.admission import Admission
-from uactor.host.arguments import InvalidArgument
+from uactor.host.arguments import InvalidArgumentError
 from uactor.host.context import HostContext
 from uactor.host.grpc import unary
 from uactor.host.grpc.executor import is_reserve, retire
-from uactor.host.refusal import NO_THREADS, Refused
+from uactor.host.refusal import NO_THREADS, RefusedError
 from uactor.host.sessions.serve import read, serve
 from uactor.transport.chunks import Chunks
 from uactor.v1 import actor_pb2 as pb
@@ -105,7 +105,7 @@ class ActorServicer(actor_pb2_grpc.ActorServiceServicer):
                 message = request.FromString(data)
             except DecodeError as error:
                 with self._rpc(context):
-                    raise InvalidArgument('', error) from error
+                    raise InvalidArgumentError('', error) from error
             return run(message, context)
 
         if method.server_streaming:
@@ -278,7 +278,7 @@ class _GrpcEndpoint:
         code = getattr(grpc.StatusCode, find_status(error, 'asked'))
         with contextlib.suppress(Exception):  # abort() raises one, for gRPC itself
             self._context.abort(code, str(error))
-        raise Refused(str(error)) from error
+        raise RefusedError(str(error)) from error
 
     def admit(self) -> None:
         """Accept chunks, since the client has proved itself."""

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from uactor import errors
 from uactor.codec import failures
 from uactor.errors import ActorDiedError, Executed
-from uactor.host.arguments import InvalidArgument
+from uactor.host.arguments import InvalidArgumentError
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CallCancelledError
 
@@ -53,7 +53,7 @@ def abort(
         status,
         error_details_pb2.ErrorInfo(reason=name, domain=reporting.service, metadata=metadata),
     )
-    if isinstance(error, InvalidArgument):
+    if isinstance(error, InvalidArgumentError):
         request = error_details_pb2.BadRequest()
         request.field_violations.add(
             field=_shorten(error.field, _MAX_NAME_BYTES),
@@ -71,7 +71,7 @@ def _classify(
     error: BaseException, caller: Caller, error_codes: Mapping[type[BaseException], str]
 ) -> tuple[BaseException, str, Executed]:
     """Return the error to report, the name of its code, and whether the call has run."""
-    if isinstance(error, InvalidArgument):
+    if isinstance(error, InvalidArgumentError):
         return error.reason, 'INVALID_ARGUMENT', caller.executed
     if isinstance(error, CallCancelledError):  # or the client has gone, and gets no status
         return ActorDiedError('the actor ended while the call was waiting'), 'ABORTED', 'maybe'

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from uactor.core.addresses import Token
-from uactor.host.arguments import InvalidArgument
+from uactor.host.arguments import InvalidArgumentError
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
@@ -101,7 +101,7 @@ class _Calls:
             try:
                 call = method.read_request(_parse(method, data), handles)
             except ConversionError as error:
-                raise InvalidArgument(error.path, error, error.reason) from error
+                raise InvalidArgumentError(error.path, error, error.reason) from error
             return _encode_response(method, self._result(caller, method, call), caller, handles)
 
     def streaming(
@@ -121,7 +121,7 @@ class _Calls:
                     for item in found:
                         yield _encode_response(method, item, caller, handles)
             except ConversionError as error:  # also of a later item, by way of the user's method
-                raise InvalidArgument(error.path, error, error.reason) from error
+                raise InvalidArgumentError(error.path, error, error.reason) from error
 
     def _result(self, caller: Caller, method: ServiceMethod, call: CallArguments) -> Any:
         args, kwargs = call

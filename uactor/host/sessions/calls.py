@@ -32,7 +32,7 @@ from typing import Any, Protocol
 from uactor.codec import fastpath, messages
 from uactor.core.current_call import run_in
 from uactor.errors import ActorUnreachableError, UActorException
-from uactor.host.arguments import InvalidArgument
+from uactor.host.arguments import InvalidArgumentError
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CallCancelledError, Reason
 from uactor.host.execution.dispatcher import Dispatcher
@@ -153,7 +153,7 @@ class HostCall:
     # Class attributes: most calls never set them.
     state = CallState.NEW
     _unread: pb.SessionRequest | None = None  # large data beside it has not been looked at
-    _invalid: InvalidArgument | None = None
+    _invalid: InvalidArgumentError | None = None
     _timer: Timer | None = None
     _job: Job | None = None  # runs after the wait of a parked call
     _abandon: Job | None = None  # ends that wait
@@ -232,7 +232,7 @@ class HostCall:
         self._unread = request
         try:
             begin_in_context(self.caller, context_of(request, kind))
-        except InvalidArgument as error:
+        except InvalidArgumentError as error:
             self._invalid = error
 
     # --- running -----------------------------------------------------------------------------

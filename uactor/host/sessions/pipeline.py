@@ -20,7 +20,7 @@ from uactor.core.current_call import running
 from uactor.host.callers import Caller
 from uactor.host.context import HostContext
 from uactor.host.execution.workers import Workers
-from uactor.host.refusal import Refused
+from uactor.host.refusal import RefusedError
 from uactor.host.sessions.bursts import HostBurst
 from uactor.host.sessions.calls import SINGLE, HostCall, Job
 from uactor.host.sessions.endpoint import Send
@@ -127,7 +127,7 @@ class HostPipeline:
         """Read and run requests as long as this thread leads."""
         try:
             self._read_as(reader)
-        except Refused as error:
+        except RefusedError as error:
             log.debug('a session has ended: %s', error)
             self._end_reading()
         except BaseException:

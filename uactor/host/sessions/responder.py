@@ -6,7 +6,7 @@ from typing import Any
 
 from uactor.codec import failures, fastpath, messages, transfer, values
 from uactor.errors import SerializationError
-from uactor.host.arguments import InvalidArgument, field
+from uactor.host.arguments import InvalidArgumentError, field
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
@@ -226,7 +226,7 @@ class Responder:
         BaseException.with_traceback(error, None)  # its setter may be a frozen dataclass's
 
     def _encode_failure(self, caller: Caller, error: BaseException, pickles: bool) -> pb.Failure:
-        if isinstance(error, InvalidArgument):
+        if isinstance(error, InvalidArgumentError):
             error = error.reason
         pickles = pickles and self._requests.pickles
         with transfer.transfer(granting=True) as context:
@@ -246,7 +246,7 @@ def _no_request(message: bytes) -> None:
 def begin_in_context(caller: Caller, context: pb.CallContext | None) -> None:
     """Begin a call in the context that its request has, if any.
 
-    :raises InvalidArgument: when the timeout is invalid; the call has begun without one.
+    :raises InvalidArgumentError: when the timeout is invalid; the call has begun without one.
     """
     caller.begin_call(() if context is None else context.path)
     if context is not None and context.HasField('timeout'):

@@ -21,7 +21,7 @@ from uactor.core import auth
 from uactor.core.current_call import current, running
 from uactor.errors import AuthkeyError, VersionError
 from uactor.host import holders
-from uactor.host.arguments import InvalidArgument
+from uactor.host.arguments import InvalidArgumentError
 from uactor.host.callers import Caller
 from uactor.host.cancellation import CallCancelledError
 from uactor.host.context import HostContext
@@ -225,7 +225,7 @@ class _HostSession:
         caller = self._caller.derive()
         try:
             begin_in_context(caller, context)
-        except InvalidArgument as error:
+        except InvalidArgumentError as error:
             return self._responder.respond_error(caller, request, error)
         with caller.enforce_deadline():
             return self._responder.answer(caller, request, kind)
