@@ -40,7 +40,7 @@ REQUEST, RESPONSE = METHOD.request_class, METHOD.response_class
 
 
 def serve_by_hand(address: str, ready: Any) -> None:
-    def add(request: Any, context: grpc.ServicerContext) -> Any:
+    def add(request: Any, _context: grpc.ServicerContext) -> Any:
         return RESPONSE(result=request.left + request.right)
 
     handlers = {

@@ -132,7 +132,7 @@ def _create_actor(lifeline: Lifeline) -> HostProcess | None:
         _watch_lifeline,
         lifeline,
         constructed,
-        failed=lambda error: exit_process(1),
+        failed=lambda _error: exit_process(1),
     )
     try:
         module_starts.begin_loading(stand_ins.complete_module)
@@ -169,8 +169,8 @@ def _handle_signals(host: HostProcess) -> None:
     and an actor that it killed would leave its socket behind.
     """
     handlers = {
-        signal.SIGTERM: lambda number, frame: host.request_stop(),
-        signal.SIGHUP: lambda number, frame: None,
+        signal.SIGTERM: lambda _number, _frame: host.request_stop(),
+        signal.SIGHUP: lambda _number, _frame: None,
     }
     taken = {number for number in handlers if signal.getsignal(number) is signal.SIG_DFL}
     for number in taken:

@@ -20,19 +20,19 @@ def serve(address: str) -> None:
 
     work = Work()
 
-    def add(request: bytes, context: Any) -> bytes:
+    def add(request: bytes, _context: Any) -> bytes:
         return str(work.add(int(request))).encode()
 
-    def add_typed(request: Int64Value, context: Any) -> Int64Value:
+    def add_typed(request: Int64Value, _context: Any) -> Int64Value:
         return Int64Value(value=work.add(request.value))
 
-    def take(request: bytes, context: Any) -> bytes:
+    def take(request: bytes, _context: Any) -> bytes:
         return str(work.take(request)).encode()
 
-    def give(request: bytes, context: Any) -> bytes:
+    def give(request: bytes, _context: Any) -> bytes:
         return bytes(memoryview(work.give(int(request))))
 
-    def count(request: bytes, context: Any) -> Iterator[bytes]:
+    def count(request: bytes, _context: Any) -> Iterator[bytes]:
         return (str(number).encode() for number in work.count(int(request)))
 
     handlers = {

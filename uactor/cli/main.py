@@ -396,7 +396,7 @@ def _list_stop_signals() -> list[int]:
 
 def _handle_signals(action: Callable[[], object]) -> None:
     for number in _list_stop_signals():
-        signal.signal(number, lambda number, frame: action())
+        signal.signal(number, lambda _number, _frame: action())
 
 
 def _stop_early() -> NoReturn:

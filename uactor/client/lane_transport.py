@@ -228,7 +228,7 @@ class LaneStream:
         if self.memory is not None:
             self.lane.frames.expect = functools.partial(_expect, self.memory)
 
-    def share(self, limit: int) -> None:
+    def share(self, limit: int) -> None:  # noqa: ARG002  # named by the protocol
         """See :class:`uactor.transport.interfaces.SessionStream`."""
         self._shares = self._calls  # other sessions wait too long between messages to gain by it
 

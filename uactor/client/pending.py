@@ -175,12 +175,12 @@ class PendingCall:
                 self._release_receiver().receive(value)
         return 0 if more else self.size
 
-    def disown(self, number: int) -> None:
+    def disown(self, _number: int) -> None:
         """End the call in a forked child: it belongs to the parent."""
         self._timer = None
         disown(self._release_receiver(), ForkedError())
 
-    def fail(self, number: int, error: BaseException) -> None:
+    def fail(self, _number: int, error: BaseException) -> None:
         """End the call with an error."""
         self._release_receiver().fail(error)
 
@@ -250,7 +250,7 @@ class CallBurst:
             if self._pipeline.awaits(number):
                 self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=number)))
 
-    def take(self, number: int, response: Any, more: bool) -> int:
+    def take(self, number: int, response: Any, _more: bool) -> int:
         """Take the host's response to one call; see :meth:`PendingCall.take`."""
         index = number - self.number
         try:

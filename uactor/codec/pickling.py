@@ -103,7 +103,7 @@ class _NamePickler(pickle.Pickler):
             return list, (list(obj),)
         return NotImplemented
 
-    def reduce_unnamed(self, obj: Any) -> Any:
+    def reduce_unnamed(self, _obj: Any) -> Any:
         """Return how to reduce an object without a name.
 
         :raises _NeedsValueError: when there is no way.
@@ -151,7 +151,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
 
     with_names = True
 
-    def __init__(self, file: Any, protocol: int, fix_imports: bool, buffer_callback: Any) -> None:
+    def __init__(self, file: Any, protocol: int, _fix_imports: bool, buffer_callback: Any) -> None:
         super().__init__(file, protocol, buffer_callback)
 
     def reducer_override(self, obj: Any) -> Any:

@@ -361,7 +361,7 @@ class StreamBuffer:
         """Receive an item. See :class:`uactor.core.interfaces.StreamReceiver`."""
         self._put(True, value)
 
-    def receive(self, value: Any) -> None:
+    def receive(self, value: Any) -> None:  # noqa: ARG002  # named by the protocol
         """Receive the end. See :class:`uactor.core.interfaces.Receiver`."""
         self._put(False, None)
 

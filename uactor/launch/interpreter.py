@@ -69,7 +69,7 @@ class Interpreter(subprocess.Popen[bytes]):
         self._waiting = threading.Lock()
         super().__init__(*args, **kwargs)
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002  # that of Popen
         """Wait for its end and return its exit status, negative for a signal.
 
         The status is lost if SIGCHLD is ignored. Popen would return zero then.

@@ -159,9 +159,9 @@ def _reduce_context_variable(variable: contextvars.ContextVar[Any]) -> tuple[Any
 
 
 _REDUCERS: dict[Any, Any] = {
-    type(threading.Lock()): lambda lock: (threading.Lock, ()),
-    type(threading.RLock()): lambda lock: (threading.RLock, ()),
-    threading.local: lambda values: (threading.local, ()),
+    type(threading.Lock()): lambda _lock: (threading.Lock, ()),
+    type(threading.RLock()): lambda _lock: (threading.RLock, ()),
+    threading.local: lambda _values: (threading.local, ()),
     contextvars.ContextVar: _reduce_context_variable,
 }
 

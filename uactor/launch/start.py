@@ -175,7 +175,7 @@ def _handle_records(process: ActorProcess, message: bytes) -> None:
     process.log_targets.handle(message)
 
 
-def _confirm_handling(process: ActorProcess, question: bytes) -> bytes:
+def _confirm_handling(_process: ActorProcess, _question: bytes) -> bytes:
     return b''
 
 

@@ -223,7 +223,7 @@ def _create_unreached_proxy(
     members = {
         '__getattr__': _get_resolved,
         '__reduce__': _reduce_unreached,
-        '_lease': lambda self: None,  # its sender has taken one
+        '_lease': lambda _self: None,  # its sender has taken one
     }
     return create_lazy_proxy(
         cls,

@@ -126,7 +126,7 @@ def _request_start(ident: StartId) -> _StartReport:
     return found
 
 
-def _handle_start(sender: object, data: bytes) -> bytes:
+def _handle_start(_sender: object, data: bytes) -> bytes:
     """Handle an actor process's request for the actor of a start."""
     ident: StartId = pickle.loads(data)
     start = module_starts.find_start(ident)
@@ -230,7 +230,7 @@ def _rebind(value: Any, module: types.ModuleType) -> Any:
     return made
 
 
-def _handle_names(sender: object, data: bytes) -> bytes:
+def _handle_names(_sender: object, data: bytes) -> bytes:
     """Handle an actor process's request for the names of a module."""
     module_name, wanted, lacking = pickle.loads(data)
     module = sys.modules.get(module_name)

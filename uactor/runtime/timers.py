@@ -36,7 +36,7 @@ class Timer:
     def cancel(self) -> None:
         """Cancel the timer, unless it has fired."""
         if self._take() is not None:
-            self._timers._count_cancelled(self)
+            self._timers._count_cancelled()
 
     def _take(self) -> Callable[[], object] | None:
         call, self._call = self._call, None
@@ -84,7 +84,7 @@ class Timers:
             self._changed.notify()
 
     @synchronized
-    def _count_cancelled(self, timer: Timer) -> None:
+    def _count_cancelled(self) -> None:
         """Drop the cancelled timers once they are the majority."""
         self._dead += 1
         if self._dead > _MIN_CANCELLED and self._dead * 2 > len(self._heap):

@@ -297,7 +297,7 @@ class FrameSocket:
         self.socket.close()
 
 
-def _close(number: int, descriptor: int | None, is_scarce: bool) -> None:
+def _close(_number: int, descriptor: int | None, _is_scarce: bool) -> None:
     if descriptor is not None:
         os.close(descriptor)
 

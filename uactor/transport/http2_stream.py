@@ -546,12 +546,12 @@ class Http2Stream:
 
     # --- other frames ----------------------------------------------------------------------------
 
-    def _read_headers(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
+    def _read_headers(self, head: FrameHead, content: bytes, _events: list[Event]) -> None:
         self._ends_stream = bool(head.flags & END_STREAM)
         self._block = bytearray()
         self._add_to_block(head, read_header_fragment(head.flags, content))
 
-    def _read_continuation(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
+    def _read_continuation(self, head: FrameHead, content: bytes, _events: list[Event]) -> None:
         self._add_to_block(head, content)
 
     def _add_to_block(self, head: FrameHead, fragment: bytes) -> None:
@@ -563,7 +563,7 @@ class Http2Stream:
             if self._ends_stream or not fields.get(':status', '200').startswith(('1', '2')):
                 raise CallEnd(_end_from(fields))
 
-    def _read_reset(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
+    def _read_reset(self, _head: FrameHead, content: bytes, _events: list[Event]) -> None:
         code = read_number(content)
         status = _STATUS_BY_CODE.get(code, Status.INTERNAL)
         is_unread = code == ErrorCode.REFUSED_STREAM
@@ -577,7 +577,7 @@ class Http2Stream:
         if not head.flags & ACK:
             events.append(FramesDue(build_frame(FrameType.PING, ACK, CONNECTION, content)))
 
-    def _read_goaway(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
+    def _read_goaway(self, _head: FrameHead, content: bytes, _events: list[Event]) -> None:
         last_stream, code, reason = read_goaway(content)
         if code:
             self._farewell = f'the other end went away with code {code}: {reason}'

@@ -163,11 +163,11 @@ class LeftShmSlot(ShmSlot):
     def __init__(self, is_unread: bool) -> None:
         self._is_unread = is_unread
 
-    def put(self, message: bytes, socket_count: int) -> int:
+    def put(self, message: bytes, socket_count: int) -> int:  # noqa: ARG002  # of the base class
         """Refuse the message."""
         return REFUSED
 
-    def take(self, socket_count: int, polls: int = 1) -> None:
+    def take(self, socket_count: int, polls: int = 1) -> None:  # noqa: ARG002  # of the base class
         """Return no message."""
         return None
 

@@ -98,7 +98,7 @@ class Reflection:
         ]
 
     def _info(
-        self, requests: Iterator[pb.ServerReflectionRequest], context: grpc.ServicerContext
+        self, requests: Iterator[pb.ServerReflectionRequest], _context: grpc.ServicerContext
     ) -> Iterator[pb.ServerReflectionResponse]:
         for request in requests:
             response = pb.ServerReflectionResponse(

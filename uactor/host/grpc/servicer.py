@@ -58,7 +58,7 @@ class Authorization(grpc.ServerInterceptor):
         return _REFUSAL
 
 
-def _refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+def _refuse(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
     context.abort(
         grpc.StatusCode.UNAUTHENTICATED,
         "wrong or missing authkey; send the metadata 'authorization: Bearer <base64url key>'",

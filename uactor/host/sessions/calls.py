@@ -490,7 +490,12 @@ class SingleReply:
 class ResponseReply(SingleReply):
     """Sends the response that the operation of a call has made."""
 
-    def take(self, call: HostCall, result: Any, typeid: str) -> None:
+    def take(
+        self,
+        call: HostCall,
+        result: Any,
+        typeid: str,  # noqa: ARG002  # named by the protocol
+    ) -> None:
         """Send the response."""
         call.end(result)
 

@@ -238,7 +238,7 @@ class Responder:
         return failure
 
 
-def _no_request(message: bytes) -> None:
+def _no_request(_message: bytes) -> None:
     """Return None: all messages go to Protobuf where pickles are not accepted."""
     return None
 

@@ -127,7 +127,7 @@ class _Planner:
         signature: inspect.Signature,
         function: Any = None,
     ) -> None:
-        self._validate_rpc(rpc, member)
+        self._validate_rpc(rpc)
         request = MessagePlan(f'request of {self._cls.__qualname__}.{rpc}', f'{rpc}Request')
         response = MessagePlan(f'response of {self._cls.__qualname__}.{rpc}', f'{rpc}Response')
         stream, is_async = self._plan_request(rpc, request, signature, docstrings.parse_fields(doc))
@@ -140,7 +140,7 @@ class _Planner:
         self._taken[rpc] = member
         self.methods.append(method)
 
-    def _validate_rpc(self, rpc: str, member: str) -> None:
+    def _validate_rpc(self, rpc: str) -> None:
         if rpc in self._taken:
             raise UnsupportedTypeError(f'{self._taken[rpc]!r} has become {rpc} already')
 

@@ -133,7 +133,7 @@ def _validation_alias(field: Any, name: str) -> str:
     return alias or name
 
 
-def _read_pydantic(class_: Any, args: tuple[Any, ...]) -> Fields:
+def _read_pydantic(class_: Any, _args: tuple[Any, ...]) -> Fields:
     for name, field in class_.model_fields.items():
         _validation_alias(field, name)
         hint = hints.annotate(field.annotation, field.metadata)
