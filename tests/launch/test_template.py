@@ -6,6 +6,7 @@ import atexit
 import email
 import faulthandler
 import gc
+import importlib
 import json
 import locale
 import logging
@@ -16,6 +17,7 @@ import pathlib
 import random
 import resource
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,7 +34,7 @@ import psutil
 import pytest
 
 import uactor
-from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
+from tests.support import LAUNCHERS, Actor, brake, eventually, is_running, is_template, seed
 from tests.support.peers import Peer
 from tests.support.programs import ROOT, get_output, run_python
 from uactor.launch import import_path
@@ -576,6 +578,47 @@ def test_a_template_has_nothing_of_the_user_s_import_path(
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     assert get_output(run_python(str(tmp_path / 'script.py'))) == '1\n'
     assert not (tmp_path / 'found').exists()
+
+
+TWO_COPIES = """
+import cloudpickle, uactor
+
+class Child(uactor.Actor):
+    def files(self):
+        import cloudpickle, uactor
+        return uactor.__file__, cloudpickle.__file__
+
+with Child() as child:
+    assert child.files() == (uactor.__file__, cloudpickle.__file__)
+print(uactor.__file__)
+"""
+
+
+@pytest.mark.usefixtures('launcher')
+@pytest.mark.parametrize('name', ['uactor', 'cloudpickle'])
+@pytest.mark.parametrize('way', ['PYTHONPATH', 'directory'])
+def test_an_actor_has_the_copy_of_uactor_that_its_owner_has(
+    name: str, way: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are installed. With the other one, the actor would not know that it is being started."""
+    module = importlib.import_module(name)
+    assert module.__file__
+    shutil.copytree(pathlib.Path(module.__file__).parent, tmp_path / name)
+    paths = [str(ROOT)] if way == 'directory' else [str(tmp_path), str(ROOT)]
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(paths))
+    script = tmp_path / 'script.py' if way == 'directory' else tmp_path / 'scripts' / 'script.py'
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(TWO_COPIES)
+    program = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, **brake.variables(brake.MOST_OF_A_PROGRAM)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    brake.check()
+    used = tmp_path if name == 'uactor' else ROOT
+    assert printed_by(program) == f'{used}/uactor/__init__.py\n'
 
 
 def test_a_start_goes_on_when_the_template_is_killed_after_the_fork(

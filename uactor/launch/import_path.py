@@ -3,6 +3,10 @@
 The process imports uactor with no directory of the program on the path. A file of the program with
 the name of a standard module would otherwise run before the process can guard itself, and stay in
 all actors that a template forks. Under the owner's path, that file takes its usual place.
+
+uactor itself, and what it needs, come from the directories that the owner has them from, whatever
+else is installed. They are never replaced: the process would have two copies of uactor, and the
+second one would not know that it is being started.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ _NEEDED_MODULES = (
     *('grpc_health', 'grpc_reflection', 'grpc_status'),
 )
 """Modules that templates import, in addition to the standard library."""
+_NEVER_REPLACED = frozenset(name.partition('.')[0] for name in _NEEDED_MODULES)
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,33 @@ def make_absolute(path: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.path.join(directory, entry) for entry in path)
 
 
-def plan_first_path(variables: Mapping[bytes, bytes]) -> tuple[list[str], list[str]]:
-    """Return the entries that a new interpreter removes from its path, and those that it adds.
+@dataclass(frozen=True)
+class FirstPath:
+    """How a new interpreter changes its import path before it imports uactor.
 
-    It removes the current directory and the entries of ``PYTHONPATH``. It adds the directories of
-    the modules that uactor needs, at the end, behind the standard library.
+    :ivar removed: the entries that it removes: the current directory and those of ``PYTHONPATH``.
+    :ivar standard: the entries of the standard library, which come first.
+    :ivar needed: the directories of uactor and of what it needs, which come next. They are in the
+        order of this process's path, so that the interpreter finds what this process has found.
     """
+
+    removed: list[str]
+    standard: list[str]
+    needed: list[str]
+
+
+def plan_first_path(variables: Mapping[bytes, bytes]) -> FirstPath:
+    """Return how an interpreter with this environment changes its path."""
     added = os.fsdecode(variables.get(b'PYTHONPATH', b'')).split(os.pathsep)
     removed = {'', *added, *map(os.path.normpath, make_absolute(added))}
     kept = filter(_is_standard, removed)  # PYTHONPATH may name it, too
-    return sorted(removed.difference(kept)), list(dict.fromkeys(_find_needed_directories()))
+    own = [os.path.normpath(entry) for entry in make_absolute(sys.path)]
+    needed = sorted(
+        dict.fromkeys(_find_needed_directories()),
+        key=lambda directory: own.index(directory) if directory in own else len(own),
+    )
+    standard = [entry for entry in sys.path if _is_standard(entry)]
+    return FirstPath(sorted(removed.difference(kept)), standard, needed)
 
 
 def _is_standard(entry: str) -> bool:
@@ -161,10 +183,10 @@ def _find_candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str
         try:
             found.update(name.partition('.')[0] for name in os.listdir(entry))
         except NotADirectoryError:  # an archive
-            return set(modules)
+            return set(modules) - _NEVER_REPLACED
         except OSError:  # it does not exist
             continue
-    return found.intersection(modules)
+    return found.intersection(modules) - _NEVER_REPLACED
 
 
 def _get_entry(origin: str) -> str:

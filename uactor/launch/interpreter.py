@@ -33,7 +33,8 @@ ENTRY_POINTS = {
 """The function that each kind runs."""
 
 START_CODE = (
-    'import sys;sys.path[:]=[e for e in sys.path if e not in {removed!r}]+{added!r};'
+    'import sys;p=[e for e in sys.path if e not in {path.removed!r}];s={path.standard!r};'
+    'sys.path[:]=[e for e in p if e in s]+{path.needed!r}+[e for e in p if e not in s];'
     'import signal;n=signal.SIGINT;'
     'signal.getsignal(n)==signal.SIG_IGN or signal.signal(n,lambda*a:None);'
     'import socket;s=socket.socket(fileno={fd});'
@@ -134,8 +135,8 @@ def _create_command(descriptor: int, kind: str, variables: Mapping[bytes, bytes]
                 'uactor.freeze_support() first in its main module'
             )
         return [sys.executable, _FROZEN_WORD, kind, str(descriptor)]
-    removed, added = plan_first_path(variables)
-    code = START_CODE.format(removed=removed, added=added, fd=descriptor, run=ENTRY_POINTS[kind])
+    path = plan_first_path(variables)
+    code = START_CODE.format(path=path, fd=descriptor, run=ENTRY_POINTS[kind])
     return [sys.executable, *get_flags(), '-c', code]
 
 
