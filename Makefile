@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot full soak bench docs docs-site docs-browser corpus
+.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot matrix full soak bench docs docs-site docs-browser corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -54,6 +54,9 @@ test-doors: $(VENV)/.dev tools
 # In one process: what the programs are made of is compiled once in each.
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
 	$(PYTEST) -m polyglot tests/polyglot $(ARGS)
+
+matrix: .venv-nox/.stamp  ## Run sessions of noxfile.py: ARGS='--list', ARGS='--session lint demo'
+	.venv-nox/bin/nox $(ARGS)
 
 full:  ## Run all checks, all tests under all versions of Python and over all transports
 	bash .ci/run full
@@ -116,6 +119,7 @@ lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requireme
 	$(UV_COMPILE) --group frozen -c requirements/dev.txt -o requirements/frozen.txt
 	$(UV_COMPILE) --group proto -o requirements/proto.txt
 	$(UV_COMPILE) --group docs -o requirements/docs.txt
+	$(UV_COMPILE) --group nox -o requirements/nox.txt
 	$(UV_COMPILE) pyproject.toml --group build --group bench -o requirements/bench.txt
 	$(UV_COMPILE) --group bench-uactor -o requirements/bench-uactor.txt
 
@@ -156,6 +160,11 @@ $(PROTO_VENV)/.stamp: requirements/proto.txt
 	@touch $@
 
 $(DOCS_VENV)/.stamp: requirements/docs.txt
+	$(new-venv)
+	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
+	@touch $@
+
+.venv-nox/.stamp: requirements/nox.txt
 	$(new-venv)
 	$(@D)/bin/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
