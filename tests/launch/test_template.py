@@ -618,7 +618,7 @@ def test_an_actor_has_the_copy_of_uactor_that_its_owner_has(
     )
     brake.check()
     used = tmp_path if name == 'uactor' else ROOT
-    assert printed_by(program) == f'{used}/uactor/__init__.py\n'
+    assert get_output(program) == f'{used}/uactor/__init__.py\n'
 
 
 def test_a_start_goes_on_when_the_template_is_killed_after_the_fork(

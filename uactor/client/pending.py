@@ -129,6 +129,7 @@ class PendingCall:
 
         def give_up() -> None:
             self._post_cancel()
+            self._pipeline.flush_now()  # the host has it before the caller does anything else
             self._receiver.fail(DeadlineError(message, 'maybe'))
 
         self._timer = timers.at(expires, expire)
