@@ -4,9 +4,9 @@ The process imports uactor with no directory of the program on the path. A file 
 the name of a standard module would otherwise run before the process can guard itself, and stay in
 all actors that a template forks. Under the owner's path, that file takes its usual place.
 
-uactor itself, and what it needs, come from the directories that the owner has them from, whatever
-else is installed. They are never replaced: the process would have two copies of uactor, and the
-second one would not know that it is being started.
+The process imports uactor, and the modules that uactor needs, from the directories where the owner
+has found them, whatever else is installed. The owner's path never replaces them: with a second copy
+of uactor, the process would forget that it is being started, and start further processes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _NEEDED_MODULES = (
 )
 """Modules that templates import, in addition to the standard library."""
 _NEVER_REPLACED = frozenset(name.partition('.')[0] for name in _NEEDED_MODULES)
+"""The top-level modules that run already when the owner's path comes."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def find_shadowed(modules: Mapping[str, str], path: Sequence[str]) -> tuple[str,
     :param path: absolute.
     """
     found = []
-    for name in sorted(_find_candidates(modules, path)):
+    for name in sorted(_find_candidates(modules, path) - _NEVER_REPLACED):
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.origin is None or not spec.has_location:
             continue  # found by an import hook, or a namespace package
@@ -183,10 +184,10 @@ def _find_candidates(modules: Mapping[str, str], path: Sequence[str]) -> set[str
         try:
             found.update(name.partition('.')[0] for name in os.listdir(entry))
         except NotADirectoryError:  # an archive
-            return set(modules) - _NEVER_REPLACED
+            return set(modules)
         except OSError:  # it does not exist
             continue
-    return found.intersection(modules) - _NEVER_REPLACED
+    return found.intersection(modules)
 
 
 def _get_entry(origin: str) -> str:
