@@ -20,9 +20,9 @@ import pytest
 
 import uactor
 from tests.proxies.test_sharing import Parcel, Shop
-from tests.support import TRANSPORT, descendants, eventually
+from tests.support import TRANSPORT, descendants, eventually, get_own_host
 from uactor.client.connection import ClientConnection
-from uactor.core import auth, current_host
+from uactor.core import auth
 from uactor.core.addresses import target
 
 pytestmark = [pytest.mark.doors]
@@ -370,7 +370,7 @@ def test_the_search_finds_keys() -> None:
 
 def look_inside() -> list[str]:
     """Return how the actor process shows what knows its key."""
-    host: Any = current_host.host
+    host = get_own_host()
     known = (
         host,
         host.connection,

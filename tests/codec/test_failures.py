@@ -22,9 +22,8 @@ import grpc
 import pytest
 
 import uactor
-from tests.support import Actor, eventually
+from tests.support import Actor, count_shared_objects, eventually
 from tests.support.programs import environment, get_output, run_python
-from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 from uactor.v1 import actor_pb2_grpc
 
@@ -216,7 +215,7 @@ class Faulty(BrokenProperty):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr]
+        return count_shared_objects()
 
     def take(self, value: Any) -> None:
         """Take an argument."""

@@ -25,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 import uactor
-from tests.support import TRANSPORT, Actor, count_waiters, eventually
+from tests.support import TRANSPORT, Actor, count_waiters, eventually, get_own_host
 from tests.support.rpc import (
     KEY,
     KEYED,
@@ -37,7 +37,6 @@ from tests.support.rpc import (
     native,
     plain,
 )
-from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
@@ -949,9 +948,7 @@ def test_a_cancelled_call_takes_nothing(client: Client) -> None:
 class Quiet(Actor):
     def serves_grpc(self) -> bool:
         """Tell whether gRPC's own thread for RPCs is there."""
-        assert current_host.host is not None
-        server = current_host.host.grpc_server.server  # type: ignore[attr-defined]  # of the host itself
-        return server is not None
+        return get_own_host().grpc_server.server is not None
 
 
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='the server waits for somebody only beside a lane')

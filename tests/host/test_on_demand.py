@@ -17,9 +17,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support import TRANSPORT, Actor, eventually
+from tests.support import TRANSPORT, Actor, eventually, get_own_host
 from tests.support.rpc import KEYED, Client, call_request, failing, get_dial_address
-from uactor.core import current_host
 from uactor.core.addresses import server_path, to_socket_path
 from uactor.host.grpc import on_demand as on_demand_module
 from uactor.host.grpc.health import ServerEvent
@@ -36,12 +35,10 @@ class House(Actor):
     """Knows who is in it."""
 
     def has_server(self) -> bool:
-        server = current_host.host.grpc_server.server  # type: ignore[union-attr]  # of the host itself
-        return server is not None
+        return get_own_host().grpc_server.server is not None
 
     def announce_end(self) -> None:
-        host: Any = current_host.host
-        host.status.advance(ServerEvent.END)  # as it does when it ends
+        get_own_host().status.advance(ServerEvent.END)  # as it does when it ends
 
     def relay_threads(self) -> int:
         """Return how many threads pass on what first connections bring."""

@@ -17,6 +17,9 @@ import pytest
 import uactor
 from tests.support import brake
 
+if TYPE_CHECKING:
+    from uactor.host.process import HostProcess
+
 TRANSPORT = os.environ.get('UACTOR_TEST_TRANSPORT', 'unix')
 """'unix', by the local lane, 'grpc' over Unix sockets, or 'tcp'; in the environment, so that
 nested actors follow."""
@@ -74,6 +77,20 @@ def seed() -> int:
     number = int(os.environ.get('UACTOR_TEST_SEED') or secrets.randbits(32))
     print(f'UACTOR_TEST_SEED={number}')
     return number
+
+
+def get_own_host() -> HostProcess:
+    """Return the host of this actor process."""
+    from uactor.core import current_host
+    from uactor.host.process import HostProcess  # which clients don't load
+
+    assert isinstance(current_host.host, HostProcess)
+    return current_host.host
+
+
+def count_shared_objects() -> int:
+    """Return how many objects this actor process shares, the actor itself not counted."""
+    return len(get_own_host().table) - 1
 
 
 def in_full(*values: Any) -> list[Any]:

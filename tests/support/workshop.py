@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uactor
-from tests.support import Actor
-from uactor.core import current_host
+from tests.support import Actor, count_shared_objects
 
 
 class Tool:
@@ -46,7 +45,7 @@ class Workshop(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr]
+        return count_shared_objects()
 
 
 def outcome(code: str, **names: Any) -> tuple[Any, Any]:

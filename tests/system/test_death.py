@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support import Actor, descendants, eventually, is_running
+from tests.support import Actor, descendants, eventually, get_own_host, is_running
 from tests.support.peers import Peer
 
 pytestmark = [pytest.mark.doors]
@@ -47,7 +47,7 @@ class Store(Actor):
         return uactor.proxy(MAKERS[typeid](*args), typeid)
 
     def held(self) -> int:
-        return len(uactor.core.current_host.host.table)  # type: ignore[union-attr]
+        return len(get_own_host().table)
 
     def threads(self) -> int:
         return threading.active_count()

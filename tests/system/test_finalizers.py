@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support import Actor, eventually
+from tests.support import Actor, count_shared_objects, eventually
 from tests.support.programs import get_output, run_python
-from uactor.core import current_host
 from uactor.runtime.deferred import DeferredWork
 
 pytestmark = [pytest.mark.pythons('the end of an interpreter')]
@@ -42,7 +41,7 @@ class Holder(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr]
+        return count_shared_objects()
 
     def keep(self, item: Any) -> None:
         self._kept.append(item)

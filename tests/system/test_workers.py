@@ -17,8 +17,7 @@ import pytest
 
 import uactor
 from tests.proxies.test_sharing import Parcel, Shop, handles
-from tests.support import TRANSPORT, eventually, is_running
-from uactor.core import current_host
+from tests.support import TRANSPORT, eventually, get_own_host, is_running
 from uactor.host.holders import LOCAL
 from uactor.runtime.deferred import deferred
 
@@ -282,7 +281,7 @@ def test_a_child_that_ends_without_a_call_leaves_nothing_behind(shop: Any) -> No
 
 def end_leases() -> None:
     """End all leases, as if their time was up; runs in the actor."""
-    table = current_host.host.table  # type: ignore[union-attr]
+    table = get_own_host().table
     table.release(list(table.leases), LOCAL)
 
 

@@ -563,13 +563,19 @@ def set_score(lane: Lane, score: int) -> None:
 with_slots = pytest.mark.skipif(not shm_slot.POSSIBLE, reason='slots need the memory model of x86')
 
 
+def slot_of(end: Lane) -> shm_slot.ShmSlot:
+    """Return the slot of an end that has one."""
+    assert end.slot is not None
+    return end.slot
+
+
 @pytest.fixture
 def sharing(ends: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
     """Both ends of a lane with a shared slot; none of them sleeps yet."""
     mapping = mmap.mmap(-1, shm_slot.MEMORY_BYTES)
     for number, end in enumerate(ends):
         end.share_slot(mapping, number)
-        end.slot.clear_need_wakeup()  # type: ignore[union-attr]
+        slot_of(end).clear_need_wakeup()
     return ends
 
 
@@ -587,7 +593,7 @@ def test_a_message_to_who_sleeps_goes_by_the_socket(sharing: tuple[Lane, Lane]) 
     received: list[bytes] = []
     receiver = threading.Thread(target=lambda: received.append(bytes(theirs.receive())))
     receiver.start()
-    state = theirs.slot.incoming  # type: ignore[union-attr]
+    state = slot_of(theirs).incoming
     eventually(lambda: not state[shm_slot.STATE] & shm_slot.AWAKE)
     ours.send(b'hello')
     receiver.join()
@@ -612,7 +618,7 @@ def test_messages_by_slot_and_socket_stay_in_order(
     for message in messages:  # there is one place: most go by the socket
         ours.send(message)
     assert [bytes(theirs.receive()) for _ in messages] == messages
-    theirs.slot.clear_need_wakeup()  # type: ignore[union-attr]
+    slot_of(theirs).clear_need_wakeup()
     for message in (
         b'6' * (shm_slot.MAX_SLOT_BYTES + 1),
         b'7',
@@ -678,7 +684,7 @@ def test_a_message_to_a_gone_peer_that_did_not_take_it_is_unread(
     ours.send(b'first')
     assert theirs.receive() == b'first'
     assert not ours.is_unread
-    theirs.slot.clear_need_wakeup()  # type: ignore[union-attr]
+    slot_of(theirs).clear_need_wakeup()
     ours.send(b'second')
     theirs.hang_up()
     with pytest.raises(LaneError):
@@ -696,9 +702,9 @@ def test_a_peer_that_goes_before_its_wakeup_may_have_got_the_message(
 
     def put_late(self: shm_slot.ShmSlot, message: bytes, before: int) -> int:
         done = put(self, message, before)
-        theirs.slot.set_need_wakeup()  # type: ignore[union-attr]
+        slot_of(theirs).set_need_wakeup()
         if taken:  # at the last look
-            assert theirs.slot.take(0) == b'hello'  # type: ignore[union-attr]
+            assert slot_of(theirs).take(0) == b'hello'
         theirs.close()
         assert done == shm_slot.DELIVERED
         return shm_slot.NEED_WAKEUP
@@ -725,7 +731,7 @@ def test_a_limit_holds_on_the_slot(sharing: tuple[Lane, Lane]) -> None:
 def test_sizes_that_lie_on_the_slot_read_nothing_beyond_it(sharing: tuple[Lane, Lane]) -> None:
     ours, theirs = sharing
     ours.send(b'hello')
-    ours.slot.outgoing[shm_slot.HEADER] |= shm_slot.LENGTH  # type: ignore[union-attr]
+    slot_of(ours).outgoing[shm_slot.HEADER] |= shm_slot.LENGTH
     assert len(theirs.receive()) == shm_slot.MAX_SLOT_BYTES
 
 

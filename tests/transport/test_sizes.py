@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 import uactor
-from tests.support import Actor, eventually
+from tests.support import Actor, count_shared_objects, eventually
 from uactor.codec import failures, pickling, values
-from uactor.core import current_host
 from uactor.v1 import actor_pb2 as pb
 
 LARGE = 200_000_000
@@ -45,7 +44,7 @@ class Store(Actor):
 
     def shared(self) -> int:
         """Return how many objects are shared, the actor itself not counted."""
-        return len(current_host.host.table) - 1  # type: ignore[union-attr]
+        return count_shared_objects()
 
 
 @pytest.fixture(scope='module')

@@ -17,10 +17,9 @@ from google.rpc import status_pb2
 import uactor
 from tests.host.typed.shop import FAILURES, Shop, SoldOut
 from tests.host.typed.support import Typed, create_typed_client
-from tests.support import Actor
+from tests.support import Actor, get_own_host
 from tests.support.rpc import KEYED, client_of, failing, get_dial_address
 from tests.support.terminal import Grpcurl
-from uactor.core import current_host
 from uactor.errors import STATUS_CODES
 from uactor.host.grpc.typed_service import TypedService
 from uactor.service.contract.lock import Lock
@@ -206,8 +205,7 @@ def test_while_it_is_constructed_an_actor_is_unavailable() -> None:
     class _Here:
         @property
         def connection_address(self) -> Any:
-            assert current_host.host is not None
-            return current_host.host.connection.actor.address
+            return get_own_host().connection.actor.address
 
     with Reflexive() as actor:
         assert actor.told_so() == 'no'
