@@ -37,7 +37,7 @@ def replace_role(role: re.Match[str]) -> str:
     return f'[`{role[1]}`][uactor.{name}]' if name in PUBLIC else f'`{role[1]}`'
 
 
-class Roles(griffe.Extension):  # type: ignore[misc]
+class Roles(griffe.Extension):  # type: ignore[misc]  # untyped here: see pyproject.toml
     """Write the docstrings of the package as Markdown."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:

@@ -108,7 +108,7 @@ async def main() -> None:
 
 
 @pytest.fixture
-def checked(generated: Path) -> Iterator[Path]:
+def sources(generated: Path) -> Iterator[Path]:
     """A folder with all that is generated, and a program that uses some of it."""
     program = generated / 'use.py'
     program.write_text(USE)
@@ -117,15 +117,15 @@ def checked(generated: Path) -> Iterator[Path]:
 
 
 def test_generated_python_and_its_use_pass_mypy_in_strict_mode(
-    checked: Path, tmp_path: Path
+    sources: Path, tmp_path: Path
 ) -> None:
     done = subprocess.run(
         [
             *(sys.executable, '-m', 'mypy', '--strict', '--python-version', '3.10'),
-            *('--config-file', '', '--cache-dir', tmp_path, checked),
+            *('--config-file', '', '--cache-dir', tmp_path, sources),
         ],
         cwd=ROOT,
-        env={**os.environ, 'MYPYPATH': str(checked)},
+        env={**os.environ, 'MYPYPATH': str(sources)},
         capture_output=True,
         text=True,
         check=False,
@@ -133,9 +133,9 @@ def test_generated_python_and_its_use_pass_mypy_in_strict_mode(
     assert done.returncode == 0, done.stdout
 
 
-def test_generated_python_and_its_use_pass_pyright_in_strict_mode(checked: Path) -> None:
+def test_generated_python_and_its_use_pass_pyright_in_strict_mode(sources: Path) -> None:
     tool = require_tool('pyright')
-    config = checked / 'pyrightconfig.json'
+    config = sources / 'pyrightconfig.json'
     settings = {
         'typeCheckingMode': 'strict',
         'reportMissingModuleSource': 'none',

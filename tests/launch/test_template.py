@@ -34,7 +34,7 @@ import psutil
 import pytest
 
 import uactor
-from tests.support import LAUNCHERS, Actor, brake, eventually, is_running, is_template, seed
+from tests.support import LAUNCHERS, Actor, eventually, is_running, is_template, seed
 from tests.support.peers import Peer
 from tests.support.programs import ROOT, get_output, run_python
 from uactor.launch import import_path
@@ -598,25 +598,17 @@ print(uactor.__file__)
 @pytest.mark.parametrize('name', ['uactor', 'cloudpickle'])
 @pytest.mark.parametrize('way', ['PYTHONPATH', 'directory'])
 def test_an_actor_has_the_copy_of_uactor_that_its_owner_has(
-    name: str, way: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    name: str, way: str, tmp_path: pathlib.Path
 ) -> None:
-    """Two are installed. With the other one, the actor would not know that it is being started."""
+    """Of two copies, the interpreter alone would choose the installed one."""
     module = importlib.import_module(name)
     assert module.__file__
     shutil.copytree(pathlib.Path(module.__file__).parent, tmp_path / name)
     paths = [str(ROOT)] if way == 'directory' else [str(tmp_path), str(ROOT)]
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(paths))
     script = tmp_path / 'script.py' if way == 'directory' else tmp_path / 'scripts' / 'script.py'
     script.parent.mkdir(exist_ok=True)
     script.write_text(TWO_COPIES)
-    program = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, **brake.variables(brake.MOST_OF_A_PROGRAM)},
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    brake.check()
+    program = run_python(str(script), variables={'PYTHONPATH': os.pathsep.join(paths)})
     used = tmp_path if name == 'uactor' else ROOT
     assert get_output(program) == f'{used}/uactor/__init__.py\n'
 

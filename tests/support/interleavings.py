@@ -147,9 +147,9 @@ def explore(
     :param most: how many to try; they are chosen at random if there are more.
     """
     count, todo = 0, [list[int]()]
-    chance = random.Random(seed() if most < math.inf else 0)
+    chance = random.Random(seed()) if most < math.inf else None
     while todo and count < most:
-        begun = todo.pop(chance.randrange(len(todo)) if most < math.inf else -1)
+        begun = todo.pop(chance.randrange(len(todo)) if chance else -1)
         steps = run(begun).steps
         count += 1
         used = sum(_interrupts(*step) for step in steps[: len(begun)])

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tests.support import brake
 
@@ -29,12 +29,14 @@ def run_python(
     *arguments: str,
     stdin: str = '',
     directory: pathlib.Path = ROOT,
+    variables: Mapping[str, str] = {},
     most: int = brake.MOST_OF_A_PROGRAM,
 ) -> Finished:
     """Run Python, with warnings as errors, until it and all its actors have ended.
 
     The actors share its output streams, whose end this awaits.
 
+    :param variables: of its environment, in addition to those of this process.
     :param most: how many processes there may be at a time; with more, all are killed.
     :raises AssertionError: if there were more.
     """
@@ -43,7 +45,7 @@ def run_python(
             [sys.executable, '-W', 'error', *arguments],
             input=stdin,
             cwd=directory,
-            env={**environment(), **brake.variables(most)},
+            env={**environment(), **variables, **brake.variables(most)},
             capture_output=True,
             text=True,
             timeout=50,  # a brake, for a machine that is busy
