@@ -12,6 +12,7 @@ import pathlib
 import queue
 import random
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -228,6 +229,7 @@ def _interrupt_everywhere(
                 assert interrupter.raised is None, f'swallowed at {interrupter.place}'
                 assert value == ident
                 del value
+            assert sys.exc_info() == (None, None, None), interrupter.place
             following = next(_numbers)
             try:
                 assert recorder.record(following) == following, interrupter.place
