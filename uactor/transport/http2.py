@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import functools
 import queue
 import select
 import socket
@@ -33,9 +32,9 @@ from uactor.transport.http2_stream import (
     FramesDue,
     Http2Stream,
     MessageReceived,
-    SettingsReceived,
     StreamState,
     Unsent,
+    WindowOpened,
 )
 
 _NO_SIGPIPE = getattr(socket, 'MSG_NOSIGNAL', 0)
@@ -88,12 +87,12 @@ class Http2Call:
         :raises CallEnd: if the call has ended.
         """
         self._check_open()
-        if self._transmit(functools.partial(self.stream.send, message)):
+        if self._transmit(self.stream.send, message):
             return
         unsent = Unsent(message)
         while unsent:
             self._wait_for_room()
-            self._transmit(functools.partial(self.stream.send_part, unsent))
+            self._transmit(self.stream.send_part, unsent)
 
     def finish(self) -> None:
         """Send no more messages. The peer ends the call."""
@@ -104,12 +103,12 @@ class Http2Call:
             raise CallEnd(self.end._replace(unread=True))
 
     @synchronized
-    def _transmit(self, build: Callable[[], bytes]) -> bool:
+    def _transmit(self, build: Callable[..., bytes], *values: object) -> bool:
         """Build frames and send them, while no other thread does; return whether there are any.
 
         :raises CallEnd: if the connection has ended.
         """
-        frames = build()
+        frames = build(*values)
         try:
             if frames:
                 self._socket.sendall(frames, _NO_SIGPIPE)
@@ -119,10 +118,10 @@ class Http2Call:
             raise CallEnd(End(None, error.strerror or str(error), unread=True)) from error
         return bool(frames)
 
-    def _reply(self, build: Callable[[], bytes]) -> None:
+    def _reply(self, build: Callable[..., bytes], *values: object) -> None:
         """Send what is no message. A peer that has gone is noticed by receiving."""
         with contextlib.suppress(CallEnd):
-            self._transmit(build)
+            self._transmit(build, *values)
 
     def _wait_for_room(self) -> None:
         """Wait until more may be sent.
@@ -189,11 +188,11 @@ class Http2Call:
 
     def _receive_some(self) -> None:
         """Receive once, and act upon what that completes. With the lock for receiving."""
-        direct_bytes, partial = self.stream.direct_bytes, self.stream.messages.partial
+        partial = self.stream.messages.partial
         data, count = b'', 0
         try:
-            if partial is not None and direct_bytes > READ_BYTES:
-                count = partial.receive_from(self._socket, direct_bytes)
+            if partial is not None and self.stream.direct_bytes > READ_BYTES:
+                count = partial.receive_from(self._socket, self.stream.direct_bytes)
             else:
                 data = self._socket.recv(READ_BYTES)
         except OSError as error:
@@ -208,14 +207,15 @@ class Http2Call:
     def _act_upon(self, event: Event) -> None:
         if isinstance(event, MessageReceived):
             self._messages.append(event.message)
+        elif isinstance(event, WindowOpened):
+            self._wake_sender()
         elif isinstance(event, FramesDue):
             self._reply(lambda: event.frames)
         elif isinstance(event, CallEnded):
             self.end = event.end
         else:
-            if isinstance(event, SettingsReceived):
-                self._reply(functools.partial(self.stream.apply_settings, event.settings))
-            self._wake_sender()  # a window may have been opened
+            self._reply(self.stream.apply_settings, event.settings)
+            self._wake_sender()  # the window may be larger now
 
     # --- the connection ----------------------------------------------------------------------
 

@@ -75,17 +75,12 @@ class FrameError(Exception):
     """The content of a frame is too short for its type."""
 
 
-class FrameHead(NamedTuple):
-    """What stands before the content of a frame.
+FrameHead = tuple[int, int, int, int]
+"""What stands before the content of a frame: its length in bytes, its type, flags, and stream.
 
-    :ivar length: how long the content is, in bytes.
-    :ivar kind: a :class:`FrameType`, or a number that is none.
-    """
-
-    length: int
-    kind: int
-    flags: int
-    stream: int
+The type is a :class:`FrameType`, or a number that is none. A plain tuple takes a third of the time
+of a named one, and each answer comes with three heads.
+"""
 
 
 class GoAway(NamedTuple):
@@ -129,7 +124,7 @@ def build_window_update(stream: int, more_bytes: int) -> bytes:
 def read_head(data: bytes, at: int = 0) -> FrameHead:
     """Read the head of a frame, all of which is there."""
     high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
-    return FrameHead(high << 8 | low, kind, flags, stream & MAX_31_BITS)
+    return high << 8 | low, kind, flags, stream & MAX_31_BITS
 
 
 def strip_padding(flags: int, content: bytes) -> bytes:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -115,7 +115,7 @@ class CallEnd(Exception):  # noqa: N818  # an end is no error, as StopIteration
 # --- events --------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)  # a frozen one takes three times as long to make
 class MessageReceived:
     """A message is complete."""
 
@@ -148,6 +148,8 @@ class CallEnded:
     end: End
 
 
+_WINDOW_OPENED = WindowOpened()
+
 Event = MessageReceived | FramesDue | SettingsReceived | WindowOpened | CallEnded
 
 
@@ -162,6 +164,8 @@ class StreamState(enum.Enum):
     IN_DATA = 'the content of a DATA frame'
     IN_HEADERS = 'a CONTINUATION'
     ENDED = 'nothing that matters'
+
+    __hash__ = object.__hash__  # that of Enum is in Python, and the table is used for each frame
 
 
 class Transition(NamedTuple):
@@ -207,11 +211,14 @@ def validate_head(state: StreamState, head: FrameHead) -> StreamState:
     :raises CallEnd: if the frame is illegal, too long, or of another stream.
     """
     length, kind, flags, stream = head
-    is_too_long = length > MAX_CONTROL_BYTES and kind != FrameType.DATA
     following = next_state(state, kind, flags)
+    is_misdirected = stream != STREAM and kind in _OF_A_STREAM
+    if following is not None and length <= MAX_CONTROL_BYTES and not is_misdirected:
+        return following  # nearly always
+    is_too_long = length > MAX_CONTROL_BYTES and kind != FrameType.DATA
     if state is StreamState.GREETING and (following is None or is_too_long):
         raise CallEnd(End(None, 'the other end speaks no HTTP/2'))
-    if stream != STREAM and kind in _OF_A_STREAM:
+    if is_misdirected:
         raise _violation(f'a frame came for stream {stream}, which there is not')
     if is_too_long:
         raise _violation(f'a frame of type {kind} has {length} bytes')
@@ -240,8 +247,8 @@ class MessageReader:
         self.partial: Buffer | None = None
         self._prefix = b''
 
-    def read(self, data: bytes) -> Iterator[bytes | bytearray]:
-        """Add data, and yield the messages that it completes.
+    def read(self, data: bytes, events: list[Event]) -> None:
+        """Add data, and report the messages that it completes.
 
         :raises CallEnd: if a message is compressed or too large.
         """
@@ -251,7 +258,7 @@ class MessageReader:
                 part = data[at : at + self.partial.missing]
                 at += len(part)
                 self.partial.add(part)
-                yield from self.take_complete()
+                self.report_complete(events)
                 continue
             added = data[at : at + _PREFIX.size - len(self._prefix)]
             at += len(added)
@@ -260,17 +267,17 @@ class MessageReader:
                 return
             size = self._read_prefix()
             if len(data) - at >= size:
-                yield data[at : at + size]
+                events.append(MessageReceived(data[at : at + size]))
                 at += size
             else:
                 self.partial = Buffer(size)
 
-    def take_complete(self) -> Iterator[bytearray]:
-        """Yield the partial message if it is complete by now."""
+    def report_complete(self, events: list[Event]) -> None:
+        """Report the partial message if it is complete by now."""
         message = self.partial
         if message is not None and message.is_full:
             self.partial = None
-            yield message.data
+            events.append(MessageReceived(message.data))
 
     def _read_prefix(self) -> int:
         is_compressed, size = _PREFIX.unpack(self._prefix)
@@ -466,7 +473,9 @@ class Http2Stream:
         """
         events: list[Event] = []
         try:
-            self._note_data(count, self.messages.take_complete(), events)
+            self._count(count, events)
+            self.messages.report_complete(events)
+            self._note_data(count)
         except CallEnd as call_end:
             self._end(call_end.end, events)
         return events
@@ -483,52 +492,48 @@ class Http2Stream:
             if self.state is StreamState.IN_DATA:
                 part = data[at : at + self._data_left]
                 at += len(part)
-                self._note_data(len(part), self.messages.read(part), events)
-            if len(data) - at < HEAD_BYTES:
+                self._count(len(part), events)
+                self.messages.read(part, events)
+                self._note_data(len(part))
+            start = at + HEAD_BYTES
+            if len(data) < start:
                 return data[at:]
             head = read_head(data, at)
+            length, kind, flags, stream = head
             following = validate_head(self.state, head)
-            start = at + HEAD_BYTES
             if following is StreamState.IN_DATA:
-                self._data_left = head.length
-                self._ends_stream = bool(head.flags & END_STREAM)
+                self._data_left = length
+                self._ends_stream = bool(flags & END_STREAM)
                 self.state = following
                 at = start
                 continue
-            end = start + head.length
+            end = start + length
             if len(data) < end:
                 return data[at:]
             self.state = following
-            self._read_frame(head, data[start:end], events)
+            read = _READERS.get(kind)
+            if read is not None:  # frames of unknown types are skipped
+                try:
+                    read(self, flags, stream, data[start:end], events)
+                except FrameError as error:
+                    raise _violation(f'a frame of type {kind} is too short') from error
             at = end
-
-    def _read_frame(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
-        read = _READERS.get(head.kind)
-        if read is None:  # frames of unknown types are skipped
-            return
-        try:
-            read(self, head, content, events)
-        except FrameError as error:
-            raise _violation(f'a frame of type {head.kind} is too short') from error
 
     # --- data ------------------------------------------------------------------------------------
 
-    def _note_data(
-        self, size: int, messages: Iterator[bytes | bytearray], events: list[Event]
-    ) -> None:
-        """Count data of the frame that has begun, and report the messages that it completes."""
+    def _note_data(self, size: int) -> None:
+        """Note that data of the frame that has begun has been read."""
         self._data_left -= size
-        self._count(size, events)
-        events.extend(map(MessageReceived, messages))
         if not self._data_left:
             self.state = StreamState.OPEN
             self._check_end_of_stream()
 
-    def _read_padded_data(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
-        self._ends_stream = bool(head.flags & END_STREAM)
+    def _read_padded_data(
+        self, flags: int, _stream: int, content: bytes, events: list[Event]
+    ) -> None:
+        self._ends_stream = bool(flags & END_STREAM)
         self._count(len(content), events)
-        messages = self.messages.read(strip_padding(head.flags, content))
-        events.extend(map(MessageReceived, messages))
+        self.messages.read(strip_padding(flags, content), events)
         self._check_end_of_stream()
 
     def _check_end_of_stream(self) -> None:
@@ -546,38 +551,40 @@ class Http2Stream:
 
     # --- other frames ----------------------------------------------------------------------------
 
-    def _read_headers(self, head: FrameHead, content: bytes, _events: list[Event]) -> None:
-        self._ends_stream = bool(head.flags & END_STREAM)
+    def _read_headers(self, flags: int, _stream: int, content: bytes, _events: list[Event]) -> None:
+        self._ends_stream = bool(flags & END_STREAM)
         self._block = bytearray()
-        self._add_to_block(head, read_header_fragment(head.flags, content))
+        self._add_to_block(flags, read_header_fragment(flags, content))
 
-    def _read_continuation(self, head: FrameHead, content: bytes, _events: list[Event]) -> None:
-        self._add_to_block(head, content)
+    def _read_continuation(
+        self, flags: int, _stream: int, content: bytes, _events: list[Event]
+    ) -> None:
+        self._add_to_block(flags, content)
 
-    def _add_to_block(self, head: FrameHead, fragment: bytes) -> None:
+    def _add_to_block(self, flags: int, fragment: bytes) -> None:
         if len(self._block) + len(fragment) > MAX_CONTROL_BYTES:
             raise _violation('a header block is too long')
         self._block += fragment
-        if head.flags & END_HEADERS:
+        if flags & END_HEADERS:
             fields = decode_headers(bytes(self._block))
             if self._ends_stream or not fields.get(':status', '200').startswith(('1', '2')):
                 raise CallEnd(_end_from(fields))
 
-    def _read_reset(self, _head: FrameHead, content: bytes, _events: list[Event]) -> None:
+    def _read_reset(self, _flags: int, _stream: int, content: bytes, _events: list[Event]) -> None:
         code = read_number(content)
         status = _STATUS_BY_CODE.get(code, Status.INTERNAL)
         is_unread = code == ErrorCode.REFUSED_STREAM
         raise CallEnd(End(status, f'the stream was reset with code {code}', is_unread))
 
-    def _read_settings(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
-        if not head.flags & ACK:
+    def _read_settings(self, flags: int, _stream: int, content: bytes, events: list[Event]) -> None:
+        if not flags & ACK:
             events.append(SettingsReceived(read_settings(content)))
 
-    def _read_ping(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
-        if not head.flags & ACK:
+    def _read_ping(self, flags: int, _stream: int, content: bytes, events: list[Event]) -> None:
+        if not flags & ACK:
             events.append(FramesDue(build_frame(FrameType.PING, ACK, CONNECTION, content)))
 
-    def _read_goaway(self, _head: FrameHead, content: bytes, _events: list[Event]) -> None:
+    def _read_goaway(self, _flags: int, _stream: int, content: bytes, _events: list[Event]) -> None:
         last_stream, code, reason = read_goaway(content)
         if code:
             self._farewell = f'the other end went away with code {code}: {reason}'
@@ -585,12 +592,14 @@ class Http2Stream:
             details = self._farewell or 'the other end goes away'
             raise CallEnd(End(Status.UNAVAILABLE, details, unread=True))
 
-    def _read_window_update(self, head: FrameHead, content: bytes, events: list[Event]) -> None:
-        if self.window.open(head.stream, read_window_update(content)):
-            events.append(WindowOpened())
+    def _read_window_update(
+        self, _flags: int, stream: int, content: bytes, events: list[Event]
+    ) -> None:
+        if self.window.open(stream, read_window_update(content)):
+            events.append(_WINDOW_OPENED)
 
 
-_READERS: Mapping[int, Callable[[Http2Stream, FrameHead, bytes, list[Event]], None]] = {
+_READERS: Mapping[int, Callable[[Http2Stream, int, int, bytes, list[Event]], None]] = {
     FrameType.DATA: Http2Stream._read_padded_data,  # other data is read as it comes
     FrameType.HEADERS: Http2Stream._read_headers,
     FrameType.RST_STREAM: Http2Stream._read_reset,
