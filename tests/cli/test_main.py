@@ -192,7 +192,7 @@ def serve(start: Callable[..., Any]) -> Serve:
     return lambda *words: Served(start('serve', *words))
 
 
-def said(process: subprocess.Popen[str]) -> tuple[str, str, int]:
+def wait_for_output(process: subprocess.Popen[str]) -> tuple[str, str, int]:
     """Wait for the end of the command; return what it said, and its exit status."""
     output, errors = process.communicate(timeout=20)
     return output, errors, process.returncode
@@ -307,7 +307,7 @@ def test_an_authkey_of_ones_own_can_be_used_from_python(serve: Serve, home: Path
         uactor.Actor.connect(served.address, b'a key\n')
     del counter
     served.process.terminate()
-    assert said(served.process) == ('', '', 0)
+    assert wait_for_output(served.process) == ('', '', 0)
     assert (home / 'key').read_bytes() == b'a key\n'
     assert not (home / 's').exists()
 
@@ -331,7 +331,7 @@ def test_a_signal_ends_it_cleanly(serve: Serve, home: Path, number: int) -> None
     [inner] = descendants(served.process.pid)
     assert os.listdir(home / 'tmp') != []
     served.process.send_signal(number)
-    assert said(served.process) == ('', '', 0)
+    assert wait_for_output(served.process) == ('', '', 0)
     assert os.listdir(home / 'tmp') == []
     eventually(lambda: not is_running(inner.pid))
 
@@ -351,7 +351,7 @@ def test_a_signal_that_is_ignored_from_the_beginning_does_not_end_it(
         client.rpc('Describe')
     assert is_running(inner.pid)
     served.process.terminate()
-    assert said(served.process) == ('', '', 0)
+    assert wait_for_output(served.process) == ('', '', 0)
     assert os.listdir(home / 'tmp') == []
 
 
@@ -359,7 +359,7 @@ def test_a_signal_during_the_constructor_ends_it_cleanly(start: Any, home: Path)
     process = start('serve', 'mymodule:Slow')
     assert process.stdout.readline() == 'constructing\n'
     process.terminate()
-    assert said(process) == ('', '', 0)
+    assert wait_for_output(process) == ('', '', 0)
     assert os.listdir(home / 'tmp') == []
 
 
@@ -367,7 +367,7 @@ def test_shutdown_ends_it_too(serve: Serve) -> None:
     served = serve('mymodule:Counter')
     with served.client() as client:
         client.rpc('Shutdown')
-    assert said(served.process) == ('', '', 0)
+    assert wait_for_output(served.process) == ('', '', 0)
 
 
 def test_a_nested_class_and_a_module_of_the_current_directory_are_found(serve: Serve) -> None:
@@ -380,9 +380,9 @@ def test_a_nested_class_and_a_module_of_the_current_directory_are_found(serve: S
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
-def refused(start: Any, *words: str) -> tuple[str, int]:
+def run_refused(start: Any, *words: str) -> tuple[str, int]:
     """Return what the command says, in one line on its standard error, and its exit status."""
-    output, errors, status = said(start(*words))
+    output, errors, status = wait_for_output(start(*words))
     assert output == ''
     assert errors.count('\n') == 1, errors
     assert errors.startswith(f'uactor {words[0]}: ')
@@ -456,7 +456,7 @@ def in_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_error_of_the_constructor_is_printed(
     start: Any, home: Path, argument: str, text: str
 ) -> None:
-    errors, status = refused(start, 'serve', 'mymodule:Counter', '--', argument)
+    errors, status = run_refused(start, 'serve', 'mymodule:Counter', '--', argument)
     assert errors == f'uactor serve: {text}\n'.replace('HOME', str(home.resolve()))
     assert status == 1
     assert os.listdir(home / 'tmp') == []
@@ -465,7 +465,7 @@ def test_an_error_of_the_constructor_is_printed(
 def test_an_address_in_use_is_refused(start: Any, home: Path) -> None:
     with socket.create_server(('127.0.0.1', 0)) as taken:
         address = '127.0.0.1:{}'.format(*taken.getsockname()[1:])
-        errors, status = refused(start, 'serve', 'mymodule:Counter', '--address', address)
+        errors, status = run_refused(start, 'serve', 'mymodule:Counter', '--address', address)
     assert (errors, status) == (
         f'uactor serve: cannot listen at {address}: Address already in use\n',
         2,
@@ -473,7 +473,7 @@ def test_an_address_in_use_is_refused(start: Any, home: Path) -> None:
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(f'{home}/s')
         taken.listen()
-        errors, status = refused(start, 'serve', 'mymodule:Counter', '--address', f'{home}/s')
+        errors, status = run_refused(start, 'serve', 'mymodule:Counter', '--address', f'{home}/s')
     assert (status, 'another process does' in errors) == (2, True)
 
 

@@ -39,22 +39,24 @@ def future(method: Any, *args: Any) -> Any:
     return method.future(*args).result()
 
 
-def awaited(method: Any, *args: Any) -> Any:
+def call_async(method: Any, *args: Any) -> Any:
     async def main() -> Any:
         return await method.aio(*args)
 
     return asyncio.run(main())
 
 
-def mapped(method: Any, *args: Any) -> Any:
+def call_by_map(method: Any, *args: Any) -> Any:
     return next(method.map(*([arg] for arg in args or (True,))))
 
 
-def streamed(method: Any, *args: Any) -> Any:
+def call_by_stream(method: Any, *args: Any) -> Any:
     return list(method.stream(*args))
 
 
-@pytest.fixture(params=[blocking, future, awaited, mapped, streamed], ids=lambda way: way.__name__)
+@pytest.fixture(
+    params=[blocking, future, call_async, call_by_map, call_by_stream], ids=lambda way: way.__name__
+)
 def way(request: pytest.FixtureRequest) -> Any:
     return request.param
 

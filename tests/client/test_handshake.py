@@ -208,7 +208,7 @@ def call(trap: Trap) -> pb.CallRequest:
 HELLO = pb.SessionRequest(id=1, hello=pb.Hello(protocol_version=1, client_id='c', nonce=b'n'))
 
 
-def refused(exchange: Callable[[], Any]) -> grpc.StatusCode:
+def get_refusal(exchange: Callable[[], Any]) -> grpc.StatusCode:
     with pytest.raises(grpc.RpcError) as caught:
         exchange()
     code = caught.value.code()
@@ -232,17 +232,17 @@ def test_an_actor_loads_no_pickle_of_a_client_without_the_key(
     empty = pb.SessionRequest(proof=pb.Proof())
     unauthenticated = grpc.StatusCode.UNAUTHENTICATED
     for messages in ([HELLO, attack], [HELLO, forged, attack], [HELLO, empty, attack]):
-        assert refused(functools.partial(begin, stub, messages)) is unauthenticated
-    assert refused(lambda: stub.Call(call(trap))) is unauthenticated
+        assert get_refusal(functools.partial(begin, stub, messages)) is unauthenticated
+    assert get_refusal(lambda: stub.Call(call(trap))) is unauthenticated
     wrong = uactor.call_metadata(b'guessed')
-    assert refused(lambda: stub.Call(call(trap), metadata=wrong)) is unauthenticated
+    assert get_refusal(lambda: stub.Call(call(trap), metadata=wrong)) is unauthenticated
     assert not trap.path.exists()
 
 
 def test_a_session_begins_with_hello(stub: actor_pb2_grpc.ActorServiceStub, tmp_path: Path) -> None:
     trap = Trap(tmp_path / 'trap')
     attack = pb.SessionRequest(id=1, call=call(trap))
-    code = refused(lambda: list(stub.Session(iter([attack]))))
+    code = get_refusal(lambda: list(stub.Session(iter([attack]))))
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert not trap.path.exists()
 

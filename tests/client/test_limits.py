@@ -143,7 +143,7 @@ def test_nan_is_no_limit() -> None:
 # --- where limits enter --------------------------------------------------------------------------
 
 
-def called(method: Any) -> Any:
+def call_once(method: Any) -> Any:
     return method(5)
 
 
@@ -151,11 +151,11 @@ def future(method: Any) -> Any:
     return method.future(5).result()
 
 
-def mapped(method: Any) -> Any:
+def call_by_map(method: Any) -> Any:
     return next(method.map([5]))
 
 
-WAYS = [called, future, mapped]
+WAYS = [call_once, future, call_by_map]
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -293,13 +293,13 @@ def ask(bench: Any, timeout: Duration, pipelined: bool, method: str = 'left') ->
             pb.SessionRequest(id=3, call=rpc.call_request('echo', 5)),
         ]
         responses = client.stub.Session(iter(requests), metadata=client.metadata, timeout=20)
-        found = {response.id: response for response in flattened(responses)}
+        found = {response.id: response for response in flatten(responses)}
     assert found[3].result.int64 == 5, 'the session goes on'
     check_deadlines(bench)
     return found[2]
 
 
-def flattened(responses: Any) -> Iterator[pb.SessionResponse]:
+def flatten(responses: Any) -> Iterator[pb.SessionResponse]:
     for response in responses:
         yield response
         yield from response.more

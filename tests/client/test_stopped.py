@@ -58,7 +58,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def stopped(actor: Any) -> Iterator[None]:
+def stop_process(actor: Any) -> Iterator[None]:
     pid = actor.pid()
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -93,7 +93,7 @@ DEADLINES: dict[str, Callable[[Any], Any]] = {
 def test_a_call_with_a_deadline_ends_at_it_and_never_runs(
     actor: Any, call: Callable[[Any], Any]
 ) -> None:
-    with stopped(actor):
+    with stop_process(actor):
         error = on_a_fresh_thread(functools.partial(call, actor))
         assert type(error) is uactor.DeadlineError, error
         assert error.executed == 'no'
@@ -103,7 +103,7 @@ def test_a_call_with_a_deadline_ends_at_it_and_never_runs(
 
 def test_a_lock_with_a_deadline_is_not_waited_for_longer(actor: Any) -> None:
     lock = actor.rlock()
-    with stopped(actor):
+    with stop_process(actor):
         error: Any = on_a_fresh_thread(lambda: lock.acquire.options(timeout=SHORT)())
         assert (type(error), error.executed) == (uactor.DeadlineError, 'no')
         with pytest.raises(uactor.DeadlineError) as caught:  # this thread has a session
@@ -114,7 +114,7 @@ def test_a_lock_with_a_deadline_is_not_waited_for_longer(actor: Any) -> None:
 
 @pytest.mark.usefixtures('impatient')
 def test_a_call_without_a_deadline_fails_when_the_actor_does_not_answer(actor: Any) -> None:
-    with stopped(actor):
+    with stop_process(actor):
         for call in (
             lambda: actor.note(1),
             lambda: actor.level,
@@ -128,7 +128,7 @@ def test_a_call_without_a_deadline_fails_when_the_actor_does_not_answer(actor: A
 
 
 def test_to_connect_takes_no_longer_than_one_likes(actor: Any) -> None:
-    with stopped(actor):
+    with stop_process(actor):
         with pytest.raises(uactor.ActorUnreachableError, match=r'does not answer: 0\.3 seconds'):
             Shared.connect(actor.connection_address, KEY, timeout=SHORT, transport='grpc')
         with pytest.raises(uactor.ActorUnreachableError, match=r'does not answer: 0\.3 seconds'):
@@ -223,7 +223,7 @@ def test_the_deadline_of_a_method_holds_for_the_sessions_that_it_opens(
 ) -> None:
     with Caller() as caller:
         assert caller.ask(actor, 'call') == 1
-        with stopped(actor):
+        with stop_process(actor):
             future = caller.ask.options(timeout=20 * SHORT).future(actor, way)  # type: ignore[attr-defined]
             del future
             answer = on_a_fresh_thread(
@@ -236,7 +236,7 @@ def test_the_deadline_of_a_method_holds_for_the_sessions_that_it_opens(
 
 def test_a_fork_does_not_wait_for_an_actor_that_does_not_answer(actor: Any) -> None:
     items = actor.items()
-    with stopped(actor):
+    with stop_process(actor):
         pid = os.fork()
         if not pid:
             os._exit(0)
@@ -251,7 +251,7 @@ def test_handshakes_have_a_limit() -> None:
 
 def test_what_is_held_survives_while_an_actor_is_stopped(actor: Any) -> None:
     items = actor.items()
-    with stopped(actor):
+    with stop_process(actor):
         error = on_a_fresh_thread(lambda: items.__len__.options(timeout=SHORT)())
         assert type(error) is uactor.DeadlineError
     eventually(lambda: len(items) == 2)

@@ -148,7 +148,7 @@ def not_in(pid: int) -> Away:
     return Away()
 
 
-def nested(depth: int) -> list[Any]:
+def nest(depth: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
@@ -239,7 +239,7 @@ def faulty(actor: Any) -> Iterator[Any]:
     assert actor.ping() == thread
 
 
-def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> BaseException:
+def catch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> BaseException:
     """Return the exception that a call raises, whose cause is the traceback in the actor."""
     with pytest.raises(BaseException) as caught:
         function(*args, **kwargs)
@@ -247,7 +247,7 @@ def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> BaseExcep
     return caught.value
 
 
-def told(error: BaseException) -> uactor.RemoteError:
+def transfer(error: BaseException) -> uactor.RemoteError:
     assert isinstance(error, uactor.RemoteError)
     return error
 
@@ -274,7 +274,7 @@ def after_traceback(error: BaseException) -> BaseException | None:
     ],
 )
 def test_an_exception_comes_back_as_it_was_raised(faulty: Any, make: Any) -> None:
-    error, original = raised(faulty.raise_, make), make()
+    error, original = catch(faulty.raise_, make), make()
     assert (type(error), str(error), repr(error.args)) == (
         type(original),
         str(original),
@@ -283,7 +283,7 @@ def test_an_exception_comes_back_as_it_was_raised(faulty: Any, make: Any) -> Non
 
 
 def test_its_cause_is_the_traceback_in_the_actor(faulty: Any) -> None:
-    trace = raised(faulty.raise_, Plain, 'text').__cause__
+    trace = catch(faulty.raise_, Plain, 'text').__cause__
     assert isinstance(trace, uactor.RemoteTraceback)
     lines = trace.traceback.splitlines()
     assert lines[0] == 'Traceback (most recent call last):'
@@ -295,7 +295,7 @@ def test_the_end_of_another_actor_says_that_this_one_has_run(faulty: Any) -> Non
     items, same = faulty.share(), faulty.share()
     other: Any = Faulty()
     del same  # released along with the call, and once only
-    error = raised(faulty.make, other.make, os._exit, 1)
+    error = catch(faulty.make, other.make, os._exit, 1)
     assert isinstance(error, uactor.ActorDiedError)
     assert error.executed == 'yes'
     faulty.ping()
@@ -303,7 +303,7 @@ def test_the_end_of_another_actor_says_that_this_one_has_run(faulty: Any) -> Non
 
 
 def test_what_a_constructor_makes_of_its_argument_is_made_once(faulty: Any) -> None:
-    error = raised(faulty.raise_, Prefixing, 'spoon')
+    error = catch(faulty.raise_, Prefixing, 'spoon')
     assert isinstance(error, Prefixing)
     assert (str(error), error.name) == ('no such thing: spoon', 'spoon')
 
@@ -319,7 +319,7 @@ def test_what_a_constructor_makes_of_its_argument_is_made_once(faulty: Any) -> N
 def test_an_exception_that_cannot_be_rebuilt_becomes_a_remote_error(
     faulty: Any, make: Any, text: str
 ) -> None:
-    error = told(raised(faulty.raise_, make))
+    error = transfer(catch(faulty.raise_, make))
     name = type(make()).__name__
     assert (error.type_name, error.message) == (f'{__name__}.{name}', text)
     assert error.traceback.endswith(f'{__name__}.{name}: {text}\n')
@@ -333,49 +333,49 @@ def with_notes(make: Callable[..., BaseException], *args: Any) -> BaseException:
 
 
 def test_notes_come_along(faulty: Any) -> None:
-    error = raised(faulty.raise_, with_notes, Plain)
+    error = catch(faulty.raise_, with_notes, Plain)
     assert error.__notes__ == ['a note']  # type: ignore[attr-defined]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason='notes came with Python 3.11')
 def test_notes_are_in_the_text_of_a_remote_error(faulty: Any) -> None:
-    assert 'a note' in told(raised(faulty.raise_, with_notes, Unpicklable)).traceback
+    assert 'a note' in transfer(catch(faulty.raise_, with_notes, Unpicklable)).traceback
 
 
 def test_attributes_come_along(faulty: Any) -> None:
     error = Plain()
     error.attribute = {'a': 1}  # type: ignore[attr-defined]
-    assert vars(raised(faulty.raise_, lambda: error)) == {'attribute': {'a': 1}}
+    assert vars(catch(faulty.raise_, lambda: error)) == {'attribute': {'a': 1}}
 
 
 def test_an_exception_without_a_text_comes_back(faulty: Any) -> None:
-    assert type(raised(faulty.raise_, Mute)) is Mute
+    assert type(catch(faulty.raise_, Mute)) is Mute
 
 
 @pytest.mark.parametrize('make', [Incomparable, StrangeArgs])
 def test_an_exception_with_unusual_methods_is_raised(faulty: Any, make: Any) -> None:
-    assert type(raised(faulty.raise_, make)) is make
+    assert type(catch(faulty.raise_, make)) is make
 
 
 @pytest.mark.parametrize('make', [Quitting, functools.partial(Frozen, 1)])
 def test_an_exception_that_refuses_to_travel_becomes_a_remote_error(faulty: Any, make: Any) -> None:
     name = type(make()).__name__
-    assert told(raised(faulty.raise_, make)).type_name == f'{__name__}.{name}'
+    assert transfer(catch(faulty.raise_, make)).type_name == f'{__name__}.{name}'
 
 
 def test_an_exception_that_only_the_actor_can_rebuild_comes_with_the_reason(faulty: Any) -> None:
-    error = told(raised(faulty.raise_, Homebound))
+    error = transfer(catch(faulty.raise_, Homebound))
     assert error.type_name == f'{__name__}.Homebound'
     assert 'not in this process' in str(after_traceback(error))
 
 
 def test_text_that_is_no_unicode_is_an_error(faulty: Any) -> None:
-    assert raised(faulty.raise_, Plain, '\ud800').args == ('\ud800',)
-    assert told(raised(faulty.raise_, lambda: Extra('\ud800', 1))).message == '\\ud800'
+    assert catch(faulty.raise_, Plain, '\ud800').args == ('\ud800',)
+    assert transfer(catch(faulty.raise_, lambda: Extra('\ud800', 1))).message == '\\ud800'
 
 
 def test_a_property_may_raise(faulty: Any) -> None:
-    assert type(raised(lambda: faulty.broken)) is Prefixing
+    assert type(catch(lambda: faulty.broken)) is Prefixing
     with pytest.raises(uactor.RemoteError, match='not settable'):
         faulty.broken = 5
 
@@ -415,14 +415,14 @@ def test_an_exception_of_main_is_caught_there() -> None:
 
 
 def test_a_cause_follows_the_remote_traceback(faulty: Any) -> None:
-    error = raised(faulty.raise_from, Plain('effect'), cause=KeyError('cause'))
+    error = catch(faulty.raise_from, Plain('effect'), cause=KeyError('cause'))
     cause = after_traceback(error)
     assert (type(cause), cause.args) == (KeyError, ('cause',))  # type: ignore[union-attr]
     assert 'direct cause' in str(error.__cause__)
 
 
 def test_a_context_follows_the_remote_traceback(faulty: Any) -> None:
-    error = raised(faulty.raise_while, Plain('3'), Plain('2'), KeyError('1'))
+    error = catch(faulty.raise_while, Plain('3'), Plain('2'), KeyError('1'))
     second = after_traceback(error)
     assert second is not None
     assert (error.args, second.args) == (('3',), ('2',))
@@ -435,7 +435,7 @@ def test_from_none_hides_the_context(faulty: Any) -> None:
         error.__context__, error.__suppress_context__ = KeyError('hidden'), True
         return error
 
-    error = raised(faulty.raise_, fail)
+    error = catch(faulty.raise_, fail)
     assert after_traceback(error) is None
     assert 'hidden' not in str(error.__cause__)
 
@@ -446,25 +446,25 @@ def test_a_cause_that_cannot_be_sent_is_in_the_text(faulty: Any) -> None:
         error.__cause__ = Unpicklable()
         return error
 
-    error = raised(faulty.raise_, fail)
+    error = catch(faulty.raise_, fail)
     assert type(error) is Plain
     assert after_traceback(error) is None
     assert 'has a lock' in str(error.__cause__)
 
 
 def test_a_chain_may_be_a_circle(faulty: Any) -> None:
-    error = raised(faulty.raise_in_circle)
+    error = catch(faulty.raise_in_circle)
     other = after_traceback(error)
     assert other is not None
     assert (error.args, other.args, other.__cause__) == (('one',), ('other',), None)
 
 
 def test_an_exception_that_has_passed_two_actors_tells_of_both(faulty: Any) -> None:
-    error = raised(faulty.make, faulty.raise_, Plain, 'text')
+    error = catch(faulty.make, faulty.raise_, Plain, 'text')
     assert type(error) is Plain
     assert str(error.__cause__).count('in raise_') == 1
     assert 'in make' in str(error.__cause__)
-    remote = told(raised(faulty.make, faulty.raise_, Unpicklable))
+    remote = transfer(catch(faulty.make, faulty.raise_, Unpicklable))
     assert remote.type_name == f'{__name__}.Unpicklable'
 
 
@@ -481,7 +481,7 @@ def test_a_group_comes_back_with_its_exceptions(faulty: Any) -> None:
     def fail() -> Any:
         return group('group', [Plain('one'), group('inner', [KeyError(2)])])
 
-    error: Any = raised(faulty.raise_, fail)
+    error: Any = catch(faulty.raise_, fail)
     one, inner = error.exceptions
     assert (type(one), one.args, inner.message) == (Plain, ('one',), 'inner')
     assert type(inner.exceptions[0]) is KeyError
@@ -494,7 +494,7 @@ def test_a_group_that_cannot_be_rebuilt_becomes_a_remote_error(
     def fail() -> Any:
         return group('group', [Plain('one'), Extra('two', 2)])
 
-    error = told(raised(faulty.raise_, fail))
+    error = transfer(catch(faulty.raise_, fail))
     assert error.type_name == 'ExceptionGroup'
     assert 'Plain: one' in error.traceback
     assert 'Extra: two' in error.traceback
@@ -505,7 +505,7 @@ def test_a_group_that_cannot_be_rebuilt_becomes_a_remote_error(
 
 def test_a_proxy_in_an_exception_is_held_by_who_catches_it(faulty: Any) -> None:
     before = faulty.shared()
-    error: Any = raised(faulty.raise_with_proxy)
+    error: Any = catch(faulty.raise_with_proxy)
     assert list(error.proxy) == [1, 2]
     error.proxy.append(3)
     assert error.proxy[2] == 3
@@ -516,7 +516,7 @@ def test_a_proxy_in_an_exception_is_held_by_who_catches_it(faulty: Any) -> None:
 
 
 def test_an_exception_may_bring_the_proxy_of_another_actor(faulty: Any) -> None:
-    error: Any = raised(faulty.raise_with_proxy, faulty.share())
+    error: Any = catch(faulty.raise_with_proxy, faulty.share())
     assert list(error.proxy) == [1, 2]
 
 
@@ -526,7 +526,7 @@ def test_a_proxy_of_an_actor_that_failed_to_start_is_an_error() -> None:
         error.proxy = uactor.proxy([], 'list')  # type: ignore[attr-defined]
         return error
 
-    error = told(raised(Faulty, fail))
+    error = transfer(catch(Faulty, fail))
     assert error.message == 'with a proxy'
 
 
@@ -540,7 +540,7 @@ def test_a_proxy_of_an_actor_that_failed_to_start_is_an_error() -> None:
 def test_what_would_end_a_program_is_raised_in_the_caller(
     faulty: Any, kind: Any, args: Any
 ) -> None:
-    error = raised(faulty.raise_, kind, *args)
+    error = catch(faulty.raise_, kind, *args)
     assert (type(error), error.args) == (kind, args)
     assert getattr(error, 'code', None) == (args[0] if kind is SystemExit and args else None)
 
@@ -560,12 +560,12 @@ def test_every_exception_is_a_status_for_plain_grpc(faulty: Any, kind: Any) -> N
 
 
 def test_recursion_without_end_is_an_error(faulty: Any) -> None:
-    assert type(raised(faulty.recurse)) is RecursionError
+    assert type(catch(faulty.recurse)) is RecursionError
 
 
 @pytest.mark.parametrize('kind', [SystemExit, KeyboardInterrupt, Plain, Unpicklable])
 def test_what_a_constructor_raises_is_raised_where_the_actor_is_made(kind: Any) -> None:
-    error = raised(Faulty, kind)
+    error = catch(Faulty, kind)
     assert type(error) is (uactor.RemoteError if kind is Unpicklable else kind)
 
 
@@ -578,7 +578,7 @@ def generate() -> Iterator[int]:
 
 @pytest.mark.parametrize('make', [threading.Lock, socket.socket, Refusing])
 def test_a_result_that_cannot_be_pickled_is_an_error(faulty: Any, make: Any) -> None:
-    error = raised(faulty.make, make)
+    error = catch(faulty.make, make)
     assert isinstance(error, uactor.SerializationError)
     assert error.executed == 'yes'
 
@@ -598,7 +598,7 @@ def test_an_argument_that_cannot_be_pickled_is_an_error(faulty: Any, make: Any) 
 
 
 def test_an_argument_that_cannot_be_rebuilt_is_an_error(faulty: Any) -> None:
-    error = raised(faulty.take, HomeboundResult())
+    error = catch(faulty.take, HomeboundResult())
     assert isinstance(error, uactor.SerializationError)
     assert 'not in this process' in str(error)
     assert error.executed == 'no'
@@ -615,11 +615,11 @@ def test_a_result_that_fails_after_a_proxy_leaves_no_hold(faulty: Any) -> None:
 
 
 def test_lists_in_lists_travel_up_to_some_depth(faulty: Any) -> None:
-    assert faulty.make(nested, 100) == nested(100)
-    error = raised(faulty.make, nested, 100_000)
+    assert faulty.make(nest, 100) == nest(100)
+    error = catch(faulty.make, nest, 100_000)
     assert isinstance(error, uactor.SerializationError)
     with pytest.raises(uactor.SerializationError):
-        faulty.take(nested(100_000))
+        faulty.take(nest(100_000))
 
 
 # --- side effects ---------------------------------------------------------------------------

@@ -48,7 +48,9 @@ def call(
     return request
 
 
-def written(number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes) -> bytes:
+def write_request(
+    number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes
+) -> bytes:
     """Return a request that is written by hand."""
     if isinstance(arguments, bytes):
         form = fastpath.encode_pickle(arguments)
@@ -65,7 +67,7 @@ def answer(number: int, value: Any) -> pb.SessionResponse:
     return response
 
 
-def told(message: bytes | bytearray) -> tuple[int, str, str, Any] | None:
+def read_request(message: bytes | bytearray) -> tuple[int, str, str, Any] | None:
     """Return what is read of a request by hand, as a host does."""
     found = fastpath.decode_request(message)
     if found is None or isinstance(found[3], tuple):
@@ -75,7 +77,7 @@ def told(message: bytes | bytearray) -> tuple[int, str, str, Any] | None:
 
 
 @st.composite
-def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
+def damage(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
     """Messages of which some bytes are others, or missing, or too many."""
     message = bytearray(draw(messages))
     for _ in range(draw(st.integers(0, 3))):
@@ -89,7 +91,7 @@ def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
 MORE = pb.SessionRequest.MORE_FIELD_NUMBER
 
 
-def gathered(messages: list[bytes]) -> bytes:
+def gather(messages: list[bytes]) -> bytes:
     outbox: Outbox[bytes] = Outbox()
     for message in messages:
         outbox.put(message)
@@ -98,7 +100,7 @@ def gathered(messages: list[bytes]) -> bytes:
 
 
 requests = st.one_of(
-    st.builds(written, numbers, st.just('a.0'), st.just('add'), arguments),
+    st.builds(write_request, numbers, st.just('a.0'), st.just('add'), arguments),
     st.builds(
         lambda number, name: pb.SessionRequest(
             id=number, get_attribute=pb.GetAttributeRequest(name=name)
@@ -120,10 +122,10 @@ requests = st.one_of(
 
 @given(st.lists(requests, min_size=1, max_size=10))
 def test_messages_that_travel_as_one_are_found_by_hand(messages: list[bytes]) -> None:
-    assert fastpath.split_coalesced(gathered(messages), MORE) == messages
+    assert fastpath.split_coalesced(gather(messages), MORE) == messages
 
 
-@given(damaged(st.builds(gathered, st.lists(requests, min_size=1, max_size=3))))
+@given(damage(st.builds(gather, st.lists(requests, min_size=1, max_size=3))))
 def test_messages_that_are_found_by_hand_are_those_that_protobuf_finds(message: bytes) -> None:
     found = fastpath.split_coalesced(message, MORE)
     if found is None:
@@ -153,7 +155,7 @@ def test_where_messages_begin_is_otherwise_left_to_protobuf(message: pb.SessionR
 
 def test_a_message_that_ends_before_it_has_what_it_says_is_left_to_protobuf() -> None:
     last = pb.SessionRequest(id=2, releases=['x']).SerializeToString()
-    message = gathered([written(1, 'a.0', 'add', (1,)), last])
+    message = gather([write_request(1, 'a.0', 'add', (1,)), last])
     for missing in range(1, len(last) + 1):
         assert fastpath.split_coalesced(message[:-missing], MORE) is None
 
@@ -192,7 +194,7 @@ def test_a_number_of_more_bytes_than_protobuf_takes_is_left_to_it() -> None:
 def test_a_usual_request_is_what_protobuf_reads(
     number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes
 ) -> None:
-    message = written(number, handle, method, arguments)
+    message = write_request(number, handle, method, arguments)
     assert pb.SessionRequest.FromString(message) == call(number, handle, method, arguments)
 
 
@@ -200,9 +202,9 @@ def test_a_usual_request_is_what_protobuf_reads(
 def test_a_usual_request_is_read_by_hand(
     number: int, handle: str, method: str, arguments: tuple[Any, ...] | bytes
 ) -> None:
-    message = written(number, handle, method, arguments)
+    message = write_request(number, handle, method, arguments)
     for form in (message, bytearray(message)):  # it comes as either
-        found = told(form)
+        found = read_request(form)
         assert found == (number, handle, method, arguments)
         assert list(map(type, found[3])) == list(map(type, arguments))
 
@@ -230,12 +232,12 @@ def test_arguments_that_are_many_or_not_short_scalars_are_pickled(arguments: Any
     ids=lambda request: str(request).replace('\n', ' '),
 )
 def test_other_requests_are_left_to_protobuf(request_: pb.SessionRequest) -> None:
-    assert told(request_.SerializeToString()) is None
+    assert read_request(request_.SerializeToString()) is None
 
 
 def test_a_request_in_another_order_is_left_to_protobuf() -> None:
     request = call(7, 'a.0', 'add', b'data')
-    assert told(request.SerializeToString(deterministic=True)) is None
+    assert read_request(request.SerializeToString(deterministic=True)) is None
 
 
 def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
@@ -253,13 +255,13 @@ def test_a_message_that_ends_within_a_scalar_is_left_to_protobuf(ends: int) -> N
 
 
 def test_a_large_message_is_left_to_protobuf() -> None:
-    message = written(1, 'a.0', 'add', bytes(2 * fastpath.MAX_DATA_BYTES))
-    assert told(message) is None
+    message = write_request(1, 'a.0', 'add', bytes(2 * fastpath.MAX_DATA_BYTES))
+    assert read_request(message) is None
 
 
-@given(damaged(st.builds(written, numbers, st.just('a.0'), st.just('add'), arguments)))
+@given(damage(st.builds(write_request, numbers, st.just('a.0'), st.just('add'), arguments)))
 def test_what_is_read_of_a_request_by_hand_is_what_protobuf_reads(message: bytes) -> None:
-    found = told(message)
+    found = read_request(message)
     if found is not None:
         read = pb.SessionRequest.FromString(message)
         assert read.SerializeToString() == call(*found).SerializeToString()
@@ -272,8 +274,8 @@ methods = st.sampled_from(['add', 'a' * 100, 'a' * 120])  # whose numbers take o
     st.lists(
         st.tuples(
             st.booleans(),
-            damaged(st.builds(written, numbers, st.just('a.0'), methods, arguments))
-            | st.builds(written, numbers, st.just('a.0'), methods, arguments),
+            damage(st.builds(write_request, numbers, st.just('a.0'), methods, arguments))
+            | st.builds(write_request, numbers, st.just('a.0'), methods, arguments),
         )
     )
 )
@@ -291,17 +293,17 @@ def test_requests_one_after_the_other_are_read_as_each_by_itself(
 def test_a_request_like_the_one_before_is_read(method: str, value: Any) -> None:
     reader = fastpath.RequestReader()
     for number in 1, 2, 200, 3:
-        message = written(number, 'a.0', method, (value,))
+        message = write_request(number, 'a.0', method, (value,))
         assert reader.read(message) == (number, 'a.0', method, (value,))
-        assert reader.read(written(number, 'a.0', method, ())) == (number, 'a.0', method, ())
+        assert reader.read(write_request(number, 'a.0', method, ())) == (number, 'a.0', method, ())
 
 
 def test_a_request_whose_argument_ends_like_the_one_before_is_not_taken_for_it() -> None:
     reader = fastpath.RequestReader()
     part = fastpath.encode_target('a.0', 'add')
-    assert reader.read(written(1, 'a.0', 'add', (1,))) == (1, 'a.0', 'add', (1,))
+    assert reader.read(write_request(1, 'a.0', 'add', (1,))) == (1, 'a.0', 'add', (1,))
     for data in part, b'\x1a\x02\x18\x01' + part:
-        message = written(2, 'a.0', 'other', data)
+        message = write_request(2, 'a.0', 'other', data)
         assert reader.read(message) == (2, 'a.0', 'other', data)
         swapped = pb.SessionRequest(id=3)
         swapped.call.handle = 'a.0'
@@ -358,7 +360,7 @@ def test_other_requests_for_attributes_are_left_to_protobuf(request_: pb.Session
     assert fastpath.decode_attribute(request_.SerializeToString()) is None
 
 
-@given(damaged(st.builds(lambda number: reading(number, 'a.0', 'x').SerializeToString(), numbers)))
+@given(damage(st.builds(lambda number: reading(number, 'a.0', 'x').SerializeToString(), numbers)))
 def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(message: bytes) -> None:
     found = fastpath.decode_attribute(message)
     if found is not None:
@@ -433,7 +435,7 @@ def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> 
     assert read.SerializeToString() == expected.SerializeToString()
 
 
-@given(damaged(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
+@given(damage(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
     check_reading(fastpath.decode_result(message), message, 'result')
 
@@ -490,6 +492,6 @@ def test_other_responses_are_no_usual_items(response: pb.SessionResponse) -> Non
     assert fastpath.decode_item(response.SerializeToString()) is None
 
 
-@given(damaged(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
+@given(damage(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
 def test_what_is_read_of_an_item_by_hand_is_what_protobuf_reads(message: bytes) -> None:
     check_reading(fastpath.decode_item(message), message, 'item')

@@ -34,7 +34,7 @@ VALID_TEXT = st.text()
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too
 
 
-def nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def nest(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Return plain data of these scalars: lists, tuples and dicts, with tuples as keys."""
     keys = st.recursive(scalars, lambda inner: st.tuples(inner, inner), max_leaves=3)
     return st.recursive(
@@ -48,9 +48,9 @@ def nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-NATIVE = nested(st.none() | st.booleans() | INT64 | st.floats() | VALID_TEXT | st.binary())
+NATIVE = nest(st.none() | st.booleans() | INT64 | st.floats() | VALID_TEXT | st.binary())
 PLAIN = (
-    nested(st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.binary())
+    nest(st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.binary())
     | st.sets(st.integers())
     | st.builds(bytearray, st.binary())
 )
@@ -61,7 +61,7 @@ def is_same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and (repr(one) == repr(other) or one == other)
 
 
-def wired(value: pb.Value) -> pb.Value:
+def transfer(value: pb.Value) -> pb.Value:
     """Return what arrives of ``value``."""
     return pb.Value.FromString(value.SerializeToString())
 
@@ -85,13 +85,13 @@ def with_lists(value: Any) -> Any:
 @settings(deadline=None)
 @given(PLAIN)
 def test_plain_data_is_the_same_after_its_way_as_a_pickle(value: Any) -> None:
-    assert is_same(values.decode(wired(values.encode(value)), refuse, unpickle=True), value)
+    assert is_same(values.decode(transfer(values.encode(value)), refuse, unpickle=True), value)
 
 
 @settings(deadline=None)
 @given(NATIVE)
 def test_plain_data_is_the_same_after_its_way_in_native_forms(value: Any) -> None:
-    encoded = wired(values.encode_native(value, values.refuse_to_share))
+    encoded = transfer(values.encode_native(value, values.refuse_to_share))
     assert is_same(values.decode(encoded, refuse, unpickle=False), with_lists(value))
 
 

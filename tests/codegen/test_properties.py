@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.service.test_lock import locked, made
+from tests.service.test_lock import locked, make_class
 from tests.service.test_properties import KINDS, Parameters, function
 from uactor.service.contract.breaks import find_breaks
 from uactor.service.contract.lock import Lock
@@ -22,7 +22,7 @@ TELLS = ('optional', 'list', 'union')
 
 
 def lock_of(parameters: Parameters, lock: Lock | None = None, **members: Any) -> Lock:
-    cls = made(call=function(parameters, {}), **members)
+    cls = make_class(call=function(parameters, {}), **members)
     return locked(cls, Lock() if lock is None else lock)
 
 

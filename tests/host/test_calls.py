@@ -149,20 +149,20 @@ def fast_call(session: Session, number: int, method: str = 'note') -> HostCall:
 
 def request_call(session: Session, number: int, context: pb.CallContext) -> HostCall:
     session.open.add(number)
-    asked = pb.CallRequest(method='note', arguments=pickled(number), context=context)
+    asked = pb.CallRequest(method='note', arguments=pickle_call(number), context=context)
     request = pb.SessionRequest(id=number, call=asked)
     return WatchedCall.of_method(session, request, 'call', SINGLE)
 
 
 def stream_call(session: Session, method: str, count: int, credit: int) -> HostCall:
     session.open.add(1)
-    asked = pb.CallRequest(method=method, arguments=pickled(count), accept_pickle=True)
+    asked = pb.CallRequest(method=method, arguments=pickle_call(count), accept_pickle=True)
     opening = pb.OpenStreamRequest(call=asked, credit=credit)
     request = pb.SessionRequest(id=1, open_stream=opening)
     return WatchedCall.of_method(session, request, 'open_stream', StreamReply(credit, ''))
 
 
-def pickled(number: int) -> pb.Pickle:
+def pickle_call(number: int) -> pb.Pickle:
     return pb.Pickle(data=pickle_plain([(number,), {}]))
 
 

@@ -58,7 +58,7 @@ def failing(error: type[BaseException]) -> Callable[..., Any]:
     return fail
 
 
-def told(caplog: pytest.LogCaptureFixture) -> bool:
+def has_logged_error(caplog: pytest.LogCaptureFixture) -> bool:
     """Tell whether an error has been logged, with its traceback."""
     return any(
         record.levelno >= logging.ERROR
@@ -90,7 +90,7 @@ def test_timers_go_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixt
         timers.at(0.0, failing)
         timers.at(0.0, fired)
         fired.wait()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_the_reaper_goes_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +101,7 @@ def test_the_reaper_goes_on(failing: Callable[..., Any], caplog: pytest.LogCaptu
         reaper.submit(done)
         done.wait()
     reaper.remove_user()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_workers_go_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -110,7 +110,7 @@ def test_workers_go_on(failing: Callable[..., Any], caplog: pytest.LogCaptureFix
         workers.put(failing)
         workers.put(done)
         done.wait()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_workers_become_more_after_one_who_looks_has_failed(
@@ -134,7 +134,7 @@ def test_workers_become_more_after_one_who_looks_has_failed(
     workers.put(done)
     done.wait()
     gate.set()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_a_job_that_does_not_end_is_noticed_after_one_who_looks_has_failed(
@@ -152,7 +152,7 @@ def test_a_job_that_does_not_end_is_noticed_after_one_who_looks_has_failed(
             threads.attempt('the first', time.sleep, 0.02)
     with watch:
         overdue.wait()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_an_event_loop_goes_on(error: type[BaseException]) -> None:
@@ -194,7 +194,7 @@ def test_the_reserve_of_rpcs_goes_on(
         done = Waiting()
         executor.reserve_work.put(done)
         done.wait()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_leases_end_after_one_that_could_not(
@@ -215,7 +215,7 @@ def test_leases_end_after_one_that_could_not(
         table.lease([entry.id], 0.001)
         table.release([entry.id], A_CLIENT)
     eventually(lambda: not len(table))
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_leases_of_absurd_seconds_keep_none_from_ending() -> None:
@@ -245,7 +245,7 @@ def test_holds_are_taken_back_after_one_that_could_not_be(
     for entry in entries:
         table.release_later(entry.id)
     eventually(lambda: len(table) == 1)
-    eventually(lambda: told(caplog))
+    eventually(lambda: has_logged_error(caplog))
 
 
 class Stream:
@@ -284,7 +284,7 @@ def test_idle_streams_are_attended_to_beside_one_that_fails(
         good.ours.recv(1)
     bad.ended = good.ended = True
     watch.add(bad)
-    assert told(caplog)
+    assert has_logged_error(caplog)
     for stream in bad, good:
         stream.ours.close()
         stream.theirs.close()
@@ -299,7 +299,7 @@ def test_all_hear_of_the_end_of_a_forked_child(
     child.watch_in_parent([failing, heard])
     os.close(other)
     heard.wait()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_calls_at_forks_are_made_after_one_that_fails(
@@ -308,7 +308,7 @@ def test_calls_at_forks_are_made_after_one_that_fails(
     made = Waiting()
     fork_hooks.run_hooks([failing, made])
     made.wait()
-    assert told(caplog)
+    assert has_logged_error(caplog)
 
 
 def test_the_end_of_a_thread_is_logged_and_fails_its_callers(
@@ -317,7 +317,7 @@ def test_the_end_of_a_thread_is_logged_and_fails_its_callers(
     ended: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
     threads.start_daemon('uactor-test', failing, failed=ended.put)
     assert type(ended.get(timeout=10)) is error
-    assert told(caplog)
+    assert has_logged_error(caplog)
     assert 'uactor-test has ended' in caplog.text
 
 

@@ -682,7 +682,7 @@ class Point:
         return f'Point({self.x})'
 
 
-def travelled(*args: Any, **attributes: Any) -> logging.LogRecord:
+def transfer_record(*args: Any, **attributes: Any) -> logging.LogRecord:
     """Return what becomes of a record."""
     record = logging.LogRecord('name', logging.INFO, 'path', 7, args[0], args[1:], None)
     record.__dict__.update(attributes)
@@ -691,18 +691,18 @@ def travelled(*args: Any, **attributes: Any) -> logging.LogRecord:
 
 
 def test_plain_messages_and_arguments_travel_as_they_are() -> None:
-    record = travelled('%s and %d', 'text', 3, lineno=9)
+    record = transfer_record('%s and %d', 'text', 3, lineno=9)
     assert (record.msg, record.args, record.getMessage()) == (
         '%s and %d',
         ('text', 3),
         'text and 3',
     )
     assert (record.lineno, record.levelname) == (9, 'INFO')
-    assert travelled('%(a)s', {'a': 1}).getMessage() == '1'
+    assert transfer_record('%(a)s', {'a': 1}).getMessage() == '1'
 
 
 def test_arguments_that_can_be_pickled_travel_too() -> None:
-    record = travelled('%s', Point(3))
+    record = transfer_record('%s', Point(3))
     assert isinstance(record.args, tuple)
     assert isinstance(record.args[0], Point)
     assert record.getMessage() == 'Point(3)'
@@ -719,25 +719,27 @@ def test_arguments_that_can_be_pickled_travel_too() -> None:
     ],
 )
 def test_records_say_what_they_say_where_they_are_made(args: Any, message: str) -> None:
-    assert travelled(*args).getMessage() == message
+    assert transfer_record(*args).getMessage() == message
 
 
 def test_attributes_that_can_not_travel_become_their_repr() -> None:
-    record = travelled('said', one=Unpicklable(), two=Elsewhere(), three=[1, Point(2)], four=b'4')
+    record = transfer_record(
+        'said', one=Unpicklable(), two=Elsewhere(), three=[1, Point(2)], four=b'4'
+    )
     assert (record.one, record.two) == ('an object', 'elsewhere')  # type: ignore[attr-defined]
     assert record.three[1].x == 2  # type: ignore[attr-defined]
     assert record.four == b'4'  # type: ignore[attr-defined]
 
 
 def test_large_arguments_go_as_text() -> None:
-    assert travelled('%.10s', bytearray(2 << 20)).getMessage() == str(bytearray(1))[:10]
+    assert transfer_record('%.10s', bytearray(2 << 20)).getMessage() == str(bytearray(1))[:10]
 
 
 def test_tracebacks_travel_as_text() -> None:
     try:
         raise ValueError('on purpose')
     except ValueError:
-        record = travelled('said', exc_info=sys.exc_info())
+        record = transfer_record('said', exc_info=sys.exc_info())
     assert record.exc_info is None
     assert record.exc_text is not None
     assert record.exc_text.endswith('ValueError: on purpose')

@@ -52,7 +52,7 @@ def in_child(check: Callable[[], None], seconds: float = 20.0) -> None:
     assert said == 'as it should be', said or 'the child has hung'
 
 
-def orphaned(get: Callable[[], Any]) -> None:
+def assert_orphaned(get: Callable[[], Any]) -> None:
     with pytest.raises(uactor.ForkedError, match='belongs to the parent') as caught:
         get()
     assert caught.value.executed == 'maybe'
@@ -66,7 +66,7 @@ def test_a_future_fails_in_the_child_and_goes_on_in_the_parent(bench: Any) -> No
 
     def check() -> None:
         for future in futures:
-            orphaned(functools.partial(future.result, 10))
+            assert_orphaned(functools.partial(future.result, 10))
             assert future.done() and not future.cancel()
         assert not called, 'callbacks are of the parent'
         assert bench.echo(5) == 5
@@ -90,7 +90,7 @@ def test_a_future_whose_lock_another_thread_has_fails_in_the_child(bench: Any) -
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait()
-    in_child(lambda: orphaned(lambda: future.result(10)))
+    in_child(lambda: assert_orphaned(lambda: future.result(10)))
     done.set()
     holder.join()
     bench.event('gate').set()
@@ -102,14 +102,14 @@ def test_a_future_that_another_thread_waits_for_fails_in_the_child(bench: Any) -
     waiting = threading.Thread(target=future.result)
     waiting.start()
     time.sleep(0.05)  # until it waits: nothing tells
-    in_child(lambda: orphaned(lambda: future.result(10)))
+    in_child(lambda: assert_orphaned(lambda: future.result(10)))
     bench.event('gate').set()
     waiting.join()
 
 
 def test_a_call_with_a_deadline_fails_at_once_in_the_child(bench: Any) -> None:
     future = bench.wait_for.options(timeout=60).future('gate')
-    in_child(lambda: orphaned(lambda: future.result(10)))
+    in_child(lambda: assert_orphaned(lambda: future.result(10)))
     bench.event('gate').set()
     future.result(10)
 
@@ -117,7 +117,7 @@ def test_a_call_with_a_deadline_fails_at_once_in_the_child(bench: Any) -> None:
 def test_a_stream_fails_in_the_child_and_goes_on_in_the_parent(bench: Any) -> None:
     rows = bench.gated.stream('gate')
     assert next(rows) == 'first'
-    in_child(lambda: orphaned(lambda: list(rows)))
+    in_child(lambda: assert_orphaned(lambda: list(rows)))
     bench.event('gate').set()
     assert list(rows)
 
@@ -129,7 +129,7 @@ def test_a_map_fails_in_the_child_and_goes_on_in_the_parent(bench: Any) -> None:
 
     def check() -> None:
         for _ in range(2):
-            orphaned(lambda: next(results))
+            assert_orphaned(lambda: next(results))
 
     in_child(check)
     bench.event('gate').set()
@@ -149,7 +149,7 @@ def test_a_coroutine_that_waits_fails_in_the_child(bench: Any, way: str) -> None
     loop.run_until_complete(asyncio.sleep(0.05))
 
     def check() -> None:
-        orphaned(lambda: loop.run_until_complete(task))
+        assert_orphaned(lambda: loop.run_until_complete(task))
 
     in_child(check)
     bench.event('gate').set()
@@ -167,7 +167,7 @@ def test_a_coroutine_that_waits_for_a_thread_fails_in_the_child() -> None:
 
     task = loop.create_task(call())
     loop.run_until_complete(asyncio.sleep(0.01))
-    in_child(lambda: orphaned(lambda: loop.run_until_complete(task)))
+    in_child(lambda: assert_orphaned(lambda: loop.run_until_complete(task)))
     gate.set()
     loop.run_until_complete(task)
     loop.close()
@@ -189,7 +189,7 @@ class Forking(Actor):
 
     def fork(self) -> int:
         future = self._me.wait.future()
-        in_child(lambda: orphaned(lambda: future.result(10)))
+        in_child(lambda: assert_orphaned(lambda: future.result(10)))
         self._gate.set()
         found: int = future.result(10)
         return found

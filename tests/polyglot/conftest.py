@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import require_tool
 from tests.polyglot.contract import Contract
-from tests.polyglot.programs import add_error_details, copied, run
+from tests.polyglot.programs import add_error_details, copy_folder, run
 from tests.service.buf import write
 from uactor.service.schema import schema_of
 
@@ -26,7 +26,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def go_tests(workshop: Path) -> Path:
     """The compiled tests in Go."""
     require_tool('go')
-    folder = copied('go', workshop)
+    folder = copy_folder('go', workshop)
     run('go', 'vet', folder=folder)
     run('go', 'test', '-c', '-o', 'contract.test', folder=folder)
     return folder / 'contract.test'
@@ -36,6 +36,6 @@ def go_tests(workshop: Path) -> Path:
 def typescript(workshop: Path) -> Path:
     """The folder of the compiled programs in TypeScript."""
     require_tool('node')
-    folder = copied('typescript', workshop)
+    folder = copy_folder('typescript', workshop)
     run('tsc', folder=folder)
     return folder / 'build'

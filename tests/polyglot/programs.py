@@ -17,23 +17,23 @@ HERE = Path(__file__).parent
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a program that must go well; return what it prints. Compilers may take their time."""
-    done = _ended(command, timeout=500, cwd=folder)
+    done = _run(command, timeout=500, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def told(*command: str | Path, environment: Mapping[str, str]) -> str:
+def run_client(*command: str | Path, environment: Mapping[str, str]) -> str:
     """Run a client, whether it goes well or not; return what it tells."""
-    done = _ended(command, timeout=50, env=environment)
+    done = _run(command, timeout=50, env=environment)
     return done.stdout + done.stderr
 
 
-def _ended(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
     words = [require_tool(str(command[0])), *map(str, command[1:])]
     return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 
-def copied(name: str, workshop: Path) -> Path:
+def copy_folder(name: str, workshop: Path) -> Path:
     """Return a copy of the folder ``name`` in ``workshop``, where its stubs are generated.
 
     The workshop has a folder ``proto``; packages of npm are found beside it.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.polyglot.contract import Contract
-from tests.polyglot.programs import GO, TYPESCRIPT, run, told
+from tests.polyglot.programs import GO, TYPESCRIPT, run, run_client
 from tests.support.programs import ROOT
 from tests.support.rpc import KEYED, get_dial_address
 
@@ -39,13 +39,13 @@ def environment() -> Iterator[Mapping[str, str]]:
 
 @pytest.fixture(scope='module')
 def go_told(go_tests: Path, environment: Mapping[str, str]) -> str:
-    return told(go_tests, '-test.v', environment=environment)
+    return run_client(go_tests, '-test.v', environment=environment)
 
 
 @pytest.fixture(scope='module')
 def typescript_told(typescript: Path, environment: Mapping[str, str]) -> str:
     program = typescript / 'contract.test.js'
-    return told('node', '--test-reporter=tap', program, environment=environment)
+    return run_client('node', '--test-reporter=tap', program, environment=environment)
 
 
 @pytest.mark.parametrize('name', GO)
@@ -69,7 +69,7 @@ def test_a_grpc_js_client_lists_and_finds_services_by_reflection(
     symbols = ['contract.v1.ContractService', 'contract.v1.ContractService.Either']
     symbols += ['contract.v1.WidthsSeen', 'uactor.v1.Handle', 'no.such.Symbol']
     program = typescript / 'reflection.js'
-    found = json.loads(told('node', program, version, *symbols, environment=environment))
+    found = json.loads(run_client('node', program, version, *symbols, environment=environment))
     assert found['services'] == SERVICES
     assert all(found['files'][:-1])
     assert found['files'][-1] == 0

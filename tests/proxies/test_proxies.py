@@ -157,7 +157,7 @@ EVERY_OBJECT_HAS = {
 }
 
 
-def offered(owner: type) -> set[str]:
+def list_members(owner: type) -> set[str]:
     """Return the public names and special methods that a class has of its own."""
     return {
         name
@@ -170,13 +170,13 @@ def offered(owner: type) -> set[str]:
 @pytest.mark.parametrize('typeid', OBJECTS)
 def test_a_proxy_has_all_that_its_object_has(typeid: str) -> None:
     real = OBJECTS[typeid]
-    names = offered(real if isinstance(real, type) else type(real)) - EVERY_OBJECT_HAS
+    names = list_members(real if isinstance(real, type) else type(real)) - EVERY_OBJECT_HAS
     if not isinstance(real, type):
         names |= {name for name in getattr(real, '__dict__', ()) if not name.startswith('_')}
-    missing = names - offered(PROXIES[typeid])
+    missing = names - list_members(PROXIES[typeid])
     left_out = MISSING.get(typeid, set())
     assert missing <= left_out
-    assert not left_out & offered(PROXIES[typeid])
+    assert not left_out & list_members(PROXIES[typeid])
 
 
 def test_the_objects_of_all_standard_typeids_are_compared() -> None:

@@ -34,14 +34,14 @@ os.wait()
 """
 
 
-def printed_at_a_fork(between: str = '') -> list[str]:
+def fork_and_collect(between: str = '') -> list[str]:
     """Return the lines that are printed at a fork, by both processes."""
     program = run_python('-c', TWO.format(between=between))
     return get_output(program).splitlines()
 
 
 def test_calls_before_a_fork_are_made_in_reverse_and_those_after_it_in_order() -> None:
-    printed = printed_at_a_fork()
+    printed = fork_and_collect()
     assert printed[:2] == ['second, before', 'first, before']
     for side in 'parent', 'child':
         assert [line for line in printed if line.endswith(side)] == [
@@ -51,10 +51,10 @@ def test_calls_before_a_fork_are_made_in_reverse_and_those_after_it_in_order() -
 
 
 def test_a_call_that_fails_is_logged_and_keeps_no_other_from_being_made() -> None:
-    printed = printed_at_a_fork('fork_hooks.at_fork(fail, fail, fail)')
+    printed = fork_and_collect('fork_hooks.at_fork(fail, fail, fail)')
     assert printed.count('uactor.runtime: what was to be done at a fork has failed') == 3
     assert printed.count('RuntimeError: on purpose') == 3
-    assert set(printed_at_a_fork()) < set(printed)
+    assert set(fork_and_collect()) < set(printed)
 
 
 class Forking(Actor):

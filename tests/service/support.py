@@ -44,7 +44,7 @@ def echo(hint: Any, **default: Any) -> ServiceMethod:
     return method(call)
 
 
-def unmapped(hint: Any) -> str:
+def reason_unmapped(hint: Any) -> str:
     """Return why a method that takes ``hint`` has no place in the typed service."""
 
     def call(self, value) -> None:  # type: ignore[no-untyped-def]
@@ -54,7 +54,7 @@ def unmapped(hint: Any) -> str:
     return schema(call).unmapped['call']
 
 
-def sent(message: Any) -> Any:
+def transfer(message: Any) -> Any:
     """Return a message as it comes out at the other end, once in bytes and once as JSON."""
     data = type(message).FromString(message.SerializeToString())
     text = json_format.MessageToJson(message)
@@ -66,14 +66,14 @@ def sent(message: Any) -> Any:
 
 def there(method: ServiceMethod, value: Any) -> Any:
     """Return an argument as the actor gets it."""
-    args, kwargs = method.read_request(sent(method.write_request((value,))))
+    args, kwargs = method.read_request(transfer(method.write_request((value,))))
     assert not args
     return kwargs['value']
 
 
 def back(method: ServiceMethod, value: Any) -> Any:
     """Return a result as the caller gets it."""
-    return method.read_response(sent(method.write_response(value)))
+    return method.read_response(transfer(method.write_response(value)))
 
 
 def to_json(message: Any) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.service.models import Movie, Point
 from tests.service.support import actor
-from tests.service.test_lock import color, locked, made, point, taking
+from tests.service.test_lock import color, locked, make_class, point, taking
 from uactor.service.contract.breaks import find_breaks
 from uactor.service.contract.lock import (
     Lock,
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.quick
 
 
 def change(old: Callable[..., Any], new: Callable[..., Any]) -> list[str]:
-    first = locked(made(call=old))
-    return [str(each) for each in find_breaks(first, locked(made(call=new), first))]
+    first = locked(make_class(call=old))
+    return [str(each) for each in find_breaks(first, locked(make_class(call=new), first))]
 
 
 def call(annotations: dict[str, Any], result: Any = None, **defaults: Any) -> Any:
@@ -153,7 +153,7 @@ def test_a_method_that_can_not_be_mapped_any_more_is_gone() -> None:
 
 
 def test_another_package_is_a_break() -> None:
-    first = locked(made(call=call({})))
+    first = locked(make_class(call=call({})))
     moved = type('Made', (actor(call=call({})),), {'__module__': 'elsewhere'})
     assert ['the package' in str(each) for each in find_breaks(first, locked(moved, first))] == [
         True
@@ -161,7 +161,7 @@ def test_another_package_is_a_break() -> None:
 
 
 def test_what_a_break_says() -> None:
-    (found,) = find_breaks(locked(made(call=taking(int))), Lock())
+    (found,) = find_breaks(locked(make_class(call=taking(int))), Lock())
     assert (found.path, found.reason) == ('MadeService', 'the service is gone')
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import uactor
 from tests.service.models import Point
-from tests.service.support import from_json, method, schema, sent, to_json
+from tests.service.support import from_json, method, schema, to_json, transfer
 from tests.support import Actor
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.schema import schema_of
@@ -42,7 +42,7 @@ def test_absent_means_the_default_of_python() -> None:
 def test_none_is_expressible_beside_another_default() -> None:
     values: dict[str, Any] = {'needed': 1, 'five': None, 'either_or_none': None, 'table': None}
     made = method(with_defaults)
-    message = sent(made.write_request((), values))
+    message = transfer(made.write_request((), values))
     assert made.read_request(message) == ((), values)
     assert to_json(message) == {'needed': '1', 'five': {}, 'either_or_none': {}, 'table': {}}
 
@@ -50,7 +50,7 @@ def test_none_is_expressible_beside_another_default() -> None:
 def test_empty_is_expressible_beside_another_default() -> None:
     values: dict[str, Any] = {'needed': 1, 'some': [], 'table': {}}
     made = method(with_defaults)
-    assert made.read_request(sent(made.write_request((), values))) == ((), values)
+    assert made.read_request(transfer(made.write_request((), values))) == ((), values)
 
 
 def test_each_default_can_be_overridden() -> None:
@@ -68,7 +68,7 @@ def test_each_default_can_be_overridden() -> None:
         'table': {'b': 0},
     }
     made = method(with_defaults)
-    assert made.read_request(sent(made.write_request((), values))) == ((), values)
+    assert made.read_request(transfer(made.write_request((), values))) == ((), values)
 
 
 def test_a_missing_parameter_is_named() -> None:
@@ -101,7 +101,7 @@ def test_all_kinds_of_parameters_are_honoured(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     made = method(kinds)
-    got_args, got_kwargs = made.read_request(sent(made.write_request(args, kwargs)))
+    got_args, got_kwargs = made.read_request(transfer(made.write_request(args, kwargs)))
     assert kinds(None, *got_args, **got_kwargs) == kinds(None, *args, **kwargs)
 
 
@@ -131,7 +131,7 @@ def test_names_become_snake_case_and_lose_underscores_at_their_ends() -> None:
     made = method(call)
     assert [field.name for field in made.request.fields] == ['by_value', 'from', 'private']
     values = {'byValue': 1, 'from_': 2, '_private': 3}
-    assert made.read_request(sent(made.write_request((), values))) == ((), values)
+    assert made.read_request(transfer(made.write_request((), values))) == ((), values)
 
 
 def test_parameters_that_json_would_confuse_are_left_out() -> None:
@@ -174,7 +174,7 @@ def test_iterators_are_server_streams() -> None:
     assert streaming == {'Call', 'Generate', 'Agenerate', 'Loose'}
     service = schema(count).file.service[0]
     assert service.method[0].server_streaming
-    assert made['Call'].read_response(sent(made['Call'].write_response(3))) == 3
+    assert made['Call'].read_response(transfer(made['Call'].write_response(3))) == 3
     assert made['Agenerate'].read_response(made['Agenerate'].write_response(None)) is None
     assert made['Collect'].read_response(made['Collect'].write_response([1, 2])) == [1, 2]
 
@@ -194,7 +194,7 @@ async def afeed(self: Any, items: AsyncIterator[int]) -> AsyncIterator[int]: ...
 def test_an_iterator_parameter_is_a_client_stream() -> None:
     made = method(feed)
     assert made.client_streaming
-    messages = map(sent, made.write_request_stream((2, [1, None, 3]), {'offset': 5}))
+    messages = map(transfer, made.write_request_stream((2, [1, None, 3]), {'offset': 5}))
     args, kwargs = made.read_request_stream(next(messages), messages)
     assert list(kwargs.pop('items')) == [1, None, 3]
     assert (args, kwargs) == ((), {'scale': 2, 'offset': 5})
@@ -210,7 +210,7 @@ def test_the_first_message_may_carry_an_item_already() -> None:
 
 def test_a_stream_may_be_empty() -> None:
     _, kwargs = method(afeed).read_request_stream(None, iter(()))
-    assert asyncio.run(_listed(kwargs['items'])) == []
+    assert asyncio.run(_collect(kwargs['items'])) == []
     with pytest.raises(ConversionError) as error:
         method(feed).read_request_stream(None, iter(()))
     assert error.value.path == 'scale'
@@ -231,7 +231,7 @@ def test_later_messages_carry_items_and_nothing_else() -> None:
     assert error.value.path == 'scale'
 
 
-async def _listed(items: AsyncIterator[Any]) -> list[Any]:
+async def _collect(items: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in items]
 
 
@@ -248,7 +248,7 @@ def test_an_asynchronous_parameter_gets_an_asynchronous_iterator(wrap: Any) -> N
     assert made.server_streaming
     first, *rest = made.write_request_stream(([1, 2],))
     _, kwargs = made.read_request_stream(first, wrap(rest))
-    assert asyncio.run(_listed(kwargs['items'])) == [1, 2]
+    assert asyncio.run(_collect(kwargs['items'])) == [1, 2]
 
 
 # --- handles -------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_results_with_a_typeid_are_handles_whatever_they_hold() -> None:
     made, shelf = schema_of(Sharing), Shelf()
     assert not made.unmapped
     value = [1j]
-    message = sent(made.methods['Items'].write_response(value, shelf))
+    message = transfer(made.methods['Items'].write_response(value, shelf))
     assert message.result.typeid == 'list'
     assert made.methods['Items'].read_response(message, shelf) is value
     assert made.methods['GetName'].write_response('a', shelf).result.typeid == 'Value'
@@ -298,7 +298,7 @@ def test_results_with_a_typeid_are_handles_whatever_they_hold() -> None:
 def test_actors_and_proxies_are_handles() -> None:
     made, shelf = schema_of(Sharing).methods, Shelf()
     other = object()
-    message = sent(made['Join'].write_request((other,), {}, shelf))
+    message = transfer(made['Join'].write_request((other,), {}, shelf))
     assert made['Join'].read_request(message, shelf)[1]['other'] is other
     assert made['Itself'].write_response(other, shelf).result.typeid == 'actor'
     both = {'a': other, 'b': 'c'}

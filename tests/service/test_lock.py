@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 
 from tests.service.buf import buf
-from tests.service.support import actor, sent
+from tests.service.support import actor, transfer
 from uactor.service.contract import numbering
 from uactor.service.contract.lock import Lock, LockedEnum, LockedField, LockedMessage, find_lock
 from uactor.service.contract.numbering import next_lock
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.quick
 EMPTY = Lock()
 
 
-def made(name: str = 'Made', **members: Any) -> type:
+def make_class(name: str = 'Made', **members: Any) -> type:
     cls = actor(**members)
     return type(name, (cls,), {'__module__': 'made'})
 
@@ -46,7 +46,7 @@ def numbers(lock: Lock, message: str = 'CallRequest') -> dict[str, int]:
 def history(*functions: Callable[..., Any]) -> Lock:
     lock = EMPTY
     for function in functions:
-        lock = locked(made(call=function), lock)
+        lock = locked(make_class(call=function), lock)
     return lock
 
 
@@ -77,9 +77,9 @@ def test_a_number_is_never_given_twice() -> None:
 def test_a_name_that_comes_back_gets_another_name_and_number_on_the_wire() -> None:
     lock = history(ab, only_a, ab)
     assert numbers(lock) == {'a': 1, 'b_2': 3}
-    method = schema_of(made(call=ab), lock).methods['Call']
+    method = schema_of(make_class(call=ab), lock).methods['Call']
     values = {'a': 5, 'b': 6}
-    assert method.read_request(sent(method.write_request((), values))) == ((), values)
+    assert method.read_request(transfer(method.write_request((), values))) == ((), values)
     assert numbers(history(ab, only_a, ab, ab)) == {'a': 1, 'b_2': 3}
 
 
@@ -91,7 +91,7 @@ def test_another_type_is_another_number() -> None:
 
 
 def test_reserved_stands_in_the_descriptor() -> None:
-    message = schema_of(made(call=only_a), history(ab)).file.message_type[0]
+    message = schema_of(make_class(call=only_a), history(ab)).file.message_type[0]
     assert [(each.start, each.end) for each in message.reserved_range] == [(2, 3)]
     assert list(message.reserved_name) == ['b']
 
@@ -131,7 +131,7 @@ def test_a_renamed_parameter_keeps_number_and_name_on_the_wire() -> None:
         lock = history(*versions)
         assert numbers(lock) == {'a': 1, 'b': 2}
         assert not lock.messages['CallRequest'].reserved.names
-        method = schema_of(made(call=versions[-1]), lock).methods['Call']
+        method = schema_of(make_class(call=versions[-1]), lock).methods['Call']
         _, kwargs = method.read_request(method.request_class(a=5, b=6))
         assert list(kwargs.values()) == [5, 6]
     assert numbers(history(renamed)) == {'a': 1, 'b': 2}
@@ -148,7 +148,7 @@ def test_a_parameter_may_be_renamed_to_what_another_was_called() -> None:
 
     def moved_up(self: Any, amount: int, a: Annotated[int, renamed_from('b')]) -> None: ...
 
-    lock = locked(made(call=moved_up), lock)
+    lock = locked(make_class(call=moved_up), lock)
     assert lock.messages['CallRequest'].names == {'amount': 'a', 'a': 'b'}
 
 
@@ -183,8 +183,8 @@ def test_arms_of_a_union_keep_their_numbers() -> None:
     assert numbers(lock) == {'value_str': 2, 'value_bytes': 3}
     assert lock.messages['CallRequest'].reserved.names == ['value_int']
     assert numbers(history(union, union_renamed)) == {'value_int': 1, 'value_str': 2}
-    method = schema_of(made(call=union_renamed), history(union)).methods['Call']
-    assert method.read_request(sent(method.write_request(('a',)))) == ((), {'other': 'a'})
+    method = schema_of(make_class(call=union_renamed), history(union)).methods['Call']
+    assert method.read_request(transfer(method.write_request(('a',)))) == ((), {'other': 'a'})
 
 
 def nested_union(self: Any, values: list[int | str]) -> None: ...
@@ -221,11 +221,11 @@ def test_values_of_an_enum_keep_their_numbers() -> None:
     assert lock.enums['Color'].reserved.numbers == [1, 3]
     assert lock.enums['Color'].reserved.names == ['COLOR_A', 'COLOR_C']
     again = color('A', 'B', 'D')
-    lock = locked(made(call=again), lock)
+    lock = locked(make_class(call=again), lock)
     assert values(lock) == {'COLOR_A_2': 5, 'COLOR_B': 2, 'COLOR_D': 4}
-    method = schema_of(made(call=again), lock).methods['Call']
+    method = schema_of(make_class(call=again), lock).methods['Call']
     member = again.__annotations__['value'].A
-    assert method.read_request(sent(method.write_request((member,))))[1]['value'] is member
+    assert method.read_request(transfer(method.write_request((member,))))[1]['value'] is member
 
 
 def literal(self: Any, value: Literal['a', 'b']) -> None: ...
@@ -238,15 +238,15 @@ def test_two_enums_of_one_name_have_values_of_their_own() -> None:
     lock = history(taking(one, two))
     assert values(lock) == {'COLOR_A': 1}
     assert values(lock, 'Color2') == {'COLOR2_A': 1}
-    method = schema_of(made(call=taking(one, two)), lock).methods['Call']
+    method = schema_of(make_class(call=taking(one, two)), lock).methods['Call']
     wire = {'p0': one.A, 'p1': two.A}
-    assert method.read_request(sent(method.write_request((), wire))) == ((), wire)
+    assert method.read_request(transfer(method.write_request((), wire))) == ((), wire)
 
 
 def test_enums_whose_values_would_clash_are_left_out() -> None:
     one = new_enum('Color', {'RED_A': 1})
     two = new_enum('ColorRed', {'A': 1})
-    assert 'COLOR_RED_' in schema_of(made(call=taking(one, two))).unmapped['call']
+    assert 'COLOR_RED_' in schema_of(make_class(call=taking(one, two))).unmapped['call']
 
 
 def test_literals_too() -> None:
@@ -311,39 +311,42 @@ def test_a_class_that_comes_back_goes_on_where_it_was() -> None:
 
 
 def test_a_method_that_is_gone_leaves_a_tombstone_and_comes_back_to_it() -> None:
-    lock = locked(made(call=ab, other=ab))
-    gone = locked(made(call=ab), lock)
+    lock = locked(make_class(call=ab, other=ab))
+    gone = locked(make_class(call=ab), lock)
     assert set(gone.services['MadeService'].methods) == {'Call'}
     assert set(gone.services['MadeService'].removed) == {'Other'}
     assert gone.messages['OtherRequest'].used_by == []
-    again = locked(made(call=ab, other=ba), gone)
+    again = locked(make_class(call=ab, other=ba), gone)
     assert not again.services['MadeService'].removed
     assert numbers(again, 'OtherRequest') == {'a': 1, 'b': 2}
 
 
 def test_tombstones_are_not_in_the_file() -> None:
-    lock = locked(made(call=ab, other=ab))
-    file = schema_of(made(call=ab), lock).file
+    lock = locked(make_class(call=ab, other=ab))
+    file = schema_of(make_class(call=ab), lock).file
     assert [message.name for message in file.message_type] == ['CallRequest', 'CallResponse']
 
 
 def test_classes_of_one_module_share_a_package_without_sharing_names() -> None:
     shared = point(('x', int))
-    one, two = made('One', call=taking(shared)), made('Two', call=taking(int, shared))
+    one, two = make_class('One', call=taking(shared)), make_class('Two', call=taking(int, shared))
     lock = locked(two, locked(one))
     methods = {name: service.methods['Call'] for name, service in lock.services.items()}
     assert methods['OneService'].request == 'CallRequest'
     assert methods['TwoService'].request == 'TwoServiceCallRequest'
     assert lock.messages['Point'].used_by == ['OneService', 'TwoService']
     assert locked(one, locked(two, lock)).dump() == lock.dump()
-    without = locked(made('One', call=taking(int)), lock)
+    without = locked(make_class('One', call=taking(int)), lock)
     assert without.messages['Point'].used_by == ['TwoService']
 
 
 @pytest.mark.processes
 def test_services_of_one_module_make_one_file(tmp_path: Path) -> None:
     shared = point(('x', int))
-    classes = [made('One', call=taking(shared)), made('Two', call=taking(color('A')), other=ab)]
+    classes = [
+        make_class('One', call=taking(shared)),
+        make_class('Two', call=taking(color('A')), other=ab),
+    ]
     lock = EMPTY
     for cls in classes:
         lock = locked(cls, lock)
@@ -358,14 +361,14 @@ def test_services_of_one_module_make_one_file(tmp_path: Path) -> None:
 
 
 def test_a_dataclass_never_takes_the_name_of_a_request() -> None:
-    lock = locked(made(call=taking(point(('x', int), name='CallRequest'))))
+    lock = locked(make_class(call=taking(point(('x', int), name='CallRequest'))))
     assert lock.services['MadeService'].methods['Call'].request == 'CallRequest'
     assert numbers(lock, 'CallRequest2') == {'x': 1}
 
 
 def test_updating_twice_changes_nothing() -> None:
     lock = history(ab, only_a, ab, union, renamed)
-    assert locked(made(call=renamed), lock).dump() == lock.dump()
+    assert locked(make_class(call=renamed), lock).dump() == lock.dump()
 
 
 def test_a_lock_file_holds_all_of_a_lock(tmp_path: Path) -> None:
@@ -402,32 +405,32 @@ def test_numbers_that_protobuf_keeps_for_itself_are_passed_over() -> None:
 
 def test_a_schema_is_locked_when_the_lock_is_up_to_date() -> None:
     lock = history(ab)
-    assert schema_of(made(call=ab), lock).is_locked
-    assert schema_of(made(call=ba), lock).is_locked
-    assert not schema_of(made(call=cab), lock).is_locked
-    assert not schema_of(made(call=ab)).is_locked
+    assert schema_of(make_class(call=ab), lock).is_locked
+    assert schema_of(make_class(call=ba), lock).is_locked
+    assert not schema_of(make_class(call=cab), lock).is_locked
+    assert not schema_of(make_class(call=ab)).is_locked
 
 
 def test_a_class_newer_than_its_lock_gets_the_numbers_that_the_next_lock_will_have() -> None:
     lock = history(ab)
-    newer = made(call=cab)
+    newer = make_class(call=cab)
     assert schema_of(newer, lock).lock.dump() == locked(newer, lock).dump()
 
 
 def test_the_fingerprint_is_that_of_the_contract() -> None:
-    plain = schema_of(made(call=ab))
-    assert schema_of(made(call=ba), plain.lock).fingerprint == plain.fingerprint
-    assert schema_of(made(call=ab), plain.lock).fingerprint == plain.fingerprint
-    assert schema_of(made(call=cab), plain.lock).fingerprint != plain.fingerprint
+    plain = schema_of(make_class(call=ab))
+    assert schema_of(make_class(call=ba), plain.lock).fingerprint == plain.fingerprint
+    assert schema_of(make_class(call=ab), plain.lock).fingerprint == plain.fingerprint
+    assert schema_of(make_class(call=cab), plain.lock).fingerprint != plain.fingerprint
 
     def documented(self: Any, a: int, b: int) -> None:
         """Say something."""
 
-    assert schema_of(made(call=documented)).fingerprint == plain.fingerprint
+    assert schema_of(make_class(call=documented)).fingerprint == plain.fingerprint
 
     def defaulted(self: Any, a: int, b: int = 1) -> None: ...
 
-    assert schema_of(made(call=defaulted)).fingerprint != plain.fingerprint
+    assert schema_of(make_class(call=defaulted)).fingerprint != plain.fingerprint
 
 
 def test_the_lock_is_found_beside_the_module(

@@ -20,7 +20,7 @@ import pytest
 from google.protobuf import json_format
 
 from tests.service.models import Box, Color, Computed, Level, Movie, Node, Pair, Point, Point3
-from tests.service.support import echo, from_json, unmapped
+from tests.service.support import echo, from_json, reason_unmapped
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.mapping import markers
 
@@ -318,7 +318,7 @@ UNMAPPABLE: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(('hint', 'reason'), UNMAPPABLE)
 def test_what_has_no_form_is_left_out_with_its_reason(hint: Any, reason: str) -> None:
-    assert reason in unmapped(hint)
+    assert reason in reason_unmapped(hint)
 
 
 @pytest.mark.parametrize('number', [0, -1, 19000, 19999, 2**29])

@@ -34,7 +34,7 @@ from tests.service.models import (
     Point3,
     Words,
 )
-from tests.service.support import back, echo, from_json, sent, there, to_json
+from tests.service.support import back, echo, from_json, there, to_json, transfer
 from uactor.service.mapping import markers
 
 pytestmark = pytest.mark.quick
@@ -249,7 +249,7 @@ UNIONS: list[tuple[Any, Any, str]] = [
 @pytest.mark.parametrize(('hint', 'value', 'arm'), UNIONS)
 def test_the_most_specific_arm_of_a_union_takes_the_value(hint: Any, value: Any, arm: str) -> None:
     method = echo(hint)
-    message = sent(method.write_request((value,)))
+    message = transfer(method.write_request((value,)))
     assert message.WhichOneof('value') == arm
     for each in (there(method, value), back(method, value)):
         assert each == value

@@ -15,7 +15,7 @@ import pytest
 from typing_extensions import Self
 
 from tests.service.models import Box, Point
-from tests.service.support import from_json, needs_3_12, schema, sent
+from tests.service.support import from_json, needs_3_12, schema, transfer
 from tests.support import Actor
 from uactor.service.mapping.markers import field
 from uactor.service.schema import schema_of
@@ -29,7 +29,7 @@ T = TypeVar('T')
 K = TypeVar('K')
 
 
-def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+def trace(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -105,7 +105,7 @@ class Counter(Base):
     @staticmethod
     def scale(x: int) -> float: ...
 
-    @traced
+    @trace
     def wrapped(self, x: int) -> int: ...
 
     async def later(self, x: int) -> int: ...
@@ -176,7 +176,7 @@ def test_methods_know_what_they_stand_for() -> None:
 def test_attributes_are_read_and_written() -> None:
     methods = schema_of(Counter).methods
     assert methods['GetLevel'].read_request(methods['GetLevel'].request_class()) == ((), {})
-    message = sent(methods['SetLevel'].write_request((5,)))
+    message = transfer(methods['SetLevel'].write_request((5,)))
     assert methods['SetLevel'].read_request(message) == ((5,), {})
 
 
@@ -211,7 +211,7 @@ def test_inherited_generics_are_made_concrete() -> None:
     assert not made.unmapped
     put = made.methods['Put']
     assert from_json(put, {'key': 'a', 'value': {'x': 1}}) == {'key': 'a', 'value': Point(1)}
-    args = put.read_request(sent(put.write_request(('a', Point(1), Point(2)))))[0]
+    args = put.read_request(transfer(put.write_request(('a', Point(1), Point(2)))))[0]
     assert args == ('a', Point(1), Point(2))
     assert made.message_class('PointBox').DESCRIPTOR.fields_by_name['item'].message_type.name == (
         'Point'
@@ -268,7 +268,7 @@ def test_a_failing_method_leaves_nothing_of_its_messages_behind() -> None:
     made = schema(call, other=other)
     assert set(made.unmapped) == {'call'}
     assert made.methods['Other'].read_request(
-        sent(made.methods['Other'].write_request(([[Point(1)]],)))
+        transfer(made.methods['Other'].write_request(([[Point(1)]],)))
     ) == ((), {'boxes': [[Point(1)]]})
 
 
@@ -304,7 +304,7 @@ def test_pep_695(future: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(made.unmapped) == {'own'}
     put = made.methods['Put']
     values = {'cell': namespace['Cell'](1), 'mode': 'w', 'many': [1]}
-    assert put.read_request(sent(put.write_request((), values))) == ((), values)
+    assert put.read_request(transfer(put.write_request((), values))) == ((), values)
     assert {'Mode', 'IntCell'} <= {
         *(each.name for each in made.file.message_type),
         *(each.name for each in made.file.enum_type),
@@ -321,7 +321,7 @@ def test_self_is_a_handle_and_in_a_dataclass_the_class() -> None:
     assert fields['result'].message_type.full_name == 'uactor.v1.Handle'
     tree = Tree([Tree()])
     message = made.methods['Call'].write_request((tree,))
-    assert made.methods['Call'].read_request(sent(message)) == ((), {'tree': tree})
+    assert made.methods['Call'].read_request(transfer(message)) == ((), {'tree': tree})
 
 
 @dataclasses.dataclass

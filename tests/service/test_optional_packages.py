@@ -10,7 +10,16 @@ from typing import Annotated, Any, Generic, TypeVar, Union
 import pytest
 
 from tests.service.buf import buf, write
-from tests.service.support import back, echo, from_json, schema, sent, there, to_json, unmapped
+from tests.service.support import (
+    back,
+    echo,
+    from_json,
+    reason_unmapped,
+    schema,
+    there,
+    to_json,
+    transfer,
+)
 from uactor.service.errors import ConversionError, ResultConversionError
 from uactor.service.mapping.markers import UInt64
 
@@ -225,5 +234,5 @@ def test_generic_pydantic_models(models: Any) -> None:
     method = echo(models.Box[int])
     value = models.Box[int](item=1, more=[2])
     assert there(method, value) == value
-    assert unmapped(models.Box)
-    assert sent(method.write_request((value,))).value.item == 1
+    assert reason_unmapped(models.Box)
+    assert transfer(method.write_request((value,))).value.item == 1

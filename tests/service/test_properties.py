@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.service.buf import buf, write
 from tests.service.models import Box, Color, Movie, Node, Pair, Point, Point3
 from tests.service.support import back, echo, there
-from tests.service.test_lock import locked, made
+from tests.service.test_lock import locked, make_class
 from uactor.service.contract.breaks import find_breaks
 from uactor.service.contract.lock import Lock
 from uactor.service.mapping.markers import BigInt, UInt64, renamed_from
@@ -197,10 +197,10 @@ def test_no_number_and_no_name_ever_gets_another_meaning(
     lock = Lock()
     seen: dict[Any, Any] = {}
     for parameters, olds in versions:
-        lock = locked(made(call=function(parameters, olds)), lock)
+        lock = locked(make_class(call=function(parameters, olds)), lock)
         for name, each in lock.messages['CallRequest'].fields.items():
             assert seen.setdefault(each.number, (name, each.type)) == (name, each.type)
-        assert locked(made(call=function(parameters, olds)), lock).dump() == lock.dump()
+        assert locked(make_class(call=function(parameters, olds)), lock).dump() == lock.dump()
 
 
 @settings(max_examples=100, deadline=None)
@@ -210,7 +210,7 @@ def test_additions_reorderings_and_marked_renames_are_no_breaks(
 ) -> None:
     lock, before = Lock(), 0
     for parameters, olds in versions:
-        new = locked(made(call=function(parameters, olds)), lock)
+        new = locked(make_class(call=function(parameters, olds)), lock)
         found = find_breaks(lock, new)
         assert len(found) >= 1 if len(parameters) < before else not found, found
         lock, before = new, len(parameters)
@@ -229,7 +229,7 @@ def test_buf_sees_no_break_whatever_the_edits(
 ) -> None:
     lock, previous = Lock(), None
     for parameters, olds in versions:
-        cls = made(call=function(parameters, olds))
+        cls = make_class(call=function(parameters, olds))
         lock = locked(cls, lock)
         folder: Path = tmp_path_factory.mktemp('version')
         write(schema_of(cls, lock), folder)

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2
 from tests.service.buf import buf, write
 from tests.service.models import Box, Color, Computed, Labelled, Movie, Node, Pair, Point, Point3
 from tests.service.support import schema
-from tests.service.test_lock import history, locked, made
+from tests.service.test_lock import history, locked, make_class
 from tests.support import Actor
 from uactor.service.contract.proto_text import proto_text
 from uactor.service.naming import camel, pascal, snake, upper
@@ -61,9 +61,9 @@ class Everything(Actor):
 
 @pytest.mark.processes
 def test_buf_has_nothing_to_say_to_the_file(tmp_path: Path) -> None:
-    made = schema_of(Everything)
-    assert set(made.unmapped) == {'unmapped'}
-    write(made, tmp_path)
+    schema = schema_of(Everything)
+    assert set(schema.unmapped) == {'unmapped'}
+    write(schema, tmp_path)
     assert buf('lint', folder=tmp_path) == ''
     assert buf('format', '--diff', folder=tmp_path) == ''
 
@@ -80,7 +80,7 @@ def test_reserved_names_and_numbers_are_printed(tmp_path: Path) -> None:
     def first(self: Any, a: int, b: int, c: int, d: int, e: int) -> None: ...
     def then(self: Any, b: int) -> None: ...
 
-    made_then = made(call=then)
+    made_then = make_class(call=then)
     made_schema = schema_of(made_then, locked(made_then, history(first)))
     write(made_schema, tmp_path)
     assert buf('lint', folder=tmp_path) == ''

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.quick
 
 PACKAGE = Path(uactor.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if 'v1' not in path.parts)
+TESTS = Path(__file__).parent.parent
+TEST_MODULES = sorted(path for path in TESTS.rglob('*.py') if 'corpus' not in path.parts)
 ANY = frozenset(['*'])
 MAX_LINES = 60
 
@@ -68,7 +70,7 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
+def list_imports(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and name of whatever a module imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -82,7 +84,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 
 def own_imports(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and room of what a module imports of this package."""
-    for line, name in imported(path):
+    for line, name in list_imports(path):
         package, _, rest = name.partition('.')
         if package == 'uactor':
             yield line, rest.partition('.')[0]
@@ -131,7 +133,7 @@ def module_graph() -> dict[str, set[str]]:
     paths = {module_name(path): path for path in MODULES}
     graph = {}
     for module, path in paths.items():
-        names = [name for _, name in imported(path) if name.startswith('uactor')]
+        names = [name for _, name in list_imports(path) if name.startswith('uactor')]
         found = {name if name in paths else name.rpartition('.')[0] for name in names}
         graph[module] = (found & set(paths)) - {module}
     return graph
@@ -161,7 +163,9 @@ def test_the_folders_of_a_room_import_downward(room: str) -> None:
     for index, folder in enumerate(order):
         above = tuple(f'uactor.{room}.{name}.' for name in order[index + 1 :])
         for path in (PACKAGE / room / folder).glob('*.py'):
-            wrong = [f'{line}: {name}' for line, name in imported(path) if name.startswith(above)]
+            wrong = [
+                f'{line}: {name}' for line, name in list_imports(path) if name.startswith(above)
+            ]
             assert not wrong, path
     assert {path.name for path in (PACKAGE / room).iterdir() if path.is_dir()} - {
         '__pycache__'
@@ -215,6 +219,26 @@ def test_no_function_is_named_by_a_participle() -> None:
     assert not wrong
 
 
+def is_helper(node: ast.stmt) -> bool:
+    """Return whether tests call this function: no test, no fixture, no method of an actor."""
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    is_fixture = any('fixture' in ast.unparse(decorator) for decorator in node.decorator_list)
+    is_method = bool(node.args.args) and node.args.args[0].arg == 'self'
+    return not (node.name.startswith('test_') or is_fixture or is_method)
+
+
+def test_no_helper_of_tests_is_named_by_a_participle() -> None:
+    wrong = [
+        f'{path}:{node.lineno}: {node.name}'
+        for path in TEST_MODULES
+        for node in filter(is_helper, ast.parse(path.read_text()).body)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        if is_participle(node.name) and node.name not in ALLOWED
+    ]
+    assert not wrong
+
+
 RETIRED = re.compile(
     r'\b(porch|knock\w*|front door|board|misfit|unmappable|reaper|surroundings|whoever|somebody'
     r'|bury|tidy|passage|outcomes|ticket)\b',
@@ -238,7 +262,7 @@ def test_no_retired_word_comes_back(path: Path) -> None:
 @pytest.mark.parametrize('room', ['execution', 'objects', 'sessions'])
 def test_what_runs_user_code_knows_no_grpc(room: str) -> None:
     for path in (PACKAGE / 'host' / room).glob('*.py'):
-        names = [name for _, name in imported(path)]
+        names = [name for _, name in list_imports(path)]
         assert not [name for name in names if re.match(r'grpc|uactor\.host\.grpc', name)]
 
 

@@ -127,7 +127,7 @@ def allow_threads(are_there: bool) -> None:
     threading.Thread.start = _start if are_there else refuse  # type: ignore[method-assign, assignment]
 
 
-def refused() -> list[str]:
+def list_refusals() -> list[str]:
     return _refused
 
 
@@ -139,7 +139,7 @@ def test_a_call_that_blocked_where_no_thread_could_read_on_keeps_no_other_from_r
     bench.ask(allow_threads, False)
     try:
         waiting = bench.wait_for.future('gate')
-        eventually(lambda: 'uactor-pipeline' in bench.ask(refused))
+        eventually(lambda: 'uactor-pipeline' in bench.ask(list_refusals))
         gate.set()
         assert waiting.result(20) is None
         assert bench.echo.future(2).result(20) == 2

@@ -52,7 +52,7 @@ def nothing_stays_shared(shop: Any) -> Iterator[None]:
     eventually(lambda: shop.shared() == 0)
 
 
-def ended(process: Any) -> int | None:
+def wait_for_exit(process: Any) -> int | None:
     """Wait for the end of a process and return its exit code."""
     process.join(30)
     code: int | None = process.exitcode
@@ -79,7 +79,7 @@ def test_a_worker_uses_the_proxies_that_it_is_given(shop: Any, method: str) -> N
     process = context.Process(target=use_all, args=(shop, items, parcel, items.append))
     process.start()
     assert event.wait(30)
-    assert ended(process) == 0
+    assert wait_for_exit(process) == 0
     assert list(items) == ['worker', 'callback']
 
 
@@ -110,7 +110,7 @@ def test_what_a_worker_has_made_outlives_it(shop: Any, method: str) -> None:
     with ours, theirs:
         process = context.Process(target=make_and_send, args=(shop, theirs))
         process.start()
-        assert ended(process) == 0
+        assert wait_for_exit(process) == 0
         assert shop.shared() == 1
         assert list(ours.recv().content) == [1]
 
@@ -133,7 +133,7 @@ def test_an_actor_of_a_worker_is_reached_from_outside_and_ends_with_it(method: s
         assert actor.relay(5) == 5
         assert list(items) == [1]
         ours.send('end')
-        assert ended(process) == 0
+        assert wait_for_exit(process) == 0
     eventually(lambda: not is_running(pid))
     with pytest.raises(uactor.ActorDiedError):
         items.pop()
@@ -153,7 +153,7 @@ def test_a_worker_ends_after_the_actors_that_it_has_started(shop: Any, method: s
         process = context.Process(target=start_and_end, args=(theirs,))
         process.start()
         pid = ours.recv()
-        assert ended(process) == 0
+        assert wait_for_exit(process) == 0
     assert not is_running(pid)
 
 
@@ -361,7 +361,7 @@ def test_several_children_at_once_have_sessions_of_their_own(shop: Any) -> None:
     for child in children:
         child.start()
     nest(lock, items)
-    assert [ended(child) for child in children] == [0] * 4
+    assert [wait_for_exit(child) for child in children] == [0] * 4
     assert sorted(items) == sorted([os.getpid(), *(child.pid or 0 for child in children)])
 
 
@@ -373,7 +373,7 @@ def test_a_thread_that_has_called_may_fork(shop: Any) -> None:
         items.append('thread')
         process = FORK.Process(target=items.append, args=('child',))
         process.start()
-        codes.append(ended(process))
+        codes.append(wait_for_exit(process))
 
     thread = threading.Thread(target=fork)
     thread.start()

@@ -67,7 +67,7 @@ BEGUN = encode_headers([(':status', '200'), ('content-type', 'application/grpc')
 OK = encode_headers([('grpc-status', '0')])
 
 
-def prefixed(message: bytes) -> bytes:
+def add_prefix(message: bytes) -> bytes:
     return b'\0' + struct.pack('!I', len(message)) + message
 
 
@@ -93,7 +93,7 @@ PING = build_frame(FrameType.PING, 0, CONNECTION, b'01234567')
 PONG = build_frame(FrameType.PING, ACK, CONNECTION, b'01234567')
 
 
-def greeted(**options: int) -> Http2Stream:
+def make_greeted(**options: int) -> Http2Stream:
     """A stream to which the peer's settings have come."""
     stream = Http2Stream('/path', 'peer', **options)
     stream.begin()
@@ -233,7 +233,7 @@ TALK = [b'', b'one', b'', b'another' * 40, b'x', bytes(2000)]
 def conversation(messages: Sequence[bytes], frame_size: int, pad: int) -> bytes:
     """What a peer sends that answers with messages, with frames of all kinds in between."""
     sent = [SETTINGS, headers(BEGUN[:3], 0), continuation(BEGUN[3:], END_HEADERS)]
-    content = b''.join(map(prefixed, messages))
+    content = b''.join(map(add_prefix, messages))
     for part in pieces(content, frame_size):
         if pad:
             frame = OTHERS.DataFrame(1, part, flags=['PADDED'], pad_length=pad)
@@ -299,8 +299,8 @@ def test_what_is_received_directly_is_the_same(
 
 
 def test_what_is_received_directly_may_end_the_call() -> None:
-    stream = greeted()
-    assert stream.receive(data(prefixed(b'long text'), END_STREAM)[:-4]) == []
+    stream = make_greeted()
+    assert stream.receive(data(add_prefix(b'long text'), END_STREAM)[:-4]) == []
     assert stream.direct_bytes == 4
     assert stream.messages.partial is not None
     stream.messages.partial.add(b'text')
@@ -311,9 +311,9 @@ def test_what_is_received_directly_may_end_the_call() -> None:
 
 
 def test_nothing_is_received_directly_outside_of_messages() -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.direct_bytes == 0
-    stream.receive(data(prefixed(b'one') + b'\0\0'))
+    stream.receive(data(add_prefix(b'one') + b'\0\0'))
     assert stream.direct_bytes == 0
     stream.receive(data(struct.pack('!I', 100)[1:] + b'o'))
     assert stream.messages.partial is not None
@@ -325,11 +325,11 @@ def test_messages_up_to_a_limit_are_accepted(size: int) -> None:
     reader, events = MessageReader(), list[Event]()
     reader.max_bytes = 4
     if size <= 4:
-        reader.read(prefixed(bytes(size)), events)
+        reader.read(add_prefix(bytes(size)), events)
         assert messages_of(events) == [bytes(size)]
         return
     with pytest.raises(CallEnd, match=f'has {size} bytes, not at most 4') as caught:
-        reader.read(prefixed(bytes(size)), events)
+        reader.read(add_prefix(bytes(size)), events)
     assert caught.value.end.status is None
 
 
@@ -343,8 +343,8 @@ def test_a_message_that_is_only_announced_takes_little_memory() -> None:
 
 
 def test_messages_before_a_compressed_one_are_delivered() -> None:
-    stream = greeted()
-    events = stream.receive(data(prefixed(b'good') + b'\1\0\0\0\1x'))
+    stream = make_greeted()
+    events = stream.receive(data(add_prefix(b'good') + b'\1\0\0\0\1x'))
     assert messages_of(events) == [b'good']
     assert 'compressed' in end_of(events).details
 
@@ -377,14 +377,14 @@ def test_a_call_begins_with_settings_a_window_and_headers() -> None:
 
 @pytest.mark.parametrize('size', [0, 1, 100, DEFAULT_MAX_FRAME_BYTES - 5])
 def test_a_small_message_is_one_frame(size: int) -> None:
-    stream = greeted()
-    assert stream.send(bytes(size)) == data(prefixed(bytes(size)))
+    stream = make_greeted()
+    assert stream.send(bytes(size)) == data(add_prefix(bytes(size)))
     assert stream.progress == size + 5
 
 
 @pytest.mark.parametrize('size', [DEFAULT_MAX_FRAME_BYTES - 4, 70_000, 1_000_000])
 def test_a_message_that_does_not_fit_is_not_sent_whole(size: int) -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.send(bytes(size)) == b''
     assert stream.progress == 0
 
@@ -410,7 +410,7 @@ def contents(sent: Iterable[bytes]) -> bytes:
 def test_no_more_is_sent_than_windows_and_frames_allow(
     message: bytes, frame_bytes: int, openings: list[tuple[bool, int]]
 ) -> None:
-    stream = greeted()
+    stream = make_greeted()
     stream.apply_settings({Setting.INITIAL_WINDOW_SIZE: 100, Setting.MAX_FRAME_SIZE: frame_bytes})
     unsent, sent = Unsent(message), list[bytes]()
     limits = {CONNECTION: DEFAULT_WINDOW_BYTES, STREAM: 100}
@@ -422,7 +422,7 @@ def test_no_more_is_sent_than_windows_and_frames_allow(
             assert len(frame) - HEAD_BYTES <= frame_bytes
             sent.append(frame)
         assert len(contents(sent)) == min(len(message) + 5, *limits.values())
-    whole = prefixed(message)
+    whole = add_prefix(message)
     assert contents(sent) == whole[: len(contents(sent))]
     assert len(unsent) == len(whole) - len(contents(sent))
 
@@ -434,12 +434,12 @@ def test_a_message_is_cut_into_its_bytes(size: int, cut: int) -> None:
     unsent, parts = Unsent(message), []
     while unsent:
         parts.append(unsent.cut(min(cut, len(unsent))))
-    assert b''.join(parts) == prefixed(message)
+    assert b''.join(parts) == add_prefix(message)
     assert all(len(part) == cut for part in parts[:-1])
 
 
 def test_settings_are_applied_before_they_are_acknowledged() -> None:
-    stream = greeted()
+    stream = make_greeted()
     settings = {Setting.INITIAL_WINDOW_SIZE: 10, Setting.MAX_FRAME_SIZE: 20_000, 0x99: 7}
     frame = OTHERS.SettingsFrame(settings={int(key): value for key, value in settings.items()})
     assert stream.receive(frame.serialize()) == [SettingsReceived(settings)]
@@ -463,38 +463,38 @@ def test_a_peer_may_take_back_more_than_there_is() -> None:
 
 
 def test_nothing_is_sent_while_the_window_is_closed() -> None:
-    stream = greeted()
+    stream = make_greeted()
     stream.apply_settings({Setting.INITIAL_WINDOW_SIZE: 0})
     assert stream.send(b'') == b''
     assert send_in_parts(stream, b'x') == []
     stream.apply_settings({Setting.INITIAL_WINDOW_SIZE: 6})
-    assert contents(send_in_parts(stream, b'x')) == prefixed(b'x')
+    assert contents(send_in_parts(stream, b'x')) == add_prefix(b'x')
 
 
 def test_windows_of_other_streams_open_nothing() -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.receive(build_window_update(3, 1000)) == []
     assert stream.window.room_bytes == DEFAULT_WINDOW_BYTES
 
 
 def test_a_finished_call_goes_on_receiving() -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.finish() == data(b'', END_STREAM)
-    assert messages_of(stream.receive(data(prefixed(b'last')))) == [b'last']
+    assert messages_of(stream.receive(data(add_prefix(b'last')))) == [b'last']
 
 
 # --- what the peer is owed -----------------------------------------------------------------------
 
 
 def test_a_ping_is_owed_a_reply() -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.receive(PING + PONG) == [FramesDue(PONG)]
 
 
 @pytest.mark.parametrize('is_padded', [False, True])
 def test_a_window_is_opened_before_it_closes(is_padded: bool) -> None:
     window = 100_000
-    stream = greeted(window_bytes=window)
+    stream = make_greeted(window_bytes=window)
     sent = opened = 0
     for _ in range(200):
         if is_padded:
@@ -554,9 +554,9 @@ ENDS = {
 @pytest.mark.parametrize('has_talked', [False, True])
 def test_a_call_ends(name: str, has_talked: bool) -> None:
     last, end = ENDS[name]
-    stream = greeted()
+    stream = make_greeted()
     if has_talked:
-        events = stream.receive(headers(BEGUN) + data(prefixed(b'last')))
+        events = stream.receive(headers(BEGUN) + data(add_prefix(b'last')))
         assert messages_of(events) == [b'last']
     assert end_of(stream.receive(last)) == end
     assert stream.state is ENDED
@@ -565,24 +565,24 @@ def test_a_call_ends(name: str, has_talked: bool) -> None:
 @pytest.mark.parametrize('name', [name for name in ENDS if name != 'closed'])
 def test_nothing_counts_after_the_end(name: str) -> None:
     last, end = ENDS[name]
-    stream = greeted()
-    more = data(prefixed(b'more')) + PING + build_window_update(STREAM, 5)
-    assert end_of(stream.receive(data(prefixed(b'last')) + last + more)) == end
+    stream = make_greeted()
+    more = data(add_prefix(b'more')) + PING + build_window_update(STREAM, 5)
+    assert end_of(stream.receive(data(add_prefix(b'last')) + last + more)) == end
     assert stream.receive(more) == []
     assert stream.receive(b'') == []
 
 
 @pytest.mark.parametrize('status', ['100', '103', '200', '299'])
 def test_headers_of_a_success_or_of_less_begin_the_call(status: str) -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.receive(headers(encode_headers([(':status', status)]))) == []
     assert stream.state is OPEN
 
 
 def test_a_farewell_is_received_when_the_connection_is_closed() -> None:
-    stream = greeted()
+    stream = make_greeted()
     assert stream.receive(goaway(1, 0)) == []
-    assert messages_of(stream.receive(data(prefixed(b'still')))) == [b'still']
+    assert messages_of(stream.receive(data(add_prefix(b'still')))) == [b'still']
     assert stream.receive(goaway(MAX_31_BITS, 11, b'too much')) == []
     end = End(None, 'the other end went away with code 11: too much')
     assert end_of(stream.receive(b'')) == end
@@ -608,7 +608,7 @@ VIOLATIONS = {
     'data of another stream': (build_frame(FrameType.DATA, 0, 3, b'x'), 'stream 3'),
     'data of no stream': (build_frame(FrameType.DATA, 0, 0, b'x'), 'stream 0'),
     'no status': (data(b'', END_STREAM), 'without a status'),
-    'no status behind data': (data(prefixed(b'x'), END_STREAM), 'without a status'),
+    'no status behind data': (data(add_prefix(b'x'), END_STREAM), 'without a status'),
     'no status, padded': (data(b'\3xyz', PADDED | END_STREAM), 'without a status'),
     'padding without length': (data(b'', PADDED), 'type 0 is too short'),
     'too much padding': (data(b'\x05some', PADDED), 'type 0 is too short'),
@@ -634,7 +634,7 @@ VIOLATIONS = {
 @pytest.mark.parametrize('name', VIOLATIONS)
 def test_a_violation_ends_the_call(name: str, size: int) -> None:
     wrong, why = VIOLATIONS[name]
-    stream = greeted()
+    stream = make_greeted()
     end = end_of(receive_all(stream, pieces(wrong, size)))
     assert end.status == Status.INTERNAL
     assert why in end.details
@@ -643,7 +643,7 @@ def test_a_violation_ends_the_call(name: str, size: int) -> None:
 
 @pytest.mark.parametrize('kind', [FrameType.PING, FrameType.HEADERS, FrameType.GOAWAY, UNKNOWN])
 def test_a_frame_that_is_too_long_is_refused_before_its_content_comes(kind: int) -> None:
-    stream = greeted()
+    stream = make_greeted()
     head = build_frame(kind, END_HEADERS, STREAM, bytes(MAX_CONTROL_BYTES + 1))[:HEAD_BYTES]
     assert 'has 65537 bytes' in end_of(stream.receive(head)).details
 
@@ -651,7 +651,7 @@ def test_a_frame_that_is_too_long_is_refused_before_its_content_comes(kind: int)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=10), st.booleans())
 def test_any_bytes_are_read_or_end_the_call(parts: list[bytes], is_greeted: bool) -> None:
-    stream = greeted() if is_greeted else Http2Stream('/path', 'peer')
+    stream = make_greeted() if is_greeted else Http2Stream('/path', 'peer')
     events = receive_all(stream, filter(None, parts))
     ends = [event for event in events if isinstance(event, CallEnded)]
     assert ends == events[-1:] if stream.state is ENDED else not ends
@@ -662,7 +662,7 @@ FRAMES = st.builds(
     st.sampled_from(KINDS),
     st.integers(0, 255),
     st.sampled_from([CONNECTION, STREAM, 3]),
-    st.binary(max_size=30) | st.sampled_from([BEGUN, OK, prefixed(b'text'), bytes(4), bytes(8)]),
+    st.binary(max_size=30) | st.sampled_from([BEGUN, OK, add_prefix(b'text'), bytes(4), bytes(8)]),
 )
 
 
@@ -670,6 +670,6 @@ FRAMES = st.builds(
 @given(st.lists(FRAMES, max_size=8), st.integers(1, 50))
 def test_the_pieces_of_frames_make_no_difference(given_frames: list[bytes], size: int) -> None:
     whole = b''.join(given_frames)
-    one, other = greeted(), greeted()
+    one, other = make_greeted(), make_greeted()
     assert receive_all(one, pieces(whole, size)) == receive_all(other, [whole] * bool(whole))
     assert one.state is other.state

@@ -106,7 +106,7 @@ def pid_of(actor: Any) -> int:
     return _pids[address]
 
 
-def packed(slot: int, segment: Segment, value: Any) -> pb.Value:
+def pack_argument(slot: int, segment: Segment, value: Any) -> pb.Value:
     """Put a pickle into a segment and return the argument that refers to it."""
     data = pickle.dumps(value)
     segment.fill([memoryview(data)])
@@ -140,7 +140,7 @@ def twice_in_one_message(session: RawSession, fd: int, other: int) -> None:
 @descriptor_case
 def twice_in_two_messages(session: RawSession, fd: int, other: int) -> None:
     segment = Segment(mmap.PAGESIZE)
-    message = call_of(9, packed(5, segment, 'x'), pb.Value(int64=1))
+    message = call_of(9, pack_argument(5, segment, 'x'), pb.Value(int64=1))
     session.stream.send_descriptors(message, [(5, [fd])])
     session.stream.send_descriptors(message, [(5, [fd])])
 
@@ -183,7 +183,7 @@ def without_data(session: RawSession, fd: int, other: int) -> None:
 
 @descriptor_case
 def in_the_middle_of_many(session: RawSession, fd: int, other: int) -> None:
-    inner = pb.SessionRequest.FromString(call_of(9, packed(7, Segment(4096), 'x')))
+    inner = pb.SessionRequest.FromString(call_of(9, pack_argument(7, Segment(4096), 'x')))
     message = pb.SessionRequest(id=9, more=[inner]).SerializeToString()
     session.stream.send_descriptors(message, [(7, [fd])])
 
@@ -195,7 +195,7 @@ def garbage(session: RawSession, fd: int, other: int) -> None:
 
 @descriptor_case
 def a_creation_that_fails(session: RawSession, fd: int, other: int) -> None:
-    args = [packed(slot, Segment(4096), 'x') for slot in (5, 6)]
+    args = [pack_argument(slot, Segment(4096), 'x') for slot in (5, 6)]
     request = pb.CreateHandleRequest(typeid='nothing such', args=args)
     message = pb.SessionRequest(id=9, create_handle=request).SerializeToString()
     session.stream.send_descriptors(message, [(5, [other]), (6, [fd])])
@@ -203,12 +203,12 @@ def a_creation_that_fails(session: RawSession, fd: int, other: int) -> None:
 
 @descriptor_case
 def none_at_all(session: RawSession, fd: int, other: int) -> None:
-    session.stream.send_descriptors(call_of(9, packed(5, Segment(4096), 'x')), [(5, [])])
+    session.stream.send_descriptors(call_of(9, pack_argument(5, Segment(4096), 'x')), [(5, [])])
 
 
 @descriptor_case
 def half_a_frame(session: RawSession, fd: int, other: int) -> None:
-    args = [packed(slot, Segment(4096), 'x') for slot in (5, 6, 7)]
+    args = [pack_argument(slot, Segment(4096), 'x') for slot in (5, 6, 7)]
     session.stream.send_descriptors(call_of(9, *args), [(5, [fd]), (6, [other])], count=3)
     session.stream.socket.shutdown(socket.SHUT_WR)
 
@@ -264,7 +264,7 @@ def test_a_flood_of_descriptors_that_are_waiting_is_bounded() -> None:
         session.send(call=pb.CallRequest(method='wait'))
         segment = Segment(mmap.PAGESIZE)
         for slot in range(1, 1000):
-            message = call_of(slot + 9, packed(slot, segment, 'x'))
+            message = call_of(slot + 9, pack_argument(slot, segment, 'x'))
             request = pb.SessionRequest.FromString(message)
             request.call.arguments.CopyFrom(request.call.args[0].pickle)
             session.stream.send_descriptors(

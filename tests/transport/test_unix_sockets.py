@@ -204,7 +204,7 @@ class Named(uactor.Actor):
         return os.getpid()
 
 
-def named(name: str, directory: Path, **options: Any) -> Any:
+def construct(name: str, directory: Path, **options: Any) -> Any:
     address = f'unix:{directory}/{name}'
     kind = type('Placed', (Named,), {'_options_': {'address': address, **options}})
     return kind(name)
@@ -215,7 +215,7 @@ def named(name: str, directory: Path, **options: Any) -> Any:
 def test_a_lane_that_is_put_beside_an_address_leads_nobody_astray(
     tmp_path: Path, transport: str, by: str
 ) -> None:
-    with named('a', tmp_path, transport=transport) as one, named('b', tmp_path) as other:
+    with construct('a', tmp_path, transport=transport) as one, construct('b', tmp_path) as other:
         with contextlib.suppress(FileNotFoundError):
             (tmp_path / 'al').unlink()
         getattr(os, by)(tmp_path / 'bl', tmp_path / 'al')
@@ -227,18 +227,18 @@ def test_a_lane_that_is_put_beside_an_address_leads_nobody_astray(
 def test_an_address_may_have_other_names(tmp_path: Path) -> None:
     (tmp_path / 'real').mkdir()
     (tmp_path / 'alias').symlink_to(tmp_path / 'real')
-    with named('a', tmp_path / 'real'):
+    with construct('a', tmp_path / 'real'):
         connected: Any = Named.connect(f'unix:{tmp_path}/alias/a')
         assert connected.name() == 'a'
         assert type(connected._manager.connection.link.transport).__name__ == 'LaneTransport'
 
 
 def test_a_lane_that_a_killed_actor_has_left_does_not_hide_its_successor(tmp_path: Path) -> None:
-    first = named('a', tmp_path)
+    first = construct('a', tmp_path)
     process = first._manager.process
     os.kill(first.pid(), signal.SIGKILL)
     process.join()
-    with named('a', tmp_path, transport='grpc'):
+    with construct('a', tmp_path, transport='grpc'):
         assert os.listdir(tmp_path) == ['a']
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(tmp_path / 'al'))
@@ -248,10 +248,10 @@ def test_a_lane_that_a_killed_actor_has_left_does_not_hide_its_successor(tmp_pat
 
 
 def test_an_address_beside_which_another_actor_has_a_lane_is_taken(tmp_path: Path) -> None:
-    with named('a', tmp_path) as one:
+    with construct('a', tmp_path) as one:
         (tmp_path / 'a').unlink()  # somebody has cleared up too much
         for transport in ('grpc', 'auto'):
             with pytest.raises(AddressError, match='another process does'):
-                named('a', tmp_path, transport=transport)
+                construct('a', tmp_path, transport=transport)
         assert one.name() == 'a'
     assert os.listdir(tmp_path) == []

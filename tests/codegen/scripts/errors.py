@@ -11,7 +11,7 @@ def failing(error, code, **told):
         assert getattr(error, name) == value, (name, getattr(error, name), value)
 
 
-def raised(act):
+def catch(act):
     try:
         act()
     except Exception as error:
@@ -19,7 +19,7 @@ def raised(act):
     raise AssertionError('nothing was raised')
 
 
-async def raised_by(awaitable):
+async def catch_async(awaitable):
     try:
         await awaitable
     except Exception as error:
@@ -28,7 +28,7 @@ async def raised_by(awaitable):
 
 
 with clients.FeedClient(address, authkey=authkey) as client:
-    error = raised(lambda: client.fail('no more'))
+    error = catch(lambda: client.fail('no more'))
     name = 'tests.codegen.corpus.streams.actor.Empty'
     told = {'executed': 'yes', 'py_type': name, 'message': f'{name}: no more'}
     failing(error, grpc.StatusCode.FAILED_PRECONDITION, **told)
@@ -36,15 +36,15 @@ with clients.FeedClient(address, authkey=authkey) as client:
     assert 'in fail' in error.traceback, error.traceback
 
     # What does not fit is not even sent.
-    error = raised(lambda: client.fail(5))
+    error = catch(lambda: client.fail(5))
     assert isinstance(error, ValueError), error
     assert error.path == 'text', error.path
 
-    error = raised(lambda: client.slow(timeout=0.2))
+    error = catch(lambda: client.slow(timeout=0.2))
     failing(error, grpc.StatusCode.DEADLINE_EXCEEDED, executed='', reason='')
 
 with clients.FeedClient(address, authkey=authkey, timeout=0.2) as client:
-    failing(raised(client.slow), grpc.StatusCode.DEADLINE_EXCEEDED)
+    failing(catch(client.slow), grpc.StatusCode.DEADLINE_EXCEEDED)
 
 # A caller whose schema is another one: the parameter is missing.
 runtime = package.runtime.client
@@ -64,11 +64,11 @@ with grpc.insecure_channel(address) as channel:
 
 async def main():
     async with clients.AsyncFeedClient(address, authkey=authkey) as client:
-        error = await raised_by(client.fail('no more'))
+        error = await catch_async(client.fail('no more'))
         failing(error, grpc.StatusCode.FAILED_PRECONDITION, **told)
-        error = await raised_by(client.slow(timeout=0.2))
+        error = await catch_async(client.slow(timeout=0.2))
         failing(error, grpc.StatusCode.DEADLINE_EXCEEDED)
-        assert isinstance(await raised_by(client.fail(5)), ValueError)
+        assert isinstance(await catch_async(client.fail(5)), ValueError)
         task = asyncio.ensure_future(client.slow())
         await asyncio.sleep(0)
         task.cancel()

@@ -258,7 +258,7 @@ def module(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     del sys.modules['locked_shop']
 
 
-def described(actor: Any) -> Any:
+def describe(actor: Any) -> Any:
     with client_of(get_dial_address(actor)) as generic:
         return generic.rpc('Describe').typed_service
 
@@ -266,7 +266,7 @@ def described(actor: Any) -> Any:
 def test_without_a_lock_numbers_follow_the_declaration(module: Any) -> None:
     with module.Locked() as actor, create_typed_client(actor, module.Locked) as client:
         assert client.call('First', 5, 3) == 2
-        found = described(actor)
+        found = describe(actor)
     assert (found.name, found.locked, found.error) == ('locked_shop.v1.LockedService', False, '')
 
 
@@ -282,7 +282,7 @@ def test_a_running_actor_has_the_numbers_of_the_lock_beside_its_module(
     (tmp_path / 'locked_shop.actors.lock.json').write_text(text)
     schema = schema_of(module.Locked, Lock.parse(text))
     with module.Locked() as actor:
-        found = described(actor)
+        found = describe(actor)
         assert found.locked
         assert found.fingerprint == schema.fingerprint
         with create_typed_client(actor, module.Locked) as client:
@@ -300,7 +300,7 @@ def test_a_broken_lock_leaves_the_actor_its_generic_service(module: Any, tmp_pat
             with failing('FAILED_PRECONDITION') as failure:
                 client.call('First', 5, 3)
             assert 'is no lock of actors' in failure.text
-        assert 'is no lock of actors' in described(actor).error
+        assert 'is no lock of actors' in describe(actor).error
         grpcurl = Grpcurl(get_dial_address(actor), 'grpc.health.v1.Health')
         assert 'locked_shop' not in grpcurl.run('list').stdout
         health = grpcurl.rpc('Check', service='locked_shop.v1.LockedService')

@@ -28,7 +28,7 @@ def grpcurl(shop: Any) -> Grpcurl:
     return Grpcurl(get_dial_address(shop), SERVICE)
 
 
-def described(grpcurl: Grpcurl, symbol: str) -> str:
+def describe(grpcurl: Grpcurl, symbol: str) -> str:
     done = grpcurl.run('describe', symbol)
     assert (done.returncode, done.stderr) == (0, '')
     return done.stdout
@@ -41,26 +41,24 @@ def test_grpcurl_lists_the_service_and_its_methods(grpcurl: Grpcurl) -> None:
 
 
 def test_grpcurl_describes_service_method_message_and_enum(grpcurl: Grpcurl) -> None:
-    service = described(grpcurl, SERVICE)
+    service = describe(grpcurl, SERVICE)
     assert '// Sells articles.' in service
     assert "//   untyped: parameter 'number': it has no annotation" in service
     assert '  // What the sign says.\n  rpc GetLabel (' in service
     assert (
         'rpc Upload ( stream .tests.host.typed.shop.v1.UploadRequest ) returns ( stream' in service
     )
-    assert 'rpc Add ( .tests.host.typed.shop.v1.AddRequest )' in described(
-        grpcurl, f'{SERVICE}.Add'
-    )
-    request = described(grpcurl, f'{PACKAGE}.AddRequest')
+    assert 'rpc Add ( .tests.host.typed.shop.v1.AddRequest )' in describe(grpcurl, f'{SERVICE}.Add')
+    request = describe(grpcurl, f'{PACKAGE}.AddRequest')
     assert '  // how far.\n  optional int64 by = 1;' in request
-    article = described(grpcurl, f'{PACKAGE}.Article')
+    article = describe(grpcurl, f'{PACKAGE}.Article')
     assert '// Something to buy.' in article
     assert '  // what it is called.\n  optional string name = 1;' in article
-    assert 'KIND_UNSPECIFIED = 0;' in described(grpcurl, f'{PACKAGE}.Kind')
-    assert 'oneof what {' in described(grpcurl, f'{PACKAGE}.SellRequest')
-    assert 'message Handle' in described(grpcurl, 'uactor.v1.Handle')
-    assert '// Handle names an object' in described(grpcurl, 'uactor.v1.Handle')
-    assert 'message Struct' in described(grpcurl, 'google.protobuf.Struct')
+    assert 'KIND_UNSPECIFIED = 0;' in describe(grpcurl, f'{PACKAGE}.Kind')
+    assert 'oneof what {' in describe(grpcurl, f'{PACKAGE}.SellRequest')
+    assert 'message Handle' in describe(grpcurl, 'uactor.v1.Handle')
+    assert '// Handle names an object' in describe(grpcurl, 'uactor.v1.Handle')
+    assert 'message Struct' in describe(grpcurl, 'google.protobuf.Struct')
 
 
 @pytest.mark.parametrize('version', ['grpc-v1', 'grpc-v1alpha'])
