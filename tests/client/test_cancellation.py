@@ -63,7 +63,7 @@ def test_a_queued_call_that_is_cancelled_never_runs(mailbox: Any) -> None:
 
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC has a message only once it is read')
 @pytest.mark.parametrize('count', [1, 2, 100])
-def test_what_is_cancelled_while_the_actor_is_stopped_never_runs(bench: Any, count: int) -> None:
+def test_a_call_cancelled_while_the_actor_is_stopped_never_runs(bench: Any, count: int) -> None:
     """R1: the actor reads the cancellation before it runs what came before it."""
     pid = bench.pid()
     for _ in range(5):
@@ -80,7 +80,7 @@ def test_what_is_cancelled_while_the_actor_is_stopped_never_runs(bench: Any, cou
 
 
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC has a message only once it is read')
-def test_what_has_reached_its_deadline_while_the_actor_is_stopped_never_runs(bench: Any) -> None:
+def test_a_call_that_expires_while_the_actor_is_stopped_never_runs(bench: Any) -> None:
     pid = bench.pid()
     bench.note.future('first').result()
     os.kill(pid, signal.SIGSTOP)
@@ -267,7 +267,7 @@ def test_cancelling_what_is_done_changes_nothing(bench: Any) -> None:
     assert future.result() == 'done'
 
 
-def test_what_a_cancelled_call_brings_is_given_back() -> None:
+def test_objects_made_by_cancelled_calls_are_released() -> None:
     with Workshop() as workshop:
         make: Any = workshop.make
         futures = [make.future('list', list) for _ in range(200)]
@@ -329,7 +329,7 @@ def begin_and_wait(bench: Any) -> None:
     concurrent.futures.wait(futures)
 
 
-def test_what_is_recalled_takes_no_room_of_what_is_on_its_way() -> None:
+def test_a_recalled_call_leaves_its_room_to_other_messages() -> None:
     sent: list[bytes] = []
     pipeline = ClientPipeline(lambda: pytest.fail('it is never opened'), 'nowhere')
     session: Any = SimpleNamespace(

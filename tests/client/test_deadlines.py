@@ -125,7 +125,7 @@ def test_a_late_result_is_not_taken_for_the_next_one(bench: Any) -> None:
         assert bench.echo.options(timeout=LONG)(number) == number
 
 
-def test_what_a_late_result_brings_is_given_back(bench: Any) -> None:
+def test_objects_of_a_late_result_are_released(bench: Any) -> None:
     with Workshop() as workshop:
         with pytest.raises(uactor.DeadlineError):
             workshop.run.options(timeout=SHORT)(slow_list)  # type: ignore[attr-defined]

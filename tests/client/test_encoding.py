@@ -82,14 +82,16 @@ def test_only_plain_requests_go_the_fast_way(
     [((), {}), ((1, None), {}), ((1, 2, 3, 4), {}), (('x',), {'by': 2}), (([1],), {})],
     ids=repr,
 )
-def test_what_is_small_goes_the_fast_way(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def test_a_call_with_small_arguments_goes_the_fast_way(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     request = encoder().encode_call('a.1', 'f', args, kwargs, Channel())
     assert isinstance(request, tuple)
     call = message_of(request).call
     assert (call.handle, call.method, call.accept_pickle) == ('a.1', 'f', True)
 
 
-def test_what_is_large_does_not() -> None:
+def test_a_call_with_a_large_argument_is_encoded_by_protobuf() -> None:
     request = encoder().encode_call('a.1', 'f', (bytes(1 << 20),), {}, Channel())
     assert isinstance(request, pb.SessionRequest)
 

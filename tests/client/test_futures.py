@@ -200,7 +200,7 @@ def test_thread_owned_locks_are_refused_in_futures_and_work_in_calls() -> None:
             pass
 
 
-def test_what_cannot_be_sent_is_in_the_future(bench: Any) -> None:
+def test_an_argument_that_can_not_be_sent_fails_the_future(bench: Any) -> None:
     error = bench.echo.future(threading.Lock()).exception()
     assert isinstance(error, uactor.SerializationError)
     assert error.executed == 'no'

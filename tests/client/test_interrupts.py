@@ -375,7 +375,7 @@ _BY_SESSIONS = (
 @pytest.mark.skipif(TRANSPORT != 'unix', reason='gRPC drops what a client sends last')
 @pytest.mark.parametrize('stride', [7, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize('name', ['lock', 'queue'])
-def test_what_an_interrupted_call_has_taken_is_given_back(
+def test_a_lock_or_item_of_an_interrupted_call_is_given_back(
     recorder: Any, name: str, stride: int
 ) -> None:
     calls = Calls(recorder)
@@ -461,7 +461,7 @@ def _start_interrupted_after(seconds: float) -> tuple[float, bool]:
 
 
 @pytest.mark.parametrize('function', ['os.listdir', 'os.get_inheritable', 'os.pidfd_open'])
-def test_what_a_handler_raises_comes_out_of_a_start_wherever_it_is(
+def test_an_exception_of_a_signal_handler_comes_out_of_a_start(
     function: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the errors of system calls are expected, and passed over."""

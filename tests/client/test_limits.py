@@ -128,7 +128,7 @@ def test_a_negative_limit_has_passed(value: Any) -> None:
 
 
 @pytest.mark.parametrize('value', NOT_NUMBERS)
-def test_what_is_no_number_is_no_limit(value: Any) -> None:
+def test_a_limit_that_is_not_a_number_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match='a number of seconds'):
         limits.validate_timeout(value)
 
@@ -169,13 +169,13 @@ def test_an_absurd_timeout_of_a_call_means_any_time(
 
 
 @pytest.mark.parametrize('timeout', [*NOT_NUMBERS, math.nan])
-def test_what_is_no_timeout_of_a_call_is_said_at_once(bench: Any, timeout: Any) -> None:
+def test_a_call_timeout_that_is_not_a_number_is_refused(bench: Any, timeout: Any) -> None:
     with pytest.raises((TypeError, ValueError), match='the timeout of a call is a number'):
         bench.echo.options(timeout=timeout)
 
 
 @pytest.mark.parametrize('timeout', [*NOT_NUMBERS, math.nan])
-def test_what_is_no_timeout_of_a_class_is_said_when_it_is_made(timeout: Any) -> None:
+def test_a_class_timeout_that_is_not_a_number_is_refused(timeout: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"Odd\._options_\['timeout'\] is a number"):
         type('Odd', (Actor,), {'_options_': {'timeout': timeout}})
 
@@ -192,7 +192,7 @@ def test_an_absurd_timeout_of_a_class_means_any_time(timeout: Any) -> None:
 
 @pytest.mark.parametrize('option', ['timeout', 'shutdown_timeout'])
 @pytest.mark.parametrize('timeout', ['1', math.nan])
-def test_what_is_no_time_of_a_manager_is_said(option: str, timeout: Any) -> None:
+def test_a_manager_timeout_that_is_not_a_number_is_refused(option: str, timeout: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=f'{option} is a number|timeout is a number'):
         uactor.ActorManager(**{option: timeout})
 
@@ -213,7 +213,7 @@ def test_a_shutdown_may_take_any_time(timeout: float) -> None:
 
 
 @pytest.mark.parametrize('timeout', ['1', math.nan])
-def test_what_is_no_time_to_join_is_said(timeout: Any) -> None:
+def test_a_join_timeout_that_is_not_a_number_is_refused(timeout: Any) -> None:
     owner: Any = Bench()
     with pytest.raises((TypeError, ValueError), match='a number of seconds'):
         owner._manager.join(timeout)
@@ -250,7 +250,7 @@ def test_a_primitive_can_be_waited_for_as_long_as_one_likes(
 
 @pytest.mark.parametrize('wait', LONG_WAITS)
 @pytest.mark.parametrize('timeout', [math.nan, 'soon'])
-def test_what_is_no_time_to_wait_harms_nobody(
+def test_a_wait_timeout_that_is_not_a_number_harms_no_primitive(
     primitives: Any, wait: Callable[[Any, Any], Any], timeout: Any
 ) -> None:
     # As without a proxy: some look at it only when they have to wait.
@@ -421,7 +421,7 @@ def test_generated_clients_have_the_same_limits(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize('option', ['max_message_size', 'concurrency'])
 @pytest.mark.parametrize('value', ['1', 'abc', 1.5, 1e6, True, float('nan'), [], 0, -2])
-def test_what_is_no_count_is_refused_where_it_enters(option: str, value: Any) -> None:
+def test_a_size_or_concurrency_that_is_no_count_is_refused(option: str, value: Any) -> None:
     class Counted(Actor):
         _options_ = {option: value}
 
@@ -439,7 +439,7 @@ def test_a_size_has_to_be_said() -> None:
 
 
 @pytest.mark.parametrize('value', ['a', 1.5, True, 0])
-def test_what_is_no_window_is_refused_where_it_enters(value: Any) -> None:
+def test_a_window_that_is_no_positive_integer_is_refused(value: Any) -> None:
     from uactor.proxies.remote_method import CallOptions
 
     with pytest.raises((TypeError, ValueError), match='a window of items is'):

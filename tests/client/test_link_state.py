@@ -65,7 +65,7 @@ def test_goodbye_is_said_once_whatever_thread_says_it() -> None:
     assert sorted(said) == [False] * 7 + [True]
 
 
-def test_what_a_finalizer_changes_meanwhile_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_by_an_interrupting_finalizer_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     life = LinkLife()
     assert life.advance(LinkEvent.RETURN)
 

@@ -141,12 +141,12 @@ def test_to_connect_takes_no_longer_than_one_likes(actor: Any) -> None:
 
 
 @pytest.mark.parametrize('timeout', ['1', float('nan')])
-def test_what_is_no_time_to_connect_is_said(actor: Any, timeout: Any) -> None:
+def test_a_connect_timeout_that_is_not_a_number_is_refused(actor: Any, timeout: Any) -> None:
     with pytest.raises((TypeError, ValueError), match='a number of seconds'):
         Shared.connect(actor.connection_address, timeout=timeout)
 
 
-def test_one_may_connect_as_long_as_one_likes(actor: Any) -> None:
+def test_a_connect_timeout_may_be_as_long_as_the_caller_likes(actor: Any) -> None:
     for timeout in float('inf'), 1e10, None:
         assert Shared.connect(actor.connection_address, timeout=timeout).echo(5) == 5
 
@@ -249,7 +249,7 @@ def test_handshakes_have_a_limit() -> None:
     assert 1 <= timeouts.HANDSHAKE_S <= 60
 
 
-def test_what_is_held_survives_while_an_actor_is_stopped(actor: Any) -> None:
+def test_a_shared_object_survives_while_its_actor_is_stopped(actor: Any) -> None:
     items = actor.items()
     with stop_process(actor):
         error = on_a_fresh_thread(lambda: items.__len__.options(timeout=SHORT)())

@@ -117,7 +117,7 @@ def test_a_class_is_the_same_in_all_calls_threads_and_ways(keeper: Any) -> None:
     assert keeper.classes() == 1
 
 
-def test_what_comes_back_has_the_class_that_was_sent(keeper: Any) -> None:
+def test_an_instance_comes_back_with_the_class_that_was_sent(keeper: Any) -> None:
     point_class = new_class()
     for number in range(3):
         found = keeper.echo(point_class(number, 0))
@@ -368,7 +368,7 @@ def test_a_native_sender_sends_no_numbered_definitions_either(keeper: Any) -> No
         strict.echo(point)
 
 
-def test_what_travels_in_full_brings_no_definitions_along() -> None:
+def test_a_value_that_travels_in_full_brings_no_definitions_along() -> None:
     """A pickle by numbers is begun, and then there is something that has none."""
     seen, remembered = [1], pickling.create_definitions()
     message = values.encode([new_class(), lambda: seen], definitions=remembered)

@@ -302,7 +302,7 @@ def test_the_end_of_another_actor_says_that_this_one_has_run(faulty: Any) -> Non
     assert items[0] == 1
 
 
-def test_what_a_constructor_makes_of_its_argument_is_made_once(faulty: Any) -> None:
+def test_an_exception_that_prefixes_its_argument_does_so_once(faulty: Any) -> None:
     error = catch(faulty.raise_, Prefixing, 'spoon')
     assert isinstance(error, Prefixing)
     assert (str(error), error.name) == ('no such thing: spoon', 'spoon')
@@ -537,7 +537,7 @@ def test_a_proxy_of_an_actor_that_failed_to_start_is_an_error() -> None:
     ('kind', 'args'),
     [(SystemExit, (3,)), (SystemExit, ()), (KeyboardInterrupt, ()), (GeneratorExit, ('text',))],
 )
-def test_what_would_end_a_program_is_raised_in_the_caller(
+def test_exceptions_that_would_end_a_program_reach_the_caller(
     faulty: Any, kind: Any, args: Any
 ) -> None:
     error = catch(faulty.raise_, kind, *args)
@@ -564,7 +564,7 @@ def test_recursion_without_end_is_an_error(faulty: Any) -> None:
 
 
 @pytest.mark.parametrize('kind', [SystemExit, KeyboardInterrupt, Plain, Unpicklable])
-def test_what_a_constructor_raises_is_raised_where_the_actor_is_made(kind: Any) -> None:
+def test_an_exception_of_a_constructor_reaches_the_maker_of_the_actor(kind: Any) -> None:
     error = catch(Faulty, kind)
     assert type(error) is (uactor.RemoteError if kind is Unpicklable else kind)
 
@@ -660,7 +660,7 @@ TALKING = textwrap.dedent(
 )
 
 
-def test_what_an_actor_prints_arrives_line_by_line() -> None:
+def test_the_output_of_an_actor_arrives_line_by_line() -> None:
     with subprocess.Popen(
         [sys.executable, '-c', TALKING],
         stdin=subprocess.PIPE,
@@ -676,7 +676,7 @@ def test_what_an_actor_prints_arrives_line_by_line() -> None:
         assert program.stdout.readline() == 'second\n'
 
 
-def test_what_an_actor_logs_goes_where_its_owner_logs() -> None:
+def test_log_records_of_an_actor_go_where_its_owner_logs() -> None:
     program = """
         import logging, sys
         import uactor

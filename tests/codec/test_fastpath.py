@@ -240,7 +240,7 @@ def test_a_request_in_another_order_is_left_to_protobuf() -> None:
     assert read_request(request.SerializeToString(deterministic=True)) is None
 
 
-def test_what_is_called_is_taken_only_in_the_form_that_is_written() -> None:
+def test_a_call_target_in_another_form_is_not_decoded() -> None:
     part = pb.CallRequest(handle='a.0', method='add', typeid='list', accept_pickle=True)
     assert fastpath.decode_target(part.SerializeToString()) is None
     assert fastpath.decode_target(b'\xff\xff') is None
@@ -260,7 +260,7 @@ def test_a_large_message_is_left_to_protobuf() -> None:
 
 
 @given(damage(st.builds(write_request, numbers, st.just('a.0'), st.just('add'), arguments)))
-def test_what_is_read_of_a_request_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+def test_the_fast_path_reads_a_request_as_protobuf_does(message: bytes) -> None:
     found = read_request(message)
     if found is not None:
         read = pb.SessionRequest.FromString(message)
@@ -361,7 +361,7 @@ def test_other_requests_for_attributes_are_left_to_protobuf(request_: pb.Session
 
 
 @given(damage(st.builds(lambda number: reading(number, 'a.0', 'x').SerializeToString(), numbers)))
-def test_what_is_read_of_a_request_for_an_attribute_is_what_protobuf_reads(message: bytes) -> None:
+def test_the_fast_path_reads_an_attribute_request_as_protobuf_does(message: bytes) -> None:
     found = fastpath.decode_attribute(message)
     if found is not None:
         assert pb.SessionRequest.FromString(message) == reading(*found)
@@ -436,7 +436,7 @@ def check_reading(found: tuple[int, Any] | None, message: bytes, place: str) -> 
 
 
 @given(damage(st.builds(lambda value: answer(5, value).SerializeToString(), scalars)))
-def test_what_is_read_of_a_response_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+def test_the_fast_path_reads_a_response_as_protobuf_does(message: bytes) -> None:
     check_reading(fastpath.decode_result(message), message, 'result')
 
 
@@ -493,5 +493,5 @@ def test_other_responses_are_no_usual_items(response: pb.SessionResponse) -> Non
 
 
 @given(damage(st.builds(lambda value: an_item(5, value).SerializeToString(), scalars)))
-def test_what_is_read_of_an_item_by_hand_is_what_protobuf_reads(message: bytes) -> None:
+def test_the_fast_path_reads_an_item_as_protobuf_does(message: bytes) -> None:
     check_reading(fastpath.decode_item(message), message, 'item')

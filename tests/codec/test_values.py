@@ -96,7 +96,7 @@ def test_plain_data_is_the_same_after_its_way_in_native_forms(value: Any) -> Non
 
 
 @pytest.mark.parametrize('value', [2**63, -(2**63) - 1, 10**30, '\ud800', {1}, object(), 1j])
-def test_what_has_no_native_form_becomes_a_handle(value: Any) -> None:
+def test_a_value_without_a_native_form_becomes_a_handle(value: Any) -> None:
     shared: list[Any] = []
 
     def share(part: Any) -> pb.Handle:
@@ -108,7 +108,7 @@ def test_what_has_no_native_form_becomes_a_handle(value: Any) -> None:
     assert shared == [value]
 
 
-def test_what_has_no_native_form_is_refused_where_there_are_no_handles() -> None:
+def test_a_value_without_a_native_form_is_refused_without_handles() -> None:
     with pytest.raises(uactor.SerializationError, match='set has no native form'):
         values.encode_native([{1}], values.refuse_to_share)
 
@@ -232,7 +232,7 @@ def test_plain_data_comes_back_from_an_actor_as_it_was(echo: Any) -> None:
 @pytest.mark.parametrize(
     'value', [Colour.RED, Colour, double, len, math, functools.partial(double)]
 )
-def test_what_can_be_imported_travels_by_name(echo: Any, value: Any) -> None:
+def test_an_importable_object_travels_by_name(echo: Any, value: Any) -> None:
     returned = echo.echo(value)
     assert returned is value or returned.func is value.func
 
@@ -371,7 +371,7 @@ MAIN = textwrap.dedent(
 
 
 @pytest.mark.parametrize('way', ['script', 'stdin', 'command'])
-def test_what_main_defines_comes_back_as_its_own(way: str, tmp_path: Path) -> None:
+def test_definitions_of_main_come_back_as_its_own(way: str, tmp_path: Path) -> None:
     script = tmp_path / 'program.py'
     script.write_text(MAIN)
     arguments = {'script': [str(script)], 'stdin': ['-'], 'command': ['-c', MAIN]}[way]

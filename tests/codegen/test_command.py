@@ -58,7 +58,7 @@ def test_it_writes_proto_lock_and_clients(project: Path) -> None:
     } <= names
 
 
-def test_what_is_current_is_not_written_again(project: Path) -> None:
+def test_files_that_are_current_are_not_written_again(project: Path) -> None:
     done = run('shop:Counter', '-o', 'out', cwd=project)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
     done = run('shop:Counter', '-o', 'out', '--check', cwd=project)
@@ -82,7 +82,7 @@ def test_a_check_names_what_is_stale_and_what_mends_it(project: Path) -> None:
     assert run('shop:Counter', '-o', 'out', '--check', cwd=project).returncode == 0
 
 
-def test_what_mends_it_leaves_out_what_was_left_out(project: Path) -> None:
+def test_a_check_without_python_suggests_a_command_without_python(project: Path) -> None:
     done = run('shop:Counter', '-o', 'protos', '--no-python', '--check', cwd=project)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -121,7 +121,7 @@ def test_a_lock_is_held_against_the_classes_of_one_module_only(project: Path) ->
     assert not (project / 'bank.actors.lock.json').exists()
 
 
-def test_what_breaks_nobody_passes_and_is_written(project: Path) -> None:
+def test_a_change_that_breaks_nobody_passes_and_is_written(project: Path) -> None:
     old = project / 'old.json'
     shutil.copy(project / 'shop.actors.lock.json', old)
     edit(project, 'by: int = 1', 'to: str = "", by: int = 1')

@@ -201,7 +201,7 @@ def test_calls_of_a_burst_keep_their_order_beside_others(actor: Any) -> None:
     assert actor.noted() == ['before', *range(300), 'after']
 
 
-def test_what_has_not_begun_when_a_map_is_left_never_runs() -> None:
+def test_calls_not_begun_when_a_map_is_closed_never_run() -> None:
     class Single(Burst):
         _options_ = {**Actor._options_, 'concurrency': 1}
 
@@ -218,7 +218,7 @@ def test_what_has_not_begun_when_a_map_is_left_never_runs() -> None:
         assert told.empty()
 
 
-def test_one_call_of_a_burst_at_a_time_where_the_actor_wants_it_so() -> None:
+def test_calls_of_a_burst_run_in_order_with_concurrency_one() -> None:
     class Single(Burst):
         _options_ = {**Actor._options_, 'concurrency': 1}
 

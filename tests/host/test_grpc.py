@@ -250,7 +250,7 @@ def test_arguments_go_by_position_and_by_keyword(client: Client) -> None:
     assert client.call('keep', 'c', times=1)[before + 2 :] == ['c']
 
 
-def test_what_has_no_native_form_comes_as_a_handle_that_can_be_called(client: Client) -> None:
+def test_a_value_without_a_native_form_comes_as_a_callable_handle(client: Client) -> None:
     handle = client.call('sealed', 'letter')
     assert handle.repr == '<sealed letter>'
     assert (handle.typeid, list(handle.methods)) == ('auto', ['opened'])
@@ -301,7 +301,7 @@ def test_an_error_of_a_property_is_reported_like_that_of_a_method(client: Client
 
 
 @pytest.mark.parametrize('name', ['secret', '_things', 'keep', '__class__', 'no_such_thing'])
-def test_what_is_no_exposed_attribute_is_unimplemented(client: Client, name: str) -> None:
+def test_an_attribute_that_is_not_exposed_is_unimplemented(client: Client, name: str) -> None:
     with failing('UNIMPLEMENTED') as failure:
         client.get(name)
     assert failure.executed == 'no'
@@ -310,7 +310,7 @@ def test_what_is_no_exposed_attribute_is_unimplemented(client: Client, name: str
 
 
 @pytest.mark.parametrize('name', ['_closed', '__init__', '__reduce__', 'no_such_thing'])
-def test_what_is_no_exposed_method_is_unimplemented(client: Client, name: str) -> None:
+def test_a_method_that_is_not_exposed_is_unimplemented(client: Client, name: str) -> None:
     with failing('UNIMPLEMENTED') as failure:
         client.call(name)
     assert failure.executed == 'no'
@@ -700,7 +700,9 @@ def test_reflection_says_what_it_does_not_know(
 @pytest.mark.parametrize(
     'service', ['grpc.reflection.v1.ServerReflection', 'uactor.v1.ActorService']
 )
-def test_what_reflection_serves_can_be_loaded(reflected: Callable[..., Any], service: str) -> None:
+def test_files_that_reflection_serves_can_be_loaded(
+    reflected: Callable[..., Any], service: str
+) -> None:
     pool = descriptor_pool.DescriptorPool()
     files = files_in(reflected(file_containing_symbol=service))
     for file in sorted(files.values(), key=lambda file: len(file.dependency)):

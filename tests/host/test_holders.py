@@ -117,9 +117,7 @@ def test_a_lease_ends_by_its_id_alone(keeper: Any, client: Client, stream: str) 
 
 
 @pytest.mark.parametrize('stream', STREAM_KINDS)
-def test_what_is_released_along_with_a_call_that_is_given_up_is_free(
-    keeper: Any, stream: str
-) -> None:
+def test_a_release_that_comes_with_a_cancellation_is_carried_out(keeper: Any, stream: str) -> None:
     with open_session(keeper, stream) as session:
         session.enter('impatient', pipelined=True)
         handle = session.create('list')

@@ -160,7 +160,7 @@ def test_a_stream_lets_others_run_while_it_waits_for_its_consumer(mailbox: Any) 
     assert list(rows) == [*range(1, 100)]
 
 
-def test_what_raises_gives_its_turn_on(mailbox: Any) -> None:
+def test_a_call_that_fails_passes_its_turn_on(mailbox: Any) -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             mailbox.divide(1, 0)

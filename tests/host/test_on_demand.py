@@ -134,7 +134,7 @@ def test_a_client_that_goes_at_once_starts_the_server_and_leaves_nothing(house: 
     eventually(lambda: house.relay_threads() == 0)
 
 
-def test_what_has_been_answered_is_passed_on_before_the_end(tmp_path: Path) -> None:
+def test_an_on_demand_listener_passes_answers_on_before_it_ends(tmp_path: Path) -> None:
     """An answer to Shutdown, say, although the process ends upon it."""
     servers: list[socket.socket] = []
 
@@ -213,7 +213,7 @@ def test_the_end_of_a_killed_actor_is_relayed(house: Any) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def test_what_a_killed_process_has_left_keeps_nobody_away(house: Any) -> None:
+def test_a_socket_that_a_killed_process_left_keeps_no_client_away(house: Any) -> None:
     path = server_path(path_of(house))
     Path(path).parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left:

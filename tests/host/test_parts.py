@@ -99,7 +99,7 @@ def test_a_call_that_is_given_up_before_its_turn_takes_none(
     assert mailbox.enter(third, lambda: None)
 
 
-def test_what_another_session_of_a_client_gives_back_is_what_that_client_has() -> None:
+def test_a_release_counts_for_all_sessions_of_a_client() -> None:
     locks, semaphore = Locks(), threading.Semaphore(2)
     one, other, third = (Caller(of_client(name)) for name in ('one', 'other', 'other'))
     for caller in (one, other):
@@ -243,7 +243,7 @@ def test_a_notification_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
     assert got.is_set()
 
 
-def test_what_a_result_holds_that_comes_too_late_is_taken_back() -> None:
+def test_objects_of_a_result_that_comes_too_late_are_taken_back() -> None:
     taken: list[tuple[Any, pb.SessionResponse]] = []
     pipeline: Any = object.__new__(HostPipeline)
     pipeline.calls, pipeline.caller = {}, Caller()

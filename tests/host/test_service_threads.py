@@ -370,7 +370,7 @@ def bench() -> Iterator[Any]:
         yield actor
 
 
-def test_what_a_callback_raises_ends_no_other_call(
+def test_an_exception_of_a_callback_ends_no_other_call(
     bench: Any, failing: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     called = Waiting()

@@ -53,7 +53,7 @@ def test_items_are_granted_as_they_are_fetched_and_no_more(bench: Any) -> None:
     rows.close()
 
 
-def test_what_is_granted_adds_up(bench: Any) -> None:
+def test_the_credits_of_a_stream_add_up(bench: Any) -> None:
     with open_session(bench, 'grpc') as session:
         session.enter(key=get_family_key(), pipelined=True)
         call = pb.CallRequest(method='gated', args=[pb.Value(string='gate')])
@@ -76,7 +76,7 @@ def test_the_result_of_a_coroutine_can_be_streamed(bench: Any) -> None:
     assert list(bench.later.stream('open', 'abc')) == ['a', 'b', 'c']
 
 
-def test_what_is_no_iterable_is_an_error(bench: Any) -> None:
+def test_a_stream_of_a_result_that_is_not_iterable_fails(bench: Any) -> None:
     with pytest.raises(TypeError, match='not iterable'):
         next(bench.echo.stream(1))
 

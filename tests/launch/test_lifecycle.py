@@ -113,7 +113,7 @@ def tally() -> Iterator[Any]:
         yield actor
 
 
-def test_what_follows_the_end_of_an_actor_follows_also_when_it_has_ended() -> None:
+def test_an_exit_callback_runs_also_when_the_actor_has_ended() -> None:
     actor, ended = Tally(), threading.Event()
     process = actor._manager.process
     process.on_exit(ended.set)

@@ -69,14 +69,14 @@ def test_an_ordinary_process_has_no_lifeline() -> None:
     assert lifeline.get_current() is None
 
 
-def test_what_an_actor_tells_comes_in_its_order(told: queue.SimpleQueue[bytes]) -> None:
+def test_messages_of_an_actor_come_in_their_order(told: queue.SimpleQueue[bytes]) -> None:
     words = [b'%d' % number * 1000 for number in range(500)]
     with Talker() as talker:
         talker.tell(b't', *words)
         assert [told.get(timeout=10) for _ in words] == words
 
 
-def test_what_an_actor_has_told_has_been_handled_when_it_has_ended(
+def test_messages_of_an_actor_have_been_handled_when_it_has_ended(
     told: queue.SimpleQueue[bytes],
 ) -> None:
     with Talker() as talker:

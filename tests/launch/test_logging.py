@@ -194,7 +194,7 @@ def test_a_formatter_that_can_not_be_pickled_formats_in_the_owner(
     assert (tmp_path / 'log').read_text() == f'{os.getpid()} said\n'
 
 
-def test_what_is_set_for_all_formatters_is_taken_over(
+def test_defaults_set_on_the_formatter_class_are_taken_over(
     logger: logging.Logger, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.Formatter, 'converter', time.gmtime)
@@ -446,7 +446,7 @@ def test_each_handler_gets_a_record_once(logger: logging.Logger, tmp_path: pathl
     assert (tmp_path / 'log').read_text() == 'said\nwarned\n'
 
 
-def test_what_a_handler_of_the_owner_raises_does_not_concern_other_records(
+def test_an_error_of_the_owners_handler_spares_other_records(
     logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(Collecting):
@@ -477,7 +477,7 @@ def test_order_is_kept(collecting: Collecting, capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == ''  # nor is any said twice
 
 
-def test_what_is_logged_by_the_constructor_and_before_a_failure_arrives(
+def test_records_of_a_constructor_that_fails_arrive(
     collecting: Collecting,
 ) -> None:
     class Failing(Actor):
@@ -490,7 +490,7 @@ def test_what_is_logged_by_the_constructor_and_before_a_failure_arrives(
     assert collecting.messages == ['constructing']
 
 
-def test_what_a_module_logs_when_it_is_imported_arrives(
+def test_records_that_a_module_logs_at_import_arrive(
     collecting: Collecting, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / 'logs_at_import.py').write_text(
@@ -791,7 +791,7 @@ class Waiting(Collecting):
         super().emit(record)
 
 
-def test_what_is_too_much_is_counted_and_said(
+def test_surplus_log_records_are_dropped_counted_and_reported(
     logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = Waiting()
@@ -849,7 +849,7 @@ class Large:
         self.data = bytes(2 << 20)
 
 
-def test_what_is_large_in_a_record_travels_as_a_text(collecting: Collecting) -> None:
+def test_a_large_attribute_of_a_log_record_travels_as_text(collecting: Collecting) -> None:
     with Logging() as actor:
         actor.log('small', extra={'given': {1}})
         actor.run(lambda: logging.getLogger(NAME).info('large', extra={'given': Large()}))
@@ -871,7 +871,7 @@ def test_a_record_larger_than_the_queue_is_sent_when_nothing_else_waits(
     assert collecting.messages == ['large']
 
 
-def test_what_was_sent_by_a_killed_actor_arrives(collecting: Collecting) -> None:
+def test_records_sent_before_an_actor_is_killed_arrive(collecting: Collecting) -> None:
     actor = Logging()
     actor.log('said')
     eventually(lambda: collecting.messages == ['said'])

@@ -262,7 +262,9 @@ print(User().use(given))
 @usual_way
 @pytest.mark.parametrize('end', ['cache = Cache()', "cache = Cache()\ncache.get('warm')"])
 @pytest.mark.parametrize('user', USERS)
-def test_such_a_module_is_used_by_other_actors(user: str, end: str, tmp_path: pathlib.Path) -> None:
+def test_an_actor_started_at_import_is_used_by_other_actors(
+    user: str, end: str, tmp_path: pathlib.Path
+) -> None:
     write(tmp_path, app=CACHE.format(options='') + end, main=USERS[user])
     expected = 'True True 1\n' if 'argument' in user else '1\n'
     assert get_output(run_python(str(tmp_path / 'main.py'))) == expected
@@ -360,7 +362,7 @@ except ConnectionRefusedError as error:
 
 
 @usual_way
-def test_what_can_not_be_sent_of_a_module_is_told_with_the_reason(tmp_path: pathlib.Path) -> None:
+def test_an_unpicklable_class_is_reported_with_the_reason(tmp_path: pathlib.Path) -> None:
     end = (
         "cache = Cache()\ncache.put('a', 1)\n"
         'import threading\nlock = threading.Lock()\n'

@@ -327,7 +327,7 @@ def test_a_module_of_the_user_takes_the_place_of_another_one_as_his_path_has_it(
 
 
 @pytest.mark.usefixtures('usual_launcher')
-def test_what_a_process_inherits_follows(template: psutil.Process) -> None:
+def test_an_actor_inherits_umask_signals_and_limits_of_its_owner(template: psutil.Process) -> None:
     usual = resource.getrlimit(resource.RLIMIT_CORE)
     mask = os.umask(0o027)
     handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -343,7 +343,7 @@ def test_an_in_place_operator_changes_the_object_and_keeps_the_proxy(
     assert proxy._getvalue() != value
 
 
-def test_what_a_method_returns_is_a_copy(workshop: Workshop) -> None:
+def test_the_result_of_a_method_is_a_copy(workshop: Workshop) -> None:
     outer = workshop.share('list', [[1], {2}, {'x': 3}])
     outer[0].append(2)
     outer[1].clear()

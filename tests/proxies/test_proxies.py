@@ -96,7 +96,7 @@ def test_a_manager_makes_no_objects_of_other_typeids(workshop: Workshop, typeid:
         workshop._manager.connection.create(typeid, (), {}, workshop._manager.create_proxy)
 
 
-def test_what_a_constructor_raises_comes_back(workshop: Workshop) -> None:
+def test_an_error_of_a_shared_objects_constructor_reaches_the_caller(workshop: Workshop) -> None:
     with pytest.raises(TypeError, match='not iterable'):
         workshop._manager.list(5)
     with pytest.raises(ValueError, match='>= 0'):

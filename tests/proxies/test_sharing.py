@@ -351,7 +351,7 @@ def test_holds_are_counted_by_process(shop: Any, other: Any) -> None:
     eventually(lambda: ident not in handles(shop))
 
 
-def test_what_an_actor_only_looks_at_it_does_not_keep(shop: Any, other: Any) -> None:
+def test_an_actor_holds_no_object_that_it_has_only_used(shop: Any, other: Any) -> None:
     items = shop._manager.list()
     for _ in range(5):
         other.use(items)
@@ -383,7 +383,7 @@ def test_a_result_that_nobody_takes_is_released(shop: Any) -> None:
 
 
 @pytest.mark.parametrize('kinds', [('bomb', 'list'), ('list', 'bomb'), ('list', 'bomb', 'list')])
-def test_what_comes_with_a_result_that_can_not_be_rebuilt_is_released(
+def test_objects_of_a_result_that_can_not_be_rebuilt_are_released(
     shop: Any, kinds: tuple[str, ...]
 ) -> None:
     kept = shop.share('list', [2])
@@ -400,7 +400,7 @@ def test_a_result_that_fails_after_a_forwarded_proxy_leaves_no_lease(shop: Any, 
     eventually(lambda: shop.shared() == 0)
 
 
-def test_what_comes_with_an_exception_that_can_not_be_rebuilt_is_released(shop: Any) -> None:
+def test_objects_of_an_exception_that_can_not_be_rebuilt_are_released(shop: Any) -> None:
     with pytest.raises(uactor.RemoteError):
         shop.trap()
     gc.collect()
@@ -444,7 +444,7 @@ class NativeShop(Workshop):
         return [{1}, {2}, items]
 
 
-def test_what_is_shared_with_a_result_that_fails_is_released() -> None:
+def test_objects_shared_for_a_result_that_fails_are_released() -> None:
     with NativeShop() as shop:
         with pytest.raises(uactor.ActorDiedError):
             shop.half()

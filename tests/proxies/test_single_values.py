@@ -220,7 +220,7 @@ def test_a_generator_is_driven_through_its_proxy(workshop: Workshop) -> None:
     assert list(proxy) == [1]
 
 
-def test_what_a_generator_returns_comes_with_the_stop_iteration(workshop: Workshop) -> None:
+def test_the_return_value_of_a_generator_is_in_its_stop_iteration(workshop: Workshop) -> None:
     proxy = workshop.make('Iterator', count_down, 1)
     next(proxy)
     with pytest.raises(StopIteration) as stopped:

@@ -245,7 +245,7 @@ def test_code_of_a_caller_who_knows_the_key_is_not_run(careful: Any, mark: pathl
         assert not mark.exists()
 
 
-def test_what_needs_no_connection_makes_none(
+def test_a_use_that_needs_no_connection_makes_none(
     client: Client, careful: Any, listener: Listener
 ) -> None:
     handle = handle_at(listener.address)

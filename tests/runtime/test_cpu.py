@@ -83,6 +83,6 @@ def test_a_system_that_does_not_tell_leaves_threads_where_they_are(
     assert 'stay on one core' in caplog.text
 
 
-def test_what_the_system_tells_is_understood() -> None:
+def test_load_and_current_core_are_read_from_the_system() -> None:
     assert cpu.count_runnable_threads() >= 1
     assert cpu.get_current_core() in range(os.cpu_count() or 1)

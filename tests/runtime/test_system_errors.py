@@ -88,7 +88,7 @@ class Interrupted:
 
 
 @pytest.mark.parametrize('error', [LateError, TypeError, AttributeError, pickle.PicklingError])
-def test_what_a_handler_raises_while_a_value_is_pickled_goes_through(
+def test_pickling_lets_the_error_of_a_signal_handler_through(
     alarmed: Callable[[Any], None], error: type[Exception]
 ) -> None:
     raised = error('late')
@@ -113,7 +113,7 @@ class Rebuilt:
         return _wait_for_signal, ()
 
 
-def test_what_a_handler_raises_while_a_value_is_rebuilt_goes_through(
+def test_unpickling_lets_the_error_of_a_signal_handler_through(
     alarmed: Callable[[Any], None],
 ) -> None:
     data = pickling.dumps(Rebuilt())

@@ -75,7 +75,7 @@ HARMLESS: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(('old', 'new'), HARMLESS)
-def test_what_callers_can_cope_with_is_no_break(old: Any, new: Any) -> None:
+def test_a_change_that_callers_can_cope_with_is_no_break(old: Any, new: Any) -> None:
     assert change(old, new) == []
 
 
@@ -119,12 +119,14 @@ BREAKS: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(('old', 'new', 'reason'), BREAKS)
-def test_what_callers_can_not_cope_with_is_a_break(old: Any, new: Any, reason: str) -> None:
+def test_a_change_that_callers_can_not_cope_with_is_a_break(
+    old: Any, new: Any, reason: str
+) -> None:
     found = change(old, new)
     assert any(reason in each for each in found), found
 
 
-def test_that_a_field_has_to_be_there_is_not_said_of_one_of_another_type() -> None:
+def test_a_lost_default_is_not_reported_where_the_type_has_changed() -> None:
     found = change(call({'a': int}, a=1), call({'a': str}))
     assert not any('no longer' in each for each in found), found
 
@@ -160,7 +162,7 @@ def test_another_package_is_a_break() -> None:
     ]
 
 
-def test_what_a_break_says() -> None:
+def test_a_break_has_a_path_and_a_reason() -> None:
     (found,) = find_breaks(locked(make_class(call=taking(int))), Lock())
     assert (found.path, found.reason) == ('MadeService', 'the service is gone')
 

@@ -382,7 +382,7 @@ def test_a_lock_file_holds_all_of_a_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{}', '{"version": 99}', '{"version": 1}'])
-def test_what_is_no_lock_is_refused(text: str) -> None:
+def test_a_text_that_is_no_lock_is_refused(text: str) -> None:
     with pytest.raises(LockError):
         Lock.parse(text)
 

@@ -317,7 +317,7 @@ UNMAPPABLE: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(('hint', 'reason'), UNMAPPABLE)
-def test_what_has_no_form_is_left_out_with_its_reason(hint: Any, reason: str) -> None:
+def test_a_type_without_a_form_is_left_out_with_its_reason(hint: Any, reason: str) -> None:
     assert reason in reason_unmapped(hint)
 
 

@@ -148,7 +148,7 @@ def test_methods_and_attributes_become_rpcs() -> None:
     ]
 
 
-def test_what_is_left_out_has_its_reason() -> None:
+def test_members_that_are_left_out_have_a_reason() -> None:
     unmapped = schema_of(Counter).unmapped
     assert set(unmapped) == {'untyped', 'unknown', 'hidden', 'nothing', 'odd', 'Nested'}
     assert "'x'" in unmapped['untyped']
@@ -156,7 +156,7 @@ def test_what_is_left_out_has_its_reason() -> None:
     assert 'result' in unmapped['odd']
 
 
-def test_what_every_actor_has_is_not_in_the_service() -> None:
+def test_members_that_every_actor_has_are_not_in_the_service() -> None:
     class Plain(Actor):
         pass
 

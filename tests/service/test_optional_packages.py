@@ -219,7 +219,7 @@ def test_pydantic_models(models: Any) -> None:
     assert from_json(method, {'value': {'x': 1}})['value'] == models.Item(x=1)
 
 
-def test_what_pydantic_refuses_is_a_mismatch(models: Any) -> None:
+def test_a_value_that_pydantic_refuses_is_a_conversion_error(models: Any) -> None:
     with pytest.raises(ConversionError, match='greater than or equal to 0') as error:
         from_json(echo(models.Item), {'value': {'x': -1}})
     assert error.value.path == 'value'

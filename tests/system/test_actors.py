@@ -111,7 +111,7 @@ def test_exposed_names_of_all_base_classes_add_up(loud: LoudGreeter) -> None:
     assert loud.name == 'Ada'
 
 
-def test_what_a_class_does_not_list_in_exposed_is_not_on_the_proxy(loud: LoudGreeter) -> None:
+def test_a_method_not_listed_in_exposed_is_not_on_the_proxy(loud: LoudGreeter) -> None:
     with pytest.raises(AttributeError, match=r"'LoudGreeter.proxy_class' object .* 'unlisted'"):
         loud.unlisted()
 
@@ -300,7 +300,7 @@ def test_a_property_can_return_a_proxy_declaratively(thermostat: Any) -> None:
     assert thermostat.past[:] == past[:] == [20, 1]
 
 
-def test_what_an_attribute_lacks_is_an_attribute_error(thermostat: Any) -> None:
+def test_a_missing_attribute_or_setter_is_an_attribute_error(thermostat: Any) -> None:
     with pytest.raises(AttributeError):
         thermostat.doubled = 1  # no setter
     with pytest.raises(AttributeError, match='absent'):

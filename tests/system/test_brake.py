@@ -76,7 +76,7 @@ def test_a_peer_whose_processes_multiply_says_so() -> None:
         peer.read_line()
 
 
-def test_what_is_left_ends_with_pytest(tmp_path: pathlib.Path) -> None:
+def test_a_process_that_is_left_ends_with_pytest(tmp_path: pathlib.Path) -> None:
     """Also when pytest is killed."""
     body = """
     from tests.support import brake

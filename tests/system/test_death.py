@@ -105,7 +105,7 @@ def test_a_killed_client_loses_its_locks(store: Any) -> None:
         assert all(lock.acquire(timeout=SOON) for lock in locks)
 
 
-def test_what_a_killed_client_had_released_is_not_released_again(store: Any) -> None:
+def test_a_killed_client_releases_only_permits_that_it_still_had(store: Any) -> None:
     semaphore = store.new('Semaphore', 3)
     body = """
     (semaphore,) = given

@@ -125,7 +125,7 @@ def test_an_actor_releases_its_proxies_of_itself(holder: Any) -> None:
     assert nothing_is_held(holder)
 
 
-def test_what_has_been_seen_to_is_not_kept() -> None:
+def test_deferred_work_that_is_done_is_not_kept() -> None:
     class Thing:
         def see_to_it(self) -> None: ...
 

@@ -342,7 +342,7 @@ def test_a_session_over_grpc_that_says_nothing_ends(watched: Watched) -> None:
     assert stream.call.code() is grpc.StatusCode.CANCELLED
 
 
-def test_who_comes_before_the_server_and_says_nothing_does_not_stay() -> None:
+def test_silent_clients_that_come_before_the_server_do_not_stay() -> None:
     with Target() as actor, contextlib.ExitStack() as stack:
         path = get_dial_address(actor).removeprefix('unix:')
         before = psutil.Process(actor.pid()).num_threads()

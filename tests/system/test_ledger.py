@@ -35,7 +35,7 @@ A_WHILE_S = 3000.0
         *(pytest.param(door, 700_000, 200, marks=pytest.mark.soak) for door in OPTIONS),
     ],
 )
-def test_what_is_said_of_calls_is_true(
+def test_reports_about_calls_are_true_when_processes_are_killed(
     door: str, count: int, kills: int, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """No call runs twice, none is lost, and no living actor is said to have died."""

@@ -160,7 +160,7 @@ def test_a_session_without_a_thread_gets_an_error(bench: Any) -> None:
     assert bench.echo(7) == 7
 
 
-def test_what_is_held_is_released_after_a_client_could_start_no_thread(bench: Any) -> None:
+def test_a_release_without_threads_does_not_disturb_later_calls(bench: Any) -> None:
     with out_of_threads():
         queue = bench.queue()
         queue.put(1)

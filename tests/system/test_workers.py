@@ -104,7 +104,7 @@ def make_and_send(shop: Any, pipe: Any) -> None:
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_what_a_worker_has_made_outlives_it(shop: Any, method: str) -> None:
+def test_an_object_that_a_worker_has_made_outlives_it(shop: Any, method: str) -> None:
     context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     with ours, theirs:
@@ -316,7 +316,7 @@ def test_a_child_holds_nothing_that_its_parent_is_about_to_let_go(shop: Any) -> 
         gate.set()
 
 
-def test_what_a_child_lets_go_of_its_parent_keeps(shop: Any) -> None:
+def test_a_parent_keeps_an_object_that_its_child_lets_go(shop: Any) -> None:
     items = shop._manager.list()
     ident = items._token.id
     with Child(items) as child:

@@ -112,7 +112,7 @@ def test_all_kinds_of_large_values_arrive(store: Any, value: Any) -> None:
     assert found == value
 
 
-def test_what_has_come_can_be_written_to(store: Any) -> None:
+def test_an_array_that_has_arrived_can_be_written_to(store: Any) -> None:
     array = np.zeros(2 * MIN_SEGMENT_BYTES, np.uint8)
     assert store.fill(array, 1) == 2 * MIN_SEGMENT_BYTES
     assert not array.any()
@@ -303,7 +303,7 @@ def test_chunks_of_one_number_come_one_after_the_other() -> None:
 
 
 @pytest.mark.quick
-def test_what_is_not_sent_or_not_wanted_is_forgotten() -> None:
+def test_chunks_that_are_recalled_or_ignored_are_forgotten() -> None:
     sender, receiver = Chunks(), Chunks()
     one, other = sender.lend(views([b'one'])), sender.lend(views([b'other']))
     assert one is not None

@@ -342,7 +342,7 @@ def test_a_sender_without_room_takes_over_receiving() -> None:
         assert not ends
 
 
-def test_what_comes_while_nothing_may_be_sent_is_not_lost() -> None:
+def test_a_message_received_while_sending_is_blocked_is_not_lost() -> None:
     with talking() as (call, peer):
         peer.generous = False
         thread, _ = sending(call, b'x' * 200_000)
@@ -463,7 +463,7 @@ def test_a_connection_that_is_closed_is_the_end(call_and_peer: Any) -> None:
     assert end_of(call) == End(None, 'the connection was closed')
 
 
-def test_what_can_t_be_sent_has_not_been_read(call_and_peer: Any) -> None:
+def test_a_message_that_can_not_be_sent_counts_as_unread(call_and_peer: Any) -> None:
     call, peer = call_and_peer
     peer.leave()
     with pytest.raises(CallEnd) as caught:

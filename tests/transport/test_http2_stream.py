@@ -277,7 +277,7 @@ def test_however_frames_are_split_the_events_are_the_same(
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=3000), max_size=5), st.integers(1, 2000), st.integers(1, 1000))
-def test_what_is_received_directly_is_the_same(
+def test_bytes_that_are_received_directly_make_the_same_messages(
     messages: list[bytes], frame_size: int, size: int
 ) -> None:
     """As the socket does it: bytes of a message go where they belong, all others are read."""
@@ -298,7 +298,7 @@ def test_what_is_received_directly_is_the_same(
     assert stream.progress == sum(len(message) + 5 for message in messages)
 
 
-def test_what_is_received_directly_may_end_the_call() -> None:
+def test_bytes_that_are_received_directly_may_end_the_call() -> None:
     stream = make_greeted()
     assert stream.receive(data(add_prefix(b'long text'), END_STREAM)[:-4]) == []
     assert stream.direct_bytes == 4

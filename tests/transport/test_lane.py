@@ -168,7 +168,7 @@ def test_a_client_of_another_protocol_is_refused(raw_client: Dialled) -> None:
     assert refusal(raw_client) == 'VersionError'
 
 
-def test_what_is_no_message_is_refused(raw_client: Dialled) -> None:
+def test_bytes_that_are_no_message_are_refused(raw_client: Dialled) -> None:
     raw_client.socket.sendall(struct.pack('!I', 4) + b'\xff\xff\xff\xff')
     assert refusal(raw_client) == 'VersionError'
 
@@ -881,7 +881,7 @@ def test_a_link_is_no_lane(tmp_path: Path) -> None:
 
 
 @with_slots
-def test_what_has_been_taken_of_a_slot_is_known_to_be() -> None:
+def test_a_slot_tells_its_sender_whether_the_message_was_taken() -> None:
     mapping = mmap.mmap(-1, shm_slot.MEMORY_BYTES)
     ours, theirs = shm_slot.ShmSlot(mapping, 0), shm_slot.ShmSlot(mapping, 1)
     theirs.clear_need_wakeup()

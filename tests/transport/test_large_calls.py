@@ -217,7 +217,7 @@ def test_data_travels_in_the_message_while_the_session_does_not_open(
         assert is_full(actor.echo.future(full(7)).result(), 7)
 
 
-def test_what_exceeds_the_limit_is_refused_and_given_back(near: Any) -> None:
+def test_a_call_beyond_the_limit_is_refused_and_frees_its_memory(near: Any) -> None:
     class Small(LaneStore):
         _options_ = {'max_message_size': SIZE}
 

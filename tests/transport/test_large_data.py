@@ -216,7 +216,7 @@ def test_bytes_arrive_as_what_they_are(store: Any, kind: type, size: int) -> Non
         assert type(back) is type(value)
 
 
-def test_what_has_buffers_and_travels_by_value_arrives(store: Any) -> None:
+def test_an_object_with_buffers_that_travels_by_value_arrives(store: Any) -> None:
     class Named:
         def __init__(self, array: Any) -> None:
             self.array = array
@@ -232,7 +232,7 @@ def test_a_buffer_that_is_not_in_one_piece_is_refused_as_by_pickle(store: Any) -
         store.echo(scattered)
 
 
-def test_what_is_kept_does_not_change_with_later_calls(store: Any) -> None:
+def test_arrays_that_are_kept_do_not_change_with_later_calls(store: Any) -> None:
     kept = [store.full(number) for number in range(10)]
     store.keep(*(full(number) for number in range(10)))
     for number in range(20):
@@ -263,7 +263,7 @@ def test_an_actor_without_pickles_takes_large_bytes() -> None:
 
 
 @pytest.mark.parametrize('value', [full(1, SIZE), bytes(SIZE), [bytes(SIZE)]])
-def test_what_is_sent_beside_the_message_counts_for_its_size(value: Any) -> None:
+def test_data_beside_a_message_counts_for_its_size(value: Any) -> None:
     class Capped(AnyStore):
         _options_ = {'max_message_size': SIZE}
 
@@ -388,7 +388,7 @@ def test_little_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pool.counts() == (4, 0)
 
 
-def test_what_is_kept_survives_the_session_that_brought_it(near: Any) -> None:
+def test_an_array_survives_the_session_that_brought_it(near: Any) -> None:
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(near.full(1)))
     thread.start()
@@ -399,7 +399,7 @@ def test_what_is_kept_survives_the_session_that_brought_it(near: Any) -> None:
     assert (found.pop() == 1).all()
 
 
-def test_what_is_kept_survives_the_actor() -> None:
+def test_an_array_survives_the_actor_that_returned_it() -> None:
     with LaneStore() as actor:
         array = actor.full(1)
     assert (array == 1).all()

@@ -62,7 +62,7 @@ def test_an_actor_takes_200_mb(store: Any) -> None:
     assert store.size(bytes(LARGE)) == LARGE
 
 
-def test_what_exceeds_the_greatest_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_too_large_for_one_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pickling, '_MAX_SIZE', 1000)
     monkeypatch.setattr(values, 'MIN_SEGMENT_BYTES', 1000)
     for value in (bytes(2000), [bytes(2000)]):
@@ -110,7 +110,7 @@ def test_a_result_beyond_the_cap_is_refused(capped: Any, method: str) -> None:
     assert caught.value.executed == 'yes'
 
 
-def test_what_is_shared_by_a_result_beyond_the_cap_is_released(capped: Any) -> None:
+def test_objects_shared_by_a_result_beyond_the_cap_are_released(capped: Any) -> None:
     with pytest.raises(uactor.SerializationError, match=f'sends {CAP} at most'):
         capped.items_and(CAP)
     eventually(lambda: capped.shared() == 0)
@@ -141,7 +141,7 @@ def test_a_hold_given_up_along_with_what_is_too_large_is_given_up_later(capped: 
     eventually(lambda: capped.shared() == 0)
 
 
-def test_what_fits_the_cap_passes(capped: Any) -> None:
+def test_a_value_within_the_cap_passes(capped: Any) -> None:
     assert capped.size(bytes(CAP - 1000)) == len(capped.make(CAP - 1000)) == CAP - 1000
 
 

@@ -166,7 +166,7 @@ def test_a_lock_that_a_killed_process_has_left_keeps_nobody_away(tmp_path: Path)
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_no_socket_is_never_removed(tmp_path: Path) -> None:
+def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('of somebody')
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
     for name in ('file', 'link'):

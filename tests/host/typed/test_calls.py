@@ -154,7 +154,7 @@ def test_a_generator_is_a_stream(client: Typed, grpcurl: Grpcurl) -> None:
     assert [each['result']['name'] for each in articles] == ['number 0', 'number 1']
 
 
-def test_what_a_generator_raises_ends_its_stream(client: Typed) -> None:
+def test_an_exception_of_a_generator_ends_its_stream(client: Typed) -> None:
     found = []
     with failing('FAILED_PRECONDITION') as failure:
         for article in client.iterate('Each', 5):
@@ -397,7 +397,7 @@ def test_annotations_of_a_script_are_known_in_the_actor(
     assert run(tmp_path) == EXPECTED
 
 
-def test_what_does_not_travel_stays_behind_without_harm() -> None:
+def test_an_annotation_that_can_not_be_pickled_does_no_harm() -> None:
     program = """
 from __future__ import annotations
 import threading

@@ -77,7 +77,9 @@ def test_a_bad_argument_is_reported_by_its_field(
         (b'\xff', 'no message of tests.host.typed.shop.v1.AddRequest'),
     ],
 )
-def test_what_the_actor_does_not_know_is_refused(client: Typed, data: bytes, text: str) -> None:
+def test_a_request_that_does_not_match_its_message_type_is_refused(
+    client: Typed, data: bytes, text: str
+) -> None:
     with failing('INVALID_ARGUMENT') as failure:
         client.rpc('Add', serialize=bytes)(data, metadata=KEYED, timeout=20)
     [violation] = failure.details['BadRequest'].field_violations
@@ -107,7 +109,7 @@ def test_an_rpc_that_does_not_exist_is_unimplemented(client: Typed) -> None:
         ('exit', 'UNKNOWN'),
     ],
 )
-def test_what_a_method_raises_has_its_code_at_both_doors(
+def test_an_exception_of_a_method_has_its_code_at_both_doors(
     client: Typed, shop: Any, name: str, code: str
 ) -> None:
     error = FAILURES[name]
@@ -158,7 +160,7 @@ class Small(Actor):
         return bytes(size)
 
 
-def test_what_is_too_large_is_resource_exhausted() -> None:
+def test_a_message_that_is_too_large_is_resource_exhausted() -> None:
     with Small() as actor, create_typed_client(actor, Small) as client:
         for rpc, argument in (('Size', bytes(20_000)), ('Blob', 20_000)):
             for _ in range(2):
