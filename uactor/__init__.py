@@ -1,4 +1,7 @@
-"""uactor: a Python class becomes a process that is called like an object, and a gRPC service."""
+"""A Python class becomes a process that is called like an object.
+
+The process is a gRPC service, too.
+"""
 
 import types as _types
 

@@ -109,7 +109,7 @@ def make_remote_member(name: str, member: Any) -> Any:
 
 
 def make_proxy_method(name: str) -> Any:
-    """Create the method of a user's proxy class for one of its object."""
+    """Create a method of a user's proxy class for an object's method."""
     return _implementations[make_proxy_method](name)
 
 

@@ -1,4 +1,4 @@
-"""The class that users derive actors from, and how the configuration of a class is read."""
+"""The base class of actors, and how a class's configuration is read."""
 
 from __future__ import annotations
 
@@ -104,10 +104,16 @@ class Actor:
         return cast('Self', manager.actor())
 
     def __init__(self) -> None:
-        """Initialize the actor. Runs once, in the main thread of the actor process."""
+        """Initialize the actor.
+
+        This runs once, in the main thread of the actor process.
+        """
 
     def __enter__(self) -> Self:
-        """Enter the context. This runs in the actor; the caller gets a proxy of the result."""
+        """Enter the context.
+
+        This runs in the actor; the caller gets a proxy of the result.
+        """
         return self
 
     def __exit__(
@@ -116,7 +122,9 @@ class Actor:
         exc_value: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> bool | None:
-        """Leave the context. This runs in the actor; a true result swallows the exception.
+        """Leave the context.
+
+        This runs in the actor; a true result swallows the exception.
 
         :param exc_value: the exception of the block, as far as it can be sent.
         :param traceback: always None, since tracebacks can't be sent.
@@ -198,7 +206,7 @@ def read_options(cls: type[Actor]) -> dict[str, Any]:
 
 
 def _merge_attribute(cls: type, name: str) -> dict[Any, Any]:
-    """Return a mapping attribute merged along the hierarchy, the most derived class last."""
+    """Merge a mapping attribute along the hierarchy, the most derived class last."""
     merged: dict[Any, Any] = {}
     for base in reversed(cls.__mro__):
         merged.update(vars(base).get(name) or {})
@@ -280,7 +288,7 @@ def _create_proxy_class(
 
 
 def _is_taken(cls: type, name: str) -> bool:
-    """Return whether a class has a member of that name which is not generated.
+    """Return whether a class has a member that is not generated.
 
     It does not use getattr(), which would find ``__call__`` and ``mro`` in the metaclass.
     """

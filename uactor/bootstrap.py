@@ -66,7 +66,7 @@ def create_host(actor_class: type, settings: Settings) -> HostProcess:
 
 
 def prepare_template() -> None:
-    """Do the work that all actor processes have in common, without starting anything."""
+    """Do the common work of all actor processes, without starting anything."""
     start_guard.enter_phase(Phase.TEMPLATE)
     load_grpc_server()
     descriptors()
@@ -112,7 +112,7 @@ def run_actor_process(sock: socket.socket) -> NoReturn:
 
 
 def _wait_for_stop(host: HostProcess) -> None:
-    """Wait for a request to end, whatever signal handlers of the actor raise."""
+    """Wait for a request to end, whatever the actor's signal handlers raise."""
     while True:
         try:
             return host.wait_for_stop()
@@ -121,7 +121,7 @@ def _wait_for_stop(host: HostProcess) -> None:
 
 
 def _create_actor(lifeline: Lifeline) -> HostProcess | None:
-    """Create the actor and answer the owner; return None if there is no actor."""
+    """Create the actor and answer the owner; return None if that fails."""
     messages = [socket_pair.receive_message(lifeline.socket) for _ in range(4)]
     path, state, settings, actor = messages
     if path is None or state is None or settings is None or actor is None:
@@ -232,7 +232,7 @@ def _never_fork() -> None:
 
 
 def _watch_lifeline(lifeline: Lifeline, constructed: Sequence[HostProcess]) -> None:
-    """Wait until the owner closes its end of the lifeline, and end this process."""
+    """End this process when the owner closes its end of the lifeline."""
     with contextlib.suppress(OSError):
         lifeline.deliver_answers()
     if constructed:

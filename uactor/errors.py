@@ -1,4 +1,4 @@
-"""The errors of uactor: one root, and a class for each cause with its remedy.
+"""The errors of uactor: a class for each cause with its remedy.
 
 The names :class:`UActorException`, :class:`ProxyError` and :class:`AuthkeyError` are those of
 uActor 0.1.1. Where uActor raised an error of :mod:`multiprocessing`, the class here derives from
@@ -53,7 +53,7 @@ class UActorException(Exception):  # noqa: N818  # the name that uActor document
 
 
 class ProxyError(UActorException):
-    """A proxy or manager is used in a way that it does not support.
+    """A proxy or manager is used in an unsupported way.
 
     For example, :func:`uactor.proxy` is called outside an actor process, a typeid is unknown, or
     one object is shared under two typeids.
@@ -83,11 +83,16 @@ class StaleHandleError(HandleError):
 
 
 class NotExposedError(UActorException, AttributeError):
-    """The object has no such method or attribute, or its class does not expose it."""
+    """The method or attribute does not exist, or is not exposed.
+
+    The object's class decides what it exposes.
+    """
 
 
 class ThreadOwnedError(UActorException, RuntimeError):
-    """A call without a thread of its own has tried to acquire a lock that belongs to a thread.
+    """A call without its own thread has tried to acquire a lock.
+
+    The lock belongs to the thread that acquires it.
 
     Acquire an ``RLock`` or ``Condition`` by a plain call, not by a future or in asyncio. Outside
     Python, open a ``Session`` that is not pipelined: its calls run on one thread.
@@ -95,7 +100,7 @@ class ThreadOwnedError(UActorException, RuntimeError):
 
 
 class ActorUnreachableError(UActorException, ConnectionRefusedError):
-    """Nothing answers at the actor's address, or the actor does not exist yet.
+    """Nothing answers at the actor's address, or there is no actor yet.
 
     If connections are accepted there without an answer, the actor may be stopped, by a debugger for
     example.
@@ -154,7 +159,9 @@ class DeadlockError(UActorException, RuntimeError):
 
 
 class ForkedError(UActorException, RuntimeError):
-    """The call was in progress when this process was forked: the parent gets the result.
+    """The call was in progress when this process was forked.
+
+    The parent gets the result.
 
     Make the call again, if it may run twice. Callbacks of a future run in the parent, too.
 
@@ -175,11 +182,11 @@ class ActorStartError(UActorException):
 
 
 class AddressError(UActorException, OSError):
-    """An address is malformed, too long, in use, or not safe to listen on."""
+    """An address is malformed, too long, in use, or unsafe for listening."""
 
 
 class ResourceError(UActorException, RuntimeError):
-    """This process can start no more threads, or has no memory for a call.
+    """This process can start no more threads, or has no memory left.
 
     Raise its limits (``ulimit -u``, ``pids.max``), or make fewer calls at the same time.
 
@@ -210,7 +217,7 @@ class VersionError(UActorException):
 
 
 class RemoteError(UActorException):
-    """The actor has raised an exception that can't be rebuilt in this process.
+    """The actor has raised an exception that can't be rebuilt here.
 
     :ivar type_name: name of the exception's class, with the module unless it is a builtin.
     :ivar message: text of the exception.
@@ -229,7 +236,7 @@ class RemoteError(UActorException):
 
 
 class RemoteTraceback(UActorException):
-    """The cause of an exception from an actor: shows where it was raised there.
+    """The cause of an actor's exception, which shows where it was raised.
 
     It is modelled on the class of the same name in :mod:`multiprocessing.pool`.
 
@@ -289,7 +296,9 @@ STATUS_CODES = (
 def find_status(
     error: BaseException, stage: Stage, declared: Mapping[type[BaseException], str] = {}
 ) -> str:
-    """Return the name of the gRPC status code for an error that has ended a unary RPC.
+    """Return the name of the gRPC status code for an error.
+
+    The error has ended a unary RPC.
 
     :param stage: how far the call had come. Callers may retry a call that is UNAVAILABLE, so an
         error that the actor's own code raises, about another actor, must not say that.
@@ -307,7 +316,7 @@ def find_status(
 
 
 def get_type_name(cls: type) -> str:
-    """Return the name of ``cls`` with its module, unless it is a builtin."""
+    """Return a class's name, with its module unless it is a builtin."""
     if cls.__module__ == 'builtins':
         return cls.__qualname__
     return f'{cls.__module__}.{cls.__qualname__}'

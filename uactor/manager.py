@@ -1,4 +1,4 @@
-"""Managers, which start an actor process or connect to one, and create its proxies."""
+"""Managers, which start or connect to actors and create their proxies."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class ActorManager:
             setattr(cls, typeid, create)
 
     def _time_limit(self) -> float | None:
-        """Return the time limit for creating an object: that of the actor's calls."""
+        """Return the time limit of the actor's calls, for creating an object."""
         if self._options.timeout is not None:
             return self._options.timeout
         limit: float | None = getattr(self.find_proxy_type('actor'), '_timeout', None)
@@ -330,7 +330,10 @@ class ActorManager:
         return self._link
 
     def shutdown(self) -> None:
-        """End the actor process that this manager has started, and wait for it."""
+        """End the actor process that this manager has started.
+
+        Wait until it has ended.
+        """
         if self._process is None or self.process is None:
             return
         self._shut_down = True
@@ -424,7 +427,7 @@ _by_address: WeakValues[tuple[type, str], ActorManager] = WeakValues()
 
 
 def find_owner(address: str) -> ActorManager | None:
-    """Return the manager of this process that has started the actor at ``address``."""
+    """Return this process's manager that has started the actor at ``address``."""
     owner = _owners.get(address)
     return owner if owner is not None and owner.process is not None else None
 
@@ -480,7 +483,7 @@ def connect_to(
 def _create_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str] = ()
 ) -> Any:
-    """Create the proxy for a token from another process, and hold its object."""
+    """Create the proxy for another process's token, and hold its object."""
     manager = get_manager(manager_class, token.address, token.id)
     make = manager.find_proxy_type(token.typeid)
     token = Token(token.typeid, _require_address(manager.address), token.id)
@@ -492,7 +495,7 @@ def _create_proxy(
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """How far this process trusts a handle of an actor that it doesn't know.
+    """How far this process trusts the handle of an unknown actor.
 
     :ivar serializer: how values may travel to and from that actor.
     :ivar is_family: whether the handle came from an actor that has proved to know the family's
@@ -536,7 +539,7 @@ def create_foreign_proxy(
 def create_reached_proxy(
     manager_class: type[ActorManager], token: Token, methods: Sequence[str], trust: Trust
 ) -> Any:
-    """Create the proxy for a handle that is used for the first time.
+    """Create the proxy for a handle at its first use.
 
     :raises AuthkeyError: if this process knows no authkey for its address.
     """

@@ -1,4 +1,7 @@
-"""The options of an actor, which ``_options_`` of its class and its manager take."""
+"""The options of an actor.
+
+``_options_`` of its class takes them, and so does its manager.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +64,16 @@ class ActorOptions:
 
     @classmethod
     def select(cls, options: Mapping[str, Any]) -> ActorOptions:
-        """Return the options of a class, except those that its manager class adds."""
+        """Return a class's options, except those that its manager class adds."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in options.items() if name in names})
 
     @property
     def process_timeout_s(self) -> float:
-        """How long the process may take to end, in seconds; may be infinity."""
+        """The time that the process may take to end, in seconds.
+
+        It may be infinity.
+        """
         if self.shutdown_timeout is None:
             return _DEFAULT_SHUTDOWN_TIMEOUT_S
         return self.shutdown_timeout

@@ -1,4 +1,4 @@
-"""Generates ``.proto`` files, locks and typed Python clients for the typed services of actors."""
+"""Generates ``.proto`` files, locks and typed Python clients of actors."""
 
 from __future__ import annotations
 

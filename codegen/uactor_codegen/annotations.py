@@ -36,12 +36,12 @@ _JSON = {'any': 'typing.Any', 'object': 'dict[str, typing.Any]', 'array': 'list[
 
 
 def parts_of(codec: Codec) -> list[Part]:
-    """Return the parts of the codec's message, if that is the schema's own."""
+    """Return the parts of the codec's message, if the schema defines it."""
     return codec.proto.parts if isinstance(codec.proto, MessagePlan) else []
 
 
 def collect_codecs(plan: Plan) -> list[Codec]:
-    """Return the codec of each message and enum that is the schema's own."""
+    """Return the codecs of the schema's own messages and enums."""
     found: dict[str, Codec] = {}
 
     def visit(codecs: Iterable[Codec]) -> None:
@@ -80,18 +80,18 @@ def container_name(field: RepeatedField | MapField) -> str:
 
 
 def qualified_name(class_: Any) -> str:
-    """Return the name of a standard class, with its module unless that is ``builtins``."""
+    """Return the name of a standard class, qualified unless it is builtin."""
     module = 'pathlib' if class_.__module__.startswith('pathlib.') else class_.__module__
     return class_.__qualname__ if module == 'builtins' else f'{module}.{class_.__qualname__}'
 
 
 def private_alias(module: str) -> str:
-    """Return the alias of a module, for where its own name is taken."""
+    """Return the alias of a module whose own name is taken."""
     return f'_{module.replace(".", "_")}'
 
 
 def type_name(codec: Codec) -> str:
-    """Return the name of the generated class for a model or an enum."""
+    """Return the name of the generated class for a model or enum."""
     assert isinstance(codec.proto, (MessagePlan, EnumPlan))  # noqa: S101  # of the schema's own
     return codec.proto.name
 
@@ -162,7 +162,7 @@ class AnnotationWriter:
         )
 
     def write_name(self, name: str) -> str:
-        """Return a name, or another form of it if its first part is taken."""
+        """Return a name in a form whose first part is not taken."""
         first = name.partition('.')[0]
         if first not in self._taken:
             return name

@@ -82,7 +82,10 @@ def _create_parser() -> argparse.ArgumentParser:
 
 
 def _report_breaks(path: Path, modules: Sequence[ActorModule]) -> bool:
-    """Print what would break callers of the lock at ``path``; return whether anything would."""
+    """Print what would break callers of the lock at ``path``.
+
+    Return whether anything would.
+    """
     if len(modules) > 1:
         raise CodegenError(
             '--against takes the lock of one module: name classes of that module only'

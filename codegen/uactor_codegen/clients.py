@@ -1,4 +1,4 @@
-"""Writes the module of one actor class: its native types, tables and clients."""
+"""Writes the module of one actor class: native types, tables and clients."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def module_name(schema: Schema) -> str:
 
 
 def class_name(schema: Schema) -> str:
-    """Return the name that those of the clients, the proxy and the modules contain."""
+    """Return the name of the service without its ending ``Service``.
+
+    The names of the clients, the proxy and the modules contain it.
+    """
     return schema.plan.service.removesuffix('Service')
 
 
@@ -97,7 +100,7 @@ def _write_imports(body: str) -> list[str]:
 
 
 def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes, also those in the string annotations of a typed dict."""
+    """Yield all nodes, also from the string annotations of typed dicts."""
     for node in ast.walk(tree):
         yield node
         if isinstance(node, ast.Call) and ast.unparse(node.func) == 'typing.TypedDict':
@@ -230,7 +233,7 @@ def _write_annotation(
 
 
 def _write_variadic(part: Part, types: AnnotationWriter) -> str:
-    """Return the annotation of ``*args`` or ``**kwargs``, which is that of one argument."""
+    """Return the annotation of ``*args`` or ``**kwargs``: that of one argument."""
     field = part.field
     assert isinstance(field, (RepeatedField, MapField))  # noqa: S101  # no others are variadic
     codec = field.value_codec if isinstance(field, MapField) else field.codec

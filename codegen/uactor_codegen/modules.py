@@ -1,4 +1,4 @@
-"""Loads the actor classes to generate for, module by module, and updates their locks."""
+"""Loads actor classes, module by module, and updates their locks."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ def _add_locked_classes(module: Any, lock: Lock, classes: Mapping[str, Any]) -> 
 
 
 def _drop_services(old: Lock, current: Mapping[str, Any]) -> Lock:
-    """Return the lock without the services whose classes are gone. Their types stay."""
+    """Return the lock without the services whose classes are gone.
+
+    The types of these services stay.
+    """
     lock = copy.deepcopy(old)
     gone = lock.services.keys() - current.keys()
     for service in gone:

@@ -1,4 +1,4 @@
-"""Writes the native types of a generated module: dataclasses, named tuples, dicts and enums."""
+"""Writes native types of generated modules: dataclasses, named tuples, dicts and enums."""
 
 from __future__ import annotations
 
@@ -140,7 +140,9 @@ def _write_default(part: Part, default: Any, class_: Any, types: AnnotationWrite
 
 
 def _write_empty(field: RepeatedField | MapField, types: AnnotationWriter, is_shared: bool) -> str:
-    """Return an empty container as the default, which absence in a message means.
+    """Return an empty container as the text of a default.
+
+    A message without the field stands for an empty container.
 
     :param is_shared: whether all instances share the default.
     """
@@ -152,7 +154,7 @@ def _write_empty(field: RepeatedField | MapField, types: AnnotationWriter, is_sh
 
 
 def _enum_member(part: Part, default: enum.Enum) -> str | None:
-    """Return the member of an enum of the generated module, None for another enum."""
+    """Return a member of a generated enum, None for another enum."""
     codec = getattr(part.field, 'codec', None)
     if isinstance(codec, EnumCodec) and not isinstance(codec, LiteralCodec):
         return f'{type_name(codec)}.{default.name}'

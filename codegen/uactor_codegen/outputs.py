@@ -44,7 +44,7 @@ def collect_texts(modules: Sequence[ActorModule], folder: Path, with_python: boo
 
 
 def _collect_protos(module: ActorModule) -> dict[str, str]:
-    """Return the ``.proto`` files of a module, and their imports other than Google's."""
+    """Return a module's ``.proto`` files and their imports, except Google's."""
     files: dict[str, list[Schema]] = {}
     for schema in module.schemas:
         files.setdefault(schema.file.name, []).append(schema)
@@ -57,7 +57,9 @@ def _collect_protos(module: ActorModule) -> dict[str, str]:
 
 
 def _collect_python(modules: Sequence[ActorModule], folder: Path) -> dict[Path, str]:
-    """Return the package of clients and proxies: two modules per class, and the runtime.
+    """Return the package of clients and proxies, with the runtime.
+
+    Each class has two modules: that of its clients, and that of its proxy.
 
     :raises CodegenError: when two classes would have the same module.
     """
@@ -80,7 +82,7 @@ def find_stale(texts: Texts) -> list[Path]:
 
 
 def write_stale(texts: Texts) -> list[Path]:
-    """Write the files that are missing or have another text, and return them."""
+    """Write the files that are missing or differ, and return their paths."""
     changed = find_stale(texts)
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ class _SourceAnnotations:
         return f'[{inner}]' if inner else ''
 
     def write_name(self, name: str, module: str = '') -> str:
-        """Return a dotted name, with an alias of its module that no member hides."""
+        """Return a name in a form that no member hides."""
         module = module or name.rpartition('.')[0]
         plain = name.removeprefix('builtins.')
         if module in ('', 'builtins') and plain not in self._taken:
@@ -95,7 +95,7 @@ class _SourceAnnotations:
 
 
 def proxy_module_name(client_module_name: str) -> str:
-    """Return the name of the module with the proxy, beside that of the clients."""
+    """Return the name of the proxy's module, beside that of the clients."""
     return f'{client_module_name.removesuffix("_client")}_proxy'
 
 
@@ -162,7 +162,7 @@ def _write_member(method: ServiceMethod, source: _SourceAnnotations) -> list[str
 
 
 def _outside_type(result: Any) -> Any:
-    """Return the type of a result as a caller outside the actor gets it."""
+    """Return the type of a result for a caller outside the actor."""
     if get_origin(result) in _ASYNCHRONOUS:
         return types.GenericAlias(Iterator, get_args(result)[:1])
     return result

@@ -20,7 +20,7 @@ _HEADER = '# Copied by uactor-codegen; do not edit.\n# pyright: standard\n'
 
 
 def runtime_texts() -> dict[str, str]:
-    """Return the texts of the runtime's modules by the paths of their files."""
+    """Return the texts of the runtime's modules by path."""
     sources = {
         PurePath(folder, name): (package, name)
         for package, folder in _FOLDERS.items()
@@ -44,7 +44,7 @@ def _read_source(package: str, name: str) -> str:
 
 
 def relocate(source: str, depth: int) -> str:
-    """Return the source of a module, with its imports relative to the runtime.
+    """Return a module's source, with its imports relative to the runtime.
 
     :param depth: how many folders the package of the runtime is above the module.
     """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 def write_parameters(
     signature: inspect.Signature, write: Callable[[inspect.Parameter], str], last: str = ''
 ) -> Iterator[str]:
-    """Yield the parameters of a method, with ``self``, ``/`` and ``*`` in their places.
+    """Yield a method's parameters, with ``self``, ``/`` and ``*`` in place.
 
     :param write: returns the text of one parameter.
     :param last: the text of one more parameter, which is keyword-only.

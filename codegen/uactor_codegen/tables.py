@@ -1,4 +1,4 @@
-"""Writes the tables of generated modules, from which the runtime builds the codecs again."""
+"""Writes the tables of generated modules, from which the runtime builds codecs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def parts_table(parts: Iterable[Part]) -> str:
 
 
 def codec_table(codec: Codec) -> str:
-    """Return the table of a codec whose message or enum is the schema's own."""
+    """Return the table of a codec whose type the schema defines."""
     label = repr(codec.label)
     if isinstance(codec, LiteralCodec):
         return f'("literal", {label}, {list(codec.members)!r})'

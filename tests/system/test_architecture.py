@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent.parent
 TEST_MODULES = sorted(path for path in TESTS.rglob('*.py') if 'corpus' not in path.parts)
 ANY = frozenset(['*'])
 MAX_LINES = 60
+MAX_WORDS = 12
 
 BELOW = frozenset(['errors', 'v1', 'runtime', '_wire', 'core', 'transport', 'codec'])
 
@@ -239,6 +240,17 @@ def test_no_helper_of_tests_is_named_by_a_participle() -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_first_line_of_a_docstring_is_short(path: Path) -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    first_lines = [
+        (ast.get_docstring(node) or '').partition('\n\n')[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, documented)
+    ]
+    assert not [line for line in first_lines if len(line.split()) > MAX_WORDS]
+
+
 RETIRED = re.compile(
     r'\b(porch|knock\w*|front door|board|misfit|unmappable|reaper|surroundings|whoever|somebody'
     r'|bury|tidy|passage|outcomes|ticket)\b',
@@ -260,7 +272,7 @@ def test_no_retired_word_comes_back(path: Path) -> None:
 
 
 @pytest.mark.parametrize('room', ['execution', 'objects', 'sessions'])
-def test_what_runs_user_code_knows_no_grpc(room: str) -> None:
+def test_rooms_that_run_user_code_do_not_import_grpc(room: str) -> None:
     for path in (PACKAGE / 'host' / room).glob('*.py'):
         names = [name for _, name in list_imports(path)]
         assert not [name for name in names if re.match(r'grpc|uactor\.host\.grpc', name)]

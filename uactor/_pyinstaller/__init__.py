@@ -1,4 +1,7 @@
-"""What PyInstaller needs to know of uactor. It finds this by an entry point."""
+"""What PyInstaller needs to know of uactor.
+
+PyInstaller finds this package by an entry point.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take along what reflection serves: a file of data, which no import names."""
+"""Take along the data file that reflection serves, which no import names."""
 
 from PyInstaller.utils.hooks import collect_data_files
 

@@ -39,7 +39,7 @@ _EXAMPLE_FIELDS: dict[str, Any] = {
 def create_examples(
     instance: Actor, schema: Schema | None, target: str, header: str
 ) -> Iterator[str]:
-    """Yield a line that calls the typed service of an actor, and one that calls ActorService.
+    """Yield command lines that call an actor's typed service, and ActorService.
 
     :param schema: schema of its typed service, if it has one.
     :param target: address of the actor.
@@ -69,7 +69,10 @@ def _format_line(target: str, header: str, request: Any, rpc: str) -> str:
 
 
 def _choose_request(instance: Actor) -> dict[str, Any] | None:
-    """Return a request that calls a method, or None if the class has none of its own."""
+    """Return a request that calls a method of the class, or None.
+
+    Methods that all actors have are left out.
+    """
     candidates = [
         _create_request(name, getattr(instance, name))
         for name in type(instance).proxy_class._exposed_ or ()
@@ -118,7 +121,7 @@ def _read_hints(method: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _choose_typed_request(schema: Schema) -> tuple[dict[str, Any], str] | None:
-    """Return a request and an RPC, or None if the service has no method of the class."""
+    """Return a request and an RPC, or None without a suitable method."""
     candidates = [
         (*_create_typed_request(method), f'{schema.service}/{method.rpc}')
         for method in schema.methods.values()

@@ -1,4 +1,4 @@
-"""Inspect and call a running actor for the command line, by plain gRPC."""
+"""Inspect and call actors for the command line, by plain gRPC."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class RunningActor:
     def call(
         self, handle: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Iterator[str]:
-        """Call a method, or read or write an attribute, and yield the result as JSON.
+        """Call a method or access an attribute; yield the result as JSON.
 
         If the result is an iterator, yield each of its items as soon as it arrives.
         """
@@ -163,7 +163,7 @@ class RunningActor:
 
 
 def _read_exception_name(error: Any) -> str:
-    """Return the name of the exception that has ended an RPC, or ''."""
+    """Return the name of the exception that ended an RPC, or ''."""
     from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 
@@ -243,7 +243,7 @@ def _cut_first_line(text: str) -> str:
 
 
 def _format_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table, cut to the width of the terminal."""
+    """Yield the lines of a table, cut to the terminal's width."""
     if not rows:
         return
     if title:

@@ -1,4 +1,7 @@
-"""The ``uactor`` command: serves an actor in the foreground, and helps to call it."""
+"""The ``uactor`` command, which serves an actor and helps to call it.
+
+It serves the actor in the foreground.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +155,7 @@ def _add_inspections(commands: Any) -> None:
 
 
 def _parse_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the positional and keyword arguments that words of the command line describe."""
+    """Return positional and keyword arguments from words of the command line."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for word in words:
@@ -208,7 +211,7 @@ def _import_module(name: str) -> types.ModuleType:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Return an exception in one line, with the place in the program that has raised it."""
+    """Return an exception in one line, with its place in the program."""
     text = ' '.join(''.join(traceback.format_exception_only(error)).split())
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or frames[-1].filename.startswith(_LIBRARY_PREFIXES):
@@ -232,7 +235,10 @@ def _print_header(options: argparse.Namespace) -> None:
 
 
 def _read_authkey(path: str | Path) -> bytes:
-    """Return the content of an authkey file, without the newline that editors append."""
+    """Return the content of an authkey file without its final newline.
+
+    Editors append that newline.
+    """
     try:
         authkey = Path(path).read_bytes().removesuffix(b'\n')
     except OSError as error:
@@ -310,7 +316,7 @@ def _read_actor_options(actor_class: type[Actor]) -> ActorOptions:
 
 
 def _provide_keyfile(path: str | None, authkey: bytes | None, directory: Path) -> Path:
-    """Return the file with the authkey; write one if the command line names none.
+    """Return the authkey file; write it if the command line names none.
 
     :param path: the file that the command line names.
     :param authkey: the key of the class; a random one takes its place if there is none.
@@ -326,7 +332,10 @@ def _provide_keyfile(path: str | None, authkey: bytes | None, directory: Path) -
 def _create_settings(
     options: ActorOptions, address: str | None, keyfile: Path, directory: Path
 ) -> Settings:
-    """Return the settings of the host: those of the command line precede those of the class."""
+    """Return the settings of the host.
+
+    Those of the command line precede those of the class.
+    """
     return Settings(
         address or options.address or f'unix:{directory}/s',
         _read_authkey(keyfile),
@@ -390,7 +399,10 @@ _SIGNALS: dict[int, Any] = {
 
 
 def _list_stop_signals() -> list[int]:
-    """Return the signals that stop the command, without those that are ignored, as by nohup."""
+    """Return the signals that stop the command.
+
+    A signal that is ignored, as by nohup, does not.
+    """
     return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 

@@ -80,7 +80,10 @@ PLAIN = Delivery()
 def select_delivery(
     timeout: float | None, outer: current_call.CurrentCall | None, window: int = 0
 ) -> Delivery:
-    """Return a delivery; for most requests :data:`PLAIN` itself, which the fast path needs."""
+    """Return a delivery, which is :data:`PLAIN` itself for most requests.
+
+    The fast path needs that very object.
+    """
     if timeout is None and outer is None and not window:
         return PLAIN
     return Delivery(timeout, outer, window)

@@ -24,7 +24,7 @@ def remember_names(cls: type, names: dict[str, Any]) -> None:
 
 
 def look_up_name(cls: type, name: str) -> Any:
-    """Return what a name means in the annotations of a received class, or None."""
+    """Return what a received class's annotations mean by a name, or None."""
     found = ((_names.get(base) or {}).get(name) for base in cls.__mro__)
     return next((value for value in found if value is not None), None)
 

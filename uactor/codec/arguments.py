@@ -39,7 +39,7 @@ def encode_arguments(
     channel: Lender | None = None,
     definitions: Numbering | None = None,
 ) -> bytes | None:
-    """Return the pickle of the arguments of a call if it is small and travels alone.
+    """Return the arguments' pickle if it is small and travels alone.
 
     Otherwise put the arguments into the ``request``. :func:`encode_plain_arguments` is faster for
     small scalars, and so is tried before.
@@ -104,7 +104,10 @@ _BRIEF = 1 << 10
 
 
 def encode_plain_bursts(arguments: Sequence[Sequence[Any]]) -> bytes | None:
-    """Pickle the arguments of many small calls together; return None for larger ones."""
+    """Pickle the scalar arguments of many small calls together.
+
+    Return None if an argument is no small scalar, or the pickle is too large.
+    """
     kinds = set(map(type, itertools.chain.from_iterable(arguments)))
     if not kinds <= OF_A_SIZE and not _are_plain(itertools.chain.from_iterable(arguments)):
         return None

@@ -1,4 +1,4 @@
-"""Classes and functions that travel by value: sent once in a session, then named by a number.
+"""Send classes and functions by value only once in a session.
 
 Problem: to pickle a class by value and to rebuild it takes longer than ten calls.
 
@@ -63,7 +63,10 @@ class Numbering(Protocol):
     """Numbers the classes and functions of a message."""
 
     def number(self, value: Any) -> int | None:
-        """Return the number of a class or function; None for one that has to travel in full."""
+        """Return the number of a class or function.
+
+        Return None if it has to travel in full.
+        """
         ...
 
     def find_number(self, cls: type) -> int | None:
@@ -71,12 +74,14 @@ class Numbering(Protocol):
         ...
 
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
-        """Return the definitions that a message with these numbers has to bring along."""
+        """Return the definitions that a message with these numbers must bring along."""
         ...
 
 
 class Definitions:
-    """The definitions that one side of a session has sent and received. Thread-safe.
+    """The definitions that one side of a session has sent and received.
+
+    Threads may share this object.
 
     :param dump: pickles a class or function.
     :param load: rebuilds it.
@@ -144,7 +149,7 @@ class Definitions:
     # --- the receiver --------------------------------------------------------------------------
 
     def receive(self, definitions: Sequence[pb.Definition]) -> None:
-        """Keep the definitions of a message. They are rebuilt when they are first used."""
+        """Keep a message's definitions, to rebuild each on its first use."""
         for definition in definitions:
             self.has_any = True
             if definition.number not in self.rebuilt:
@@ -165,7 +170,10 @@ class Definitions:
         return self.rebuilt[number]
 
     def use_while(self, load: Callable[..., Any], *args: Any) -> Any:
-        """Run ``load`` on this thread with a pickle that may use these definitions."""
+        """Run ``load`` on a pickle that may use these definitions.
+
+        They are available to this thread alone.
+        """
         outer, _local.definitions = _local.definitions, self
         try:
             return load(*args)
@@ -192,7 +200,10 @@ def _get_definition(number: int) -> Any:
 
 
 def _capture_state(function: types.FunctionType) -> tuple[Any, ...] | None:
-    """Return what a function brings along, comparable; None when it can change unnoticed."""
+    """Return what a function brings along, in a form to compare.
+
+    Return None if that can change unnoticed.
+    """
     if function.__closure__ or function.__dict__ or function.__kwdefaults__:
         return None
     defaults = function.__defaults__ or ()
@@ -215,13 +226,19 @@ def _is_constant(value: Any) -> bool:
 
 
 def _make_distinct(values: Iterable[tuple[Any, Any]]) -> tuple[tuple[Any, type, str], ...]:
-    """Return keys that differ whenever the values do: 1 from True, 0.0 from -0.0."""
+    """Return keys that differ whenever the values do.
+
+    ``==`` does not distinguish 1 from True, nor 0.0 from -0.0.
+    """
     return tuple((name, type(value), repr(value)) for name, value in values)
 
 
 @functools.lru_cache(maxsize=1024)
 def _list_globals(code: types.CodeType) -> tuple[str, ...] | None:
-    """Return the names of the globals that a function reads; None if it may write one."""
+    """Return the names of the globals that a function reads.
+
+    Return None if it may write one.
+    """
     found: dict[str, None] = {}
     for instruction in dis.get_instructions(code):
         if instruction.opname in ('STORE_GLOBAL', 'DELETE_GLOBAL'):

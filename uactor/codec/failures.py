@@ -104,7 +104,9 @@ def decode(failure: pb.Failure, unpickle: bool) -> BaseException:
 
 
 def _pickle_chain(error: BaseException, by_value: bool) -> bytes | None:
-    """Pickle an exception and its causes; return None when they can't be rebuilt.
+    """Pickle an exception, and its causes if they can be rebuilt.
+
+    Return None if the exception itself can't be rebuilt.
 
     The trial uses up the proxies in it, so the receiver's pickle is made after the trial.
     """
@@ -117,7 +119,10 @@ def _pickle_chain(error: BaseException, by_value: bool) -> bytes | None:
 
 
 def _select_rebuildable(error: BaseException, by_value: bool) -> list[BaseException]:
-    """Return as much of the chain of causes as can be pickled and rebuilt here."""
+    """Return an exception and its causes, if all can be rebuilt.
+
+    Otherwise return the exception alone, or an empty list if that can't be rebuilt either.
+    """
     for chain in (_list_causes(error), [error]):
         try:
             with transfer.transfer():
@@ -190,9 +195,10 @@ def _escape_surrogates(text: str) -> str:
 
 
 def list_sendable_forms(error: BaseException | None) -> Iterator[tuple[Any, Any]]:
-    """Yield ``error`` as type and value in ever plainer forms, the last of which can be sent.
+    """Yield ``error`` in ever plainer forms, each as type and value.
 
-    As it is, as :class:`RemoteError`, and for actors that take no pickles as name and text.
+    The forms are the exception, if it can be rebuilt, a :class:`RemoteError`, and name and text.
+    The last can always be sent, even to an actor that takes no pickles.
     """
     if error is None:
         yield None, None

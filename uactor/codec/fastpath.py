@@ -1,4 +1,4 @@
-"""A fast path for the most frequent messages of a session, encoded and decoded without Protobuf.
+"""Encode and decode a session's most frequent messages without Protobuf.
 
 Problem: most calls bring a few scalars or one small pickle, and return the same. Protobuf makes an
 object of each such message, and each field is read from it: a third of the time of a call.
@@ -69,7 +69,9 @@ class _NotFastError(Exception):
 
 
 def split_coalesced(message: bytes, more: int) -> list[bytes] | None:
-    """Split messages that travel as one; return None when Protobuf has to do it.
+    """Split messages that travel as one.
+
+    Return None when Protobuf has to do it.
 
     :param more: number of the field that holds all messages but the first.
     """
@@ -95,7 +97,11 @@ def split_coalesced(message: bytes, more: int) -> list[bytes] | None:
 
 
 def _find_end_of_first(message: bytes) -> int | None:
-    """Return where the first of coalesced messages ends, if it has a number and one field."""
+    """Return where the first of coalesced messages ends.
+
+    That message has a number and one field. Return None if the field has no length, or its tag more
+    than two bytes.
+    """
     number, at = message[1], 2
     if number >= _SHORT:
         _, at = _long_number(message, 1)
@@ -139,7 +145,7 @@ _ONE: dict[bytes, tuple[Any, ...]] = {
 
 
 def _encode_short_scalar(value: Any) -> bytes | None:
-    """Return the wire form of a short scalar, or None for any other value."""
+    """Return a short scalar's wire form, or None for other values."""
     kind: Any = type(value)
     if kind is int:
         if 0 <= value < _SHORT:
@@ -155,7 +161,7 @@ def _encode_short_scalar(value: Any) -> bytes | None:
 
 
 def _decode_scalar(message: bytes, at: int) -> tuple[Any, int]:
-    """Decode a scalar other than text and bytes; return it and its end in the message.
+    """Decode a scalar, and return it with its end in the message.
 
     :raises _NotFastError: for text, bytes, and forms that Protobuf would not write.
     """
@@ -182,14 +188,17 @@ def _decode_scalar(message: bytes, at: int) -> tuple[Any, int]:
 
 @functools.lru_cache(maxsize=1024)
 def encode_target(handle: str, method: str) -> bytes:
-    """Encode the part of a request that names the object and its method."""
+    """Encode the part of a request with its handle and method."""
     call = pb.CallRequest(handle=handle, method=method, accept_pickle=True)
     return call.SerializeToString(deterministic=True)
 
 
 @functools.lru_cache(maxsize=1024)
 def decode_target(part: bytes) -> tuple[str, str] | None:
-    """Decode a part of :func:`encode_target` into handle and method; None for any other part."""
+    """Decode a part of :func:`encode_target` into handle and method.
+
+    Return None for any other part.
+    """
     try:
         call = pb.CallRequest.FromString(part)
     except DecodeError:
@@ -206,7 +215,10 @@ def encode_attribute(handle: str, name: str) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def _decode_attribute_part(part: bytes) -> tuple[str, str] | None:
-    """Decode a part of :func:`encode_attribute` into handle and name; None for any other part."""
+    """Decode a part of :func:`encode_attribute` into handle and name.
+
+    Return None for any other part.
+    """
     try:
         get = pb.SessionRequest.FromString(part).get_attribute
     except DecodeError:
@@ -229,7 +241,7 @@ def encode_request(number: int, part: bytes, arguments: bytes | None) -> bytes:
 
 
 def encode_scalars(values: Sequence[Any]) -> bytes | None:
-    """Encode arguments that are a few short scalars; return None for any others."""
+    """Encode a few short scalars, or return None for other arguments."""
     if len(values) == 1:
         value = values[0]
         if type(value) is int and 0 <= value < _INTS:  # inlined: the most frequent argument
@@ -290,7 +302,10 @@ def decode_request(message: bytes | bytearray) -> Request | None:
 
 
 def decode_attribute(message: bytes | bytearray) -> tuple[int, str, str] | None:
-    """Decode a request that reads an attribute: number, handle, name; None for any other."""
+    """Decode a request for an attribute into number, handle and name.
+
+    Return None for a longer request, and for any other message.
+    """
     if not 4 <= len(message) < _SHORT or message[0] != _ID or message[2] != _ATTRIBUTE:
         return None
     number, found = message[1], _decode_attribute_part(bytes(message[2:]))
@@ -298,7 +313,10 @@ def decode_attribute(message: bytes | bytearray) -> tuple[int, str, str] | None:
 
 
 class RequestReader:
-    """Decodes the requests of a session; most call the method that the request before called."""
+    """Decodes the requests of a session.
+
+    Most requests call the same method as the request before, so the reader remembers it.
+    """
 
     def __init__(self) -> None:
         # The last target in its wire form, its size, handle and method. No call has come yet.
@@ -362,7 +380,7 @@ def _decode_pickle(message: bytes, at: int) -> tuple[Arguments, int]:
 
 
 def _long_number(message: bytes, at: int) -> tuple[int, int]:
-    """Decode a varint of more than one byte; return it and its end.
+    """Decode a varint of several bytes, and return it with its end.
 
     :raises IndexError: when the message ends before it, or it is longer than ten bytes.
     """
@@ -406,7 +424,10 @@ def encode_result(number: int, value: Any) -> bytes | None:
 
 
 def encode_item(number: int, value: Any) -> bytes | None:
-    """Encode a response with an item of a stream; return None for a value that is no scalar."""
+    """Encode a response with an item of a stream.
+
+    Return None for a value that :func:`encode_result` does not encode.
+    """
     found = encode_result(number, value)
     if found is None:
         return None
@@ -428,9 +449,10 @@ class PickledResult:
 
 # In one piece: a function for strings and pickles would cost each of them 40 to 70 of 600 ns.
 def decode_result(message: bytes | bytearray) -> tuple[int, Any] | None:  # noqa: C901  # see above
-    """Decode a response into number and value; return None for one that the fast path lacks.
+    """Decode a response into number and value.
 
-    The value of a pickle is a :class:`PickledResult`.
+    Return None for a message that Protobuf has to read. The value of a pickle is a
+    :class:`PickledResult`.
     """
     length = len(message)
     if not 6 <= length <= _MAX_MESSAGE_BYTES or message[0] != _ID:
@@ -479,7 +501,7 @@ def decode_result(message: bytes | bytearray) -> tuple[int, Any] | None:  # noqa
 
 
 def decode_item(message: bytes | bytearray) -> tuple[int, Any] | None:
-    """Decode an item of a stream into number and value, as :func:`decode_result` does.
+    """Decode a stream's item into number and value, like :func:`decode_result`.
 
     Return None for any other message.
     """

@@ -11,7 +11,10 @@ SCALAR_FORMS = frozenset(['int64', 'string', 'bool', 'double', 'bytes'])
 
 
 def list_granted_handles(value: pb.Value) -> Iterable[str]:
-    """Return the ids of the handles in ``value``, each once per hold that the receiver gets."""
+    """Return the ids of the handles that ``value`` grants.
+
+    Each id occurs once per hold that the receiver gets.
+    """
     return () if value.WhichOneof('kind') in SCALAR_FORMS else _walk_handles(value)
 
 
@@ -49,7 +52,7 @@ def _list_pickles(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Pi
 
 
 def list_memories(message: pb.SessionRequest | pb.SessionResponse) -> list[pb.Memory]:
-    """Return the descriptions of the memory beside a message that this process has made."""
+    """Return the memory beside a message that this process has made."""
     return [found.memory for found in _list_pickles(message) if found.HasField('memory')]
 
 
@@ -59,5 +62,5 @@ def list_definitions(message: pb.SessionRequest | pb.SessionResponse) -> list[pb
 
 
 def measure_size(message: pb.SessionRequest | pb.SessionResponse) -> int:
-    """Return the size of a message in bytes, with the memory beside it."""
+    """Return a message's size in bytes, with the memory beside it."""
     return message.ByteSize() + sum(sum(memory.sizes) for memory in list_memories(message))

@@ -50,7 +50,7 @@ PYTHON_VERSION = platform.python_version()
 
 
 def can_travel_by_value(python_version: str, cloudpickle_version: str) -> bool:
-    """Return whether classes and functions can go by value to a peer with these versions.
+    """Return whether classes and functions can go by value to a peer.
 
     They can't between minor versions of Python, whose code objects crash each other's interpreter,
     nor between major versions of cloudpickle, whose pickles name its own functions.
@@ -68,7 +68,7 @@ class _NeedsValueError(Exception):
 
 
 def is_importable(obj: Any) -> bool:
-    """Return whether another process can import a class, a function or the like by name."""
+    """Return whether another process can import an object by name."""
     module_name = getattr(obj, '__module__', None)
     if module_name is None or module_name in _MAINS or _is_registered(module_name):
         return False
@@ -78,14 +78,20 @@ def is_importable(obj: Any) -> bool:
 
 
 def find_attribute(owner: Any, path: str) -> Any:
-    """Return the attribute under a dotted path, or None if a part of it is missing."""
+    """Return the attribute under a dotted path.
+
+    Return None if a part of the path is missing.
+    """
     for name in path.split('.'):
         owner = getattr(owner, name, None)
     return owner
 
 
 def _is_registered(module_name: str) -> bool:
-    """Return whether the user has registered a module with cloudpickle, to travel by value."""
+    """Return whether the user has registered a module with cloudpickle.
+
+    Its classes and functions then travel by value.
+    """
     registered = cloudpickle.list_registry_pickle_by_value()
     if not registered:  # nearly always; a generator would take a third of the caller's time
         return False
@@ -144,7 +150,9 @@ class _NumberPickler(_NamePickler):
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped base
-    """Pickles by value where names do not suffice; the receiver fills each class only once.
+    """Pickles by value where names do not suffice.
+
+    The receiver fills each class only once.
 
     :cvar with_names: whether classes bring along what their annotations name.
     """
@@ -210,7 +218,10 @@ def dumps(value: Any, by_value: bool = True) -> bytes:
 
 
 def pickle_definition(value: Any) -> bytes | None:
-    """Pickle a class or function by value; return None if the pickle serves only once."""
+    """Pickle a class or function by value.
+
+    Return None if the pickle serves only once, since it contains a proxy.
+    """
     outer = current_transfer()
     try:
         with transfer() as made:
@@ -269,7 +280,10 @@ def _pickle_by_name(
     definitions: Numbering | None,
     numbers: Numbers | None,
 ) -> bytes | None:
-    """Pickle by name and number; with ``quits``, return None where these do not suffice."""
+    """Pickle by name and number alone.
+
+    Where these do not suffice, return None if ``quits`` is set; raise the error otherwise.
+    """
     grants = _current_grants()
     count = len(grants)
     pickler: Callable[..., pickle.Pickler] = _NamePickler
@@ -349,7 +363,10 @@ def _current_grants() -> list[str]:
 
 
 def validate_data(data: bytes) -> bytes:
-    """Return the data unless it is too large for a message; see :func:`validate_size`."""
+    """Check that a message can hold the data, and return it.
+
+    See :func:`validate_size`.
+    """
     validate_size(len(data))
     return data
 
@@ -390,7 +407,10 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 
 
 class _Bulk:
-    """Large bytes or a bytearray, to be pickled out of band and rebuilt as they are."""
+    """Large bytes, or a bytearray, that are pickled out of band.
+
+    The receiver rebuilds an object of the same type.
+    """
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = data
@@ -403,7 +423,10 @@ BULKY = frozenset([bytes, bytearray])
 
 
 def bulk(value: Any) -> Any:
-    """Wrap large bytes, which pickle would copy more than once; return others unchanged."""
+    """Wrap large bytes, which pickle would copy more than once.
+
+    Return any other value unchanged.
+    """
     return _Bulk(value) if type(value) in BULKY and len(value) >= MIN_SEGMENT_BYTES else value
 
 

@@ -15,7 +15,7 @@ GRANTED = 'granted'
 
 
 class TransferContext:
-    """What the reducers of proxies know of the message that they are pickled into.
+    """What the reducer of a proxy knows of the pickle's message.
 
     :ivar grants: ids of this process's own objects. The receiver gets their holds with the
         pickle. None when the receiver takes its holds itself.
@@ -40,18 +40,28 @@ _transfers = _Transfers()
 
 
 def current_transfer() -> TransferContext | None:
-    """Return the context of the pickle that this thread makes; None for one outside uactor."""
+    """Return the context of the pickle that this thread makes.
+
+    Return None for a pickle outside uactor.
+    """
     return _transfers.current
 
 
 def restore_transfer(outer: TransferContext | None) -> None:
-    """Restore a context that a signal handler left set, between two bytecodes of a ``with``."""
+    """Restore the context that an interrupted ``with`` block has replaced.
+
+    A signal handler may raise between two bytecodes of the block, before it restores the context
+    itself.
+    """
     _transfers.current = outer
 
 
 # A generator would take four times as long, for each call.
 class transfer:  # noqa: N801  # used as a function is
-    """Set the context of what this thread pickles in the block, which goes in one message."""
+    """Set the context of what this thread pickles in the block.
+
+    All of that goes in one message.
+    """
 
     __slots__ = ('_context', '_previous')
 

@@ -67,9 +67,10 @@ SCALARS = OF_A_SIZE | OF_ANY_LENGTH
 
 
 def put_scalar(message: pb.Value, value: Any, channel: Lender | None = None) -> bool:
-    """Put a scalar with an exact native form into ``message``; return whether there is one.
+    """Put a scalar into ``message``, if it has an exact native form.
 
-    A native form is cheaper than a pickle, except for large bytes that a ``channel`` can take.
+    Return whether it has that form. A native form is cheaper than a pickle, except for large bytes
+    that a ``channel`` can take.
     """
     kind = type(value)
     if kind is int:
@@ -182,7 +183,9 @@ Resolve = Callable[['pb.Handle'], Any]
 
 
 def encode_native(value: Any, share: Share, depth: int = 0) -> pb.Value:
-    """Encode ``value`` in native forms; a value without one becomes a handle by ``share``.
+    """Encode ``value`` in native forms.
+
+    A value without a native form becomes a handle by ``share``.
 
     :raises SerializationError: from ``share``, when there is no handle for it either.
     """
@@ -217,7 +220,10 @@ def _encode_container(value: Any, encoded: Callable[[Any], pb.Value]) -> pb.Valu
 
 
 def refuse_to_share(value: Any) -> pb.Handle:
-    """Refuse to make a handle: the ``share`` of a client, which has no objects to share."""
+    """Refuse to make a handle.
+
+    This is the ``share`` of a client, which has no objects to share.
+    """
     raise SerializationError(
         f'{describe_type(value)} has no native form; only None, bool, int of 64 bits, float, str, '
         'bytes, list, dict and proxies travel without pickles, and not too deep in one another'
@@ -261,7 +267,10 @@ def decode(
 def unpickle_message(
     message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> Any:
-    """Rebuild the value of a pickle and the memory beside it; see :func:`decode`."""
+    """Rebuild a value from its pickle and the memory beside that.
+
+    See :func:`decode` for the parameters.
+    """
     if not unpickle:
         if channel is not None and message.HasField('memory'):
             channel.ignore([message.memory])
@@ -282,7 +291,10 @@ def unpickle_message(
 
 
 def _to_key(key: Any) -> Any:
-    """Return a key that a dict accepts: a list on the wire was a tuple."""
+    """Return a key that a dict accepts.
+
+    A list on the wire was a tuple before.
+    """
     if isinstance(key, list):
         return tuple(map(_to_key, key))
     if isinstance(key, dict):

@@ -42,7 +42,10 @@ class CurrentCall:
 
     @property
     def name(self) -> str:
-        """The called method, as ``'Counter.add'``; '' until the host has looked it up."""
+        """The called method, as ``'Counter.add'``.
+
+        It is empty until the host has looked the method up.
+        """
         return '' if self.runs is None else f'{self.runs[0].__name__}.{self.runs[1]}'
 
     @property
@@ -60,7 +63,7 @@ class CurrentCall:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The calls that wait for this one, outermost first, and this one itself."""
+        """This call and the calls that wait for it, outermost first."""
         return (*self._path, f'{self.ident} {self.name}')
 
     @property
@@ -95,7 +98,10 @@ current = running.get
 
 
 def run_in(call: CurrentCall | None, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    """Run a function as part of a call; None leaves the current call."""
+    """Run a function as part of a call.
+
+    If the call is None, the current call stays.
+    """
     if call is None:
         return function(*args, **kwargs)
     token = running.set(call)
@@ -120,7 +126,7 @@ def current_call() -> CurrentCall:
 
 
 def limit_to_call(timeout: float | None) -> float | None:
-    """Limit a timeout to the remaining time of the current call, in seconds."""
+    """Limit a timeout in seconds to the current call's remaining time."""
     call = current()
     left = None if call is None else call.deadline
     if left is None:

@@ -155,7 +155,7 @@ class CallFuture(concurrent.futures.Future[T]):
             del self
 
     def _await(self, timeout: float | None) -> None:
-        """Wait until the future is done, on a latch of this thread's own.
+        """Wait until the future is done, on this thread's own latch.
 
         A signal handler that interrupts the wait for a condition may leave the condition locked.
         Then the thread that delivers results would hang.
@@ -242,7 +242,7 @@ def _get_loop_callbacks(loop: asyncio.AbstractEventLoop) -> _LoopCallbacks:
 
 
 def disown(receiver: Receiver, error: BaseException) -> None:
-    """Fail the receiver of a call of the parent, in a forked child."""
+    """Fail the receiver of a parent's call, in a forked child."""
     if isinstance(receiver, CallFuture):
         receiver.disown(error)
     else:
@@ -260,7 +260,7 @@ at_fork(in_child=_after_fork_in_child)
 
 
 class LoopFuture:
-    """Receives the result of a call for a coroutine of the running loop."""
+    """Receives a call's result for a coroutine of the running loop."""
 
     __slots__ = ('_callbacks', '_future')
 
@@ -456,7 +456,10 @@ class ResultBuffer:
     # --- called by the consumer
 
     def take(self, index: int) -> Any:
-        """Remove the result of a finished call and return it, or a :class:`FailedCall`."""
+        """Remove the result of a finished call, and return it.
+
+        The result of a failed call is a :class:`FailedCall`.
+        """
         result, self._results[index] = self._results[index], None
         return result
 
@@ -484,7 +487,7 @@ class ResultBuffer:
 
 
 class IndexedReceiver:
-    """Passes the result of one call, with its index, to a burst's receiver."""
+    """Passes a call's result, with its index, to a burst's receiver."""
 
     def __init__(self, receiver: BurstReceiver, index: int) -> None:
         self._receiver = receiver

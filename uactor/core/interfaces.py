@@ -11,7 +11,10 @@ from uactor.core.addresses import Token
 
 
 class SharedObject:
-    """Names a result that stays in the actor, held once by this process."""
+    """Names a result that stays in the actor.
+
+    This process has one hold on it.
+    """
 
     __slots__ = ('methods', 'token')
 
@@ -239,7 +242,10 @@ class Connection(Protocol):
         resolve: Resolve,
         timeout: float | None = None,
     ) -> Any:
-        """Create an object of a typeid, held once; see :meth:`call` for the timeout."""
+        """Create an object of a typeid, and hold it once.
+
+        See :meth:`call` for the timeout.
+        """
         ...
 
     def retain(self, handle: str, lease: str = '') -> None:
@@ -259,7 +265,7 @@ class Connection(Protocol):
         ...
 
     def claim(self, handle: str) -> str:
-        """Return the claim that a pickled proxy must present to hold its object."""
+        """Return the claim that lets a pickled proxy hold its object."""
         ...
 
 
@@ -300,7 +306,7 @@ class Host(Protocol):
         ...
 
     def share(self, value: Any, typeid: str) -> SharedObject:
-        """Put an object into the table, and hold it once for this process."""
+        """Put an object into the table, held once by this process."""
         ...
 
     def share_again(self, handle: str) -> SharedObject:

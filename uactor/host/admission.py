@@ -1,4 +1,4 @@
-"""Limits on clients that have not proved yet that they know the authkey.
+"""Limits on clients without a proof that they know the authkey.
 
 Such a client takes a thread and a descriptor of the actor. So their number is limited, and each
 must prove itself within seconds, sooner when there are many. A client of uactor needs one ms.
@@ -21,7 +21,7 @@ _PROOF_TIMEOUT_S, _PROOF_TIMEOUT_IF_MANY_S = 10.0, 2.0
 
 
 class Admission:
-    """Admits clients to one listener, and ends those whose proof takes too long.
+    """Admits clients to one listener, and limits the time for their proof.
 
     :param on_room: called when there is room again for one more client.
     """

@@ -61,7 +61,7 @@ class field(contextlib.AbstractContextManager[None]):  # noqa: N801  # used as a
 def decode_pickled_arguments(
     message: pb.Pickle, unpickle: bool, channel: Carrier | None, definitions: Definitions | None
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the positional and keyword arguments that a call carries as one pickle.
+    """Decode the arguments that a call carries as one pickle.
 
     :param unpickle: whether pickles are accepted.
     :param channel: has the large data that has come beside the message.
@@ -82,7 +82,7 @@ def decode_arguments(
     channel: Carrier | None,
     definitions: Definitions | None,
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the positional and keyword arguments that a request carries one by one.
+    """Decode the arguments that a request carries one by one.
 
     :param resolve: makes the proxy that a handle stands for.
     :param unpickle: whether pickles are accepted.
@@ -110,7 +110,7 @@ def decode_arguments(
 def validate_arguments(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
-    """Check that a function takes these arguments, as far as its signature says.
+    """Check arguments against the signature of a function, if Python knows it.
 
     :raises InvalidArgumentError: when it does not take them.
     """

@@ -32,7 +32,7 @@ _NOTHING = contextlib.nullcontext()
 
 
 class Caller:
-    """The identity and state of a caller: its session, and the call that it runs.
+    """The identity and state of a caller: its session and call.
 
     :ivar holder: the client process, which has the holds.
     :ivar name: name of the client process, as methods see it.
@@ -86,7 +86,10 @@ class Caller:
         self.call = CurrentCall(self.name, self.cancel_token, tuple(path) if path else (), expires)
 
     def derive(self) -> Caller:
-        """Return a caller for one call of the session, which can be cancelled by itself."""
+        """Return a caller for one call of the session.
+
+        The call can be cancelled by itself.
+        """
         derived = Caller(self.holder, self.name, self.validated, self.owns_thread)
         derived.owner = self
         derived.memory, derived.definitions = self.memory, self.definitions
@@ -94,7 +97,7 @@ class Caller:
 
     @contextlib.contextmanager
     def enforce_deadline(self) -> Iterator[None]:
-        """Cancel the call at its deadline, if it has one, or with the session."""
+        """Cancel the call at its deadline, or together with its session."""
         expires = self.call.expires if self.call is not None else None
         with (
             self.owner.cancel_token.wake_on_cancel(self.cancel_token)
@@ -117,7 +120,7 @@ class Caller:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the caller still waits, and the call has taken nothing that has to go back."""
+        """Whether the caller waits and the call has nothing to put back."""
         return self.undo is None and not self.cancel_token.is_cancelled
 
     def cancel_error(self) -> BaseException:
@@ -134,7 +137,7 @@ class Caller:
         raise CallCancelledError
 
     def confirm(self) -> None:
-        """Put back what the call has taken out of a queue, if it has been cancelled since.
+        """Put back what a cancelled call has taken out of a queue.
 
         :raises CallCancelledError: when the call has been cancelled.
         """
@@ -147,12 +150,15 @@ class Caller:
             self.record_undo(undo)
 
     def record_undo(self, undo: Callable[[], None]) -> None:
-        """Record how to put back what the call has taken, in case its response is lost."""
+        """Record how to put back what the call has taken.
+
+        It is put back if the response of the call is lost.
+        """
         if self.owns_thread:  # else the next call does not show that this response has arrived
             self.owner.last_undo = undo
 
     def undo_last_call(self) -> None:
-        """Put back what the last call has taken, because its response was lost."""
+        """Put back what the last call took, since its response is lost."""
         undo, self.last_undo = self.last_undo, None
         if undo is not None:
             undo()
@@ -180,7 +186,9 @@ class ClientRegistry:
             self._last_arrival[caller.holder] = next(self._arrivals)
 
     def remove_session(self, caller: Caller, has_said_goodbye: bool, process_ends: bool) -> None:
-        """Record the end of a session, and forget its client when that has ended.
+        """Record the end of a session, and forget a client without sessions.
+
+        A client that may come back is forgotten :data:`GRACE_S` later, unless it has come back.
 
         :param has_said_goodbye: whether the client has said goodbye.
         :param process_ends: whether the client process has said that it ends.

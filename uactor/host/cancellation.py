@@ -56,7 +56,7 @@ class Wakeable(Protocol):
 
 
 class Waiter:
-    """A place in a condition's line of waiters, released by ``notify`` or by cancellation."""
+    """A waiter of a condition, which ``notify`` or a cancellation wakes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,7 +97,10 @@ class CancelToken:
     reason: Reason = 'gone'
 
     def cancel(self, reason: Reason = 'gone') -> None:
-        """End the current waits and all later ones. Any thread may call this."""
+        """End the current waits and all later ones.
+
+        Any thread may call this.
+        """
         with self._lock:
             if not self.is_cancelled:
                 self.is_cancelled, self.reason = True, reason
@@ -129,7 +132,7 @@ class CancelToken:
                 self._wakeable -= {waiter}
 
     def bind_to_thread(self) -> _ThreadBinding:
-        """Return a context in which this token interrupts the waits of this thread."""
+        """Return a context in which this token interrupts this thread's waits."""
         return _ThreadBinding(self)
 
     def wait_in_slices(self, wait: Callable[[float], T], timeout: float | None) -> T:
@@ -194,7 +197,7 @@ def _wait(condition: Any, timeout: float | None = None) -> bool:
 
 
 def make_interruptible(primitive: Any) -> None:
-    """Make the waits inside ``primitive`` end on cancellation, if it is a primitive that waits."""
+    """Make cancellation end the waits inside ``primitive``, if it has any."""
     if isinstance(primitive, threading.Condition):
         primitive.wait = types.MethodType(_wait, primitive)  # type: ignore[method-assign]
     elif isinstance(primitive, WAITABLE):

@@ -14,7 +14,7 @@ _MAX_REPR_CHARS = 200
 
 
 def service_name_of_proxy(proxy: Any) -> str:
-    """Return the name of the typed service of the actor behind a proxy; '' when it has none.
+    """Return the name of the typed service behind a proxy, or ''.
 
     The class of a proxy is an attribute of the class of its actor.
     """
@@ -25,7 +25,7 @@ def service_name_of_proxy(proxy: Any) -> str:
 
 
 def typed_service_name(actor_class: Any) -> str:
-    """Return the full name of the typed service of an actor class; '' when it can have none."""
+    """Return the full name of an actor class's typed service, or ''."""
     try:
         return '.'.join(service_of(actor_class))
     except UnsupportedTypeError:
@@ -33,7 +33,7 @@ def typed_service_name(actor_class: Any) -> str:
 
 
 def format_signature(owner: Any, name: str) -> str:
-    """Return the signature of a method as text; '' when Python knows none."""
+    """Return the signature of a method as text, or '' without one."""
     try:
         signature = inspect.signature(getattr(owner, name))
     except (TypeError, ValueError):  # implemented in C, without a signature
@@ -47,7 +47,7 @@ def format_signature(owner: Any, name: str) -> str:
 
 
 def format_annotation(cls: type, name: str, member: Any) -> str:
-    """Return the annotation of an attribute as text; '' when there is none."""
+    """Return the annotation of an attribute as text, or '' without one."""
     function = getattr(member, 'fget', None) or getattr(member, 'func', None)
     holders = [function] if function is not None else list(cls.__mro__)
     key = name if function is None else 'return'
@@ -70,7 +70,7 @@ def _unquote(annotation: Any) -> Any:
 
 
 def shorten_repr(value: Any) -> str:
-    """Return the repr of a value, cut to what fits a line or two."""
+    """Return the repr of a value, cut to a line or two."""
     try:
         text = repr(value)
     except Exception as error:  # the user's __repr__

@@ -263,7 +263,7 @@ class _LaneEndpoint:
         raise RefusedError(str(error))
 
     def admit(self) -> None:
-        """Accept messages of any size that the actor accepts: the client has proved itself."""
+        """Accept large messages, since the client has proved itself."""
         if self.on_proof is not None:
             self.on_proof()
         self._lane.frames.limit = self._max_message_size

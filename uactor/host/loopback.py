@@ -1,6 +1,6 @@
-"""The connection of an actor process to itself: no wire, and no copies.
+"""The connection of an actor process to itself, without a wire.
 
-Proxies of an actor's own objects use it, inside that actor.
+Proxies of an actor's own objects use it, inside that actor. Arguments and results are not copied.
 """
 
 from __future__ import annotations
@@ -82,11 +82,14 @@ class LoopbackConnection:
 
     @property
     def has_family_key(self) -> bool:
-        """Whether the actor knows the key of this process family: it is this process itself."""
+        """Whether the actor knows the key of this process family.
+
+        It always does, since it is this process.
+        """
         return True
 
     def _remote_connection(self) -> interfaces.Connection | None:
-        """Return the connection to the actor in a forked child, and None in the actor itself."""
+        """Return a forked child's connection to the actor; None in the actor."""
         if os.getpid() == self._pid:
             return None
         if self._remote is None:
@@ -103,7 +106,10 @@ class LoopbackConnection:
         timeout: float | None = None,
         on_own_thread: bool = False,
     ) -> Any:
-        """Call a method on this thread, or on another one if the call has a timeout."""
+        """Call a method, on another thread if there is a timeout.
+
+        With ``on_own_thread`` the call runs on this thread, and no timeout ends it.
+        """
         remote = self._remote_connection()
         if remote is not None:
             return remote.call(handle, method, args, kwargs, resolve, timeout, on_own_thread)
@@ -148,7 +154,7 @@ class LoopbackConnection:
         self._calls.clear()
 
     def _run(self, timeout: float | None, resolve: Resolve, begin: _Begin) -> Any:
-        """Return the result of ``begin``, run on another thread if there is a timeout."""
+        """Run ``begin``, on another thread if there is a timeout."""
         if timeout is None:
             return self._resolve_result(*begin(self._caller), resolve)
         call = ClientCall('', '', (), {}, resolve, limit_to_call(timeout))
@@ -216,7 +222,7 @@ class LoopbackConnection:
         return self._run(timeout, resolve, create)
 
     def _resolve_result(self, value: Any, typeid: str, resolve: Resolve) -> Any:
-        """Return a result as the caller gets it: the object itself, or a proxy."""
+        """Return a result itself, or its proxy if it is shared."""
         if not typeid or isinstance(getattr(value, '_token', None), Token):
             return value
         return resolve(self.share(value, typeid))
@@ -230,7 +236,7 @@ class LoopbackConnection:
         return self._share(value, typeid)
 
     def share_again(self, handle: str) -> SharedObject:
-        """Return an object that is shared already, held once more by this process."""
+        """Take one more hold of this process on a shared object."""
         entry = self._table.get(handle)
         return self._share(entry.object, entry.typeid)
 

@@ -79,7 +79,7 @@ class HostProcess:
     def _create_context(
         self, settings: Settings, dependencies: HostDependencies, typeids: Typeids
     ) -> HostContext:
-        """Build the parts that the doors share, in the order in which they need each other."""
+        """Build the parts that the doors share, in order of dependency."""
         table = ObjectTable(typeids.exposure)
         locks = Locks()
 
@@ -158,7 +158,10 @@ class HostProcess:
     # --- ending ------------------------------------------------------------------------------
 
     def request_stop(self) -> None:
-        """Ask the actor process to end. For any thread, and for signal handlers."""
+        """Ask the actor process to end.
+
+        Any thread and signal handlers may call this.
+        """
         self._is_stop_requested = True
         with contextlib.suppress(
             BlockingIOError
@@ -166,7 +169,7 @@ class HostProcess:
             self._wakeup_writer.send(b'.')
 
     def wait_for_stop(self) -> None:
-        """Wait, on the main thread, until the actor process is asked to end.
+        """Wait on the main thread until the process is asked to end.
 
         The wait is on a socket that each signal writes to. The kernel may deliver a signal to
         another thread, which interrupts no wait of the main thread, but only the main thread runs

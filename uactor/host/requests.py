@@ -1,4 +1,4 @@
-"""Turn requests into calls of the dispatcher, and results into values, for all transports."""
+"""Turn requests into calls, and results into values, for all transports."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RequestHandler:
     def call(
         self, caller: Caller, request: pb.CallRequest, result: pb.Value, by_value: bool = False
     ) -> None:
-        """Run the method that a request names, and put its result into ``result``.
+        """Run a request's method, and put its result into ``result``.
 
         :param by_value: whether a pickle may hold classes and functions by value: only in a
             session, whose Hello contains the version of Python.
@@ -87,7 +87,7 @@ class RequestHandler:
     def dispatch(
         self, caller: Caller, request: pb.CallRequest, run: Run | None = None
     ) -> tuple[Any, str]:
-        """Run the method that a request names; return its result and typeid, or ''.
+        """Run a request's method; return its result and typeid, or ''.
 
         :param run: runs it; the dispatcher's ``call`` when it is None.
         """
@@ -152,7 +152,7 @@ class RequestHandler:
         result: pb.Value,
         by_value: bool = False,
     ) -> None:
-        """Read the attribute that a request names and put its value into ``result``."""
+        """Read the requested attribute, and put its value into ``result``."""
         value, typeid = self.attribute(caller, request.handle, request.name)
         self.encode(caller, value, typeid, request.accept_pickle, result, by_value)
 
@@ -202,7 +202,7 @@ class RequestHandler:
         result: pb.Value,
         by_value: bool = False,
     ) -> None:
-        """Put ``value`` into ``result``, and hold for ``caller`` the objects that it shares.
+        """Put ``value`` into ``result``, and hold its shared objects for ``caller``.
 
         :raises CallCancelledError: when the client has gone meanwhile; nothing is held then.
         """
@@ -246,7 +246,10 @@ class RequestHandler:
             raise
 
     def handle_of(self, caller: Caller, value: Any) -> pb.Handle:
-        """Return the handle of a proxy, or a new one for a value that has no native form."""
+        """Return the handle of a proxy or of a value to share.
+
+        The value is shared because it has no native form.
+        """
         token = getattr(value, '_token', None)
         if not isinstance(token, Token):
             known = self._table.entry_of(value)
@@ -267,7 +270,7 @@ class RequestHandler:
     def share(
         self, caller: Caller, value: Any, typeid: str, detailed: bool, seconds: float = LEASE_S
     ) -> pb.Handle:
-        """Put an object into the table, held for ``caller``, and return its handle."""
+        """Share an object, hold it for ``caller``, and return its handle."""
         if typeid == 'actor':
             entry = self.actor_entry(value)
             entry.holds[caller.holder] += 1
@@ -278,7 +281,7 @@ class RequestHandler:
         return self.handle(entry, detailed)
 
     def actor_entry(self, value: Any) -> Entry:
-        """Return the entry of the actor, for a result that is to be a proxy of it.
+        """Return the actor's entry, for a result that becomes its proxy.
 
         :raises ProxyError: when ``value`` is something else.
         """
@@ -288,7 +291,7 @@ class RequestHandler:
         return entry
 
     def handle(self, entry: Entry, detailed: bool) -> pb.Handle:
-        """Return the handle of an entry, with its repr and methods if ``detailed``."""
+        """Return an entry's handle, with its repr and methods if ``detailed``."""
         handle = pb.Handle(id=entry.id, address=self._address, typeid=entry.typeid)
         if entry.permanent:
             handle.service = self._service()

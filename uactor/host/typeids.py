@@ -1,4 +1,4 @@
-"""What the typeids of an actor's manager class stand for, in the actor process."""
+"""What the typeids of an actor's manager class stand for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class Typeids:
         return names
 
     def require(self, typeid: str) -> None:
-        """Raise an error that helps the actor's author when a typeid is not registered.
+        """Raise an error when a typeid is not registered.
+
+        The error tells the actor's author what to do.
 
         :raises ProxyError: when it is not.
         """
@@ -52,7 +54,7 @@ class Typeids:
         return bool(self._manager_class.find_registration(typeid).callable)
 
     def exposure(self, value: Any, typeid: str) -> tuple[frozenset[str], Mapping[str, str]]:
-        """Return the names that an object exposes, and the typeids of its methods' results.
+        """Return an object's exposed names, and the typeids of its methods' results.
 
         A typeid that lists no names exposes all public methods.
 

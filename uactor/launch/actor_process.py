@@ -52,7 +52,10 @@ _new_lifelines: set[socket.socket] = set()
 
 @contextlib.contextmanager
 def open_lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Open a lifeline while its process is started. Children that are forked meanwhile close it."""
+    """Open a lifeline while its process is started.
+
+    Children that are forked meanwhile close it.
+    """
     with no_fork:
         pair = socket.socketpair()
         _new_lifelines.update(pair)
@@ -97,7 +100,10 @@ class ChildProcess(Protocol):
     descriptor: int | None
 
     def wait(self) -> int:
-        """Wait for its end and return its exit status, negative for a signal."""
+        """Wait for its end and return its exit status.
+
+        The status is negative if a signal has ended the process.
+        """
         ...
 
     def send_signal(self, number: int, /) -> None:
@@ -157,7 +163,10 @@ class ActorProcess:
 
     @property
     def is_owned(self) -> bool:
-        """Whether this process has started it, as opposed to its parent before a fork."""
+        """Whether this process has started it.
+
+        It is false in a forked child, whose parent has started it.
+        """
         return os.getpid() == self._owner_pid
 
     @property
@@ -244,14 +253,14 @@ class ActorProcess:
         log.warning('%s has ended, and its last messages are still being handled', self.name)
 
     def _await_handling(self) -> bool:
-        """Wait for a limited time until the messages of the process are handled."""
+        """Wait for the process's messages to be handled, for a limited time."""
         if self._all_handled is None:
             return True
         self._messages.put(None)
         return self._all_handled.wait(max(_HANDLING_TIMEOUT_S, self._shutdown_timeout))
 
     def _read_messages(self) -> None:
-        """Read messages until the process ends or closes its end of the lifeline.
+        """Read until the process ends or closes its end of the lifeline.
 
         A child that the process leaves behind may keep that end open. So this watches the process
         itself, too, where the system has pidfds.
@@ -292,7 +301,10 @@ class ActorProcess:
             self._messages.put((kind, content))
 
     def _start_handler_thread(self) -> None:
-        """Start a thread for slow handlers, so that they don't hide the end of the process."""
+        """Start a thread for slow handlers.
+
+        They would otherwise hide the end of the process.
+        """
         try:
             start_daemon(
                 f'uactor-messages-{self.name}', self._handle_messages, all_handled := Latch()
@@ -302,7 +314,10 @@ class ActorProcess:
             log.debug('messages of %s are handled where they are read: %s', self.name, error)
 
     def _handle_messages(self, all_handled: Latch) -> None:
-        """Handle messages one after the other. Handlers may run code of the program."""
+        """Handle messages one after the other.
+
+        Handlers may run code of the program.
+        """
         try:
             while (message := self._messages.get()) is not None:
                 self._handle(*message)
@@ -331,7 +346,10 @@ class ActorProcess:
             self._lifeline.close()
 
     def on_exit(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when the process has ended, on the thread that watches it."""
+        """Call ``callback`` when the process has ended.
+
+        The thread that watches the process calls it. After the end, this thread does so at once.
+        """
         if not self._await_exit(callback):
             callback()
 
@@ -342,11 +360,17 @@ class ActorProcess:
         return self._exitcode is None
 
     def on_ending(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` before the end is requested. It must be safe in finalizers."""
+        """Call ``callback`` before the end is requested.
+
+        It must be safe in finalizers.
+        """
         self._on_ending.append(callback)
 
     def request_end(self) -> None:
-        """Close the lifeline, upon which the process ends in order. Safe in finalizers."""
+        """Shut the lifeline down, upon which the process ends in order.
+
+        This is safe in finalizers.
+        """
         if self.is_owned:
             for callback in self._on_ending:
                 callback()
@@ -365,7 +389,10 @@ class ActorProcess:
             self.await_end(self._shutdown_timeout)
 
     def await_end(self, timeout: float) -> None:
-        """Wait for the end of the process; send SIGTERM and then SIGKILL when it is late."""
+        """Wait for the end of the process.
+
+        When it is late, send SIGTERM and then SIGKILL.
+        """
         self.join(timeout)
         for number, patience in ((signal.SIGTERM, _TERM_TIMEOUT_S), (signal.SIGKILL, None)):
             if self._exitcode is not None:
@@ -377,7 +404,10 @@ class ActorProcess:
 
     @contextlib.contextmanager
     def end_after(self, seconds: float) -> Iterator[threading.Event]:
-        """End the process if the block takes longer, and set the event that is yielded."""
+        """End the process if the block takes longer.
+
+        The event that is yielded is set then.
+        """
         expired = threading.Event()
 
         def end() -> None:
@@ -426,7 +456,7 @@ def abandon_lifeline(ours: socket.socket) -> None:
 
 
 def end_interrupted_start(log_targets: LogTargets) -> None:
-    """End the process of a start that was interrupted, if there is one.
+    """End the process of an interrupted start, if it exists.
 
     :param log_targets: the object that was created for that start.
     """
@@ -449,7 +479,7 @@ def end_all() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Close the lifelines of the parent, which would otherwise stay open after its end."""
+    """Close the parent's lifelines, which would otherwise stay open after its end."""
     for process in _processes.values():
         process._lifeline.close()
     for end in _new_lifelines:

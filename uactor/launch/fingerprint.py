@@ -1,4 +1,4 @@
-"""The traits of a process that are fixed when it starts, and can't be changed later."""
+"""The traits of a process that are fixed when it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The import paths of a new process: first a path of its own, and then that of its owner.
+"""The import paths of a new process: its own, then its owner's.
 
 The process imports uactor with no directory of the program on the path. A file of the program with
 the name of a standard module would otherwise run before the process can guard itself, and stay in
@@ -30,7 +30,7 @@ _NEVER_REPLACED = frozenset(name.partition('.')[0] for name in _NEEDED_MODULES)
 
 @dataclass(frozen=True)
 class ImportPath:
-    """The import path of an actor process that has used another path before.
+    """The import path of an actor process that has used another before.
 
     :ivar entries: the entries of the path.
     :ivar replaced: names of imported modules for which this path leads to other files; None if the
@@ -50,7 +50,7 @@ class ImportPath:
         return cls(*marshal.loads(data))
 
     def apply(self) -> None:
-        """Set the import path of this process, and forget modules that it replaces."""
+        """Set this process's import path, and forget modules that it replaces."""
         sys.path[:] = self.entries
         replaced = self.replaced
         if replaced is None:
@@ -72,7 +72,7 @@ _FIRST_DIRECTORY = find_current_directory()
 
 
 def copy_own_path() -> list[str]:
-    """Return the import path of this process, for a process that it starts.
+    """Return this process's import path, for a process that it starts.
 
     An empty entry means the current directory. If this process has changed its directory, the
     path also gets the first one, where modules have been found by the empty entry.
@@ -119,7 +119,7 @@ def plan_first_path(variables: Mapping[bytes, bytes]) -> FirstPath:
 
 
 def _is_standard(entry: str) -> bool:
-    """Return whether an entry of the import path is of the standard library."""
+    """Return whether an entry of the path belongs to the standard library."""
     library = os.path.dirname(os.__file__)
     return entry.endswith('.zip') or entry in (library, os.path.join(library, 'lib-dynload'))
 

@@ -1,4 +1,7 @@
-"""State that an actor process inherits from its owner, as a forked process would."""
+"""State that an actor process inherits from its owner.
+
+A forked process would have it, too.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,7 @@ def _capture_filters() -> list[Any]:
 
 
 def _encode_filter(entry: Any) -> tuple[Any, ...] | bytes | None:
-    """Return a filter of warnings with the name of its category, or a pickle of it.
+    """Return a filter of warnings with its category's name, or its pickle.
 
     Numpy adds filters when it is imported. Pickles of their categories would make every actor
     import it, too, which takes longer than the rest of a start. Only a filter whose category has no
@@ -118,7 +121,7 @@ def _has_public_name(category: type) -> bool:
 
 
 def _decode_filter(entry: Any) -> tuple[Any, ...] | None:
-    """Return a filter with its category, or None if the module of that is not imported."""
+    """Return a filter with its category, or None if that isn't imported."""
     if isinstance(entry, bytes):
         return _load_filter(entry)
     action, message, (module, name), *rest = entry

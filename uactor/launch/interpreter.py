@@ -71,7 +71,9 @@ class Interpreter(subprocess.Popen[bytes]):
         super().__init__(*args, **kwargs)
 
     def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002  # that of Popen
-        """Wait for its end and return its exit status, negative for a signal.
+        """Wait for its end and return its exit status.
+
+        The status is negative if a signal has ended the process.
 
         The status is lost if SIGCHLD is ignored. Popen would return zero then.
         """

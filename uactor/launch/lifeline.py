@@ -1,4 +1,4 @@
-"""The lifeline: a socket pair of an owner and its actor process, and the messages on it.
+"""The lifeline, a socket pair between an owner and its actor process.
 
 Each side sees the end of the other by the end of file. A message is its length in eight bytes, one
 byte for its kind, and data. The owner first sends class, arguments and settings
@@ -59,7 +59,10 @@ def split_request(data: bytes) -> tuple[bytes, bytes]:
 
 
 class Lifeline:
-    """The actor process's end of the lifeline. Threads may use it at the same time."""
+    """The actor process's end of the lifeline.
+
+    Threads may use it at the same time.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -129,7 +132,7 @@ _current: tuple[int, Lifeline] | None = None
 
 
 def get_current() -> Lifeline | None:
-    """Return the lifeline of this process, or None if it is not an actor process."""
+    """Return the lifeline of this process, or None outside an actor process."""
     if _current is None or _current[0] != os.getpid():
         return None
     return _current[1]

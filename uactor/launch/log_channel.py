@@ -54,7 +54,10 @@ class LogChannel:
         self.reset()
 
     def reset(self) -> None:
-        """Empty the queue in a forked process: its records belong to the parent."""
+        """Empty the queue in a forked process.
+
+        Its records belong to the parent.
+        """
         # A finalizer or signal handler may log while its thread is here.
         self._changed = threading.Condition(threading.RLock())
         self._waiting: collections.deque[tuple[int, bytes]] = collections.deque()
@@ -65,7 +68,10 @@ class LogChannel:
         self._is_cut = False
 
     def register(self, number: int, sender: Sender) -> None:
-        """Register the sender that shows records of this number after the owner's end."""
+        """Register the sender of the records with this number.
+
+        It shows them after the owner's end.
+        """
         self._senders[number] = sender
 
     def send(self, sent: SentRecord) -> None:
@@ -89,7 +95,7 @@ class LogChannel:
         self._bytes += len(data)
 
     def flush(self, timeout: float = _FLUSH_TIMEOUT_S) -> bool:
-        """Wait until the owner has handled all records and return whether it has.
+        """Wait until the owner has handled all records; return whether it has.
 
         :param timeout: how long at most, in seconds.
         """
@@ -97,7 +103,7 @@ class LogChannel:
             return self._changed.wait_for(self._is_idle, timeout)
 
     def finish(self) -> None:
-        """Send the queued records before the process ends, or write them to standard error."""
+        """Send the queued records at exit, or write them to standard error."""
         if not self.flush():
             self._is_cut = True
             with self._changed:
@@ -142,7 +148,10 @@ class LogChannel:
                     self._changed.notify_all()
 
     def _take_batch(self) -> bool:
-        """Take the next batch out of the queue and return whether there is one."""
+        """Take the next batch out of the queue.
+
+        Return whether there is a batch to send.
+        """
         size = 0
         with self._changed:
             while self._waiting and size < _MAX_BATCH_BYTES:
@@ -191,7 +200,10 @@ def _write(text: str) -> None:
 
 
 def _is_reading(owner: lifeline.Lifeline) -> bool:
-    """Return whether the owner still reads. It answers no request after it has closed its side."""
+    """Return whether the owner still reads.
+
+    It answers no request after it has closed its side.
+    """
     try:
         owner.send(RECORDS, marshal.dumps([]))
     except OSError:
@@ -259,7 +271,7 @@ class OwnerHandler(logging.Handler):
         return _describe_withheld(record) if self._is_filtered else self._formatter().format(record)
 
     def _formatter(self) -> logging.Formatter:
-        """Return the formatter of the owner's handler, or the default if it can't be loaded."""
+        """Return the owner's formatter, or the default if it can't be loaded."""
         if self.formatter is None and self.formatter_pickle is not None:
             data, self.formatter_pickle = self.formatter_pickle, None
             with contextlib.suppress(Exception):  # the default takes its place
@@ -278,7 +290,10 @@ class OwnerFilter:
         channel.register(number, self)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, so that actors of this process send their records here."""
+        """Refuse to be pickled.
+
+        The actors of this process send their records here instead.
+        """
         raise TypeError('the filters are those of the owner')
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -297,7 +312,10 @@ class OwnerFilter:
 
 
 def _describe_withheld(record: logging.LogRecord) -> str:
-    """Return a notice about a record that can't be filtered, and may contain secrets."""
+    """Return a notice about a record that can't be filtered.
+
+    The record itself may contain secrets.
+    """
     return (
         f'a log record of level {record.levelname} by logger {record.name!r} '
         f'({record.pathname}:{record.lineno}) is not shown: '

@@ -64,7 +64,9 @@ class SentRecord:
 def encode_record(
     record: logging.LogRecord, target: SentRecord, format_exception: Callable[[Any], str]
 ) -> SentRecord:
-    """Return a record for its transit, which later changes of its values don't affect.
+    """Encode a record for its transit.
+
+    Later changes of its values don't affect the result.
 
     :param target: has the number of its handler or logger.
     :raises Exception: what formatting the message raises.
@@ -94,7 +96,7 @@ def encode_record(
 
 
 def _format_message(record: logging.LogRecord, is_raw: bool) -> str | None:
-    """Return the message of a record, or None if only the owner's factory can format it."""
+    """Format a record's message; return None if only the owner's factory can."""
     try:
         return record.getMessage()
     except Exception:
@@ -152,7 +154,7 @@ def _format_repr(value: Any) -> str:
 
 
 def rebuild_record(sent: SentRecord) -> logging.LogRecord:
-    """Return the record that was sent, created by this process's factory of records."""
+    """Create the record that was sent, by this process's factory of records."""
     attributes = {**sent.plain, **sent.texts}
     lost = set(sent.texts)
     for name, data in sent.pickled.items():
@@ -175,7 +177,7 @@ def _create_record(attributes: dict[str, Any]) -> logging.LogRecord:
 
 
 def _create_raw_record(attributes: dict[str, Any]) -> logging.LogRecord:
-    """Create a record by the owner's factory, as the actor process would have done."""
+    """Create a record by the owner's factory, as the actor process would."""
     args = attributes.get('args') or ()
     record = _call_factory(
         attributes, attributes.get('msg'), (args,) if type(args) is dict else args

@@ -175,7 +175,7 @@ class _SetupPickler(NamelessPickler):
 
 
 def _pickle(value: Any) -> bytes:
-    """Pickle a part of the set-up, or raise the reason why that fails."""
+    """Pickle a part of the set-up; raise the reason if that fails."""
     return pickle_with(_SetupPickler, value)
 
 
@@ -193,7 +193,7 @@ def _pickle_if_possible(value: Any) -> bytes | None:
 
 
 def capture_logging(targets: LogTargets) -> LogSetup | None:
-    """Return how logging is set up here, or None if the program has not set it up.
+    """Return the set-up of logging, or None if it is the default.
 
     :param targets: gets the handlers and loggers to which records travel.
     """
@@ -268,7 +268,10 @@ def _find_levels() -> dict[str, int]:
 
 
 def _convert_level(value: Any) -> int:
-    """Return a level as a plain number. The program may use a class of its own."""
+    """Return a level as a plain number.
+
+    The program may use a class of its own.
+    """
     try:
         return int(value)
     except (TypeError, ValueError):  # which logging can't use, either
@@ -367,7 +370,7 @@ class _Tables:
         )
 
     def _add_filters(self, filters: Sequence[Any]) -> tuple[int, ...]:
-        """Add filters up to the first that can't be copied, and return their places."""
+        """Add filters before the first that can't be copied; return their places."""
         places = []
         for one in filters:
             place = self._add_filter(one) if self._copies else None
@@ -388,7 +391,7 @@ class _Tables:
 
 
 def _has_method(handler: Any, name: str, function: Any) -> bool:
-    """Return whether a method of an object is that of the standard library."""
+    """Return whether a method of an object is the standard library's."""
     return getattr(getattr(handler, name, None), '__func__', None) is function
 
 
@@ -406,7 +409,7 @@ def _has_own_exception_format(handler: Any, formatter: Any) -> bool:
 
 
 def _pickle_handler(handler: logging.Handler) -> tuple[bytes | None, bool]:
-    """Return the pickle of a handler, or None, and whether it is complete.
+    """Return a handler's pickle, or None, and whether it is complete.
 
     It is None if the handler would not work in another process.
     """
@@ -430,7 +433,10 @@ def _has_own_pickling(handler: logging.Handler) -> bool:
 
 
 def _has_no_effect(handler: Any) -> bool:
-    """Return whether a handler has no effect, so that its class need not be imported."""
+    """Return whether a handler has no effect.
+
+    Its class need not be imported then.
+    """
     if _has_method(handler, 'handle', logging.NullHandler.handle):
         return True
     is_file = _has_method(handler, 'emit', logging.FileHandler.emit)
@@ -457,7 +463,7 @@ def _copy_state(handler: logging.Handler) -> tuple[type, dict[str, Any], str] | 
 
 
 def _find_standard_stream(stream: Any) -> str:
-    """Return 'stdout' or 'stderr' if a stream is that standard stream, else ''.
+    """Return 'stdout' or 'stderr' if a stream is that, else ''.
 
     A stream of another class may also write to other places.
     """
@@ -482,7 +488,10 @@ def _is_appending(handler: logging.Handler) -> TypeGuard[logging.FileHandler]:
 
 
 def _list_connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield `emit` of the handlers that connect on demand, and the state that a copy loses."""
+    """Yield `emit` and forgotten state of handlers that connect on demand.
+
+    A copy loses that state.
+    """
     handlers = sys.modules.get('logging.handlers')
     if handlers is None:  # so there are none
         return
@@ -497,7 +506,7 @@ def _list_connecting() -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def apply_logging(setup: LogSetup) -> Callable[[], None]:
-    """Set up logging as the owner has it, except parts that can't be loaded here.
+    """Set up logging as in the owner, except what can't be loaded.
 
     :returns: a function that sets up all loggers again. A module that is imported for a class of
         the actor or of a filter may set up logging itself, as it has done before in the owner.

@@ -34,7 +34,10 @@ class HandlerTarget:
     decides: bool
 
     def handle(self, sent: SentRecord, record: logging.LogRecord) -> None:
-        """Handle a record as the handler would, without the filters that it has passed."""
+        """Handle a record as the handler would.
+
+        The filters that the record has passed do not apply again.
+        """
         if sent.is_notice:
             self._emit(record)
         elif self.decides:
@@ -56,7 +59,10 @@ class HandlerTarget:
 
 @dataclass(frozen=True)
 class LoggerTarget:
-    """A logger with filters that can't be copied and apply before all its handlers."""
+    """A logger with filters that can't be copied.
+
+    They apply before all its handlers.
+    """
 
     logger: logging.Logger
 
@@ -69,7 +75,7 @@ class LoggerTarget:
 
 
 class LogTargets:
-    """The handlers and loggers that get the records of one actor process, by number."""
+    """The numbered handlers and loggers that get an actor process's records."""
 
     def __init__(self) -> None:
         self._targets: list[HandlerTarget | LoggerTarget] = []
@@ -80,7 +86,10 @@ class LogTargets:
         return len(self._targets) - 1
 
     def handle(self, message: bytes) -> None:
-        """Handle the records of a message. An exception of one does not affect the others."""
+        """Handle the records of a message.
+
+        An exception for a record does not affect the others.
+        """
         for data in marshal.loads(message):
             sent: SentRecord = pickle.loads(data)
             target = self._targets[sent.number]
@@ -92,7 +101,10 @@ class LogTargets:
 
 
 def _report(target: HandlerTarget | LoggerTarget, record: logging.LogRecord) -> None:
-    """Print the exception of a handler, as logging does, since it may not be able to log."""
+    """Print the exception of a handler, as logging does.
+
+    The handler may not be able to log its own exception.
+    """
     handler = target.handler if isinstance(target, HandlerTarget) else logging.Handler()
     try:
         handler.handleError(record)

@@ -1,4 +1,6 @@
-"""Actors that modules start while they are imported: ``cache = Cache()`` at module level.
+"""Actors that modules start while they are imported.
+
+An example is ``cache = Cache()`` at module level.
 
 An actor process imports the module again to find the class, and must not start another actor. So
 owner and actor process number the starts of a module in their order. In the actor process a start
@@ -108,7 +110,7 @@ def find_current_site() -> Site | None:
 
 
 def _walk_module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
-    """Yield name and line of the modules whose code is on a stack, innermost first."""
+    """Yield name and line of the modules on a stack, innermost first."""
     while frame is not None:
         if frame.f_code.co_name == '<module>':
             name = frame.f_globals.get('__name__')
@@ -119,7 +121,7 @@ def _walk_module_frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
 
 
 def is_on_behalf_of_a_start(site: Site) -> bool:
-    """Return whether the import at this place serves the start of this process.
+    """Return whether the import at this place serves this process's start.
 
     The owner has made a start at this place already, if it has the module.
     """
@@ -143,7 +145,7 @@ def register_start(site: Site, actor_class: type) -> Start:
 
 
 def find_start(ident: StartId) -> Start | None:
-    """Return the start in this process that a stand-in of another process names."""
+    """Return the start that another process's stand-in names, or None."""
     with _lock:
         _, starts = _starts.get(ident.module, (None, []))
     if ident.number >= len(starts):
@@ -153,7 +155,7 @@ def find_start(ident: StartId) -> Start | None:
 
 
 def is_being_imported(module: str) -> bool:
-    """Return whether a module, or a package that contains it, is being imported.
+    """Return whether a module or a package around it is being imported.
 
     Pickling a value of the module by name would wait for that import.
     """
@@ -175,7 +177,10 @@ Complete = Callable[[ModuleType], None]
 
 
 class _Finder:
-    """A finder whose modules can stop their import, while imports serve this process's start."""
+    """A finder whose modules can stop their import.
+
+    It finds modules only while imports serve this process's start.
+    """
 
     def __init__(self, complete: Complete) -> None:
         self._complete = complete

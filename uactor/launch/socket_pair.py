@@ -28,7 +28,10 @@ def send_message(sock: socket.socket, data: bytes) -> None:
 
 
 def send_descriptors(sock: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
-    """Send file descriptors and a few bytes, as ``socket.send_fds`` does, which takes no flags."""
+    """Send file descriptors and a few bytes.
+
+    ``socket.send_fds`` does the same, but takes no flags.
+    """
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array('i', descriptors))
     sock.sendmsg([data], [rights], NO_SIGPIPE)
 
@@ -40,7 +43,7 @@ def receive_message(sock: socket.socket) -> bytes | None:
 
 
 def receive_exactly(sock: socket.socket, count: int) -> bytes | None:
-    """Receive that many bytes, or None when the peer closes its end before."""
+    """Receive ``count`` bytes; return None if the peer closes its end before."""
     data = bytearray()
     while len(data) < count:
         try:

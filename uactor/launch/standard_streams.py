@@ -1,4 +1,7 @@
-"""The file descriptors of standard input, output and error, some of which may be closed."""
+"""The file descriptors of standard input, output and error.
+
+Some of them may be closed.
+"""
 
 from __future__ import annotations
 

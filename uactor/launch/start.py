@@ -41,7 +41,7 @@ _EXIT_PRIORITY = 20
 
 
 def choose_private_directory() -> str:
-    """Return a path for the directory of an actor's socket, which must be short.
+    """Return a short path for the directory of an actor's socket.
 
     The actor process creates the directory and removes it with the socket, even if its owner has
     been killed meanwhile.
@@ -113,7 +113,7 @@ ProcessFactory = Callable[[ChildProcess, socket.socket], ActorProcess]
 def _launch(
     path: list[str], create_process: ProcessFactory
 ) -> tuple[ActorProcess, tuple[str, ...] | None]:
-    """Start a process by a template, or by an interpreter if there is none.
+    """Start a process by a template, if possible, or by an interpreter.
 
     :returns: the process, and the names of its modules that ``path`` replaces, if they are known.
     """

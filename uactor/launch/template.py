@@ -58,7 +58,9 @@ class TemplateDiedError(Exception):
 
 
 class ForkedProcess:
-    """An actor process that a template has forked. It is not a child of this process.
+    """An actor process that a template has forked.
+
+    It is not a child of this process.
 
     :ivar pid: its process id.
     :ivar descriptor: its pidfd, which refers to it even if another process gets its id.
@@ -74,7 +76,10 @@ class ForkedProcess:
         self._descriptors.append(descriptor)
 
     def wait(self) -> int:
-        """Wait for its end and return its exit status, negative for a signal."""
+        """Wait for its end and return its exit status.
+
+        The status is negative if a signal has ended the process.
+        """
         ended = select.poll()
         ended.register(self._pidfd, select.POLLIN)
         ended.poll()
@@ -128,7 +133,7 @@ class Template:
         return self._process.pid
 
     def prepare(self) -> bool:
-        """Wait until the template has imported everything and return whether it can be forked."""
+        """Wait for the template's imports and return whether it can be forked."""
         try:
             self._control.settimeout(IMPORT_TIMEOUT_S)
             reply = socket_pair.receive_message(self._control)
@@ -189,10 +194,10 @@ class Template:
         return ForkedProcess(self, pid, received[0])
 
     def _compare_environment(self) -> tuple[list[bytes], dict[bytes, bytes]]:
-        """Return the variables of the environment that the template lacks or has too many of.
+        """Return the variables that differ from the template's environment.
 
-        These are the names of the variables that have gone since it was started, and those that
-        are new or have changed.
+        These are the names of the variables that have gone since the template was started, and
+        those that are new or have changed.
         """
         then, now = self._variables, copy_environment()
         gone = [name for name in then if name not in now]
@@ -264,12 +269,12 @@ class Template:
         templates.forget(self)
 
     def abandon(self) -> None:
-        """Close the control socket of the parent's template, which this copy would keep alive."""
+        """Close the control socket, which would keep the parent's template alive."""
         self._control.close()
 
 
 class Templates:
-    """The templates of this process: the current one, and those with running actors."""
+    """The current template of this process, and those with running actors."""
 
     def __init__(self) -> None:
         self.reset()
@@ -282,7 +287,7 @@ class Templates:
         self._unfit: Fingerprint | None = None
 
     def choose(self) -> Template | None:
-        """Return a template for the next start of this thread, or None if there can be none."""
+        """Return a template for this thread's next start, or None if impossible."""
         if not template_server.is_possible():
             return None
         variables = copy_environment()

@@ -1,4 +1,4 @@
-"""Serve as a template process: fork actor processes, and report their exit statuses."""
+"""The template process, which forks actor processes and reports their exit statuses."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def is_possible() -> bool:
 
 
 def serve(control: socket.socket) -> socket.socket:
-    """Serve as the template of the process at the other end of ``control``, and end with it.
+    """Serve the peer of ``control`` as its template, and end with it.
 
     :returns: the lifeline, in each process that this one forks. It never returns in this one.
     """
@@ -125,7 +125,7 @@ def _create_object(size: int) -> object:
 
 
 def _find_obstacle(control: socket.socket) -> str:
-    """Return why this process must not be forked, or '' if it may be."""
+    """Return the reason not to fork this process, or ''."""
     threads = len(os.listdir('/proc/self/task'))
     if threads != 1:
         return f'{threads} threads begin with the interpreter'
@@ -182,7 +182,10 @@ def _collect_statuses(statuses: dict[int, int]) -> None:
 
 
 def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
-    """Fork, send the process id to the owner, and return whether this is the child."""
+    """Fork and send the process id to the owner.
+
+    Return whether this is the child.
+    """
     try:
         pid = os.fork()
     except OSError as error:
@@ -202,7 +205,7 @@ def _fork(connection: socket.socket, statuses: dict[int, int]) -> bool:
 def _become_actor_process(
     descriptors: list[int], gone: list[bytes], new: dict[bytes, bytes], streams: list[int]
 ) -> socket.socket:
-    """Give a forked process the state of a fresh interpreter; return its lifeline."""
+    """Give this forked process a fresh interpreter's state; return its lifeline."""
     fork_hooks.is_blank = False
     try:
         lifeline, directory, *targets = descriptors
@@ -217,7 +220,7 @@ def _become_actor_process(
 
 
 def _connect_streams(streams: Mapping[int, int]) -> None:
-    """Connect standard output and error to those of the owner that are open."""
+    """Connect standard output and error to the owner's, where these are open."""
     for number, name in (1, 'stdout'), (2, 'stderr'):
         if number in streams:
             os.dup2(streams[number], number)

@@ -21,7 +21,7 @@ log = logging.getLogger('uactor.client')
 
 
 class ActorProxy(BaseProxy):
-    """A proxy of an actor; base of the ``proxy_class`` of every actor class."""
+    """A proxy of an actor, and the base of each ``proxy_class``."""
 
     @property
     def connection_address(self) -> Address:
@@ -76,7 +76,7 @@ class ActorProxy(BaseProxy):
         return swallow
 
     def _leave(self, error: BaseException | None) -> Any:
-        """Call ``__exit__`` in the actor with what can be sent of the exception."""
+        """Call the actor's ``__exit__`` with what can be sent of the exception."""
         *forms, plainest = failures.list_sendable_forms(error)
         for form in forms:
             try:
@@ -96,7 +96,7 @@ class ActorProxy(BaseProxy):
 
 
 def create_member(actor_class: type, name: str) -> Any:
-    """Return the method or property of a proxy class for a member of its actor class."""
+    """Return a proxy class's member for a member of its actor class."""
     member = getattr(actor_class, name, None)
     if callable(member):
         return _ActorMember(name, member)

@@ -1,4 +1,4 @@
-"""Proxies of objects in other processes: their base class, and how they are created and pickled."""
+"""Proxies of objects in other processes: base class, creation and pickling."""
 
 from __future__ import annotations
 
@@ -245,7 +245,10 @@ def _get_resolved(self: Any, name: str) -> Any:
 
 
 def _reduce_unreached(self: BaseProxy) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Pickle the handle, which its receiver trusts as far as this process does."""
+    """Pickle the handle, and how far this process trusts it.
+
+    The receiver trusts it as far.
+    """
     passing = transfer.current_transfer()
     if passing is not None:
         passing.has_proxies = True
@@ -269,7 +272,7 @@ def _rebuild_unreached_proxy(
     serializer: str,
     is_family: bool,
 ) -> Any:
-    """Create a proxy from the pickle of a proxy that had not reached its actor."""
+    """Rebuild a proxy that had not reached its actor."""
     if isinstance(manager_class, bytes):
         manager_class = pickling.loads(manager_class)
     here = current_host.host
@@ -287,7 +290,7 @@ ActorManager._create_unreached = staticmethod(_create_unreached_proxy)
 
 @_wire.implements(_wire.make_proxy_method)
 def ProxyMethod(name: str) -> Any:  # noqa: N802  # the name that uActor documents
-    """Return a method of a proxy class that calls ``name`` of the object."""
+    """Return a proxy class's method that calls ``name`` of the object."""
 
     def method(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
         return self._callmethod(name, args, kwargs)
@@ -309,7 +312,7 @@ def arrange_arguments(arrange: Callable[..., tuple[Any, ...]]) -> Any:
 
 
 def expose(*others: str) -> Callable[[type[P]], type[P]]:
-    """Return a class decorator that exposes the names which a proxy class calls.
+    """Return a decorator that exposes the names which a proxy class calls.
 
     :param others: further names that its methods use.
     """
@@ -353,7 +356,10 @@ _HOOKS = frozenset(
 
 
 def _is_free(name: str) -> bool:
-    """Return whether a proxy may have a method of a name that another process has chosen."""
+    """Return whether a proxy may have a method of this name.
+
+    Another process has chosen the name.
+    """
     return name not in _HOOKS and not hasattr(BaseProxy, name)
 
 

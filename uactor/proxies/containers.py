@@ -97,7 +97,7 @@ def create_gathering_method(name: str) -> Any:
 
 
 def _register_as(abstract: Any) -> Callable[[type[P]], type[P]]:
-    """Return a class decorator that registers a proxy class with an abstract one."""
+    """Return a decorator that registers a proxy class with an abstract class."""
     return abstract.register  # type: ignore[no-any-return]  # ABCMeta.register returns the class
 
 
@@ -136,7 +136,10 @@ class _Sequence(BaseProxy, Generic[T]):
         self._callmethod('__setitem__', (key, _gather(value) if type(key) is slice else value))
 
     def __iter__(self) -> Iterator[T]:
-        """Iterate over the items, with those that are added meanwhile; read them in slices."""
+        """Iterate over the items, with those that are added meanwhile.
+
+        The items are read in slices.
+        """
         start = 0
         while items := self._callmethod('__getitem__', (slice(start, start + _MAX_SLICE_ITEMS),)):
             yield from items
@@ -300,7 +303,7 @@ class ValueProxy(BaseProxy, Generic[T]):
 
 @expose('__getattribute__', '__setattr__', '__delattr__')
 class NamespaceProxy(BaseProxy):
-    """A proxy of an object whose public attributes can be read, written and deleted."""
+    """A proxy that reads, writes and deletes public attributes of its object."""
 
     def __getattr__(self, name: str) -> Any:
         """Read an attribute."""

@@ -1,4 +1,4 @@
-"""Iterations over the results of many calls, or over the items of one call."""
+"""Iterations over results of calls, or over the items of one call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar('T')
 
 
 class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
-    """An iteration for threads and coroutines, which cancels its calls when it is closed.
+    """An iteration for threads and coroutines; closing it cancels its calls.
 
     :param give_up: cancels the calls. It must not refer to the iteration.
     """
@@ -132,7 +132,9 @@ _FAST_S, _SLOW_S = 1e-3, 4e-3
 
 
 class Results(_Iteration[T]):
-    """The results of calls, in their order, with a window of calls in progress.
+    """The results of calls, in their order.
+
+    A window of calls is in progress at a time.
 
     The calls are made in bursts of half a window, which travel together.
 
@@ -186,7 +188,7 @@ class Results(_Iteration[T]):
             results.burst = self._submit(arguments, results)
 
     def _adapt(self) -> None:
-        """Enlarge or shrink the window, so that a burst takes about a millisecond."""
+        """Adapt the window so that a burst takes about a millisecond."""
         now = perf_counter()
         took, self._called = now - self._called, now
         if took < _FAST_S:
@@ -224,7 +226,10 @@ class Results(_Iteration[T]):
         return self._left > 0
 
     def _find_ready(self) -> int:
-        """Record which results can be fetched without waiting; return the place of the first."""
+        """Record where the ready results end; return the place of the next.
+
+        The caller has waited for the next result, so that is ready.
+        """
         at, until = self._at, self._outcomes.ready
         before_calls = self._left - self._window // 2
         if before_calls > 0:
@@ -233,7 +238,10 @@ class Results(_Iteration[T]):
         return at
 
     def _record_failure(self, failed: FailedCall) -> BaseException:
-        """Record the error of a call, which does not end the iteration, and return it."""
+        """Record and return the error of a call.
+
+        It does not end the iteration.
+        """
         self._failed = failed.error
         return failed.error
 

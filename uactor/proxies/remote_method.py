@@ -81,7 +81,7 @@ class RemoteObject(Protocol):
 
 
 class RemoteMethod(Generic[P, C, R, T]):
-    """A method of an object in an actor, as its proxy has it.
+    """A method of a proxy, which calls its object in the actor.
 
     Its type parameters are its arguments, the result of a plain call, the result of its future and
     coroutine, and the items of its stream.
@@ -126,7 +126,10 @@ class RemoteMethod(Generic[P, C, R, T]):
         return CallFuture.start(self._proxy._connection.submit, call)
 
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the method and await its result; cancelling the task cancels the call."""
+        """Call the method and await its result.
+
+        Cancelling the task cancels the call.
+        """
         receiver = LoopFuture()
         call_handle = self._proxy._connection.submit(self._call(args, kwargs), receiver)
         return cast('R', await receiver.wait(call_handle))
@@ -134,7 +137,7 @@ class RemoteMethod(Generic[P, C, R, T]):
     def map(
         self, iterable: Iterable[Any], /, *more: Iterable[Any], window: int | None = None
     ) -> Results[R]:
-        """Call the method for each item and iterate over the results in order.
+        """Call the method for each item and return the results in order.
 
         Iterate by ``for`` or by ``async for``. The exception of a call is raised in its place, and
         the iteration can go on after it. Leaving the iteration cancels the calls in progress.

@@ -1,4 +1,4 @@
-"""Stand-ins for actors that modules start, in processes whose imports must start nothing.
+"""Stand-ins for actors that modules start, where imports must start nothing.
 
 :mod:`uactor.launch.module_starts` says why. At its first use, a stand-in requests the actor from
 the owner of this process, over the lifeline. An owner that has not imported the module passes the
@@ -55,7 +55,10 @@ def _format_stand_in(self: Any) -> str:
 
 
 def _shut_down(self: Any) -> Any:
-    """Shut the actor of a stand-in down, except at exit, where many modules call this."""
+    """Shut the actor of a stand-in down, except at exit.
+
+    Many modules call this at exit.
+    """
     if start_guard.get_phase() is Phase.LEAVING:  # the owner has the module, too, and does it
         return None
     resolve_proxy(self)
@@ -153,7 +156,7 @@ def _report_start(ident: StartId, start: module_starts.Start | None) -> _StartRe
 
 
 def _get_proxy(holder: Any) -> BaseProxy | None:
-    """Return a proxy of the actor of a start, or None when it has ended."""
+    """Return a proxy of a start's actor, or None after its end."""
     if not isinstance(holder, ActorManager):
         return holder  # type: ignore[no-any-return]  # a stand-in, or None
     if holder.process is None or not holder.process.is_alive():
@@ -165,7 +168,7 @@ def _get_proxy(holder: Any) -> BaseProxy | None:
 
 
 def complete_module(module: types.ModuleType) -> None:
-    """Complete a module whose import has stopped with the names of the owner's module.
+    """Complete a module, whose import has stopped, from the owner's module.
 
     Names that the owner's module gets later are requested when they are used.
     """
@@ -192,7 +195,9 @@ def complete_module(module: types.ModuleType) -> None:
 
 
 def _take_names(module: types.ModuleType, name: str) -> str:
-    """Copy ``name`` from the owner's module, or all names that this module lacks.
+    """Copy a name that this module lacks from the owner's module.
+
+    If ``name`` is empty, copy all such names.
 
     :returns: why a name of the owner's module can't be copied; '' otherwise.
     """
@@ -217,7 +222,10 @@ def _take_names(module: types.ModuleType, name: str) -> str:
 
 
 def _rebind(value: Any, module: types.ModuleType) -> Any:
-    """Return a function of the module with the globals of this process's module."""
+    """Return a function with the globals of this process's module.
+
+    A value that is not a function of the module is returned as it is.
+    """
     if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
         return value
     made = types.FunctionType(

@@ -1,4 +1,4 @@
-"""The standard typeids, each with the class of its objects and that of their proxies.
+"""The standard typeids, with the classes of objects and their proxies.
 
 They are those of :class:`multiprocessing.managers.SyncManager`, more queues, and a set.
 """

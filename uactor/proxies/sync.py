@@ -71,7 +71,10 @@ class ConditionProxy(AcquirerProxy):
         return (n,)
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until ``predicate`` is true and return its result. It runs in this process."""
+        """Wait until ``predicate`` is true and return its result.
+
+        It runs in this process.
+        """
         timeout = validate_timeout(timeout)
         end = None if timeout is None else monotonic() + timeout
         result = predicate()
@@ -107,7 +110,7 @@ class BarrierProxy(BaseProxy):
 
     @arrange_arguments
     def wait(self, timeout: float | None = None) -> tuple[Any, ...]:
-        """Wait until all parties have arrived and return the number of this one."""
+        """Wait until all parties have arrived; return this party's number."""
         return (timeout,)
 
     @property

@@ -1,4 +1,4 @@
-"""The cores of this machine: count them, and move a thread between them."""
+"""Count this machine's cores, and move a thread between them."""
 
 from __future__ import annotations
 

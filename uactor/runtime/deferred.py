@@ -22,11 +22,12 @@ meanwhile carries the releases, and spares the thread a message."""
 
 
 class ObjectEnd(weakref.ref[Any]):
-    """Submits a job once an object is gone, unless it is dropped before.
+    """Submits a job once an object is gone.
 
-    The callback is C code alone: a signal handler could raise in a callback in Python. In a forked
-    child the callback appends to the queue of the parent's thread. No thread of the child reads
-    that queue, because the job belongs to the parent.
+    It submits nothing if it is dropped before the object. The callback is C code alone: a signal
+    handler could raise in a callback in Python. In a forked child the callback appends to the queue
+    of the parent's thread. No thread of the child reads that queue, because the job belongs to the
+    parent.
 
     :ivar job: runs on the thread for deferred work. It must not refer to the object.
     """
@@ -43,7 +44,7 @@ class ObjectEnd(weakref.ref[Any]):
 
 
 class _CountedEnd(ObjectEnd):
-    """Keeps itself, and the thread for deferred work, until the object is gone."""
+    """Keeps itself and the deferred work's thread until the object is gone."""
 
     __slots__ = ()
 
@@ -58,7 +59,9 @@ _ends: set[_CountedEnd] = set()
 
 
 class DeferredWork:
-    """Runs submitted jobs on its own thread, which lives while it has users.
+    """Runs submitted jobs on its own thread.
+
+    The thread lives while there are users.
 
     :ivar submit: queues a job. It is C code alone, so it is safe in finalizers and as the callback
         of a weak reference.

@@ -26,7 +26,7 @@ SHORTAGE = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 
 
 class Reserve:
-    """Descriptors that this process opens only to close them when it needs one."""
+    """Spare descriptors that this process closes to make room for others."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

@@ -104,7 +104,7 @@ def duration_to_timeout(duration: ProtoDuration) -> float | None:
 
 
 def clamp_timeout(value: Any) -> Any:
-    """Clamp a timeout for :mod:`threading`, which fails for one that is too long.
+    """Clamp a timeout for :mod:`threading`, which fails for very long timeouts.
 
     A value that is no number is returned as it is, so that :mod:`threading` refuses it.
 

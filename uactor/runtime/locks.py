@@ -1,4 +1,4 @@
-"""Locks, latches and thread starts that a signal handler can interrupt without harm.
+"""Locks, latches and thread starts that signal handlers can interrupt without harm.
 
 A handler may raise between any two bytecodes of the main thread. The end of a ``with`` block is
 several of them. An exception there leaves the block without releasing its lock, and other threads
@@ -22,7 +22,10 @@ T = TypeVar('T')
 
 
 class OwnedLock(Protocol):
-    """A lock that knows its owner: an ``RLock``, or a ``Condition`` with one."""
+    """A lock that knows its owner.
+
+    It is an ``RLock``, or a ``Condition`` with an ``RLock``.
+    """
 
     def release(self) -> None:
         """Release the lock once."""
@@ -116,7 +119,10 @@ class Latch:
 
 
 def _lock_timeout(timeout: float | None) -> float:
-    """Convert a timeout for locks: -1 for none, and at most their maximum."""
+    """Convert a timeout to what a lock accepts.
+
+    None becomes -1, and a longer timeout the maximum of locks.
+    """
     return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 

@@ -1,4 +1,4 @@
-"""Distinguish the errors of this package's system calls from those of signal handlers.
+"""Distinguish the package's own system errors from errors of signal handlers.
 
 A signal handler runs between any two bytecodes of the main thread, and inside system calls that
 wait. It may raise an ``OSError`` (``TimeoutError`` is one), with any error number or none. It may
@@ -50,7 +50,10 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def _is_given(frame: FrameType, interrupted: FrameType) -> bool:
-    """Return whether a frame has its caller as argument, as only handlers have."""
+    """Return whether a frame has the interrupted frame as an argument.
+
+    Only the frames of signal handlers do.
+    """
     code = frame.f_code
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & inspect.CO_VARARGS)

@@ -100,7 +100,10 @@ class Timers:
         return True
 
     def _next(self) -> Timer | None:
-        """Wait for the next due timer, or return None after an idle time."""
+        """Wait for the next due timer and return it.
+
+        Return None after a time without timers.
+        """
         with self._changed:
             while True:
                 left = self._heap[0][0] - time.monotonic() if self._heap else _IDLE_S

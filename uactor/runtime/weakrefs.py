@@ -113,7 +113,7 @@ class WeakValues(Generic[K, T]):
 
 
 class _DescriptorEnd(weakref.ref[Any]):
-    """Closes the descriptors of an owner that is gone, by C code alone."""
+    """Closes the descriptors of a dead owner, by C code alone."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__

@@ -1,4 +1,4 @@
-"""How an actor class becomes a typed gRPC service: annotations, schema, lock, ``.proto`` file.
+"""How an actor class becomes a typed gRPC service.
 
 A class goes through three stages:
 

@@ -1,4 +1,4 @@
-"""What can go wrong between an annotation, a Python value and its message."""
+"""The errors of annotations, of Python values and of their messages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from uactor.errors import UActorException
 
 
 class UnsupportedTypeError(UActorException, TypeError):
-    """An annotation, or a member of a class, has no lossless form in Protobuf."""
+    """An annotation or member of a class has no lossless Protobuf form."""
 
 
 class ConversionError(UActorException, ValueError):
-    """A value does not fit its annotation, or a message stands for no value.
+    """A value does not fit its annotation.
+
+    Reading a message that stands for no value raises this error, too.
 
     :ivar path: where the value is, from the field of the request or response on: ``items[2].x``.
     :ivar reason: what is wrong with the value.
@@ -33,7 +35,9 @@ class ConversionError(UActorException, ValueError):
 
 
 class ResultConversionError(UActorException, TypeError):
-    """The result of a method does not fit its annotation. The method has run.
+    """The result of a method does not fit its annotation.
+
+    The method has run.
 
     :ivar path: where the value is, from ``result`` on.
     :ivar reason: what is wrong with the value.

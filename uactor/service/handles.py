@@ -1,4 +1,4 @@
-"""The codec of handles: for proxies, and for objects that stay in the actor."""
+"""The codec of handles, for proxies and for objects in the actor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from uactor.v1 import actor_pb2 as pb
 
 
 class HandleCodec(MessageCodec):
-    """A proxy, or an object that stays in the actor, as a handle."""
+    """A proxy or an object of the actor, as a handle.
+
+    The object stays in the actor.
+    """
 
     label = key = 'handle'
 
@@ -28,6 +31,6 @@ class HandleCodec(MessageCodec):
         return handles.read_handle(pb.Handle.FromString(wire.SerializeToString()), self.hint)
 
     def match(self, value: Any) -> int:
-        """Accept proxies and actors; any value, if there is a typeid for it."""
+        """Accept proxies and actors; with a typeid, accept any value."""
         is_ours = isinstance(value, self.hint) if isinstance(self.hint, type) else False
         return EXACT if is_ours or hasattr(value, '_callmethod') or self._typeid else NOT

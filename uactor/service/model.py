@@ -1,4 +1,4 @@
-"""The plain plans of a service: its fields, enums and messages, without codecs.
+"""The plain plans of a service: fields, enums and messages, without codecs.
 
 The parts of a message are in :mod:`uactor.service.codecs.part`, the plan of a whole service is in
 :mod:`uactor.service.codecs.plan`: both hold codecs, which import this module.
@@ -32,7 +32,7 @@ class External:
 
 @dataclasses.dataclass
 class Reserved:
-    """Numbers and names that were in use once, and are never used again."""
+    """Formerly used numbers and names, which are never used again."""
 
     numbers: list[int] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
@@ -69,7 +69,7 @@ class EnumPlan:
 
     @property
     def value_names(self) -> set[str]:
-        """The names of its values, if it gets the name that it wants."""
+        """The names of its values, if it gets the wanted name."""
         return {f'{upper(self.wanted)}_{value.member}' for value in self.values}
 
 

@@ -1,4 +1,4 @@
-"""Makes names of Protobuf, in the style of ``buf lint``, of names of Python."""
+"""Makes Protobuf names of Python names, in the style of ``buf lint``."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def package_of(module: str) -> str:
 
 
 def service_of(actor_class: Any, package: str | None = None) -> tuple[str, str]:
-    """Return the package and the name of the typed service of an actor class.
+    """Return the package and name of an actor class's typed service.
 
     :param package: the package, without its version; by default ``_package_`` of the class, or
         its module.

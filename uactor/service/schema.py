@@ -1,4 +1,4 @@
-"""The schema of an actor class: its typed service, to serve and to print."""
+"""The schema of an actor's typed service, to serve and to print."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Schema:
     classes: Mapping[str, Any]
 
     def message_class(self, name: str) -> Any:
-        """Return the class of a message, by its name with or without the package.
+        """Return the class of a message by its short or full name.
 
         :raises KeyError: when the schema has no message of that name.
         """
@@ -58,7 +58,7 @@ class Schema:
 
 @functools.lru_cache(maxsize=128)
 def schema_of(actor_class: type, lock: Lock | None = None, package: str | None = None) -> Schema:
-    """Return the schema of an actor class, from a cache after the first call.
+    """Return the schema of an actor class, cached after the first call.
 
     :param lock: the source of names and numbers. A part that it lacks gets the number that the
         next lock will give it.
@@ -111,7 +111,10 @@ def schema_text(*schemas: Schema) -> str:
 
 
 def _compute_fingerprint(plan: Plan, lock: Lock) -> str:
-    """Return a hash over the plan's entries in the lock, without their history."""
+    """Return a hash over the plan's entries in the lock.
+
+    The history of the entries does not count.
+    """
     messages = {message.name: lock.messages[message.name].fields for message in plan.messages()}
     contract = {
         'package': plan.package,

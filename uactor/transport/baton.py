@@ -1,4 +1,4 @@
-"""One thread of a process makes calls at a time, while others want to as well.
+"""The threads of a process take turns to make calls.
 
 Problem: one thread runs Python at a time. A thread that sends or sleeps lets another one run, and
 has to wait for that one when it comes back. Each change takes longer than a small call, and twice
@@ -47,7 +47,9 @@ class _Waiter:
 
 
 class CallBaton:
-    """Orders the calls of a process's threads, which are named by their idents.
+    """Orders the calls of a process's threads.
+
+    Threads are named by their idents.
 
     :ivar holder: the thread that has the baton; 0 for none.
     :ivar in_call: whether the holder is in a call.
@@ -87,7 +89,10 @@ class CallBaton:
             self._wait(waiter, now + _MAX_WAIT_S)
 
     def try_continue(self, thread: int) -> bool:
-        """Begin a call if this thread holds the baton and no thread waits; return whether."""
+        """Begin a call if this thread holds the baton and none waits.
+
+        Return whether the call has begun.
+        """
         if self.holder != thread or self.waiting:
             return False
         self.in_call = True
@@ -95,7 +100,10 @@ class CallBaton:
 
     @synchronized
     def _enqueue(self, waiter: _Waiter, now: float) -> bool:
-        """Pass the baton to a thread that may have it; else queue it, and return True."""
+        """Pass the baton to a thread, or queue the thread.
+
+        Return whether the thread is queued.
+        """
         if self.holder == waiter.thread:
             self._pass_on(now)
         if not self.holder or not self.in_call:
@@ -126,7 +134,10 @@ class CallBaton:
 
     @synchronized
     def _must_wait(self, waiter: _Waiter, deadline: float) -> bool:
-        """Return whether a queued thread goes on waiting; take it out of the queue if not."""
+        """Return whether a queued thread must go on waiting.
+
+        If not, take it out of the queue; it gets the baton if that is free.
+        """
         now = perf_counter()
         if waiter not in self.waiting:
             return False
@@ -145,7 +156,7 @@ class CallBaton:
         self.in_call, self._in_a_row = True, waiter.in_a_row
 
     def _pass_on(self, now: float) -> None:
-        """Pass the baton to the next thread of the queue, if there is one."""
+        """Pass the baton to the next thread in the queue, if any."""
         self.holder, self.in_call = 0, False
         if self.waiting:
             waiter = self.waiting.popleft()
@@ -163,7 +174,10 @@ class CallBaton:
                 self.yield_(thread)
 
     def yield_(self, thread: int) -> None:
-        """Pass the baton on if this thread holds it: it is about to sleep."""
+        """Pass the baton on, if this thread holds it.
+
+        A thread that is about to sleep calls this.
+        """
         if self.holder == thread:
             self._yield(thread)
 

@@ -71,8 +71,9 @@ class Buffer:
 
 @functools.cache
 def _get_zeros() -> memoryview:
-    """Return zeros to grow by: pages that are only read take no memory.
+    """Return the zeros that a buffer grows by.
 
-    They are created once. Freeing a block makes the allocator keep blocks of its size from then on.
+    They take no memory, because their pages are only read. They are created once. Freeing a block
+    makes the allocator keep blocks of its size from then on.
     """
     return memoryview(bytes(_MAX_STEP_BYTES))

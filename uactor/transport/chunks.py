@@ -1,4 +1,4 @@
-"""Large data over gRPC: in chunks, ahead of the message that it belongs to.
+"""Send large data over gRPC in chunks, ahead of its message.
 
 gRPC has a message in memory several times: as an object, in its wire form, and in buffers of its
 own, on both sides. So large data does not go in the message. It goes in smaller messages, for which
@@ -163,7 +163,7 @@ class _Assembly:
             self._partial = self._begin_part()
 
     def _begin_part(self) -> Buffer | None:
-        """Begin the next part that is not empty; return None if there is none."""
+        """Begin the next part that is not empty, if any."""
         while len(self.parts) < len(self._sizes):
             size = self._sizes[len(self.parts)]
             if size:

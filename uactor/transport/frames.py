@@ -1,4 +1,4 @@
-"""Messages in frames on a Unix socket, with descriptors where that is asked for.
+"""Messages in frames on a Unix socket, with descriptors on request.
 
 A frame is the length of a message in four bytes, most significant first, and then the message.
 A small one takes one system call on either side.
@@ -70,7 +70,9 @@ The flag says that this process may have no more: then it has to be closed at on
 
 
 class FrameSocket:
-    """Sends and receives frames. One thread sends at a time, and one receives.
+    """Sends and receives frames.
+
+    One thread sends at a time, and one receives.
 
     :ivar limit: largest message that is received, in bytes; -1 for any.
     :ivar expect: is called with each message that descriptors come along with, before these are
@@ -130,9 +132,10 @@ class FrameSocket:
         self._is_mid_frame = False
 
     def send_last(self, message: bytes) -> None:
-        """Send a short message after which the connection ends, if that needs no waiting.
+        """Send a short last message, if that needs no waiting.
 
-        After a part of another message nothing is sent: it would be taken for the rest of that.
+        The connection ends after it. After a part of another message nothing is sent: it would be
+        taken for the rest of that.
         """
         if self._is_mid_frame:
             return
@@ -265,7 +268,10 @@ class FrameSocket:
         return data
 
     def has_more(self) -> bool:
-        """Return whether more has arrived than has been received. For the receiving thread."""
+        """Return whether more has arrived than has been received.
+
+        Only the receiving thread may call this.
+        """
         rest = self.rest
         if len(rest) >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(rest)
@@ -276,7 +282,10 @@ class FrameSocket:
     # --- the end -----------------------------------------------------------------------------
 
     def is_open(self) -> bool:
-        """Return whether the other end is there. For any thread, also once this is closed."""
+        """Return whether the other end is there.
+
+        Any thread may call this, even after :meth:`close`.
+        """
         probe, descriptor = select.poll(), self.socket.fileno()
         if descriptor < 0:
             return False

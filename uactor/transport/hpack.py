@@ -1,7 +1,8 @@
-"""Header blocks of HTTP/2 (HPACK, RFC 7541), as far as one gRPC call needs them.
+"""The part of HPACK (RFC 7541) that a gRPC call needs.
 
-Each block stands by itself. A block that is sent refers to no earlier one. The peer has been told
-to keep no table of earlier ones, either (``SETTINGS_HEADER_TABLE_SIZE`` 0).
+HPACK is the encoding of header blocks in HTTP/2. Each block stands by itself. A block that is sent
+refers to no earlier one. The peer has been told to keep no table of earlier ones, either
+(``SETTINGS_HEADER_TABLE_SIZE`` 0).
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ def decode_headers(block: bytes) -> dict[str, str]:
 
 
 class _Reader:
-    """Reads a header block. Its methods raise IndexError if it ends too soon."""
+    """Reads a header block.
+
+    Its methods raise IndexError if the block ends too soon.
+    """
 
     def __init__(self, block: bytes) -> None:
         self._block = block
@@ -89,7 +93,10 @@ class _Reader:
         return self._at < len(self._block)
 
     def read_field(self) -> tuple[str, str]:
-        """Read a name and its value. The name is empty if the field says nothing."""
+        """Read a name and its value.
+
+        The name is empty if the field means nothing to a gRPC call.
+        """
         first = self._block[self._at]
         if first & _INDEXED:
             index = self._read_number(7)
@@ -110,7 +117,10 @@ class _Reader:
         return name, self._read_text()
 
     def _read_number(self, bits: int) -> int:
-        """Read a number that begins in the last bits of a byte, and may go on behind it."""
+        """Read a number that begins in the last bits of a byte.
+
+        A large number continues in the bytes behind it.
+        """
         prefix_max = (1 << bits) - 1
         number = self._block[self._at] & prefix_max
         self._at += 1
@@ -143,7 +153,7 @@ def _validate_index(index: int) -> None:
 
 @functools.cache
 def _build_huffman_codes() -> Mapping[tuple[int, int], int]:
-    """Build the table of bytes by the length and the value of their code."""
+    """Build the table of bytes by their code's length and value."""
     codes, code, length = {}, 0, 0
     lengths = [ord(letter) - _LENGTH_LETTER_OFFSET for letter in _CODE_LENGTHS]
     for symbol in sorted(range(len(lengths)), key=lengths.__getitem__):

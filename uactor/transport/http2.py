@@ -1,4 +1,4 @@
-"""One bidirectional gRPC call on a connection of its own, by a blocking socket.
+"""A bidirectional gRPC call on a blocking socket of its own.
 
 It sends and receives on the threads of its callers. grpcio has threads of its own in between, which
 take more time than all the rest of a small call; and neither forks nor signal handlers may meet
@@ -45,7 +45,9 @@ READ_BYTES = 1 << 13
 
 
 class Http2Call:
-    """A call. One thread sends messages at a time; any number may receive.
+    """A bidirectional gRPC call.
+
+    One thread sends messages at a time; any number may receive.
 
     :param sock: a connection by which nothing has been sent.
     :param stream: the call on it, which has not begun; also an attribute.
@@ -104,7 +106,9 @@ class Http2Call:
 
     @synchronized
     def _transmit(self, build: Callable[..., bytes], *values: object) -> bool:
-        """Build frames and send them, while no other thread does; return whether there are any.
+        """Build frames and send them, while no other thread does.
+
+        Return whether there were any.
 
         :raises CallEnd: if the connection has ended.
         """
@@ -119,7 +123,10 @@ class Http2Call:
         return bool(frames)
 
     def _reply(self, build: Callable[..., bytes], *values: object) -> None:
-        """Send what is no message. A peer that has gone is noticed by receiving."""
+        """Send frames without a message.
+
+        If the peer has gone, the receiving thread notices that.
+        """
         with contextlib.suppress(CallEnd):
             self._transmit(build, *values)
 
@@ -169,7 +176,9 @@ class Http2Call:
             self._wake_sender()  # it can receive now
 
     def attend(self, timeout: float = 0.0) -> bool:
-        """Act upon what has come, unless another thread receives; return whether none did.
+        """Act upon what has come, unless another thread receives.
+
+        Return False if another thread receives.
 
         :param timeout: how long to wait for something, in seconds.
         """
@@ -187,7 +196,10 @@ class Http2Call:
         return True
 
     def _receive_some(self) -> None:
-        """Receive once, and act upon what that completes. With the lock for receiving."""
+        """Receive once, and act upon what that completes.
+
+        The caller holds the lock for receiving, unless it is the constructor.
+        """
         partial = self.stream.messages.partial
         data, count = b'', 0
         try:
@@ -225,7 +237,10 @@ class Http2Call:
         return self.stream.progress
 
     def is_open(self) -> bool:
-        """Return whether the peer is there. Any thread may call this, after close() as well."""
+        """Return whether the peer is there.
+
+        Any thread may call this, even after :meth:`close`.
+        """
         return self.end is None and self.fileno() >= 0 and not self._poll(GONE, 0.0)
 
     def fileno(self) -> int:

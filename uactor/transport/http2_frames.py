@@ -1,4 +1,4 @@
-"""Frames of HTTP/2: their names, how they are built, and how they are read (RFC 9113, 4 and 6).
+"""Build and read frames of HTTP/2 (RFC 9113, sections 4 and 6).
 
 Nothing here has a state: functions take bytes and return bytes, or what the bytes say.
 """
@@ -15,7 +15,10 @@ PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 
 
 class FrameType(enum.IntEnum):
-    """The frames that mean something to a client. It skips those of other types."""
+    """The frames that mean something to a client.
+
+    A client skips frames of other types.
+    """
 
     DATA = 0
     HEADERS = 1
@@ -42,7 +45,7 @@ class Setting(enum.IntEnum):
 
 
 class ErrorCode(enum.IntEnum):
-    """Why a stream is reset, as far as gRPC tells one code from another."""
+    """Why a stream is reset, as far as gRPC distinguishes codes."""
 
     REFUSED_STREAM = 7
     CANCEL = 8
@@ -169,7 +172,9 @@ def read_number(content: bytes) -> int:
 
 
 def read_window_update(content: bytes) -> int:
-    """Read the content of a WINDOW_UPDATE frame: how many bytes more may be sent.
+    """Read the content of a WINDOW_UPDATE frame.
+
+    It says how many more bytes may be sent.
 
     :raises FrameError: if it is no number.
     """

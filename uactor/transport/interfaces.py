@@ -163,7 +163,9 @@ class SessionStream(Protocol):
         ...
 
     def send(self, request: pb.SessionRequest) -> None:
-        """Send a message, and its data beside it. One thread at a time.
+        """Send a message, and its data beside it.
+
+        One thread at a time may call this.
 
         :raises StreamEnd: when the host can't be reached any more.
         """
@@ -204,7 +206,10 @@ class SessionStream(Protocol):
         ...
 
     def finish(self) -> None:
-        """Stop sending; the host then ends the stream. Any thread may call this."""
+        """Stop sending, so that the host ends the stream.
+
+        Any thread may call this.
+        """
         ...
 
     def wait_for_end(self, timeout: float) -> None:

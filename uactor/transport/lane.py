@@ -1,4 +1,4 @@
-"""The local lane: how two processes of one user exchange the messages of a session.
+"""The local lane between two processes of one user.
 
 It carries the messages of ``ActorService.Session``, by two ways: frames on a Unix socket
 (:mod:`~uactor.transport.frames`), and a slot in shared memory (:mod:`~uactor.transport.shm_slot`)
@@ -58,7 +58,9 @@ def lane_path(path: str) -> str:
 
 
 class Lane:
-    """One end of a connection. One thread sends at a time, and one receives.
+    """One end of a connection.
+
+    One thread sends at a time, and one receives.
 
     :param limit: largest message that is received, in bytes; -1 for any.
     :param makes_calls: whether threads of this process make calls by it, which then take turns.
@@ -105,13 +107,19 @@ class Lane:
         return self.slot is not None
 
     def leave_slot(self) -> None:
-        """Release the memory of the slot. For any thread: all goes by the socket then."""
+        """Release the slot's memory, so that all goes by the socket.
+
+        Any thread may call this.
+        """
         if self.slot is not None:
             self.slot = LeftShmSlot(self.slot.is_unread)
 
     @property
     def is_unread(self) -> bool:
-        """Whether the other end, when it has gone, has surely not got the last message."""
+        """Whether the other end has surely not received the last message.
+
+        That is final only once the other end has gone.
+        """
         return self.slot is not None and self.slot.is_unread
 
     # --- the sender --------------------------------------------------------------------------
@@ -128,7 +136,7 @@ class Lane:
             self._finish_sending(result, message)
 
     def _finish_sending(self, result: int, message: bytes) -> None:
-        """Send what the slot has refused; wake a receiver that has gone to sleep."""
+        """Send a message that the slot refused, or wake its receiver."""
         if result == REFUSED:
             self.frames.send(message)
         elif result == NEED_WAKEUP:
@@ -140,7 +148,7 @@ class Lane:
     # --- calls -------------------------------------------------------------------------------
 
     def call(self, message: bytes) -> bytes | bytearray:
-        """Send a message and wait for the next one, when it is this thread's turn.
+        """Wait for this thread's turn, send a message, and return the response.
 
         :raises UnsentError: when the other end has gone before.
         :raises LaneError: when it goes meanwhile; see :attr:`is_unread`.
@@ -174,7 +182,7 @@ class Lane:
                 self._set_paused(False)
 
     def end_call(self) -> bytes | bytearray:
-        """Wait for the response to a call, and let other threads make calls.
+        """Wait for a call's response, and let other threads make calls.
 
         :raises LaneError: when the other end has gone.
         """
@@ -188,7 +196,10 @@ class Lane:
         self._set_paused(True)
 
     def _set_paused(self, is_paused: bool) -> None:
-        """Tell the other end whether to spin: while this end makes no calls, it need not."""
+        """Tell the other end whether to spin.
+
+        It need not while this end makes no calls.
+        """
         self._is_paused = is_paused
         if self.slot is not None:
             self.slot.set_paused(is_paused)
@@ -227,11 +238,14 @@ class Lane:
                 return message
 
     def _take_before_rest(self) -> bytes | None:
-        """Return a message in the slot that comes before what the socket has brought."""
+        """Return the slot's message if it comes before the socket's bytes."""
         return None if self.slot is None else self.slot.take(self.frames.received)
 
     def _wait(self) -> bytes | None:
-        """Wait for a message: return it if it is in the slot, else have bytes of the socket."""
+        """Wait for a message in the slot or bytes on the socket.
+
+        Return the message, or None once ``frames.rest`` has the bytes.
+        """
         slot, frames, spin, now = self.slot, self.frames, self.spin, perf_counter()
         if spin.state >= SPINNING and self._may_spin(now):
             found = self._spin(now)
@@ -254,7 +268,7 @@ class Lane:
         return None
 
     def _may_spin(self, now: float) -> bool:
-        """Return whether a core can be spared, and no other thread wants to run."""
+        """Return whether there is a spare core, and no competing thread."""
         spin = self.spin
         if self._makes_calls:
             is_alone = call_baton.holder == get_ident()

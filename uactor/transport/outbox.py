@@ -48,7 +48,10 @@ class Outbox(Generic[Message]):
         self._messages.append(number)
 
     def recall(self, number: int) -> bytes | Message | None:
-        """Withdraw a queued message and return it, or None if sending has begun."""
+        """Withdraw a queued message and return it.
+
+        Return None if sending has begun.
+        """
         return self._by_number.pop(number, None)
 
     def get(self) -> bytes | Message | None:

@@ -131,7 +131,7 @@ class SegmentLender(Protocol):
 
 
 class Pool:
-    """Keeps the idle segments of this process, and the channels that lend others."""
+    """Keeps this process's idle segments, and the channels that lend others."""
 
     def __init__(self) -> None:
         self._reset()
@@ -149,7 +149,9 @@ class Pool:
             self._channels.add(channel)
 
     def take(self, size: int) -> Segment | None:
-        """Return a segment for ``size`` bytes, or None if too many are lent.
+        """Return a segment for ``size`` bytes.
+
+        Return None if too many segments are lent.
 
         :raises OSError: when the system has no memory or no descriptor left.
         """

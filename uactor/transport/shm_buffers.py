@@ -1,4 +1,4 @@
-"""Pass large data between processes of one machine by memory that both map.
+"""Pass large data between processes by memory that both map.
 
 Problem: a large buffer inside a message is copied several times on its way.
 
@@ -59,7 +59,7 @@ _MAX_BORROWED = 256
 
 
 class _Loan(weakref.ref[mmap.mmap]):
-    """A borrowed segment. It is marked for its lender after the last view.
+    """A borrowed segment, marked for its lender after the last view.
 
     C code alone sets the mark at that moment. An exception that a signal handler raises in a Python
     finalizer would be lost.
@@ -156,7 +156,10 @@ def map_foreign(descriptor: int, size: int, flags: int) -> mmap.mmap:
 
 
 def _validate_foreign(descriptor: int, size: int) -> None:
-    """Refuse memory that may shrink: a read beyond its end kills the reader."""
+    """Refuse memory that may shrink, or is smaller than ``size``.
+
+    A read beyond its end would kill the reader.
+    """
     try:
         sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
         if sealed and os.fstat(descriptor).st_size >= size:
@@ -431,7 +434,10 @@ class ShmChannel:
         return parts
 
     def _view_segment(self, memory: pb.Memory, found: int | bytearray) -> memoryview:
-        """Return a view of a segment, or of its copy if mapping fails."""
+        """Return a view of a segment, or of a copy.
+
+        It is a copy if descriptors are scarce, mapping fails, or the lender has sent no marks.
+        """
         marks, size = self._their_marks, compute_extent(memory.sizes)
         if not isinstance(found, int):
             self._mark(memory.slot)

@@ -1,4 +1,4 @@
-"""A slot in memory that both ends of a lane have, for messages to a receiver that spins.
+"""A slot in shared memory for messages to a spinning receiver.
 
 Problem: a message on a socket takes a system call to be sent, another to be noticed, and a third
 to be received. While both ends of a lane spin rather than sleep, they can do without.
@@ -59,7 +59,9 @@ there, and the receiver has to be woken for it. Not an enum: each message is com
 
 
 class ShmSlot:
-    """One end of the slots of a lane. One thread puts at a time, and one takes.
+    """One end of the slots of a lane.
+
+    One thread puts at a time, and one takes.
 
     :param mapping: the memory, shared with the other end.
     :param end: which end this is, 0 or 1.
@@ -81,7 +83,9 @@ class ShmSlot:
         self.barrier = threading.Lock()
 
     def put(self, message: bytes, socket_count: int) -> int:
-        """Put a message where the receiver polls; return what has become of it.
+        """Put a message where the receiver polls, and return the result.
+
+        The result is REFUSED, DELIVERED or NEED_WAKEUP.
 
         :param socket_count: how many messages have been sent by the socket.
         """
@@ -101,7 +105,7 @@ class ShmSlot:
         return DELIVERED if out[STATE] & AWAKE else NEED_WAKEUP
 
     def take(self, socket_count: int, polls: int = 1) -> bytes | None:
-        """Return the message in the slot, if there is one that is due.
+        """Return the message in the slot, or None if none is due.
 
         :param socket_count: how many messages have been received by the socket.
         :param polls: how often to look for it.
@@ -125,16 +129,19 @@ class ShmSlot:
 
     @property
     def is_unread(self) -> bool:
-        """Whether the last message was not taken. Once the other end has gone, that is final."""
+        """Whether the receiver has not taken the last message.
+
+        That is final once the other end has gone.
+        """
         return self.outgoing[STATE] & ~AWAKE != self._put
 
     def set_paused(self, is_paused: bool) -> None:
-        """Tell the other end whether there will be no message for a while."""
+        """Tell the other end whether messages pause for a while."""
         self.outgoing[_PAUSED] = is_paused
 
     @property
     def is_peer_paused(self) -> bool:
-        """Whether the other end has said that there will be no message for a while."""
+        """Whether the other end has said that messages pause for a while."""
         return self.incoming[_PAUSED] == 1
 
     def clear_need_wakeup(self) -> None:
@@ -144,7 +151,10 @@ class ShmSlot:
             self.incoming[STATE] = self._taken | AWAKE
 
     def set_need_wakeup(self) -> None:
-        """Have the other end wake this one, which takes once more and then sleeps."""
+        """Tell the other end that this end needs a wake-up.
+
+        This end has to take once more before it sleeps.
+        """
         if self._awake:
             self._awake = 0
             self.incoming[STATE] = self._taken

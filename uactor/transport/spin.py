@@ -155,7 +155,7 @@ def next_state(record: SpinRecord, event: SpinEvent, may_spin_first: bool = Fals
 
 
 class SpinPolicy:
-    """The state of one receiver, and whether it has its core to itself.
+    """The state of a receiver, and whether it shares its core.
 
     :param makes_calls: whether the receiver is a caller.
     :param may_move: whether it is this end that moves to another core when both share one.
@@ -179,7 +179,10 @@ class SpinPolicy:
         self.state = record.state
 
     def yield_core(self) -> None:
-        """Let other threads run on this core; leave it if that is the other end, as it seems."""
+        """Let other threads run on this core.
+
+        This end moves to another core if the other end seems to run on this core.
+        """
         seconds = cpu.yield_core()
         self.core_shared = seconds > _CORE_SHARED_S
         if not _CORE_SHARED_S < seconds < _PEER_RUNS_MAX_S:
@@ -206,7 +209,10 @@ class Spinners:
         self.crowded_until = 0.0
 
     def is_uncrowded(self, spin: SpinPolicy, now: float) -> bool:
-        """Return whether no other receiver has come first lately; this one is the latest now."""
+        """Return whether no other receiver has received lately.
+
+        This receiver is the latest from now on.
+        """
         if self.latest is not spin:
             self.latest, self.crowded_until = spin, now + CROWDED_S
         elif self.crowded_until and now > self.crowded_until:

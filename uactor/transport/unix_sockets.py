@@ -102,7 +102,7 @@ def remove_own() -> None:
 
 
 def _identity(path: str) -> tuple[int, int, int]:
-    """Return what distinguishes a socket from a later one of the same name."""
+    """Return what distinguishes a socket from later sockets of its name."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
@@ -138,7 +138,10 @@ def _lock_name(path: str, timeout_s: float) -> Iterator[None]:
 
 
 def _acquire_lock(name: str, deadline: float) -> int | None:
-    """Lock the file ``name`` and return its descriptor, or None after the deadline."""
+    """Lock the file ``name``, and return its descriptor.
+
+    Return None after the deadline.
+    """
     while True:
         lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

@@ -18,7 +18,7 @@ Self = TypeVar('Self', bound='AsyncClient')
 
 
 class AsyncRequests:
-    """The messages of a client's stream: first the other arguments, then the items.
+    """The messages of a client's stream: the other arguments, then the items.
 
     :ivar error: the error of the iterator, or of an item that does not fit.
     """
@@ -97,7 +97,9 @@ class AsyncStream(Generic[T]):
 
 
 class AsyncClient:
-    """Base of the clients for asyncio; a client belongs to one event loop.
+    """Base of the clients for asyncio.
+
+    A client belongs to one event loop.
 
     :param target: an address as gRPC dials it, or an open channel, which is left open.
     :param authkey: the actor's authkey, which all calls need.
@@ -139,7 +141,7 @@ class AsyncClient:
     def _start(
         self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
     ) -> tuple[Any, AsyncRequests | None]:
-        """Start a call; return it, and the messages that it streams, if any."""
+        """Start a call; return it and its streamed messages, if any."""
         requests = None if items is DEFAULT else AsyncRequests(rpc, values, items)
         request = rpc.request(values) if requests is None else requests
         timeout = self._timeout if timeout is None else time_limit(timeout)

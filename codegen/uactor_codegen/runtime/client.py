@@ -35,7 +35,9 @@ _MAX_TIMEOUT_S = 1e9
 
 
 def time_limit(timeout: float | None) -> float | None:
-    """Return a timeout in seconds as gRPC takes it; None is no limit.
+    """Return a timeout in seconds as gRPC takes it.
+
+    None is no limit.
 
     :raises TypeError: when the timeout is no number.
     :raises ValueError: when the timeout is NaN.
@@ -64,7 +66,7 @@ def failure(error: Any, requests: Any = None) -> BaseException:
 
 
 class Requests:
-    """The messages of a client's stream: first the other arguments, then the items.
+    """The messages of a client's stream: the other arguments, then the items.
 
     If the iterator of the items raises, or an item does not fit, the call is cancelled. An actor
     that saw a regular end of the stream would work with half of the items.
@@ -135,7 +137,10 @@ class Stream(Generic[T]):
 
 
 class CallFuture(concurrent.futures.Future[T]):
-    """The future result of a call. Cancelling ends the call, even while it runs."""
+    """The future result of a call.
+
+    Cancelling ends the call, even while it runs.
+    """
 
     def __init__(self, rpc: Rpc, call: Any, requests: Requests | None) -> None:
         super().__init__()
@@ -222,7 +227,7 @@ class Client:
     def _start(
         self, rpc: Rpc, timeout: float | None, values: Mapping[str, Any], items: Any
     ) -> tuple[Any, Requests | None]:
-        """Start a call; return it, and the messages that it streams, if any."""
+        """Start a call; return it and its streamed messages, if any."""
         requests = None if items is DEFAULT else Requests(rpc, values, items)
         request = rpc.request(values) if requests is None else iter(requests)
         timeout = self._timeout if timeout is None else time_limit(timeout)

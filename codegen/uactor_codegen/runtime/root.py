@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UActorException(Exception):
-    """A call of an actor has failed, or a value does not fit."""
+    """A call of an actor failed, or a value does not fit."""

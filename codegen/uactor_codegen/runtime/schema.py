@@ -1,4 +1,4 @@
-"""Builds the schema of a service from the tables of a generated module."""
+"""Builds a service's schema from the tables of a generated module."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class _HandleCodec(MessageCodec):
 
 
 def _create_plain_codecs(externals: ExternalMessages) -> dict[str, Codec]:
-    """Return the codecs of all types that are not the schema's own, by label."""
+    """Return the codecs of the types that all schemas share, by label."""
     codecs: list[Codec] = [
         ScalarCodec(bool, 'bool'),
         FloatCodec(),
@@ -177,7 +177,10 @@ class Rpc:
         return self._response.read(response, NO_HANDLES).get(_RESULT)
 
     def bind(self, channel: Any) -> Any:
-        """Return the callable that makes the call on a channel, blocking or asynchronous."""
+        """Return the callable that makes the call on a channel.
+
+        The call is blocking or asynchronous, as the channel is.
+        """
         make = getattr(channel, self._kind)
         to_bytes = self._request.bound.SerializeToString
         return make(self.path, to_bytes, self._response.message.bound.FromString)
@@ -235,7 +238,10 @@ class Schema:
     # --- types -----------------------------------------------------------------------------------
 
     def _declare_codec(self, name: str, table: tuple[Any, ...]) -> Codec:
-        """Return the codec of a type, without its parts: they may name later types."""
+        """Return the codec of a type, without its parts.
+
+        The parts may name types that are declared later.
+        """
         kind, label, *rest = table
         if kind == 'model':
             model = ModelCodec(rest[0], self._plan_message(name), label, is_generic=False)
@@ -255,7 +261,7 @@ class Schema:
         return EnumPlan(name, name, '', values, name)
 
     def _complete_codec(self, name: str, table: tuple[Any, ...]) -> None:
-        """Add the parts of a message, now that all types have their codecs."""
+        """Add the parts of a message, now that all types have codecs."""
         codec = self._codecs[name]
         if isinstance(codec, (ModelCodec, TupleCodec)):
             codec.message.parts = self._create_parts(table[-1])

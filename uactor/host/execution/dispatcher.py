@@ -65,7 +65,9 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> tuple[Any, str]:
-        """Run a method; return its result and the typeid to share it as, or ''.
+        """Run a method; return its result and typeid, or ''.
+
+        A result with a typeid is to be shared.
 
         :raises BaseException: whatever the method raises.
         """
@@ -86,7 +88,7 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> tuple[Any, str]:
-        """Run a method, but neither its coroutine nor its generator, outside the mailbox."""
+        """Run a method outside the mailbox, but not its coroutine or generator."""
         entry = self._table.find(handle) or self._table.get(handle)
         shared, call = entry.object, caller.call
         if call is not None:
@@ -120,7 +122,7 @@ class Dispatcher:
         return entry.object
 
     def mailbox_for(self, caller: Caller, handle: str, method: str) -> Mailbox | None:
-        """Return the mailbox in which a call has to wait; None when it need not.
+        """Return the mailbox in which a call has to wait, or None.
 
         Calls of the actor's own methods wait, except calls by the actor itself: it would wait for
         the call that it is in.
@@ -130,7 +132,10 @@ class Dispatcher:
         return self._mailbox if self._table.get(handle).permanent else None
 
     def is_uninterruptible(self, caller: Caller, handle: str) -> bool:
-        """Return whether a call runs code that no cancellation ends: all but shared primitives."""
+        """Return whether a call runs code that may outlast its cancellation.
+
+        All code may, except that of shared primitives.
+        """
         entry = self._table.find(handle or self._table.actor_id)
         return caller.stage == 'running' and not (entry is not None and entry.is_primitive)
 
@@ -139,7 +144,7 @@ class Dispatcher:
         call.runs = type(self._table.get(handle).object), method
 
     def hold_place(self, caller: Caller, handle: str, method: str) -> AbstractContextManager[None]:
-        """Return the context in which a method, or one step of its generator, may run."""
+        """Return the context in which a method or generator step may run."""
         mailbox = self.mailbox_for(caller, handle, method)
         if mailbox is None or caller.call is None:
             return _NO_PLACE
@@ -153,7 +158,7 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """Run a function, or the coroutine that it returns, and return its result.
+        """Run a function and any coroutine that it returns; return the result.
 
         :raises InvalidArgumentError: when it does not take these arguments, and the caller is not
             validated.
@@ -187,7 +192,10 @@ class Dispatcher:
     def iterate(
         self, caller: Caller, handle: str, method: str, result: Any
     ) -> Generator[Any, None, None]:
-        """Iterate over the result of a method, and run each step as a part of the call."""
+        """Iterate over the result of a method as part of its call.
+
+        Each step waits for the mailbox by itself.
+        """
         items = iter(result)
         try:
             while True:
@@ -215,7 +223,7 @@ class Dispatcher:
         raise _not_exposed_error(entry, method)
 
     def get_attribute(self, caller: Caller, handle: str, name: str) -> tuple[Any, str]:
-        """Read an attribute; return its value and the typeid to share it as, or ''."""
+        """Read an attribute; return its value and typeid, or ''."""
         entry = self._table.get(handle)
         with self.hold_place(caller, handle, name):
             return self._get(caller, entry, name), entry.method_to_typeid.get(name, '')

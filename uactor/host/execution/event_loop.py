@@ -1,4 +1,4 @@
-"""The event loop of an actor: all its coroutines run concurrently on one thread."""
+"""An actor's event loop, which runs all its coroutines on one thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _END: Any = object()
 
 
 class EventLoop:
-    """An event loop on a daemon thread, which is started when it is first needed."""
+    """An event loop on a daemon thread that starts when first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,7 +81,9 @@ class EventLoop:
 
 
 class LoopTask(Generic[T]):
-    """A coroutine on the event loop, which any thread may cancel, before it begins as well.
+    """A coroutine on the event loop, which any thread may cancel.
+
+    A cancellation may come before the coroutine begins.
 
     :param done: is called on the loop when the coroutine has ended, in whatever way.
     """
@@ -135,7 +137,7 @@ class LoopTask(Generic[T]):
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> bool:
-    """Run the loop until something ends it; return whether it can go on.
+    """Run the loop until something ends it; return whether it can continue.
 
     A task or callback that raises SystemExit ends :meth:`run_forever`, and so does a coroutine
     that calls ``loop.stop()``. The other coroutines go on.
@@ -149,13 +151,16 @@ def _run(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def is_unfinished(result: Any) -> bool:
-    """Return whether a result needs the loop: a coroutine, or an asynchronous iterator."""
+    """Return whether a result is a coroutine or an asynchronous iterator.
+
+    These need the event loop.
+    """
     kind = type(result)
     return kind is CoroutineType or (kind not in FINISHED and hasattr(kind, '__anext__'))
 
 
 class Steps(Iterator[T]):
-    """Iterates over an asynchronous iterator on the event loop, one step at a time."""
+    """Runs each step of an asynchronous iterator on the event loop."""
 
     def __init__(self, loop: EventLoop, items: AsyncIterator[T]) -> None:
         self._loop = loop

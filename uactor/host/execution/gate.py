@@ -1,4 +1,4 @@
-"""The gate through which all calls of an actor begin, until the actor ends."""
+"""The gate through which all calls enter an actor until it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uactor.errors import ActorDiedError
 
 
 class Gate(AbstractContextManager[None]):
-    """Counts the calls that are running, and refuses calls once it is closed.
+    """Counts the running calls, and refuses new calls once it is closed.
 
     As a context it lets one call in, and raises :class:`ActorDiedError` when the actor is ending;
     the call has not run then.
@@ -47,7 +47,9 @@ class Gate(AbstractContextManager[None]):
             self._idle.notify_all()
 
     def enter(self) -> Callable[[], None]:
-        """Let a call in that outlives a context; return the function that records its end.
+        """Admit a call, and return the function that records its end.
+
+        This is for a call that outlives a context.
 
         :raises ActorDiedError: when the actor is ending; the call has not run.
         """
@@ -55,7 +57,10 @@ class Gate(AbstractContextManager[None]):
         return self.__exit__
 
     def count(self) -> Callable[[], None]:
-        """Count a call that has begun, even if the gate is closed; return what records its end."""
+        """Count a running call, and return the function that records its end.
+
+        A closed gate does not refuse it.
+        """
         self.running.append(None)
         return self.__exit__
 
@@ -68,7 +73,9 @@ class Gate(AbstractContextManager[None]):
         self.closed = True
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait, after :meth:`close`, until no call is running; return whether that is so.
+        """Wait until no call is running; return whether that is so.
+
+        Call :meth:`close` first.
 
         :param timeout: in seconds.
         """

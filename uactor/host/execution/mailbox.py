@@ -1,6 +1,7 @@
-"""The mailbox of an actor with a ``concurrency``: it lets so many calls run at a time, in order.
+"""The mailbox, which limits an actor to ``concurrency`` calls at a time.
 
-A call that waits in it needs no thread of its own.
+Calls begin in the order in which they have come. A call that waits in the mailbox needs no thread
+of its own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Mailbox:
         )
 
     def enter(self, call: CurrentCall, go: Go) -> bool:
-        """Return whether a call may run now; otherwise call ``go`` when it may.
+        """Return whether a call may run now; otherwise call ``go`` later.
 
         :raises DeadlockError: when all calls that run wait for calls that wait here.
         """
@@ -48,7 +49,10 @@ class Mailbox:
         return False
 
     def _is_deadlocked(self) -> bool:
-        """Return whether each running call waits, by way of others, for a call that waits here."""
+        """Return whether each running call waits for a call that waits here.
+
+        It may do so by way of other calls.
+        """
         awaited = {
             entry.partition(' ')[0] for call, _ in self._waiting.values() for entry in call.waiting
         }
@@ -71,7 +75,7 @@ class Mailbox:
 
     @contextmanager
     def hold_place(self, call: CurrentCall, cancel_token: CancelToken) -> Iterator[None]:
-        """Wait on this thread until a call may run, and let the next one run afterwards.
+        """Block until a call may run, and give up its place afterwards.
 
         :raises CallCancelledError: when the call has been cancelled.
         """

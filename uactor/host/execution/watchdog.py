@@ -18,10 +18,10 @@ _MAX_QUIET_LOOKS = 20
 
 
 class Watch(contextlib.AbstractContextManager[None]):
-    """The context of jobs on a thread that has other work: notices a job that does not end.
+    """The context of jobs, which reports a job that does not end.
 
-    A timer looks at the job every few milliseconds, and stops after a while without jobs. So a job
-    costs two additions, and no system call.
+    The thread that runs the jobs has other work. A timer looks at the job every few milliseconds,
+    and stops after a while without jobs. So a job costs two additions, and no system call.
 
     :param overdue: is called, once for a job that does not end, on the thread of the timer.
     :param going: is called at looks that find another job than before.
@@ -64,7 +64,7 @@ class Watch(contextlib.AbstractContextManager[None]):
             log.warning('calls may have to wait: %s', error)
 
     def _look(self) -> None:
-        """Look at the job, and again after a while, whatever the callbacks raise."""
+        """Look at the job, and again later, whatever the callbacks raise."""
         latest = self._begun, self._part()
         if self._seen != latest:
             self._seen, self._quiet = latest, 0

@@ -1,4 +1,4 @@
-"""Threads for the calls of a pipelined session: one while it keeps up, more while calls block.
+"""Threads for the calls of a pipelined session, more while calls block.
 
 Problem: a call may wait for a call that comes later, so a bounded number of threads can deadlock.
 A thread for each call would take more time than a small call.
@@ -79,7 +79,7 @@ class Workers:
             job = self._next()
 
     def _next(self) -> Job | None:
-        """Wait for a job and return it; None when none has come for a while."""
+        """Wait for a job and return it, or None after a while."""
         with self._ready:
             while not self._jobs:
                 if not self._ready.wait(_IDLE_S) and not self._jobs:
@@ -105,7 +105,10 @@ class Workers:
             log.warning('calls may have to wait: %s', error)
 
     def _grow(self) -> bool:
-        """Add workers when no call begins. Runs on a thread that lives while calls wait."""
+        """Add workers when no call begins.
+
+        This runs on a thread that lives while calls wait.
+        """
         step, added, since = 1, 0, time.monotonic()
         with self._behind:
             while True:
@@ -128,7 +131,10 @@ class Workers:
                 step, since = min(step * 2, _MAX_ADDED), now
 
     def add_workers(self, count: int) -> int:
-        """Start workers; return how many threads the system allowed. The caller has the lock."""
+        """Start workers; return how many threads the system allowed.
+
+        The caller has the lock.
+        """
         for number in range(count):
             try:
                 self._add()

@@ -1,4 +1,4 @@
-"""Threads for RPCs: one for each RPC, so that no RPC waits for another one to end."""
+"""A thread for each RPC, so that no RPC waits for another."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class ThreadPerCall(Executor):
         OnDemandThread('uactor-reserve', self._run_reserve).ensure_running()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run ``fn`` on an idle or new thread, or else on the reserve thread."""
+        """Run ``fn`` on an idle, new or reserve thread.
+
+        The reserve thread runs it only when no thread can be started.
+        """
         future: Future[T] = Future()
 
         def run() -> None:
@@ -104,10 +107,16 @@ _this_thread = _ThreadState()
 
 
 def is_reserve() -> bool:
-    """Return whether this is the reserve thread, which must not block: RPCs wait for it."""
+    """Return whether this is the reserve thread, which must not block.
+
+    RPCs wait for it.
+    """
     return _this_thread.is_reserve
 
 
 def retire() -> None:
-    """End this thread with its RPC: a session may have left thread-local data on it."""
+    """End this thread together with its RPC.
+
+    A session may have left thread-local data on it.
+    """
     _this_thread.is_retired = True

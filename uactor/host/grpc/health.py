@@ -1,4 +1,4 @@
-"""The life of an actor as its server has it, and what health checks are told of it."""
+"""The states of an actor's server, as health checks report them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TRANSITIONS: Mapping[tuple[ServerState, ServerEvent], ServerState] = {
 
 
 def statuses(state: ServerState, typed_name: str, has_typed: bool) -> dict[str, int]:
-    """Return the health of each service; that named '' is the whole server."""
+    """Return the health of each service, and of the server as ''."""
     status = _SERVING if state is ServerState.READY else _NOT_SERVING
     found: dict[str, int] = dict.fromkeys(('', *own_services()), status)
     found[typed_name] = status if has_typed or not typed_name else _NOT_SERVING
@@ -54,7 +54,10 @@ def statuses(state: ServerState, typed_name: str, has_typed: bool) -> dict[str, 
 
 
 class ServerStatus:
-    """The state of a server, reported to health checks once there is a server."""
+    """The state of a server, which it reports to health checks.
+
+    The server may not exist yet; then nothing is reported.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -82,7 +85,7 @@ class ServerStatus:
             self._report()
 
     def report_to(self, servicer: health.HealthServicer, typed_name: str) -> None:
-        """Report the health of all services to a servicer, now and from now on."""
+        """Report the health of all services to a servicer from now on."""
         with self._lock:
             self._health, self._typed_name = servicer, typed_name
             self._reported.clear()

@@ -1,4 +1,4 @@
-"""Start the gRPC server when the first client connects, as socket activation does.
+"""Start the gRPC server on the first connection, as socket activation does.
 
 A plain socket listens in the place of the server. The first client has the server created: it
 listens at a path beside, and its socket is then renamed to the address. So no client is refused in
@@ -50,7 +50,10 @@ class OnDemandListener:
         self.listener = listener
 
     def receive(self, client: socket.socket) -> None:
-        """Relay a client to the server on a new thread, which creates the server if need be."""
+        """Relay a client to the server on a new thread.
+
+        The thread creates the server if there is none.
+        """
         if self._count >= _MAX_RELAYS:  # the client can connect again, to the server itself
             log.debug('a connection is refused: %d have come before the server', self._count)
             client.close()
@@ -116,7 +119,9 @@ class OnDemandListener:
 
 
 def _probe_resources() -> None:
-    """Check that there is what a server needs: without it, gRPC ends the process.
+    """Check that there are enough descriptors and threads for a server.
+
+    Without them, gRPC ends the process.
 
     :raises OSError: when there are no descriptors.
     :raises RuntimeError: when there are no threads.
@@ -146,7 +151,7 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _copy_responses(server: socket.socket, client: socket.socket, ended: threading.Event) -> None:
-    """Copy what the server sends until it ends, and then stop reading from the client."""
+    """Copy what the server sends, and then stop reading from the client."""
     try:
         _copy(server, client)
         with contextlib.suppress(OSError):  # the client has gone, too

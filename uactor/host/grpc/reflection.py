@@ -150,7 +150,7 @@ def _join_name(package: str, name: str) -> str:
 
 
 def _symbols(file: File) -> Iterator[str]:
-    """Yield the full names of everything in a file that can be asked for."""
+    """Yield the full name of each symbol in a file."""
     for enum in file.enum_type:
         yield _join_name(file.package, enum.name)
     for message in file.message_type:

@@ -40,7 +40,7 @@ _MESSAGE_LIMITS = 'grpc.max_receive_message_length', 'grpc.max_send_message_leng
 
 @dataclass(frozen=True)
 class BoundAddress:
-    """The address of an actor process, which nobody else can take any more.
+    """The address of an actor process, which no other process can take.
 
     :ivar address: in the form in which the user gave it, with the port that it got.
     :ivar server: the gRPC server that listens there, without services so far.
@@ -153,7 +153,7 @@ def _create_server(settings: Settings) -> grpc.Server:
 
 
 def _listen(server: grpc.Server, address: Address, insecure: bool) -> Address:
-    """Listen at an address, and return it with the port that it got."""
+    """Listen at an address, and return it with its actual port."""
     name = target(address)
     path = to_socket_path(name)
     if path is not None:

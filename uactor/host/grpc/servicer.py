@@ -41,7 +41,7 @@ _NO_ROOM = 'too many others are about to prove that they know the authkey; try a
 
 
 class Authorization(grpc.ServerInterceptor):
-    """Refuses RPCs without the authkey, except health checks and the handshake of sessions."""
+    """Refuses RPCs without the authkey, except health checks and session handshakes."""
 
     def __init__(self, authkey: bytes) -> None:
         self._authkey = authkey
@@ -49,7 +49,10 @@ class Authorization(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: Any
     ) -> Any:
-        """Return the handler, or one that refuses, even for methods that do not exist."""
+        """Return the handler of an RPC, or the handler that refuses it.
+
+        RPCs of methods that do not exist are refused as well.
+        """
         details = handler_call_details
         if details.method in _WITHOUT_AUTHKEY or auth.is_authorized(
             details.invocation_metadata, self._authkey
@@ -259,7 +262,7 @@ class _GrpcEndpoint:
                     self.refuse(error)
 
     def has_more(self) -> bool:
-        """Return False: gRPC reports a message only to a thread that waits for one."""
+        """Return False: gRPC reports a message only to a waiting thread."""
         return False
 
     def encode(self, responses: Iterator[pb.SessionResponse | bytes]) -> Iterator[bytes]:

@@ -1,4 +1,7 @@
-"""The end of a failed RPC: a code, a line, and a ``google.rpc.Status`` that fits its trailers."""
+"""End a failed RPC with a status that fits into its trailers.
+
+The status is a code, a line, and a ``google.rpc.Status``.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def abort(
 def _classify(
     error: BaseException, caller: Caller, error_codes: Mapping[type[BaseException], str]
 ) -> tuple[BaseException, str, Executed]:
-    """Return the error to report, the name of its code, and whether the call has run."""
+    """Return the error to report, its code, and whether the call ran."""
     if isinstance(error, InvalidArgumentError):
         return error.reason, 'INVALID_ARGUMENT', caller.executed
     if isinstance(error, CallCancelledError):  # or the client has gone, and gets no status

@@ -1,4 +1,4 @@
-"""RPCs of the typed service: from messages to calls of the dispatcher, and back.
+"""Run the RPCs of the typed service as calls of the dispatcher.
 
 Nothing here unpickles anything.
 """
@@ -37,7 +37,7 @@ Until then the end of its stream looks like that of a client that has sent all.
 
 
 def create_handlers(host: HostContext, schema: Schema) -> Handlers:
-    """Return gRPC's handlers for the methods of a schema, by the names of the RPCs.
+    """Return gRPC's handlers for the methods of a schema, by RPC name.
 
     They take and return bytes: gRPC has one status for each message that it cannot decode.
     """
@@ -63,7 +63,7 @@ class _Handles:
         self._caller = caller
 
     def write_handle(self, value: object, typeid: str | None) -> pb.Handle:
-        """Return a handle with a hold of the caller, as the generic service does."""
+        """Return a handle that the caller holds, as the generic service does."""
         if isinstance(getattr(value, '_token', None), Token):
             return self._requests.handle_of(self._caller, value)
         if typeid is None:
@@ -73,7 +73,10 @@ class _Handles:
         return self._requests.share(self._caller, value, typeid, detailed=True)
 
     def read_handle(self, handle: pb.Handle, hint: Any) -> object:
-        """Return the proxy for ``handle``, of the actor or proxy class in ``hint``."""
+        """Return the proxy for ``handle``, of the class in ``hint``.
+
+        The hint is an actor class or a proxy class.
+        """
         manager_class = getattr(hint, 'manager_class', None)
         if manager_class is None:
             found, wanted = self._requests.resolve(handle), hint
@@ -107,7 +110,7 @@ class _Calls:
     def streaming(
         self, method: ServiceMethod, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
-        """Run an RPC with a stream, of the client, of the actor, or of both."""
+        """Run an RPC in which the client, the actor or both stream."""
         with self._rpc(context) as caller:
             handles = _Handles(self._requests, caller)
             try:
@@ -157,7 +160,7 @@ def _read_stream(
 
 
 def _messages(method: ServiceMethod, requests: Iterator[bytes]) -> Iterator[Any]:
-    """Yield the messages of a client, each when the method asks for it."""
+    """Yield the messages of a client as the method asks for them."""
     return (_parse(method, data) for data in requests)
 
 

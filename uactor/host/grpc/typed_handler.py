@@ -1,4 +1,4 @@
-"""Route RPCs to the typed service, which the first of them has created."""
+"""Route RPCs to the typed service, which the first RPC creates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TypedHandler(grpc.GenericRpcHandler):
         self._handlers: Handlers | None = None
 
     def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of an RPC, or None if it is not of the typed service.
+        """Return the handler of an RPC of the typed service, or None.
 
         gRPC calls this on the one thread on which all RPCs arrive. The handlers are created on the
         thread of the first RPC instead: annotations are the user's code.

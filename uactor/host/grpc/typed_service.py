@@ -90,7 +90,7 @@ class TypedService:
         return [] if schema is None else [*schema.dependencies, schema.file]
 
     def describe(self, response: pb.DescribeResponse) -> None:
-        """Add the names of the typed service to the description of the actor."""
+        """Add the typed service to the description of the actor."""
         if not self.name:
             return
         schema, error = self._schema_or_error()

@@ -85,7 +85,10 @@ class Locks:
                 self._acquired.remove(found)
 
     def release_thread_owned(self, caller: Caller) -> None:
-        """Release the locks of a session's thread, on that thread, when the session ends."""
+        """Release the locks that the thread of a session owns.
+
+        This runs on that thread, when the session ends.
+        """
         self._release(
             lambda acquired: acquired.caller is caller and isinstance(acquired.lock, _THREAD_OWNED)
         )
@@ -151,7 +154,7 @@ _TIMEOUTS = {'acquire': 1, 'wait': 0, 'put': 2, 'get': 0, 'next': 0, 'result': 0
 def _clamp_timeout_argument(
     primitive: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the arguments with a timeout that this system can wait for, if they have one."""
+    """Return the arguments with any timeout clamped to the system's limit."""
     index = _TIMEOUTS.get(method)
     if index is None:
         return args, kwargs
@@ -165,7 +168,10 @@ def _clamp_timeout_argument(
 
 
 def _release_count(method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-    """Return how many times a method releases; that of a semaphore has an argument for it."""
+    """Return how many times a call of a method releases a lock.
+
+    The ``release`` of a semaphore has an argument for it.
+    """
     count: int = kwargs.get('n', args[0] if args else 1) if method == 'release' else 1
     return count
 
@@ -249,7 +255,7 @@ def _simple_get(
 
 
 def _put_back(source: Any, item: Any) -> None:
-    """Put an item back to the front of its queue, if the queue has one."""
+    """Put an item back to the front of its queue, if possible."""
     if isinstance(source, queue.SimpleQueue):
         source.put(item)
         return

@@ -123,12 +123,15 @@ class ObjectTable:
         raise HandleError(f'there is no object {handle!r}; its last holder has released it')
 
     def entry_of(self, value: Any) -> Entry | None:
-        """Return the entry of an object, or None if it is not shared."""
+        """Return the entry of a shared object; None for other objects."""
         with self._lock:
             return self._by_identity.get(id(value))
 
     def list_holds(self) -> list[tuple[Entry, int, int]]:
-        """Return all entries, the actor first, each with its numbers of holds and of clients."""
+        """Return all entries with their numbers of holds and clients.
+
+        The actor's entry comes first.
+        """
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: not entry.permanent)
             return [
@@ -141,7 +144,7 @@ class ObjectTable:
     # --- sharing and holding ---------------------------------------------------------------
 
     def share(self, value: Any, typeid: str, holder: Holder) -> Entry:
-        """Put ``value`` into the table if it is not there, and take a hold.
+        """Put ``value`` into the table if necessary, and take a hold.
 
         :raises ProxyError: when it is shared under another typeid.
         """
@@ -176,9 +179,10 @@ class ObjectTable:
                 del gone  # it is empty: the new holds came first
 
     def release(self, handles: Iterable[str], holder: Holder) -> None:
-        """Give up holds, and end leases, whose ids may be among the handles.
+        """Give up holds, and end the leases among the handles.
 
-        An object without a holder leaves the table. Unknown ids are ignored.
+        The id of a lease may stand for a handle. An object without a holder leaves the table.
+        Unknown ids are ignored.
         """
         with self._lock:
             # Objects die after the lock is released: their finalizers may be the user's.
@@ -191,9 +195,9 @@ class ObjectTable:
         return [self.drop_holds(ident, holder, 1)]
 
     def _is_transferable(self, lease_id: str) -> bool:
-        """Return whether this is a lease that any client may use up that presents its id.
+        """Return whether any client may use up the lease by its id.
 
-        That of an anonymous hold is not. Its id is that of the object.
+        No client may use up the lease of anonymous holds, whose id is that of the object.
         """
         lease = self.leases.get(lease_id)
         return lease is not None and bool(lease.ids)
@@ -209,9 +213,9 @@ class ObjectTable:
         del gone
 
     def drop_holds(self, handle: str, holder: Holder, count: int) -> Entry | None:
-        """Drop holds of a client; return the entry if it has left the table with the last hold.
+        """Drop holds, and return the entry if it leaves the table.
 
-        The caller has the lock.
+        It leaves with the last hold. The caller has the lock.
         """
         entry = self._entries.get(handle)
         if entry is None:
@@ -244,7 +248,10 @@ class ObjectTable:
         self._release_requests.put(None)
 
     def _wait_for_releases(self) -> bool:
-        """Release holds as finalizers request it. A step of a thread that never ends."""
+        """Release holds as finalizers request it.
+
+        This is a step of a thread that never ends.
+        """
         self._release_requests.get()
         self._drain_releases()
         return True
@@ -259,7 +266,10 @@ class ObjectTable:
     # --- leases ----------------------------------------------------------------------------
 
     def lease(self, handles: Iterable[str], seconds: float = LEASE_S) -> str:
-        """Hold objects for the client that presents the returned id, for a while at most."""
+        """Hold objects for the client that presents the returned id.
+
+        The hold ends after ``seconds`` if no client does.
+        """
         lease_id = secrets.token_hex(8)
         ids = tuple(handles)
         self.retain(ids, of_lease(lease_id))
@@ -267,11 +277,11 @@ class ObjectTable:
         return lease_id
 
     def lease_anonymously(self, handle: str, seconds: float) -> None:
-        """Keep the anonymous holds of an object until ``seconds`` after its last use."""
+        """Keep an object's anonymous holds until ``seconds`` after its last use."""
         self._begin_lease(handle, (), seconds)
 
     def renew_lease(self, handle: str) -> None:
-        """Renew the lease of the anonymous holds of an object, if it has any."""
+        """Renew the lease of an object's anonymous holds, if there are any."""
         if handle not in self.leases:
             return
         with self._lock:
@@ -287,7 +297,7 @@ class ObjectTable:
             self._expiry.notify()
 
     def end_lease(self, lease_id: str) -> list[Entry | None]:
-        """Drop the holds of a lease; return the entries that have left the table.
+        """Drop a lease's holds, and return the entries that leave the table.
 
         The caller has the lock.
         """
@@ -303,7 +313,10 @@ class ObjectTable:
         return [self.drop_holds(handle, of_lease(lease_id), 1) for handle in lease.ids]
 
     def _sweep(self) -> bool:
-        """End leases that have expired. A step of a thread that lives while there are leases."""
+        """End leases that have expired.
+
+        This is a step of a thread that lives while there are leases.
+        """
         with self._lock:
             now = time.monotonic()
             expired = [key for key, lease in self.leases.items() if lease.expires <= now]

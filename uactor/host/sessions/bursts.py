@@ -1,4 +1,4 @@
-"""Calls that have come as one burst, and whose results go back together.
+"""Calls that arrive as one burst, and whose results return together.
 
 Problem: to create a call, to look its method up, and to send its result takes longer than most
 methods do. A ``map`` makes thousands of such calls.
@@ -50,7 +50,7 @@ class BurstSession(CallSession, Protocol):
 
 
 class HostBurst(SingleReply):
-    """Calls of one method that have come together; also the reply of each of them.
+    """Calls of one method that came together, and their common reply.
 
     :ivar calls: number and arguments of the calls that have not begun, or the error that their
         arguments are. The thread that has the lead draws from it.
@@ -87,9 +87,10 @@ class HostBurst(SingleReply):
         self._session.end_with_scalar(self, call.number, result)
 
     def run(self, call: HostCall, lead: Lead) -> None:  # noqa: C901  # in one piece, see below
-        """Run one call after the other, until one is unusual, or another thread leads.
+        """Run calls until a call is unusual or another thread leads.
 
-        In one piece, because it is the path of every call of a ``map``.
+        It also returns when a poll is due. It is in one piece, because each call of a ``map`` takes
+        this path.
 
         :param call: stands for one call after the other, and stays with an unusual one.
         :param lead: belongs to this thread, which draws calls. It is on offer while each of them

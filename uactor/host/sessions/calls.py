@@ -97,7 +97,7 @@ _QUEUED, _RUNNING, _ENDED = CallState.QUEUED, CallState.RUNNING, CallState.ENDED
 
 
 class CallSession(Protocol):
-    """What a call needs of the pipelined session that it has come by."""
+    """What a call needs of its pipelined session."""
 
     caller: Caller
     dispatcher: Dispatcher
@@ -129,10 +129,16 @@ class CallSession(Protocol):
 
 
 class Reply(Protocol):
-    """How the result of a call is sent: at once, with those of other calls, or as a stream."""
+    """How the result of a call is sent.
+
+    It is sent by itself, together with other results, or as a stream.
+    """
 
     def take(self, call: HostCall, result: Any, typeid: str) -> None:
-        """Send the result of a call, or run its coroutine first; on the thread that ran it."""
+        """Send the result of a call, after running its coroutine if any.
+
+        This is called on the thread that ran the call.
+        """
         ...
 
     def fail(self, call: HostCall, error: BaseException) -> None:
@@ -255,7 +261,10 @@ class HostCall:
             self.queue(self.execute)
 
     def execute(self) -> None:
-        """Do what the request asks for, and reply. Each call runs here, but those of bursts."""
+        """Do what the request asks for, and reply.
+
+        Each call runs here, except in :meth:`~uactor.host.sessions.bursts.HostBurst.run`.
+        """
         self.state = _RUNNING
         try:
             self.caller.cancel_token.raise_if_cancelled()
@@ -268,7 +277,7 @@ class HostCall:
             self.reply.take(self, result, typeid)
 
     def count_in_gate(self) -> None:
-        """Count the call as one that runs, even if the actor has begun to end."""
+        """Count the call as running, even if the actor is ending."""
         self._leave_gate = self.session.dispatcher.gate.count()
 
     def queue(self, job: Job) -> None:
@@ -292,7 +301,10 @@ class HostCall:
             self.state, self._job, self._abandon = state, job, abandon
 
     def unpark(self, state: CallState) -> Job | None:
-        """End a wait, and return the job; None when another thread has ended the wait."""
+        """End a wait and return its job; None if it has ended.
+
+        Another thread may have been first.
+        """
         with self.lock:
             if self.state is not state:
                 return None
@@ -321,12 +333,12 @@ class HostCall:
             abandon()
 
     def abandon_if_cancelled(self) -> None:
-        """End the wait of a call that was cancelled before it was parked."""
+        """End the wait if the call was cancelled before :meth:`park`."""
         if self.caller.cancel_token.is_cancelled:
             self.abandon_wait()
 
     def wait_for_mailbox(self, job: Job) -> None:
-        """Run a job as soon as the actor may run one more of its methods."""
+        """Run a job as soon as the mailbox lets the call run."""
         call, dispatcher = self.caller.call, self.session.dispatcher
         try:
             mailbox = dispatcher.mailbox_for(self.caller, self._handle, self._method or '')
@@ -382,7 +394,7 @@ class HostCall:
     def start_task(
         self, coroutine: Any, end: Callable[[asyncio.Task[Any]], None], is_cancellable: bool
     ) -> None:
-        """Park the call until a coroutine has ended, and then run ``end`` with its task.
+        """Park the call until a coroutine has ended, then call ``end(task)``.
 
         :raises RuntimeError: when no thread can be started.
         """
@@ -420,7 +432,7 @@ class HostCall:
         self._respond(error)
 
     def break_off(self, error: BaseException) -> None:
-        """Answer a call that an error in this module's own code has kept from being answered.
+        """Answer a call that an error in this module has left unanswered.
 
         Such an error comes to a thread from outside (``PyThreadState_SetAsyncExc``), or from memory
         that has run out.
@@ -431,7 +443,7 @@ class HostCall:
             self.end_with_error(UActorException(message))
 
     def release(self) -> None:
-        """Give back what the call has of the actor: its place in the mailbox, and in the gate."""
+        """Give up the call's place in the mailbox and in the gate."""
         self.state = _ENDED
         if self._job is not None:
             self._job = self._abandon = None

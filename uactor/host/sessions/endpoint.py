@@ -24,7 +24,10 @@ class SessionEndpoint(Protocol):
 
     @property
     def memory(self) -> Carrier | None:
-        """What carries large data, if the client can receive it too; None when there is none."""
+        """The carrier of large data, or None.
+
+        It is used only if the client can receive large data, too.
+        """
         ...
 
     @property
@@ -36,17 +39,26 @@ class SessionEndpoint(Protocol):
         ...
 
     def has_more(self) -> bool:
-        """Return whether a message is known to have arrived. On the reading thread."""
+        """Return whether a message is known to have arrived.
+
+        The reading thread calls this.
+        """
         ...
 
     def refuse(self, error: UActorException) -> NoReturn:
-        """End the session and tell the client why. Called on the session's thread."""
+        """End the session and tell the client why.
+
+        The thread of the session calls this.
+        """
         ...
 
     def admit(self) -> None:
-        """Record that the client has proved itself, and lift the limits for strangers."""
+        """Lift the limits for a client that has proved itself."""
         ...
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when the client has gone, on any thread; at once if it has."""
+        """Call ``callback`` when the client has gone, at once if it has.
+
+        Any thread may make that call.
+        """
         ...

@@ -95,14 +95,14 @@ class Lead:
 
     @property
     def part(self) -> int:
-        """The number that the lead is on offer with; -1 when it is not on offer."""
+        """The number with which the lead is on offer, or -1."""
         try:
             return self._offers[0]
         except IndexError:
             return -1
 
     def follow(self) -> Reader | None:
-        """Take the lead for this thread; return None when another thread has it."""
+        """Take the lead for this thread, if it is on offer."""
         try:
             self.take()
         except IndexError:
@@ -124,13 +124,18 @@ class Lead:
         return reader.thread == threading.get_ident() and reader.leads
 
     def end(self) -> None:
-        """End the reading of the session. For the thread that has the lead."""
+        """End the reading of the session.
+
+        The thread that has the lead calls this.
+        """
         self._ended = True
         self._offers.clear()
 
 
 class LeaderFollowers:
-    """Lets one thread of a session read and run calls, and another take over when a call blocks.
+    """Passes the lead of a session to another thread when calls block.
+
+    The thread that has the lead reads the session and runs calls.
 
     :param read: reads the session, as long as the reader that it gets leads.
     :param hand_over: lets another thread send the responses that there are.
@@ -158,7 +163,7 @@ class LeaderFollowers:
             self._read(reader)
 
     def promote(self) -> None:
-        """Let another thread lead, because the leader is in a call that does not return soon.
+        """Start a follower, because the leader's call does not return soon.
 
         :raises RuntimeError: when no thread can be started; then nothing has changed.
         """
@@ -173,7 +178,14 @@ class LeaderFollowers:
             raise
 
     def can_run(self) -> bool:
-        """Return whether this thread may run a call: it leads, and no call is under way."""
+        """Return whether this thread may run a call.
+
+        These conditions must hold:
+
+        * This thread leads.
+        * No call is under way.
+        * All calls of the last second have returned soon.
+        """
         reader = self.lead.reader
         return (
             reader.thread == threading.get_ident()  # as is_of_this_thread(), for each call
@@ -183,7 +195,7 @@ class LeaderFollowers:
         )
 
     def run(self, function: Callable[[T1, T2], None], first: T1, second: T2) -> None:
-        """Run a function on this thread, which leads, and offer the lead meanwhile."""
+        """Run a function on this thread, and offer its lead meanwhile."""
         lead = self.lead
         reader = lead.reader
         with self.watch:  # until the lead is taken back: no other thread offers it meanwhile

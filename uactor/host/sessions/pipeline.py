@@ -1,7 +1,8 @@
-"""A pipelined session: many calls at a time, each of which can be cancelled or streamed.
+"""A pipelined session, in which many calls run at a time.
 
-Its requests come from an iterator, and its responses go out by another. What carries them is the
-business of a :class:`~uactor.host.sessions.endpoint.SessionEndpoint`.
+Each call can be cancelled or streamed. The requests come from an iterator, and the responses go out
+by another iterator. What carries them is the business of a
+:class:`~uactor.host.sessions.endpoint.SessionEndpoint`.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ HasMore = Callable[[], bool]
 
 
 def _never_has_more() -> bool:
-    """Return False, for a transport that knows of a message only when it is read."""
+    """Return False, for transports that know of messages only by reading."""
     return False
 
 
 class HostPipeline:
-    """Receives the requests of one pipelined session, and runs them in their order.
+    """Receives the requests of a pipelined session, and runs them in order.
 
     The thread that reads them runs the calls, too, one after the other. When a call does not return
     soon, another thread reads on (:mod:`uactor.host.sessions.leader`), and for a while workers run
@@ -101,7 +102,10 @@ class HostPipeline:
         self._is_at_end = False
 
     def serve(self, messages: Iterator[bytes]) -> Iterator[Response]:
-        """Yield responses until the client leaves or goes; on another thread, read requests."""
+        """Yield responses until the client leaves or goes.
+
+        Another thread reads the requests.
+        """
         self.messages = messages
         with self.caller.cancel_token.wake_on_cancel(self):
             self.leader.start_follower()
@@ -117,7 +121,7 @@ class HostPipeline:
         self.replies.end()
 
     def _hand_over(self) -> None:
-        """Let the thread of the session send, while the leader is in a call or a burst."""
+        """Make the session's thread send while the leader runs calls."""
         self.replies.hand_over()
         self.is_poll_due = True
 
@@ -150,10 +154,11 @@ class HostPipeline:
         self.wake()
 
     def poll(self) -> None:
-        """Receive the messages that have arrived: a call must not run if its cancellation has.
+        """Receive the messages that have arrived.
 
-        A cancellation may be a message of its own, behind all requests. So a poll takes more than
-        the buffers of a socket can have, and yet so few that calls go on.
+        A call must not run if its cancellation has arrived. A cancellation may be a message of its
+        own, behind all requests. So a poll takes more than the buffers of a socket can have, and
+        yet so few that calls go on.
         """
         self.is_poll_due = False
         start = time.monotonic()
@@ -170,7 +175,7 @@ class HostPipeline:
         self.next_poll = now + min(_POLL_INTERVAL_S, _POLL_INTERVAL_RATIO * (now - start))
 
     def _receive(self, message: bytes) -> None:
-        """Queue the requests of a message, and cancel the calls that it says."""
+        """Queue the requests of a message, and carry out its cancellations."""
         for request in self._requests_in(message):
             if not isinstance(request, tuple) and request.HasField('cancel'):
                 self._cancel(request)
@@ -255,7 +260,7 @@ class HostPipeline:
         return HostBurst(self, asked.handle, asked.method, enumerate(arguments, request.id))
 
     def _enter_burst(self, reader: Reader, burst: HostBurst) -> None:
-        """Run or queue the calls of a burst, as long as this thread leads."""
+        """Run or queue the calls of a burst while this thread leads."""
         self._burst = burst
         self._table.renew_lease(burst.handle)
         if self._is_free() and not self.dispatcher.has_mailbox:
@@ -269,7 +274,7 @@ class HostPipeline:
             self._burst = None
 
     def _run_burst(self, reader: Reader, burst: HostBurst) -> None:
-        """Run the calls of a burst on this thread, as long as it leads."""
+        """Run the calls of a burst on this thread while it leads."""
         leave_gate = self.dispatcher.gate.count()
         try:
             with self.leader.watch:  # until the lead is taken back, as in LeaderFollowers.run()
@@ -284,7 +289,7 @@ class HostPipeline:
             self._hand_over()
 
     def _run_some(self, reader: Reader, burst: HostBurst) -> None:
-        """Run calls of a burst one after the other, as far as one object can stand for them."""
+        """Run calls of a burst that one :class:`HostCall` can stand for."""
         call, lead = burst.create_call(), self.leader.lead
         try:
             burst.run(call, lead)
@@ -324,7 +329,7 @@ class HostPipeline:
         self._reply(self.calls.pop(number, None) is not None, response)
 
     def end_with_scalar(self, burst: HostBurst, number: int, result: Any) -> None:
-        """End a request of a burst with a result that goes together with others."""
+        """End a request with a result that goes together with others."""
         if self.calls.pop(number, None) is not None:
             results = BurstResults(burst, number, result)
             results.ended = True
@@ -360,7 +365,7 @@ class HostPipeline:
 
 
 def _run(call: HostCall, job: Job) -> None:
-    """Run a job of a call on a thread that is needed afterwards."""
+    """Run a call's job on a thread that is needed afterwards."""
     try:
         job()
     except BaseException as error:

@@ -46,7 +46,10 @@ class BurstResults:
         self.ended = False
 
     def take(self) -> list[Any]:
-        """Remove and return the results. One thread at a time may, while another one adds some."""
+        """Remove and return the results.
+
+        One thread at a time may call this, while another thread adds results.
+        """
         taken = self.values[:]
         del self.values[: len(taken)]
         self.first += len(taken)
@@ -54,7 +57,7 @@ class BurstResults:
 
 
 class ReplyQueue:
-    """The responses of a session, in the order in which they are sent.
+    """Queues the responses of a session, and sends them in order.
 
     :param send: sends a response, from any thread, one at a time; None where only the thread of
         the session can.
@@ -75,7 +78,7 @@ class ReplyQueue:
         self._outbox.put(response)
 
     def add_results(self, results: BurstResults) -> None:
-        """Add results of a burst, and those that will be added to them."""
+        """Add results of a burst, which may still grow."""
         self._results.append(results)
 
     def wake(self) -> None:
@@ -83,16 +86,16 @@ class ReplyQueue:
         self._outbox.wake()
 
     def hand_over(self) -> None:
-        """Let the thread of the session send the responses and results that there are."""
+        """Make the session's thread send the waiting responses and results."""
         self.gather()
         self._outbox.wake()
 
     def end(self) -> None:
-        """Let the thread of the session end after it has sent the responses that there are."""
+        """End :meth:`serve` once the waiting responses have been sent."""
         self._outbox.end()
 
     def flush(self) -> None:
-        """Send the responses and results that there are, on this thread if it can."""
+        """Send the waiting responses and results, on this thread if possible."""
         self.gather()
         if self._send is None or not self._sending.acquire(blocking=False):
             self._outbox.wake()
@@ -110,7 +113,10 @@ class ReplyQueue:
                 yield from self.messages()
 
     def messages(self) -> Iterator[Response]:
-        """Yield the responses that there are, as few messages. One thread at a time may."""
+        """Yield the waiting responses, joined into few messages.
+
+        One thread at a time may call this.
+        """
         return coalesce(self._outbox, _MORE, self._limit)
 
     def gather(self) -> None:

@@ -48,7 +48,9 @@ class Responder:
     def run_call(
         self, caller: Caller, number: int, handle: str, method: str, arguments: fastpath.Arguments
     ) -> pb.SessionResponse | bytes:
-        """Run a call of the fast path and return the response, in its wire form if it is fast too.
+        """Run a call of the fast path, and return the response.
+
+        The response is in its wire form if it fits the fast path, too.
 
         :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
@@ -79,7 +81,7 @@ class Responder:
     def get_attribute(
         self, caller: Caller, number: int, handle: str, name: str
     ) -> pb.SessionResponse | bytes:
-        """Read an attribute for a request of the fast path, and return the response.
+        """Read an attribute on the fast path, and return the response.
 
         :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
@@ -93,7 +95,10 @@ class Responder:
     def _respond_error(
         self, caller: Caller, number: int, error: BaseException
     ) -> pb.SessionResponse:
-        """Return the response with the error of a request of the fast path; see :meth:`fail`."""
+        """Return the response with the error of a request; see :meth:`fail`.
+
+        The request is of the fast path.
+        """
         response = pb.SessionResponse(id=number)
         self.fail(caller, True, response, error)
         return response
@@ -107,7 +112,9 @@ class Responder:
         pickles: bool,
         is_item: bool = False,
     ) -> pb.SessionResponse | bytes:
-        """Return the response with a result, in its wire form if it fits the fast path.
+        """Return the response with a result.
+
+        It is in its wire form if it fits the fast path.
 
         :param pickles: whether the client accepts pickles.
         :param is_item: whether the result is an item of a stream.
@@ -143,7 +150,7 @@ class Responder:
         return self._limit < 0 and kind in values.OF_ANY_LENGTH and len(value) <= _MAX_BRIEF_LENGTH
 
     def answer(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        """Run what a request asks for and return the response, whatever the outcome.
+        """Run a request and return the response, whatever the outcome.
 
         :raises CallCancelledError: when the client has gone, and no response can reach it.
         """
@@ -155,7 +162,7 @@ class Responder:
             return self.respond_error(caller, request, error)
 
     def respond(self, caller: Caller, request: pb.SessionRequest, kind: str) -> pb.SessionResponse:
-        """Run what a request asks for and return the response with its result."""
+        """Run a request and return the response with its result."""
         response = pb.SessionResponse()
         response.id = request.id
         if kind == 'call':
@@ -198,7 +205,7 @@ class Responder:
             raise SerializationError(f'a session takes no {kind!r} here')
 
     def check_size(self, caller: Caller, response: pb.SessionResponse) -> None:
-        """Check that a response is not too large; otherwise release the objects in it.
+        """Refuse a response that is too large, and release its objects.
 
         :raises SerializationError: when it is too large.
         """

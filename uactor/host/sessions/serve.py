@@ -1,8 +1,9 @@
-"""Serve sessions: each is the conversation of a client thread, on a host thread of its own.
+"""Serve sessions, each on a host thread of its own.
 
-The transports, gRPC and the local lane, bring the messages and carry the responses away.
-:mod:`uactor.host.sessions.responder` makes the responses. Sessions whose calls don't wait for each
-other are in :mod:`uactor.host.sessions.pipeline`.
+A session is the conversation of one client thread with the actor. The transports, gRPC and the
+local lane, bring the messages and carry the responses away. :mod:`uactor.host.sessions.responder`
+makes the responses. Sessions whose calls don't wait for each other are in
+:mod:`uactor.host.sessions.pipeline`.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ def read(message: bytes, endpoint: SessionEndpoint) -> pb.SessionRequest:
 def serve(
     host: HostContext, messages: Iterator[bytes], endpoint: SessionEndpoint
 ) -> Generator[pb.SessionResponse | bytes, None, None]:
-    """Serve a session until its client leaves or goes, upon which its ``messages`` end.
+    """Serve a session until its client leaves or goes.
 
-    Yields responses, as messages or in their wire form.
+    The ``messages`` end then. Yields responses, as messages or in their wire form.
     """
     message = next(messages, None)
     if message is None:
@@ -92,7 +93,10 @@ def serve(
 
 
 def _receive_hello(first: pb.SessionRequest, endpoint: SessionEndpoint) -> pb.Hello:
-    """Return the Hello of a session; refuse the session when it has none for this protocol."""
+    """Return the Hello of a session, or refuse the session.
+
+    A session must begin with a Hello for the protocol of this host.
+    """
     if first.WhichOneof('kind') != 'hello':
         endpoint.refuse(VersionError('a session begins with Hello'))
     if first.hello.protocol_version != PROTOCOL_VERSION:
@@ -119,7 +123,7 @@ def _create_welcome(host: HostContext, hello: pb.Hello, nonce: bytes) -> pb.Welc
 
 
 class _HostSession:
-    """Handles the requests of one session in order, each before the next is read."""
+    """Handles each request of a session before it reads the next."""
 
     def __init__(self, caller: Caller, responder: Responder, host: HostContext, read: Read) -> None:
         self._caller = caller
@@ -171,7 +175,7 @@ class _HostSession:
                 running.set(None)
 
     def _begin_response(self) -> None:
-        """Forget how the last call is undone, since the client has had its response."""
+        """Forget how to undo the last call, since its response has arrived."""
         self._caller.last_undo = None
         if self._unsure is not None:
             self._record_arrival()
@@ -188,7 +192,7 @@ class _HostSession:
         return kind == 'goodbye'
 
     def _record_sent(self, response: pb.SessionResponse) -> None:
-        """Keep a response with definitions for the client until it surely has arrived."""
+        """Keep a response with definitions until it has surely arrived."""
         definitions = self._caller.definitions
         if definitions is not None and definitions.unsure:
             self._unsure = response
@@ -196,13 +200,16 @@ class _HostSession:
             self._caller.last_undo = None
 
     def _record_arrival(self) -> None:
-        """Record that the last response has arrived, since the client has sent another request."""
+        """Record that the last response has arrived.
+
+        The client has sent another request since.
+        """
         definitions, unsure, self._unsure = self._caller.definitions, self._unsure, None
         if definitions is not None and unsure is not None:
             definitions.confirm(list_definitions(unsure))
 
     def _receive(self, request: pb.SessionRequest) -> str | None:
-        """Do what any request may say besides what it asks for; return its kind."""
+        """Handle releases and a goodbye in a request; return its kind."""
         if request.releases:
             self._table.release(request.releases, self._caller.holder)
         kind = request.WhichOneof('kind')

@@ -1,4 +1,4 @@
-"""Replies that are streams: their items are sent as far as the client grants credit."""
+"""Send results as streams, within the credit that the client grants."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StreamReply:
             self._step(call)
 
     def fail(self, call: HostCall, error: BaseException) -> None:
-        """Close the iterator, if there is one, and end the call with an error."""
+        """Close any iterator, and end the call with an error."""
         if self._items is None:
             call.end_with_error(error)
         else:
@@ -65,7 +65,10 @@ class StreamReply:
         self._go_on_with_credit(call)
 
     def _wait_for_credit(self, call: HostCall) -> bool:
-        """Park the call if it may send no item; return whether it is parked."""
+        """Park a call that has no credit; return whether it is parked.
+
+        A cancelled call is not parked.
+        """
         if self._credit or call.caller.cancel_token.is_cancelled:
             return False
         call.leave_mailbox()  # before another thread may enter it for the next step
@@ -115,7 +118,10 @@ class StreamReply:
         call.wait_for_mailbox(functools.partial(self._step, call))
 
     async def _send_granted(self, call: HostCall) -> bool:
-        """Send the items that are granted; return whether there are no more. On the loop."""
+        """Send the granted items; return whether there are no more.
+
+        It runs on the event loop.
+        """
         while self._credit:
             item = await anext(self._items, _END)
             if item is _END:

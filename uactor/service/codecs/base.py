@@ -1,4 +1,4 @@
-"""The base of all codecs: one Python value as one value of Protobuf.
+"""The base of all codecs: one Python value as one Protobuf value.
 
 A codec converts one scalar, enum or message. A field can hold more than that: nothing, many
 values, a map, or one of several values: see :mod:`uactor.service.codecs.fields`.
@@ -18,7 +18,7 @@ NOT, ANYTHING, CONVERTED, DERIVED, EXACT, NAMED = range(6)
 
 
 class Handles(Protocol):
-    """Makes handles of objects, and finds objects by their handles, during one call."""
+    """Makes handles of objects and finds objects by handle, during one call."""
 
     def write_handle(self, value: object, typeid: str | None) -> Any:
         """Return a ``uactor.v1.Handle`` of ``value``; ``typeid`` is None for a proxy's own."""

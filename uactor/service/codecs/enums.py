@@ -1,4 +1,7 @@
-"""Codecs of enums: Enum classes, and Literals of strings. Values are restored by name."""
+"""The codecs of Enum classes and of Literals of strings.
+
+Values are restored by name.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from uactor.service.naming import upper
 
 
 class EnumCodec(Codec):
-    """A member of an Enum class, and the base of other enum codecs.
+    """A member of an Enum class.
+
+    The codecs of other enums derive from this class.
 
     :ivar members: the values in Python, in the order of the plan's values after its zero.
     """
@@ -69,7 +74,7 @@ class LiteralCodec(EnumCodec):
         return member
 
     def match(self, value: Any) -> int:
-        """Accept the strings, with a better fit than any ``str`` in a union."""
+        """Accept the strings, which fit better than any ``str`` in a union."""
         return NAMED if type(value) is str and value in self.members else NOT
 
 

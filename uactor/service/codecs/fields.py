@@ -1,4 +1,4 @@
-"""What a field of a message, or the fields of a oneof, can hold.
+"""What a field or a oneof of a message can hold.
 
 A field holds one value, an optional value, many values, a map, or one of several values. Where
 only a single value is possible, anything more gets a wrapper: a message of its own.
@@ -31,7 +31,7 @@ NOTHING = Missing()
 
 
 class Field(abc.ABC):
-    """Reads and writes one Python value as one or more fields of a message.
+    """Reads and writes a Python value as one or more fields.
 
     :ivar label: its name as an arm of a union, and in names of wrappers.
     :ivar key: describes its content, the same in all runs.
@@ -152,7 +152,7 @@ class RepeatedField(Field):
         return [FieldPlan(name, self.codec.proto, self.codec.label, 'empty', repeated=True)]
 
     def write(self, name: str, value: Any, wire: Wire, handles: Handles) -> None:
-        """Write the elements in their order; a set sorted, if its elements can be."""
+        """Write the elements in order, and sort a set if possible."""
         if not self._is_accepted(value):
             raise mismatch_error(value, f'a {self.kind}')
         pack, elements = self.codec.pack, []
@@ -258,7 +258,7 @@ class MapField(Field):
         return self.make(entries) if entries else NOTHING
 
     def match(self, value: Any) -> int:
-        """Return the fit of the class, or that of the worst key or value."""
+        """Return the fit of the worst entry, if the class is accepted."""
         if not isinstance(value, self.accepts):
             return NOT
         pairs = (
@@ -268,7 +268,10 @@ class MapField(Field):
 
 
 class PairsField(RepeatedField):
-    """A dict as repeated entries: its keys fit no map, or its order counts."""
+    """A dict as repeated entries.
+
+    Its keys fit no map, or its order counts.
+    """
 
     inner_name = 'entries'
 
@@ -288,7 +291,7 @@ class PairsField(RepeatedField):
         return mapping
 
     def match(self, value: Any) -> int:
-        """Return the fit of the class, or that of the worst key or value."""
+        """Return the fit of the worst entry, if the class is accepted."""
         if not self._is_accepted(value):
             return NOT
         fits = min((self.codec.match(pair) for pair in value.items()), default=EXACT)

@@ -1,4 +1,4 @@
-"""The codec of JSON values: for ``Any``, and for bare lists and dicts."""
+"""The codec of JSON values: for ``Any``, bare lists and bare dicts."""
 
 from __future__ import annotations
 
@@ -127,7 +127,11 @@ def _unpack_value(wire: Any) -> Any:
 
 
 def _unpack_number(number: float) -> float:
-    """Return a whole number as an int, since JSON has one kind of number."""
+    """Return the number, as an int if it is whole.
+
+    JSON has only one kind of number. A negative zero, or a number too large to be exact, stays a
+    float.
+    """
     is_whole = number.is_integer() and abs(number) <= _MAX_EXACT_INT
     if is_whole and math.copysign(1, number) == math.copysign(1, int(number)):
         return int(number)

@@ -1,4 +1,4 @@
-"""Codecs of the service's own messages: wrappers, tuples, and classes with named fields."""
+"""The codecs of the service's own messages: wrappers, tuples and models."""
 
 from __future__ import annotations
 
@@ -86,7 +86,10 @@ def read_absence(part: Part) -> Any:
 
 
 def refuse_unknown_fields(message: Any) -> None:
-    """Refuse fields that would be lost, as of a caller with a newer schema."""
+    """Refuse fields that the schema lacks, which would be lost.
+
+    A peer with a newer schema sends them.
+    """
     unknown = UnknownFieldSet(message)
     if len(unknown):
         numbers = ', '.join(str(field.field_number) for field in iter(unknown))
@@ -120,7 +123,7 @@ class WrapperCodec(Codec):
 
 
 def _strip_step(error: ConversionError, step: str) -> ConversionError:
-    """Remove ``step``, which Python does not know, from the path of an error."""
+    """Remove ``step``, which Python does not know, from an error's path."""
     error.path = error.path.removeprefix(step).removeprefix('.')
     return error
 
@@ -218,7 +221,10 @@ class ModelCodec(Codec):
             raise ConversionError(f'not a valid {self.label}: {text}') from error
 
     def match(self, value: Any) -> int:
-        """Return the fit of the class, or of the fields of a generic class or dict."""
+        """Return the fit of the class, or that of its fields.
+
+        Only a dict, or an instance of a generic class, is matched by its fields.
+        """
         class_ = self.maker.class_
         if class_ is not None and not self._is_generic:
             return NAMED if _is_exactly(value, class_) else NOT
@@ -240,7 +246,10 @@ class ModelCodec(Codec):
 
 
 def _is_exactly(value: Any, class_: type) -> bool:
-    """Return whether ``value`` is of the class itself, or of its generic form in pydantic."""
+    """Return whether ``value`` is of exactly this class.
+
+    In pydantic, a generic class with arguments is a class of its own, which counts too.
+    """
     if type(value) is class_:
         return True
     metadata = getattr(type(value), '__pydantic_generic_metadata__', None)

@@ -87,7 +87,7 @@ class ServiceMethod:
     def read_request_stream(
         self, first: Any, rest: Any, handles: Handles = NO_HANDLES
     ) -> CallArguments:
-        """Return the arguments of a call, the client's stream among them as an iterator.
+        """Return a call's arguments, the client's stream among them as an iterator.
 
         :param first: the first message, or None when there is none.
         :param rest: an iterator of the other messages, asynchronous or not.
@@ -172,7 +172,7 @@ class ServiceMethod:
             kwargs[key] = value
 
     def write_response(self, value: Any, handles: Handles = NO_HANDLES) -> Any:
-        """Return the response for a result, or for one item of a stream.
+        """Return the response for a result or an item of a stream.
 
         :raises ResultConversionError: when the result does not fit its annotation.
         """
@@ -193,7 +193,7 @@ class ServiceMethod:
         kwargs: Mapping[str, Any] | None = None,
         handles: Handles = NO_HANDLES,
     ) -> Any:
-        """Return the request with these arguments, without an item of the client's stream.
+        """Return the request with these arguments, without items of the client's stream.
 
         :raises ConversionError: when an argument is missing or does not fit.
         :raises TypeError: when the signature does not take the arguments.

@@ -1,4 +1,4 @@
-"""The parts of a message, each with the field that reads and writes it."""
+"""The parts of a message, each with the field that converts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uactor.service.naming import camel
 
 @dataclasses.dataclass(eq=False)
 class Part:
-    """A Python parameter or field, and the fields of the message that it becomes.
+    """A Python parameter or field, and its fields in the message.
 
     :ivar python: its name in Python.
     :ivar name: the name that it gets in the message unless another part has it; for a union, the
@@ -64,7 +64,7 @@ class MessagePlan(OwnMessage):
 
 
 def validate_names(parts: list[Part]) -> None:
-    """Refuse parts that share a pin or a name, also if only in JSON.
+    """Refuse parts that share a pin, a name, or a JSON name.
 
     :raises UnsupportedTypeError: when two parts do.
     """

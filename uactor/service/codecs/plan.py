@@ -33,7 +33,10 @@ class Plan:
     known: Collection[External]
 
     def types(self) -> list[_Type]:
-        """Return the messages and enums of all methods, in the order of first use."""
+        """Return the messages and enums of all methods, each once.
+
+        Requests and responses come first, then the types of their fields in the order of first use.
+        """
         found: dict[_Type, None] = {}
         for method in self.methods:
             found[method.request] = None

@@ -135,7 +135,7 @@ def _match_int(value: Any) -> int:
 
 
 def to_int(value: Any) -> int:
-    """Return ``value`` as an int, if it is an integer, be it of numpy."""
+    """Return an int, or an integer of numpy, as an int."""
     if type(value) is int:
         return value
     if _match_int(value):
@@ -246,6 +246,9 @@ class StringFormCodec(Codec):
             raise ConversionError(f'{reason}: {error}' if str(error) else reason) from error
 
     def match(self, value: Any) -> int:
-        """Accept the class itself. A derived class would lose data, except for paths."""
+        """Accept the class itself, and for paths also derived classes.
+
+        An instance of any other derived class would lose data.
+        """
         fit = match_class(value, self._class)
         return fit if fit == EXACT or issubclass(self._class, PurePath) else NOT

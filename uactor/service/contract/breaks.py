@@ -163,7 +163,7 @@ def _compare_values(name: str, old: LockedEnum, new: LockedEnum) -> Iterator[Bre
 
 
 def _collect_types(lock: Lock, part: str) -> set[str]:
-    """Return the names of all types that requests, or responses, are made of."""
+    """Return the names of all types reachable from requests or responses."""
     waiting = [
         getattr(method, part)
         for service in lock.services.values()

@@ -1,4 +1,4 @@
-"""Writes the plan of a service as the descriptor of a file, comments included.
+"""Writes the plan of a service as a file descriptor, with comments.
 
 Its names and numbers are those that :mod:`uactor.service.contract.numbering` has assigned.
 """
@@ -38,7 +38,7 @@ _MESSAGE, _ENUM, _SERVICE = 4, 5, 6
 
 @functools.cache
 def importable_files() -> dict[str, File]:
-    """Return the files that the file of a service may import, by name."""
+    """Return the files that a service's file may import, by name."""
     modules = (timestamp_pb2, duration_pb2, struct_pb2, actor_pb2)
     files = []
     for module in modules:
@@ -49,7 +49,10 @@ def importable_files() -> dict[str, File]:
 
 
 def list_dependencies(file: File) -> list[File]:
-    """Return the files that ``file`` imports, each after the files that it imports itself."""
+    """Return all files that ``file`` imports, directly or not.
+
+    Each file comes after the files that it imports itself.
+    """
     found: dict[str, File] = {}
 
     def visit(names: Sequence[str]) -> None:
@@ -64,7 +67,7 @@ def list_dependencies(file: File) -> list[File]:
 
 
 def create_file(*plans: Plan) -> File:
-    """Return the file of the plans of one package, numbered by one lock."""
+    """Return the file of a package's plans, numbered by one lock."""
     package = plans[0].package
     file = File(name=file_of(package), package=package, syntax='proto3')
     file.dependency.extend(sorted({each.file for plan in plans for each in plan.externals()}))
@@ -205,7 +208,7 @@ def describe_method(method: ServiceMethod) -> str:
 
 
 def bind_classes(plan: Plan, file: File) -> dict[str, Any]:
-    """Create the message classes of a plan, and bind its messages to them.
+    """Create a plan's message classes, and bind its messages to them.
 
     The classes have a pool of their own.
 

@@ -130,7 +130,10 @@ class Lock:
             raise LockError(f'{source} is no lock of actors: {error!r}') from error
 
     def dump(self) -> str:
-        """Return the text of the lock file, the same for the same contents."""
+        """Return the text of the lock file.
+
+        Equal contents have the same text.
+        """
         data = {
             'version': VERSION,
             'services': {name: _to_json(self.services[name]) for name in sorted(self.services)},
@@ -162,7 +165,10 @@ def find_lock(module: str) -> Lock | None:
 
 
 def _to_json(value: Any) -> dict[str, Any]:
-    """Return an entry for JSON: fields and values by number, all else by name."""
+    """Return an entry for JSON, in sorted order.
+
+    Fields and values are sorted by number, all else by name.
+    """
     data = dataclasses.asdict(value)
     for name in ('fields', 'values'):
         if name in data:

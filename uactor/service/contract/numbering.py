@@ -1,4 +1,4 @@
-"""Assigns names and numbers to a plan, by the lock that follows from it.
+"""Assigns names and numbers to a plan, by its next lock.
 
 Invariants, over all locks that follow from one another:
 
@@ -33,7 +33,7 @@ Names = Mapping[str, str]
 
 
 def next_lock(lock: Lock, plan: Plan) -> Lock:
-    """Return the lock for ``plan``, which keeps all names and numbers of ``lock``.
+    """Return the lock for ``plan``, with all names and numbers of ``lock``.
 
     :raises LockError: when pins contradict ``lock``.
     """
@@ -49,7 +49,10 @@ def next_lock(lock: Lock, plan: Plan) -> Lock:
 
 
 def assign_numbers(plan: Plan, lock: Lock) -> None:
-    """Give ``plan`` the names and numbers of ``lock``, which :func:`next_lock` made for it."""
+    """Give ``plan`` the names and numbers of ``lock``.
+
+    The lock is what :func:`next_lock` has returned for the plan.
+    """
     names = _names_by_key(lock)
     for enum in plan.enums():
         enum.name = names[enum.key]
@@ -87,7 +90,7 @@ def _assign_message(message: MessagePlan, locked: LockedMessage) -> None:
 
 
 def _release_types(lock: Lock, plan: Plan) -> None:
-    """Remove the service from the users of each type that it no longer uses."""
+    """Remove the service from the users of types it no longer uses."""
     used = {type_.key for type_ in _own_types(plan)}
     entries: list[LockedMessage | LockedEnum] = [*lock.messages.values(), *lock.enums.values()]
     for locked in entries:
@@ -125,7 +128,10 @@ def _ensure_entry(
 
 
 def _names_by_key(lock: Lock) -> Names:
-    """Return the names of the lock's types by key; one in use hides a tombstone."""
+    """Return the names of the lock's types by key.
+
+    A type in use hides a tombstone with the same key.
+    """
     entries: list[tuple[str, LockedMessage | LockedEnum]]
     entries = [*lock.messages.items(), *lock.enums.items()]
     entries.sort(key=lambda entry: bool(entry[1].used_by))
@@ -170,7 +176,7 @@ def _update_message(locked: LockedMessage, message: MessagePlan, names: Names) -
 
 
 def _wire_names(locked: LockedMessage, parts: list[Part]) -> dict[str, str]:
-    """Return the wire names of the parts that have another name in Python."""
+    """Return the wire names that differ from the names of their parts."""
     names = {part.name: locked.names[part.name] for part in parts if part.name in locked.names}
     others = {*locked.names.values()}  # wire names that are not the Python names of their parts
     own = {part.name for part in parts}
@@ -193,7 +199,7 @@ def _wire_names(locked: LockedMessage, parts: list[Part]) -> dict[str, str]:
 
 
 def _old_wire_name(locked: LockedMessage, part: Part, others: Collection[str]) -> str:
-    """Return the wire name of the part under its earlier name, or ''."""
+    """Return the wire name for the part's earlier name, or ''."""
     if part.old_name in locked.names:
         return locked.names[part.old_name]
     return '' if part.old_name is None or part.old_name in others else part.old_name
@@ -205,7 +211,7 @@ def _is_live(locked: LockedMessage, part: Part, name: str) -> bool:
 
 
 def _choose_wire_name(locked: LockedMessage, part: Part, taken: Collection[str]) -> str:
-    """Return a name for a part that no other part has or had."""
+    """Return a wire name that no other part has or had."""
     for number in range(1, 1000):
         name = part.name if number == 1 else f'{part.name}_{number}'
         fields = {field.name for field in part.field.plan_fields(name)}
@@ -218,7 +224,7 @@ def _choose_wire_name(locked: LockedMessage, part: Part, taken: Collection[str])
 def _keep_unchanged_fields(
     locked: LockedMessage, wanted: Mapping[str, FieldPlan], names: Names
 ) -> dict[str, LockedField]:
-    """Return the fields that keep their numbers: those whose type and pin allow it."""
+    """Return the fields whose type and pin let them keep their numbers."""
     kept = {}
     for name, field in wanted.items():
         old = locked.fields.get(name)

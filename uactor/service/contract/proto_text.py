@@ -1,4 +1,7 @@
-"""Prints a file descriptor as a ``.proto`` file, in the layout of ``buf format``."""
+"""Prints a file descriptor as a ``.proto`` file.
+
+The layout is that of ``buf format``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads annotations: the field or codec of each type that the typed service supports."""
+"""Reads annotations: the field or codec of each supported type."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ _MAP_KEYS = (
 
 
 class TypeReader:
-    """Reads the annotations of one schema, and makes one message of each class."""
+    """Reads the annotations of one schema.
+
+    All uses of a class share one message. A generic class has a message per set of arguments.
+    """
 
     def __init__(self, actor_class: type) -> None:
         self.externals = wellknown.ExternalMessages()
@@ -70,7 +73,10 @@ class TypeReader:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Forget the codecs that a failing block has created: one may be incomplete."""
+        """Forget the codecs that a failing block has created.
+
+        They may be incomplete.
+        """
         codecs, messages = dict(self._codecs), dict(self._messages)
         try:
             yield
@@ -131,7 +137,7 @@ class TypeReader:
         return self._read_container(hint, where) or SingleField(self._read_single(hint, where))
 
     def read_codec(self, hint: Any, where: str) -> Codec:
-        """Return the codec for an annotation, where only a single value is possible."""
+        """Return the codec for an annotation, where only one value is possible."""
         return self._to_codec(self.read_field(hint, where), where)
 
     def _to_codec(self, field: Field, where: str) -> Codec:
@@ -382,7 +388,7 @@ def _implies_default(field: Field, default: Any) -> bool:
 
 
 def _gives_absence_a_value(field: Field) -> bool:
-    """Return whether the absence of a field means None, or an empty container."""
+    """Return whether an absent field means None or an empty container."""
     return field.absent is None or isinstance(field, (RepeatedField, MapField))
 
 

@@ -19,7 +19,7 @@ _QUALIFIERS = ('Required', 'NotRequired', 'ReadOnly', 'ClassVar', 'Final')
 
 
 def resolve(owner_or_function: Any, owner: type) -> dict[str, Any]:
-    """Return the annotations of a function or class by name, with strings evaluated.
+    """Return the evaluated annotations of a function or class, by name.
 
     :param owner: the class that has the annotations. It may define names that its module lacks.
     :raises UnsupportedTypeError: when a name is in neither.
@@ -51,7 +51,7 @@ def _lookup(name: str, owner: type, known: Mapping[str, Any]) -> Any:
 
 
 def attribute_hint(owner: type, name: str) -> tuple[Any, type]:
-    """Return the annotation of an attribute, and the class whose body has it.
+    """Return an attribute's annotation, and the class whose body has it.
 
     :raises UnsupportedTypeError: when there is no annotation, or it can't be resolved.
     """
@@ -69,7 +69,7 @@ def attribute_hint(owner: type, name: str) -> tuple[Any, type]:
 
 
 def typing_name(hint: Any) -> str:
-    """Return the name in ``typing`` of the form that ``hint`` uses, or ''."""
+    """Return the ``typing`` name of the form of ``hint``, or ''."""
     origin = get_origin(hint) or hint
     if getattr(origin, '__module__', '') in ('typing', 'typing_extensions'):
         return str(getattr(origin, '_name', None) or getattr(origin, '__name__', ''))
@@ -92,7 +92,7 @@ def strip_qualifiers(hint: Any) -> tuple[Any, frozenset[str], list[Any]]:
 
 
 def split_placement(hint: Any) -> tuple[Any, int | None, str | None]:
-    """Split an annotation into the rest of it, its pin, and its earlier name."""
+    """Split an annotation into the rest, its pin and its earlier name."""
     plain, _, metadata = strip_qualifiers(hint)
     pins = [mark.number for mark in metadata if isinstance(mark, Pin)]
     olds = [mark.old for mark in metadata if isinstance(mark, Renamed)]
@@ -126,7 +126,7 @@ def allows_none(hint: Any) -> bool:
 
 
 def is_alias(hint: Any) -> bool:
-    """Return whether ``hint`` is the alias of a ``type`` statement, subscripted or not."""
+    """Return whether ``hint`` is, or subscripts, the alias of a ``type`` statement."""
     return type(get_origin(hint) or hint).__name__ == 'TypeAliasType'
 
 
@@ -144,7 +144,7 @@ def expand_aliases(hint: Any) -> Any:
 
 
 def union_arms(hint: Any) -> list[Any]:
-    """Return the arms of a union and of unions in it, each once."""
+    """Return the arms of a union and of nested unions, each once."""
     arms: list[Any] = []
     for arm in get_args(hint):
         inner = expand_aliases(arm)
@@ -167,7 +167,7 @@ def substitute(hint: Any, variables: Variables) -> Any:
 
 
 def variables_of(cls: type, args: tuple[Any, ...] = ()) -> dict[type, Variables]:
-    """Return the types that replace type variables, for a class and its bases."""
+    """Return what replaces the type variables of a class and its bases."""
     known: dict[type, Variables] = {}
 
     def visit(cls: type, args: tuple[Any, ...]) -> None:
@@ -185,7 +185,9 @@ def variables_of(cls: type, args: tuple[Any, ...] = ()) -> dict[type, Variables]
 
 
 def class_hints(cls: type, args: tuple[Any, ...] = ()) -> dict[str, Any]:
-    """Return the annotations of a class and its bases, with type variables replaced.
+    """Return the annotations of a class and its bases.
+
+    Type variables are replaced by their arguments.
 
     :raises UnsupportedTypeError: when one can't be resolved.
     """

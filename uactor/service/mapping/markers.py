@@ -14,7 +14,10 @@ IMPLEMENTATION_NUMBERS = range(19000, 20000)
 
 
 class _PickledByKind:
-    """Pickles a marker by the name of its kind, which all releases share."""
+    """Pickles a marker by the name of its kind.
+
+    All releases share these names.
+    """
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         fields: Any = self
@@ -47,7 +50,10 @@ class Pin(_PickledByKind):
 
 @dataclasses.dataclass(frozen=True)
 class Renamed(_PickledByKind):
-    """The earlier name of a parameter or field, which it keeps on the wire."""
+    """The earlier name of a parameter or field.
+
+    On the wire, the parameter or field keeps that name.
+    """
 
     old: str
 

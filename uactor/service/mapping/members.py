@@ -266,7 +266,10 @@ class _Planner:
 
 
 def _list_exposed_names(cls: Any) -> Iterator[str]:
-    """Yield the names that a proxy of ``cls`` exposes, without those of every actor."""
+    """Yield the exposed names of ``cls``, without the names of every actor.
+
+    Special names, like ``__len__``, are left out.
+    """
     root = next(base for base in reversed(cls.__mro__) if 'proxy_class' in vars(base))
     for name in dict.fromkeys(cls.proxy_class._exposed_ or ()):
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
