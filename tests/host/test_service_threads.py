@@ -226,7 +226,7 @@ def test_leases_of_absurd_seconds_keep_none_from_ending() -> None:
     table.lease([short.id], 0.001)
     table.release([short.id, lasting.id], A_CLIENT)
     eventually(lambda: len(table) == 1)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match='not nan'):
         table.lease([lasting.id], float('nan'))
 
 

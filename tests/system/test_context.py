@@ -152,7 +152,7 @@ def test_leaving_the_block_of_an_actor_that_died_adds_no_error() -> None:
     with PlainActor() as actor:
         kill(actor)
     error = ValueError('from the block')
-    with pytest.raises(ValueError) as caught, PlainActor() as actor:
+    with pytest.raises(ValueError, match='from the block') as caught, PlainActor() as actor:
         kill(actor)
         raise error
     assert caught.value is error

@@ -74,7 +74,8 @@ class Family(Target):
 @pytest.fixture(scope='module')
 def target() -> Iterator[Any]:
     with Target() as actor:
-        assert actor.take(b'x' * 2 * MIN_SEGMENT_BYTES) and pid_of(actor)  # what is made once
+        assert actor.take(b'x' * 2 * MIN_SEGMENT_BYTES)  # what is made once
+        assert pid_of(actor)
         yield actor
 
 

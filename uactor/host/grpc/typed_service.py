@@ -70,7 +70,7 @@ class TypedService:
             lock = find_lock(self._actor_class.__module__)
             schema = schema_of(self._actor_class, lock)
         except Exception as error:  # a lock file, or the user's annotations, may hold anything
-            log.error(
+            log.error(  # noqa: TRY400  # what is wrong with a lock needs no traceback
                 'the typed service %s is not served: %s',
                 self.name,
                 error,
