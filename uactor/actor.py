@@ -14,7 +14,7 @@ from uactor.errors import STATUS_CODES
 from uactor.launch import module_starts
 from uactor.manager import ActorManager, connect_to
 from uactor.proxies.actor import ActorProxy, create_member, is_generated
-from uactor.proxies.base import BaseProxy
+from uactor.proxies.base import BaseProxy, proxy
 from uactor.proxies.stand_ins import create_stand_in
 from uactor.proxies.standard import PROXIES
 from uactor.runtime.limits import validate_timeout
@@ -74,7 +74,7 @@ class Actor:
         super().__init_subclass__(**kwargs)
         _configure(cls)
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Start a process with an actor in it and return its proxy.
 
         :raises BaseException: what the constructor raises in the actor process.
@@ -108,6 +108,11 @@ class Actor:
 
         This runs once, in the main thread of the actor process.
         """
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Travel as a proxy of this actor, which others receive in place of a copy."""
+        reduced: str | tuple[Any, ...] = proxy(self, 'actor').__reduce__()
+        return reduced
 
     def __enter__(self) -> Self:
         """Enter the context.
@@ -171,7 +176,7 @@ class Actor:
         return cast('Self', manager.actor())
 
     @classmethod
-    async def aio(cls, *args: Any, **kwargs: Any) -> Self:
+    async def aio(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Instantiate the class without blocking the event loop.
 
         While a module is being imported, the event loop does block.

@@ -325,6 +325,19 @@ def test_map_raises_an_error_where_it_belongs_and_goes_on(bench: Any) -> None:
     assert next(results, 'the end') == 'the end'
 
 
+def test_a_second_consumer_of_a_map_is_refused_and_disturbs_no_other(bench: Any) -> None:
+    results = bench.wait_for.map(['gate', 'gate'], [1, 2])
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = {pool.submit(next, results) for _ in range(2)}
+        refused, waiting = concurrent.futures.wait(both, return_when='FIRST_COMPLETED')
+        with pytest.raises(RuntimeError, match='another thread or task waits'):
+            refused.pop().result()
+        with pytest.raises(RuntimeError, match='another thread or task waits'):
+            asyncio.run(results.__anext__())
+        bench.event('gate').set()
+        assert [waiting.pop().result(), *results] == [1, 2]
+
+
 def test_map_that_is_left_gives_up_what_has_been_called_for(bench: Any) -> None:
     blocked = bench.wait_for.future('gate')
     assert bench.told().get() == 'begun gate'

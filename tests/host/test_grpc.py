@@ -325,6 +325,15 @@ def test_an_attribute_cannot_be_called(client: Client) -> None:
 # --- descriptions --------------------------------------------------------------------------------
 
 
+class Undocumented(uactor.Actor):
+    pass
+
+
+def test_the_docstring_of_the_base_describes_no_actor() -> None:
+    with Undocumented() as actor, client_of(get_dial_address(actor)) as client:
+        assert client.rpc('Describe').doc == ''
+
+
 def test_describe_tells_what_can_be_called_and_read(client: Client, actor: Any) -> None:
     found = client.rpc('Describe')
     assert found.class_name == 'tests.host.test_grpc.Methods'

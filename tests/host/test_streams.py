@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,40 @@ def test_the_credits_of_a_stream_add_up(bench: Any) -> None:
         bench.event('gate').set()
         assert session.receive().item.string == 'second'
         assert bench.told().get(timeout=20) == 'closed', 'it has looked for a third one'
+
+
+@pytest.mark.parametrize('end', ['end', 'error'])
+def test_threads_share_a_stream(bench: Any, end: str) -> None:
+    numbers = bench.count.stream(300) if end == 'end' else bench.fails_after.stream(300)
+    taken: list[int] = []
+    errors: list[BaseException] = []
+
+    def consume() -> None:
+        try:
+            taken.extend(numbers)
+        except LookupError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=consume) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()  # each gets the end
+    assert sorted(taken) == [*range(300)] if end == 'end' else len(errors) == 1
+
+
+def test_tasks_and_threads_share_a_stream(bench: Any) -> None:
+    numbers = bench.count.options(window=4).stream(300)
+
+    async def consume() -> list[int]:
+        return [number async for number in numbers]
+
+    async def gather() -> list[int]:
+        thread = asyncio.to_thread(lambda: [*numbers])
+        parts = await asyncio.gather(thread, *(consume() for _ in range(3)))
+        return [number for part in parts for number in part]
+
+    assert sorted(asyncio.run(gather())) == [*range(300)]
 
 
 def test_other_iterables_can_be_streamed(bench: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import gc
 import os
@@ -221,6 +222,57 @@ def test_a_proxy_sent_home_reaches_its_object_without_a_connection(shop: Any, ot
     assert shop.is_own(other.relay(items))
     assert not other.is_own(items)
     assert shop.is_own(shop)
+
+
+class Builder(uactor.Actor):
+    """Gives itself away."""
+
+    def __init__(self, **parts: int) -> None:
+        self._parts = parts
+
+    def add(self, name: str, value: int) -> Any:
+        self._parts[name] = value
+        return self
+
+    def parts(self) -> dict[str, int]:
+        return self._parts
+
+    def itself_twice(self) -> list[Any]:
+        return [self, {'me': self}]
+
+    def give(self, other: Any) -> Any:
+        return other.keep(self)
+
+    def give_method(self, other: Any) -> Any:
+        return other.keep(self.add)
+
+    def copy(self) -> Any:
+        return copy.copy(self).parts()
+
+
+class NativeBuilder(Builder):
+    _options_ = {'serializer': 'native'}
+
+
+@pytest.mark.parametrize('cls', [Builder, NativeBuilder])
+def test_an_actor_that_returns_itself_returns_its_proxy(cls: Any) -> None:
+    with cls(cls=1) as builder:  # any keyword is an argument
+        chained = builder.add('self', 2).add('other', 3)
+        assert chained == builder
+        assert chained.parts() == builder.parts() == {'cls': 1, 'self': 2, 'other': 3}
+        twice = builder.itself_twice()
+        assert twice == [builder, {'me': builder}]
+        assert builder.copy() == builder.parts()
+
+
+def test_an_actor_passes_itself_and_its_methods_on(other: Any) -> None:
+    with Builder() as builder:
+        builder.give(other)
+        other.give().add('by', 1)
+        builder.give_method(other)
+        other.give()('method', 2)
+        assert builder.parts() == {'by': 1, 'method': 2}
+        other.keep(None)
 
 
 def test_an_actor_keeps_what_it_is_given(shop: Any, other: Any) -> None:

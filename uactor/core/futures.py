@@ -336,9 +336,10 @@ _awaiting_threads: set[LoopFuture] = set()
 
 
 class StreamBuffer:
-    """Receives the items of a stream, and hands them to one consumer.
+    """Receives the items of a stream, and hands each to one of its consumers.
 
-    Once the consumer has taken half of the window, it grants the sender as many new items.
+    Once they have taken half of the window, the sender is granted as many new items. The end stays
+    in the buffer for the other consumers.
 
     :param window: how many items may be on their way or in this buffer.
     """
@@ -348,7 +349,7 @@ class StreamBuffer:
         self._window = window
         self._taken = 0
         self._items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-        self._notify: Callable[[], None] | None = None
+        self._awaiting: list[Callable[[], None]] = []  # each wakes a coroutine
 
     def cancel(self) -> None:
         """Cancel the call, and so the items that have not arrived."""
@@ -371,9 +372,8 @@ class StreamBuffer:
 
     def _put(self, more: bool, value: Any) -> None:
         self._items.put((more, value))
-        notify = self._notify
-        if notify is not None:
-            notify()
+        for wake in tuple(self._awaiting):
+            wake()
 
     # --- called by the consumer
 
@@ -383,6 +383,8 @@ class StreamBuffer:
             if self._taken * 2 >= self._window:
                 self._grant(self._taken)
                 self._taken = 0
+        else:
+            self._put(False, None)
         return more, value
 
     def _grant(self, items: int) -> None:
@@ -397,17 +399,29 @@ class StreamBuffer:
 
     async def anext(self) -> tuple[bool, Any]:
         """Await the next item, or the end. See :meth:`next`."""
-        if self._items.empty():
-            loop = asyncio.get_running_loop()
-            callbacks, arrived = _get_loop_callbacks(loop), asyncio.Event()
-            self._notify = lambda: callbacks.put(arrived.set)
-            try:
-                while self._items.empty():
+        try:
+            found = self._items.get_nowait()
+        except queue.Empty:
+            found = await self._await_item()
+        return self._hand_out(*found)
+
+    async def _await_item(self) -> tuple[bool, Any]:
+        loop = asyncio.get_running_loop()
+        callbacks, arrived = _get_loop_callbacks(loop), asyncio.Event()
+
+        def wake() -> None:
+            callbacks.put(arrived.set)
+
+        self._awaiting.append(wake)
+        try:
+            while True:
+                try:
+                    return self._items.get_nowait()
+                except queue.Empty:  # another consumer may have been faster
                     await arrived.wait()
                     arrived.clear()
-            finally:
-                self._notify = None
-        return self._hand_out(*self._items.get())
+        finally:
+            self._awaiting.remove(wake)
 
 
 class FailedCall:

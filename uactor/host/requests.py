@@ -310,7 +310,7 @@ class RequestHandler:
         response = pb.DescribeResponse(
             handle=self.handle(entry, detailed=True),
             class_name=f'{cls.__module__}.{cls.__qualname__}',
-            doc=inspect.getdoc(cls) or '',
+            doc=_get_own_doc(cls),
             typeids=self._typeids(),
             serializer=self.serializer,
             protocol_version=PROTOCOL_VERSION,
@@ -333,6 +333,13 @@ class RequestHandler:
                     name=name, doc=doc, type=format_annotation(cls, name, member)
                 )
         return response
+
+
+def _get_own_doc(cls: type) -> str:
+    """Return the docstring of a class, but for one that it has from a base of uactor's."""
+    doc = inspect.getdoc(cls) or ''
+    bases = [base for base in cls.__mro__ if base.__module__.startswith('uactor.')]
+    return '' if doc in map(inspect.getdoc, bases) else doc
 
 
 def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import itertools
 import os
@@ -63,7 +64,8 @@ class Stream(_Iteration[T]):
     """The items of a generator in an actor, as it yields them.
 
     The first item is what makes the call. As a context manager, the stream closes the generator on
-    leaving. Leaving the loop does, too, once the program has no reference to the stream.
+    leaving. Leaving the loop does, too, once the program has no reference to the stream. Threads
+    and tasks may share it: each item goes to one of them.
     """
 
     def __init__(self, submit: Callable[[StreamBuffer], CallHandle], window: int) -> None:
@@ -134,7 +136,7 @@ _FAST_S, _SLOW_S = 1e-3, 4e-3
 class Results(_Iteration[T]):
     """The results of calls, in their order.
 
-    A window of calls is in progress at a time.
+    A window of calls is in progress at a time. One thread or task iterates.
 
     The calls are made in bursts of half a window, which travel together.
 
@@ -163,6 +165,7 @@ class Results(_Iteration[T]):
         self._failed: BaseException | None = (
             None  # the exception of a call, as opposed to one of the iteration
         )
+        self._is_awaited = False
         self._at = 0  # place of the next result in its burst
         self._until = 0  # up to here results can be fetched without further work
         self._since = 0  # results from here on have been fetched, but not subtracted from _left
@@ -237,6 +240,20 @@ class Results(_Iteration[T]):
         self._until = max(until, at + 1)
         return at
 
+    @contextlib.contextmanager
+    def _only_consumer(self) -> Iterator[None]:
+        """Wait in the block, as the only thread or task.
+
+        :raises RuntimeError: if another one waits. It would not be woken.
+        """
+        if self._is_awaited:
+            raise self._record_failure(FailedCall(RuntimeError(_TWO_CONSUMERS)))
+        self._is_awaited = True
+        try:
+            yield
+        finally:
+            self._is_awaited = False
+
     def _record_failure(self, failed: FailedCall) -> BaseException:
         """Record and return the error of a call.
 
@@ -261,7 +278,8 @@ class Results(_Iteration[T]):
                 if not self._advance():
                     raise StopIteration
                 if not self._outcomes.has(self._at):
-                    self._outcomes.wait(self._at)
+                    with self._only_consumer():
+                        self._outcomes.wait(self._at)
                 at = self._find_ready()
             self._at = at + 1
             fetched: Any = self._outcomes.take(at)
@@ -279,7 +297,8 @@ class Results(_Iteration[T]):
                 if not self._advance():
                     raise StopAsyncIteration
                 if not self._outcomes.has(self._at):
-                    await self._outcomes.await_for(self._at)
+                    with self._only_consumer():
+                        await self._outcomes.await_for(self._at)
                 self._find_ready()
         except BaseException as error:  # also CancelledError
             self._close_after(error)
@@ -287,6 +306,10 @@ class Results(_Iteration[T]):
         return self.__next__()  # which need not wait
 
 
+_TWO_CONSUMERS = (
+    'another thread or task waits for the next result of this map(); '
+    'have one consumer iterate, or put a lock around next()'
+)
 _NO_RESULTS = ResultBuffer(0)
 
 
