@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot matrix full soak bench docs docs-site docs-browser corpus
+.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot mutation matrix full soak bench docs docs-site docs-browser corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -55,6 +55,10 @@ test-doors: $(VENV)/.dev tools
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
 	$(PYTEST) -m polyglot tests/polyglot $(ARGS)
 
+# The floor only rises.
+mutation: $(VENV)/.mutation  ## Plant small faults in pure modules, which tests have to notice
+	$(BIN)/python tools/mutation.py --floor 92 $(ARGS)
+
 matrix: .venv-nox/.stamp  ## Run sessions of noxfile.py: ARGS='--list', ARGS='--session lint demo'
 	.venv-nox/bin/nox $(ARGS)
 
@@ -62,7 +66,7 @@ full:  ## Run all checks, all tests under all versions of Python and over all tr
 	bash .ci/run full
 
 # Tests that take minutes, over each transport that they name themselves.
-soak: $(VENV)/.frozen  ## Run the long tests: interrupts, kills, fuzzing, frozen programs
+soak: $(VENV)/.frozen mutation  ## Run the long tests: interrupts, kills, fuzzing, frozen programs, planted faults
 	$(BIN)/python -m pytest -m soak --timeout=3600 tests $(ARGS)
 
 bench: .venv-bench/.stamp .venv-bench-uactor/.stamp  ## Compare with the peers, in one run; ARGS='--only call' chooses
@@ -117,6 +121,7 @@ lock: .venv-lock/.stamp  ## Lock the dependencies of pyproject.toml in requireme
 	$(UV_COMPILE) pyproject.toml --extra codegen --extra dev --group build -o requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
 	$(UV_COMPILE) --group frozen -c requirements/dev.txt -o requirements/frozen.txt
+	$(UV_COMPILE) --group mutation -c requirements/dev.txt -o requirements/mutation.txt
 	$(UV_COMPILE) --group proto -o requirements/proto.txt
 	$(UV_COMPILE) --group docs -o requirements/docs.txt
 	$(UV_COMPILE) --group nox -o requirements/nox.txt
@@ -150,7 +155,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.project
 	$(BIN)/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.frozen: requirements/frozen.txt $(VENV)/.dev
+$(VENV)/.frozen $(VENV)/.mutation: $(VENV)/.%: requirements/%.txt $(VENV)/.dev
 	$(BIN)/python -m $(INSTALL) --require-hashes -r $<
 	@touch $@
 

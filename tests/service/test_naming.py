@@ -65,6 +65,7 @@ def test_a_package_is_that_of_the_module(module: str, package: str) -> None:
 
 def test_a_file_is_named_after_the_last_part_of_its_package() -> None:
     assert file_of('shop.counters.v1') == 'shop/counters/v1/counters.proto'
+    assert file_of('shop.back.counters.v1') == 'shop/back/counters/v1/counters.proto'
 
 
 def test_the_package_of_a_service_can_be_configured() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import hpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from uactor.transport.hpack import HeaderError, decode_headers, encode_headers
@@ -20,7 +20,11 @@ OWN = NAMES.map(lambda name: f'x-{name}')  # which the static table has not
 
 @settings(deadline=None)
 @given(st.dictionaries(OWN, VALUES), st.booleans())
-def test_what_others_encode_is_decoded(fields: dict[str, str], huffman: bool) -> None:
+@example({f'x-{size}': size * 'v' for size in (126, 127, 128, 255, 400)}, False)
+@example({'x-': 20_000 * 'v'}, True)
+def test_headers_encoded_by_another_library_are_decoded(
+    fields: dict[str, str], huffman: bool
+) -> None:
     encoder = hpack.Encoder()
     encoder.header_table_size = 0
     given = [(name.encode(), value.encode('latin-1')) for name, value in fields.items()]
@@ -29,13 +33,14 @@ def test_what_others_encode_is_decoded(fields: dict[str, str], huffman: bool) ->
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, VALUES.map(lambda text: text.encode('ascii', 'ignore').decode()))))
+@example([('name', size * 'v') for size in (126, 127, 128, 255, 20_000)])
 def test_others_decode_what_is_encoded(fields: list[tuple[str, str]]) -> None:
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
     decoded: Any = decoder.decode(encode_headers(fields))
     assert list(map(tuple, decoded)) == fields
 
 
-@pytest.mark.parametrize('status', ['200', '204', '404', '500', '503', '100'])
+@pytest.mark.parametrize('status', ['200', '204', '206', '304', '400', '404', '500', '503', '100'])
 @pytest.mark.parametrize('huffman', [True, False])
 def test_a_status_is_found_by_its_place_in_the_table_or_by_its_name(
     status: str, huffman: bool
@@ -45,6 +50,27 @@ def test_a_status_is_found_by_its_place_in_the_table_or_by_its_name(
     given = [(':status', status), ('content-type', 'application/grpc'), ('grpc-status', '0')]
     block = encoder.encode(given, huffman=huffman)
     assert decode_headers(block) == {':status': status, 'grpc-status': '0'}
+
+
+@pytest.mark.parametrize(
+    'block',
+    [
+        b'\x81',
+        b'\xbd',
+        b'\x7a\x01x',
+        b'\x0f\x2b\x01x',
+        b'\x1f\x2b\x01x',
+        b'\x20',
+        b'\x3f\xe1\x1f',
+        b'\x3f\xff\xff\xff\xff\x0f',
+    ],
+    ids=[
+        *('first of the table', 'last of the table', 'added to the table', 'not added'),
+        *('never added', 'no table', 'another table', 'the largest table'),
+    ],
+)
+def test_fields_of_the_static_table_and_sizes_of_the_dynamic_one_are_skipped(block: bytes) -> None:
+    assert decode_headers(block + b'\x00\x01a\x01b') == {'a': 'b'}
 
 
 @settings(deadline=None)
@@ -72,6 +98,6 @@ def test_any_bytes_are_decoded_or_refused(block: bytes) -> None:
         (b'\x00\x84\xff\xff\xff\xff\x00', 'ends within its code'),
     ],
 )
-def test_what_is_no_header_block_is_refused(block: bytes, why: str) -> None:
+def test_bytes_that_are_no_header_block_are_refused(block: bytes, why: str) -> None:
     with pytest.raises(HeaderError, match=why):
         decode_headers(block)

@@ -6,16 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes, Settings
 from hyperframe import frame as frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uactor.transport.http2_frames import (
     ACK,
+    DEFAULT_MAX_FRAME_BYTES,
+    DEFAULT_WINDOW_BYTES,
+    END_HEADERS,
+    END_STREAM,
     HEAD_BYTES,
+    LARGEST_MAX_FRAME_BYTES,
     MAX_31_BITS,
     PADDED,
     PRIORITY,
+    ErrorCode,
     FrameError,
     FrameType,
     GoAway,
@@ -37,6 +45,38 @@ pytestmark = pytest.mark.quick
 
 NUMBERS = st.integers(0, MAX_31_BITS)
 OTHERS: Any = frames
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_frames_have_the_types_that_others_give_them() -> None:
+    types = {
+        kind.__name__.replace('Frame', '').upper(): kind.type for kind in frames.FRAMES.values()
+    }
+    assert {kind.name.replace('_', ''): kind.value for kind in FrameType}.items() <= types.items()
+
+
+def test_flags_have_the_bits_that_others_give_them() -> None:
+    bits = {flag.name: flag.bit for kind in frames.FRAMES.values() for flag in kind.defined_flags}
+    own = {'END_STREAM': END_STREAM, 'ACK': ACK, 'END_HEADERS': END_HEADERS, 'PADDED': PADDED}
+    assert bits.items() >= {**own, 'PRIORITY': PRIORITY}.items()
+
+
+def test_settings_and_errors_have_the_numbers_that_others_give_them() -> None:
+    for setting in Setting:
+        assert SettingCodes[setting.name].value == setting.value
+    for code in ErrorCode:
+        assert ErrorCodes[code.name].value == code.value
+
+
+def test_defaults_and_limits_are_those_of_others() -> None:
+    defaults = Settings(client=True)
+    assert defaults.initial_window_size == DEFAULT_WINDOW_BYTES
+    assert defaults.max_frame_size == DEFAULT_MAX_FRAME_BYTES
+    defaults.max_frame_size = LARGEST_MAX_FRAME_BYTES
+    with pytest.raises(ValueError, match='invalid value 16777216'):
+        defaults.max_frame_size = LARGEST_MAX_FRAME_BYTES + 1
 
 
 # --- building ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import grpc
 import pytest
 from hyperframe import frame as frames
 from hypothesis import given, settings
@@ -34,6 +35,7 @@ from uactor.transport.http2_frames import (
     build_window_update,
     read_head,
     read_settings,
+    read_window_update,
 )
 from uactor.transport.http2_stream import (
     MAX_CONTROL_BYTES,
@@ -333,6 +335,15 @@ def test_messages_up_to_a_limit_are_accepted(size: int) -> None:
     assert caught.value.end.status is None
 
 
+def test_a_limit_of_zero_accepts_empty_messages_only() -> None:
+    reader, events = MessageReader(), list[Event]()
+    reader.max_bytes = 0
+    reader.read(add_prefix(b''), events)
+    assert messages_of(events) == [b'']
+    with pytest.raises(CallEnd, match='not at most 0'):
+        reader.read(add_prefix(b'x'), events)
+
+
 def test_a_message_that_is_only_announced_takes_little_memory() -> None:
     reader, events = MessageReader(), list[Event]()
     reader.read(b'\0\xff\xff\xff\xff', events)
@@ -368,6 +379,8 @@ def test_a_call_begins_with_settings_a_window_and_headers() -> None:
                 Setting.INITIAL_WINDOW_SIZE: 100_000,
                 Setting.MAX_FRAME_SIZE: LARGEST_MAX_FRAME_BYTES,
             }
+        if kind == FrameType.WINDOW_UPDATE:
+            assert read_window_update(content) == 100_000 - DEFAULT_WINDOW_BYTES
     assert found == [
         (FrameType.SETTINGS, 0, CONNECTION),
         (FrameType.WINDOW_UPDATE, 0, CONNECTION),
@@ -419,7 +432,9 @@ def test_no_more_is_sent_than_windows_and_frames_allow(
         limits[number] += more
         assert stream.receive(build_window_update(number, more)) == [WindowOpened()]
         while frame := stream.send_part(unsent):
-            assert len(frame) - HEAD_BYTES <= frame_bytes
+            size = len(frame) - HEAD_BYTES
+            assert read_head(frame) == (size, FrameType.DATA, 0, STREAM)
+            assert size <= frame_bytes
             sent.append(frame)
         assert len(contents(sent)) == min(len(message) + 5, *limits.values())
     whole = add_prefix(message)
@@ -488,7 +503,8 @@ def test_a_finished_call_goes_on_receiving() -> None:
 
 def test_a_ping_is_owed_a_reply() -> None:
     stream = make_greeted()
-    assert stream.receive(PING + PONG) == [FramesDue(PONG)]
+    assert stream.receive(PING) == [FramesDue(PONG)]
+    assert stream.receive(PONG) == []
 
 
 @pytest.mark.parametrize('is_padded', [False, True])
@@ -513,7 +529,22 @@ def test_a_window_is_opened_before_it_closes(is_padded: bool) -> None:
     assert sent - opened <= window // 2
 
 
+def test_a_window_is_opened_by_what_has_come_once_half_of_it_has() -> None:
+    stream = make_greeted(window_bytes=100_000)
+    half, byte = data(bytes(50_000)), data(b'\0')
+    opened = b''.join(build_window_update(number, 50_001) for number in (CONNECTION, STREAM))
+    for _ in range(2):
+        assert not [event for event in stream.receive(half) if isinstance(event, FramesDue)]
+        assert FramesDue(opened) in stream.receive(byte)
+
+
 # --- the end -------------------------------------------------------------------------------------
+
+
+def test_statuses_have_the_numbers_of_grpc() -> None:
+    numbers = {status.name: status.value[0] for status in grpc.StatusCode}
+    assert {status.name: status.value for status in Status}.items() <= numbers.items()
+
 
 NO_GRPC = 'the other end speaks no gRPC (HTTP status {})'
 REFUSED = End(Status.UNAVAILABLE, 'the stream was reset with code 7', unread=True)

@@ -92,6 +92,11 @@ TABLE = [
         [SLOT_SHARED],
         SpinRecord(SPINNING, MAX_SCORE, backoff=1)._replace(score=MAX_SCORE),
     ),
+    (
+        SpinRecord(BACKING_OFF, -1, 4, backoff=8),
+        [WOKEN_LATE],
+        SpinRecord(BACKING_OFF, -1, 2, False, 8),
+    ),
     (SpinRecord(SPINNING, MAX_SCORE - 1, backoff=8), [FOUND], FIRST),
 ]
 
@@ -142,6 +147,19 @@ def test_each_record_is_consistent() -> None:
 
 def test_no_receiver_polls_first_that_may_not() -> None:
     assert walk(HOPEFUL, [FOUND] * 50, first=False) == FULL
+    assert next_state(FULL, FOUND) == FULL  # unless it is said to be allowed
+    policy = SpinPolicy(makes_calls=True, may_move=False)
+    for _ in range(50):
+        policy.apply(FOUND)
+    assert policy.record == FULL
+
+
+@pytest.mark.parametrize(('makes_calls', 'record'), [(True, HOPEFUL), (False, UNTRIED)])
+def test_a_caller_spins_from_its_first_message_on(makes_calls: bool, record: SpinRecord) -> None:
+    policy = SpinPolicy(makes_calls, may_move=False)
+    assert policy.record == record
+    assert policy.state is record.state
+    assert not policy.core_shared
 
 
 # --- cores ---------------------------------------------------------------------------------------
@@ -162,7 +180,7 @@ def test_a_yield_that_takes_long_tells_of_a_shared_core(
 
 
 @pytest.mark.parametrize('may_move', [True, False])
-def test_one_end_moves_from_a_shared_core_and_again_after_some_more_yields(
+def test_an_end_that_may_move_leaves_a_shared_core_repeatedly(
     monkeypatch: pytest.MonkeyPatch, may_move: bool
 ) -> None:
     moves: list[int] = []
@@ -184,6 +202,8 @@ def test_a_yield_to_another_program_begins_the_count_again(
         monkeypatch.setattr(cpu, 'yield_core', lambda taken=seconds: taken)
         policy.yield_core()
     assert not moves
+    policy.yield_core()
+    assert len(moves) == 1
 
 
 def test_none_spins_for_a_moment_once_another_one_receives() -> None:
