@@ -45,8 +45,8 @@ class Actor:
     :cvar _package_: the Protobuf package of the typed service, without its version; None for
         that of the module.
 
-    All but the first two and the last are merged along the class hierarchy. The names that
-    uActor 0.1.1 has mean what they mean there.
+    All but the first two and the last are merged along the class hierarchy. Names that
+    uActor 0.1.1 has, too, have the same meaning.
     """
 
     manager_class: ClassVar[type[ActorManager]] = ActorManager
@@ -110,7 +110,7 @@ class Actor:
         """
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Travel as a proxy of this actor, which others receive in place of a copy."""
+        """Travel as a proxy of this actor, not as a copy."""
         reduced: str | tuple[Any, ...] = proxy(self, 'actor').__reduce__()
         return reduced
 
@@ -156,7 +156,7 @@ class Actor:
         """Return a proxy of the running actor at ``address``.
 
         :param authkey: the actor's authkey; None for the key that this process knows for
-            ``address``, or else that of the process family.
+            ``address``, or else the default key of this process and its children.
         :param serializer: how values travel, if that is stricter than the actor's own serializer.
             With ``'native'`` this process unpickles nothing that the actor sends.
         :param capture: further addresses under which proxies of the same actor may appear.

@@ -140,7 +140,7 @@ class DeadlineError(UActorException, TimeoutError):
     :func:`uactor.current_call` to end in time.
 
     :ivar executed: whether the method may have run: ``'no'`` if it certainly has not and never
-        will.
+        will, ``'yes'`` if it has begun, and ``'maybe'`` if the actor has not answered.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class SerializationError(UActorException, pickle.PicklingError, TypeError):
 
 
 class VersionError(UActorException):
-    """Client and actor have different versions of the protocol or of Python."""
+    """Client and actor have different versions of the protocol."""
 
 
 class RemoteError(UActorException):

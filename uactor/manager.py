@@ -66,7 +66,8 @@ class ActorManager:
 
     :param address: where the actor listens or is to listen: ``'unix:/path'``, ``'host:port'``
         or ``('host', port)``; None for a Unix socket in a private directory.
-    :param authkey: the secret that callers must know; None for that of the process family.
+    :param authkey: the secret that callers must know; None for the default key of this process and
+        its children.
     :param serializer: ``'cloudpickle'``, ``'pickle'`` or ``'native'``.
     :param parent: the manager that owns the actor process; this one keeps it alive.
     :param shutdown_timeout: how long the process may take to end in order, in seconds, and its
@@ -77,8 +78,8 @@ class ActorManager:
     :param insecure: whether the actor may listen beyond this machine without TLS.
     :param transport: ``'auto'``, or ``'grpc'`` for an actor without a local lane, or for a
         connection that does not use it.
-    :param concurrency: how many methods of the actor run at the same time, in the order in which
-        the calls arrive; None for any number.
+    :param concurrency: how many methods of the actor may run at once, while others wait in the
+        order of their arrival; None for any number.
     :param timeout: how long a call of the actor's methods may take, in seconds, unless the call
         has a timeout of its own; None for any time. The proxies of the class apply it.
     :raises AddressError: if ``address`` is not an address.

@@ -67,7 +67,7 @@ def test_a_handle_is_shown_called_into_and_passed_back(command: Command) -> None
     ident = handle['handle'].removeprefix('@')
     assert answer(command('call', 'append', '"a"', '--handle', ident)) is None
     assert answer(command('call', 'size', handle['handle'])) == 1
-    assert answer(command('call', 'pop', '--handle', ident)) == 'a'
+    assert answer(command('call', 'pop', '--handle', handle['handle'])) == 'a'
 
 
 def test_the_items_of_an_iterator_come_line_by_line(command: Command) -> None:
@@ -167,7 +167,7 @@ def test_the_authkey_comes_from_a_file_or_the_environment(
     )
     monkeypatch.setenv('UACTOR_AUTHKEY', 'wrong')
     assert main(['handles', get_dial_address(shop)]) == 1
-    assert 'UNAUTHENTICATED' in capsys.readouterr().err
+    assert 'has another authkey' in capsys.readouterr().err
     (tmp_path / 'key').write_bytes(KEY + b'\n')
     words = ['handles', get_dial_address(shop), '--authkey-file', str(tmp_path / 'key')]
     assert main(words) == 0

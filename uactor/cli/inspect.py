@@ -47,6 +47,8 @@ def connect(address: str, authkey: bytes) -> Iterator[RunningActor]:
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
             raise CallError(f'nothing answers at {name}') from None
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise CallError(f'the actor at {name} has another authkey') from None
         raise CallError(f'{error.details()} ({error.code().name})') from None
 
 
@@ -232,7 +234,9 @@ def _format_typed_service(service: pb.TypedService) -> Iterator[str]:
     if service.error:
         yield f'  {service.name} is not served: {service.error}'
         return
-    numbers = 'locked' if service.locked else 'not locked: they follow the declaration'
+    numbers = (
+        'locked' if service.locked else 'not locked: they follow the order of the declarations'
+    )
     yield f'  {service.name}, numbers {numbers}'
     rows = [[member.name, member.reason] for member in service.unmapped]
     yield from _format_table('Not in the typed service', ['', ''], rows)

@@ -77,7 +77,10 @@ def _parse(words: list[str]) -> argparse.Namespace:
         position = words.index('--')
         words, arguments = words[:position], words[position + 1 :]
     parser = _create_parser()
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        hint = '; arguments of the constructor follow --' if options.command == 'serve' else ''
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
     if arguments and options.command not in ('serve', 'call'):
         parser.error('only serve and call take arguments after --')
     options.arguments = [*getattr(options, 'words', ()), *arguments]
@@ -144,8 +147,9 @@ def _add_inspections(commands: Any) -> None:
         'call',
         _print_call,
         'call a method of a running actor',
-        'Or read an attribute, or write it. Each word after the method is a JSON value, '
-        'name=JSON, or @ID for an object that the actor shares; after -- it may begin with -.',
+        'Or read or write an attribute. A generator prints its items. Each word after the '
+        'method is a JSON value, name=JSON, or @ID for an object that the actor shares; after '
+        '-- it may begin with -.',
     )
     call.add_argument('method', metavar='METHOD', help='the method or attribute')
     call.add_argument('words', metavar='JSON', nargs='*', help='its arguments')
@@ -277,7 +281,7 @@ def _print_handles(actor: inspect.RunningActor, options: argparse.Namespace) -> 
 
 def _print_call(actor: inspect.RunningActor, options: argparse.Namespace) -> None:
     args, kwargs = _parse_arguments(options.arguments)
-    for text in actor.call(options.handle, options.method, args, kwargs):
+    for text in actor.call(options.handle.removeprefix('@'), options.method, args, kwargs):
         print(text, flush=True)
 
 

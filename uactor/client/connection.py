@@ -555,6 +555,8 @@ class ClientConnection:
 
 
 def _deadline_message(call: ClientCall, timeout: float) -> str:
+    if timeout <= 0:
+        return f'{call.method}() was not called: its timeout of {timeout} seconds leaves no time'
     return f'{call.method}() has taken longer than {timeout} seconds'
 
 

@@ -336,7 +336,7 @@ _awaiting_threads: set[LoopFuture] = set()
 
 
 class StreamBuffer:
-    """Receives the items of a stream, and hands each to one of its consumers.
+    """Receives the items of a stream, each for one consumer.
 
     Once they have taken half of the window, the sender is granted as many new items. The end stays
     in the buffer for the other consumers.

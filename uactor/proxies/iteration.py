@@ -63,9 +63,9 @@ class _Iteration(Iterator[T], AsyncIterator[T], Generic[T]):
 class Stream(_Iteration[T]):
     """The items of a generator in an actor, as it yields them.
 
-    The first item is what makes the call. As a context manager, the stream closes the generator on
-    leaving. Leaving the loop does, too, once the program has no reference to the stream. Threads
-    and tasks may share it: each item goes to one of them.
+    The call is made when the first item is requested. As a context manager, the stream closes the
+    generator on leaving. Leaving the loop does, too, once the program has no reference to the
+    stream. Threads and tasks may share it: each item goes to one of them.
     """
 
     def __init__(self, submit: Callable[[StreamBuffer], CallHandle], window: int) -> None:

@@ -79,7 +79,12 @@ class TypedService:
             self._on_failure()
             return None, str(error) or type(error).__name__
         if lock is not None and not schema.is_locked:
-            log.warning('the lock file does not have all of %s: write it anew', self.name)
+            log.warning(
+                'the lock file does not have all of %s: run uactor-codegen %s:%s',
+                self.name,
+                self._actor_class.__module__,
+                self._actor_class.__qualname__,
+            )
         if schema.unmapped:
             log.info('not in %s: %s', self.name, ', '.join(schema.unmapped))
         return schema, ''

@@ -183,8 +183,8 @@ def _check_owner(primitive: Any, method: str, caller: Caller) -> None:
         and not caller.owns_thread
     ):
         raise ThreadOwnedError(
-            f'{method}() of a {type(primitive).__name__} needs a Session, and not a pipelined '
-            'one: the lock belongs to a thread, and other calls have none of their own'
+            f'a {type(primitive).__name__} belongs to the thread that acquires it: call {method}() '
+            'plainly, not by .future or .aio; outside Python, in a Session that is not pipelined'
         )
 
 

@@ -119,11 +119,11 @@ def _describe_change(what: str, before: object, after: object) -> str:
 
 
 _ABSENCE = {
-    'error': 'must be there',
-    'default': 'means its default without it',
-    'omitted': 'means that there is no such key without it',
-    'none': 'means None without it',
-    'empty': 'means an empty one without it',
+    'error': 'an error',
+    'default': 'its default',
+    'omitted': 'that there is no such key',
+    'none': 'None',
+    'empty': 'an empty one',
 }
 
 
@@ -137,7 +137,7 @@ def _compare_requests(name: str, old: LockedMessage, new: LockedMessage) -> Iter
                 yield Break(path, 'the field is new, and needed')
         elif _is_stricter(before, after):
             was, is_ = _ABSENCE[before.absent], _ABSENCE[after.absent]
-            yield Break(path, f'it {was} no longer, but {is_}')
+            yield Break(path, f'left out, it meant {was}; now it means {is_}')
 
 
 def _is_stricter(before: LockedField, after: LockedField) -> bool:
