@@ -7,8 +7,10 @@ import concurrent.futures
 import gc
 import multiprocessing
 import os
+import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 import uactor
 from tests.support import TRANSPORT, eventually, rpc
 from tests.support.bench import Bench
+from tests.support.raw_session import KEY, STREAM_KINDS, open_session
 from tests.support.workshop import Workshop
 from uactor.client.pending import PendingCall
 from uactor.client.pipeline import ClientPipeline
@@ -143,20 +146,126 @@ def test_waiters_of_a_cancelled_future_are_woken(bench: Any) -> None:
 
 @pytest.mark.parametrize('way', ['future', 'aio'])
 def test_a_wait_in_a_primitive_that_is_cancelled_takes_nothing(bench: Any, way: str) -> None:
-    queue = bench.queue()
+    items = bench.queue()
     if way == 'future':
-        future = queue.get.future()
+        future = items.get.future()
         assert future.cancel()
     else:
 
         async def main() -> None:
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(queue.get.aio(), 0.1)
+                await asyncio.wait_for(items.get.aio(), 0.1)
 
         asyncio.run(main())
     assert bench.echo.future('after the cancellation').result()
-    queue.put('kept')
-    assert queue.get(timeout=20) == 'kept'
+    items.put('kept')
+    assert items.get(timeout=20) == 'kept'
+
+
+class Cupboard(uactor.Actor):
+    """Shares a queue and a lock."""
+
+    _options_ = {'authkey': KEY}
+    _method_to_typeid_ = {'lock': 'Lock', 'queue': 'Queue'}
+
+    def __init__(self) -> None:
+        self._lock, self._queue = threading.Lock(), queue.Queue[int]()
+
+    def lock(self) -> Any:
+        return self._lock
+
+    def queue(self) -> Any:
+        return self._queue
+
+
+@pytest.fixture
+def cupboard() -> Iterator[Any]:
+    with Cupboard() as actor:
+        yield actor
+
+
+def test_a_result_that_arrives_before_its_task_is_cancelled_is_put_back(cupboard: Any) -> None:
+    lock, items = cupboard.lock(), cupboard.queue()
+
+    async def cancel(call: Any, has_taken: Any) -> None:
+        task = asyncio.create_task(call)
+        await asyncio.sleep(0)
+        eventually(has_taken)  # the loop is busy, and does not take the result
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    items.put(1)
+    items.put(2)
+    asyncio.run(cancel(items.get.aio(), lambda: items.qsize() == 1))
+    eventually(lambda: items.qsize() == 2)
+    assert [items.get(), items.get()] == [1, 2]  # it is at the front again
+    asyncio.run(cancel(lock.acquire.aio(), lock.locked))
+    assert lock.acquire(timeout=20)
+
+
+@pytest.mark.parametrize('kind', ['get', 'acquire'])
+def test_a_future_that_is_cancelled_at_any_moment_takes_nothing(cupboard: Any, kind: str) -> None:
+    lock, items = cupboard.lock(), cupboard.queue()
+    kept = 0
+    for number in range(200):
+        items.put(number)
+        future = items.get.future() if kind == 'get' else lock.acquire.future()
+        end = time.perf_counter() + number % 20 * 20e-6
+        while time.perf_counter() < end:
+            pass
+        if future.cancel():
+            assert lock.acquire(timeout=20) if kind == 'acquire' else True
+        else:
+            kept += 1
+            assert future.result() in (True, number)
+        if kind == 'acquire':
+            lock.release()
+        elif future.cancelled():
+            assert items.get(timeout=20) == number
+    assert kept < 200
+
+
+def test_no_item_is_lost_by_waits_that_time_out(cupboard: Any) -> None:
+    items = cupboard.queue()
+
+    async def take() -> list[int]:
+        taken: list[int] = []
+        while len(taken) < 100:
+            try:
+                taken.append(await asyncio.wait_for(items.get.aio(), 0.001))
+            except asyncio.TimeoutError:
+                if not taken or items.qsize():
+                    continue
+                await asyncio.sleep(0.001)
+        return taken
+
+    producer = threading.Thread(target=lambda: [items.put(number) for number in range(100)])
+    producer.start()
+    assert sorted(asyncio.run(take())) == [*range(100)]
+    producer.join()
+
+
+@pytest.mark.parametrize('stream', STREAM_KINDS if TRANSPORT == 'unix' else ['grpc'])
+def test_a_revocable_result_is_taken_back_until_it_is_confirmed(cupboard: Any, stream: str) -> None:
+    items = cupboard.queue()
+    for number in range(4):
+        items.put(number)
+    with open_session(cupboard, stream) as session:
+        session.enter(key=KEY, pipelined=True)
+        handle = session.call('queue').handle.id
+        get = pb.CallRequest(handle=handle, method='get')
+        first, second = session.ask(call=get), session.ask(call=get)
+        assert (first.result.int64, first.revocable) == (0, True)
+        assert (second.result.int64, second.revocable) == (1, True)
+        assert not session.ask(call=pb.CallRequest(handle=handle, method='qsize')).revocable
+        session.send(confirm=pb.Confirm(request_id=first.id))
+        session.send(cancel=pb.Cancel(request_id=second.id))
+        session.send(cancel=pb.Cancel(request_id=second.id))  # once is enough
+        session.send(cancel=pb.Cancel(request_id=first.id))  # too late
+        assert session.call('qsize', handle=handle).int64 == 3
+        assert session.call('get', handle=handle).int64 == 1
+    assert items.qsize() == 2
 
 
 def test_a_lock_that_is_waited_for_in_vain_is_not_taken() -> None:

@@ -20,6 +20,7 @@ from uactor.host.objects.table import ObjectTable
 from uactor.host.requests import RequestHandler
 from uactor.host.sessions.calls import SINGLE, TRANSITIONS, CallState, HostCall, Job
 from uactor.host.sessions.responder import Responder
+from uactor.host.sessions.revocable import RevocableResults
 from uactor.host.sessions.streams import StreamReply
 from uactor.v1 import actor_pb2 as pb
 
@@ -81,6 +82,7 @@ class Session:
         self.dispatcher = context.dispatcher
         self.requests = context.requests
         self.responder = Responder(context, True)
+        self.revocable = RevocableResults()
         self.jobs: queue.SimpleQueue[tuple[HostCall, Job]] = queue.SimpleQueue()
         self.responses: dict[int, list[pb.SessionResponse]] = {}
         self.open: set[int] = set()

@@ -24,6 +24,7 @@ from uactor.host.objects import primitives
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
 from uactor.host.sessions.pipeline import HostPipeline
+from uactor.host.sessions.revocable import RevocableResults
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = pytest.mark.quick
@@ -247,7 +248,11 @@ def test_objects_of_a_result_that_comes_too_late_are_taken_back() -> None:
     taken: list[tuple[Any, pb.SessionResponse]] = []
     pipeline: Any = object.__new__(HostPipeline)
     pipeline.calls, pipeline.caller = {}, Caller()
+    pipeline.revocable = RevocableResults()
+    undone: list[int] = []
+    pipeline.revocable.add(5, lambda: undone.append(5), b'')
     pipeline.requests = SimpleNamespace(take_back=lambda *given: taken.append(given))
     late = pb.SessionResponse(id=5, result=pb.Value(handle=pb.Handle(id='a.1')))
     pipeline.end(5, late)  # which has been answered at its deadline
     assert taken == [(pipeline.caller, late)]
+    assert undone == [5]

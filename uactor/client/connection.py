@@ -27,7 +27,7 @@ from uactor.codec.arguments import encode_plain_bursts
 from uactor.core import current_call
 from uactor.core.addresses import Token
 from uactor.core.auth import get_family_key
-from uactor.core.futures import CallFuture, IndexedReceiver
+from uactor.core.futures import AwaitedCall, IndexedReceiver
 from uactor.core.interfaces import (
     NO_HANDLE,
     BurstHandle,
@@ -194,7 +194,7 @@ class ClientConnection:
             call = ClientCall(handle, method, args, kwargs, resolve, timeout)
             if on_own_thread:
                 return self._call_on_own_thread(call, timeout)
-            return CallFuture.start(self.submit, call).wait()
+            return AwaitedCall.start(self.submit, call).wait()
         session = self.link.session()
         delivery = PLAIN if outer is None else Delivery(outer=outer)
         request = self._encoder.encode_call(handle, method, args, kwargs, session, delivery)
@@ -406,7 +406,7 @@ class ClientConnection:
         :param call: describes the request in error messages.
         """
         delivery = Delivery(timeout, current_call.current())
-        future = CallFuture[Any]()
+        future = AwaitedCall[Any]()
         future.call_handle = self._send(
             call, future, lambda channel: encode(channel, delivery), timeout
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 from uactor.client.session import ClientSession
 from uactor.client.timeouts import GRACE_S
 from uactor.codec.definitions import Definitions
-from uactor.core.futures import disown
+from uactor.core.futures import RevocableResult, disown
 from uactor.core.interfaces import (
     NO_RECEIVER,
     BurstReceiver,
@@ -172,8 +173,10 @@ class PendingCall:
                 self._pipeline.note_arrived(self.defines)
             if more:
                 cast(StreamReceiver, self._receiver).item(value)
-            else:
-                self._release_receiver().receive(value)
+                return 0
+            if _is_revocable(response):
+                value = RevocableResult(value, functools.partial(_settle, self._pipeline, number))
+            self._release_receiver().receive(value)
         return 0 if more else self.size
 
     def disown(self, _number: int) -> None:
@@ -210,6 +213,7 @@ class CallBurst:
         '_pipeline',
         '_receiver',
         '_unanswered',
+        'cancelled_from',
         'count',
         *_REQUEST_FIELDS,
     )
@@ -226,7 +230,7 @@ class CallBurst:
         self._receiver = receiver
         self._decode = decode
         self._call = call  # keeps the called object alive until the answers arrive
-        self._unanswered = self.count = count
+        self._unanswered = self.count = self.cancelled_from = count
         self.number = self.size = 0
         self.is_queued = False
 
@@ -247,6 +251,7 @@ class CallBurst:
         """See :class:`uactor.core.interfaces.BurstHandle`."""
         if not first and self._pipeline.recall(self):
             return
+        self.cancelled_from = min(first, self.cancelled_from)
         for number in range(self.number + first, self.number + self.count):
             if self._pipeline.awaits(number):
                 self._pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=number)))
@@ -259,6 +264,8 @@ class CallBurst:
         except BaseException as error:  # a method may raise SystemExit, for example
             self._receiver.fail(index, error)
             return self._count_answered(1)
+        if _is_revocable(response):
+            _settle(self._pipeline, number, index < self.cancelled_from)
         return self.take_all(number, [value])
 
     def results(self, response: pb.SessionResponse) -> Sequence[Any]:
@@ -350,6 +357,19 @@ class PipelineChannel:
     def to_send(self, numbers: Iterable[int]) -> Iterable[pb.Definition]:
         """See :class:`uactor.codec.definitions.Numbering`."""
         return () if self.known is None else self.known.to_send(numbers)
+
+
+def _is_revocable(response: Any) -> bool:
+    """Return whether a response or the value of one is revocable."""
+    return type(response) is pb.SessionResponse and response.revocable
+
+
+def _settle(pipeline: RequestSender, number: int, is_accepted: bool) -> None:
+    """Tell the host whether a revocable result is accepted."""
+    if is_accepted:
+        pipeline.post(pb.SessionRequest(confirm=pb.Confirm(request_id=number)))
+    else:
+        pipeline.post(pb.SessionRequest(cancel=pb.Cancel(request_id=number)))
 
 
 PendingRequest = PendingCall | CallBurst

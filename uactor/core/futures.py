@@ -11,7 +11,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from uactor.core.interfaces import (
     NO_BURST,
@@ -28,9 +28,52 @@ from uactor.runtime.locks import Latch, release_fully
 from uactor.runtime.threads import report, start_daemon
 from uactor.runtime.weakrefs import WeakKeys
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 T = TypeVar('T')
 
 log = logging.getLogger('uactor.client')
+
+
+class RevocableResult:
+    """A result that the host takes back, unless the caller accepts it.
+
+    The call has taken an item of a queue, or a lock. A result that nothing refers to any more is
+    discarded.
+
+    :param settle: tells the host whether the result is accepted.
+    """
+
+    __slots__ = ('_settle', 'value')
+
+    def __init__(self, value: Any, settle: Callable[[bool], None]) -> None:
+        self.value = value
+        self._settle = [settle]
+
+    def accept(self) -> Any:
+        """Keep the result, and return it."""
+        self._end(True)
+        return self.value
+
+    def discard(self) -> None:
+        """Have the host put back what the call has taken."""
+        self._end(False)
+
+    def _end(self, is_accepted: bool) -> None:
+        try:
+            settle = self._settle.pop()
+        except IndexError:  # the first call counts
+            return
+        settle(is_accepted)
+
+    def __del__(self) -> None:
+        self.discard()
+
+
+def accept(value: Any) -> Any:
+    """Return a result, which is accepted if it is revocable."""
+    return value.accept() if type(value) is RevocableResult else value
 
 
 class CallFuture(concurrent.futures.Future[T]):
@@ -48,11 +91,9 @@ class CallFuture(concurrent.futures.Future[T]):
         self._uncancelled = [True]
 
     @classmethod
-    def start(
-        cls, submit: Callable[[ClientCall, Receiver], CallHandle], call: ClientCall
-    ) -> CallFuture[Any]:
+    def start(cls, submit: Callable[[ClientCall, Receiver], CallHandle], call: ClientCall) -> Self:
         """Submit a call, and return the future of its result."""
-        future: CallFuture[Any] = CallFuture()
+        future = cls()
         future.call_handle = submit(call, future)
         return future
 
@@ -79,13 +120,20 @@ class CallFuture(concurrent.futures.Future[T]):
         self.call_handle.flush()
         return True
 
-    def receive(self, value: T) -> None:
+    def receive(self, value: Any) -> None:
         """Receive the result. See :class:`uactor.core.interfaces.Receiver`."""
         try:
             self._is_delivered = True
-            self.set_result(value)
+            if type(value) is RevocableResult:
+                self._receive_revocable(value)
+            else:
+                self.set_result(value)
         except concurrent.futures.InvalidStateError:
             log.debug('the result of a call came too late')
+
+    def _receive_revocable(self, result: RevocableResult) -> None:
+        self.set_result(result.value)
+        result.accept()
 
     def fail(self, error: BaseException) -> None:
         """Receive the error. See :class:`uactor.core.interfaces.Receiver`."""
@@ -166,12 +214,26 @@ class CallFuture(concurrent.futures.Future[T]):
             if not done.wait(timeout):
                 raise concurrent.futures.TimeoutError
 
+
+class AwaitedCall(CallFuture[T]):
+    """The future of a call that one thread waits for."""
+
+    _revocable: RevocableResult | None = None
+
+    def _receive_revocable(self, result: RevocableResult) -> None:
+        self._revocable = result
+        self.set_result(result.value)
+
     def wait(self) -> T:
         """Return the result; cancel the call if this thread is interrupted meanwhile."""
         try:
-            return self.result()
+            result = self.result()
+            if self._revocable is not None:
+                self._revocable.accept()
+            return result
         except BaseException:
-            self.cancel()
+            if not self.cancel() and self._revocable is not None:
+                self._revocable.discard()
             raise
         finally:
             del self  # a cycle with the traceback otherwise
@@ -290,7 +352,7 @@ class LoopFuture:
     async def wait(self, call_handle: CallHandle) -> Any:
         """Return the result; cancel the call if this task is cancelled meanwhile."""
         try:
-            return await self._future
+            return accept(await self._future)
         finally:
             if self._future.cancelled():
                 call_handle.cancel()
@@ -509,7 +571,7 @@ class IndexedReceiver:
 
     def receive(self, value: Any) -> None:
         """Receive the result. See :class:`uactor.core.interfaces.Receiver`."""
-        self._receiver.receive_all(self._index, [value])
+        self._receiver.receive_all(self._index, [accept(value)])
 
     def fail(self, error: BaseException) -> None:
         """Receive the error. See :class:`uactor.core.interfaces.Receiver`."""

@@ -43,6 +43,8 @@ class Caller:
     :ivar cancel_token: ends the waits of the call.
     :ivar undo: puts back what the running call has taken.
     :ivar last_undo: puts back what the last call of the session has taken, until the next call.
+    :ivar unconfirmed: puts back what a call of a pipelined session has taken, until its response is
+        sent.
     :ivar memory: carries large data beside the messages; None when the messages contain it.
     :ivar definitions: the definitions that the session remembers; None when it remembers none.
     :ivar stage: how far the call has come.
@@ -52,6 +54,7 @@ class Caller:
     # Class attributes: most callers never set them.
     undo: Callable[[], None] | None = None
     last_undo: Callable[[], None] | None = None
+    unconfirmed: Callable[[], None] | None = None
     memory: Carrier | None = None
     definitions: Definitions | None = None
     stage: Stage = 'asked'
@@ -154,8 +157,10 @@ class Caller:
 
         It is put back if the response of the call is lost.
         """
-        if self.owns_thread:  # else the next call does not show that this response has arrived
+        if self.owns_thread:
             self.owner.last_undo = undo
+        else:  # the next call does not show that this response has arrived
+            self.unconfirmed = undo
 
     def undo_last_call(self) -> None:
         """Put back what the last call took, since its response is lost."""

@@ -18,7 +18,7 @@ from uactor.codec import pickling, transfer
 from uactor.core import interfaces
 from uactor.core.addresses import Token
 from uactor.core.current_call import limit_to_call
-from uactor.core.futures import CallFuture, IndexedReceiver, disown
+from uactor.core.futures import AwaitedCall, IndexedReceiver, disown
 from uactor.core.interfaces import (
     BurstHandle,
     BurstReceiver,
@@ -115,7 +115,7 @@ class LoopbackConnection:
             return remote.call(handle, method, args, kwargs, resolve, timeout, on_own_thread)
         if timeout is not None and not on_own_thread:
             call = ClientCall(handle, method, args, kwargs, resolve, limit_to_call(timeout))
-            return CallFuture.start(self.submit, call).wait()
+            return AwaitedCall.start(self.submit, call).wait()
         result, typeid = self._dispatcher.call(self._caller, handle, method, args, kwargs)
         if method == _GET_VALUE:
             return pickling.loads(pickling.dumps(result))
@@ -159,7 +159,7 @@ class LoopbackConnection:
             return self._resolve_result(*begin(self._caller), resolve)
         call = ClientCall('', '', (), {}, resolve, limit_to_call(timeout))
         submit = lambda call, receiver: self._start(call, receiver, begin)  # noqa: E731
-        return CallFuture.start(submit, call).wait()
+        return AwaitedCall.start(submit, call).wait()
 
     def submit_all(
         self, call: ClientCall, arguments: Sequence[Sequence[Any]], receiver: BurstReceiver

@@ -336,7 +336,7 @@ class RequestHandler:
 
 
 def _get_own_doc(cls: type) -> str:
-    """Return the docstring of a class, unless a base of uactor has it."""
+    """Return a class's docstring, unless a base of uactor has it."""
     doc = inspect.getdoc(cls) or ''
     bases = [base for base in cls.__mro__ if base.__module__.startswith('uactor.')]
     return '' if doc in map(inspect.getdoc, bases) else doc

@@ -1421,6 +1421,28 @@ class Cancel(_message.Message):
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
+class Confirm(_message.Message):
+    """Confirm accepts a revocable result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Number of the request."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Confirm: _TypeAlias = Confirm  # noqa: Y015
+
+@_typing.final
 class StreamEnd(_message.Message):
     """StreamEnd says that a stream has no more items."""
 
@@ -1458,6 +1480,7 @@ class SessionRequest(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     CALL_ALL_FIELD_NUMBER: _builtins.int
+    CONFIRM_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request, chosen by the client; the response repeats it."""
@@ -1512,7 +1535,8 @@ class SessionRequest(_message.Message):
     @_builtins.property
     def cancel(self) -> Global___Cancel:
         """Pipelined only: giving a request up; no response of its own. The request
-        given up is answered all the same.
+        given up is answered all the same. If it has been answered by a revocable
+        result, that is taken back.
         """
 
     @_builtins.property
@@ -1524,6 +1548,10 @@ class SessionRequest(_message.Message):
         """Pipelined only: calls of one method, which take the numbers from id on
         and are answered as if each had come by itself, or by results.
         """
+
+    @_builtins.property
+    def confirm(self) -> Global___Confirm:
+        """Pipelined only: accepting a revocable result; no response follows."""
 
     @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionRequest]:
@@ -1549,13 +1577,14 @@ class SessionRequest(_message.Message):
         cancel: Global___Cancel | None = ...,
         chunk: Global___Chunk | None = ...,
         call_all: Global___CallAllRequest | None = ...,
+        confirm: Global___Confirm | None = ...,
         more: _abc.Iterable[Global___SessionRequest] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "call_all", b"call_all", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "call_all", b"call_all", "cancel", b"cancel", "chunk", b"chunk", "confirm", b"confirm", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "open_stream", b"open_stream", "proof", b"proof", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "call_all", b"call_all", "cancel", b"cancel", "chunk", b"chunk", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "call_all", b"call_all", "cancel", b"cancel", "chunk", b"chunk", "confirm", b"confirm", "create_handle", b"create_handle", "credit", b"credit", "get_attribute", b"get_attribute", "goodbye", b"goodbye", "hello", b"hello", "id", b"id", "kind", b"kind", "more", b"more", "open_stream", b"open_stream", "proof", b"proof", "releases", b"releases", "retain_handle", b"retain_handle", "set_attribute", b"set_attribute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel", "chunk", "call_all"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "proof", "call", "get_attribute", "set_attribute", "create_handle", "retain_handle", "goodbye", "open_stream", "credit", "cancel", "chunk", "call_all", "confirm"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1613,8 +1642,14 @@ class SessionResponse(_message.Message):
     CHUNK_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    REVOCABLE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the request that this answers."""
+    revocable: _builtins.bool
+    """Pipelined only: the call has taken something, an item of a queue or a lock.
+    The host puts it back when the client cancels the request, and keeps in
+    mind how until the client confirms it.
+    """
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answer to Hello."""
@@ -1668,10 +1703,11 @@ class SessionResponse(_message.Message):
         chunk: Global___Chunk | None = ...,
         results: Global___Pickle | None = ...,
         more: _abc.Iterable[Global___SessionResponse] | None = ...,
+        revocable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "item", b"item", "kind", b"kind", "result", b"result", "results", b"results", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "results", b"results", "retained", b"retained", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "failure", b"failure", "id", b"id", "item", b"item", "kind", b"kind", "more", b"more", "result", b"result", "results", b"results", "retained", b"retained", "revocable", b"revocable", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "result", "failure", "retained", "item", "end", "chunk", "results"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

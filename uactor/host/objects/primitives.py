@@ -203,7 +203,11 @@ def _acquire_for(
         if caller.cancel_token.is_cancelled:
             lock.release()
             raise CallCancelledError
-        caller.record_undo(locks.record_acquire(lock, caller.owner))
+        undo = locks.record_acquire(lock, caller.owner)
+        if caller.owns_thread:
+            caller.record_undo(undo)
+        else:
+            caller.undo = undo  # the call may be cancelled until its response is sent
     return is_acquired
 
 

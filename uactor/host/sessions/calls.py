@@ -45,6 +45,7 @@ from uactor.host.sessions.responder import (
     begin_in_context,
     context_of,
 )
+from uactor.host.sessions.revocable import RevocableResults
 from uactor.runtime.timers import Timer, timers
 from uactor.v1 import actor_pb2 as pb
 
@@ -103,6 +104,7 @@ class CallSession(Protocol):
     dispatcher: Dispatcher
     requests: RequestHandler
     responder: Responder
+    revocable: RevocableResults
 
     def run(self, call: HostCall, job: Job) -> None:
         """Run a job of a call, on this thread or another one.
@@ -491,6 +493,9 @@ class SingleReply:
         except BaseException as error:  # also SystemExit, of the user's __reduce__
             call.fail(error)
         else:  # as HostCall.end(), for each call
+            if caller.unconfirmed is not None:
+                undo, caller.unconfirmed = caller.unconfirmed, None
+                response = session.revocable.add(call.number, undo, response)
             call.release()
             session.end(call.number, response)
 

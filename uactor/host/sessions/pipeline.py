@@ -28,6 +28,7 @@ from uactor.host.sessions.endpoint import Send
 from uactor.host.sessions.leader import LeaderFollowers, Reader
 from uactor.host.sessions.replies import BurstResults, ReplyQueue, Response
 from uactor.host.sessions.responder import Responder
+from uactor.host.sessions.revocable import RevocableResults
 from uactor.host.sessions.streams import StreamReply, create_stream_call
 from uactor.v1 import actor_pb2 as pb
 
@@ -64,6 +65,7 @@ class HostPipeline:
     :ivar calls: the requests that have not been answered, by number.
     :ivar has_said_goodbye: whether the client has said goodbye.
     :ivar process_ends: whether the client process has said that it ends.
+    :ivar revocable: the results that can still be taken back.
     :ivar cancelled: numbers of requests that were cancelled before they became calls. Belongs to
         the leader.
     :ivar messages: the messages of the client, once it is served. Belongs to the leader.
@@ -94,6 +96,7 @@ class HostPipeline:
         self.workers = Workers()
         self.leader = LeaderFollowers(self._read, self._hand_over)
         self.cancelled: set[int] = set()
+        self.revocable = RevocableResults()
         self.is_poll_due = False
         # Of the thread that has the lead, and of the next one after it:
         self._arrived: collections.deque[pb.SessionRequest | fastpath.Request] = collections.deque()
@@ -175,12 +178,21 @@ class HostPipeline:
         self.next_poll = now + min(_POLL_INTERVAL_S, _POLL_INTERVAL_RATIO * (now - start))
 
     def _receive(self, message: bytes) -> None:
-        """Queue the requests of a message, and carry out its cancellations."""
+        """Queue the requests of a message; cancel and confirm earlier ones."""
         for request in self._requests_in(message):
-            if not isinstance(request, tuple) and request.HasField('cancel'):
+            if isinstance(request, tuple):
+                self._arrived.append(request)
+            elif request.HasField('cancel'):
                 self._cancel(request)
+            elif request.HasField('confirm'):
+                self._confirm(request)
             else:
                 self._arrived.append(request)
+
+    def _confirm(self, request: pb.SessionRequest) -> None:
+        if request.releases:
+            self._table.release(request.releases, self.caller.holder)
+        self.revocable.confirm(request.confirm.request_id)
 
     def _cancel(self, request: pb.SessionRequest) -> None:
         if request.releases:
@@ -189,7 +201,7 @@ class HostPipeline:
         call = self.calls.get(number)
         if call is not None:
             call.give_up('cancelled')
-        else:  # it is no call yet, or has been answered
+        elif not self.revocable.revoke(number):  # it is no call yet, or has been answered
             self.cancelled.add(number)
 
     def _requests_in(self, message: bytes) -> Iterator[pb.SessionRequest | fastpath.Request]:
@@ -326,7 +338,10 @@ class HostPipeline:
 
     def end(self, number: int, response: Response) -> None:
         """Send the last response of a request."""
-        self._reply(self.calls.pop(number, None) is not None, response)
+        is_open = self.calls.pop(number, None) is not None
+        if not is_open:
+            self.revocable.revoke(number)
+        self._reply(is_open, response)
 
     def end_with_scalar(self, burst: HostBurst, number: int, result: Any) -> None:
         """End a request with a result that goes together with others."""
