@@ -647,6 +647,22 @@ VIOLATIONS = {
     'half a window': (build_frame(FrameType.WINDOW_UPDATE, 0, 0, b'\1\2'), 'type 8 is too short'),
     'half a code': (build_frame(FrameType.RST_STREAM, 0, 1, b'\1\2'), 'type 3 is too short'),
     'half a farewell': (build_frame(FrameType.GOAWAY, 0, 0, b'\1\2'), 'type 7 is too short'),
+    'frames without bytes': (
+        build_settings({Setting.MAX_FRAME_SIZE: 0}),
+        'frames of at most 0 bytes',
+    ),
+    'frames that are too large': (
+        build_settings({Setting.MAX_FRAME_SIZE: LARGEST_MAX_FRAME_BYTES + 1}),
+        'frames of at most 16777216 bytes',
+    ),
+    'an initial window that is too large': (
+        build_settings({Setting.INITIAL_WINDOW_SIZE: MAX_31_BITS + 1}),
+        'larger than HTTP/2 allows',
+    ),
+    'a window that grows too large': (
+        build_window_update(CONNECTION, MAX_31_BITS),
+        'larger than HTTP/2 allows',
+    ),
     'half a setting': (build_frame(FrameType.SETTINGS, 0, 0, b'\0\1\2'), 'type 4 is too short'),
     'a long farewell': (goaway(1, 0, bytes(70_000)), '70008 bytes'),
     'half a header block': (headers(b'\0\5ab'), 'too soon'),

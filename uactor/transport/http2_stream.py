@@ -242,6 +242,18 @@ def _violation(details: str) -> CallEnd:
     return CallEnd(End(Status.INTERNAL, details))
 
 
+def _validate_settings(settings: Mapping[int, int]) -> None:
+    """Raise an error for values that RFC 9113, section 6.5.2, forbids.
+
+    :raises CallEnd: if there is one. A frame that may have no bytes would be sent for ever.
+    """
+    frame_bytes = settings.get(Setting.MAX_FRAME_SIZE, DEFAULT_MAX_FRAME_BYTES)
+    if not DEFAULT_MAX_FRAME_BYTES <= frame_bytes <= LARGEST_MAX_FRAME_BYTES:
+        raise _violation(f'the peer wants frames of at most {frame_bytes} bytes')
+    if settings.get(Setting.INITIAL_WINDOW_SIZE, 0) > MAX_31_BITS:
+        raise _violation('a window is larger than HTTP/2 allows')
+
+
 # --- messages and windows ------------------------------------------------------------------------
 
 
@@ -349,7 +361,7 @@ class SendWindow:
         """Let more be sent; return whether the stream is one that counts."""
         if stream not in self._limits:
             return False
-        self._limits[stream] += more_bytes
+        self._widen(stream, more_bytes)
         return True
 
     def apply(self, settings: Mapping[int, int]) -> None:
@@ -359,8 +371,17 @@ class SendWindow:
         """
         self.max_frame_bytes = settings.get(Setting.MAX_FRAME_SIZE, self.max_frame_bytes)
         initial = settings.get(Setting.INITIAL_WINDOW_SIZE, self.initial_bytes)
-        self._limits[STREAM] += initial - self.initial_bytes
+        self._widen(STREAM, initial - self.initial_bytes)
         self.initial_bytes = initial
+
+    def _widen(self, stream: int, more_bytes: int) -> None:
+        """Widen a window; a negative number narrows it.
+
+        :raises CallEnd: if it exceeds what HTTP/2 allows.
+        """
+        self._limits[stream] += more_bytes
+        if self._limits[stream] - self.sent_bytes > MAX_31_BITS:
+            raise _violation('a window is larger than HTTP/2 allows')
 
 
 # --- the stream ----------------------------------------------------------------------------------
@@ -602,7 +623,9 @@ class Http2Stream:
 
     def _read_settings(self, flags: int, _stream: int, content: bytes, events: list[Event]) -> None:
         if not flags & ACK:
-            events.append(SettingsReceived(read_settings(content)))
+            settings = read_settings(content)
+            _validate_settings(settings)
+            events.append(SettingsReceived(settings))
 
     def _read_ping(self, flags: int, _stream: int, content: bytes, events: list[Event]) -> None:
         if not flags & ACK:
