@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -13,6 +14,7 @@ from uactor.core.futures import run_in_thread
 from uactor.errors import STATUS_CODES
 from uactor.launch import module_starts
 from uactor.manager import ActorManager, connect_to
+from uactor.options import ActorOptions
 from uactor.proxies.actor import ActorProxy, create_member, is_generated
 from uactor.proxies.base import BaseProxy, proxy
 from uactor.proxies.stand_ins import create_stand_in
@@ -66,9 +68,9 @@ class Actor:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Create the manager and proxy classes of an actor class.
 
-        :raises TypeError: if a typeid is reserved or not defined, if ``_errors_`` has a key that is
-            not an exception class or a value that is not a status code, or if the timeout is not a
-            number.
+        :raises TypeError: if a typeid is reserved or not defined, if ``_options_`` names an option
+            that there is not, if ``_errors_`` has a key that is not an exception class or a value
+            that is not a status code, or if the timeout is not a number.
         :raises ValueError: if the timeout is NaN.
         """
         super().__init_subclass__(**kwargs)
@@ -206,8 +208,24 @@ class Actor:
 
 
 def read_options(cls: type[Actor]) -> dict[str, Any]:
-    """Return the ``_options_`` of a class, merged with those of its bases."""
-    return _merge_attribute(cls, '_options_')
+    """Return the ``_options_`` of a class, merged with those of its bases.
+
+    :raises TypeError: if they are no mapping, or have an option that there is not.
+    """
+    for base in cls.__mro__:
+        own = vars(base).get('_options_', {})
+        if not isinstance(own, Mapping):
+            raise TypeError(f'{base.__qualname__}._options_ is a mapping of options, not {own!r}')
+    options = _merge_attribute(cls, '_options_')
+    if cls.manager_class.__init__ is ActorManager.__init__:  # else a manager class of the user
+        known = [field.name for field in dataclasses.fields(ActorOptions)]
+        for name in options:
+            if name not in known:
+                raise TypeError(
+                    f'{cls.__qualname__}._options_: there is no option {name!r}; '
+                    f'the options are {", ".join(known)}'
+                )
+    return options
 
 
 def _merge_attribute(cls: type, name: str) -> dict[Any, Any]:
@@ -246,6 +264,7 @@ def _configure(cls: type[Actor]) -> None:
         for method, typeid in _merge_attribute(cls, '_method_to_typeid_').items()
         if typeid is not None
     }
+    read_options(cls)
     manager_class = _create_manager_class(cls)
     for method, typeid in mapping.items():
         if typeid not in _RESERVED and manager_class.find_registration(typeid) is None:

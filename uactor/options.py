@@ -16,6 +16,7 @@ from uactor.core.addresses import Address, target
 from uactor.runtime.limits import validate_count, validate_seconds, validate_timeout
 
 _DEFAULT_SHUTDOWN_TIMEOUT_S = 5.0
+_MAX_INT64 = (1 << 63) - 1
 
 _HOST_FIELDS = ('serializer', 'max_message_size', 'insecure', 'transport', 'concurrency')
 
@@ -38,7 +39,8 @@ class ActorOptions:
         """Validate each option, and normalize times and counts.
 
         :raises AddressError: if ``address`` is not an address.
-        :raises TypeError: if a time is not a number, or a size or count not an integer.
+        :raises TypeError: if a time is not a number, a size or count not an integer, or a switch
+            not a bool.
         :raises ValueError: if the serializer or transport is unknown, a ``concurrency`` or size is
             below 1, or a time is NaN.
         """
@@ -51,8 +53,10 @@ class ActorOptions:
             seconds = validate_seconds(self.shutdown_timeout, 'the shutdown_timeout')
             self._normalize('shutdown_timeout', seconds)
         if type(self.max_message_size) is not int or self.max_message_size != -1:
-            size = validate_count(self.max_message_size, 'the max_message_size')
+            size = validate_count(self.max_message_size, 'the max_message_size', _MAX_INT64)
             self._normalize('max_message_size', size)
+        if not isinstance(self.insecure, bool):  # 'no' from a file of settings would mean yes
+            raise TypeError(f'insecure is True or False, not {self.insecure!r}')
         check_transport(self.transport)
         if self.concurrency is not None:
             count = validate_count(self.concurrency, 'the concurrency of an actor')

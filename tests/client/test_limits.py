@@ -430,6 +430,51 @@ def test_a_size_or_concurrency_that_is_no_count_is_refused(option: str, value: A
         Counted()
 
 
+@pytest.mark.parametrize(('option', 'most'), [('max_message_size', 63), ('concurrency', 31)])
+def test_a_size_or_concurrency_has_a_limit(option: str, most: int) -> None:
+    class Counted(Actor):
+        _options_ = {option: 1 << most}
+
+    with pytest.raises(ValueError, match=f'the {option}.* is {(1 << most) - 1} at most'):
+        Counted()
+
+
+@pytest.mark.parametrize('value', ['no', 'false', 0, 1, None])
+def test_only_a_bool_makes_an_actor_insecure(value: Any) -> None:
+    class Open(Actor):
+        _options_ = {'insecure': value, 'address': '0.0.0.0:0'}
+
+    with pytest.raises(TypeError, match='insecure is True or False, not'):
+        Open()
+
+
+def test_an_option_that_there_is_not_is_refused_with_the_class() -> None:
+    with pytest.raises(TypeError, match=r"Odd\._options_: there is no option 'concurency'; the"):
+        type('Odd', (Actor,), {'_options_': {'concurency': 1}})
+    with pytest.raises(TypeError, match=r'Odd\._options_ is a mapping of options, not 5'):
+        type('Odd', (Actor,), {'_options_': 5})
+
+
+def test_a_manager_class_may_have_options_of_its_own() -> None:
+    class Manager(uactor.ActorManager):
+        def __init__(self, *values: Any, label: str = '', **options: Any) -> None:
+            super().__init__(*values, **options)
+            self.label = label
+
+    class Labelled(Actor):
+        manager_class = Manager
+        _options_ = {'label': 'own'}
+
+    made: Any = Labelled()
+    with made:
+        assert made._manager.label == 'own'
+
+
+def test_a_socket_path_has_no_null_character() -> None:
+    with pytest.raises(uactor.AddressError, match='null character'):
+        Actor.connect('unix:/tmp/\0x')
+
+
 def test_a_size_has_to_be_said() -> None:
     class Counted(Actor):
         _options_ = {'max_message_size': None}
@@ -444,3 +489,10 @@ def test_a_window_that_is_no_positive_integer_is_refused(value: Any) -> None:
 
     with pytest.raises((TypeError, ValueError), match='a window of items is'):
         CallOptions(window=value)
+
+
+def test_a_window_fits_a_message() -> None:
+    from uactor.proxies.remote_method import CallOptions
+
+    with pytest.raises(ValueError, match='a window of items is 2147483647 at most'):
+        CallOptions(window=1 << 31)

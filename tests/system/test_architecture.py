@@ -54,7 +54,7 @@ ROOMS: dict[str, frozenset[str]] = {
     # What users hold. Proxies reach their objects through their manager, or the slot.
     'proxies': BELOW | {'launch', 'manager'},
     # What users subclass.
-    'actor': BELOW | {'launch', 'manager', 'proxies'},
+    'actor': BELOW | {'launch', 'manager', 'options', 'proxies'},
     # The composition root of the actor process: gives the host what it must not import.
     'bootstrap': ANY,
     'frozen': ANY,

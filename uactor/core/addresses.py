@@ -69,6 +69,8 @@ def _join_host_port(host: str, port: int) -> str:
 
 def _validate_path(path: str) -> str:
     path = path.removeprefix('//')
+    if '\0' in path:
+        raise AddressError(f'the socket path {path!r} contains a null character')
     length = len(os.fsencode(path))
     if not path.startswith('/'):
         raise AddressError(f'the socket path {path!r} must be absolute')

@@ -16,18 +16,25 @@ _MAX_DURATION_S = 315_576_000_000
 _NANOS_PER_S = 1_000_000_000
 
 
-def validate_count(value: Any, what: str) -> int:
+_MAX_COUNT = (1 << 31) - 1
+"""The largest count that every message has room for."""
+
+
+def validate_count(value: Any, what: str, most: int = _MAX_COUNT) -> int:
     """Return a value as a whole number of 1 or more.
 
     :param what: names the value in an error.
+    :param most: the largest number that is allowed.
     :raises TypeError: when it is no whole number.
-    :raises ValueError: when it is less than 1.
+    :raises ValueError: when it is less than 1, or too large.
     """
     if isinstance(value, bool) or not hasattr(type(value), '__index__'):
         raise TypeError(f'{what} is a whole number, not {value!r} ({type(value).__name__})')
     count = operator.index(value)
     if count < 1:
         raise ValueError(f'{what} is 1 or more, not {count}')
+    if count > most:
+        raise ValueError(f'{what} is {most} at most, not {count}')
     return count
 
 
