@@ -40,6 +40,7 @@ from uactor.proxies import stand_ins
 from uactor.proxies.base import create_handle_proxy
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.grpc_loader import load_grpc_server
+from uactor.runtime.system_errors import is_own
 from uactor.runtime.threads import start_daemon
 from uactor.transport import unix_sockets
 
@@ -116,7 +117,10 @@ def _wait_for_stop(host: HostProcess) -> None:
     while True:
         try:
             return host.wait_for_stop()
-        except Exception:
+        except Exception as error:
+            if is_own(error, HostProcess.wait_for_stop):  # the actor has closed what is waited on
+                log.exception('the actor can wait for no request any more, and ends')
+                return None
             log.exception('a signal handler of the actor has failed; the actor goes on')
 
 

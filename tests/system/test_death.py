@@ -7,7 +7,9 @@ import os
 import pathlib
 import queue
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import textwrap
 import threading
@@ -529,6 +531,30 @@ def test_an_actor_without_a_thread_left_refuses_calls_and_goes_on() -> None:
         assert 'no more threads' in str(error)
         actor.call(threading.stack_size, 0)
         assert pool.submit(actor.pid).result() == actor.pid()
+
+
+def test_an_actor_that_has_closed_its_descriptors_ends() -> None:
+    actor = Store()
+    with pytest.raises(uactor.ActorDiedError):
+        actor.call(os.closerange, 3, 1000)
+    process = actor._manager.process
+    process.join(20)
+    assert not process.is_alive()
+
+
+def test_a_template_whose_owner_has_ended_ends_in_silence() -> None:
+    ours, theirs = socket.socketpair()
+    code = (
+        'import socket, sys; from uactor import bootstrap;'
+        'bootstrap.run_template(socket.socket(fileno=int(sys.argv[1])))'
+    )
+    command = [sys.executable, '-c', code, str(theirs.fileno())]
+    ours.close()
+    done = subprocess.run(
+        command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False, timeout=60
+    )
+    theirs.close()
+    assert (done.returncode, done.stderr) == (1, '')
 
 
 def test_daemonic_children_of_an_actor_end_with_it() -> None:

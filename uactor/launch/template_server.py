@@ -71,7 +71,7 @@ def serve(control: socket.socket) -> socket.socket:
     control.set_inheritable(False)
     obstacle = _find_obstacle(control)
     if obstacle:
-        socket_pair.send_message(control, UNFIT + obstacle.encode())
+        _tell_owner(control, UNFIT + obstacle.encode())
         os._exit(1)
     usual_name = _rename_process(_NAME)
     statuses: dict[int, int] = {}
@@ -89,7 +89,7 @@ def serve(control: socket.socket) -> socket.socket:
     gc.collect()
     _fill_gaps()
     gc.freeze()  # so collections in children write to no shared page
-    socket_pair.send_message(control, READY + modules)
+    _tell_owner(control, READY + modules)
     _release_files()
     fork_hooks.is_blank = True
     lifeline = None
@@ -102,6 +102,14 @@ def serve(control: socket.socket) -> socket.socket:
     signal.pthread_sigmask(signal.SIG_SETMASK, usual_mask)
     _rename_process(usual_name)
     return lifeline
+
+
+def _tell_owner(control: socket.socket, message: bytes) -> None:
+    """Send the first message, or end with the owner."""
+    try:
+        socket_pair.send_message(control, message)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(1)
 
 
 def _fill_gaps() -> None:

@@ -27,7 +27,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from uactor.errors import SerializationError
+from uactor.errors import ActorDiedError, SerializationError
 from uactor.runtime.descriptors import reserve
 from uactor.runtime.fork_hooks import at_fork
 from uactor.runtime.locks import synchronized
@@ -412,12 +412,15 @@ class ShmChannel:
         """Return the parts that came with a message. They are writable.
 
         :raises SerializationError: when they have not arrived.
+        :raises ActorDiedError: when this end has been closed meanwhile.
         """
         if 0 <= self.limit < sum(memory.sizes):
             self.ignore([memory])
             raise SerializationError(
                 f'{sum(memory.sizes)} bytes have come through memory, not at most {self.limit}'
             )
+        if self._closed and self._arrived.get(memory.slot) is None:
+            raise ActorDiedError('the actor has ended while its message was on the way', 'yes')
         if memory.slot not in self._arrived:
             raise SerializationError('the memory of a message has not come along with it')
         found = self._arrived.pop(memory.slot, None)
