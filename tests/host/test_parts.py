@@ -23,6 +23,7 @@ from uactor.host.holders import ANONYMOUS, of_client
 from uactor.host.objects import primitives
 from uactor.host.objects.primitives import Locks
 from uactor.host.objects.table import ObjectTable
+from uactor.host.requests import RequestHandler
 from uactor.host.sessions.pipeline import HostPipeline
 from uactor.host.sessions.revocable import RevocableResults
 from uactor.v1 import actor_pb2 as pb
@@ -256,3 +257,19 @@ def test_objects_of_a_result_that_comes_too_late_are_taken_back() -> None:
     pipeline.end(5, late)  # which has been answered at its deadline
     assert taken == [(pipeline.caller, late)]
     assert undone == [5]
+
+
+def test_an_object_that_is_made_too_late_is_not_shared() -> None:
+    caller, table = Caller(validated=True), ObjectTable(lambda value, typeid: (frozenset(), {}))
+
+    def make() -> list[int]:
+        caller.cancel_token.cancel('deadline')
+        return []
+
+    requests = RequestHandler(
+        *(Dispatcher(table, Locks(), None), table, 'unix:/none', str, 'cloudpickle'),
+        *(lambda handle: handle, lambda typeid: make, tuple),
+    )
+    with pytest.raises(CallCancelledError):
+        requests.create(caller, pb.CreateHandleRequest(typeid='list'))
+    assert not len(table)

@@ -178,6 +178,7 @@ class RequestHandler:
         with field('typeid'):
             factory = self._factory(request.typeid)
         made = self._dispatcher.run(caller, factory, args, kwargs)
+        caller.confirm()  # nobody would get an object that was made too late
         return self.share(caller, made, request.typeid, detailed=True, seconds=seconds)
 
     def retain(self, caller: Caller, request: pb.RetainHandleRequest) -> pb.RetainHandleResponse:
