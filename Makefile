@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot mutation matrix full soak bench docs docs-site docs-browser corpus
+.PHONY: help demo quick test test-unix test-grpc test-tcp test-doors test-polyglot coverage mutation matrix full soak bench docs docs-site docs-browser corpus
 .PHONY: lint proto proto-check proto-landed lock tools go-modules clean
 .PHONY: lint-ruff lint-format lint-mypy lint-pyright lint-buf
 
@@ -54,6 +54,15 @@ test-doors: $(VENV)/.dev tools
 # In one process: what the programs are made of is compiled once in each.
 test-polyglot: $(VENV)/.dev tools  ## Run the tests of clients in Go and TypeScript
 	$(PYTEST) -m polyglot tests/polyglot $(ARGS)
+
+# A measured call takes several times as long, and so a test may.
+coverage: $(VENV)/.dev tools  ## Run the tests by the lane, and check how many branches they reach, in all processes
+	rm -rf build/coverage
+	UACTOR_TEST_TRANSPORT=unix PATH="$(CURDIR)/.tools/bin:$(CURDIR)/$(NPM_BIN):$$PATH" \
+		$(BIN)/python -m coverage run -m pytest --numprocesses=$(WORKERS) --timeout=300 \
+		-m 'not unmeasured and not polyglot and not full and not soak' $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 # The floor only rises.
 mutation: $(VENV)/.mutation  ## Plant small faults in pure modules, which tests have to notice

@@ -148,6 +148,12 @@ def tests(session: nox.Session, version: str, transport: str) -> None:
     run_tests(session, version, transport, ALL)
 
 
+@session(default=False, tags=['full'])
+def coverage(session: nox.Session) -> None:
+    """Check which share of the branches the tests reach."""
+    make(session, 'coverage', arguments=session.posargs)
+
+
 @session(tags=['ci', 'full'])
 def demo(session: nox.Session) -> None:
     """Run the demo with nothing but the runtime dependencies."""

@@ -291,6 +291,7 @@ def test_its_cause_is_the_traceback_in_the_actor(faulty: Any) -> None:
     assert lines[-1] == f'{__name__}.Plain: text'
 
 
+@pytest.mark.unmeasured
 def test_the_end_of_another_actor_says_that_this_one_has_run(faulty: Any) -> None:
     items, same = faulty.share(), faulty.share()
     other: Any = Faulty()

@@ -225,6 +225,7 @@ FAILURES: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('failure', FAILURES)
+@pytest.mark.unmeasured
 def test_a_constructor_that_fails_raises_at_the_call_and_leaves_nothing(
     tally: Any, directory: pathlib.Path, failure: str
 ) -> None:

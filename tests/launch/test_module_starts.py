@@ -484,6 +484,7 @@ cache = Cache()
 @pytest.mark.parametrize(
     'name', ['glob', 'csv', *in_full('fractions', 'shelve', 'calendar', 'statistics')]
 )
+@pytest.mark.unmeasured
 def test_a_file_with_the_name_of_a_standard_module_starts_an_actor(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

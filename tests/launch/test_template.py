@@ -497,6 +497,7 @@ def test_an_interpreter_that_begins_with(what: str, tmp_path: pathlib.Path) -> N
 
 @pytest.mark.usefixtures('usual_launcher')
 @pytest.mark.parametrize('status', [0, 7, -signal.SIGKILL, -signal.SIGSEGV])
+@pytest.mark.unmeasured
 def test_the_exit_status_of_an_actor_is_known(status: int) -> None:
     with Runner() as actor:
         process = actor._manager.parent.process
@@ -568,6 +569,7 @@ def fork_a_child() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.unmeasured
 def test_a_template_has_nothing_of_the_user_s_import_path(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
