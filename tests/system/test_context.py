@@ -173,6 +173,18 @@ def test_leaving_a_block_after_shutdown_in_it_is_a_broken_pipe_as_in_uactor() ->
         assert not process.is_alive()
 
 
+def test_an_error_of_a_block_that_has_shut_its_actor_down_stays_and_no_death_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = ValueError('from the block')
+    actor = PlainActor()
+    with pytest.raises(ValueError, match='from the block') as caught, actor as entered:
+        entered.shutdown()
+        raise error
+    assert caught.value is error
+    assert not caplog.messages
+
+
 def test_calling_an_actor_that_was_shut_down_is_a_broken_pipe_as_in_uactor() -> None:
     actor = PlainActor()
     actor.shutdown()

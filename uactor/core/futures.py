@@ -130,6 +130,8 @@ class CallFuture(concurrent.futures.Future[T]):
                 self.set_result(value)
         except concurrent.futures.InvalidStateError:
             log.debug('the result of a call came too late')
+            if type(value) is RevocableResult:
+                value.discard()
 
     def _receive_revocable(self, result: RevocableResult) -> None:
         self.set_result(result.value)
@@ -221,7 +223,7 @@ class AwaitedCall(CallFuture[T]):
     _revocable: RevocableResult | None = None
 
     def _receive_revocable(self, result: RevocableResult) -> None:
-        self._revocable = result
+        self._revocable = result  # first: then the thread that waits goes on
         self.set_result(result.value)
 
     def wait(self) -> T:

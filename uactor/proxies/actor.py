@@ -50,7 +50,8 @@ class ActorProxy(BaseProxy):
         except ActorDiedError as error:
             if is_interruption(error) or (exc_value is None and self._manager.was_shut_down):
                 raise
-            log.warning('an actor died before its block was left: %s', error)
+            if not self._manager.was_shut_down:
+                log.warning('an actor died before its block was left: %s', error)
             return False
         finally:
             self._manager.shutdown()
