@@ -34,7 +34,7 @@ _SCHEMA = _runtime.Schema(
         b"ue\x12\x0e\n\nNULL_VALUE\x10\x00B\x7f\n\x13com.google.protobu"
         b"fB\x0bStructProtoP\x01Z/google.golang.org/prot"
         b"obuf/types/known/structpb\xf8\x01\x01\xa2\x02\x03GPB\xaa\x02\x1eGoo"
-        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\x8a2\n\x15"
+        b"gle.Protobuf.WellKnownTypesb\x06proto3\n\xe32\n\x15"
         b"uactor/v1/actor.proto\x12\tuactor.v1\x1a\x1egoogle"
         b"/protobuf/duration.proto\x1a\x1cgoogle/protobu"
         b'f/struct.proto"\xc8\x02\n\x05Value\x12*\n\x04null\x18\x01 \x01(\x0e2\x1a'
@@ -128,119 +128,121 @@ _SCHEMA = _runtime.Schema(
         b"t\x12$\n\x04call\x18\x01 \x01(\x0b2\x16.uactor.v1.CallRequest\x12"
         b'\x0e\n\x06credit\x18\x02 \x01(\r"1\n\x0cStreamCredit\x12\x12\n\nreque'
         b'st_id\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\r"\x1c\n\x06Cancel\x12\x12\n\n'
-        b'request_id\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xaf\x05\n\x0eSessio'
-        b"nRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!"
-        b"\n\x05hello\x18\x03 \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05pro"
-        b"of\x18\x04 \x01(\x0b2\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01"
-        b"(\x0b2\x16.uactor.v1.CallRequestH\x00\x127\n\rget_attr"
-        b"ibute\x18\x06 \x01(\x0b2\x1e.uactor.v1.GetAttributeRequ"
-        b"estH\x00\x127\n\rset_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1"
-        b".SetAttributeRequestH\x00\x127\n\rcreate_handle\x18"
-        b"\x08 \x01(\x0b2\x1e.uactor.v1.CreateHandleRequestH\x00\x12"
-        b"7\n\rretain_handle\x18\t \x01(\x0b2\x1e.uactor.v1.Retai"
-        b"nHandleRequestH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uact"
-        b"or.v1.GoodbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.u"
-        b"actor.v1.OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c"
-        b" \x01(\x0b2\x17.uactor.v1.StreamCreditH\x00\x12#\n\x06cance"
-        b"l\x18\r \x01(\x0b2\x11.uactor.v1.CancelH\x00\x12!\n\x05chunk\x18\x0f "
-        b"\x01(\x0b2\x10.uactor.v1.ChunkH\x00\x12-\n\x08call_all\x18\x10 \x01("
-        b"\x0b2\x19.uactor.v1.CallAllRequestH\x00\x12'\n\x04more\x18\x0e"
-        b' \x03(\x0b2\x19.uactor.v1.SessionRequestB\x06\n\x04kind"'
-        b"e\n\x0eCallAllRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06met"
-        b"hod\x18\x02 \x01(\t\x12$\n\targuments\x18\x03 \x01(\x0b2\x11.uactor.v1"
-        b'.Pickle\x12\r\n\x05count\x18\x04 \x01(\r"\x86\x03\n\x0fSessionRespon'
-        b"se\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor"
-        b'.v1.WelcomeH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v'
-        b"1.ValueH\x00\x12%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.F"
-        b"ailureH\x00\x123\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.R"
-        b"etainHandleResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.ua"
-        b"ctor.v1.ValueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1"
-        b".StreamEndH\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.uactor.v1."
-        b"ChunkH\x00\x12$\n\x07results\x18\n \x01(\x0b2\x11.uactor.v1.Pic"
-        b"kleH\x00\x12(\n\x04more\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionR"
-        b'esponseB\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10protocol_ve'
-        b"rsion\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13c"
-        b"loudpickle_version\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 "
-        b"\x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined\x18\x06 \x01(\x08\x12\x0c\n"
-        b"\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13\n\x0bdefinitio"
-        b'ns\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10protocol_version'
-        b"\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12\x1b\n\x13cloudp"
-        b"ickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\r\n\x05no"
-        b"nce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uactor.v1.Han"
-        b"dle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_message_s"
-        b"ize\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0bdefinitions"
-        b'\x18\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"\x1f\n\x07Goodby'
-        b'e\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShutdownReque'
-        b'st"\x12\n\x10ShutdownResponse*[\n\x08Executed\x12\x18\n\x14EX'
-        b"ECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTED_NO\x10\x01\x12\x10\n"
-        b"\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAYBE\x10\x032\xca\x06\n\x0c"
-        b"ActorService\x12C\n\x08Describe\x12\x1a.uactor.v1.Des"
-        b"cribeRequest\x1a\x1b.uactor.v1.DescribeRespons"
-        b"e\x127\n\x04Call\x12\x16.uactor.v1.CallRequest\x1a\x17.uact"
-        b"or.v1.CallResponse\x12K\n\nCallStream\x12\x1c.uacto"
-        b"r.v1.CallStreamRequest\x1a\x1d.uactor.v1.CallS"
-        b"treamResponse0\x01\x12O\n\x0cGetAttribute\x12\x1e.uactor"
-        b".v1.GetAttributeRequest\x1a\x1f.uactor.v1.GetA"
-        b"ttributeResponse\x12O\n\x0cSetAttribute\x12\x1e.uacto"
-        b"r.v1.SetAttributeRequest\x1a\x1f.uactor.v1.Set"
-        b"AttributeResponse\x12O\n\x0cCreateHandle\x12\x1e.uact"
-        b"or.v1.CreateHandleRequest\x1a\x1f.uactor.v1.Cr"
-        b"eateHandleResponse\x12O\n\x0cRetainHandle\x12\x1e.uac"
-        b"tor.v1.RetainHandleRequest\x1a\x1f.uactor.v1.R"
-        b"etainHandleResponse\x12R\n\rReleaseHandle\x12\x1f.u"
-        b"actor.v1.ReleaseHandleRequest\x1a .uactor.v"
-        b"1.ReleaseHandleResponse\x12L\n\x0bListHandles\x12\x1d"
-        b".uactor.v1.ListHandlesRequest\x1a\x1e.uactor.v"
-        b"1.ListHandlesResponse\x12D\n\x07Session\x12\x19.uacto"
-        b"r.v1.SessionRequest\x1a\x1a.uactor.v1.SessionR"
-        b"esponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uactor.v1.Shut"
-        b"downRequest\x1a\x1b.uactor.v1.ShutdownResponse"
-        b"b\x06proto3\n\x96\x0e\n5corpus/properties_handles/v"
-        b"1/properties_handles.proto\x12\x1ccorpus.prope"
-        b'rties_handles.v1\x1a\x15uactor/v1/actor.proto"'
-        b'\x11\n\x0fGetLimitRequest":\n\x10GetLimitResponse\x12\x1b'
-        b'\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"6'
-        b"\n\x0fSetLimitRequest\x12\x19\n\x05value\x18\x01 \x01(\x03H\x00R\x05valu"
-        b'e\x88\x01\x01B\x08\n\x06_value"\x12\n\x10SetLimitResponse"\x10\n\x0eGe'
-        b'tSizeRequest"9\n\x0fGetSizeResponse\x12\x1b\n\x06resul'
-        b't\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"5\n\x0eSetSi'
-        b"zeRequest\x12\x19\n\x05value\x18\x01 \x01(\x03H\x00R\x05value\x88\x01\x01B\x08\n\x06"
-        b'_value"\x11\n\x0fSetSizeResponse"\x13\n\x11GetVERSIONR'
-        b'equest"<\n\x12GetVERSIONResponse\x12\x1b\n\x06result\x18\x01'
-        b' \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0f\n\rBasketRe'
-        b'quest";\n\x0eBasketResponse\x12)\n\x06result\x18\x01 \x01(\x0b2'
-        b'\x11.uactor.v1.HandleR\x06result"`\n\x0bFillReques'
-        b"t\x12)\n\x06basket\x18\x01 \x01(\x0b2\x11.uactor.v1.HandleR\x06ba"
-        b"sket\x12\x1b\n\x06number\x18\x02 \x01(\x03H\x00R\x06number\x88\x01\x01B\t\n\x07_nu"
-        b'mber"6\n\x0cFillResponse\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06'
-        b'result\x88\x01\x01B\t\n\x07_result"\x0e\n\x0cCloseRequest"7\n\r'
-        b"CloseResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00R\x06result\x88"
-        b'\x01\x01B\t\n\x07_result"\x0b\n\tMeRequest"7\n\nMeResponse'
-        b"\x12)\n\x06result\x18\x01 \x01(\x0b2\x11.uactor.v1.HandleR\x06res"
-        b"ult2\xa3\x07\n\x0bDeskService\x12i\n\x08GetLimit\x12-.corpus"
-        b".properties_handles.v1.GetLimitRequest\x1a."
-        b".corpus.properties_handles.v1.GetLimitRe"
-        b"sponse\x12i\n\x08SetLimit\x12-.corpus.properties_h"
-        b"andles.v1.SetLimitRequest\x1a..corpus.prope"
-        b"rties_handles.v1.SetLimitResponse\x12f\n\x07Get"
-        b"Size\x12,.corpus.properties_handles.v1.GetS"
-        b"izeRequest\x1a-.corpus.properties_handles.v"
-        b"1.GetSizeResponse\x12f\n\x07SetSize\x12,.corpus.pr"
-        b"operties_handles.v1.SetSizeRequest\x1a-.cor"
-        b"pus.properties_handles.v1.SetSizeRespons"
-        b"e\x12o\n\nGetVERSION\x12/.corpus.properties_hand"
-        b"les.v1.GetVERSIONRequest\x1a0.corpus.proper"
-        b"ties_handles.v1.GetVERSIONResponse\x12c\n\x06Ba"
-        b"sket\x12+.corpus.properties_handles.v1.Bask"
-        b"etRequest\x1a,.corpus.properties_handles.v1"
-        b".BasketResponse\x12]\n\x04Fill\x12).corpus.propert"
-        b"ies_handles.v1.FillRequest\x1a*.corpus.prop"
-        b"erties_handles.v1.FillResponse\x12`\n\x05Close\x12"
-        b"*.corpus.properties_handles.v1.CloseRequ"
-        b"est\x1a+.corpus.properties_handles.v1.Close"
-        b"Response\x12W\n\x02Me\x12'.corpus.properties_handl"
-        b"es.v1.MeRequest\x1a(.corpus.properties_hand"
-        b"les.v1.MeResponseb\x06proto3"
+        b'request_id\x18\x01 \x01(\x04"\x1d\n\x07Confirm\x12\x12\n\nrequest_i'
+        b'd\x18\x01 \x01(\x04"\x0b\n\tStreamEnd"\xd6\x05\n\x0eSessionRequest\x12'
+        b"\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08releases\x18\x02 \x03(\t\x12!\n\x05hello\x18\x03"
+        b" \x01(\x0b2\x10.uactor.v1.HelloH\x00\x12!\n\x05proof\x18\x04 \x01(\x0b2"
+        b"\x10.uactor.v1.ProofH\x00\x12&\n\x04call\x18\x05 \x01(\x0b2\x16.uact"
+        b"or.v1.CallRequestH\x00\x127\n\rget_attribute\x18\x06 \x01"
+        b"(\x0b2\x1e.uactor.v1.GetAttributeRequestH\x00\x127\n\r"
+        b"set_attribute\x18\x07 \x01(\x0b2\x1e.uactor.v1.SetAttri"
+        b"buteRequestH\x00\x127\n\rcreate_handle\x18\x08 \x01(\x0b2\x1e.u"
+        b"actor.v1.CreateHandleRequestH\x00\x127\n\rretain"
+        b"_handle\x18\t \x01(\x0b2\x1e.uactor.v1.RetainHandleRe"
+        b"questH\x00\x12%\n\x07goodbye\x18\n \x01(\x0b2\x12.uactor.v1.Goo"
+        b"dbyeH\x00\x123\n\x0bopen_stream\x18\x0b \x01(\x0b2\x1c.uactor.v1."
+        b"OpenStreamRequestH\x00\x12)\n\x06credit\x18\x0c \x01(\x0b2\x17.ua"
+        b"ctor.v1.StreamCreditH\x00\x12#\n\x06cancel\x18\r \x01(\x0b2\x11"
+        b".uactor.v1.CancelH\x00\x12!\n\x05chunk\x18\x0f \x01(\x0b2\x10.uac"
+        b"tor.v1.ChunkH\x00\x12-\n\x08call_all\x18\x10 \x01(\x0b2\x19.uacto"
+        b"r.v1.CallAllRequestH\x00\x12%\n\x07confirm\x18\x11 \x01(\x0b2\x12"
+        b".uactor.v1.ConfirmH\x00\x12'\n\x04more\x18\x0e \x03(\x0b2\x19.uac"
+        b'tor.v1.SessionRequestB\x06\n\x04kind"e\n\x0eCallAll'
+        b"Request\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12"
+        b"$\n\targuments\x18\x03 \x01(\x0b2\x11.uactor.v1.Pickle\x12\r\n"
+        b'\x05count\x18\x04 \x01(\r"\x99\x03\n\x0fSessionResponse\x12\n\n\x02id\x18\x01'
+        b" \x01(\x04\x12%\n\x07welcome\x18\x02 \x01(\x0b2\x12.uactor.v1.Welcom"
+        b'eH\x00\x12"\n\x06result\x18\x03 \x01(\x0b2\x10.uactor.v1.ValueH\x00\x12'
+        b"%\n\x07failure\x18\x04 \x01(\x0b2\x12.uactor.v1.FailureH\x00\x123"
+        b"\n\x08retained\x18\x05 \x01(\x0b2\x1f.uactor.v1.RetainHandl"
+        b"eResponseH\x00\x12 \n\x04item\x18\x06 \x01(\x0b2\x10.uactor.v1.Va"
+        b"lueH\x00\x12#\n\x03end\x18\x07 \x01(\x0b2\x14.uactor.v1.StreamEnd"
+        b"H\x00\x12!\n\x05chunk\x18\t \x01(\x0b2\x10.uactor.v1.ChunkH\x00\x12$\n"
+        b"\x07results\x18\n \x01(\x0b2\x11.uactor.v1.PickleH\x00\x12(\n\x04m"
+        b"ore\x18\x08 \x03(\x0b2\x1a.uactor.v1.SessionResponse\x12\x11\n"
+        b'\trevocable\x18\x0b \x01(\x08B\x06\n\x04kind"\xbe\x01\n\x05Hello\x12\x18\n\x10pr'
+        b"otocol_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02"
+        b" \x01(\t\x12\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\x11\n\tcli"
+        b"ent_id\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tpipelined"
+        b"\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0e\n\x06memory\x18\x08 \x01(\x08\x12\x13\n\x0b"
+        b'definitions\x18\t \x01(\x08"\xeb\x01\n\x07Welcome\x12\x18\n\x10protoco'
+        b"l_version\x18\x01 \x01(\r\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12"
+        b"\x1b\n\x13cloudpickle_version\x18\x03 \x01(\t\x12\r\n\x05proof\x18\x04 "
+        b"\x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12 \n\x05actor\x18\x06 \x01(\x0b2\x11.uact"
+        b"or.v1.Handle\x12\x12\n\nserializer\x18\x07 \x01(\t\x12\x18\n\x10max_"
+        b"message_size\x18\x08 \x01(\x03\x12\x0e\n\x06memory\x18\t \x01(\x08\x12\x13\n\x0bde"
+        b'finitions\x18\n \x01(\x08"\x16\n\x05Proof\x12\r\n\x05proof\x18\x01 \x01(\x0c"'
+        b'\x1f\n\x07Goodbye\x12\x14\n\x0cprocess_ends\x18\x01 \x01(\x08"\x11\n\x0fShut'
+        b'downRequest"\x12\n\x10ShutdownResponse*[\n\x08Execu'
+        b"ted\x12\x18\n\x14EXECUTED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bEXECUTE"
+        b"D_NO\x10\x01\x12\x10\n\x0cEXECUTED_YES\x10\x02\x12\x12\n\x0eEXECUTED_MAY"
+        b"BE\x10\x032\xca\x06\n\x0cActorService\x12C\n\x08Describe\x12\x1a.uact"
+        b"or.v1.DescribeRequest\x1a\x1b.uactor.v1.Descri"
+        b"beResponse\x127\n\x04Call\x12\x16.uactor.v1.CallReque"
+        b"st\x1a\x17.uactor.v1.CallResponse\x12K\n\nCallStrea"
+        b"m\x12\x1c.uactor.v1.CallStreamRequest\x1a\x1d.uactor"
+        b".v1.CallStreamResponse0\x01\x12O\n\x0cGetAttribute"
+        b"\x12\x1e.uactor.v1.GetAttributeRequest\x1a\x1f.uacto"
+        b"r.v1.GetAttributeResponse\x12O\n\x0cSetAttribut"
+        b"e\x12\x1e.uactor.v1.SetAttributeRequest\x1a\x1f.uact"
+        b"or.v1.SetAttributeResponse\x12O\n\x0cCreateHand"
+        b"le\x12\x1e.uactor.v1.CreateHandleRequest\x1a\x1f.uac"
+        b"tor.v1.CreateHandleResponse\x12O\n\x0cRetainHan"
+        b"dle\x12\x1e.uactor.v1.RetainHandleRequest\x1a\x1f.ua"
+        b"ctor.v1.RetainHandleResponse\x12R\n\rReleaseH"
+        b"andle\x12\x1f.uactor.v1.ReleaseHandleRequest\x1a "
+        b".uactor.v1.ReleaseHandleResponse\x12L\n\x0bList"
+        b"Handles\x12\x1d.uactor.v1.ListHandlesRequest\x1a\x1e"
+        b".uactor.v1.ListHandlesResponse\x12D\n\x07Sessio"
+        b"n\x12\x19.uactor.v1.SessionRequest\x1a\x1a.uactor.v1"
+        b".SessionResponse(\x010\x01\x12C\n\x08Shutdown\x12\x1a.uacto"
+        b"r.v1.ShutdownRequest\x1a\x1b.uactor.v1.Shutdow"
+        b"nResponseb\x06proto3\n\x96\x0e\n5corpus/properties_"
+        b"handles/v1/properties_handles.proto\x12\x1ccor"
+        b"pus.properties_handles.v1\x1a\x15uactor/v1/act"
+        b'or.proto"\x11\n\x0fGetLimitRequest":\n\x10GetLimitR'
+        b"esponse\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07"
+        b'_result"6\n\x0fSetLimitRequest\x12\x19\n\x05value\x18\x01 \x01('
+        b'\x03H\x00R\x05value\x88\x01\x01B\x08\n\x06_value"\x12\n\x10SetLimitRespo'
+        b'nse"\x10\n\x0eGetSizeRequest"9\n\x0fGetSizeResponse'
+        b"\x12\x1b\n\x06result\x18\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"
+        b'"5\n\x0eSetSizeRequest\x12\x19\n\x05value\x18\x01 \x01(\x03H\x00R\x05val'
+        b'ue\x88\x01\x01B\x08\n\x06_value"\x11\n\x0fSetSizeResponse"\x13\n\x11Ge'
+        b'tVERSIONRequest"<\n\x12GetVERSIONResponse\x12\x1b\n'
+        b'\x06result\x18\x01 \x01(\tH\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0f\n'
+        b'\rBasketRequest";\n\x0eBasketResponse\x12)\n\x06resu'
+        b'lt\x18\x01 \x01(\x0b2\x11.uactor.v1.HandleR\x06result"`\n\x0bF'
+        b"illRequest\x12)\n\x06basket\x18\x01 \x01(\x0b2\x11.uactor.v1.H"
+        b"andleR\x06basket\x12\x1b\n\x06number\x18\x02 \x01(\x03H\x00R\x06number\x88"
+        b'\x01\x01B\t\n\x07_number"6\n\x0cFillResponse\x12\x1b\n\x06result\x18'
+        b'\x01 \x01(\x03H\x00R\x06result\x88\x01\x01B\t\n\x07_result"\x0e\n\x0cCloseRe'
+        b'quest"7\n\rCloseResponse\x12\x1b\n\x06result\x18\x01 \x01(\tH\x00'
+        b'R\x06result\x88\x01\x01B\t\n\x07_result"\x0b\n\tMeRequest"7\n\nM'
+        b"eResponse\x12)\n\x06result\x18\x01 \x01(\x0b2\x11.uactor.v1.Ha"
+        b"ndleR\x06result2\xa3\x07\n\x0bDeskService\x12i\n\x08GetLimit"
+        b"\x12-.corpus.properties_handles.v1.GetLimit"
+        b"Request\x1a..corpus.properties_handles.v1.G"
+        b"etLimitResponse\x12i\n\x08SetLimit\x12-.corpus.pro"
+        b"perties_handles.v1.SetLimitRequest\x1a..cor"
+        b"pus.properties_handles.v1.SetLimitRespon"
+        b"se\x12f\n\x07GetSize\x12,.corpus.properties_handle"
+        b"s.v1.GetSizeRequest\x1a-.corpus.properties_"
+        b"handles.v1.GetSizeResponse\x12f\n\x07SetSize\x12,."
+        b"corpus.properties_handles.v1.SetSizeRequ"
+        b"est\x1a-.corpus.properties_handles.v1.SetSi"
+        b"zeResponse\x12o\n\nGetVERSION\x12/.corpus.proper"
+        b"ties_handles.v1.GetVERSIONRequest\x1a0.corp"
+        b"us.properties_handles.v1.GetVERSIONRespo"
+        b"nse\x12c\n\x06Basket\x12+.corpus.properties_handle"
+        b"s.v1.BasketRequest\x1a,.corpus.properties_h"
+        b"andles.v1.BasketResponse\x12]\n\x04Fill\x12).corpu"
+        b"s.properties_handles.v1.FillRequest\x1a*.co"
+        b"rpus.properties_handles.v1.FillResponse\x12"
+        b"`\n\x05Close\x12*.corpus.properties_handles.v1."
+        b"CloseRequest\x1a+.corpus.properties_handles"
+        b".v1.CloseResponse\x12W\n\x02Me\x12'.corpus.propert"
+        b"ies_handles.v1.MeRequest\x1a(.corpus.proper"
+        b"ties_handles.v1.MeResponseb\x06proto3"
     ),
     {},
     {
