@@ -1,7 +1,7 @@
 """Actors at TCP addresses, called by another program that knows an address and the key.
 
 'localhost' is reached from this machine only. Listening beyond it, say at ('0.0.0.0', 5000), is
-refused, since key and data would travel in the clear; _options_ = {'insecure': True} accepts that.
+refused, since key and data would travel unencrypted; _options_ = {'insecure': True} accepts that.
 """
 
 import collections
