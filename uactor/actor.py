@@ -284,7 +284,7 @@ def _read_errors(cls: type[Actor]) -> Mapping[type[BaseException], str]:
     errors = _merge_attribute(cls, '_errors_')
     for error, code in errors.items():
         if not isinstance(error, type) or not issubclass(error, BaseException):
-            raise TypeError(f'{cls.__qualname__}._errors_: {error!r} is no class of exceptions')
+            raise TypeError(f'{cls.__qualname__}._errors_: {error!r} is not an exception class')
         if code not in STATUS_CODES:
             raise TypeError(
                 f'{cls.__qualname__}._errors_: {code!r} of {error.__qualname__} is no status code '

@@ -178,7 +178,7 @@ class ForkedError(UActorException, RuntimeError):
 
 
 class ActorStartError(UActorException):
-    """The actor process ended before its actor was constructed."""
+    """The actor process did not start, or ended before construction."""
 
 
 class AddressError(UActorException, OSError):
@@ -186,7 +186,7 @@ class AddressError(UActorException, OSError):
 
 
 class ResourceError(UActorException, RuntimeError):
-    """This process can start no more threads, or has no memory left.
+    """This process has run out of threads, descriptors or memory.
 
     Raise its limits (``ulimit -u``, ``pids.max``), or make fewer calls at the same time.
 

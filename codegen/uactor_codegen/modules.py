@@ -68,7 +68,7 @@ def _import_class(module_name: str, class_name: str) -> Any:
 def _load_module(name: str, classes: Mapping[str, Any]) -> ActorModule:
     module = importlib.import_module(name)
     if module.__file__ is None:
-        raise CodegenError(f'{name} has no file, beside which its lock could stand')
+        raise CodegenError(f'{name} has no file, so its lock file has no place')
     path = Path(module.__file__).with_name(name.rpartition('.')[2] + SUFFIX)
     try:
         old = Lock.load(path) if path.is_file() else Lock()

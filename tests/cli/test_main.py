@@ -474,7 +474,7 @@ def test_an_address_in_use_is_refused(start: Any, home: Path) -> None:
         taken.bind(f'{home}/s')
         taken.listen()
         errors, status = run_refused(start, 'serve', 'mymodule:Counter', '--address', f'{home}/s')
-    assert (status, 'another process does' in errors) == (2, True)
+    assert (status, 'another process listens there' in errors) == (2, True)
 
 
 # --- the rest ------------------------------------------------------------------------------------

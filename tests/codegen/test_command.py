@@ -176,6 +176,6 @@ def test_a_lock_that_can_not_be_read_stops_it(project: Path) -> None:
     (project / 'shop.actors.lock.json').write_text('{}')
     done = run('shop:Counter', '-o', 'out', cwd=project)
     assert done.returncode == 2
-    assert 'is no lock of actors' in done.stderr
+    assert 'is not a lock file of uactor' in done.stderr
     done = run('shop:Counter', '-o', 'out', '--against', 'nowhere.json', cwd=project)
     assert done.returncode == 2

@@ -388,4 +388,4 @@ def test_a_burst_is_for_pipelined_sessions(client: Client) -> None:
         pb.SessionRequest(goodbye=pb.Goodbye()),
     ]
     _, response = client.stub.Session(iter(requests), metadata=KEYED, timeout=20)
-    assert "takes no 'call_all'" in response.failure.message
+    assert "does not accept 'call_all'" in response.failure.message

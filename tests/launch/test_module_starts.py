@@ -426,7 +426,7 @@ def test_actors_that_start_each_other_without_end_are_refused(
         main='import app\ntry: app.Chain()\nexcept Exception as error: print(error)',
     )
     printed = get_output(run_python(str(tmp_path / 'main.py')))
-    assert printed == 'actors start each other 64 deep, which is as deep as they may\n'
+    assert printed == 'actors have started each other 64 levels deep, which is the limit\n'
 
 
 def test_the_largest_depth_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:

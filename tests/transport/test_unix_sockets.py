@@ -184,7 +184,7 @@ def test_a_process_that_is_stopped_keeps_its_name(tmp_path: Path) -> None:
         busy.listen(0)
         waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
         waiting.connect(path)
-        with pytest.raises(AddressError, match='another process does'):
+        with pytest.raises(AddressError, match='another process listens there'):
             unix_sockets.create_listener(path)
 
 
@@ -251,7 +251,7 @@ def test_an_address_beside_which_another_actor_has_a_lane_is_taken(tmp_path: Pat
     with construct('a', tmp_path) as one:
         (tmp_path / 'a').unlink()  # somebody has cleared up too much
         for transport in ('grpc', 'auto'):
-            with pytest.raises(AddressError, match='another process does'):
+            with pytest.raises(AddressError, match='another process listens there'):
                 construct('a', tmp_path, transport=transport)
         assert one.name() == 'a'
     assert os.listdir(tmp_path) == []

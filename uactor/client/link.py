@@ -391,7 +391,7 @@ class Link:
         if self.actor is None:
             self.actor = session.actor
         elif self.actor.id != session.actor.id:
-            raise ActorDiedError(f'another actor runs at {self.address} by now', 'no')
+            raise ActorDiedError(f'another actor now runs at {self.address}', 'no')
         inherited = self._add(session)
         if inherited is not None:
             self._take_over(session, *inherited)

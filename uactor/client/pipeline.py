@@ -363,7 +363,7 @@ class ClientPipeline:
                 f'the connection to {self._address} is lost: {error!r}', executed
             )
         else:
-            mapped = VersionError(f'{self._address} has sent what is no answer: {error!r}')
+            mapped = VersionError(f'{self._address} has sent an invalid response: {error!r}')
         mapped.__cause__ = error
         return mapped
 

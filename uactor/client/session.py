@@ -260,7 +260,7 @@ class ClientSession:
     def _read(self, message: bytes, number: int) -> pb.SessionResponse:
         response = self.stream.read(message)
         if response.id != number:
-            raise VersionError('the actor answered another request than the one asked')
+            raise VersionError('the actor has answered a different request')
         return response
 
     @synchronized
@@ -334,8 +334,8 @@ class ClientSession:
             return unreachable_error(self._address, end)
         if self._is_broken_off:
             return ConnectionLostError(
-                f'the connection to the actor at {self._address} was broken off: an exception '
-                'has interrupted this process as it sent, and it sends by another one',
+                f'the connection to the actor at {self._address} was closed: an exception has '
+                'interrupted this process while it was sending; later calls use a new connection',
                 executed,
             )
         if end.lost:

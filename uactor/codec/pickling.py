@@ -262,9 +262,9 @@ def dump(
         raise
     except _NeedsValueError:
         raise SerializationError(
-            f'cannot send {describe_type(value)}: it holds a class or function that only travels '
-            'by value, which this serializer, or another Python version at the other side, '
-            'does not allow; put it into a module'
+            f'cannot send {describe_type(value)}: it contains a class or function that '
+            'only travels by value. The serializer, or a different Python version at the other '
+            'side, does not allow that; move it into a module that both sides can import'
         ) from None
     except Exception as error:
         if is_interruption(error):

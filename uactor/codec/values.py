@@ -225,8 +225,8 @@ def refuse_to_share(value: Any) -> pb.Handle:
     This is the ``share`` of a client, which has no objects to share.
     """
     raise SerializationError(
-        f'{describe_type(value)} has no native form; only None, bool, int of 64 bits, float, str, '
-        'bytes, list, dict and proxies travel without pickles, and not too deep in one another'
+        f'{describe_type(value)} has no native form; without pickles, only None, bool, int of 64 '
+        'bits, float, str, bytes, list, dict and proxies can be sent, and not nested too deeply'
     )
 
 

@@ -219,7 +219,7 @@ class ClientRegistry:
             try:
                 timers.at(time.monotonic() + GRACE_S, functools.partial(_start_drop, give_up))
             except RuntimeError as error:
-                log.warning('what a client process held is dropped at once: %s', error)
+                log.warning('the holds of a client process are dropped without a delay: %s', error)
                 give_up()
 
     def _give_up(self, holder: Holder, arrival: int | None) -> None:
@@ -263,5 +263,5 @@ def _start_drop(drop: Callable[[], None]) -> None:
     try:
         start_daemon('uactor-vanished', drop)
     except RuntimeError as error:
-        log.warning('deadlines have to wait for what a client process held: %s', error)
+        log.warning('deadlines are late while the holds of a client process are dropped: %s', error)
         drop()

@@ -142,7 +142,7 @@ class LaneListener:
         """Serve a client on a thread of its own."""
         endpoint = _LaneEndpoint(sock, self._context.max_message_size)
         if get_peer_user(sock) != os.geteuid():
-            endpoint.end(AuthkeyError('the lane is for processes of one user'))
+            endpoint.end(AuthkeyError('the local lane is for processes of the same user'))
             return
         self._endpoints[endpoint.descriptor] = endpoint
         self._epoll.register(sock, select.EPOLLRDHUP)

@@ -350,5 +350,5 @@ def _lease(request: pb.CreateHandleRequest | pb.RetainHandleRequest) -> float:
     with field('lease'):
         seconds = duration_to_seconds(request.lease)
         if seconds <= 0:
-            raise ValueError('a lease lasts longer than no time')
+            raise ValueError('a lease must be longer than 0 seconds')
     return min(seconds, MAX_WAIT_S)

@@ -202,7 +202,7 @@ def capture_logging(targets: LogTargets) -> LogSetup | None:
     except Exception as error:  # of an unusual logger or handler
         if is_interruption(error):
             raise
-        log.warning('actors do without the set-up of logging', exc_info=True)
+        log.warning("actors start without the owner's set-up of logging", exc_info=True)
         return None
     return None if setup == _DEFAULT_SETUP else setup
 
@@ -586,7 +586,7 @@ class _Loader:
     def report(self) -> None:
         """Log the parts that failed, now that there are handlers."""
         for problem in self._problems:
-            log.warning('a part of the set-up of logging is not to be had here: %s', problem)
+            log.warning("a part of the owner's set-up of logging fails here: %s", problem)
 
     def set_last_resort(self, place: int) -> None:
         """Set the handler for records without a handler."""

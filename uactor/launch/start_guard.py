@@ -119,14 +119,14 @@ def check_start() -> None:
     if now is Phase.TEMPLATE or now is Phase.LOADING:
         raise ActorStartError(
             'this process is being started for an actor, and cannot start one itself: '
-            'what is imported for that has started a thread, or a manager, that does'
+            'a module that it imports has started a thread, or a manager, that starts one'
         )
     if threading.current_thread() in _import_threads:
         raise ActorStartError(
             f'the thread {threading.current_thread().name!r} was started by a module that was '
-            'imported to start this actor process; the one in the owner may start actors'
+            'imported to start this actor process, and cannot start actors; in the owner, it can'
         )
     if get_depth() >= MAX_DEPTH:
         raise ActorStartError(
-            f'actors start each other {MAX_DEPTH} deep, which is as deep as they may'
+            f'actors have started each other {MAX_DEPTH} levels deep, which is the limit'
         )

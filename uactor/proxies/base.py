@@ -174,7 +174,7 @@ def _rebuild_proxy(
     connection = manager.connection
     if typeid == 'actor':
         if connection.actor.id != ident:
-            raise StaleHandleError(f'another actor runs at {address} by now')
+            raise StaleHandleError(f'another actor now runs at {address}')
     elif claim == GRANTED:
         connection.adopt(ident)
     else:

@@ -88,7 +88,7 @@ def _find_proxy(ident: StartId, actor_class: Any) -> BaseProxy:
     token = Token('actor', found.address, found.handle)
     manager = get_manager(actor_class.manager_class, token.address, token.id)
     if manager.connection.actor.id != token.id:
-        raise StaleHandleError(f'another actor runs at {token.address} by now')
+        raise StaleHandleError(f'another actor now runs at {token.address}')
     proxy: BaseProxy = actor_class.proxy_class(
         token, found.serializer, manager=manager, incref=False
     )

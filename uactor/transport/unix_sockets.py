@@ -127,7 +127,9 @@ def _lock_name(path: str, timeout_s: float) -> Iterator[None]:
     except OSError as error:
         raise AddressError(f'cannot listen at unix:{path}: {error.strerror}') from error
     if lock is None:
-        raise AddressError(f'cannot listen at unix:{path}: another process is about to ({name})')
+        raise AddressError(
+            f'cannot listen at unix:{path}: another process is about to listen there ({name})'
+        )
     try:
         yield
     finally:
@@ -203,7 +205,7 @@ def clear_stale(path: str) -> None:
             pass
         except OSError as error:
             raise AddressError(f'cannot listen at unix:{path}: {error.strerror}') from error
-    raise AddressError(f'cannot listen at unix:{path}: another process does')
+    raise AddressError(f'cannot listen at unix:{path}: another process listens there')
 
 
 def _remove_directory(directory: str, path: str) -> None:

@@ -222,7 +222,7 @@ def test_a_handle_of_something_else_does_not_fit(client: Typed) -> None:
     with failing('INVALID_ARGUMENT') as failure:
         client.call('First', client.call('Basket'))
     assert failure.fields == ['shop']
-    assert 'a handle of ListProxy, which is no Shop' in failure.text
+    assert 'a handle to a ListProxy, not to a Shop' in failure.text
 
 
 def test_an_item_that_does_not_fit_is_the_clients_fault(client: Typed) -> None:

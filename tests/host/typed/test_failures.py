@@ -74,7 +74,7 @@ def test_a_bad_argument_is_reported_by_its_field(
     ('data', 'text'),
     [
         (b'\x08\x01\xa2\x06\x01a', 'unknown field number 100'),
-        (b'\xff', 'no message of tests.host.typed.shop.v1.AddRequest'),
+        (b'\xff', 'not a valid tests.host.typed.shop.v1.AddRequest'),
     ],
 )
 def test_a_request_that_does_not_match_its_message_type_is_refused(
@@ -222,8 +222,8 @@ def test_while_it_is_constructed_an_actor_is_unavailable() -> None:
         ({ValueError: 'OK'}, "'OK' of ValueError is no status code"),
         ({ValueError: 'not_found'}, "'not_found' of ValueError"),
         ({ValueError: 5}, '5 of ValueError'),
-        ({'ValueError': 'NOT_FOUND'}, "'ValueError' is no class of exceptions"),
-        ({int: 'NOT_FOUND'}, "<class 'int'> is no class of exceptions"),
+        ({'ValueError': 'NOT_FOUND'}, "'ValueError' is not an exception class"),
+        ({int: 'NOT_FOUND'}, "<class 'int'> is not an exception class"),
     ],
 )
 def test_declared_codes_are_checked_when_the_class_is_defined(errors: Any, text: str) -> None:
@@ -301,8 +301,8 @@ def test_a_broken_lock_leaves_the_actor_its_generic_service(module: Any, tmp_pat
         for _ in range(2):
             with failing('FAILED_PRECONDITION') as failure:
                 client.call('First', 5, 3)
-            assert 'is no lock of actors' in failure.text
-        assert 'is no lock of actors' in describe(actor).error
+            assert 'is not a lock file of uactor' in failure.text
+        assert 'is not a lock file of uactor' in describe(actor).error
         grpcurl = Grpcurl(get_dial_address(actor), 'grpc.health.v1.Health')
         assert 'locked_shop' not in grpcurl.run('list').stdout
         health = grpcurl.rpc('Check', service='locked_shop.v1.LockedService')

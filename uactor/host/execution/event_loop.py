@@ -144,9 +144,9 @@ def _run(loop: asyncio.AbstractEventLoop) -> bool:
     """
     loop.run_forever()
     if loop.is_closed():
-        log.error('the event loop of this actor has been closed: its coroutines do not go on')
+        log.error('the event loop of this actor has been closed: its coroutines never finish')
         return False
-    log.warning('the event loop of this actor has been stopped, and goes on')
+    log.warning('the event loop of this actor was stopped, and is started again')
     return True
 
 

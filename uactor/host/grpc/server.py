@@ -165,8 +165,8 @@ def _listen(server: grpc.Server, address: Address, insecure: bool) -> Address:
         return name
     if not is_loopback(name) and not insecure:
         raise AddressError(
-            f'{name} can be reached from other machines, where keys and data would travel in the '
-            "clear; listen on 'localhost', or accept that with _options_ = {'insecure': True}"
+            f'{name} can be reached from other machines, and keys and data would travel '
+            "unencrypted; listen on 'localhost', or accept that with _options_ = {'insecure': True}"
         )
     _probe_address(name)
     return replace_port(address, _add_port(server, name))

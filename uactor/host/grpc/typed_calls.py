@@ -85,7 +85,7 @@ class _Handles:
         if isinstance(found, wanted):
             return found
         raise ConversionError(
-            f'a handle of {type(found).__qualname__}, which is no {hint.__qualname__}'
+            f'a handle to a {type(found).__qualname__}, not to a {hint.__qualname__}'
         )
 
 
@@ -142,9 +142,7 @@ def _parse(method: ServiceMethod, data: bytes) -> Any:
     try:
         return method.request_class.FromString(data)
     except DecodeError as error:
-        raise ConversionError(
-            f'no message of {method.request_class.DESCRIPTOR.full_name}'
-        ) from error
+        raise ConversionError(f'not a valid {method.request_class.DESCRIPTOR.full_name}') from error
 
 
 def _read_stream(

@@ -202,7 +202,7 @@ class Responder:
         elif kind == 'retain_handle':
             response.retained.CopyFrom(requests.retain(caller, request.retain_handle))
         else:
-            raise SerializationError(f'a session takes no {kind!r} here')
+            raise SerializationError(f'this session does not accept {kind!r}')
 
     def check_size(self, caller: Caller, response: pb.SessionResponse) -> None:
         """Refuse a response that is too large, and release its objects.

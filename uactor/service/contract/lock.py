@@ -127,7 +127,7 @@ class Lock:
                 _read(data['enums'], _read_enum),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise LockError(f'{source} is no lock of actors: {error!r}') from error
+            raise LockError(f'{source} is not a lock file of uactor: {error!r}') from error
 
     def dump(self) -> str:
         """Return the text of the lock file.

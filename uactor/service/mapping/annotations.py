@@ -307,7 +307,7 @@ class TypeReader:
 
     def _read_literal(self, values: tuple[Any, ...], where: str) -> Codec:
         if not all(type(value) is str for value in values):
-            raise UnsupportedTypeError('a Literal of something else than strings')
+            raise UnsupportedTypeError('a Literal with values that are not strings')
         key = f'literal {where}: {values!r}'
         if key not in self._codecs:
             plan = plan_enum(f'literal {where}', where, '', list(values))
@@ -322,7 +322,7 @@ class TypeReader:
             return self._codecs[hint]
         parameters = getattr(class_, '__parameters__', ())
         if parameters and not args:
-            raise UnsupportedTypeError(f'{class_.__qualname__} is generic: say of what')
+            raise UnsupportedTypeError(f'{class_.__qualname__} is generic: give its type arguments')
         arguments = [self.read_field(arg, '').label for arg in args]
         label = '_'.join([*arguments, snake(class_.__name__)])
         key = _class_key(class_) + (f'[{", ".join(map(_describe_hint, args))}]' if args else '')
@@ -351,7 +351,7 @@ class TypeReader:
 def _create_number_codec(hint: Any, marks: list[Any]) -> Codec:
     mark = marks[0]
     if len(marks) > 1:
-        raise UnsupportedTypeError('two widths')
+        raise UnsupportedTypeError('it has two width markers')
     wanted = float if isinstance(mark, Width) and mark.is_float else int
     if hint is not wanted:
         raise UnsupportedTypeError(

@@ -299,7 +299,7 @@ def _item_hint(hint: Any) -> Any:
     """Return the annotation of the items of an iterator."""
     origin, args = get_origin(hint) or hint, get_args(hint)
     if not args:
-        raise UnsupportedTypeError('an iterator of what?')
+        raise UnsupportedTypeError('the iterator has no type for its items')
     is_generator = origin in (abc.Generator, abc.AsyncGenerator)
     if is_generator and any(arg not in (None, type(None), Any) for arg in args[1:]):
         raise UnsupportedTypeError('what is sent to a generator, or returned by it, would be lost')
