@@ -433,7 +433,7 @@ def test_the_largest_depth_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('UACTOR_DEPTH', str(start_guard.MAX_DEPTH - 1))
     start_guard.check_start()
     monkeypatch.setenv('UACTOR_DEPTH', str(start_guard.MAX_DEPTH))
-    with pytest.raises(uactor.ActorStartError, match='64 deep'):
+    with pytest.raises(uactor.ActorStartError, match='64 levels deep'):
         start_guard.check_start()
 
 
