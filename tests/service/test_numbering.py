@@ -108,8 +108,8 @@ def test_the_users_of_a_type_are_sorted() -> None:
     assert lock.messages['Animal'].used_by == ['ArkService', 'ZooService']
 
 
-@pytest.mark.parametrize('taken', ['ShopService', 'ZooService'])
-def test_no_message_has_the_name_of_a_service(taken: str) -> None:
+@pytest.mark.parametrize('taken', ['ShopService', 'ZooService', 'ZooClient', 'AsyncShopClient'])
+def test_no_message_has_the_name_of_a_service_or_client(taken: str) -> None:
     lock = next_lock(Lock(), plan(service='ZooService'))
     lock = next_lock(lock, plan(model_part('shop.Odd', taken), rpc='Sell'))
     assert f'{taken}2' in lock.messages

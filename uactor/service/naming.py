@@ -82,6 +82,12 @@ def _to_component(part: str) -> str:
     return name if _IDENTIFIER.fullmatch(name) else f'm{name}'
 
 
+def clients_of(service: str) -> tuple[str, str]:
+    """Return the names of a service's generated Python clients."""
+    name = service.removesuffix('Service')
+    return f'{name}Client', f'Async{name}Client'
+
+
 def file_of(package: str) -> str:
     """Return the path of the file of a package: ``shop/counters/v1/counters.proto``."""
     *parents, _version = package.split('.')

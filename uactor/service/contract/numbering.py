@@ -26,7 +26,7 @@ from uactor.service.contract.lock import (
 from uactor.service.errors import LockError
 from uactor.service.mapping.markers import IMPLEMENTATION_NUMBERS, LARGEST_NUMBER
 from uactor.service.model import EnumPlan, FieldPlan, OwnMessage, Reserved
-from uactor.service.naming import upper
+from uactor.service.naming import clients_of, upper
 
 Names = Mapping[str, str]
 """The names of messages and enums, by the keys of their plans."""
@@ -144,9 +144,10 @@ def _choose_name(lock: Lock, plan: Plan, type_: MessagePlan | EnumPlan) -> str:
     if isinstance(type_, EnumPlan):
         own, other = lock.enums, lock.messages
     services = {*lock.services, plan.service}
+    taken = services.union(*map(clients_of, services))
     for name in _candidate_names(plan, type_):
         holder = own.get(name)
-        if name not in other and name not in services and (holder is None or not holder.used_by):
+        if name not in other and name not in taken and (holder is None or not holder.used_by):
             return name  # new, or that of a class that has moved: it keeps its numbers
     raise LockError(f'no name is left for {type_.key}')
 
