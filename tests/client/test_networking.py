@@ -21,6 +21,15 @@ from tests.client.test_handshake import FalseActor, listening, welcome
 from uactor.core.addresses import resolve_host, target
 from uactor.core.auth import get_family_key, keyring
 from uactor.manager import is_known
+from uactor.transport.hpack import encode_headers
+from uactor.transport.http2_frames import (
+    END_HEADERS,
+    END_STREAM,
+    STREAM,
+    FrameType,
+    build_frame,
+    build_settings,
+)
 from uactor.v1 import actor_pb2 as pb
 
 pytestmark = [pytest.mark.doors]
@@ -221,6 +230,26 @@ def test_only_the_manager_of_the_owner_has_a_process(network_actor: Any) -> None
     remote = KeyedNetworkActor.connect(network_actor.connection_address, SECRET)
     assert remote._manager.process is None
     assert network_actor._manager.process is None  # it was returned by __enter__
+
+
+def test_a_refusal_that_comes_before_the_first_message_is_understood() -> None:
+    fields = [(':status', '200'), ('content-type', 'application/grpc')]
+    trailers = encode_headers([*fields, ('grpc-status', '8'), ('grpc-message', 'no more threads')])
+    refusal = build_frame(FrameType.HEADERS, END_HEADERS | END_STREAM, STREAM, trailers)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(build_settings({}) + refusal)
+                while connection.recv(1 << 16):
+                    pass
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(uactor.ActorUnreachableError, match='refuses a session: no more thr'):
+            NetworkActor.connect(server.getsockname(), SECRET)
+        thread.join()
 
 
 class Wire:

@@ -28,8 +28,8 @@ from uactor.client.session import (
     ClientSession,
     is_ending,
     leave_with_process,
+    map_opening_end,
     note_end,
-    unreachable_error,
 )
 from uactor.client.timeouts import HANDSHAKE_S, UnansweredError
 from uactor.codec import values
@@ -345,7 +345,10 @@ class Link:
             remaining = seconds_left()
             if remaining is not None and remaining <= _TICK_S:
                 raise UnansweredError from end
-            raise self._unreachable(unreachable_error(self.address, end)) from end.__cause__
+            opening_error = map_opening_end(self.address, end)
+            if end.kind is not None:  # the host has refused it before Hello was sent
+                raise opening_error from end.__cause__
+            raise self._unreachable(opening_error) from end.__cause__
         except ActorUnreachableError as error:
             # A host that refuses a session is alive, but has no resources to spare.
             if self.actor is None or error._refuses or is_interruption(error):
@@ -374,7 +377,7 @@ class Link:
             deferred.add_user()
             self._is_registered = True
 
-    def _unreachable(self, error: ActorUnreachableError) -> UActorException:
+    def _unreachable(self, error: UActorException) -> UActorException:
         """Return the error for a failed connect.
 
         If this process had reached the actor before, the actor has ended, or is out of reach.

@@ -320,18 +320,10 @@ class ClientSession:
     def _map_end(self, end: StreamEnd, opening: bool, executed: Executed = 'maybe') -> Exception:
         """Return our error for the end of the stream."""
         leave_with_process()
-        if end.kind is AuthkeyError:
-            return AuthkeyError(f'the actor at {self._address} has another authkey')
-        if end.kind is VersionError:
-            return VersionError(end.details)
         if end.kind is SerializationError and not opening:
             return SerializationError(f'the message is larger than allowed: {end.details}')
-        if end.kind is not None:
-            refusal = ActorUnreachableError(f'{self._address} refuses a session: {end.details}')
-            refusal._refuses = True
-            return refusal
-        if opening:
-            return unreachable_error(self._address, end)
+        if end.kind is not None or opening:
+            return map_opening_end(self._address, end)
         if self._is_broken_off:
             return ConnectionLostError(
                 f'the connection to the actor at {self._address} was closed: an exception has '
@@ -386,8 +378,16 @@ def check_size(size: int, limit: int, address: str) -> None:
         )
 
 
-def unreachable_error(address: str, end: StreamEnd) -> ActorUnreachableError:
-    """Return the error for an address where no actor answers."""
+def map_opening_end(address: str, end: StreamEnd) -> UActorException:
+    """Return our error for a session that could not be opened."""
+    if end.kind is AuthkeyError:
+        return AuthkeyError(f'the actor at {address} has another authkey')
+    if end.kind is VersionError:
+        return VersionError(end.details)
+    if end.kind is not None:
+        refusal = ActorUnreachableError(f'{address} refuses a session: {end.details}')
+        refusal._refuses = True
+        return refusal
     return ActorUnreachableError(
         f'nothing answers at {address} ({end.details}); is the actor running?'
     )
