@@ -236,6 +236,21 @@ def test_descriptors_that_are_not_used_are_closed(
     assert target.take('xy') == 2
 
 
+@pytest.mark.parametrize('slot', [0, 5], ids=['marks', 'data'])
+def test_a_closed_channel_keeps_no_descriptor(slot: int) -> None:
+    channel, memory = ShmChannel(), pb.Memory(slot=5, sizes=[1])
+    channel.close()
+    before = psutil.Process().num_fds()
+    for _ in range(5):
+        segment = Segment(4096)
+        channel.expect([memory])(slot, os.dup(segment.descriptor), False)
+        del segment
+    assert psutil.Process().num_fds() == before
+    assert channel.lend([memoryview(b'x')]) is None
+    with pytest.raises(uactor.ActorDiedError, match='has ended while its message was on the way'):
+        channel.borrow(memory)
+
+
 def test_descriptors_before_the_handshake_are_closed(target: Any) -> None:
     before = files_of(target)
     with open_session(target, 'lane') as stranger:

@@ -274,6 +274,8 @@ class ShmChannel:
         :returns: None when the caller should put them into the message instead. Then too many
             segments are lent, or the system has no more memory or descriptors.
         """
+        if self._closed:
+            return None
         sizes = [part.nbytes for part in parts]
         try:
             marks = self._marks
@@ -372,12 +374,14 @@ class ShmChannel:
         return take
 
     def _take_marks(self, descriptor: int | None) -> None:
-        if descriptor is None or self._their_marks is not None:
+        if descriptor is None or self._their_marks is not None or self._closed:
             return
         try:
             self._their_marks = map_foreign(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED)
         except SerializationError as error:
             log.debug('no marks can be set: %s', error)  # so borrow() copies every segment
+        if self._closed:  # by another thread meanwhile
+            self._their_marks = None
 
     def _keep_or_copy(
         self, descriptor: int | None, size: int, is_scarce: bool
@@ -398,6 +402,8 @@ class ShmChannel:
             os.close(found)
             found = None
         self._arrived[slot] = found
+        if self._closed:  # by another thread meanwhile
+            self._forget(slot)
 
     def _forget(self, slot: int) -> bool:
         """Drop the data that arrived for a slot; return whether any had."""
