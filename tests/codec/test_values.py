@@ -585,9 +585,9 @@ def test_plain_data_and_names_pass_between_python_versions(from_another_python: 
 
 
 def test_nothing_travels_by_value_between_python_versions(from_another_python: Any) -> None:
-    with pytest.raises(uactor.SerializationError, match='another Python version'):
+    with pytest.raises(uactor.SerializationError, match='different Python version'):
         in_new_thread(lambda: from_another_python.echo(make_lambda()))
-    with pytest.raises(uactor.SerializationError, match='another Python version'):
+    with pytest.raises(uactor.SerializationError, match='different Python version'):
         in_new_thread(lambda: from_another_python.call(make_lambda))
     assert in_new_thread(lambda: from_another_python.echo(1)) == 1
 
