@@ -246,7 +246,11 @@ class Lane:
 
         Return the message, or None once ``frames.rest`` has the bytes.
         """
-        slot, frames, spin, now = self.slot, self.frames, self.spin, perf_counter()
+        slot, frames, spin = self.slot, self.frames, self.spin
+        if slot is None and not spin.spare_cores:  # there is nothing to learn about spinning
+            frames.rest = frames.receive_some()
+            return None
+        now = perf_counter()
         if spin.state >= SPINNING and self._may_spin(now):
             found = self._spin(now)
             if found is not None:
