@@ -189,14 +189,17 @@ class HostPipeline:
             else:
                 self._arrived.append(request)
 
-    def _confirm(self, request: pb.SessionRequest) -> None:
+    def _release(self, request: pb.SessionRequest) -> None:
+        """Release the handles that any request may name."""
         if request.releases:
             self._table.release(request.releases, self.caller.holder)
+
+    def _confirm(self, request: pb.SessionRequest) -> None:
+        self._release(request)
         self.revocable.confirm(request.confirm.request_id)
 
     def _cancel(self, request: pb.SessionRequest) -> None:
-        if request.releases:
-            self._table.release(request.releases, self.caller.holder)
+        self._release(request)
         number = request.cancel.request_id
         call = self.calls.get(number)
         if call is not None:
@@ -235,8 +238,7 @@ class HostPipeline:
         return False
 
     def _handle(self, request: pb.SessionRequest, reader: Reader) -> None:
-        if request.releases:
-            self._table.release(request.releases, self.caller.holder)
+        self._release(request)
         kind = request.WhichOneof('kind')
         if kind == 'goodbye':
             self.has_said_goodbye, self.process_ends = True, request.goodbye.process_ends
