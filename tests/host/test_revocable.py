@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from uactor.host.sessions import revocable
@@ -27,7 +29,7 @@ def test_a_response_is_marked(is_in_bytes: bool) -> None:
 def test_a_call_is_undone_once_and_not_after_its_confirmation() -> None:
     results, undone = RevocableResults(), list[int]()
     for number in range(1, 4):
-        results.add(number, lambda number=number: undone.append(number), b'')  # type: ignore[misc]
+        results.add(number, functools.partial(undone.append, number), b'')
     results.confirm(1)
     assert [results.revoke(number) for number in (1, 2, 2, 4)] == [False, True, False, False]
     assert undone == [2]

@@ -776,6 +776,7 @@ def test_to_send_to_who_has_gone_is_an_error_also_where_sigpipe_would_kill(sent:
 # --- two ends on one core ------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(cpu.count_spare_cores() < 1, reason='there is one core')
 @pytest.mark.parametrize('moves', [True, False], ids=['actor', 'caller'])
 @pytest.mark.parametrize(
     'shares', [pytest.param(True, marks=with_slots, id='slot'), pytest.param(False, id='socket')]
