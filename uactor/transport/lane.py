@@ -259,7 +259,8 @@ class Lane:
                 return found or None
         if self._makes_calls:
             call_baton.yield_(get_ident())
-        spin.apply(SLEPT)
+        if spin.state is SPIN_FIRST:  # else going to sleep changes nothing
+            spin.apply(SLEPT)
         if slot is not None:
             slot.set_need_wakeup()
             message = slot.take(frames.received)
