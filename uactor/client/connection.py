@@ -348,13 +348,15 @@ class ClientConnection:
         self, handle: str, name: str, resolve: Resolve, timeout: float | None = None
     ) -> Any:
         """Read an attribute; see :class:`uactor.core.interfaces.Connection`."""
-        timeout = current_call.limit_to_call(timeout)
+        outer = current_call.current()
+        if outer is not None:
+            timeout = current_call.limit_to_call(timeout)
         if timeout is not None:
             call = ClientCall(handle, f'reading {name}', (), {}, resolve, timeout)
             encode = functools.partial(self._encoder.encode_get, handle, name)
             return self._wait_within(call, encode, timeout)
         session = self.link.session()
-        delivery = select_delivery(None, current_call.current())
+        delivery = PLAIN if outer is None else Delivery(outer=outer)
         request = self._encoder.encode_get(handle, name, session, delivery)
         if isinstance(request, tuple):
             part, arguments = request
