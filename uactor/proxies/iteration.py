@@ -162,9 +162,8 @@ class Results(_Iteration[T]):
         # Of that burst and all later ones.
         self._bursts: collections.deque[ResultBuffer] = collections.deque([_NO_RESULTS])
         super().__init__(functools.partial(_cancel_bursts, self._bursts))
-        self._failed: BaseException | None = (
-            None  # the exception of a call, as opposed to one of the iteration
-        )
+        # The exception of a call, as opposed to one of the iteration.
+        self._failed: BaseException | None = None
         self._is_awaited = False
         self._at = 0  # place of the next result in its burst
         self._until = 0  # up to here results can be fetched without further work
