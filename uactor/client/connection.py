@@ -356,7 +356,7 @@ class ClientConnection:
             encode = functools.partial(self._encoder.encode_get, handle, name)
             return self._wait_within(call, encode, timeout)
         session = self.link.session()
-        delivery = PLAIN if outer is None else Delivery(outer=outer)
+        delivery = select_delivery(None, outer)
         request = self._encoder.encode_get(handle, name, session, delivery)
         if isinstance(request, tuple):
             part, arguments = request
